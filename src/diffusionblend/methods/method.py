@@ -1,0 +1,91 @@
+"""What a method of reconstruction is, and the list of them.
+
+A method is a frozen dataclass of options that is called with a problem: the measured data, the
+operator and, if it needs one, a prior. There is no place for the truth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol, TypeVar
+
+from torch import Tensor
+
+from diffusionblend.errors import PriorError, UsageError
+from diffusionblend.prior import Prior
+from diffusionblend.projector import Projector
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is measured and what is known.
+
+    Attributes:
+        y: Line integrals (slices, views, bins) of u = 1 + x = mu / mu_water, in pixels: y = A u.
+        A: Projector.
+        prior: What is known of slices; classical methods need none.
+    """
+
+    y: Tensor
+    A: Projector
+    prior: Prior | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a method reports: step `index` of `steps` is done, and x0 is its estimate so far."""
+
+    index: int
+    steps: int
+    x0: Tensor
+
+
+Callback = Callable[[Step], None]
+
+
+def ignore(step: Step) -> None:
+    """Do nothing with a step."""
+
+
+class Method(Protocol):
+    """A method of reconstruction."""
+
+    needs_prior: bool
+
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Return x (slices, rows, columns)."""
+        ...
+
+
+_METHODS: dict[str, type[Method]] = {}
+_Class = TypeVar("_Class", bound=type)
+
+
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Enter a class of methods into the list."""
+
+    def enter(cls: _Class) -> _Class:
+        _METHODS[name] = cls
+        return cls
+
+    return enter
+
+
+def methods() -> dict[str, type[Method]]:
+    """Return the classes of methods, by name."""
+    return dict(_METHODS)
+
+
+def find_method(name: str) -> type[Method]:
+    """Return a class of methods.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if name not in _METHODS:
+        raise UsageError(f"--method {name}: expected one of {', '.join(_METHODS)}")
+    return _METHODS[name]
+
+
+def no_prior() -> NoReturn:
+    """Raise PriorError: a method that needs a prior was given none."""
+    raise PriorError("this method needs a prior; give one with --prior")

@@ -1,0 +1,70 @@
+"""Partitions of a volume into groups of three slices (DiffusionBlend, section 3.2 and A.5).
+
+*Adjacent* groups are three neighbours, from a random offset. *Cross* groups ("slice jump") take
+every third slice of a block of nine: (0, 3, 6), (1, 4, 7), (2, 5, 8).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GROUP = 3
+BLOCK = GROUP**2
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Groups of slices that are seen together.
+
+    Attributes:
+        groups: Indices of slices (groups, 3).
+        keep: Which of the groups' outputs are kept (groups, 3): each slice exactly once.
+        gap: Slices from one slice of a group to the next.
+    """
+
+    groups: Tensor
+    keep: Tensor
+    gap: int
+
+
+def padded_length(slices: int) -> int:
+    """Return the number of slices after repetition padding: a multiple of nine."""
+    return -(-slices // BLOCK) * BLOCK
+
+
+def pad_slices(x: Tensor) -> Tensor:
+    """Repeat the last slice of x (slices, ...) until their number is a multiple of nine."""
+    return torch.cat([x, x[-1:].expand(padded_length(len(x)) - len(x), *x.shape[1:])])
+
+
+def adjacent(slices: int, offset: int) -> Partition:
+    """Return the groups (o, o+1, o+2), (o+3, o+4, o+5), ...
+
+    The one or two slices that the offset leaves at an end are kept from the first or the last
+    three slices, as in the released code; there is no wrap-around.
+    """
+    first, last = [(0, 1, 2)], [(slices - 3, slices - 2, slices - 1)]
+    middle = [(i, i + 1, i + 2) for i in range(offset, slices - 2, GROUP)]
+    covered_to = middle[-1][-1] + 1
+    groups = first * (offset > 0) + last * (covered_to < slices) + middle
+    owner = {s: g for g, group in enumerate(groups) for s in group}  # later ones win
+    keep = [[owner[s] == g for s in group] for g, group in enumerate(groups)]
+    return Partition(torch.tensor(groups), torch.tensor(keep), gap=1)
+
+
+def cross(slices: int) -> Partition:
+    """Return the groups (9q + m, 9q + m + 3, 9q + m + 6)."""
+    if slices % BLOCK:
+        raise ValueError(f"{slices} slices; the cross partition needs a multiple of {BLOCK}")
+    groups = torch.arange(slices).view(-1, GROUP, GROUP).transpose(1, 2).reshape(-1, GROUP)
+    return Partition(groups, torch.ones_like(groups, dtype=torch.bool), gap=GROUP)
+
+
+def draw_partition(
+    slices: int, step: int, jump_every: int, generator: torch.Generator
+) -> Partition:
+    """Draw the partition of a step: cross at every `jump_every`-th, else adjacent."""
+    if step % jump_every == 0:
+        return cross(slices)
+    return adjacent(slices, int(torch.randint(GROUP, (), generator=generator)))

@@ -1,0 +1,121 @@
+"""A prior as a folder: `config.json`, `model.safetensors` and a card, `README.md`.
+
+No pickle anywhere. The configuration holds the SHA-256 of the weights, since safetensors has no
+checksum of its own: a flipped byte would otherwise load without a word.
+"""
+
+from pathlib import Path
+
+import msgspec
+import torch
+
+from diffusionblend.errors import PriorError
+from diffusionblend.files import atomic, make_folder, sha256
+from diffusionblend.prior.unet import PriorConfig, UNetPrior
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+SHIPPED = Path(__file__).parent.parent / "priors"
+
+
+def shipped_priors() -> dict[str, Path]:
+    """Return the folders of the priors in the package, by name."""
+    return {config.parent.name: config.parent for config in sorted(SHIPPED.glob(f"*/{CONFIG}"))}
+
+
+def find_prior(name: str) -> Path:
+    """Return the folder of a prior, given its name in the package or its folder.
+
+    Raises:
+        PriorError: There is neither.
+    """
+    shipped = shipped_priors()
+    folder = shipped.get(name, Path(name))
+    if not (folder / CONFIG).is_file():
+        raise PriorError(
+            f"{name}: no such prior; expected one of {', '.join(shipped) or 'none'} "
+            f"or a folder with {CONFIG} and {WEIGHTS}"
+        )
+    return folder
+
+
+def read_config(folder: Path) -> PriorConfig:
+    """Read the configuration of a prior.
+
+    Raises:
+        PriorError: It is missing or says what no prior is.
+    """
+    path = folder / CONFIG
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=PriorConfig)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PriorError(f"{path}: cannot be used ({error}); copy the prior again") from error
+
+
+def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
+    """Load a prior by its name in the package or its folder, ready to denoise.
+
+    Raises:
+        PriorError: It is missing, incomplete, or its weights are not those of its configuration.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = find_prior(name)
+    config, path = read_config(folder), folder / WEIGHTS
+    if not path.is_file():
+        raise PriorError(f"{path}: no such file; copy the prior again")
+    found = sha256(path)
+    if found != config.weights_sha256:
+        raise PriorError(
+            f"{path}: SHA-256 is {found[:12]}..., expected {config.weights_sha256[:12]}...; "
+            "the file is damaged, copy the prior again"
+        )
+    try:
+        weights = {key: value.float() for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise PriorError(f"{path}: not safetensors ({error}); copy the prior again") from error
+    prior = UNetPrior(config)
+    _check_keys(path, weights, prior.state_dict())
+    prior.load_state_dict(weights)
+    return prior.to(device).eval().requires_grad_(False)
+
+
+def _check_keys(
+    path: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
+) -> None:
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(found.keys() - expected.keys())
+    shapes = [k for k in expected.keys() & found.keys() if expected[k].shape != found[k].shape]
+    for problem, keys in (("lacks", missing), ("has unknown", extra), ("misshapes", shapes)):
+        if keys:
+            raise PriorError(
+                f"{path}: {problem} {keys[0]} and {len(keys) - 1} more tensors; "
+                "its config.json is of another network, copy the prior again"
+            )
+
+
+def save_pretrained(
+    prior: UNetPrior, folder: Path, *, card: str = "", dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write a prior's folder.
+
+    Args:
+        prior: The prior.
+        folder: Where it goes; made if it is not there.
+        card: Text of its README.md.
+        dtype: Type of the numbers on disk.
+
+    Raises:
+        OutputError: The folder cannot be written or is full.
+    """
+    from safetensors.torch import save
+
+    make_folder(folder)
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in prior.state_dict().items()}
+    with atomic(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
+    config = msgspec.structs.replace(prior.config, weights_sha256=sha256(folder / WEIGHTS))
+    with atomic(folder / CONFIG) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    with atomic(folder / CARD) as temporary:
+        temporary.write_text(card)

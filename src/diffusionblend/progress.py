@@ -1,0 +1,49 @@
+"""Progress: a bar on a terminal, a plain line now and then elsewhere. Always on stderr."""
+
+import logging
+import time
+from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Shows how far something is, and how long it still takes.
+
+    Args:
+        name: What is being done.
+    """
+
+    def __init__(self, name: str) -> None:
+        import sys
+
+        from tqdm import tqdm
+
+        self._name = name
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(desc=name, disable=not self._terminal, leave=False, dynamic_ncols=True)
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def show(self, index: int, total: int, note: str = "") -> None:
+        """Say that `index` of `total` are done."""
+        self._bar.total = total
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(index - self._bar.n)
+        now = time.monotonic()
+        if not self._terminal and now - self._told >= LINE_SECONDS:
+            self._told = now
+            left = (now - self._began) * (total - index) / index
+            log.info("%s: %d of %d, %.0f s left %s", self._name, index, total, left, note)

@@ -1,0 +1,39 @@
+"""What made a file: written beside each output."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from diffusionblend import __version__
+from diffusionblend.files import atomic, sha256
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    from importlib.metadata import version
+
+    names = ("torch", "numpy", "diffusers", "nibabel", "h5py", "safetensors")
+    return {
+        "diffusionblend": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+    """Write `OUTPUT.json`: versions, time, the output's SHA-256, and the facts given.
+
+    Names of files only, never their folders: a record may be passed on.
+    """
+    record = {
+        "schema": "diffusionblend-run/1",
+        "output": output.name,
+        "sha256": sha256(output),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": versions(),
+        **facts,
+    }
+    with atomic(output.with_name(output.name + ".json")) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")

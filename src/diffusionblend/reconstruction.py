@@ -1,0 +1,106 @@
+"""From a scan to a volume, by any method: what the command line and Python programs call."""
+
+import dataclasses
+import math
+
+import torch
+
+from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
+from diffusionblend.methods import Callback, Method, Problem, Step, find_method
+from diffusionblend.methods.method import ignore
+from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.projector import Projector
+from diffusionblend.scan import Scan
+from diffusionblend.units import hu_from_x
+from diffusionblend.volume import Volume
+
+DEFAULT_METHOD, DEFAULT_PRIOR = "diffusionblend++", "chest"
+
+
+def reconstruct(
+    scan: Scan,
+    method: str | Method = DEFAULT_METHOD,
+    *,
+    prior: str | Prior = DEFAULT_PRIOR,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    callback: Callback = ignore,
+    **options: float,
+) -> Volume:
+    """Reconstruct a scan.
+
+    Args:
+        scan: What was measured.
+        method: A method's name, or the method itself.
+        prior: A prior, its name in the package, or its folder; used by methods that need one.
+        seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
+        device: `cpu`, `cuda`, ..., or `auto` for a GPU where there is one.
+        callback: Is told of each step.
+        options: Options of the method, for instance `steps=100`.
+
+    Returns:
+        The volume in HU, float32, on the scan's grid.
+
+    Raises:
+        UsageError: There is no such method, device, or option.
+        PriorError: There is no such prior.
+        OutOfMemory: The scan does not fit.
+    """
+    chosen = make_method(method, **options) if isinstance(method, str) else method
+    place = find_device(device)
+    if isinstance(prior, str):
+        prior = from_pretrained(prior, place) if chosen.needs_prior else None
+    try:
+        problem = Problem(
+            y=torch.from_numpy(scan.y / scan.scale).float().to(place),
+            A=Projector(scan.geometry, device=place),
+            prior=prior,
+        )
+        x = chosen(problem, seed=seed, callback=_watched(callback))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
+    return Volume(hu_from_x(x).cpu().numpy(), scan.geometry.grid)
+
+
+def make_method(name: str, **options: float) -> Method:
+    """Make a method with some of its options set.
+
+    Raises:
+        UsageError: It has no such option.
+    """
+    cls = find_method(name)
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            raise UsageError(f"--{option}: {name} has no such option; it has {', '.join(known)}")
+    return cls(**options)
+
+
+def find_device(device: str | torch.device = "auto") -> torch.device:
+    """Return a device by its name; `auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: not on this machine; expected cpu or auto") from error
+    return place
+
+
+def _watched(callback: Callback) -> Callback:
+    """Stop at the first step whose estimate is not finite: nothing good can follow."""
+
+    def watch(step: Step) -> None:
+        if not math.isfinite(float(step.x0.sum())):
+            raise CorruptInput(
+                f"the estimate is not finite at step {step.index} of {step.steps}; "
+                "check the prior and the units of the scan"
+            )
+        callback(step)
+
+    return watch

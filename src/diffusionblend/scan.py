@@ -1,0 +1,132 @@
+"""A scan: what a scanner gives, in one HDF5 file. The truth is never in it."""
+
+import io
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.files import atomic
+from diffusionblend.geometry import ParallelBeam
+from diffusionblend.units import MU_WATER
+
+SCHEMA = "diffusionblend-scan/1"
+DATASET = "line_integrals"
+
+
+class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the line integrals were measured.
+
+    Attributes:
+        photons: Photons a bin that would arrive through air; none means no noise.
+        electronic: Standard deviation of the electronic noise, in photons.
+    """
+
+    photons: float | None = None
+    electronic: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Line integrals and all that is needed to understand them.
+
+    Attributes:
+        y: Line integrals of mu (slices, views, bins), float32, without unit.
+        geometry: Where the rays ran, and the grid to reconstruct on.
+        noise: How they were measured.
+        mu_water: Attenuation of water in 1/mm, for the conversion to HU.
+        provenance: What made the scan.
+    """
+
+    y: np.ndarray
+    geometry: ParallelBeam
+    noise: Noise = Noise()
+    mu_water: float = MU_WATER
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.y.shape != self.geometry.sinogram_shape:
+            raise UnsupportedInput(
+                f"line integrals have the shape {self.y.shape}, the geometry needs "
+                f"{self.geometry.sinogram_shape} (slices, views, bins); give the geometry of "
+                "this scan"
+            )
+        if not np.isfinite(self.y).all():
+            raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
+        if not (math.isfinite(self.mu_water) and self.mu_water > 0):
+            raise UnsupportedInput(
+                f"mu_water is {self.mu_water}; expected a positive number in 1/mm"
+            )
+
+    @property
+    def scale(self) -> float:
+        """Line integral of a pixel of water: y = scale A (1 + x), with A in pixels."""
+        return self.mu_water * self.geometry.pixel_mm
+
+
+def write_scan(scan: Scan, path: Path) -> None:
+    """Write a scan to an HDF5 file: whole or not at all.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+    """
+    import h5py
+
+    # Made in memory: HDF5 itself does not say in so many words that a disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        # Fletcher-32 finds flipped bytes, which HDF5 would otherwise read without a word.
+        file.create_dataset(
+            DATASET, data=scan.y.astype(np.float32), compression="gzip", fletcher32=True
+        )
+        file.attrs["schema"] = SCHEMA
+        file.attrs["geometry"] = scan.geometry.to_json()
+        file.attrs["noise"] = msgspec.json.encode(scan.noise).decode()
+        file.attrs["mu_water_per_mm"] = scan.mu_water
+        file.attrs["provenance"] = msgspec.json.encode(scan.provenance).decode()
+    with atomic(path, check=read_scan) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def read_scan(path: Path) -> Scan:
+    """Read a scan.
+
+    Raises:
+        CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It is no scan, or does not fit its own geometry.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise CorruptInput(f"{path}: no such file; make one with `diffusionblend simulate`")
+    try:
+        with h5py.File(path) as file:
+            schema = file.attrs.get("schema")
+            if schema != SCHEMA:
+                raise UnsupportedInput(f"{path}: its schema is {schema!r}, expected {SCHEMA!r}")
+            y = np.asarray(file[DATASET], dtype=np.float32)
+            geometry = ParallelBeam.from_json(file.attrs["geometry"])
+            noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
+            provenance = msgspec.json.decode(file.attrs["provenance"], type=dict[str, str])
+            mu_water = float(file.attrs["mu_water_per_mm"])
+    except (CorruptInput, UnsupportedInput) as error:
+        raise type(error)(_with_path(path, error)) from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, msgspec.MsgspecError) as error:
+        raise CorruptInput(
+            f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"
+        ) from error
+    try:
+        return Scan(y, geometry, noise, mu_water, provenance)
+    except (CorruptInput, UnsupportedInput) as error:
+        raise type(error)(_with_path(path, error)) from error
+
+
+def _with_path(path: Path, error: Exception) -> str:
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

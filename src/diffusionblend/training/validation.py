@@ -1,0 +1,52 @@
+"""Denoising of volumes that are never trained on, at fixed levels of noise."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffusionblend.prior.unet import UNetPrior
+from diffusionblend.training.recipe import Folder, Recipe
+from diffusionblend.training.samples import volume_files
+from diffusionblend.units import x_from_hu
+from diffusionblend.volume import read_volume
+
+SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0)
+GROUPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Groups (groups, 3, height, width) in x, by their gap."""
+
+    groups: dict[int, Tensor]
+
+    @classmethod
+    def read(cls, recipe: Recipe, root: Path) -> "Validation | None":
+        """Take groups, evenly spread, from the first volume of the recipe's folder."""
+        if recipe.validation is None:
+            return None
+        volume = read_volume(volume_files(Folder(recipe.validation), root)[0])
+        x = torch.from_numpy(x_from_hu(volume.hu))
+        starts = torch.linspace(0.2 * len(x), 0.8 * len(x), GROUPS).long()
+        gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial"})
+        return cls({g: x[starts[:, None] + g * torch.arange(3)] for g in gaps})
+
+    def measure(self, prior: UNetPrior) -> dict[str, float]:
+        """Return the PSNR in dB (data range 2, as everywhere) for each gap and level of noise."""
+        return {
+            f"psnr_gap{gap}_sigma{sigma}": _psnr(prior, clean, sigma, gap)
+            for gap, clean in self.groups.items()
+            for sigma in SIGMAS
+        }
+
+
+def _psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    if gap == 0:
+        noise = noise[:, :1].expand_as(clean)
+    estimate = prior.denoise(clean + sigma * noise, sigma, gap)
+    error = (estimate.clamp(-1, 1) - clean.clamp(-1, 1)).square().mean()
+    return 10 * math.log10(4 / float(error))
