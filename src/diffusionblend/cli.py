@@ -9,10 +9,10 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("diffusionblend")
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-Positional = tyro.conf.Positional
+Input = tyro.conf.Positional[Path]
 
 
 @dataclass(frozen=True)
 class Simulate:
     """Simulate a scan from a CT volume in HU (NIfTI)."""
 
-    volume: Positional[Path]
+    volume: Input
     """Volume in HU, .nii.gz or .nii."""
     output: Output
     """Where the scan goes (.h5)."""
@@ -103,7 +103,7 @@ class Simulate:
 class Reconstruct:
     """Reconstruct a volume from a scan."""
 
-    scan: Positional[Path]
+    scan: Input
     """Scan (.h5), as `simulate` writes it."""
     output: Output
     """Where the volume goes, in HU (.nii.gz or .nii)."""
@@ -159,9 +159,9 @@ class Reconstruct:
 class Evaluate:
     """Compare a reconstruction with the truth: PSNR and SSIM in three planes."""
 
-    volume: Positional[Path]
+    volume: Input
     """Reconstruction (.nii.gz)."""
-    truth: Positional[Path]
+    truth: Input
     """Truth (.nii.gz), on the same grid, or on one finer by a whole factor."""
     json: bool = False
     """Print the result as JSON."""
@@ -174,7 +174,8 @@ class Evaluate:
         figures = evaluate(read_volume(self.volume), read_volume(self.truth))
         lines = [f"{'plane':10}{'PSNR / dB':>18}{'SSIM':>18}"]
         lines += [
-            f"{plane:10}{f['psnr']:9.2f} +- {f['psnr_std']:5.2f}{f['ssim']:9.3f} +- {f['ssim_std']:.3f}"
+            f"{plane:10}{f['psnr']:9.2f} +- {f['psnr_std']:5.2f}"
+            f"{f['ssim']:9.3f} +- {f['ssim_std']:.3f}"
             for plane, f in figures.items()
         ]
         show(figures, self.json, "\n".join(lines))
@@ -184,7 +185,7 @@ class Evaluate:
 class Train:
     """Train a prior by a recipe; the same command again goes on where it stopped."""
 
-    recipe: Positional[Path]
+    recipe: Input
     """Recipe (.toml)."""
     json: bool = False
     """Print the result as JSON."""
@@ -253,7 +254,7 @@ class Demo:
         show(results, self.json, f"{table(results)}\n\n{self.output / 'report.html'}")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "simulate": Simulate,
     "reconstruct": Reconstruct,
     "evaluate": Evaluate,

@@ -7,7 +7,6 @@ proximal term and no TV. Inner products run over the whole volume: one step size
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from diffusionblend.projector import Projector

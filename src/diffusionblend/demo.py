@@ -16,7 +16,7 @@ from diffusionblend.errors import CorruptInput
 from diffusionblend.files import atomic, make_folder
 from diffusionblend.geometry import sparse_view
 from diffusionblend.methods import Callback
-from diffusionblend.metrics import PLANES, Figures, evaluate
+from diffusionblend.metrics import PLANES, evaluate
 from diffusionblend.prior import from_pretrained
 from diffusionblend.reconstruction import DEFAULT_PRIOR, make_method, reconstruct
 from diffusionblend.report import Entry, Report, overview, write_report
@@ -118,7 +118,7 @@ def _report(entries: tuple[Entry, ...], truth: Volume, scan: Scan, steps: int) -
     facts = {
         "Object": CREDIT,
         "Slices": f"{SLICES[0]}:{SLICES[1]} of the volume, {SIZE} x {SIZE} pixels",
-        "Scan": f"{VIEWS} views over 180 degrees, {scan.geometry.bins} bins, no noise, simulated on "
+        "Scan": f"{VIEWS} views over 180 degrees, {scan.geometry.bins} bins, no noise, made on "
         "the 512 x 512 grid with the area-weighted projector",
         "Prior": f"{DEFAULT_PRIOR}, {steps} steps, seed 0",
         "Figures": "PSNR and SSIM per slice, mean over the plane, HU clipped to [-1000, 1000]",

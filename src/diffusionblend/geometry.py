@@ -35,7 +35,8 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def from_affine(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
         """Make a grid from an array's shape (z, y, x) and a NIfTI affine."""
         slices, rows, columns = (int(n) for n in shape)
-        return cls((slices, rows, columns), tuple(tuple(map(float, row)) for row in affine))  # type: ignore[arg-type]
+        matrix = msgspec.convert(np.asarray(affine, dtype=float).tolist(), Affine)
+        return cls((slices, rows, columns), matrix)
 
     @classmethod
     def from_spacing(

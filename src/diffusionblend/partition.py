@@ -46,8 +46,8 @@ def adjacent(slices: int, offset: int) -> Partition:
     """
     first, last = [(0, 1, 2)], [(slices - 3, slices - 2, slices - 1)]
     middle = [(i, i + 1, i + 2) for i in range(offset, slices - 2, GROUP)]
-    covered_to = middle[-1][-1] + 1
-    groups = first * (offset > 0) + last * (covered_to < slices) + middle
+    left_over = offset + GROUP * len(middle) < slices
+    groups = first * (offset > 0) + last * left_over + middle
     owner = {s: g for g, group in enumerate(groups) for s in group}  # later ones win
     keep = [[owner[s] == g for s in group] for g, group in enumerate(groups)]
     return Partition(torch.tensor(groups), torch.tensor(keep), gap=1)

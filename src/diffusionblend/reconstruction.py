@@ -48,13 +48,14 @@ def reconstruct(
     """
     chosen = make_method(method, **options) if isinstance(method, str) else method
     place = find_device(device)
-    if isinstance(prior, str):
-        prior = from_pretrained(prior, place) if chosen.needs_prior else None
+    known: Prior | None = None
+    if chosen.needs_prior:
+        known = from_pretrained(prior, place) if isinstance(prior, str) else prior
     try:
         problem = Problem(
             y=torch.from_numpy(scan.y / scan.scale).float().to(place),
             A=Projector(scan.geometry, device=place),
-            prior=prior,
+            prior=known,
         )
         x = chosen(problem, seed=seed, callback=_watched(callback))
     except (MemoryError, torch.OutOfMemoryError) as error:

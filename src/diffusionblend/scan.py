@@ -29,6 +29,9 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     electronic: float = 0.0
 
 
+NO_NOISE = Noise()
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """Line integrals and all that is needed to understand them.
@@ -43,7 +46,7 @@ class Scan:
 
     y: np.ndarray
     geometry: ParallelBeam
-    noise: Noise = Noise()
+    noise: Noise = NO_NOISE
     mu_water: float = MU_WATER
     provenance: dict[str, str] = field(default_factory=dict)
 

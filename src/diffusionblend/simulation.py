@@ -8,7 +8,7 @@ import torch
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import ParallelBeam, parallel_beam
 from diffusionblend.projector import Projector, strip_project
-from diffusionblend.scan import Noise, Scan
+from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
 from diffusionblend.volume import Volume
 
@@ -73,7 +73,7 @@ def simulate(
     geometry = parallel_beam(truth.grid, angles_deg)
     project = _project_independently if protocol == "independent" else _project_as_in_paper
     y = project(volume if protocol == "independent" else truth, geometry, mu_water)
-    noise = Noise() if photons is None else Noise(photons, electronic)
+    noise = NO_NOISE if photons is None else Noise(photons, electronic)
     y = measure(y, noise, np.random.default_rng(seed))
     facts = (provenance or {}) | {"protocol": protocol, "seed": str(seed)}
     return Scan(y.astype(np.float32), geometry, noise, mu_water, facts)

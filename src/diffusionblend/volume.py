@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,7 @@ def read_volume(path: Path) -> Volume:
         UnsupportedInput: It is not three-dimensional, or not in HU.
     """
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     if not path.is_file():
         raise CorruptInput(f"{path}: no such file; expected a NIfTI volume (.nii.gz or .nii)")
@@ -77,7 +79,7 @@ def read_volume(path: Path) -> Volume:
         _check_header(path, image.shape, image.affine)
         image = _in_order(image)
         hu = np.asarray(image.dataobj, dtype=np.float32).T
-    except nibabel.filebasedimages.ImageFileError as error:
+    except ImageFileError as error:
         raise CorruptInput(f"{path}: not a NIfTI file ({error}); convert it to NIfTI") from error
     except _READ_ERRORS as error:
         raise CorruptInput(f"{path}: cannot be read ({error}); copy or convert it again") from error
@@ -133,7 +135,7 @@ def _check_header(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> Non
         raise UnsupportedInput(f"{path}: its axes are oblique; resample it to straight axes first")
 
 
-def _in_order(image):  # noqa: ANN001, ANN202 - nibabel has no types
+def _in_order(image: Any) -> Any:  # noqa: ANN401 - nibabel has no types
     """Put the axes in the order x, y, z; leave their directions alone."""
     import nibabel
 

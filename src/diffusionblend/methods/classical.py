@@ -44,7 +44,7 @@ def ramp_filter(y: Tensor, geometry: ParallelBeam) -> Tensor:
 
 def back_project(y: Tensor, geometry: ParallelBeam) -> Tensor:
     """Sum line integrals over the views through each pixel, times pi / views."""
-    slices, rows, columns = geometry.grid.shape
+    _, rows, columns = geometry.grid.shape
     spacing, last = geometry.bin_mm / geometry.pixel_mm, geometry.bins - 1
     row = torch.arange(rows, device=y.device, dtype=y.dtype)[:, None] - (rows - 1) / 2
     column = torch.arange(columns, device=y.device, dtype=y.dtype) - (columns - 1) / 2

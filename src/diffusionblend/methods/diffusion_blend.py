@@ -45,6 +45,7 @@ class DiffusionBlend:
         generator = torch.Generator().manual_seed(seed)
 
         # fmt: off
+        # ruff: noqa: B023 - the lambda is used up before t and S change
         y = pad_slices(problem.y)                                                  # A.5: by nines
         x = torch.randn(len(y), *A.volume_shape[1:], generator=generator).to(y)    # x_T ~ N(0, I)
         for step, (t, t_next) in enumerate(schedule.pairs(self.steps)):            # t = T, ..., 1

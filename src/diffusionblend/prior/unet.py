@@ -76,7 +76,7 @@ class UNetPrior(nn.Module):
             class_embed_type="timestep",
             resnet_time_scale_shift="scale_shift",
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def multiple(self) -> int:

@@ -10,6 +10,7 @@ that fit into the cache.
 import math
 import warnings
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,12 +92,12 @@ class _Product(torch.autograd.Function):
     """The product with a matrix, whose gradient is the product with the transpose."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, projector: Projector, transpose: bool) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, x: Tensor, projector: Projector, transpose: bool) -> Tensor:  # noqa: ANN401
         ctx.projector, ctx.transpose, ctx.shape = projector, transpose, x.shape
         return projector.product(x.flatten(1), transpose)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN001
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         back = _Product.apply(grad, ctx.projector, not ctx.transpose)
         return back.view(ctx.shape), None, None
 
@@ -108,10 +109,12 @@ def _csr(
     import scipy.sparse
 
     matrix = scipy.sparse.csr_matrix((values, (rows, columns)), shape)
-    parts = (matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32), matrix.data)
+    starts, indices = (
+        torch.from_numpy(a.astype(np.int32)) for a in (matrix.indptr, matrix.indices)
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse")  # CSR is "beta"; its use here is tested
-        return torch.sparse_csr_tensor(*map(torch.from_numpy, parts), shape)
+        return torch.sparse_csr_tensor(starts, indices, torch.from_numpy(matrix.data), size=shape)
 
 
 def _expect(x: Tensor, shape: tuple[int, ...], names: str) -> None:

@@ -29,7 +29,7 @@ def strip_project(volume: np.ndarray, grid: Grid, geometry: ParallelBeam) -> np.
     slices, rows, columns = volume.shape
     pixel_mm = grid.spacing_mm[2]
     flat = volume.reshape(slices, -1).T.astype(np.float32)
-    y, x = np.meshgrid(*((np.arange(n) - (n - 1) / 2 for n in (rows, columns))), indexing="ij")
+    y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (rows, columns)), indexing="ij")
     out = np.empty((slices, len(geometry.angles), geometry.bins), np.float32)
     for view, angle in enumerate(geometry.angles):
         centre = pixel_mm * (x * math.cos(angle) + y * math.sin(angle)).ravel()

@@ -1,0 +1,1 @@
+"""Training of priors by recipes."""

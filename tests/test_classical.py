@@ -1,0 +1,145 @@
+"""FBP, SIRT, split Bregman TV and conjugate gradients, against exact answers."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionblend.consistency import conjugate_gradient, data_consistency
+from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam, sparse_view
+from diffusionblend.methods import FBP, SBTV, SIRT, Problem
+from diffusionblend.methods.classical import differences, differences_adjoint, laplacian
+from diffusionblend.projector import Projector, strip_project
+
+
+def disc(size, centre=(0.0, 0.0), radius=20.0, fine=8):
+    """An anti-aliased disc of 1 in 0; centre (x, y) and radius in pixels."""
+    y, x = np.mgrid[: size * fine, : size * fine] / fine - (size - 1 / fine) / 2
+    inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2
+    return inside.reshape(size, fine, size, fine).mean(axis=(1, 3))[None].astype(np.float32)
+
+
+def problem_of(u, views, pixel_mm=1.3):
+    grid = Grid.from_spacing(u.shape, (1, pixel_mm, pixel_mm))
+    geometry = parallel_beam(grid, sparse_view(views))
+    y = strip_project(u, grid, geometry) / pixel_mm
+    return Problem(torch.from_numpy(y), Projector(geometry))
+
+
+def test_fbp_of_a_disc_is_right_within_one_percent_and_does_not_shift():
+    u = disc(128, centre=(15.0, -8.0), radius=30.0)
+    found = (FBP()(problem_of(u, 180)) + 1)[0].numpy()
+    y, x = np.mgrid[:128, :128] - 63.5
+    inside = np.hypot(x - 15, y + 8) < 27
+    assert found[inside].mean() == pytest.approx(1, abs=0.01)
+    assert np.abs(found[inside] - 1).mean() < 0.01
+    weights = found * (np.hypot(x - 15, y + 8) < 36)
+    assert (weights * x).sum() / weights.sum() == pytest.approx(15, abs=0.1)
+    assert (weights * y).sum() / weights.sum() == pytest.approx(-8, abs=0.1)
+
+
+def test_fbp_agrees_with_scikit_image():
+    from skimage.transform import iradon
+
+    # scikit-image centres on a whole pixel and a whole bin: the same place only if both are odd.
+    u = disc(65, centre=(5.0, 3.0), radius=15.0)
+    grid = Grid.from_spacing(u.shape)
+    geometry = ParallelBeam(angles_deg=sparse_view(60), bins=93, bin_mm=1.0, grid=grid)
+    y = torch.from_numpy(strip_project(u, grid, geometry))
+    found = (FBP()(Problem(y, Projector(geometry))) + 1)[0].numpy()
+    angles = -np.array(geometry.angles_deg)  # it counts them the other way round
+    theirs = iradon(y[0].numpy().T, theta=angles, circle=False, output_size=65)
+    assert np.abs(found - theirs).max() < 0.01
+
+
+def test_sirt_converges_to_the_data():
+    u = disc(32, centre=(3.0, 2.0), radius=9.0)
+    problem = problem_of(u, 10)
+    residuals = []
+    SIRT(iterations=200)(problem, callback=lambda s: residuals.append(residual(problem, s.x0)))
+    assert residuals == sorted(residuals, reverse=True)
+    assert residuals[-1] < 0.02
+
+
+def test_sirt_stops_when_nothing_changes():
+    u = disc(16, radius=5.0)
+    steps = []
+    SIRT(iterations=5000, tolerance=1e-3)(problem_of(u, 4), callback=lambda s: steps.append(s.index))
+    assert steps[-1] < 1000
+
+
+def residual(problem, x):
+    return float((problem.A(1 + x) - problem.y).norm() / problem.y.norm())
+
+
+def test_tv_beats_fbp_where_it_must_and_keeps_the_data():
+    u = np.repeat(disc(64, centre=(5.0, 3.0), radius=15.0), 4, axis=0)
+    problem = problem_of(u, 12)
+    tv, fbp = SBTV()(problem), FBP()(problem)
+    truth = torch.from_numpy(u) - 1
+    assert (tv - truth).square().mean() < 0.1 * (fbp - truth).square().mean()
+    assert residual(problem, tv) < 0.05
+
+
+def test_tv_minimises_its_objective():
+    """No small change of the solution lowers the objective."""
+    u = np.repeat(disc(12, radius=4.0), 3, axis=0)
+    problem = problem_of(u, 5)
+    method = SBTV(weight=1e-2, rho=0.3, iterations=600, cg_steps=20)
+    solution = method(problem) + 1
+
+    def objective(v):
+        fit = (problem.A(v) - problem.y).square().sum() / (2 * problem.A.norm_squared)
+        return float(fit + method.weight * differences(v).abs().sum())
+
+    best = objective(solution)
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 1e-2, 1e-1):
+        change = size * torch.randn(solution.shape, generator=generator)
+        assert objective(solution + change) > best
+    # Along the way to the truth and to a constant, too.
+    for other in (torch.from_numpy(u), torch.full_like(solution, 0.5)):
+        assert objective(torch.lerp(solution, other, 0.01)) > best - 1e-6
+
+
+def test_differences_have_an_exact_adjoint():
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(4, 5, 6, dtype=torch.float64, generator=generator)
+    d = torch.randn(3, 4, 5, 6, dtype=torch.float64, generator=generator)
+    assert (differences(u) * d).sum() == pytest.approx(float((u * differences_adjoint(d)).sum()))
+    torch.testing.assert_close(laplacian(u), differences_adjoint(differences(u)))
+    assert not differences(torch.ones(2, 3, 4)).any()
+
+
+def test_conjugate_gradients_equal_a_direct_solve():
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(30, 30, dtype=torch.float64, generator=generator)
+    matrix = root @ root.T + 0.1 * torch.eye(30, dtype=torch.float64)
+    b = torch.randn(30, dtype=torch.float64, generator=generator)
+    found = conjugate_gradient(lambda v: matrix @ v, b, torch.zeros_like(b), steps=200, tolerance=1e-12)
+    torch.testing.assert_close(found, torch.linalg.solve(matrix, b), rtol=1e-6, atol=1e-8)
+
+
+def test_data_consistency_is_the_projection_onto_the_data():
+    """Converged from u, it is u + A^+ (y - A u): nothing changes that is not measured."""
+    grid = Grid.from_spacing((2, 8, 8))
+    A = Projector(parallel_beam(grid, sparse_view(3)), dtype=torch.float64)
+    dense = A(torch.eye(64, dtype=torch.float64).view(64, 8, 8)).flatten(1).T
+    generator = torch.Generator().manual_seed(0)
+    u, truth = (torch.randn(2, 8, 8, dtype=torch.float64, generator=generator) for _ in range(2))
+    y = A(truth)
+    found = data_consistency(A, y, u, steps=300, tolerance=1e-13)
+    change = (y - A(u)).flatten(1) @ torch.linalg.pinv(dense).T
+    torch.testing.assert_close(found, u + change.view_as(u), rtol=1e-5, atol=1e-6)
+
+
+def test_every_step_of_data_consistency_lowers_the_distance_to_the_truth():
+    u = disc(32, radius=9.0)
+    problem = problem_of(u, 8)
+    y = problem.A(torch.from_numpy(u))
+    start = torch.full((1, 32, 32), 0.3)
+    errors = [
+        float((data_consistency(problem.A, y, start, steps=n) - torch.from_numpy(u)).norm())
+        for n in range(6)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[5] < 0.5 * errors[0]

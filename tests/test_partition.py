@@ -1,0 +1,84 @@
+"""Partitions and blending: every slice once, and the identity is the identity."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusionblend.blend import blend
+from diffusionblend.partition import adjacent, cross, draw_partition, pad_slices, padded_length
+
+
+def covers_once(partition, slices):
+    return sorted(partition.groups[partition.keep].tolist()) == list(range(slices))
+
+
+@pytest.mark.parametrize("slices", range(3, 601))
+def test_adjacent_partitions_cover_every_slice_once(slices):
+    for offset in range(3):
+        partition = adjacent(slices, offset)
+        assert covers_once(partition, slices)
+        assert (partition.groups.diff(dim=1) == partition.gap).all()
+        assert partition.groups.min() >= 0
+        assert partition.groups.max() < slices
+
+
+@pytest.mark.parametrize("slices", range(3, 601))
+def test_padded_volumes_are_covered_by_both_partitions(slices):
+    padded = padded_length(slices)
+    assert padded % 9 == 0
+    assert 0 <= padded - slices < 9
+    partition = cross(padded)
+    assert covers_once(partition, padded)
+    assert (partition.groups.diff(dim=1) == partition.gap).all()
+
+
+def test_cross_partition_is_that_of_the_paper():
+    assert cross(18).groups.tolist() == [
+        [0, 3, 6], [1, 4, 7], [2, 5, 8], [9, 12, 15], [10, 13, 16], [11, 14, 17],
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="multiple of 9"):
+        cross(12)
+
+
+def test_ends_come_from_the_end_groups_without_a_wrap():
+    """Offset 1 keeps slice 0 of the first three, and the last two of the last three."""
+    partition = adjacent(9, 1)
+    kept = {tuple(g.tolist()): g[k].tolist() for g, k in zip(partition.groups, partition.keep)}
+    assert kept[0, 1, 2] == [0]
+    assert kept[6, 7, 8] == [7, 8]
+    assert kept[1, 2, 3] == [1, 2, 3]
+    assert len(adjacent(9, 0).groups) == 3  # nothing is evaluated in vain
+
+
+def test_padding_repeats_the_last_slice():
+    x = torch.arange(4.0)[:, None]
+    assert pad_slices(x).flatten().tolist() == [0, 1, 2, 3, 3, 3, 3, 3, 3]
+
+
+def test_cross_and_adjacent_alternate_and_offsets_are_all_drawn():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_partition(18, step, 2, generator) for step in range(40)]
+    assert [p.gap for p in drawn] == [3, 1] * 20
+    assert {int(p.groups[-1, 0]) % 3 for p in drawn if p.gap == 1} == {0, 1, 2}
+    assert [draw_partition(18, s, 8, generator).gap for s in range(9)] == [3, *[1] * 7, 3]
+
+
+@given(st.integers(3, 40), st.integers(0, 2), st.integers(1, 20), st.booleans())
+def test_blending_the_identity_is_the_identity(slices, offset, batch_size, crossing):
+    slices = padded_length(slices) if crossing else slices
+    partition = cross(slices) if crossing else adjacent(slices, offset)
+    x = torch.randn(slices, 2, 3)
+    assert torch.equal(blend(lambda groups: groups, x, partition, batch_size), x)
+
+
+@given(st.integers(1, 20))
+def test_batch_size_does_not_change_a_blend(batch_size):
+    x = torch.randn(18, 2, 3, generator=torch.Generator().manual_seed(0))
+    partition = adjacent(18, 2)
+
+    def mean_of_group(groups):
+        return groups.mean(dim=1, keepdim=True).expand_as(groups)
+
+    whole = blend(mean_of_group, x, partition, 100)
+    assert torch.equal(blend(mean_of_group, x, partition, batch_size), whole)

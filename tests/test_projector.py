@@ -1,0 +1,153 @@
+"""Projectors: adjoints, the analytic Radon transform, and each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.projector import Projector, strip_project
+
+SQUARE = Grid.from_spacing((5, 32, 32), (2.5, 1.4, 1.4))
+GEOMETRIES = {
+    "8 views": parallel_beam(SQUARE, sparse_view(8)),
+    "one view": parallel_beam(SQUARE, (33.0,)),
+    "90 degrees": parallel_beam(SQUARE, limited_angle(90)),
+    "angles beyond a turn": parallel_beam(SQUARE, (-400.0, 45.0, 90.0, 1000.0)),
+    "wide slices": parallel_beam(Grid.from_spacing((2, 20, 34)), sparse_view(7)),
+    "few wide bins": ParallelBeam(angles_deg=sparse_view(5), bins=9, bin_mm=5.0, grid=SQUARE),
+    "many narrow bins": ParallelBeam(angles_deg=sparse_view(5), bins=150, bin_mm=0.3, grid=SQUARE),
+}
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+ELLIPSE = {"centre": (6.0, -9.0), "axes": (20.0, 12.0), "turn": 0.5}  # mm, (x, y)
+
+
+def noise(shape, dtype, seed=0):
+    """Zero-mean noise: positive vectors would hide a mismatch."""
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_adjoint(name, dtype):
+    A = Projector(GEOMETRIES[name], dtype=dtype)
+    x, y = noise(A.volume_shape, dtype), noise(A.sinogram_shape, dtype, seed=1)
+    ax = A(x)
+    gap = (ax * y).sum() - (x * A.T(y)).sum()
+    assert abs(gap) < TOLERANCE[dtype] * ax.norm() * y.norm()
+    assert ax.norm() > 0
+
+
+@pytest.mark.parametrize("slices", [1, 4, 70])
+def test_each_slice_is_projected_alone(slices):
+    """Blocks, layouts and the number of slices change nothing."""
+    A = Projector(GEOMETRIES["8 views"], dtype=torch.float64)
+    x = noise((slices, 32, 32), torch.float64)
+    one_by_one = torch.cat([A(s[None]) for s in x])
+    torch.testing.assert_close(A(x), one_by_one, rtol=0, atol=1e-12)
+    slices_last = x.flatten(1).T.contiguous().T.unflatten(1, (32, 32))
+    torch.testing.assert_close(A(slices_last), one_by_one, rtol=0, atol=1e-12)
+
+
+def test_projector_is_linear_and_zero_gives_zero():
+    A = Projector(GEOMETRIES["8 views"], dtype=torch.float64)
+    x, z = noise(A.volume_shape, torch.float64), noise(A.volume_shape, torch.float64, seed=1)
+    torch.testing.assert_close(A(2 * x - 3 * z), 2 * A(x) - 3 * A(z))
+    assert not A(torch.zeros_like(x)).any()
+
+
+def test_gradients_are_those_of_the_transpose():
+    grid = Grid.from_spacing((2, 6, 6))
+    A = Projector(parallel_beam(grid, sparse_view(3)), dtype=torch.float64)
+    x = noise(A.volume_shape, torch.float64).requires_grad_()
+    y = noise(A.sinogram_shape, torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(A, x)
+    assert torch.autograd.gradcheck(A.T, y)
+    assert torch.autograd.gradgradcheck(A, x)
+    (gradient,) = torch.autograd.grad(A(x).square().sum(), x)
+    torch.testing.assert_close(gradient, 2 * A.T(A(x)))
+
+
+def test_norm_is_the_largest_eigenvalue():
+    grid = Grid.from_spacing((1, 8, 8))
+    A = Projector(parallel_beam(grid, sparse_view(3)), dtype=torch.float64)
+    dense = A(torch.eye(64, dtype=torch.float64).view(64, 8, 8)).flatten(1)
+    assert A.norm_squared == pytest.approx(float(torch.linalg.eigvalsh(dense @ dense.T)[-1]), 1e-3)
+
+
+def test_wrong_shapes_are_named():
+    A = Projector(GEOMETRIES["8 views"])
+    with pytest.raises(ValueError, match=r"got the shape \(1, 8, 8\); expected \(slices, 32, 32\)"):
+        A(torch.zeros(1, 8, 8))
+    with pytest.raises(ValueError, match="expected \\(slices, 8, "):
+        A.T(torch.zeros(1, 3, 3))
+
+
+def ellipse_image(grid, oversampling=8):
+    """Draw the ellipse, anti-aliased."""
+    _, rows, columns = grid.shape
+    fine = oversampling
+    pixel = grid.spacing_mm[2] / fine
+    y, x = np.meshgrid(
+        *((np.arange(n * fine) - (n * fine - 1) / 2 for n in (rows, columns))), indexing="ij"
+    )
+    (cx, cy), (a, b), turn = ELLIPSE["centre"], ELLIPSE["axes"], ELLIPSE["turn"]
+    x, y = x * pixel - cx, y * pixel - cy
+    along = x * math.cos(turn) + y * math.sin(turn)
+    across = -x * math.sin(turn) + y * math.cos(turn)
+    inside = (along / a) ** 2 + (across / b) ** 2 <= 1
+    return inside.reshape(rows, fine, columns, fine).mean(axis=(1, 3))[None].astype(np.float32)
+
+
+def ellipse_radon(geometry, oversampling=16):
+    """Integrate the ellipse's chords over each bin: the analytic Radon transform."""
+    (cx, cy), (a, b), turn = ELLIPSE["centre"], ELLIPSE["axes"], ELLIPSE["turn"]
+    samples = geometry.bins * oversampling
+    s = (np.arange(samples) - (samples - 1) / 2) * geometry.bin_mm / oversampling
+    views = []
+    for angle in geometry.angles:
+        reach2 = (a * math.cos(angle - turn)) ** 2 + (b * math.sin(angle - turn)) ** 2
+        offset = s - cx * math.cos(angle) - cy * math.sin(angle)
+        chords = 2 * a * b * np.sqrt(np.clip(reach2 - offset**2, 0, None)) / reach2
+        views.append(chords.reshape(geometry.bins, oversampling).mean(axis=1))
+    return np.stack(views)[None]
+
+
+@pytest.fixture(scope="module")
+def large():
+    grid = Grid.from_spacing((1, 128, 128), (1, 0.5, 0.5))
+    return parallel_beam(grid, sparse_view(13))
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def test_joseph_gives_the_analytic_radon_transform(large):
+    x = torch.from_numpy(ellipse_image(large.grid))
+    found = (large.pixel_mm * Projector(large)(x)).numpy()
+    assert relative(found, ellipse_radon(large)) < 0.01
+
+
+@pytest.mark.parametrize("finer", [1, 2])
+def test_strips_give_the_analytic_radon_transform(large, finer):
+    grid = Grid.from_spacing((1, 128 * finer, 128 * finer), (1, 0.5 / finer, 0.5 / finer))
+    found = strip_project(ellipse_image(grid), grid, large)
+    assert relative(found, ellipse_radon(large)) < 0.005
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 45.0, 90.0, 135.0, 211.0])
+def test_strips_lose_no_mass(angle):
+    geometry = parallel_beam(SQUARE, (angle,))
+    image = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
+    y = strip_project(image, SQUARE, geometry)
+    mass = image.sum(axis=(1, 2)) * SQUARE.spacing_mm[2] ** 2
+    np.testing.assert_allclose(y.sum(axis=(1, 2)) * geometry.bin_mm, mass, rtol=1e-5)
+
+
+def test_the_two_projectors_agree_on_what_is_smooth_and_differ_in_detail(large):
+    smooth = ellipse_image(large.grid)
+    joseph = (large.pixel_mm * Projector(large)(torch.from_numpy(smooth))).numpy()
+    strips = strip_project(smooth, large.grid, large)
+    assert 1e-5 < relative(joseph, strips) < 0.01
