@@ -63,7 +63,9 @@ def test_sirt_converges_to_the_data():
 def test_sirt_stops_when_nothing_changes():
     u = disc(16, radius=5.0)
     steps = []
-    SIRT(iterations=5000, tolerance=1e-3)(problem_of(u, 4), callback=lambda s: steps.append(s.index))
+    SIRT(iterations=5000, tolerance=1e-3)(
+        problem_of(u, 4), callback=lambda s: steps.append(s.index)
+    )
     assert steps[-1] < 1000
 
 
@@ -115,7 +117,9 @@ def test_conjugate_gradients_equal_a_direct_solve():
     root = torch.randn(30, 30, dtype=torch.float64, generator=generator)
     matrix = root @ root.T + 0.1 * torch.eye(30, dtype=torch.float64)
     b = torch.randn(30, dtype=torch.float64, generator=generator)
-    found = conjugate_gradient(lambda v: matrix @ v, b, torch.zeros_like(b), steps=200, tolerance=1e-12)
+    found = conjugate_gradient(
+        lambda v: matrix @ v, b, torch.zeros_like(b), steps=200, tolerance=1e-12
+    )
     torch.testing.assert_close(found, torch.linalg.solve(matrix, b), rtol=1e-6, atol=1e-8)
 
 

@@ -44,7 +44,10 @@ def test_cross_partition_is_that_of_the_paper():
 def test_ends_come_from_the_end_groups_without_a_wrap():
     """Offset 1 keeps slice 0 of the first three, and the last two of the last three."""
     partition = adjacent(9, 1)
-    kept = {tuple(g.tolist()): g[k].tolist() for g, k in zip(partition.groups, partition.keep)}
+    kept = {
+        tuple(g.tolist()): g[k].tolist()
+        for g, k in zip(partition.groups, partition.keep, strict=True)
+    }
     assert kept[0, 1, 2] == [0]
     assert kept[6, 7, 8] == [7, 8]
     assert kept[1, 2, 3] == [1, 2, 3]

@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from diffusionblend.prior import GaussianPrior, PriorConfig, UNetPrior, from_pretrained, save_pretrained
 from diffusionblend.demo import demonstration_volume
+from diffusionblend.prior import (
+    GaussianPrior,
+    PriorConfig,
+    UNetPrior,
+    from_pretrained,
+    save_pretrained,
+)
 from diffusionblend.prior.unet import PLANES, position_code
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.units import x_from_hu

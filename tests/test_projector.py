@@ -90,7 +90,7 @@ def ellipse_image(grid, oversampling=8):
     fine = oversampling
     pixel = grid.spacing_mm[2] / fine
     y, x = np.meshgrid(
-        *((np.arange(n * fine) - (n * fine - 1) / 2 for n in (rows, columns))), indexing="ij"
+        *(np.arange(n * fine) - (n * fine - 1) / 2 for n in (rows, columns)), indexing="ij"
     )
     (cx, cy), (a, b), turn = ELLIPSE["centre"], ELLIPSE["axes"], ELLIPSE["turn"]
     x, y = x * pixel - cx, y * pixel - cy

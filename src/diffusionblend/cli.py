@@ -6,6 +6,7 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 import contextlib
 import json
 import logging
+import math
 import signal
 import sys
 import time
@@ -58,35 +59,57 @@ class Simulate:
 
     def run(self) -> None:
         """Read, project, write."""
-        from diffusionblend.files import sha256, writable
+        from diffusionblend.files import naming
         from diffusionblend.scan import write_scan
         from diffusionblend.simulation import simulate, truth_on_grid
-        from diffusionblend.volume import check_suffix, read_volume, write_volume
+        from diffusionblend.volume import read_volume, write_volume
 
         angles = self._angles()
-        writable(self.output)
-        if self.truth is not None:
-            check_suffix(self.truth)
-            writable(self.truth)
+        in_range("--size", self.size, 2, 100_000)
+        in_range("--seed", self.seed, 0, 2**63 - 1)
+        self._check_outputs()
         volume = read_volume(self.volume)
-        if self.slices is not None:
-            volume = volume.slices(*parse_slices(self.slices))
-        source = {"source": self.volume.name, "source_sha256": sha256(self.volume)}
-        scan = simulate(
-            volume,
-            angles,
-            size=self.size,
-            photons=self.photons,
-            protocol=self.protocol,
-            seed=self.seed,
-            provenance=source | {"slices": self.slices or "all", "version": __version__},
-        )
+        with naming(self.volume):
+            if self.slices is not None:
+                volume = volume.slices(*parse_slices(self.slices))
+            scan = simulate(
+                volume,
+                angles,
+                size=self.size,
+                photons=self.photons,
+                protocol=self.protocol,
+                seed=self.seed,
+                provenance=self._provenance(),
+            )
         write_scan(scan, self.output)
         if self.truth is not None:
             write_volume(truth_on_grid(volume, self.size), self.truth)
         slices, views, bins = scan.y.shape
         facts = {"scan": str(self.output), "slices": slices, "views": views, "bins": bins}
         show(facts, self.json, f"{self.output}: {slices} slices, {views} views, {bins} bins")
+
+    def _provenance(self) -> dict[str, str]:
+        from diffusionblend.files import sha256
+
+        return {
+            "source": self.volume.name,
+            "source_sha256": sha256(self.volume),
+            "slices": self.slices or "all",
+            "version": __version__,
+        }
+
+    def _check_outputs(self) -> None:
+        from diffusionblend.files import writable
+        from diffusionblend.scan import check_suffix as check_scan_suffix
+        from diffusionblend.volume import check_suffix
+
+        check_scan_suffix(self.output)
+        writable(self.output)
+        if self.truth is not None:
+            check_suffix(self.truth)
+            writable(self.truth)
+            if self.truth.resolve() == self.volume.resolve():
+                raise UsageError(f"--truth {self.truth}: is the input; give another name")
 
     def _angles(self) -> tuple[float, ...]:
         from diffusionblend.geometry import limited_angle, sparse_view
@@ -122,20 +145,19 @@ class Reconstruct:
 
     def run(self) -> None:
         """Read, reconstruct, write."""
-        from diffusionblend.files import sha256, writable
+        from diffusionblend.files import naming, sha256
         from diffusionblend.provenance import write_record
         from diffusionblend.reconstruction import find_device, make_method, reconstruct
         from diffusionblend.scan import read_scan
-        from diffusionblend.volume import check_suffix, write_volume
+        from diffusionblend.volume import write_volume
 
         in_range("--seed", self.seed, 0, 2**63 - 1)
         method = make_method(self.method, **({} if self.steps is None else {"steps": self.steps}))
         device = find_device(self.device)
-        check_suffix(self.output)
-        writable(self.output)
+        self._check_outputs()
         scan = read_scan(self.scan)
         began = time.monotonic()
-        with progress(self.method) as callback:
+        with naming(self.scan), progress(self.method) as callback:
             volume = reconstruct(
                 scan, method, prior=self.prior, seed=self.seed, device=device, callback=callback
             )
@@ -154,6 +176,15 @@ class Reconstruct:
         facts = {"volume": str(self.output), "method": self.method, "seconds": seconds}
         show(facts, self.json, f"{self.output}: {self.method}, {seconds} s")
 
+    def _check_outputs(self) -> None:
+        from diffusionblend.files import writable
+        from diffusionblend.provenance import record_of
+        from diffusionblend.volume import check_suffix
+
+        check_suffix(self.output)
+        writable(self.output)
+        writable(record_of(self.output))
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -168,10 +199,13 @@ class Evaluate:
 
     def run(self) -> None:
         """Read both, crop to the common grid, compare."""
+        from diffusionblend.files import naming
         from diffusionblend.metrics import evaluate
         from diffusionblend.volume import read_volume
 
-        figures = evaluate(read_volume(self.volume), read_volume(self.truth))
+        volume, truth = read_volume(self.volume), read_volume(self.truth)
+        with naming(self.volume):
+            figures = evaluate(volume, truth)
         lines = [f"{'plane':10}{'PSNR / dB':>18}{'SSIM':>18}"]
         lines += [
             f"{plane:10}{f['psnr']:9.2f} +- {f['psnr_std']:5.2f}"
@@ -250,7 +284,8 @@ class Demo:
         """Run the demonstration."""
         from diffusionblend.demo import STEPS, run_demo, table
 
-        results = run_demo(self.output, STEPS if self.steps is None else self.steps, progress)
+        steps = in_range("--steps", STEPS if self.steps is None else self.steps, 1, 1000)
+        results = run_demo(self.output, steps, progress)
         show(results, self.json, f"{table(results)}\n\n{self.output / 'report.html'}")
 
 
@@ -271,6 +306,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"diffusionblend {__version__}")
         return 0
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    # Its remarks name no file; what matters of them is in the line of the failure.
+    logging.getLogger("nibabel.global").disabled = True
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
@@ -291,7 +328,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def show(facts: object, as_json: bool, text: str) -> None:
     """Print a result on stdout: JSON for machines, text for people."""
-    print(json.dumps(facts) if as_json else text)
+    print(json.dumps(without_nan(facts)) if as_json else text)
+
+
+def without_nan(facts: object) -> object:
+    """Return facts with null for NaN: a plane narrower than the window has no SSIM.
+
+    The PSNR of equal volumes stays `Infinity`, which Python's and most other readers take.
+    """
+    if isinstance(facts, dict):
+        return {key: without_nan(value) for key, value in facts.items()}
+    return None if isinstance(facts, float) and math.isnan(facts) else facts
 
 
 def in_range(option: str, value: int, low: int, high: int) -> int:
@@ -314,6 +361,8 @@ def parse_slices(text: str) -> tuple[int, int]:
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal()):
         raise UsageError(f"--slices {text}: expected A:B, for instance 40:88")
+    if int(last) == int(first) + 1:
+        raise UsageError(f"--slices {text}: is one slice; a volume needs two or more")
     return int(first), int(last)
 
 

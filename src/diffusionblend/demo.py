@@ -80,7 +80,7 @@ def run_demo(
     results = {"methods": {n: {**figures[n], "seconds": seconds[n]} for n in METHODS}}
     with atomic(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
-    entries = tuple(Entry(n, volumes[n].hu, seconds[n], figures[n]) for n in METHODS)
+    entries = tuple(Entry(n, volumes[n].as_seen(), seconds[n], figures[n]) for n in METHODS)
     report = _report(entries, truth, scan, steps)
     write_report(report, output / "report.html")
     overview(report, output / "overview.png")
@@ -121,14 +121,15 @@ def _report(entries: tuple[Entry, ...], truth: Volume, scan: Scan, steps: int) -
         "Scan": f"{VIEWS} views over 180 degrees, {scan.geometry.bins} bins, no noise, made on "
         "the 512 x 512 grid with the area-weighted projector",
         "Prior": f"{DEFAULT_PRIOR}, {steps} steps, seed 0",
-        "Figures": "PSNR and SSIM per slice, mean over the plane, HU clipped to [-1000, 1000]",
+        "Figures": "PSNR and SSIM of each slice, mean and standard deviation over the slices of a "
+        "plane, HU clipped to [-1000, 1000], data range 2000",
         "Version": __version__,
     }
     return Report(
         title="Chest CT from eight views",
         verdict=verdict,
         entries=entries,
-        truth=truth.hu,
+        truth=truth.as_seen(),
         spacing_mm=truth.grid.spacing_mm,
         facts=facts,
         command="diffusionblend demo",

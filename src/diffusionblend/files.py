@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from diffusionblend.errors import OutputError
+from diffusionblend.errors import DiffusionBlendError, OutputError, PriorError
 
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
@@ -34,8 +34,9 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
         OutputError: The place cannot be written or is full.
     """
     writable(path)
-    # The suffix is kept, since writers choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    # The end of the name is kept, since writers choose the format by it; not all of a long one,
+    # since the whole must not become too long.
+    temporary = path.with_name(f".{os.getpid()}.{path.name[-40:]}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -52,16 +53,32 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
 def writable(path: Path) -> None:
     """Raise OutputError if a file cannot be made at `path`: asked before long work begins."""
     folder = path.absolute().parent
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
-    if not folder.is_dir():
-        raise OutputError(f"{path}: there is no folder {folder}; make it first")
     probe = folder / f".{os.getpid()}.probe"
     try:
+        if not folder.is_dir():
+            raise OutputError(f"{path}: there is no folder {folder}; make it first")
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise output_error(path, error) from error
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of a file before the message of a failure that it is the cause of.
+
+    A message that names it already, or begins with the option to blame, stays as it is.
+    """
+    try:
+        yield
+    except PriorError:
+        raise
+    except DiffusionBlendError as error:
+        if str(path) in str(error) or str(error).startswith("--"):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def make_folder(path: Path) -> None:

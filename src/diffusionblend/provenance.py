@@ -22,6 +22,11 @@ def versions() -> dict[str, str]:
     }
 
 
+def record_of(output: Path) -> Path:
+    """Return the place of the record that stands beside an output."""
+    return output.with_name(output.name + ".json")
+
+
 def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
     """Write `OUTPUT.json`: versions, time, the output's SHA-256, and the facts given.
 
@@ -35,5 +40,5 @@ def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever
         "versions": versions(),
         **facts,
     }
-    with atomic(output.with_name(output.name + ".json")) as temporary:
+    with atomic(record_of(output)) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")

@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.files import atomic
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.files import atomic, naming
 from diffusionblend.geometry import ParallelBeam
 from diffusionblend.units import MU_WATER
 
 SCHEMA = "diffusionblend-scan/1"
+SUFFIXES = (".h5", ".hdf5")
+MAX_VALUES = 2**31
 DATASET = "line_integrals"
 
 
@@ -51,12 +53,7 @@ class Scan:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.y.shape != self.geometry.sinogram_shape:
-            raise UnsupportedInput(
-                f"line integrals have the shape {self.y.shape}, the geometry needs "
-                f"{self.geometry.sinogram_shape} (slices, views, bins); give the geometry of "
-                "this scan"
-            )
+        _check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
         if not (math.isfinite(self.mu_water) and self.mu_water > 0):
@@ -75,9 +72,11 @@ def write_scan(scan: Scan, path: Path) -> None:
 
     Raises:
         OutputError: The place cannot be written or is full.
+        UsageError: The name has no suffix of HDF5.
     """
     import h5py
 
+    check_suffix(path)
     # Made in memory: HDF5 itself does not say in so many words that a disk is full.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -94,6 +93,12 @@ def write_scan(scan: Scan, path: Path) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
+def check_suffix(path: Path) -> None:
+    """Raise UsageError if `path` is not the name of a scan: a slip must not replace a volume."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: expected a name in {' or '.join(SUFFIXES)} for a scan")
+
+
 def read_scan(path: Path) -> Scan:
     """Read a scan.
 
@@ -106,29 +111,33 @@ def read_scan(path: Path) -> Scan:
     if not path.is_file():
         raise CorruptInput(f"{path}: no such file; make one with `diffusionblend simulate`")
     try:
-        with h5py.File(path) as file:
+        with naming(path), h5py.File(path) as file:
             schema = file.attrs.get("schema")
             if schema != SCHEMA:
-                raise UnsupportedInput(f"{path}: its schema is {schema!r}, expected {SCHEMA!r}")
-            y = np.asarray(file[DATASET], dtype=np.float32)
+                raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
             geometry = ParallelBeam.from_json(file.attrs["geometry"])
+            _check_shape(file[DATASET].shape, geometry)  # before memory is taken
+            y = np.asarray(file[DATASET], dtype=np.float32)
             noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
             provenance = msgspec.json.decode(file.attrs["provenance"], type=dict[str, str])
-            mu_water = float(file.attrs["mu_water_per_mm"])
-    except (CorruptInput, UnsupportedInput) as error:
-        raise type(error)(_with_path(path, error)) from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, msgspec.MsgspecError) as error:
+            return Scan(y, geometry, noise, float(file.attrs["mu_water_per_mm"]), provenance)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CorruptInput(
             f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"
         ) from error
-    try:
-        return Scan(y, geometry, noise, mu_water, provenance)
-    except (CorruptInput, UnsupportedInput) as error:
-        raise type(error)(_with_path(path, error)) from error
 
 
-def _with_path(path: Path, error: Exception) -> str:
-    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+def _check_shape(shape: tuple[int, ...], geometry: ParallelBeam) -> None:
+    if shape != geometry.sinogram_shape:
+        raise UnsupportedInput(
+            f"line integrals have the shape {shape}, the geometry needs "
+            f"{geometry.sinogram_shape} (slices, views, bins); give the geometry of this scan"
+        )
+    if max(math.prod(shape), math.prod(geometry.grid.shape)) > MAX_VALUES:
+        raise UnsupportedInput(
+            f"line integrals of the shape {shape} for a volume of {geometry.grid.shape}; "
+            f"expected at most {MAX_VALUES} values in each"
+        )
 
 
 def _one_line(error: Exception) -> str:

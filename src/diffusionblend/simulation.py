@@ -1,18 +1,17 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
-import math
-
 import numpy as np
 import torch
 
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import ParallelBeam, parallel_beam
+from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam
 from diffusionblend.projector import Projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
 from diffusionblend.volume import Volume
 
 PROTOCOLS = ("independent", "paper")
+MOST_PHOTONS = 1e15
 ELECTRONIC = 5.0
 """Standard deviation of the electronic noise in photons, as in the released code."""
 
@@ -28,7 +27,8 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
     """
     rows, columns = volume.hu.shape[1:]
     factor = max(1, max(rows, columns) // size)
-    if rows % factor or columns % factor or (factor > 1 and max(rows, columns) != factor * size):
+    too_large = max(rows, columns) > size
+    if rows % factor or columns % factor or (too_large and max(rows, columns) != factor * size):
         raise UnsupportedInput(
             f"slices of {rows} x {columns} pixels cannot be averaged to {size}; expected --size "
             f"{max(rows, columns)} or that divided by 2, 3, ..."
@@ -67,10 +67,10 @@ def simulate(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    if photons is not None and not (math.isfinite(photons) and photons >= 1):
-        raise UsageError(f"--photons {photons}: expected a number of 1 or more")
+    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
+        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
     truth = truth_on_grid(volume, size)
-    geometry = parallel_beam(truth.grid, angles_deg)
+    geometry = _geometry(truth.grid, angles_deg)
     project = _project_independently if protocol == "independent" else _project_as_in_paper
     y = project(volume if protocol == "independent" else truth, geometry, mu_water)
     noise = NO_NOISE if photons is None else Noise(photons, electronic)
@@ -90,6 +90,13 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
     counts = rng.poisson(noise.photons * np.exp(-y.astype(np.float64))).astype(np.float64)
     counts += noise.electronic * rng.standard_normal(y.shape)
     return -np.log(np.maximum(counts, 1.0) / noise.photons)
+
+
+def _geometry(grid: Grid, angles_deg: tuple[float, ...]) -> ParallelBeam:
+    try:
+        return parallel_beam(grid, angles_deg)
+    except ValueError as error:
+        raise UnsupportedInput(f"cannot be scanned: {error}; resample the slices") from error
 
 
 def _project_independently(volume: Volume, geometry: ParallelBeam, mu_water: float) -> np.ndarray:

@@ -46,9 +46,15 @@ def read_config(folder: Path) -> PriorConfig:
     """
     path = folder / CONFIG
     try:
-        return msgspec.json.decode(path.read_bytes(), type=PriorConfig)
-    except (OSError, msgspec.MsgspecError) as error:
+        config = msgspec.json.decode(path.read_bytes(), type=PriorConfig)
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
         raise PriorError(f"{path}: cannot be used ({error}); copy the prior again") from error
+    if config.schema != PriorConfig().schema:
+        raise PriorError(
+            f"{path}: its schema is {config.schema!r}, expected {PriorConfig().schema!r}; "
+            "take a prior of this version"
+        )
+    return config
 
 
 def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
@@ -74,10 +80,19 @@ def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
         weights = {key: value.float() for key, value in load_file(path).items()}
     except SafetensorError as error:
         raise PriorError(f"{path}: not safetensors ({error}); copy the prior again") from error
-    prior = UNetPrior(config)
+    prior = _network(folder / CONFIG, config)
     _check_keys(path, weights, prior.state_dict())
     prior.load_state_dict(weights)
     return prior.to(device).eval().requires_grad_(False)
+
+
+def _network(path: Path, config: PriorConfig) -> UNetPrior:
+    try:
+        return UNetPrior(config)
+    except (ValueError, RuntimeError, ZeroDivisionError, IndexError, MemoryError) as error:
+        raise PriorError(
+            f"{path}: no such network can be made ({error}); copy the prior again"
+        ) from error
 
 
 def _check_keys(

@@ -84,7 +84,7 @@ class Projector:
         """Multiply flattened slices (slices, n) by the matrix or its transpose."""
         matrix = self._transpose if transpose else self._matrix
         block = max(_MIN_BLOCK, _BLOCK_BYTES // (x.element_size() * self._matrix.shape[1]))
-        columns = [(matrix @ part.T.contiguous()) for part in x.split(block)]
+        columns = [matrix @ part.T.contiguous() for part in x.split(block)]
         return (columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)).T
 
 

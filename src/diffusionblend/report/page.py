@@ -16,6 +16,7 @@ from diffusionblend.report.pictures import CHEST_HU, DIFFERENCE_HU, PLANES, SOFT
 FIGURES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3)}
 """Each figure's heading and decimals."""
 
+_MISSING, _MINUS = "\u2013", "\u2212"
 _COUNTED = dict(zip(PLANES, ("slice", "row", "column"), strict=True))
 
 
@@ -187,7 +188,7 @@ def _psnr(report: Report, figures: dict[str, dict[str, float]], plane: str) -> s
 
 
 def _table(report: Report) -> list[tuple[str, list[Cell]]]:
-    """Return a row for each method: its name, its figures by plane if there is a truth, its time."""
+    """Return a row for each method: its name; its figures if there is a truth; its time."""
     columns = [_column([e.seconds for e in report.entries], decimals=1, best=min)]
     if report.truth is not None:
         columns = [
@@ -215,15 +216,15 @@ def _column(
     known = [v for v in rounded if not math.isnan(v)]
     top = best(known) if len(known) > 1 else None
     return [
-        Cell(_number(v, decimals), "" if math.isnan(s) else _number(s, decimals), v == top)
+        Cell(_number(v, decimals), "" if math.isnan(v + s) else _number(s, decimals), v == top)
         for v, s in zip(rounded, spreads or [math.nan] * len(values), strict=True)
     ]
 
 
 def _number(value: float, decimals: int) -> str:
     if math.isnan(value):
-        return "–"
-    return f"{value:.{decimals}f}".replace("inf", "∞").replace("-", "−")
+        return _MISSING
+    return f"{value:.{decimals}f}".replace("inf", "∞").replace("-", _MINUS)
 
 
 def _section(report: Report, plane: str) -> Section:
@@ -259,8 +260,8 @@ def _profile(report: Report) -> Profile | None:
     top = step * max(1, math.ceil(errors.max() / step))
     across = np.linspace(0, 1000, errors.shape[1])
     curves = tuple(
-        (e.name, " ".join(f"{x:.1f},{1000 * (1 - y / top):.1f}" for x, y in zip(across, row)))
-        for e, row in zip(report.entries, errors, strict=True)
+        (e.name, " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, row, strict=True)))
+        for e, row in zip(report.entries, 1000 * (1 - errors / top), strict=True)
     )
     ticks = tuple(
         (100 * (1 - i * step / top), f"{i * step:g}") for i in range(round(top / step) + 1)

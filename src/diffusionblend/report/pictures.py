@@ -149,11 +149,8 @@ def _write(
     """Write one line, cut to `width` pixels."""
     font = ImageFont.load_default(size)
     # A line break, or half a character from a file's name, would stop Pillow.
-    line = " ".join(text.split()).encode("utf-8", "replace").decode()
-    cut = line
-    while cut and draw.textlength(cut, font) > width:
+    line = cut = " ".join(text[:200].split()).encode("utf-8", "replace").decode()
+    while line and draw.textlength(cut, font) > width:
         line = line[:-1]
-        cut = line.rstrip() + "..."  # the font has no character for it
-        if not line:
-            break
+        cut = line.rstrip() + "..."  # the font has no sign for it
     draw.text(place, cut, font=font, fill=fill)

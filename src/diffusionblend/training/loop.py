@@ -9,15 +9,17 @@ import json
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor
 
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.files import atomic, make_folder
-from diffusionblend.prior.store import from_pretrained, save_pretrained
+from diffusionblend.prior.store import from_pretrained, save_pretrained, shipped_priors
 from diffusionblend.prior.unet import PriorConfig, UNetPrior, fast_arithmetic
 from diffusionblend.training.recipe import Budget, Optimiser, Recipe
 from diffusionblend.training.samples import Batch, Sampler, Source, load_sources, statistics
@@ -50,6 +52,8 @@ def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Pa
     """
     output = root / recipe.output
     make_folder(output)
+    if recipe.start is not None and recipe.start not in shipped_priors():
+        recipe = msgspec.structs.replace(recipe, start=str(root / recipe.start))
     sources, left_out = load_sources(recipe, root)
     for line in left_out:
         log.warning("left out: %s", line)
@@ -89,7 +93,7 @@ class Run:
             fused=True,
         )
         self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self._losses: list[float] = []
+        self._losses: deque[float] = deque(maxlen=LOG_STEPS)
         self._saved_at = 0.0
         self._resume()
         self._began = (time.monotonic(), self.samples)
@@ -128,16 +132,24 @@ class Run:
         return loss.item()
 
     def note(self, loss: float) -> None:
-        """Keep a loss for the next report."""
+        """Keep a loss for the next report.
+
+        Raises:
+            UsageError: It is not finite: nothing good can follow.
+        """
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"{self.output}: the loss is {loss} at step {self.steps}; the last checkpoint is "
+                "kept; lower `rate` in `optimiser`"
+            )
         self._losses.append(loss)
 
     def report(self) -> dict[str, float]:
-        """Say how far the run is, and begin a new mean of the loss."""
+        """Say how far the run is; the loss is the mean over the last `LOG_STEPS` steps."""
         clock, samples = self._began
         speed = (self.samples - samples) / (time.monotonic() - clock)
         left = self.seconds * (1 / self.fraction - 1) if self.fraction else math.inf
         mean = sum(self._losses) / max(1, len(self._losses))
-        self._losses = []
         return {
             "step": self.steps,
             "samples": self.samples,
@@ -154,12 +166,19 @@ class Run:
 
         self._saved_at = self.seconds
         state = {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
+        save_pretrained(self.average, self.output / PRIOR, card=_card(self.recipe, state, measured))
+        with atomic(self.output / STATS) as temporary:
+            lines = [*self._earlier_lines(), json.dumps(self.report() | measured)]
+            temporary.write_text("\n".join(lines) + "\n")
+        # Last: whatever stops this before, the same command makes all of it again.
         with atomic(self.output / STATE) as temporary:
             temporary.write_bytes(save(self._tensors(), metadata={"state": json.dumps(state)}))
-        save_pretrained(self.average, self.output / PRIOR, card=_card(self.recipe, state, measured))
-        with open(self.output / STATS, "a") as file:
-            file.write(json.dumps(self.report() | measured) + "\n")
         log.info("step %d: checkpoint, %s", self.steps, measured or "not validated")
+
+    def _earlier_lines(self) -> list[str]:
+        path = self.output / STATS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if json.loads(line)["step"] < self.steps]
 
     def _update_average(self, count: int) -> None:
         half_life = min(self.recipe.optimiser.ema_half_life, EMA_RAMP * self.samples)
@@ -189,20 +208,26 @@ class Run:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             self.network.load_state_dict(_under("network.", tensors))
             self.average.load_state_dict(_under("average.", tensors))
-        except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        except SafetensorError as error:
+            raise CorruptInput(f"{path}: is damaged ({error}); remove it to begin again") from error
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise UsageError(
                 f"{path}: is no checkpoint of this recipe ({error}); "
                 "change the recipe's output or remove the folder"
             ) from error
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimiser.", tensors).items():
-            index, key = name.split(".", 1)
-            moments.setdefault(int(index), {})[key] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._load_moments(_under("optimiser.", tensors))
         self.steps, self.samples = state["steps"], state["samples"]
         self.seconds = self._saved_at = state["seconds"]
         log.info("resumed at step %d", self.steps)
+
+    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
+        parameters = list(self.network.parameters())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def denoising_loss(network: Callable[..., Tensor], batch: Batch, data_std: float) -> Tensor:
@@ -242,6 +267,16 @@ def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
         planes=tuple(dict.fromkeys(k.plane for k in recipe.kinds)),
     )
     return UNetPrior(config)
+
+
+def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """Lay a moment out in memory as its parameter, which is channels last.
+
+    The fused optimiser takes that for granted, and would mix the values up without a word.
+    """
+    if moment.shape != parameter.shape:  # the count of steps
+        return moment
+    return torch.empty_like(parameter.detach()).copy_(moment)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -136,7 +136,11 @@ class Sampler:
         """Return the kinds for which some volume is large enough."""
         kinds = [k for k in self._recipe.kinds if self._fitting(k, crops.size)]
         if not kinds:
-            raise CorruptInput(f"no volume is large enough for crops of {crops.size} pixels")
+            largest = max(min(s.shape[1:]) for stacks in self._stacks.values() for s in stacks)
+            raise CorruptInput(
+                f"no volume is large enough for crops of {crops.size} pixels; expected a size of "
+                f"{largest} at most in `crops`, and slices enough for the gaps in `kinds`"
+            )
         return kinds
 
     def _fitting(self, kind: Kind, size: int) -> list[int]:

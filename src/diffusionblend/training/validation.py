@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffusionblend.errors import CorruptInput
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.training.recipe import Folder, Recipe
 from diffusionblend.training.samples import volume_files
@@ -28,11 +29,12 @@ class Validation:
         """Take groups, evenly spread, from the first volume of the recipe's folder."""
         if recipe.validation is None:
             return None
-        volume = read_volume(volume_files(Folder(recipe.validation), root)[0])
-        x = torch.from_numpy(x_from_hu(volume.hu))
-        starts = torch.linspace(0.2 * len(x), 0.8 * len(x), GROUPS).long()
-        gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial"})
-        return cls({g: x[starts[:, None] + g * torch.arange(3)] for g in gaps})
+        files = volume_files(Folder(recipe.validation), root)
+        if not files:
+            raise CorruptInput(f"{recipe.validation}: no .nii.gz or .nii file to validate on there")
+        x = torch.from_numpy(x_from_hu(read_volume(files[0]).hu))
+        gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial" and 2 * k.gap < len(x)})
+        return cls({g: x[_starts(len(x), g)[:, None] + g * torch.arange(3)] for g in gaps})
 
     def measure(self, prior: UNetPrior) -> dict[str, float]:
         """Return the PSNR in dB (data range 2, as everywhere) for each gap and level of noise."""
@@ -41,6 +43,12 @@ class Validation:
             for gap, clean in self.groups.items()
             for sigma in SIGMAS
         }
+
+
+def _starts(slices: int, gap: int) -> Tensor:
+    """Return the first slices of groups that are evenly spread and lie in the volume."""
+    starts = torch.linspace(0.2 * slices, 0.8 * slices, GROUPS).long()
+    return starts.clamp(max=slices - 1 - 2 * gap)
 
 
 def _psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:

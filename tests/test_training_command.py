@@ -1,0 +1,265 @@
+"""Training by a recipe: from nothing to a prior, and on from where a run was stopped."""
+
+import json
+import shutil
+import signal
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import command, contents, save_tiny_prior, user_command
+from diffusionblend.prior import from_pretrained
+from diffusionblend.training import loop
+from diffusionblend.training.loop import Run, denoising_loss
+from diffusionblend.training.recipe import read_recipe
+from diffusionblend.training.samples import Sampler, load_sources, statistics
+
+STEPS = 6
+RECIPE = f"""
+output = "run"
+seed = 3
+checkpoint_minutes = 0  # one after each step
+compile = false
+data = [{{ path = "volumes" }}]
+kinds = [{{ gap = 0 }}, {{ gap = 1 }}, {{ gap = 3, weight = 2.0 }}]
+crops = [{{ size = 32, batch = 2 }}]
+
+[budget]
+steps = {STEPS}
+
+[network]
+widths = [8, 16]
+norm_groups = 4
+
+[optimiser]
+rate = 3e-3
+warm_up_steps = 2
+"""
+
+
+@pytest.fixture
+def workshop(data, place):
+    """A folder with a recipe and a volume."""
+    return furnish(data, place)
+
+
+def furnish(data, folder, recipe=RECIPE):
+    (folder / "volumes").mkdir()
+    shutil.copy(data.volume, folder / "volumes")
+    (folder / "recipe.toml").write_text(recipe)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums in one order, so that runs can be compared bit for bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(workshop):
+    ended = command("train", workshop / "recipe.toml", "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)["prior"]
+
+
+def state(workshop):
+    return load_file(workshop / "run/state.safetensors")
+
+
+def statistics_lines(workshop):
+    return [json.loads(line) for line in (workshop / "run/stats.jsonl").read_text().splitlines()]
+
+
+def assert_equal_bit_for_bit(found, expected):
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    """The recipe, run as a user runs it, in a process of its own."""
+    workshop = furnish(data, tmp_path_factory.mktemp("uninterrupted"))
+    tell_all = """
+import diffusionblend.progress as progress, diffusionblend.training.loop as loop
+progress.LINE_SECONDS, loop.LOG_STEPS = 0.0, 1
+"""
+    return workshop, user_command("train", workshop / "recipe.toml", "--json", before_main=tell_all)
+
+
+def test_the_command_ends_well_and_says_where_the_prior_is(uninterrupted):
+    workshop, ended = uninterrupted
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out) == {"prior": str(workshop / "run/prior")}
+    assert "Traceback" not in ended.err
+    assert "Warning" not in ended.err
+
+
+def test_progress_tells_loss_and_throughput_on_stderr(uninterrupted):
+    err = uninterrupted[1].err
+    assert "1 volumes, 0 left out" in err
+    assert "s left" in err
+    assert "loss" in err
+    assert "samples/s" in err
+
+
+def test_the_run_leaves_state_statistics_and_prior_and_nothing_else(uninterrupted):
+    found = {str(path) for path in contents(uninterrupted[0] / "run")}
+    prior = {f"prior/{name}" for name in ("config.json", "model.safetensors", "README.md")}
+    assert found == {"state.safetensors", "stats.jsonl"} | prior
+
+
+def test_each_line_of_statistics_is_json_with_a_loss(uninterrupted):
+    lines = statistics_lines(uninterrupted[0])
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert [line["samples"] for line in lines] == list(range(2, 2 * STEPS + 1, 2))
+    assert all(0 < line["loss"] < 100 for line in lines)
+    assert all(np.diff([line["seconds"] for line in lines]) > 0)
+    assert lines[-1]["seconds_left"] == 0
+
+
+def test_the_prior_holds_the_average_and_says_how_it_was_made(uninterrupted, data):
+    workshop = uninterrupted[0]
+    prior = from_pretrained(str(workshop / "run/prior"))
+    average = {k: v for k, v in state(workshop).items() if k.startswith("average.")}
+    for name, weights in prior.state_dict().items():
+        torch.testing.assert_close(weights, average[f"average.{name}"], rtol=1e-2, atol=1e-6)
+    recipe = read_recipe(workshop / "recipe.toml")
+    sources, _ = load_sources(recipe, workshop)
+    found = (prior.config.data_mean, prior.config.data_std)
+    assert found == pytest.approx(statistics(sources), abs=1e-4)
+    assert (prior.config.gaps, prior.config.planes) == ((0, 1, 3), ("axial",))
+    assert "12 samples" in (workshop / "run/prior/README.md").read_text()
+
+
+def test_a_reconstruction_can_use_the_prior(uninterrupted, data, place):
+    prior, out = uninterrupted[0] / "run/prior", place / "o.nii.gz"
+    ended = command("reconstruct", data.scan, "--prior", prior, "--steps", 2, "-o", out)
+    assert ended.code == 0, ended.err
+    assert nibabel.load(out).shape == (64, 64, 12)
+
+
+def test_the_same_recipe_gives_the_same_tensors(uninterrupted, workshop):
+    train(workshop)
+    assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))
+
+
+def test_another_seed_gives_other_tensors(uninterrupted, workshop):
+    recipe = workshop / "recipe.toml"
+    recipe.write_text(RECIPE.replace("seed = 3", "seed = 4"))
+    train(workshop)
+    name = "network.unet.conv_in.weight"
+    assert not torch.equal(state(workshop)[name], state(uninterrupted[0])[name])
+
+
+# A checkpoint flushes five files: three of the prior, the statistics and, last, the state.
+KILLS = {
+    "while the fourth state is written": ("os.fsync", 20),
+    "between weights and config of the fourth prior": ("os.replace", 16),
+}
+
+
+@pytest.mark.parametrize("when", KILLS)
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
+    uninterrupted, workshop, when, caplog
+):
+    function, call = KILLS[when]
+    kill = f"""
+import os, signal
+calls, function = [], {function}
+def kill(*arguments):
+    result = function(*arguments)
+    calls.append(arguments)
+    return os.kill(os.getpid(), signal.SIGKILL) if len(calls) == {call} else result
+{function} = kill
+"""
+    ended = user_command("train", workshop / "recipe.toml", before_main=kill)
+    assert ended.code == -signal.SIGKILL, ended.err
+    caplog.set_level("INFO")
+    train(workshop)
+    resumed = [r.getMessage() for r in caplog.records if "resumed" in r.getMessage()]
+    assert resumed == ["resumed at step 3"]
+    assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))
+    lines = statistics_lines(workshop)
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    weights, expected = (
+        from_pretrained(str(folder / "run/prior")).state_dict()
+        for folder in (workshop, uninterrupted[0])
+    )
+    assert_equal_bit_for_bit(weights, expected)
+
+
+def test_an_interrupted_run_exits_with_130_and_goes_on_later(uninterrupted, workshop, monkeypatch):
+    draw = Sampler.batch
+
+    def interrupted(self, step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return draw(self, step)
+
+    monkeypatch.setattr(Sampler, "batch", interrupted)
+    ended = command("train", workshop / "recipe.toml")
+    assert (ended.code, ended.out) == (130, "")
+    assert len(statistics_lines(workshop)) == 4
+    monkeypatch.undo()
+    train(workshop)
+    assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))
+
+
+def test_the_same_command_after_the_end_changes_nothing(workshop):
+    train(workshop)
+    before = contents(workshop)
+    train(workshop)
+    assert contents(workshop) == before
+
+
+def test_the_loss_falls_on_an_easy_task(data, workshop):
+    recipe_path = workshop / "recipe.toml"
+    recipe_path.write_text(RECIPE.replace(f"steps = {STEPS}", "steps = 60"))
+    recipe = read_recipe(recipe_path)
+    sources, _ = load_sources(recipe, workshop)
+    sampler = Sampler(recipe, sources)
+    (workshop / "run").mkdir()
+    run = Run(recipe, workshop / "run", sources)
+
+    @torch.no_grad()
+    def loss_on_unseen_batches():
+        batches = [sampler.batch(1000 + i) for i in range(8)]
+        losses = [denoising_loss(run.network, b, run.network.config.data_std) for b in batches]
+        return float(torch.stack(losses).mean())
+
+    before = loss_on_unseen_batches()
+    while not run.finished:
+        run.step(sampler.batch(run.steps))
+    assert loss_on_unseen_batches() < 0.7 * before
+
+
+def test_the_last_line_has_a_loss_where_progress_was_told_at_the_same_step(workshop, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 2)
+    train(workshop)
+    assert all(line["loss"] > 0 for line in statistics_lines(workshop))
+
+
+def test_validation_on_a_short_volume_is_written_for_each_gap(data, workshop):
+    recipe = workshop / "recipe.toml"
+    recipe.write_text(f'validation = "volumes"\n{RECIPE}')
+    train(workshop)
+    line = statistics_lines(workshop)[-1]
+    for gap in (0, 1, 3):
+        assert 0 < line[f"psnr_gap{gap}_sigma1.0"] < line[f"psnr_gap{gap}_sigma0.05"] < 60
+    assert "psnr_gap1_sigma0.25" in (workshop / "run/prior/README.md").read_text()
+
+
+def test_a_start_is_looked_for_from_the_place_of_the_recipe(workshop):
+    start = from_pretrained(str(save_tiny_prior(workshop / "start")))
+    recipe = RECIPE.replace("rate = 3e-3", "rate = 1e-12").replace("steps = 6", "steps = 1")
+    (workshop / "recipe.toml").write_text(f'start = "start"\n{recipe}')
+    prior = from_pretrained(train(workshop))
+    assert prior.config.data_mean == start.config.data_mean
+    for name, weights in start.state_dict().items():
+        torch.testing.assert_close(prior.state_dict()[name], weights, rtol=1e-2, atol=1e-6)
