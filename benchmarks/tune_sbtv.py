@@ -19,8 +19,8 @@ ACQUISITIONS = {
     "90 degrees": db.limited_angle(90),
 }
 PHOTONS = (None, 1e5, 1e4)
-WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-RHOS = (0.1, 0.3, 1.0)
+WEIGHTS = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+RHOS = (0.03, 0.1)
 
 
 def main(path: str, slices: str) -> None:

@@ -5,9 +5,16 @@ import pytest
 import torch
 
 from diffusionblend.consistency import conjugate_gradient, data_consistency
-from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import FBP, SBTV, SIRT, Problem
-from diffusionblend.methods.classical import differences, differences_adjoint, laplacian
+from diffusionblend.methods.classical import (
+    TUNED,
+    TUNED_LIMITED,
+    differences,
+    differences_adjoint,
+    laplacian,
+    tuned_weights,
+)
 from diffusionblend.projector import Projector, strip_project
 
 
@@ -101,6 +108,18 @@ def test_tv_minimises_its_objective():
     # Along the way to the truth and to a constant, too.
     for other in (torch.from_numpy(u), torch.full_like(solution, 0.5)):
         assert objective(torch.lerp(solution, other, 0.01)) > best - 1e-6
+
+
+def test_weights_are_the_tuned_ones_and_follow_the_views():
+    grid = Grid.from_spacing((1, 8, 8))
+    found = {v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, 8, 14, 20, 60, 500)}
+    for views, weights in TUNED.items():
+        assert found[views] == pytest.approx(weights)
+    assert found[2] == found[8]
+    assert found[500] == found[60]
+    assert found[20][0] < found[14][0] < found[8][0]
+    assert tuned_weights(parallel_beam(grid, limited_angle(90))) == TUNED_LIMITED
+    assert tuned_weights(parallel_beam(grid, limited_angle(180))) == found[500]
 
 
 def test_differences_have_an_exact_adjoint():
