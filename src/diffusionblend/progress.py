@@ -1,8 +1,14 @@
 """Progress: a bar on a terminal, a plain line now and then elsewhere. Always on stderr."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffusionblend.methods import Callback
 
 log = logging.getLogger(__name__)
 
@@ -47,3 +53,10 @@ class Progress:
             self._told = now
             left = (now - self._began) * (total - index) / index
             log.info("%s: %d of %d, %.0f s left %s", self._name, index, total, left, note)
+
+
+@contextlib.contextmanager
+def show_steps(method: str) -> Iterator["Callback"]:
+    """Show the steps of a method as they come."""
+    with Progress(method) as bar:
+        yield lambda step: bar.show(step.index, step.steps)
