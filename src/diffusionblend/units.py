@@ -13,7 +13,7 @@ import torch
 MU_WATER = 0.0193
 """Attenuation of water in 1/mm at 70 keV, the mean energy of a 120 kV beam (NIST XCOM)."""
 
-HU_AIR, HU_WATER = -1000.0, 0.0
+HU_AIR = -1000.0
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 

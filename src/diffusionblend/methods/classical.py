@@ -91,7 +91,8 @@ class SIRT:
 
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
-# (benchmarks/tune_sbtv.py); 1e5 and 1e4 photons did not move the best at 8 and 20 views.
+# (benchmarks/tune_sbtv.py), without noise. On a coarser grid 1e5 photons did not move the best at
+# 8 and 20 views, nor 1e4 at 8; other noise was not measured.
 TUNED = {8: (1e-2, 0.1), 20: (1e-3, 0.03), 60: (2e-4, 0.03)}
 TUNED_LIMITED = (2e-3, 0.03)
 _LIMITED = 3.0  # a gap of so many even steps between directions is a missing arc

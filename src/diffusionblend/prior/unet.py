@@ -13,7 +13,6 @@ its own, added to the noise embedding (DiffusionBlend, section 3).
 """
 
 import contextlib
-from collections.abc import Sequence
 
 import msgspec
 import torch
@@ -120,8 +119,3 @@ def fast_arithmetic(device: torch.device) -> contextlib.AbstractContextManager[o
     if device.type == "cuda" or (device.type == "cpu" and cpu_has_it):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def parameter_count(modules: Sequence[nn.Module]) -> int:
-    """Return the number of parameters of some modules together."""
-    return sum(p.numel() for module in modules for p in module.parameters())
