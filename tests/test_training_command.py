@@ -1,21 +1,27 @@
 """Training by a recipe: from nothing to a prior, and on from where a run was stopped."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from conftest import command, contents, save_tiny_prior, user_command
+from diffusionblend.errors import UsageError
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training import loop
-from diffusionblend.training.loop import Run, denoising_loss
-from diffusionblend.training.recipe import read_recipe
-from diffusionblend.training.samples import Sampler, load_sources, statistics
+from diffusionblend.training.cache import load_sources
+from diffusionblend.training.loop import Run, denoising_losses
+from diffusionblend.training.recipe import Budget, Crops, Recipe, read_recipe
+from diffusionblend.training.samples import Sampler, Source, statistics
 
 STEPS = 6
 RECIPE = f"""
@@ -32,11 +38,18 @@ steps = {STEPS}
 
 [network]
 widths = [8, 16]
-norm_groups = 4
+blocks = [1, 1]
 
 [optimiser]
-rate = 3e-3
+rate = 3e-2
 warm_up_steps = 2
+"""
+
+VALIDATION = """
+[validation]
+path = "volumes"
+slices = 3
+steps = 2
 """
 
 
@@ -102,7 +115,7 @@ def test_the_command_ends_well_and_says_where_the_prior_is(uninterrupted):
 
 def test_progress_tells_loss_and_throughput_on_stderr(uninterrupted):
     err = uninterrupted[1].err
-    assert "1 volumes, 0 left out" in err
+    assert "1 volumes (12 slices), 0 left out" in err
     assert "s left" in err
     assert "loss" in err
     assert "samples/s" in err
@@ -110,8 +123,10 @@ def test_progress_tells_loss_and_throughput_on_stderr(uninterrupted):
 
 def test_the_run_leaves_state_statistics_and_prior_and_nothing_else(uninterrupted):
     found = {str(path) for path in contents(uninterrupted[0] / "run")}
+    derived = {name for name in found if name.startswith(("cache/", "tensorboard/"))}
+    assert len(derived) == 3
     prior = {f"prior/{name}" for name in ("config.json", "model.safetensors", "README.md")}
-    assert found == {"state.safetensors", "stats.jsonl"} | prior
+    assert found - derived == {"state.safetensors", "stats.jsonl"} | prior
 
 
 def test_each_line_of_statistics_is_json_with_a_loss(uninterrupted):
@@ -153,14 +168,15 @@ def test_another_seed_gives_other_tensors(uninterrupted, workshop):
     recipe = workshop / "recipe.toml"
     recipe.write_text(RECIPE.replace("seed = 3", "seed = 4"))
     train(workshop)
-    name = "network.unet.conv_in.weight"
+    name = "network.unet.first.weight"
     assert not torch.equal(state(workshop)[name], state(uninterrupted[0])[name])
 
 
-# A checkpoint flushes five files: three of the prior, the statistics and, last, the state.
+# The cache flushes a volume and its index, a checkpoint three files of the prior and, last, the
+# state.
 KILLS = {
-    "while the fourth state is written": ("os.fsync", 20),
-    "between weights and config of the fourth prior": ("os.replace", 16),
+    "while the fourth state is written": ("os.fsync", 2 + 4 * 4),
+    "between weights and config of the fourth prior": ("os.replace", 2 + 3 * 4 + 1),
 }
 
 
@@ -195,14 +211,14 @@ def kill(*arguments):
 
 
 def test_an_interrupted_run_exits_with_130_and_goes_on_later(uninterrupted, workshop, monkeypatch):
-    draw = Sampler.batch
+    draw = Sampler.__getitem__
 
     def interrupted(self, step):
         if step == 4:
             raise KeyboardInterrupt
         return draw(self, step)
 
-    monkeypatch.setattr(Sampler, "batch", interrupted)
+    monkeypatch.setattr(Sampler, "__getitem__", interrupted)
     ended = command("train", workshop / "recipe.toml")
     assert (ended.code, ended.out) == (130, "")
     assert len(statistics_lines(workshop)) == 4
@@ -224,18 +240,19 @@ def test_the_loss_falls_on_an_easy_task(data, workshop):
     recipe = read_recipe(recipe_path)
     sources, _ = load_sources(recipe, workshop)
     sampler = Sampler(recipe, sources)
-    (workshop / "run").mkdir()
-    run = Run(recipe, workshop / "run", sources)
+    run = Run(recipe, workshop / "run", sources, Accelerator(cpu=True))
 
     @torch.no_grad()
     def loss_on_unseen_batches():
-        batches = [sampler.batch(1000 + i) for i in range(8)]
-        losses = [denoising_loss(run.network, b, run.network.config.data_std) for b in batches]
+        batches = [sampler[1000 + i] for i in range(8)]
+        losses = [
+            denoising_losses(run.network, b, run.network.config.data_std).mean() for b in batches
+        ]
         return float(torch.stack(losses).mean())
 
     before = loss_on_unseen_batches()
     while not run.finished:
-        run.step(sampler.batch(run.steps))
+        run.step(sampler[run.steps])
     assert loss_on_unseen_batches() < 0.7 * before
 
 
@@ -247,7 +264,7 @@ def test_the_last_line_has_a_loss_where_progress_was_told_at_the_same_step(works
 
 def test_validation_on_a_short_volume_is_written_for_each_gap(data, workshop):
     recipe = workshop / "recipe.toml"
-    recipe.write_text(f'validation = "volumes"\n{RECIPE}')
+    recipe.write_text(f"{RECIPE}{VALIDATION}")
     train(workshop)
     line = statistics_lines(workshop)[-1]
     for gap in (0, 1, 3):
@@ -257,9 +274,103 @@ def test_validation_on_a_short_volume_is_written_for_each_gap(data, workshop):
 
 def test_a_start_is_looked_for_from_the_place_of_the_recipe(workshop):
     start = from_pretrained(str(save_tiny_prior(workshop / "start")))
-    recipe = RECIPE.replace("rate = 3e-3", "rate = 1e-12").replace("steps = 6", "steps = 1")
+    recipe = RECIPE.replace("rate = 3e-2", "rate = 1e-12").replace("steps = 6", "steps = 1")
     (workshop / "recipe.toml").write_text(f'start = "start"\n{recipe}')
     prior = from_pretrained(train(workshop))
     assert prior.config.data_mean == start.config.data_mean
     for name, weights in start.state_dict().items():
         torch.testing.assert_close(prior.state_dict()[name], weights, rtol=1e-2, atol=1e-6)
+
+
+def test_losses_of_all_bands_are_told_with_rate_and_gradient(uninterrupted):
+    for line in statistics_lines(uninterrupted[0]):
+        bands = [value for name, value in line.items() if name.startswith("loss_sigma_")]
+        assert bands
+        assert all(value > 0 for value in [*bands, line["gradient_norm"], line["learning_rate"]])
+        assert line["seconds_left"] >= 0
+
+
+def test_tensorboard_shows_the_same_numbers_and_pictures(workshop):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (workshop / "recipe.toml").write_text(f"{RECIPE}{VALIDATION}")
+    train(workshop)
+    events = EventAccumulator(str(workshop / "run/tensorboard"))
+    events.Reload()
+    lines = statistics_lines(workshop)
+    for name in ("loss", "psnr_views8", "score"):
+        shown = [(e.step, e.value) for e in events.Scalars(name)]
+        assert shown == [(line["step"], pytest.approx(line[name])) for line in lines]
+    assert events.Tags()["images"] == ["views8", "views20"]
+
+
+def test_the_prior_that_is_kept_is_the_one_that_reconstructs_best(workshop, monkeypatch):
+    scores = iter([20.0, 22.0, 21.0, 19.0, 22.0, 21.0])
+    measure = loop.Validation.measure
+    kept = []
+
+    def measured(self, prior):
+        numbers, pictures = measure(self, prior)
+        return numbers | {"score": next(scores)}, pictures
+
+    save = loop.save_pretrained
+
+    def saved(prior, folder, **options):
+        kept.append(options["card"])
+        save(prior, folder, **options)
+
+    monkeypatch.setattr(loop.Validation, "measure", measured)
+    monkeypatch.setattr(loop, "save_pretrained", saved)
+    (workshop / "recipe.toml").write_text(f"{RECIPE}{VALIDATION}")
+    train(workshop)
+    assert [float(card.split("score: ")[1].split()[0]) for card in kept] == [20.0, 22.0, 22.0]
+
+
+def test_two_processes_train_to_the_weights_of_one(data, workshop, tmp_path):
+    """With the same batch in all; only sums are taken in another order."""
+    recipe = f'precision = "fp32"\n{RECIPE}'
+    (workshop / "recipe.toml").write_text(recipe)
+    alone = furnish(data, tmp_path, recipe)
+    train(alone)
+    program = "from diffusionblend.cli import main; import sys; sys.exit(main())"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    (workshop / "main.py").write_text(program)
+    ended = subprocess.run(
+        [*launch, "--standalone", "main.py", "train", "recipe.toml"],
+        cwd=workshop,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "run/prior\n"
+    together, expected = state(workshop), state(alone)
+    assert together.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-5)
+    assert [line["samples"] for line in statistics_lines(workshop)][-1] == 2 * STEPS
+
+
+def test_processes_that_cannot_share_a_batch_are_told():
+    recipe = Recipe("out", Budget(steps=1), (), crops=(Crops(8, 3),))
+    volume = Source("v", np.zeros((8, 16, 16), np.int16), 1.0)
+    with pytest.raises(UsageError, match="2 processes cannot share it"):
+        Sampler(recipe, [volume], rank=0, world=2)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_shares_of_the_processes_make_the_batch_of_one(world):
+    recipe = Recipe("out", Budget(steps=1), (), crops=(Crops(8, 6),))
+    volume = Source("v", np.random.default_rng(0).integers(-1000, 999, (9, 16, 16)), 1.0)
+    whole = Sampler(recipe, [volume])[5]
+    shares = [Sampler(recipe, [volume], rank, world)[5] for rank in range(world)]
+    for field, expected in whole._asdict().items():
+        assert torch.equal(torch.cat([getattr(s, field) for s in shares]), expected)
+
+
+def test_workers_draw_the_batches_that_are_drawn_in_between(uninterrupted, workshop):
+    (workshop / "recipe.toml").write_text(f"workers = 2\n{RECIPE}")
+    train(workshop)
+    assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))

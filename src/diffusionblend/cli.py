@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from diffusionblend import __version__
-from diffusionblend.commands import Demo, Evaluate, Info, Reconstruct, Simulate, Train
+from diffusionblend.commands import Demo, Evaluate, Info, Pack, Push, Reconstruct, Simulate, Train
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -17,6 +17,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "reconstruct": Reconstruct,
     "evaluate": Evaluate,
     "train": Train,
+    "pack": Pack,
+    "push": Push,
     "info": Info,
     "demo": Demo,
 }

@@ -3,6 +3,7 @@
 Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ class Reconstruct:
     method: str = "diffusionblend++"
     """How to reconstruct; `diffusionblend info` lists the methods."""
     prior: str = "chest"
-    """A prior's name in the package, or its folder."""
+    """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
     steps: int | None = None
     """Time steps of a diffusion method (its own default if not given)."""
     seed: int = 0
@@ -216,7 +217,7 @@ class Train:
 
     def run(self) -> None:
         """Read the recipe and train."""
-        from diffusionblend.training.loop import train
+        from diffusionblend.training.loop import is_first_process, train
         from diffusionblend.training.recipe import read_recipe
 
         recipe = read_recipe(self.recipe)
@@ -228,7 +229,62 @@ class Train:
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
             folder = train(recipe, self.recipe.parent, progress=show_report)
-        show({"prior": str(folder)}, self.json, f"{folder}")
+        if is_first_process():
+            show({"prior": str(folder)}, self.json, f"{folder}")
+
+
+@dataclass(frozen=True)
+class Push:
+    """Put a prior on the Hugging Face hub, and print the name that others use."""
+
+    folder: Input
+    """A prior's folder: config.json, model.safetensors and README.md."""
+    name: tyro.conf.Positional[str]
+    """Its name there, owner/name; made if it is not there."""
+    private: bool = False
+    """Only its owner may see it."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Check the prior and push it."""
+        from diffusionblend.prior.hub import push
+
+        pinned = push(self.folder, self.name, private=self.private)
+        show({"prior": pinned}, self.json, pinned)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Write the volumes of a recipe into one file, or a few, to train on another machine."""
+
+    recipe: Input
+    """Recipe (.toml)."""
+    output: Output
+    """Pack (.h5); a recipe's `data` may name packs. Its parts get numbers, and the validation
+    volumes a pack of their own (-validation.h5)."""
+    max_mib: float | None = None
+    """Largest size of a part in MiB."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Prepare the cache, then compress it."""
+        from diffusionblend.training.cache import load_sources, tell
+        from diffusionblend.training.pack import write_packs
+        from diffusionblend.training.recipe import read_recipe, validation_as_data
+
+        limit = math.inf if self.max_mib is None else self.max_mib
+        recipe, root = read_recipe(self.recipe), self.recipe.parent
+        sources, left_out = load_sources(recipe, root)
+        tell(sources, left_out)
+        parts = write_packs(sources, self.output, limit)
+        if recipe.validation is not None:
+            unseen, _ = load_sources(validation_as_data(recipe), root)
+            parts += write_packs(unseen, self.output.with_stem(f"{self.output.stem}-validation"))
+        names = [str(part) for part in parts]
+        facts = {"packs": names, "volumes": len(sources), "left_out": left_out}
+        show(facts, self.json, "\n".join(names))
 
 
 @dataclass(frozen=True)
@@ -279,8 +335,9 @@ class Demo:
 
 
 def prior_record(name: str) -> dict[str, str]:
-    """Return what a record says of a prior."""
+    """Return what a record says of a prior: what it is called, on the hub with its commit."""
     from diffusionblend.prior.store import find_prior, read_config
 
     folder = find_prior(name)
-    return {"name": folder.name, "weights_sha256": read_config(folder).weights_sha256}
+    called = folder.name if Path(name).is_dir() else name
+    return {"name": called, "weights_sha256": read_config(folder).weights_sha256}

@@ -30,7 +30,8 @@ class Progress:
         self._name = name
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(desc=name, disable=not self._terminal, leave=False, dynamic_ncols=True)
-        self._began = self._told = time.monotonic()
+        self._told = time.monotonic()
+        self._began: tuple[float, int] | None = None
 
     def __enter__(self) -> "Progress":
         return self
@@ -49,9 +50,11 @@ class Progress:
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(index - self._bar.n)
         now = time.monotonic()
+        # What was done before the first call may have been another run's.
+        clock, first = self._began = self._began or (now, index)
         if not self._terminal and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (now - self._began) * (total - index) / index
+            left = (now - clock) * (total - index) / max(1, index - first)
             log.info("%s: %d of %d, %.0f s left %s", self._name, index, total, left, note)
 
 

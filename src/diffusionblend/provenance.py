@@ -14,7 +14,7 @@ def versions() -> dict[str, str]:
     """Return the versions of what a result depends on."""
     from importlib.metadata import version
 
-    names = ("torch", "numpy", "diffusers", "nibabel", "h5py", "safetensors")
+    names = ("torch", "numpy", "nibabel", "h5py", "safetensors")
     return {
         "diffusionblend": __version__,
         "python": platform.python_version(),

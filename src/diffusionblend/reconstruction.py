@@ -32,7 +32,8 @@ def reconstruct(
     Args:
         scan: What was measured.
         method: A method's name, or the method itself.
-        prior: A prior, its name in the package, or its folder; used by methods that need one.
+        prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
+            used by methods that need one.
         seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
         device: `cpu`, `cuda`, ..., or `auto` for a GPU where there is one.
         callback: Is told of each step.

@@ -1,18 +1,15 @@
-"""Volumes: Hounsfield units on a grid in space, read from and written to NIfTI.
+"""Volumes: Hounsfield units on a grid in space, read from several formats, written to NIfTI.
 
-Arrays are (slices, rows, columns), that is (z, y, x): the reverse of NIfTI's order. The signs of
-the axes stay as they are in the file, so that what is written lies voxel on voxel over what was
-read.
+Arrays are (slices, rows, columns), that is (z, y, x): the reverse of the order of the files. The
+signs of the axes stay as they are in the file, so that what is written lies voxel on voxel over
+what was read. Here is what every format has in common; how each is read is in `formats`.
 """
 
-import gzip
 import math
-import warnings
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,13 +18,11 @@ from diffusionblend.files import atomic
 from diffusionblend.geometry import Grid
 
 SUFFIXES = (".nii.gz", ".nii")
-HEADER_BYTES, MAGIC = 348, b"n+1"
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
-"""Bytes that one byte of a gzip file can become at most."""
+"""Bytes that one byte of a compressed file can become at most: deflate's limit."""
 SPACING_MM = (0.001, 100.0)
 HU_LIMITS = (-32768.0, 65535.0)
-_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,28 +72,16 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI file that holds a CT volume in HU.
+    """Read a CT volume in HU: a NIfTI or NRRD file, or a folder with one DICOM series.
 
     Raises:
-        CorruptInput: The file is missing, truncated, or holds NaN or infinity.
-        UnsupportedInput: It is not three-dimensional, or not in HU.
+        CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It is not one three-dimensional volume on straight axes, or not in HU.
+        UsageError: The package that reads the format is not installed.
     """
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.wrapstruct import WrapStructError
+    from diffusionblend.formats.read import read
 
-    if not path.is_file():
-        raise CorruptInput(f"{path}: no such file; expected a NIfTI volume (.nii.gz or .nii)")
-    if not path.name.endswith(SUFFIXES):
-        raise UnsupportedInput(f"{path}: not a NIfTI file; expected a name in .nii.gz or .nii")
-    try:
-        hu, affine = _read_nifti(path)
-    except (ImageFileError, HeaderDataError, WrapStructError) as error:
-        raise CorruptInput(f"{path}: not a NIfTI file ({error}); convert it to NIfTI") from error
-    except _READ_ERRORS as error:
-        raise CorruptInput(f"{path}: cannot be read ({error}); copy or convert it again") from error
-    _check_hu(path, hu)
-    return Volume(np.ascontiguousarray(hu), Grid.from_affine(hu.shape, affine))
+    return read(path)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -132,94 +115,100 @@ def _expect_same(volume: Volume, path: Path) -> None:
         raise OSError(None, "what was written does not read back the same")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values (slices, rows, columns) and the affine of a NIfTI file."""
-    import nibabel
+def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Volume:
+    """Make a volume of voxels as a file holds them: put the axes in the order x, y, z.
 
-    with _opened(path) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on a header that name no file
-        # As it stands: nibabel itself would make a size of 0 one millimetre.
-        header = nibabel.Nifti1Header(stream.read(HEADER_BYTES), check=False)
-        if header["magic"].item() != MAGIC:
-            raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
-        _check_spacing(path, header["pixdim"][1:4])
-        stream.seek(0)
-        # No memory map: the values must stay what they are, whatever becomes of the file.
-        file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
-        image = nibabel.Nifti1Image.from_file_map(file_map, mmap=False)
-        _check_header(path, image.shape, image.affine)
-        _check_storage(path, image)
-        image = _in_order(image)
-        hu = np.asarray(image.dataobj, dtype=np.float32).T
-        while stream.read(2**20):  # gzip compares its checksum at the end, and only there
-            pass
-    return hu, image.affine
+    Their directions stay as they are.
+
+    Args:
+        name: What to call the input in messages.
+        voxels: Values in HU, in the order of the file's axes, the fastest first.
+        affine: 4 x 4, from indices of `voxels` to millimetres, RAS+, on straight axes.
+
+    Raises:
+        CorruptInput: A value is NaN or infinity.
+        UnsupportedInput: The values are not HU.
+    """
+    order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        hu = np.ascontiguousarray(voxels.transpose(order).T, dtype=np.float32)
+    _check_hu(name, hu)
+    return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
 
 
-def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
-    return gzip.open(path) if path.name.endswith(".gz") else open(path, "rb")
+def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None:
+    """Refuse a grid before memory is taken for it: its shape, its spacing, its directions.
 
+    Args:
+        name: What to call the input in messages.
+        shape: Numbers of voxels, in the order of the file's axes.
+        affine: 4 x 4, from indices in that order to millimetres, RAS+.
 
-def _check_storage(path: Path, image: Any) -> None:  # noqa: ANN401 - nibabel has no types
-    kind = image.get_data_dtype()
-    if kind.kind not in "iuf":
-        raise UnsupportedInput(f"{path}: its voxels are {kind}; expected one number each, in HU")
-    # Asked before memory is taken: a damaged header may claim more than any machine has.
-    needed = math.prod(image.shape) * kind.itemsize
-    held = path.stat().st_size * (MAX_DEFLATE if path.name.endswith(".gz") else 1)
-    if needed > held:
-        raise CorruptInput(
-            f"{path}: its header claims {needed} bytes of voxels, the file has at most {held}; "
-            "copy it again"
-        )
-
-
-def _check_header(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
-    shape = shape[:3] if shape[3:] == (1,) * len(shape[3:]) else shape
+    Raises:
+        CorruptInput: It holds NaN or infinity, or voxels of a size that no scanner has.
+        UnsupportedInput: It is not three-dimensional, too large, or oblique.
+    """
     if len(shape) != 3 or min(shape) < 2:
         raise UnsupportedInput(
-            f"{path}: has the shape {shape}, expected three dimensions of two voxels or more; "
-            "stack the slices into one volume"
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions of two voxels or "
+            "more; stack the slices into one volume"
         )
     if math.prod(shape) > MAX_VOXELS:
-        raise UnsupportedInput(f"{path}: has {math.prod(shape)} voxels; at most {MAX_VOXELS}")
+        raise UnsupportedInput(f"{name}: has {math.prod(shape)} voxels; at most {MAX_VOXELS}")
     if not np.isfinite(affine).all():
-        raise CorruptInput(f"{path}: its affine holds NaN or infinity; repair the header")
+        raise CorruptInput(f"{name}: its affine holds NaN or infinity; repair the header")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    _check_spacing(path, spacing)
+    check_spacing(name, spacing)
     # A tilted grid would need slices that are no planes of the file.
     along = np.abs(affine[:3, :3] / spacing) > 0.02
     if (along.sum(axis=0) != 1).any() or (along.sum(axis=1) != 1).any():
-        raise UnsupportedInput(f"{path}: its axes are oblique; resample it to straight axes first")
+        raise UnsupportedInput(f"{name}: its axes are oblique; resample it to straight axes first")
 
 
-def _check_spacing(path: Path, spacing: np.ndarray) -> None:
+def check_spacing(name: object, spacing: np.ndarray) -> None:
+    """Raise CorruptInput if voxels have a size (three numbers, in mm) that no scanner has."""
     size = np.abs(spacing)
     if not (size.min() >= SPACING_MM[0] and size.max() <= SPACING_MM[1]):  # NaN is neither
         raise CorruptInput(
-            f"{path}: voxels of {' x '.join(f'{s:g}' for s in size)} mm; expected "
+            f"{name}: voxels of {' x '.join(f'{s:g}' for s in size)} mm; expected "
             f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm a side; repair the header"
         )
 
 
-def _in_order(image: Any) -> Any:  # noqa: ANN401 - nibabel has no types
-    """Put the axes in the order x, y, z; leave their directions alone."""
-    import nibabel
-
-    if image.ndim > 3:
-        first = (...,) + (0,) * (image.ndim - 3)
-        image = nibabel.Nifti1Image(image.dataobj[first], image.affine, image.header)
-    order = nibabel.orientations.io_orientation(image.affine)
-    order[:, 1] = 1
-    return image.as_reoriented(order)
+def check_kind(name: object, kind: np.dtype) -> None:
+    """Raise UnsupportedInput if voxels of a type are not one real number each."""
+    if kind.kind not in "iuf":
+        raise UnsupportedInput(f"{name}: its voxels are {kind}; expected one number each, in HU")
 
 
-def _check_hu(path: Path, hu: np.ndarray) -> None:
+def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:
+    """Refuse a header that claims more voxels than the file can hold.
+
+    Asked before memory is taken: a damaged header may claim more than any machine has.
+
+    Args:
+        name: What to call the input in messages.
+        needed: Bytes of voxels that the header claims.
+        held: Bytes of the file.
+        compressed: Whether the voxels are.
+
+    Raises:
+        CorruptInput: It claims more.
+    """
+    held *= MAX_DEFLATE if compressed else 1
+    if needed > held:
+        raise CorruptInput(
+            f"{name}: its header claims {needed} bytes of voxels, the file has at most {held}; "
+            "copy it again"
+        )
+
+
+def _check_hu(name: object, hu: np.ndarray) -> None:
     low, high = float(hu.min()), float(hu.max())  # NaN and infinity come through both
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise CorruptInput(f"{path}: holds NaN or infinity; expected finite HU; repair the volume")
+        raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")
     if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
         raise UnsupportedInput(
-            f"{path}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
+            f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
             "water 0); apply the rescale slope and intercept first"
         )

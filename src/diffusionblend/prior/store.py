@@ -23,19 +23,26 @@ def shipped_priors() -> dict[str, Path]:
 
 
 def find_prior(name: str) -> Path:
-    """Return the folder of a prior, given its name in the package or its folder.
+    """Return the folder of a prior, given its name in the package, its folder, or its hub name.
+
+    Args:
+        name: For instance `chest`, `runs/chest/prior` or `owner/name@COMMIT`.
 
     Raises:
-        PriorError: There is neither.
+        PriorError: There is none of these, or it cannot be fetched.
     """
+    from diffusionblend.prior import hub  # here, since it stands on this module
+
     shipped = shipped_priors()
     folder = shipped.get(name, Path(name))
-    if not (folder / CONFIG).is_file():
-        raise PriorError(
-            f"{name}: no such prior; expected one of {', '.join(shipped) or 'none'} "
-            f"or a folder with {CONFIG} and {WEIGHTS}"
-        )
-    return folder
+    if (folder / CONFIG).is_file():
+        return folder
+    if hub.is_name(name) and not folder.exists():
+        return hub.fetch(name)
+    raise PriorError(
+        f"{name}: no such prior; expected one of {', '.join(shipped) or 'none'}, "
+        f"a folder with {CONFIG} and {WEIGHTS}, or owner/name@COMMIT of the hub"
+    )
 
 
 def read_config(folder: Path) -> PriorConfig:
@@ -58,7 +65,11 @@ def read_config(folder: Path) -> PriorConfig:
 
 
 def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
-    """Load a prior by its name in the package or its folder, ready to denoise.
+    """Load a prior, ready to denoise.
+
+    Args:
+        name: Its name in the package, its folder, or `owner/name@COMMIT` of the hub.
+        device: Where it goes.
 
     Raises:
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
@@ -72,9 +83,11 @@ def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
         raise PriorError(f"{path}: no such file; copy the prior again")
     found = sha256(path)
     if found != config.weights_sha256:
+        # In the hub's cache it is a link: what must be deleted is what it leads to.
         raise PriorError(
-            f"{path}: SHA-256 is {found[:12]}..., expected {config.weights_sha256[:12]}...; "
-            "the file is damaged, copy the prior again"
+            f"{path.resolve()}: SHA-256 is {found[:12]}..., "
+            f"expected {config.weights_sha256[:12]}...; "
+            "the file is damaged, delete it and copy the prior again"
         )
     try:
         weights = {key: value.float() for key, value in load_file(path).items()}

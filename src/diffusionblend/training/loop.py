@@ -2,35 +2,47 @@
 
 The loss is denoising score matching with the weight of EDM (Karras et al. 2022, Table 1), which
 makes every level of noise count alike: E [(sigma^2 + s^2) / (sigma s)^2 |D(x0 + sigma n) - x0|^2].
+
+One process or many (`torchrun`, `accelerate launch`): each takes its share of every batch,
+gradients are averaged, and the first one validates and writes.
 """
 
 import copy
+import itertools
 import json
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.files import atomic, make_folder
 from diffusionblend.prior.store import from_pretrained, save_pretrained, shipped_priors
-from diffusionblend.prior.unet import PriorConfig, UNetPrior, fast_arithmetic
+from diffusionblend.prior.unet import PriorConfig, UNetPrior, arithmetic
+from diffusionblend.training.cache import load_sources, tell
+from diffusionblend.training.journal import Journal
 from diffusionblend.training.recipe import Budget, Optimiser, Recipe
-from diffusionblend.training.samples import Batch, Sampler, Source, load_sources, statistics
+from diffusionblend.training.samples import Batch, Sampler, Source, statistics
 from diffusionblend.training.validation import Validation
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 log = logging.getLogger(__name__)
 
-STATE, STATS, PRIOR = "state.safetensors", "stats.jsonl", "prior"
+STATE, PRIOR = "state.safetensors", "prior"
 CLIP_NORM = 1.0
 EMA_RAMP = 0.1  # at first the average spans a tenth of the samples seen
 LOG_STEPS = 50
+BANDS = (0.0, 0.05, 0.2, 1.0, 5.0, math.inf)
+"""Edges of the bands of sigma that the loss is reported for."""
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -44,32 +56,39 @@ def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Pa
         progress: Is told step, loss, samples per second and seconds left, now and then.
 
     Returns:
-        The folder of the trained prior (its EMA weights).
+        The folder of the trained prior (EMA weights): that of the checkpoint that reconstructed
+        the validation volume best, or the last one if none was reconstructed.
 
     Raises:
         CorruptInput: There is nothing to train on.
         OutputError: A checkpoint cannot be written; the last one stays whole.
+        UsageError: The recipe and the data, or the earlier run, do not go together.
     """
+    accelerator = _accelerator()
     output = root / recipe.output
     make_folder(output)
     if recipe.start is not None and recipe.start not in shipped_priors():
         recipe = msgspec.structs.replace(recipe, start=str(root / recipe.start))
-    sources, left_out = load_sources(recipe, root)
-    for line in left_out:
-        log.warning("left out: %s", line)
-    log.info("%d volumes, %d left out", len(sources), len(left_out))
-    sampler = Sampler(recipe, sources)
-    validation = Validation.read(recipe, root)
-    run = Run(recipe, output, sources)
-    while not run.finished:
-        began = time.monotonic()
-        loss = run.step(sampler.batch(run.steps))
-        run.seconds += time.monotonic() - began
-        run.note(loss)
-        if run.steps % LOG_STEPS == 0 and progress is not None:
-            progress(run.report())
-        if run.checkpoint_due or run.finished:
-            run.save(validation.measure(run.average) if validation else {})
+    with accelerator.main_process_first():  # the others find the cache made
+        sources, left_out = load_sources(recipe, root)
+    if accelerator.is_main_process:
+        tell(sources, left_out)
+    sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
+    validation = Validation.read(recipe, root) if accelerator.is_main_process else None
+    run = Run(recipe, output, sources, accelerator)
+    if run.finished:
+        return output / PRIOR
+    journal = Journal(output, run.steps) if accelerator.is_main_process else None
+    for due in _advance(run, _batches(sampler, run.steps, recipe.workers)):
+        report = run.report()
+        if journal is None:
+            continue
+        if progress is not None:
+            progress(report)
+        measured, pictures = validation.measure(run.average) if due and validation else ({}, {})
+        journal.write(report | measured, pictures)
+        if due:
+            run.save(measured)
     return output / PRIOR
 
 
@@ -80,31 +99,30 @@ class Run:
         recipe: What to train.
         output: Its folder; a checkpoint there is taken up.
         sources: The training data, for their statistics.
+        accelerator: Knows the device, and the other processes.
     """
 
-    def __init__(self, recipe: Recipe, output: Path, sources: list[Source]) -> None:
-        self.recipe, self.output = recipe, output
-        self.network = _new_network(recipe, sources)
+    def __init__(
+        self, recipe: Recipe, output: Path, sources: list[Source], accelerator: "Accelerator"
+    ) -> None:
+        self.recipe, self.output, self._accelerator = recipe, output, accelerator
+        self.network = _new_network(recipe, sources).to(accelerator.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            betas=(0.9, 0.99),
-            weight_decay=recipe.optimiser.weight_decay,
-            fused=True,
-        )
+        self.optimiser = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99), fused=True)
         self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self._losses: deque[float] = deque(maxlen=LOG_STEPS)
-        self._saved_at = 0.0
+        self.best = -math.inf
+        self._window = Window()
+        self.saved_at = 0.0
         self._resume()
         self._began = (time.monotonic(), self.samples)
-        self._forward = (
-            torch.compile(self.network, dynamic=False) if recipe.compile else self.network
-        )
+        self._forward = accelerator.prepare_model(self.network)
+        if recipe.compile:
+            self._forward = torch.compile(self._forward, dynamic=False)
 
     @property
     def fraction(self) -> float:
         """Share of the budget that is spent, from 0 to 1."""
-        return spent(self.recipe.budget, self.steps, self.seconds)
+        return spent(self.recipe.budget, self.steps, self.samples, self.seconds)
 
     @property
     def finished(self) -> bool:
@@ -114,71 +132,77 @@ class Run:
     @property
     def checkpoint_due(self) -> bool:
         """Whether it is time for the next checkpoint."""
-        return self.seconds - self._saved_at >= 60 * self.recipe.checkpoint_minutes
+        return self.seconds - self.saved_at >= 60 * self.recipe.checkpoint_minutes
 
-    def step(self, batch: Batch) -> float:
-        """Take one step of optimisation; return the loss."""
+    def step(self, batch: Batch) -> None:
+        """Take one step of optimisation."""
         rate = learning_rate(self.recipe.optimiser, self.steps, self.fraction)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        loss = denoising_loss(self._forward, batch, self.network.config.data_std)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        batch = Batch(*(t.to(self._accelerator.device, non_blocking=True) for t in batch))
+        losses = denoising_losses(
+            self._forward, batch, self.network.config.data_std, self.recipe.precision
+        )
+        self._accelerator.backward(losses.mean())
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimiser.step()
+        count = len(batch.clean) * self._accelerator.num_processes
         self.steps += 1
-        self.samples += len(batch.clean)
-        self._update_average(len(batch.clean))
-        return loss.item()
+        self.samples += count
+        self._update_average(count)
+        self._window.add(batch.sigma, losses.detach(), norm)
 
-    def note(self, loss: float) -> None:
-        """Keep a loss for the next report.
+    def pass_time(self, seconds: float) -> None:
+        """Count time; all processes take the first one's, so that they end at the same step."""
+        if self._accelerator.num_processes > 1:
+            from accelerate.utils import broadcast
 
-        Raises:
-            UsageError: It is not finite: nothing good can follow.
-        """
-        if not math.isfinite(loss):
-            raise UsageError(
-                f"{self.output}: the loss is {loss} at step {self.steps}; the last checkpoint is "
-                "kept; lower `rate` in `optimiser`"
-            )
-        self._losses.append(loss)
+            clock = torch.tensor([seconds], device=self._accelerator.device)
+            seconds = float(broadcast(clock))
+        self.seconds += seconds
 
     def report(self) -> dict[str, float]:
-        """Say how far the run is; the loss is the mean over the last `LOG_STEPS` steps."""
+        """Say how far the run is; losses are means since the last report.
+
+        Raises:
+            UsageError: A loss was not finite: nothing good can follow.
+        """
         clock, samples = self._began
         speed = (self.samples - samples) / (time.monotonic() - clock)
-        left = self.seconds * (1 / self.fraction - 1) if self.fraction else math.inf
-        mean = sum(self._losses) / max(1, len(self._losses))
+        self._began = (time.monotonic(), self.samples)
+        losses = self._window.means()
+        self._window = Window()
+        if not math.isfinite(losses["loss"]):
+            raise UsageError(
+                f"{self.output}: the loss is {losses['loss']} before step {self.steps}; the last "
+                "checkpoint is kept; lower `rate` in `optimiser`"
+            )
         return {
             "step": self.steps,
             "samples": self.samples,
-            "loss": mean,
+            **losses,
             "samples_per_second": speed,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "seconds": self.seconds,
-            "seconds_left": left,
+            "seconds_left": self.seconds * (1 / self.fraction - 1),
         }
 
     def save(self, measured: dict[str, float]) -> None:
-        """Write the checkpoint, the prior and a line of statistics."""
+        """Write the checkpoint, and the prior if it reconstructs better than the one there."""
         from safetensors.torch import save
 
-        self._saved_at = self.seconds
-        state = {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
-        save_pretrained(self.average, self.output / PRIOR, card=_card(self.recipe, state, measured))
-        with atomic(self.output / STATS) as temporary:
-            lines = [*self._earlier_lines(), json.dumps(self.report() | measured)]
-            temporary.write_text("\n".join(lines) + "\n")
+        score = measured.get("score", math.inf)
+        facts = {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
+        if score >= self.best:
+            self.best = score if "score" in measured else self.best
+            card = _card(self.recipe, facts, measured)
+            save_pretrained(self.average, self.output / PRIOR, card=card)
+        state = json.dumps(facts | {"best": self.best if math.isfinite(self.best) else None})
         # Last: whatever stops this before, the same command makes all of it again.
         with atomic(self.output / STATE) as temporary:
-            temporary.write_bytes(save(self._tensors(), metadata={"state": json.dumps(state)}))
-        log.info("step %d: checkpoint, %s", self.steps, measured or "not validated")
-
-    def _earlier_lines(self) -> list[str]:
-        path = self.output / STATS
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [line for line in lines if json.loads(line)["step"] < self.steps]
+            temporary.write_bytes(save(self._tensors(), metadata={"state": state}))
+        log.info("step %d: checkpoint, %s", self.steps, _brief(measured))
 
     def _update_average(self, count: int) -> None:
         half_life = min(self.recipe.optimiser.ema_half_life, EMA_RAMP * self.samples)
@@ -194,7 +218,7 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
-        return {k: v.detach().contiguous() for k, v in tensors.items()}
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
     def _resume(self) -> None:
         from safetensors import SafetensorError, safe_open
@@ -217,7 +241,8 @@ class Run:
             ) from error
         self._load_moments(_under("optimiser.", tensors))
         self.steps, self.samples = state["steps"], state["samples"]
-        self.seconds = self._saved_at = state["seconds"]
+        self.seconds = self.saved_at = state["seconds"]
+        self.best = -math.inf if state["best"] is None else state["best"]
         log.info("resumed at step %d", self.steps)
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
@@ -230,26 +255,101 @@ class Run:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def denoising_loss(network: Callable[..., Tensor], batch: Batch, data_std: float) -> Tensor:
-    """Return the loss of EDM (Karras et al. 2022, Table 1) of one batch."""
+class Window:
+    """Losses and gradient norms since the last report; on the device, to keep it busy."""
+
+    def __init__(self) -> None:
+        self._sigmas: list[Tensor] = []
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+
+    def add(self, sigma: Tensor, losses: Tensor, norm: Tensor) -> None:
+        """Note one step: sigma and loss of each sample, and the norm of the gradient."""
+        self._sigmas.append(sigma)
+        self._losses.append(losses)
+        self._norms.append(norm)
+
+    def means(self) -> dict[str, float]:
+        """Return the mean loss, that of each band of sigma that was drawn, and the mean norm."""
+        sigma, losses = torch.cat(self._sigmas).cpu(), torch.cat(self._losses).cpu()
+        # A mean of steps, as the optimiser sees them, not of samples.
+        steps = torch.stack([step.mean() for step in self._losses])
+        means = {"loss": float(steps.mean())}
+        for low, high in itertools.pairwise(BANDS):
+            band = losses[(sigma >= low) & (sigma < high)]
+            if len(band):
+                means[f"loss_sigma_{low:g}_{high:g}"] = float(band.mean())
+        return means | {"gradient_norm": float(torch.stack(self._norms).mean())}
+
+
+def denoising_losses(
+    network: Callable[..., Tensor], batch: Batch, data_std: float, precision: str = "auto"
+) -> Tensor:
+    """Return the loss of EDM (Karras et al. 2022, Table 1) of each sample of a batch."""
     sigma = batch.sigma.view(-1, 1, 1, 1)
     weight = (sigma**2 + data_std**2) / (sigma * data_std) ** 2
-    with fast_arithmetic(batch.clean.device):
+    with arithmetic(batch.clean.device, precision):
         clean = network(batch.clean + sigma * batch.noise, batch.sigma, batch.code)
-    return (weight * (clean - batch.clean).square()).mean()
+    return (weight * (clean - batch.clean).square()).mean(dim=(1, 2, 3))
 
 
-def spent(budget: Budget, steps: int, seconds: float) -> float:
+def spent(budget: Budget, steps: int, samples: int, seconds: float) -> float:
     """Return the share of a budget that is spent, from 0 to 1."""
     by_steps = steps / budget.steps if budget.steps else 0.0
+    by_samples = samples / budget.samples if budget.samples else 0.0
     by_hours = seconds / (3600 * budget.hours) if budget.hours else 0.0
-    return min(1.0, max(by_steps, by_hours))
+    return min(1.0, max(by_steps, by_samples, by_hours))
 
 
 def learning_rate(optimiser: Optimiser, step: int, fraction: float) -> float:
     """Return the learning rate of a step: warm-up, then a cosine to zero."""
     warm = min(1.0, (step + 1) / max(1, optimiser.warm_up_steps))
     return optimiser.rate * warm * 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def is_first_process() -> bool:
+    """Return whether this process speaks for all that train together."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _accelerator() -> "Accelerator":
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise UsageError(
+            "train: accelerate is not installed; install diffusionblend[train]"
+        ) from error
+    return Accelerator(cpu=not torch.cuda.is_available())
+
+
+def _advance(run: Run, batches: Iterator[Batch]) -> Iterator[bool]:
+    """Train until the budget is spent; yield at each report, whether a checkpoint is due."""
+    began = time.monotonic()
+    while not run.finished:
+        run.step(next(batches))
+        now = time.monotonic()
+        run.pass_time(now - began)
+        began = now
+        due = run.checkpoint_due or run.finished
+        if due:
+            run.saved_at = run.seconds  # in every process, though one alone saves
+        if due or run.steps % LOG_STEPS == 0:
+            yield due
+
+
+def _batches(sampler: Sampler, step: int, workers: int) -> Iterator[Batch]:
+    """Draw the batches from `step` on, without end."""
+    loader = DataLoader(
+        sampler,
+        batch_size=None,
+        sampler=itertools.count(step),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=8 if workers else None,
+    )
+    return iter(loader)
 
 
 def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
@@ -260,7 +360,7 @@ def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
     config = PriorConfig(
         widths=recipe.network.widths,
         blocks=recipe.network.blocks,
-        norm_groups=recipe.network.norm_groups,
+        attention=recipe.network.attention,
         data_mean=round(mean, 4),
         data_std=round(std, 4),
         gaps=tuple(sorted({k.gap for k in recipe.kinds})),
@@ -281,6 +381,12 @@ def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _brief(measured: dict[str, float]) -> str:
+    """Say what matters most of what was measured."""
+    names = [n for n in measured if n.startswith(("score", "psnr_views"))] or list(measured)
+    return ", ".join(f"{name} {measured[name]:.2f}" for name in names) or "not validated"
 
 
 def _card(recipe: Recipe, state: dict[str, float], measured: dict[str, float]) -> str:

@@ -1,7 +1,7 @@
 """What a recipe file (TOML) may say, and nothing else."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -11,17 +11,19 @@ from diffusionblend.errors import CorruptInput, UsageError
 Struct = msgspec.Struct
 # NaN is in none of these ranges, nor is infinity.
 Count = Annotated[int, Meta(ge=1)]
+Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Folder(Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder of NIfTI volumes.
+    """Volumes to train on.
 
     Attributes:
-        path: The folder, from the recipe's own place.
+        path: A folder of NIfTI and NRRD files and DICOM series, searched to its depths, or a file
+            that `diffusionblend pack` made; from the recipe's own place.
         weight: How often its slices are drawn, against slices of weight 1.
-        without: Names of files to leave out.
+        without: Names of volumes to leave out, with or without suffix.
     """
 
     path: str
@@ -38,7 +40,7 @@ class Kind(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Crops(Struct, frozen=True, forbid_unknown_fields=True):
-    """Crops of size x size pixels, `batch` at a time, and their share of the steps."""
+    """Crops of size x size pixels, `batch` at a time over all processes; their share of steps."""
 
     size: Count
     batch: Count
@@ -46,11 +48,11 @@ class Crops(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
-    """The shape of the U-Net."""
+    """The shape of the U-Net: channels and residual blocks of each level, finest first."""
 
-    widths: Annotated[tuple[Count, ...], Meta(min_length=1)] = (16, 32, 64, 128, 128)
-    blocks: Count = 1
-    norm_groups: Count = 8
+    widths: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)] = (16, 32, 64, 128, 128)
+    blocks: tuple[Annotated[int, Meta(ge=1, le=8)], ...] = (1, 1, 1, 1, 1)
+    attention: bool = False
 
 
 class Noise(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,19 +65,35 @@ class Noise(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
-    """AdamW, warm-up, then a cosine to zero; EMA with a half-life in samples."""
+    """Adam, warm-up, then a cosine to zero; EMA with a half-life in samples."""
 
-    rate: Positive = 8e-4
-    weight_decay: Share = 1e-4
+    rate: Positive = 1e-2
     warm_up_steps: Annotated[int, Meta(ge=0)] = 200
     ema_half_life: Count = 10_000
 
 
 class Budget(Struct, frozen=True, forbid_unknown_fields=True):
-    """Training ends at this many steps, or hours of training, whichever comes first."""
+    """Training ends at this many steps, samples or hours, whichever comes first."""
 
     steps: Count | None = None
+    samples: Count | None = None
     hours: Positive | None = None
+
+
+class Validation(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is measured at each checkpoint, on a volume that is never trained on.
+
+    Attributes:
+        path: Folder of the volume: the first one there.
+        views: Numbers of views to reconstruct from; none measures denoising alone.
+        slices: Slices to reconstruct, at the centre.
+        steps: Time steps of the reconstruction.
+    """
+
+    path: str
+    views: tuple[Count, ...] = (8, 20)
+    slices: Annotated[int, Meta(ge=3)] = 24
+    steps: Annotated[int, Meta(ge=1, le=1000)] = 20
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,28 +102,40 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         output: Folder for checkpoints and logs, from the recipe's own place.
         budget: When it ends.
-        data: Folders to train on.
-        validation: Folder to measure denoising on, never trained on.
+        data: What to train on.
+        cache: Folder for the volumes as they are drawn from, made once; `output`/cache if empty.
+        validation: What to measure at each checkpoint. With views, the prior that is kept is the
+            one that reconstructs best; otherwise the last.
         start: Prior to start from (a name or a folder); none starts from random weights.
+        seed: Seed of the weights, the crops and the noise.
+        window: HU that volumes are clipped to.
+        kinds: Gaps and planes.
+        crops: Sizes of crops and of batches.
         augment: Share of the crops that are turned by up to 10 degrees and zoomed by 0.8-1.25.
-        checkpoint_minutes: Time from one checkpoint and validation to the next.
+        precision: `bf16`, `fp32`, or `auto`: bf16 where the machine computes it fast.
         compile: Whether to compile the network first: minutes, for a gain in every step.
+        workers: Processes that draw batches ahead; 0 draws them in between.
+        checkpoint_minutes: Time from one checkpoint and validation to the next.
     """
 
     output: str
     budget: Budget
     data: tuple[Folder, ...]
-    validation: str | None = None
+    cache: str = ""
+    validation: Validation | None = None
     start: str | None = None
     seed: Annotated[int, Meta(ge=0)] = 0
+    window: tuple[int, int] = (-1000, 3071)
     kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
     crops: tuple[Crops, ...] = (Crops(128, 8),)
     augment: Share = 0.3
     network: Network = Network()
     noise: Noise = Noise()
     optimiser: Optimiser = Optimiser()
-    checkpoint_minutes: Annotated[float, Meta(ge=0, le=1e9)] = 5.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    checkpoint_minutes: Annotated[float, Meta(ge=0, le=1e9)] = 5.0
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -127,25 +157,37 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _check(path: Path, recipe: Recipe) -> None:
-    from diffusionblend.prior.unet import PLANES
+def validation_as_data(recipe: Recipe) -> Recipe:
+    """Return the recipe with its validation volumes in place of its data."""
+    folders = (Folder(recipe.validation.path),) if recipe.validation else ()
+    return msgspec.structs.replace(recipe, data=folders)
 
-    if recipe.budget.steps is None and recipe.budget.hours is None:
-        raise UsageError(f"{path}: has no end; give `budget` a number of steps or hours")
+
+def _check(path: Path, recipe: Recipe) -> None:
+    from diffusionblend.prior.unet import MAX_GAP, PLANES
+
+    budget = recipe.budget
+    if budget.steps is None and budget.samples is None and budget.hours is None:
+        raise UsageError(f"{path}: has no end; give `budget` a number of steps, samples or hours")
     if not (recipe.data and recipe.kinds and recipe.crops):
         raise UsageError(f"{path}: `data`, `kinds` and `crops` each need one entry or more")
     for kind in recipe.kinds:
-        if kind.plane not in PLANES or not 0 <= kind.gap < 16:
-            raise UsageError(f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to 15")
+        if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
+            raise UsageError(
+                f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to {MAX_GAP}"
+            )
+    if recipe.noise.low >= recipe.noise.high:
+        raise UsageError(f"{path}: {recipe.noise}; expected `low` below `high`")
+    low, high = recipe.window
+    if not -32768 <= low < high <= 32767:
+        raise UsageError(f"{path}: window {low} to {high}; expected HU, the lower one first")
     _check_network(path, recipe)
 
 
 def _check_network(path: Path, recipe: Recipe) -> None:
-    if recipe.noise.low >= recipe.noise.high:
-        raise UsageError(f"{path}: {recipe.noise}; expected `low` below `high`")
-    widths, groups = recipe.network.widths, recipe.network.norm_groups
-    if any(width % groups for width in widths):
-        raise UsageError(f"{path}: widths {widths}; expected multiples of norm_groups, {groups}")
+    widths, blocks = recipe.network.widths, recipe.network.blocks
+    if len(blocks) != len(widths):
+        raise UsageError(f"{path}: {len(widths)} widths and {len(blocks)} blocks; expected as many")
     multiple = 2 ** (len(widths) - 1)
     for crop in recipe.crops:
         if crop.size % multiple:

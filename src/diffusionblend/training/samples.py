@@ -1,27 +1,27 @@
 """Training samples: three slices of a volume, cropped, turned, zoomed, flipped.
 
-Each batch and its noise are drawn from (seed, step) alone, so that a run that was stopped and
-resumed equals the run that was not.
+The n-th sample of a step is drawn from (seed, step, n) alone. So a run that was stopped and resumed
+equals the run that was not, and any number of processes that share a batch draw the batch that one
+process would.
 """
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import Dataset
 
-from diffusionblend.errors import CorruptInput, DiffusionBlendError
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.prior.unet import position_code
-from diffusionblend.training.recipe import Crops, Folder, Kind, Noise, Recipe
+from diffusionblend.training.recipe import Crops, Kind, Noise, Recipe
 from diffusionblend.units import x_from_hu
-from diffusionblend.volume import SUFFIXES, read_volume
 
 MAX_TURN = math.radians(10)
 ZOOMS = (0.8, 1.25)
-HU_RANGE = (-1000, 3071)
 # The order of axes that brings the slices of a plane to the front.
 _SLICES_FIRST = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
@@ -35,55 +35,20 @@ class Source:
     weight: float
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Clean crops (samples, 3, size, size) in x, unit noise, and one sigma and code a sample."""
+class Batch(NamedTuple):
+    """Samples of a batch, stacked.
+
+    Attributes:
+        clean: Crops (samples, 3, size, size) in x.
+        noise: Unit noise of the same shape.
+        sigma: Level of the noise of each (samples,).
+        code: Position code of each (samples,).
+    """
 
     clean: Tensor
     noise: Tensor
     sigma: Tensor
     code: Tensor
-
-
-def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
-    """Read the volumes of a recipe; name those that cannot be used.
-
-    Returns:
-        The volumes, and one line for each file that was left out, with the reason.
-
-    Raises:
-        CorruptInput: Nothing is left to train on.
-    """
-    sources: list[Source] = []
-    left_out: list[str] = []
-    for folder in recipe.data:
-        for path in volume_files(folder, root):
-            try:
-                hu = read_volume(path).hu
-            except DiffusionBlendError as error:
-                left_out.append(str(error))
-                continue
-            sources.append(
-                Source(path.name, np.clip(hu, *HU_RANGE).astype(np.int16), folder.weight)
-            )
-    if not sources:
-        reasons = "; ".join(left_out) or "no .nii.gz or .nii file there"
-        places = ", ".join(f.path for f in recipe.data)
-        raise CorruptInput(f"{places}: no volume to train on ({reasons}); name a folder of CT")
-    return sources, left_out
-
-
-def volume_files(folder: Folder, root: Path) -> list[Path]:
-    """List the volumes of a folder, sorted by name.
-
-    Raises:
-        CorruptInput: There is no such folder.
-    """
-    place = root / folder.path
-    if not place.is_dir():
-        raise CorruptInput(f"{place}: no such folder; expected one of NIfTI volumes")
-    files = (p for p in sorted(place.iterdir()) if p.name.endswith(SUFFIXES))
-    return [p for p in files if p.name.split(".nii")[0] not in folder.without]
 
 
 def statistics(sources: list[Source]) -> tuple[float, float]:
@@ -95,46 +60,59 @@ def statistics(sources: list[Source]) -> tuple[float, float]:
     return mean, math.sqrt(float(np.average(squares, weights=weights)) - mean**2)
 
 
-class Sampler:
-    """Draws batches: a pure function of (seed, step).
+class Sampler(Dataset[Batch]):
+    """Draws batches: a pure function of (seed, step), of which each process takes its share.
 
     Args:
         recipe: What to draw and how often.
         sources: The volumes.
+        rank: Which of the processes this is.
+        world: How many processes share each batch.
 
     Raises:
         CorruptInput: No volume is large enough for some size of crop.
+        UsageError: The processes cannot share some batch evenly.
     """
 
-    def __init__(self, recipe: Recipe, sources: list[Source]) -> None:
-        self._recipe = recipe
+    def __init__(
+        self, recipe: Recipe, sources: list[Source], rank: int = 0, world: int = 1
+    ) -> None:
+        self._recipe, self._rank, self._world = recipe, rank, world
         # A view of each volume with the slices of each plane in front costs nothing.
         self._stacks = {
             plane: [s.hu.transpose(order) for s in sources]
             for plane, order in _SLICES_FIRST.items()
         }
         self._weights = [s.weight for s in sources]
+        self._allowed = {crops.size: self._kinds(crops) for crops in recipe.crops}
         for crops in recipe.crops:
-            self._kinds(crops)
+            if crops.batch % world:
+                raise UsageError(f"{crops}: {world} processes cannot share it; change `batch`")
 
-    def batch(self, step: int) -> Batch:
-        """Draw the batch of one step."""
+    def __getitem__(self, step: int) -> Batch:
+        """Draw this process's share of the batch of one step."""
         recipe = self._recipe
         rng = np.random.default_rng((recipe.seed, step))
         crops = recipe.crops[_pick(rng, [c.weight for c in recipe.crops])]
-        kinds = self._kinds(crops)
-        drawn = [kinds[_pick(rng, [k.weight for k in kinds])] for _ in range(crops.batch)]
-        clean = torch.stack([self._crop(rng, kind, crops.size) for kind in drawn])
-        return Batch(
-            clean=clean,
-            noise=unit_noise(clean.shape, [k.gap for k in drawn], int(rng.integers(2**62))),
-            sigma=draw_sigma(rng, recipe.noise, crops.batch),
-            code=torch.tensor([position_code(k.gap, k.plane) for k in drawn]),
-        )
+        share = crops.batch // self._world
+        mine = range(self._rank * share, (self._rank + 1) * share)
+        samples = (self._sample(step, index, crops) for index in mine)
+        return Batch(*map(torch.stack, zip(*samples, strict=True)))
 
-    def _kinds(self, crops: Crops) -> list[Kind]:
-        """Return the kinds for which some volume is large enough."""
-        kinds = [k for k in self._recipe.kinds if self._fitting(k, crops.size)]
+    def _sample(self, step: int, index: int, crops: Crops) -> tuple[Tensor, ...]:
+        """Draw clean crop, noise, sigma and code of one sample."""
+        rng = np.random.default_rng((self._recipe.seed, step, index))
+        kinds = self._allowed[crops.size]
+        kind, fitting = kinds[_pick(rng, [k.weight for k, _ in kinds])]
+        clean = self._crop(rng, kind, fitting, crops.size)
+        noise = unit_noise(clean.shape, kind.gap, int(rng.integers(2**62)))
+        sigma = draw_sigma(rng, self._recipe.noise)
+        return clean, noise, sigma, torch.tensor(position_code(kind.gap, kind.plane))
+
+    def _kinds(self, crops: Crops) -> list[tuple[Kind, list[int]]]:
+        """Return the kinds for which some volume is large enough, and which volumes are."""
+        kinds = [(k, self._fitting(k, crops.size)) for k in self._recipe.kinds]
+        kinds = [(k, fitting) for k, fitting in kinds if fitting]
         if not kinds:
             largest = max(min(s.shape[1:]) for stacks in self._stacks.values() for s in stacks)
             raise CorruptInput(
@@ -151,9 +129,8 @@ class Sampler:
             if stack.shape[0] > 2 * kind.gap and min(stack.shape[1:]) >= size
         ]
 
-    def _crop(self, rng: np.random.Generator, kind: Kind, size: int) -> Tensor:
+    def _crop(self, rng: np.random.Generator, kind: Kind, fitting: list[int], size: int) -> Tensor:
         """Draw one crop (3, size, size) in x."""
-        fitting = self._fitting(kind, size)
         stacks = self._stacks[kind.plane]
         stack = stacks[fitting[_pick(rng, [self._weights[i] * len(stacks[i]) for i in fitting])]]
         first = rng.integers(len(stack) - 2 * kind.gap)
@@ -170,18 +147,18 @@ class Sampler:
         return crop.flip(-1) if rng.random() < 0.5 else crop  # flip along x
 
 
-def unit_noise(shape: torch.Size, gaps: list[int], seed: int) -> Tensor:
-    """Draw unit noise; the three copies of a single slice (gap 0) carry the same noise."""
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    single = torch.tensor(gaps) == 0
-    noise[single] = noise[single][:, :1].expand(-1, 3, -1, -1)
-    return noise
+def unit_noise(shape: torch.Size, gap: int, seed: int) -> Tensor:
+    """Draw unit noise (3, size, size); three copies of a single slice (gap 0) carry the same."""
+    generator = torch.Generator().manual_seed(seed)
+    if gap == 0:
+        return torch.randn(shape[1:], generator=generator).expand(shape)
+    return torch.randn(shape, generator=generator)
 
 
-def draw_sigma(rng: np.random.Generator, noise: Noise, count: int) -> Tensor:
-    """Draw `count` levels of noise."""
-    sigma = np.exp(rng.normal(noise.log_mean, noise.log_std, count))
-    return torch.from_numpy(sigma.clip(noise.low, noise.high)).float()
+def draw_sigma(rng: np.random.Generator, noise: Noise) -> Tensor:
+    """Draw a level of noise."""
+    sigma = math.exp(rng.normal(noise.log_mean, noise.log_std))
+    return torch.tensor(min(max(sigma, noise.low), noise.high), dtype=torch.float32)
 
 
 def _turned(rng: np.random.Generator, slices: np.ndarray, size: int) -> Tensor:

@@ -1,0 +1,55 @@
+"""Around the parsers of others: their absence and their failures, each as one line."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
+
+
+@contextlib.contextmanager
+def extra(name: object, package: str) -> Iterator[None]:
+    """Around an import: say what to install if the package is not there.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"{name}: reading it needs {package}; install diffusionblend[formats]"
+        ) from error
+
+
+@contextlib.contextmanager
+def parsing(name: object) -> Iterator[None]:
+    """Around a parser: whatever it stumbles over is damage to the input `name`.
+
+    Raises:
+        CorruptInput: The parser failed.
+    """
+    try:
+        with _quiet():
+            yield
+    except DiffusionBlendError:
+        raise
+    except Exception as error:  # parsers let errors of every kind out of damaged files
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise CorruptInput(
+            f"{name}: cannot be read ({reason}); copy or convert it again"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back remarks on what is read: they name no file, and may quote any bytes of it."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before

@@ -1,0 +1,135 @@
+"""NRRD in one file, `.nrrd`, header read with pynrrd.
+
+pynrrd reads the header and knows the types. The voxels are unpacked here, since a small file may
+unpack to more than any machine has, and may name a second file anywhere.
+"""
+
+import gzip
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.formats.foreign import extra, parsing
+from diffusionblend.volume import Volume, check_claim, check_header, check_kind, volume_in_order
+
+Header = Mapping[str, Any]
+
+MAX_HEADER_BYTES = 2**20
+MAX_VOXEL_BYTES = 8
+RAW, GZIP = ("raw",), ("gzip", "gz")
+_REQUIRED = ("type", "dimension", "sizes", "encoding")
+_DETACHED = ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip")
+_UNITS = ("mm", "millimeter", "", "???")
+_LPS, _RAS, _LAS = (-1, -1, 1), (1, 1, 1), (-1, 1, 1)
+# The signs that make each space RAS+. Where none is named, ITK and Slicer take LPS.
+_SIGNS = {
+    None: _LPS,
+    "left-posterior-superior": _LPS,
+    "lps": _LPS,
+    "right-anterior-superior": _RAS,
+    "ras": _RAS,
+    "left-anterior-superior": _LAS,
+    "las": _LAS,
+}
+
+
+def read(path: Path) -> Volume:
+    """Read a NRRD file that holds its own voxels, raw or gzip, a CT volume in HU.
+
+    Raises:
+        CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It is not three-dimensional on straight axes, of a space or an encoding
+            that is not known here, or not in HU.
+        UsageError: pynrrd is not installed.
+    """
+    with extra(path, "pynrrd"):
+        import nrrd
+    with parsing(path), open(path, "rb") as stream:
+        head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
+        header = nrrd.read_header(head)
+        _check_fields(path, header)
+        affine = _affine(path, header)
+        shape = [int(n) for n in header["sizes"]]
+        check_header(path, shape, affine)
+        compressed = header["encoding"] in GZIP
+        check_claim(path, math.prod(shape), path.stat().st_size, compressed)
+        stream.seek(head.tell())
+        data = _unpacked(stream, compressed, MAX_VOXEL_BYTES * math.prod(shape))
+        voxels = nrrd.read_data({**header, "encoding": "raw"}, io.BytesIO(data))
+    check_kind(path, voxels.dtype)
+    if voxels.nbytes != len(data):
+        raise CorruptInput(
+            f"{path}: its header claims {voxels.nbytes} bytes of voxels, it holds more; "
+            "copy it again"
+        )
+    return volume_in_order(path, voxels, affine)
+
+
+def _check_fields(path: Path, header: Header) -> None:
+    missing = [field for field in _REQUIRED if field not in header]
+    if missing:
+        raise CorruptInput(f"{path}: its header lacks {', '.join(missing)}; copy it again")
+    detached = [field for field in _DETACHED if header.get(field)]
+    if detached:
+        raise UnsupportedInput(
+            f"{path}: has the field `{detached[0]}`; expected header and voxels in one file, one "
+            "after the other; convert it"
+        )
+    if header["encoding"] not in RAW + GZIP:
+        raise UnsupportedInput(
+            f"{path}: its encoding is {header['encoding']}; expected raw or gzip; convert it"
+        )
+
+
+def _affine(path: Path, header: Header) -> np.ndarray:
+    """Return the affine (4 x 4) from indices to millimetres, RAS+."""
+    space = header.get("space")
+    signs = _SIGNS.get(space and space.lower())
+    units = header.get("space units") or header.get("units") or []
+    if signs is None:
+        raise UnsupportedInput(
+            f"{path}: its space is {space}; expected left-posterior-superior or "
+            "right-anterior-superior; convert it"
+        )
+    if not set(units) <= set(_UNITS):
+        raise UnsupportedInput(f"{path}: its units are {' '.join(units)}; expected mm; convert it")
+    affine = np.eye(4)
+    affine[:3, :3] = _directions(path, header)
+    affine[:3, 3] = _shaped(path, "space origin", header.get("space origin", np.zeros(3)), (3,))
+    return np.diag([*signs, 1]) @ affine
+
+
+def _directions(path: Path, header: Header) -> np.ndarray:
+    """Return the step along each axis as the columns of a matrix (3 x 3)."""
+    if "space directions" in header:
+        return _shaped(path, "space directions", header["space directions"], (3, 3)).T
+    if "spacings" in header:
+        return np.diag(_shaped(path, "spacings", header["spacings"], (3,)))
+    raise CorruptInput(
+        f"{path}: its header has neither `space directions` nor `spacings`; expected one of them; "
+        "write it again with the size of its voxels"
+    )
+
+
+def _shaped(path: Path, field: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(value, dtype=float)
+    if array.shape != shape:
+        raise UnsupportedInput(
+            f"{path}: `{field}` has the shape {array.shape}, expected {shape}; convert it to one "
+            "three-dimensional volume"
+        )
+    return array
+
+
+def _unpacked(stream: BinaryIO, compressed: bool, most: int) -> bytes:
+    """Read voxels to the end of the stream; keep `most` bytes, and one more to tell of the rest."""
+    source = gzip.GzipFile(fileobj=stream) if compressed else stream
+    data = source.read(most + 1)
+    while source.read(2**20):  # gzip compares its checksum at the end, and only there
+        pass
+    return data

@@ -1,0 +1,171 @@
+"""The cache: each volume once, as int16 HU in a `.npy` file that is mapped into memory.
+
+An entry is named by the SHA-256 of its input files and of how they were read, so that it is made
+once, shared by every recipe with that cache, and found again after an interruption. `index.json`
+says what became of every file: which entry it is, or why it was left out.
+"""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, DiffusionBlendError
+from diffusionblend.files import atomic, make_folder, sha256
+from diffusionblend.formats import find_volumes
+from diffusionblend.formats.find import Candidate
+from diffusionblend.training.pack import Packed, read_pack
+from diffusionblend.training.recipe import Folder, Recipe
+from diffusionblend.training.samples import Source
+
+log = logging.getLogger(__name__)
+
+INDEX = "index.json"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What became of a volume.
+
+    Attributes:
+        stamp: Size and time of change of its files: unchanged files are not hashed again.
+        digest: SHA-256 of its files and of the window: the name of its entry.
+        content: SHA-256 of its voxels; empty if it was left out.
+        reason: Why it was left out; empty if it was not.
+    """
+
+    stamp: str
+    digest: str
+    content: str = ""
+    reason: str = ""
+
+
+def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
+    """Return the volumes of a recipe, mapped into memory; prepare those that are not yet.
+
+    Args:
+        recipe: What to train on, and where the cache is.
+        root: The folder that the recipe's paths start from.
+
+    Returns:
+        The volumes, and one line for each that was left out, with the reason.
+
+    Raises:
+        CorruptInput: Nothing is left to train on.
+        OutputError: The cache cannot be written.
+    """
+    cache = Cache(root / (recipe.cache or f"{recipe.output}/cache"), recipe.window)
+    sources: list[Source] = []
+    left_out: list[str] = []
+    seen: dict[str, str] = {}
+    for folder in recipe.data:
+        for candidate in candidates(folder, root):
+            entry = cache.entry(candidate)
+            twin = seen.get(entry.content)
+            reason = entry.reason or (twin and f"the same voxels as {twin}")
+            if reason:
+                left_out.append(f"{candidate.name}: {reason}")
+                continue
+            seen[entry.content] = candidate.name
+            own = candidate.weight if isinstance(candidate, Packed) else 1.0
+            sources.append(Source(candidate.name, cache.voxels(entry), own * folder.weight))
+    if not sources:
+        reasons = "; ".join(left_out) or "there is no volume in it"
+        places = ", ".join(f.path for f in recipe.data)
+        raise CorruptInput(f"{places}: nothing to train on ({reasons}); name a folder of CT")
+    return sources, left_out
+
+
+def tell(sources: list[Source], left_out: list[str]) -> None:
+    """Log what `load_sources` found, and each volume that it left out, with the reason."""
+    for line in left_out:
+        log.warning("left out: %s", line)
+    slices = sum(len(s.hu) for s in sources)
+    log.info("%d volumes (%d slices), %d left out", len(sources), slices, len(left_out))
+
+
+def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
+    """List what a recipe's folder or pack holds, sorted by name, without what is to be left out.
+
+    Raises:
+        CorruptInput: There is no such folder or pack.
+    """
+    place = root / folder.path
+    if not (place.is_dir() or place.is_file()):
+        raise CorruptInput(f"{place}: no such folder or pack; expected one of CT volumes")
+    found = read_pack(place) if place.is_file() else find_volumes(place)
+    return [c for c in found if not {c.name, c.name.split(".")[0]} & set(folder.without)]
+
+
+class Cache:
+    """A folder of prepared volumes.
+
+    Args:
+        folder: Where; made if it is not there.
+        window: HU that voxels are clipped to.
+    """
+
+    def __init__(self, folder: Path, window: tuple[int, int]) -> None:
+        make_folder(folder)
+        self.folder, self.window = folder, window
+        self._index = self._read_index()
+
+    def entry(self, candidate: Candidate | Packed) -> Entry:
+        """Return what became of a candidate; read and store it if it is new or was changed."""
+        key, stamp = f"{candidate.name}|{self.window}", _stamp(candidate.files)
+        known = self._index.get(key)
+        if known is None or known.stamp != stamp or not self._holds(known):
+            self._index[key] = self._prepare(candidate, stamp)
+            self._write_index()
+        return self._index[key]
+
+    def voxels(self, entry: Entry) -> np.ndarray:
+        """Return HU (slices, rows, columns), int16, mapped into memory."""
+        return np.load(self._place(entry.digest), mmap_mode="r")
+
+    def _prepare(self, candidate: Candidate | Packed, stamp: str) -> Entry:
+        digest = _digest(candidate, self.window)
+        try:
+            hu = candidate.read().hu
+        except DiffusionBlendError as error:
+            return Entry(stamp, digest, reason=str(error))
+        voxels = np.ascontiguousarray(hu.clip(*self.window).round().astype(np.int16))
+        with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
+            np.save(file, voxels)
+        return Entry(stamp, digest, content=hashlib.sha256(voxels.data).hexdigest())
+
+    def _place(self, digest: str) -> Path:
+        return self.folder / f"{digest[:32]}.npy"
+
+    def _holds(self, entry: Entry) -> bool:
+        return bool(entry.reason) or self._place(entry.digest).is_file()
+
+    def _read_index(self) -> dict[str, Entry]:
+        try:
+            text = (self.folder / INDEX).read_bytes()
+            return msgspec.json.decode(text, type=dict[str, Entry])
+        except (OSError, ValueError):  # none yet, or damaged: it is made again
+            return {}
+
+    def _write_index(self) -> None:
+        with atomic(self.folder / INDEX) as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self._index)))
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    stats = [path.stat() for path in files]
+    return " ".join(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)
+
+
+def _digest(candidate: Candidate | Packed, window: tuple[int, int]) -> str:
+    inputs = [_sha256(path, _stamp([path])) for path in candidate.files]
+    # The name tells the volumes of a pack apart.
+    return hashlib.sha256(f"{inputs} {candidate.name} {window}".encode()).hexdigest()
+
+
+@functools.lru_cache
+def _sha256(path: Path, stamp: str) -> str:
+    return sha256(path)

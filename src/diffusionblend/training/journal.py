@@ -1,0 +1,68 @@
+"""What a run tells while it goes: `stats.jsonl` always, TensorBoard where it is installed."""
+
+import importlib.util
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from diffusionblend.files import output_error
+
+log = logging.getLogger(__name__)
+
+STATS, EVENTS = "stats.jsonl", "tensorboard"
+
+
+class Journal:
+    """Lines of numbers, one for each report; what a resumed run repeats is not there twice.
+
+    Args:
+        folder: The run's folder.
+        step: The step that the run goes on from: later lines of an earlier run are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._path = folder / STATS
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        kept = [line for line in lines if _step(line) <= step]
+        self._path.write_text("".join(f"{line}\n" for line in kept))
+        self._events = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1)
+        else:
+            log.info("TensorBoard is not installed (diffusionblend[train]); %s alone", STATS)
+
+    def write(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
+        """Add a line, and pictures (rows, columns) with values in [0, 1], for TensorBoard.
+
+        Raises:
+            OutputError: The folder cannot be written or is full.
+        """
+        try:
+            with open(self._path, "a") as file:
+                file.write(json.dumps(numbers) + "\n")
+            self._show(numbers, pictures)
+        except OSError as error:
+            raise output_error(self._path, error) from error
+
+    def _show(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
+        if self._events is None:
+            return
+        step = int(numbers["step"])
+        for name, value in numbers.items():
+            self._events.add_scalar(name, value, step)
+        for name, picture in pictures.items():
+            self._events.add_image(name, picture, step, dataformats="HW")
+        self._events.flush()
+
+
+def _step(line: str) -> float:
+    """Return the step of a line; a line that was cut off by a crash comes after all others."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,109 @@
+"""Packs: the volumes of a recipe in one or a few compressed files, to train somewhere else.
+
+HDF5, one data set of int16 HU for each volume, as they lie in the cache. Grids are not kept:
+training does not use them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.files import atomic
+from diffusionblend.geometry import Grid
+from diffusionblend.training.samples import Source
+from diffusionblend.volume import MAX_VOXELS, Volume
+
+SCHEMA, SUFFIX = "diffusionblend-pack/1", ".h5"
+_STORAGE = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A volume in a pack.
+
+    Attributes:
+        name: Its name there.
+        files: The pack.
+        weight: How often its slices are drawn.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    weight: float = 1.0
+
+    def read(self) -> Volume:
+        """Read it.
+
+        Raises:
+            CorruptInput: The pack is damaged.
+            UnsupportedInput: It is not three-dimensional, or too large.
+        """
+        (path,) = self.files
+        try:
+            with h5py.File(path) as file:
+                data = file[self.name]
+                if data.ndim != 3 or not 0 < data.size <= MAX_VOXELS:
+                    raise UnsupportedInput(f"{path}: {self.name} has the shape {data.shape}")
+                hu = data[()].astype(np.float32)
+        except (OSError, KeyError, ValueError, AttributeError) as error:
+            raise CorruptInput(f"{path}: {self.name} cannot be read ({error})") from error
+        return Volume(hu, Grid.from_spacing(hu.shape))
+
+
+def read_pack(path: Path) -> list[Packed]:
+    """List the volumes of a pack.
+
+    Raises:
+        CorruptInput: It is no pack, or a damaged one.
+    """
+    try:
+        with h5py.File(path) as file:
+            if file.attrs.get("schema") != SCHEMA:
+                raise CorruptInput(f"{path}: not a pack of this version; make it again by `pack`")
+            return [Packed(n, (path,), float(file[n].attrs["weight"])) for n in sorted(file)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise CorruptInput(f"{path}: not a pack ({error}); make it again by `pack`") from error
+
+
+def write_packs(sources: Sequence[Source], output: Path, max_mib: float = math.inf) -> list[Path]:
+    """Write volumes to `output`, or to numbered parts of it of at most `max_mib` MiB each.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+        UsageError: The name has no suffix of a pack, or one volume alone is larger than a part.
+    """
+    if output.suffix != SUFFIX:
+        raise UsageError(f"{output}: expected a name in {SUFFIX} for a pack")
+    parts: list[Path] = []
+    waiting = list(sources)
+    while waiting:
+        part = output.with_stem(f"{output.stem}-{len(parts) + 1}") if max_mib < math.inf else output
+        with atomic(part) as temporary:
+            written = _write(waiting, temporary, max_mib * 2**20)
+            if not written:
+                raise UsageError(
+                    f"{waiting[0].name}: is larger than {max_mib:g} MiB; allow larger parts"
+                )
+        waiting = waiting[written:]
+        parts.append(part)
+    return parts
+
+
+def _write(sources: Sequence[Source], path: Path, limit: float) -> int:
+    """Write as many volumes as fit; return how many these are."""
+    with h5py.File(path, "w") as file:
+        file.attrs["schema"] = SCHEMA
+        used = 0
+        for count, source in enumerate(sources):
+            data = file.create_dataset(source.name.replace("/", "_"), data=source.hu, **_STORAGE)
+            data.attrs["weight"] = source.weight
+            used += data.id.get_storage_size()
+            if used > limit:
+                del file[data.name]
+                return count
+    return len(sources)

@@ -1,0 +1,670 @@
+"""Formats: the same volume is the same whatever holds it, and damage is one line."""
+
+import gzip
+import re
+import sys
+import tracemalloc
+from pathlib import Path
+
+import nibabel
+import nrrd
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    MPEG2MPML,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from conftest import command
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.formats import find_volumes
+from diffusionblend.formats.dicom import dicom_series, read_series
+from diffusionblend.volume import read_volume
+
+SHAPE = (8, 7, 6)
+SPACING = (0.75, 0.5, 2.5)
+ORIGIN = (-20.0, 35.5, -410.25)
+UID = "1.2.826.0.1.3680043.8.498.1"
+NAN = float("nan")
+L, P, S = np.eye(3)
+AXIAL = (L, P)
+PLANES = {
+    "axial": AXIAL,
+    "axial, prone": (-L, -P),
+    "axial, feet first": (-L, P),
+    "axial, rows up": (L, -P),
+    "axial, turned": (P, L),
+    "coronal": (L, -S),
+    "sagittal": (P, -S),
+    "sagittal, other side": (-P, -S),
+}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Stored values (column, row, slice), of which HU are 2 v - 1024."""
+    stored = np.random.default_rng(0).integers(0, 1500, SHAPE, dtype=np.int16)
+    stored[0, 0, 0] = 12
+    return stored
+
+
+@pytest.fixture
+def hu(stored):
+    return (2 * stored - 1024).astype(np.float32)
+
+
+def lps(plane=AXIAL, origin=ORIGIN):
+    """The affine of an array (column, row, slice), in LPS."""
+    row, column = plane
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([row, column, np.cross(row, column)]) * SPACING
+    affine[:3, 3] = origin
+    return affine
+
+
+def ras(affine):
+    return np.diag([-1, -1, 1, 1]) @ affine
+
+
+def as_nifti(place, hu, affine):
+    nibabel.save(nibabel.Nifti1Image(hu, affine), place / "same.nii.gz")
+    return read_volume(place / "same.nii.gz")
+
+
+def assert_same(found, expected):
+    assert found.hu.dtype == np.float32
+    assert found.hu.flags.c_contiguous
+    assert np.array_equal(found.hu, expected.hu)
+    assert found.grid.shape == expected.grid.shape
+    np.testing.assert_allclose(found.grid.affine, expected.grid.affine, atol=1e-4)
+
+
+def refusal(read, *arguments):
+    """What reading says when it refuses: one line, of one of the two kinds."""
+    with pytest.raises((CorruptInput, UnsupportedInput)) as caught:
+        read(*arguments)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+# NRRD
+
+SIGNS = {
+    "left-posterior-superior": (1, 1, 1),
+    "LPS": (1, 1, 1),
+    "right-anterior-superior": (-1, -1, 1),
+    "RAS": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+}
+
+
+def write_nrrd(path, voxels, affine=None, space="left-posterior-superior", encoding="raw"):
+    """Write voxels with an affine in LPS, said in another space."""
+    affine = np.diag([*SIGNS[space], 1]) @ (lps() if affine is None else affine)
+    place = {"space": space, "space directions": affine[:3, :3].T, "space origin": affine[:3, 3]}
+    nrrd.write(str(path), voxels, {**place, "encoding": encoding})
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+@pytest.mark.parametrize("space", SIGNS)
+def test_nrrd_is_what_nifti_is(place, hu, space, encoding):
+    path = write_nrrd(place / "v.nrrd", hu, space=space, encoding=encoding)
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_nrrd_has_its_axes_put_in_order(place, hu, plane):
+    affine = lps(PLANES[plane])
+    path = write_nrrd(place / "v.nrrd", hu, affine)
+    assert_same(read_volume(path), as_nifti(place, hu, ras(affine)))
+
+
+@pytest.mark.parametrize("kind", ["i2", ">i2", "u2", "i4", "f4", ">f8"])
+def test_nrrd_of_any_type_is_read(place, stored, kind):
+    shifted = stored.astype(kind)
+    if kind != "u2":
+        shifted = (shifted - 1024).astype(kind)
+        expected = as_nifti(place, (stored - 1024).astype(np.float32), ras(lps()))
+        assert_same(read_volume(write_nrrd(place / "v.nrrd", shifted)), expected)
+    else:
+        error = refusal(read_volume, write_nrrd(place / "v.nrrd", shifted))
+        assert "rescale slope and intercept" in str(error)
+
+
+def test_nrrd_with_spacings_alone_is_read(place, hu):
+    nrrd.write(str(place / "v.nrrd"), hu, {"spacings": SPACING, "encoding": "raw"})
+    assert "space directions" not in nrrd.read_header(str(place / "v.nrrd"))
+    assert_same(read_volume(place / "v.nrrd"), as_nifti(place, hu, ras(lps(origin=(0, 0, 0)))))
+    nrrd.write(str(place / "none.nrrd"), hu)
+    message = str(refusal(read_volume, place / "none.nrrd"))
+    assert "neither `space directions` nor `spacings`" in message
+
+
+def line(field, value):
+    """Replace a line of the header, or add it; leave it out if the value is none."""
+
+    def edit(raw):
+        head, body = raw.split(b"\n\n", 1)
+        lines = [x for x in head.split(b"\n") if not x.startswith(field.encode() + b":")]
+        lines += [] if value is None else [f"{field}: {value}".encode()]
+        return b"\n".join(lines) + b"\n\n" + body
+
+    return edit
+
+
+NRRD_DAMAGE = {
+    "empty": (lambda raw: b"", CorruptInput, "cannot be read"),
+    "one byte": (lambda raw: raw[:1], CorruptInput, "magic"),
+    "half": (lambda raw: raw[: len(raw) // 2], CorruptInput, "cannot be read"),
+    "header only": (lambda raw: raw.split(b"\n\n")[0] + b"\n\n", CorruptInput, "cannot be read"),
+    "part of the header": (lambda raw: raw[:40], CorruptInput, "lacks"),
+    "wrong magic": (lambda raw: b"NRRX" + raw[4:], CorruptInput, "magic"),
+    "other file": (lambda raw: b"PK\x03\x04" * 1000, CorruptInput, "magic"),
+    "more than it says": (line("sizes", "8 7 5"), CorruptInput, "it holds more"),
+    "less than it says": (line("sizes", "8 7 7"), CorruptInput, "cannot be read"),
+    "no sizes": (line("sizes", None), CorruptInput, "lacks sizes"),
+    "no type": (line("type", None), CorruptInput, "lacks type"),
+    "unknown type": (line("type", "quaternion"), CorruptInput, "quaternion"),
+    "block": (line("type", "block"), CorruptInput, "cannot be read"),
+    "zero sizes": (line("sizes", "8 0 6"), UnsupportedInput, "(8, 0, 6)"),
+    "negative sizes": (line("sizes", "8 -7 6"), UnsupportedInput, "expected three dimensions"),
+    "huge sizes": (line("sizes", "30000 30000 30000"), UnsupportedInput, "27000000000000 voxels"),
+    "beyond 64 bits": (line("sizes", f"{10**30} 2 2"), UnsupportedInput, "expected three dim"),
+    "larger than the file": (line("sizes", "1000 1000 2000"), CorruptInput, "claims 2000000000"),
+    "words for sizes": (line("sizes", "a b c"), CorruptInput, "cannot be read"),
+    "two-dimensional": (line("sizes", "56 6"), UnsupportedInput, "expected three dimensions"),
+    "four-dimensional": (line("sizes", "2 4 7 6"), UnsupportedInput, "expected three dimensions"),
+    "NaN spacing": (line("space directions", "(nan,0,0) (0,1,0) (0,0,1)"), CorruptInput, "NaN"),
+    "zero spacing": (
+        line("space directions", "(0,0,0) (0,1,0) (0,0,1)"),
+        CorruptInput,
+        "0 x 1 x 1",
+    ),
+    "infinite": (line("space directions", "(inf,0,0) (0,1,0) (0,0,1)"), CorruptInput, "NaN or inf"),
+    "vast": (line("space directions", "(1e300,0,0) (0,1,0) (0,0,1)"), CorruptInput, "0.001 to 100"),
+    "singular": (line("space directions", "(1,0,0) (1,0,0) (0,0,1)"), UnsupportedInput, "oblique"),
+    "oblique": (
+        line("space directions", "(1,.1,0) (-.1,1,0) (0,0,1)"),
+        UnsupportedInput,
+        "oblique",
+    ),
+    "an axis of none": (line("space directions", "none (0,1,0) (0,0,1)"), CorruptInput, "NaN"),
+    "two directions": (line("space directions", "(1,0,0) (0,1,0)"), UnsupportedInput, "(2, 3)"),
+    "flat directions": (line("space directions", "(1) (1) (1)"), UnsupportedInput, "(3, 1)"),
+    "short origin": (line("space origin", "(1)"), UnsupportedInput, "`space origin`"),
+    "NaN origin": (line("space origin", "(nan,0,0)"), CorruptInput, "NaN"),
+    "another space": (line("space", "scanner-xyz"), UnsupportedInput, "scanner-xyz"),
+    "another encoding": (line("encoding", "hex"), UnsupportedInput, "expected raw or gzip"),
+    "detached": (line("data file", "/etc/passwd"), UnsupportedInput, "`data file`"),
+    "skipped": (line("byte skip", "-1"), UnsupportedInput, "`byte skip`"),
+    "metres": (line("space units", '"m" "m" "m"'), UnsupportedInput, "expected mm"),
+    "twice": (lambda raw: raw.replace(b"type:", b"sizes: 1 1 1\ntype:"), CorruptInput, "Duplicate"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+@pytest.mark.parametrize("name", NRRD_DAMAGE)
+def test_a_damaged_nrrd_is_named(place, hu, name, encoding):
+    edit, kind, word = NRRD_DAMAGE[name]
+    path = write_nrrd(place / "bad.nrrd", hu, encoding=encoding)
+    path.write_bytes(edit(path.read_bytes()))
+    error = refusal(read_volume, path)
+    assert type(error) is kind, error
+    assert word in str(error)
+    assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("keep", [-1, -4, -9])
+def test_a_gzip_cut_at_its_end_is_found(place, hu, keep):
+    path = write_nrrd(place / "cut.nrrd", hu, encoding="gzip")
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "cannot be read" in str(refusal(read_volume, path))
+
+
+def test_voxels_of_values_that_are_none_are_refused(place, hu):
+    for value in (NAN, np.inf, -np.inf, 1e300):
+        wrong = hu.astype(np.float64)
+        wrong[1, 2, 3] = value
+        assert "NaN or infinity" in str(refusal(read_volume, write_nrrd(place / "v.nrrd", wrong)))
+
+
+def test_a_nrrd_that_unpacks_to_more_than_it_says_takes_no_memory(place, hu):
+    path = write_nrrd(place / "bomb.nrrd", hu, encoding="gzip")
+    head, _ = path.read_bytes().split(b"\n\n", 1)
+    path.write_bytes(head + b"\n\n" + gzip.compress(bytes(2**26), 1))
+    tracemalloc.start()
+    assert "it holds more" in str(refusal(read_volume, path))
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def assert_read_or_refused(raw, bits, path, read):
+    outcomes = []
+    for bit in bits:
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            outcomes.append(bool(np.isfinite(read().hu).all()))
+        except (CorruptInput, UnsupportedInput) as error:
+            outcomes.append(str(path.parent) in str(error) and "\n" not in str(error))
+    assert all(outcomes)
+    return outcomes
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_a_nrrd_with_a_bit_flipped_is_read_or_refused(place, hu, encoding):
+    path = write_nrrd(place / "flipped.nrrd", hu, encoding=encoding)
+    raw = path.read_bytes()
+    size = len(raw.split(b"\n\n")[0]) + 40
+    assert_read_or_refused(raw, range(0, size * 8, 13), path, lambda: read_volume(path))
+
+
+# DICOM
+
+
+def dataset(stored, affine, index, uid=UID):
+    """One slice of an array (column, row, slice)."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"{uid}.{index + 1}"
+    data.SeriesInstanceUID, data.Modality = uid, "CT"
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.ImageOrientationPatient = [*affine[:3, 0] / SPACING[0], *affine[:3, 1] / SPACING[1]]
+    data.ImagePositionPatient = [*(affine @ [0, 0, index, 1])[:3]]
+    data.PixelSpacing = [SPACING[1], SPACING[0]]
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Columns, data.Rows = stored.shape[:2]
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelRepresentation = 1
+    data.RescaleSlope, data.RescaleIntercept = 2, -1024
+    data.PixelData = np.ascontiguousarray(stored[:, :, index].T).tobytes()
+    return data
+
+
+def datasets(stored, affine=None, **options):
+    affine = lps() if affine is None else affine
+    return [dataset(stored, affine, k, **options) for k in range(stored.shape[2])]
+
+
+def save(folder, slices, names=None):
+    folder.mkdir(exist_ok=True)
+    for name, one in zip(names or range(len(slices)), slices, strict=True):
+        one.save_as(folder / f"{name}", enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_dicom_is_what_nifti_is(place, stored, hu, plane):
+    affine = lps(PLANES[plane])
+    folder = save(place / "series", datasets(stored, affine))
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(affine)))
+
+
+def test_the_order_of_the_files_does_not_matter(place, stored, hu):
+    slices = datasets(stored)
+    expected = as_nifti(place, hu, ras(lps()))
+    assert_same(read_volume(save(place / "reversed", slices, names=range(5, -1, -1))), expected)
+    assert_same(read_volume(save(place / "mixed", slices, names="badcfe")), expected)
+    files = sorted((place / "mixed").iterdir())
+    assert_same(read_series(files[::-1], "any"), expected)
+
+
+def test_a_voxel_lies_where_dicom_says(place, stored):
+    stored = stored.copy()
+    stored[6, 2, 4] = 3000
+    volume = read_volume(save(place / "series", datasets(stored)))
+    (z,), (y,), (x,) = np.nonzero(volume.hu == 2 * 3000 - 1024)
+    right, front, up, _ = np.array(volume.grid.affine) @ [x, y, z, 1]
+    slice_4 = pydicom.dcmread(place / "series/4").ImagePositionPatient
+    expected = slice_4[0] + 6 * SPACING[0], slice_4[1] + 2 * SPACING[1], slice_4[2]
+    np.testing.assert_allclose([-right, -front, up], expected)
+
+
+def test_each_slice_has_its_own_slope_and_intercept(place, stored, hu):
+    slices = datasets(stored)
+    for k, one in enumerate(slices):
+        one.RescaleSlope, one.RescaleIntercept = 2 / (k + 1), -1024 - 2 * k
+        changed = (stored[:, :, k] + k) * (k + 1)
+        one.PixelData = np.ascontiguousarray(changed.T.astype(np.int16)).tobytes()
+    found = read_volume(save(place / "series", slices))
+    np.testing.assert_allclose(found.hu, as_nifti(place, hu, ras(lps())).hu, atol=1e-3)
+
+
+def test_slices_of_two_series_are_no_volume(place, stored):
+    save(place, datasets(stored)[:3], "abc")
+    save(place, datasets(stored, uid=UID + "2")[3:], "def")
+    assert "mixed series" in str(refusal(read_series, sorted(place.iterdir()), "any"))
+
+
+def with_syntax(uid):
+    def edit(slices):
+        for one in slices:
+            one.file_meta.TransferSyntaxUID = uid
+
+    return edit
+
+
+def test_syntaxes_that_pydicom_decodes_are_read(place, stored, hu):
+    expected = as_nifti(place, hu, ras(lps()))
+    implicit, packed = datasets(stored), datasets(stored)
+    with_syntax(ImplicitVRLittleEndian)(implicit)
+    for one in packed:
+        one.compress(RLELossless, generate_instance_uid=False)
+    assert_same(read_volume(save(place / "implicit", implicit)), expected)
+    assert_same(read_volume(save(place / "packed", packed)), expected)
+
+
+def test_positions_rounded_to_hundredths_are_even(place, stored):
+    slices = datasets(stored)
+    for k, one in enumerate(slices):
+        one.ImagePositionPatient = [*ORIGIN[:2], round(0.625 * k, 2)]
+    volume = read_volume(save(place / "series", slices))
+    assert volume.grid.spacing_mm[0] == pytest.approx(0.625, abs=0.002)
+
+
+def one(index=2, **changes):
+    """Change tags of one slice; a value of none takes the tag away."""
+
+    def edit(slices):
+        for keyword, value in changes.items():
+            if value is None:
+                delattr(slices[index], keyword)
+            else:
+                setattr(slices[index], keyword, value)
+
+    return edit
+
+
+def every(**changes):
+    def edit(slices):
+        for index in range(len(slices)):
+            one(index, **changes)(slices)
+
+    return edit
+
+
+def moved(step):
+    """Move the slices by a step each, in mm, LPS."""
+
+    def edit(slices):
+        for k, s in enumerate(slices):
+            s.ImagePositionPatient = [*(np.array(s.ImagePositionPatient) + k * np.array(step))]
+
+    return edit
+
+
+def locations(*z):
+    def edit(slices):
+        for s, at in zip(slices, z, strict=True):
+            s.ImagePositionPatient = [*ORIGIN[:2], at]
+
+    return edit
+
+
+def compressed(uid):
+    def edit(slices):
+        for s in slices:
+            s.PixelData = encapsulate([s.PixelData])
+        with_syntax(uid)(slices)
+
+    return edit
+
+
+COSINES = [1, 0, 0, 0, 0.9962, 0.0872]
+REFUSED = {
+    "no CT": (every(Modality="MR"), UnsupportedInput, "modality is MR"),
+    "a localizer": (
+        one(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        UnsupportedInput,
+        "localizer",
+    ),
+    "a tilt": (every(GantryDetectorTilt=5), UnsupportedInput, "gantry tilt of 5 degrees"),
+    "a shear": (moved([0, 0.05, 0]), UnsupportedInput, "gantry tilt"),
+    "a slice aside": (
+        one(ImagePositionPatient=[-15, 35.5, -405.25]),
+        UnsupportedInput,
+        "does not lie along the normal",
+    ),
+    "mixed pixels": (one(PixelSpacing=[0.5, 0.7]), UnsupportedInput, "mixed spacing"),
+    "mixed directions": (
+        one(ImageOrientationPatient=COSINES),
+        UnsupportedInput,
+        "mixed orientation",
+    ),
+    "mixed sizes": (one(Rows=8, Columns=7), UnsupportedInput, "mixed size"),
+    "mixed series": (one(SeriesInstanceUID=UID + "2"), UnsupportedInput, "2 series"),
+    "a missing slice": (lambda s: s.pop(3), CorruptInput, "missing slice or mixed spacing: 5 mm"),
+    "mixed distances": (
+        locations(0, 2, 4, 6, 9, 12),
+        CorruptInput,
+        "missing slice or mixed spacing: 3 mm after the slice at 6 mm",
+    ),
+    "a slice 3 % aside": (
+        locations(0, 2, 4, 6.06, 8, 10),
+        CorruptInput,
+        "missing slice or mixed spacing",
+    ),
+    "duplicates": (locations(0, 2, 2, 4, 6, 8), CorruptInput, "two slices at 2 mm"),
+    "frames": (one(NumberOfFrames=2), UnsupportedInput, "multi-frame (2 frames)"),
+    "enhanced": (one(SOPClassUID=EnhancedCTImageStorage), UnsupportedInput, "multi-frame"),
+    "colour": (
+        one(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0),
+        UnsupportedInput,
+        "in colour (RGB)",
+    ),
+    "a palette": (one(PhotometricInterpretation="PALETTE COLOR"), UnsupportedInput, "in colour"),
+    "one slice": (lambda s: s.__delitem__(slice(1, None)), UnsupportedInput, "two-dimensional"),
+    "oblique": (every(ImageOrientationPatient=COSINES), UnsupportedInput, "gantry tilt"),
+    "half the pixels": (one(PixelData=bytes(56)), CorruptInput, "cannot be read"),
+    "no pixels": (one(PixelData=None), CorruptInput, "cannot be read"),
+    "a syntax without decoder": (compressed(JPEGLosslessSV1), UnsupportedInput, "JPEG Lossless"),
+    "no such syntax": (compressed(MPEG2MPML), UnsupportedInput, "MPEG2"),
+    "deflated": (with_syntax(DeflatedExplicitVRLittleEndian), UnsupportedInput, "deflated"),
+    "no slope": (one(RescaleSlope=None), CorruptInput, "lacks RescaleSlope"),
+    "an empty position": (one(ImagePositionPatient=[]), CorruptInput, "lacks ImagePosition"),
+    "no series": (one(SeriesInstanceUID=None), CorruptInput, "lacks SeriesInstanceUID"),
+    "NaN spacing": (every(PixelSpacing=[NAN, 1]), CorruptInput, "expected finite numbers"),
+    "NaN position": (one(ImagePositionPatient=[0, 0, NAN]), CorruptInput, "finite numbers"),
+    "NaN slope": (one(RescaleSlope=NAN), CorruptInput, "RescaleSlope is nan"),
+    "a huge slope": (one(RescaleSlope=1e300), CorruptInput, "NaN or infinity"),
+    "one number": (one(PixelSpacing=1), CorruptInput, "2 of them"),
+    "zero spacing": (every(PixelSpacing=[0, 1]), CorruptInput, "1 x 0 x 2.5 mm"),
+    "zero sizes": (every(Rows=0), UnsupportedInput, "expected three dimensions"),
+    "huge sizes": (every(Rows=65535, Columns=65535), CorruptInput, "claims 8589672450 bytes"),
+    "singular": (every(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), CorruptInput, "right angles"),
+    "long": (every(ImageOrientationPatient=[2, 0, 0, 0, 2, 0]), CorruptInput, "unit vectors"),
+    "not HU": (every(RescaleIntercept=0), UnsupportedInput, "Hounsfield"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's, on what the test writes
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_series_that_is_no_ct_volume_is_refused(place, stored, name):
+    edit, kind, word = REFUSED[name]
+    slices = datasets(stored)
+    edit(slices)
+    error = refusal(read_volume, save(place / "series", slices))
+    assert type(error) is kind, error
+    assert word in str(error)
+    assert str(place / "series") in str(error)
+
+
+def test_straight_slices_that_are_oblique_to_the_patient_are_refused(place, stored):
+    turn = np.deg2rad(5)
+    column = np.array([0, np.cos(turn), np.sin(turn)])
+    folder = save(place / "series", datasets(stored, lps((L, column))))
+    assert "oblique" in str(refusal(read_volume, folder))
+
+
+DICOM_DAMAGE = {
+    "empty": lambda raw: b"",
+    "one byte": lambda raw: raw[:1],
+    "the preamble alone": lambda raw: raw[:132],
+    "part of the header": lambda raw: raw[:300],
+    "header only": lambda raw: raw[: -2 * 56],
+    "half": lambda raw: raw[: len(raw) // 2],
+    "one byte short": lambda raw: raw[:-1],
+    "wrong magic": lambda raw: raw[:128] + b"DICX" + raw[132:],
+    "other file": lambda raw: b"PK\x03\x04" * 1000,
+    "noise": lambda raw: raw[:132] + np.random.default_rng(0).bytes(1000),
+}
+
+
+@pytest.mark.parametrize("name", DICOM_DAMAGE)
+def test_a_damaged_slice_is_named(place, stored, name):
+    names = [f"{k}.dcm" for k in range(6)]
+    folder = save(place / "series", datasets(stored), names)
+    path = folder / names[3]
+    path.write_bytes(DICOM_DAMAGE[name](path.read_bytes()))
+    assert str(path) in str(refusal(read_volume, folder))
+    (candidate,) = find_volumes(place)
+    assert candidate.name == "series"
+    assert str(path) in str(refusal(candidate.read))
+
+
+def test_a_slice_with_a_bit_flipped_is_read_or_refused(place, stored):
+    folder = save(place / "series", datasets(stored)[:3])
+    path = folder / "2"
+    raw = path.read_bytes()
+    bits = range(132 * 8, (len(raw) - 2 * 56) * 8, 43)
+    assert_read_or_refused(raw, bits, path, lambda: read_volume(folder))
+
+
+def test_sizes_beyond_the_file_take_no_memory(place, stored):
+    slices = datasets(stored)
+    for s in slices:
+        s.compress(RLELossless, generate_instance_uid=False)
+    every(Rows=40000, Columns=40000)(slices)
+    folder = save(place / "series", slices)
+    tracemalloc.start()
+    assert "claims 3200000000 bytes" in str(refusal(read_volume, folder))
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_series_are_told_apart(place, stored):
+    other = UID[:-1] + "2"
+    save(place, datasets(stored), names=[f"a{k}" for k in range(6)])
+    save(place, datasets(stored, uid=other)[:3], names=[f"b{k}" for k in range(3)])
+    (place / "notes.txt").write_text("no slice")
+    (place / ".hidden.dcm").write_text("no slice")
+    series = dicom_series(place)
+    assert {uid: len(files) for uid, files in series.items()} == {UID: 6, other: 3}
+    assert all(files == sorted(files) for files in series.values())
+    message = str(refusal(read_volume, place))
+    assert f"2 series: {UID} (6 files), {other} (3 files)" in message
+
+
+def test_a_directory_file_is_no_slice(place, stored):
+    folder = save(place / "disc", datasets(stored))
+    directory = dataset(stored, lps(), 0)
+    directory.SOPClassUID = "1.2.840.10008.1.3.10"
+    del directory.SeriesInstanceUID
+    save(folder, [directory], ["DICOMDIR"])
+    assert read_volume(folder).hu.shape == SHAPE[::-1]
+
+
+def test_a_folder_without_a_series_says_so(place):
+    (place / "notes.txt").write_text("no slice")
+    assert "no DICOM file" in str(refusal(read_volume, place))
+
+
+# Folders
+
+
+@pytest.fixture
+def tree(place, stored, hu):
+    """A folder with volumes of all formats, and other things."""
+    (place / "b/deep").mkdir(parents=True)
+    (place / ".hidden").mkdir()
+    nibabel.save(nibabel.Nifti1Image(hu, ras(lps())), place / "b/one.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(hu, ras(lps())), place / "b/deep/two.nii")
+    nibabel.save(nibabel.Nifti1Image(hu, ras(lps())), place / ".hidden/no.nii")
+    nibabel.save(nibabel.Nifti1Image(hu, ras(lps())), place / "b/.no.nii")
+    write_nrrd(place / "a.nrrd", hu)
+    (place / "README.md").write_text("# Volumes\n")
+    (place / "b/empty").touch()
+    return place
+
+
+def add_series(tree, stored):
+    save(tree / "case", datasets(stored))
+    (tree / "case/report.pdf").write_text("no slice")
+    save(tree / "cases", datasets(stored, uid=UID + "1"), [f"x{k}" for k in range(6)])
+    save(tree / "cases", datasets(stored, uid=UID + "2"), [f"y{k}" for k in range(6)])
+
+
+PLAIN = ["a.nrrd", "b/deep/two.nii", "b/one.nii.gz"]
+
+
+def test_every_volume_of_a_tree_is_found(tree, stored):
+    add_series(tree, stored)
+    found = find_volumes(tree)
+    tails = [f"cases#{uid[-8:]}" for uid in (UID + "1", UID + "2")]
+    assert [c.name for c in found] == [*PLAIN, "case", *tails]
+    assert [len(c.files) for c in found] == [1, 1, 1, 6, 6, 6]
+    first, *rest = [c.read() for c in found]
+    for volume in rest:
+        assert_same(volume, first)
+
+
+def test_a_series_in_the_folder_itself_is_found(place, stored):
+    save(place, datasets(stored))
+    (candidate,) = find_volumes(place)
+    assert candidate.name == "."
+    assert_same(candidate.read(), read_volume(place))
+
+
+def test_finding_reads_no_voxel(tree, stored, monkeypatch):
+    add_series(tree, stored)
+    monkeypatch.delattr(pydicom.Dataset, "pixel_array")
+    for path in PLAIN:
+        (tree / path).write_bytes(b"damaged")
+    found = find_volumes(tree)
+    assert len(found) == 6
+    for candidate in found[:3]:
+        assert candidate.name in str(refusal(candidate.read))
+
+
+def test_a_folder_that_is_not_there_is_named(place):
+    with pytest.raises(CorruptInput, match="none: cannot be read"):
+        find_volumes(place / "none")
+
+
+def test_formats_whose_package_is_missing_say_what_to_install(tree, stored, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    monkeypatch.setitem(sys.modules, "nrrd", None)
+    assert [c.name for c in find_volumes(tree)] == PLAIN
+    assert read_volume(tree / "b/one.nii.gz").hu.shape == SHAPE[::-1]
+    monkeypatch.undo()
+    add_series(tree, stored)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    monkeypatch.setitem(sys.modules, "nrrd", None)
+    install = re.escape("install diffusionblend[formats]")
+    with pytest.raises(UsageError, match=f"reading it needs pynrrd; {install}"):
+        read_volume(tree / "a.nrrd")
+    with pytest.raises(UsageError, match=f"reading it needs pydicom; {install}"):
+        read_volume(tree / "case")
+    with pytest.raises(UsageError, match=f"reading it needs pydicom; {install}"):
+        find_volumes(tree)
+
+
+def test_a_scan_is_simulated_from_a_series(place, stored):
+    slices = datasets(stored)
+    every(PixelSpacing=[0.75, 0.75])(slices)
+    folder = save(place / "series", slices)
+    ended = command("simulate", folder, "--size", 8, "--views", 4, "-o", place / "o.h5")
+    assert ended.code == 0, ended.err
+    assert Path(place / "o.h5").is_file()
