@@ -82,11 +82,19 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def with_gains(prior):
+    """Let a network of random weights do something: its gains are 0 before it is trained."""
+    for name, parameter in prior.named_parameters():
+        if name.endswith("gain"):
+            parameter.data.fill_(1.0)
+    return prior
+
+
 def save_tiny_prior(folder, **changes):
     """Save a small network of random weights; return its folder."""
     torch.manual_seed(0)
     config = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5)
-    prior = UNetPrior(config)
+    prior = with_gains(UNetPrior(config))
     for name, value in changes.items():
         prior.get_parameter(name).data.fill_(value)
     save_pretrained(prior, folder, card="# Random weights, for tests\n")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from conftest import with_gains
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.prior import (
     GaussianPrior,
@@ -11,6 +12,7 @@ from diffusionblend.prior import (
     from_pretrained,
     save_pretrained,
 )
+from diffusionblend.prior.network import Attention, Layer, UNet
 from diffusionblend.prior.unet import PLANES, position_code
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.units import x_from_hu
@@ -22,7 +24,7 @@ TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5)
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    return UNetPrior(TINY).eval().requires_grad_(False)
+    return with_gains(UNetPrior(TINY)).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +112,29 @@ def test_one_slice_three_times_is_one_observation():
     prior = GaussianPrior(mean=0.0, std=1.0, correlation=0.9)
     x = torch.ones(1, 3, 1, 1)
     assert torch.allclose(prior.denoise(x, 1.0, gap=0), 0.5 * x)
+
+
+def test_layers_keep_the_magnitude_of_their_signals():
+    torch.manual_seed(0)
+    network = UNet((16, 32, 64), (1, 1, 1), attention=True, codes=48)
+    network.gain.data.fill_(1.0)
+    for size in (32, 64):
+        x = torch.randn(2, 3, size, size)
+        out = network(x, torch.zeros(2), torch.zeros(2, dtype=torch.long))
+        assert 0.3 < float(out.detach().std()) < 3.0
+
+
+def test_a_layer_does_not_depend_on_the_length_of_its_weights():
+    torch.manual_seed(0)
+    layer, x = Layer(8, 4, 3), torch.randn(2, 8, 6, 6)
+    before = layer(x)
+    layer.weight.data *= 100.0
+    torch.testing.assert_close(layer(x), before, rtol=1e-3, atol=1e-3)
+
+
+def test_attention_sees_the_whole_of_the_lowest_level():
+    torch.manual_seed(0)
+    attention, x = Attention(32), torch.randn(1, 32, 8, 8)
+    moved = x.clone()
+    moved[..., 0, 0] += 10.0
+    assert (attention(x) - attention(moved)).abs()[..., -1, -1].max() > 1e-4
