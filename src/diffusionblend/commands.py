@@ -22,10 +22,10 @@ Input = tyro.conf.Positional[Path]
 
 @dataclass(frozen=True)
 class Simulate:
-    """Simulate a scan from a CT volume in HU (NIfTI)."""
+    """Simulate a scan from a CT volume in HU."""
 
     volume: Input
-    """Volume in HU, .nii.gz or .nii."""
+    """Volume in HU: .nii.gz, .nii, .nrrd, or a folder with one DICOM series."""
     output: Output
     """Where the scan goes (.h5)."""
     views: int | None = None
