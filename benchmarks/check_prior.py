@@ -25,6 +25,7 @@ from torch.nn import functional
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training.cache import candidates, load_sources
 from diffusionblend.training.recipe import Folder, read_recipe
+from diffusionblend.training.validation import denoising_psnr
 from diffusionblend.units import x_from_hu
 
 SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
@@ -137,12 +138,7 @@ def as_hu(path: Path) -> np.ndarray:
 
 
 def row(name, prior, clean) -> None:
-    numbers = []
-    for sigma in SIGMAS:
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-        estimate = prior.denoise(clean + sigma * noise, sigma, gap=1)
-        error = (estimate.clamp(-1, 1) - clean.clamp(-1, 1)).square().mean()
-        numbers.append(f"{10 * math.log10(4 / float(error)):.2f} |")
+    numbers = (f"{denoising_psnr(prior, clean, sigma, gap=1):.2f} |" for sigma in SIGMAS)
     print(f"| {name} |", *numbers, flush=True)
 
 

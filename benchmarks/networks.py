@@ -8,7 +8,6 @@ denoising PSNR at gap 1, seconds for one group of three slices of 256 x 256.
 import argparse
 import copy
 import itertools
-import math
 import time
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from torch import nn
 from diffusionblend.prior import PriorConfig, UNetPrior
 from diffusionblend.prior.network import Layer, UNet
 from diffusionblend.training.cache import load_sources
-from diffusionblend.training.loop import denoising_losses
-from diffusionblend.training.recipe import read_recipe
+from diffusionblend.training.loop import learning_rate
+from diffusionblend.training.loss import denoising_losses
+from diffusionblend.training.recipe import Optimiser, read_recipe
 from diffusionblend.training.samples import Batch, Sampler, statistics
 from diffusionblend.training.validation import Validation
 
@@ -183,13 +183,13 @@ def trained(network, rate, recipe, sources, options):
     prior.unet = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(prior).eval().requires_grad_(False)
     optimiser = torch.optim.Adam(prior.parameters(), betas=(0.9, 0.99), fused=True)
+    schedule = Optimiser(rate=rate, warm_up_steps=100)
     sampler, samples, began = Sampler(recipe, sources), 0, time.monotonic()
     for step in itertools.count():
         spent = (time.monotonic() - began) / options.seconds
         if spent >= 1:
             return average, samples
-        cosine = 0.5 * (1 + math.cos(math.pi * spent))
-        optimiser.param_groups[0]["lr"] = rate * min(1, (step + 1) / 100) * cosine
+        optimiser.param_groups[0]["lr"] = learning_rate(schedule, step, spent)
         batch = sampler[step]
         optimiser.zero_grad(set_to_none=True)
         denoising_losses(prior, batch, std, options.precision).mean().backward()

@@ -106,6 +106,16 @@ def test_recipes_with_one_cache_share_its_entries(workshop, monkeypatch):
     assert told == []
 
 
+def test_volumes_of_one_name_in_two_folders_are_each_prepared_once(workshop, monkeypatch):
+    (workshop / "more").mkdir()
+    shutil.copy(workshop / "volumes/two.nii.gz", workshop / "more/one.nii.gz")
+    both = recipe("volumes", "more", cache="shared")
+    load_sources(both, workshop)
+    told = reads(monkeypatch)
+    load_sources(both, workshop)
+    assert told == []
+
+
 def test_the_window_is_part_of_an_entry(workshop):
     whole, _ = load_sources(recipe(cache="shared"), workshop)
     narrow, _ = load_sources(recipe(cache="shared", window=(-500, 100)), workshop)

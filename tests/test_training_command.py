@@ -19,7 +19,8 @@ from diffusionblend.errors import UsageError
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training import loop
 from diffusionblend.training.cache import load_sources
-from diffusionblend.training.loop import Run, denoising_losses
+from diffusionblend.training.loop import Run
+from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Budget, Crops, Recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source, statistics
 

@@ -117,7 +117,9 @@ class Cache:
 
     def entry(self, candidate: Candidate | Packed) -> Entry:
         """Return what became of a candidate; read and store it if it is new or was changed."""
-        key, stamp = f"{candidate.name}|{self.window}", _stamp(candidate.files)
+        # Names alone are those of other volumes too, in other folders.
+        key = f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}"
+        stamp = _stamp(candidate.files)
         known = self._index.get(key)
         if known is None or known.stamp != stamp or not self._holds(known):
             self._index[key] = self._prepare(candidate, stamp)

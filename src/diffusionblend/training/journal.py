@@ -5,10 +5,14 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from diffusionblend.files import output_error
+from diffusionblend.files import atomic, output_error
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -21,20 +25,19 @@ class Journal:
     Args:
         folder: The run's folder.
         step: The step that the run goes on from: later lines of an earlier run are dropped.
+
+    Raises:
+        OutputError: The folder cannot be written or is full.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / STATS
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) <= step]
-        self._path.write_text("".join(f"{line}\n" for line in kept))
-        self._events = None
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1)
-        else:
-            log.info("TensorBoard is not installed (diffusionblend[train]); %s alone", STATS)
+        if kept != lines:
+            with atomic(self._path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept))
+        self._events = _events(folder / EVENTS, step)
 
     def write(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
         """Add a line, and pictures (rows, columns) with values in [0, 1], for TensorBoard.
@@ -58,6 +61,19 @@ class Journal:
         for name, picture in pictures.items():
             self._events.add_image(name, picture, step, dataformats="HW")
         self._events.flush()
+
+
+def _events(folder: Path, step: int) -> "SummaryWriter | None":
+    """Open TensorBoard's file of events, where TensorBoard is installed."""
+    if not importlib.util.find_spec("tensorboard"):
+        log.info("TensorBoard is not installed (diffusionblend[train]); %s alone", STATS)
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    try:
+        return SummaryWriter(str(folder), purge_step=step + 1)
+    except OSError as error:
+        raise output_error(folder, error) from error
 
 
 def _step(line: str) -> float:

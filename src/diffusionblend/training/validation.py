@@ -90,7 +90,7 @@ class Validation:
     def denoise(self, prior: UNetPrior) -> dict[str, float]:
         """Return the PSNR in dB of denoising, for each gap and level of noise."""
         return {
-            f"psnr_gap{gap}_sigma{sigma}": _psnr(prior, clean, sigma, gap)
+            f"psnr_gap{gap}_sigma{sigma}": denoising_psnr(prior, clean, sigma, gap)
             for gap, clean in self.groups.items()
             for sigma in SIGMAS
         }
@@ -111,7 +111,8 @@ def _starts(slices: int, gap: int) -> Tensor:
     return starts.clamp(max=slices - 1 - 2 * gap)
 
 
-def _psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:
+def denoising_psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:
+    """Return the PSNR in dB of denoising clean groups (groups, 3, height, width) in x."""
     clean = clean.to(_device(prior))
     # Drawn on the CPU: the same noise on every device.
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(clean)
