@@ -39,12 +39,26 @@ class Kind(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Positive = 1.0
 
 
+class Noise(Struct, frozen=True, forbid_unknown_fields=True):
+    """ln(sigma) is normal with this mean and standard deviation, clipped to [low, high]."""
+
+    log_mean: Annotated[float, Meta(ge=-100, le=100)] = -1.0
+    log_std: Positive = 1.4
+    low: Positive = 0.002
+    high: Positive = 160.0
+
+
 class Crops(Struct, frozen=True, forbid_unknown_fields=True):
-    """Crops of size x size pixels, `batch` at a time over all processes; their share of steps."""
+    """Crops of size x size pixels, `batch` at a time over all processes; their share of steps.
+
+    `noise` takes the place of the recipe's: strong noise leaves nothing but the shape of the body,
+    which crops do not show.
+    """
 
     size: Count
     batch: Count
     weight: Positive = 1.0
+    noise: Noise | None = None
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,15 +67,6 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
     widths: Annotated[tuple[Width, ...], Meta(min_length=1, max_length=8)] = (16, 32, 64, 128, 128)
     blocks: tuple[Annotated[int, Meta(ge=1, le=8)], ...] = (1, 1, 1, 1, 1)
     attention: bool = False
-
-
-class Noise(Struct, frozen=True, forbid_unknown_fields=True):
-    """ln(sigma) is normal with this mean and standard deviation, clipped to [low, high]."""
-
-    log_mean: Annotated[float, Meta(ge=-100, le=100)] = -1.0
-    log_std: Positive = 1.4
-    low: Positive = 0.002
-    high: Positive = 160.0
 
 
 class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):

@@ -106,7 +106,7 @@ class Sampler(Dataset[Batch]):
         kind, fitting = kinds[_pick(rng, [k.weight for k, _ in kinds])]
         clean = self._crop(rng, kind, fitting, crops.size)
         noise = unit_noise(clean.shape, kind.gap, int(rng.integers(2**62)))
-        sigma = draw_sigma(rng, self._recipe.noise)
+        sigma = draw_sigma(rng, crops.noise or self._recipe.noise)
         return clean, noise, sigma, torch.tensor(position_code(kind.gap, kind.plane))
 
     def _kinds(self, crops: Crops) -> list[tuple[Kind, list[int]]]:
