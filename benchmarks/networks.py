@@ -224,6 +224,7 @@ def report_speed(seconds=4.0, size=128):
         print(f"| {batch} | {precision} | {layout} | {speed:.1f} |", flush=True)
 
 
+@torch.inference_mode()
 def seconds(prior, groups=8):
     """Return the seconds for one group of three slices of 256 x 256."""
     x = torch.zeros(groups, 3, 256, 256)

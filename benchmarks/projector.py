@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffusionblend.geometry import Grid, parallel_beam, sparse_view
-from diffusionblend.methods.classical import back_project
+from diffusionblend.methods.fbp import back_project
 from diffusionblend.projector import Projector
 
 SLICES, SIZE = 64, 256

@@ -6,16 +6,10 @@ import torch
 
 from diffusionblend.consistency import conjugate_gradient, data_consistency
 from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
-from diffusionblend.methods import FBP, SBTV, SIRT, Problem
-from diffusionblend.methods.classical import (
-    TUNED,
-    TUNED_LIMITED,
-    differences,
-    differences_adjoint,
-    laplacian,
-    tuned_weights,
-)
+from diffusionblend.methods import CGLS, FBP, SBTV, SIRT, Problem
+from diffusionblend.methods.sbtv import TUNED, TUNED_LIMITED, tuned_weights
 from diffusionblend.projector import Projector, strip_project
+from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
 
 def disc(size, centre=(0.0, 0.0), radius=20.0, fine=8):
@@ -76,6 +70,36 @@ def test_sirt_stops_when_nothing_changes():
     assert steps[-1] < 1000
 
 
+def test_sirt_agrees_with_its_definition():
+    """u += C A^T R (y - A u), on a dense matrix in float64."""
+    u = disc(16, centre=(1.0, 2.0), radius=5.0)
+    problem = problem_of(u, 6)
+    dense = dense_matrix(problem.A)
+    y = problem.y.flatten().double()
+    R, C = (torch.where(sums > 0, 1 / sums, 0.0) for sums in (dense.sum(1), dense.sum(0)))
+    expected = torch.zeros(256, dtype=torch.float64)
+    for _ in range(30):
+        expected = expected + C * (dense.T @ (R * (y - dense @ expected)))
+    found = SIRT(iterations=30)(problem) + 1
+    torch.testing.assert_close(found.flatten().double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cgls_agrees_with_lsqr_of_scipy():
+    """LSQR of the damped problem makes the same iterates in exact arithmetic."""
+    from scipy.sparse.linalg import lsqr
+
+    problem = problem_of(disc(16, centre=(1.0, 2.0), radius=5.0), 6)
+    dense, y = dense_matrix(problem.A).numpy(), problem.y.flatten().double().numpy()
+    expected = lsqr(dense, y, damp=1.0, iter_lim=6, atol=0, btol=0)[0]
+    found = (CGLS(iterations=6, rho=1.0)(problem) + 1).flatten().double().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def dense_matrix(A):
+    rows, columns = A.volume_shape[1:]
+    return A(torch.eye(rows * columns).view(-1, rows, columns)).flatten(1).T.double()
+
+
 def residual(problem, x):
     return float((problem.A(1 + x) - problem.y).norm() / problem.y.norm())
 
@@ -129,6 +153,10 @@ def test_differences_have_an_exact_adjoint():
     assert (differences(u) * d).sum() == pytest.approx(float((u * differences_adjoint(d)).sum()))
     torch.testing.assert_close(laplacian(u), differences_adjoint(differences(u)))
     assert not differences(torch.ones(2, 3, 4)).any()
+    assert torch.equal(differences(u, axes=(0,))[0], differences(u)[0])
+    torch.testing.assert_close(
+        laplacian(u, axes=(0,)), differences_adjoint(differences(u, axes=(0,)), axes=(0,))
+    )
 
 
 def test_conjugate_gradients_equal_a_direct_solve():

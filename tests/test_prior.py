@@ -5,6 +5,7 @@ import torch
 
 from conftest import with_gains
 from diffusionblend.demo import demonstration_volume
+from diffusionblend.errors import PriorError
 from diffusionblend.prior import (
     GaussianPrior,
     PriorConfig,
@@ -18,7 +19,7 @@ from diffusionblend.simulation import truth_on_grid
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import read_volume
 
-TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5)
+TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5, planes=PLANES)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,13 @@ def test_without_noise_the_denoiser_is_the_identity(tiny):
 def test_in_pure_noise_the_estimate_does_not_grow(tiny):
     estimate = tiny.denoise(100.0 * noisy(2, 3, 8, 8), 100.0, gap=1)
     assert estimate.abs().max() < 10
+
+
+@pytest.mark.parametrize(("gap", "plane"), [(2, "axial"), (0, "coronal")])
+def test_slices_that_it_was_not_trained_for_are_refused_by_name(gap, plane):
+    prior = UNetPrior(PriorConfig(widths=(8, 16), blocks=(1, 1)))
+    with pytest.raises(PriorError, match=f"gap 0, 1, 3 in the planes axial, not {plane}.*{gap}"):
+        prior.denoise(torch.zeros(1, 3, 8, 8), 0.5, gap, plane)
 
 
 def test_gap_and_plane_and_noise_each_change_the_estimate(tiny):

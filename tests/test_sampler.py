@@ -8,7 +8,7 @@ import torch
 
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.geometry import Grid, parallel_beam, sparse_view
-from diffusionblend.methods import DiffusionBlend, Problem, methods
+from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
 from diffusionblend.partition import pad_slices
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import Projector
@@ -107,7 +107,7 @@ def predicted_std(steps, eta):
 @pytest.mark.parametrize(("steps", "eta"), [(25, 0.85), (25, 0.0), (100, 0.5)])
 def test_samples_have_the_mean_of_the_posterior_and_the_predicted_spread(steps, eta):
     problem = tiny_problem()
-    method = DiffusionBlend(steps=steps, eta=eta, cg_steps=40, lowest=-9, highest=9)
+    method = DiffusionBlendPlusPlus(steps=steps, eta=eta, cg_steps=40, lowest=-9, highest=9)
     u = (1 + method(problem, seed=3)).flatten(1).double()
     mean, unmeasured = posterior(problem)
     free = round(float(unmeasured.trace()))
@@ -125,12 +125,12 @@ def test_many_small_steps_without_fresh_noise_sample_the_prior_where_nothing_is_
 
 def test_the_result_agrees_with_the_data():
     problem = tiny_problem(slices=9)
-    x = DiffusionBlend(steps=20, cg_steps=40)(problem)
+    x = DiffusionBlendPlusPlus(steps=20, cg_steps=40)(problem)
     assert float((problem.A(1 + x) - problem.y).norm() / problem.y.norm()) < 1e-3
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
-    problem, method = tiny_problem(slices=10), DiffusionBlend(steps=5)
+    problem, method = tiny_problem(slices=10), DiffusionBlendPlusPlus(steps=5)
     first = method(problem, seed=0)
     assert torch.equal(method(problem, seed=0), first)
     assert not torch.equal(method(problem, seed=1), first)
@@ -140,13 +140,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_batch_size_does_not_change_the_result(batch_size):
     problem = tiny_problem(slices=20)
-    expected = DiffusionBlend(steps=4)(problem)
-    assert torch.equal(DiffusionBlend(steps=4, batch_size=batch_size)(problem), expected)
+    expected = DiffusionBlendPlusPlus(steps=4)(problem)
+    assert torch.equal(DiffusionBlendPlusPlus(steps=4, batch_size=batch_size)(problem), expected)
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 10])
 def test_any_number_of_slices_can_be_reconstructed(slices):
-    assert len(DiffusionBlend(steps=2)(tiny_problem(slices=slices))) == slices
+    assert len(DiffusionBlendPlusPlus(steps=2)(tiny_problem(slices=slices))) == slices
 
 
 def test_one_step_is_one_sweep():
@@ -160,7 +160,7 @@ def test_one_step_is_one_sweep():
             return super().denoise(x, sigma, gap, plane)
 
     problem = tiny_problem(slices=27)
-    DiffusionBlend(steps=2)(Problem(problem.y, problem.A, Counting(MEAN, STD)))
+    DiffusionBlendPlusPlus(steps=2)(Problem(problem.y, problem.A, Counting(MEAN, STD)))
     assert Counting.groups in {9 + 9, 9 + 10}
 
 
@@ -176,7 +176,7 @@ def test_no_signature_has_a_place_for_the_truth():
 def test_a_missing_prior_is_named():
     problem = tiny_problem(slices=9)
     with pytest.raises(PriorError, match="needs a prior"):
-        DiffusionBlend(steps=1)(Problem(problem.y, problem.A))
+        DiffusionBlendPlusPlus(steps=1)(Problem(problem.y, problem.A))
 
 
 def test_padded_slices_repeat_the_data():

@@ -1,19 +1,29 @@
 """Data consistency: from an estimate towards the measured line integrals.
 
 A few steps of conjugate gradients on the normal equations, started from the estimate, stay in the
-Krylov subspace around it (Decomposed Diffusion Sampling; DiffusionBlend, eq. 8). There is no
-proximal term and no TV. Inner products run over the whole volume: one step size for all slices.
+Krylov subspace around it (Decomposed Diffusion Sampling; DiffusionBlend, eq. 8). Some methods add
+total variation, by one iteration of split Bregman at a time. Inner products run over the whole
+volume: one step size for all slices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
+from torch.nn.functional import softshrink
 
 from diffusionblend.projector import Projector
+from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
 
 def conjugate_gradient(
-    operator: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, *, steps: int, tolerance: float
+    operator: Callable[[Tensor], Tensor],
+    b: Tensor,
+    x: Tensor,
+    *,
+    steps: int,
+    tolerance: float,
+    callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Solve `operator`(x) = b, for a symmetric positive operator, starting from x.
 
@@ -23,11 +33,12 @@ def conjugate_gradient(
         x: Start, of b's shape.
         steps: Most iterations.
         tolerance: Stop when the residual is below this part of |b|.
+        callback: Is told of each iteration and its x.
     """
     r = b - operator(x)
     p, rr = r, _dot(r, r)
     limit = (tolerance**2) * _dot(b, b)
-    for _ in range(steps):
+    for step in range(steps):
         if rr <= limit:
             break
         ap = operator(p)
@@ -36,6 +47,8 @@ def conjugate_gradient(
         r = r - alpha * ap
         rr, previous = _dot(r, r), rr
         p = r + (rr / previous) * p
+        if callback is not None:
+            callback(step + 1, x)
     return x
 
 
@@ -52,6 +65,54 @@ def data_consistency(
         tolerance: Stop when the residual is below this part of |A^T y|.
     """
     return conjugate_gradient(lambda v: A.T(A(v)), A.T(y), u, steps=steps, tolerance=tolerance)
+
+
+class SplitBregman:
+    """Least squares with total variation, one iteration a call (Goldstein, Osher 2009).
+
+        min_u scale/2 |A u - y|^2 + weight sum_d |D_d u|_1,   d in axes
+
+    u-step: CG on scale A^T A + rho sum D^T D; d-step: shrink(D u + b, weight / rho); b += D u - d.
+    This is ADMM; d and b are kept from one call to the next.
+
+    Args:
+        A: Projector.
+        y: Line integrals (slices, views, bins), in units of A u.
+        axes: Directions of the differences: 0 is z, 1 is y, 2 is x.
+        weight: Weight of the total variation.
+        rho: Weight of the splitting.
+        scale: Weight of the data.
+        cg_steps: CG iterations in each call.
+    """
+
+    def __init__(
+        self,
+        A: Projector,
+        y: Tensor,
+        *,
+        axes: Sequence[int],
+        weight: float,
+        rho: float,
+        scale: float,
+        cg_steps: int,
+    ) -> None:
+        self._A, self._axes, self._scale = A, axes, scale
+        self._rho, self._threshold, self._cg_steps = rho, weight / rho, cg_steps
+        self._target = scale * A.T(y)
+        self._d = torch.zeros_like(differences(self._target, axes))
+        self._b = torch.zeros_like(self._d)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Go on from an estimate (slices, rows, columns)."""
+        right = self._target + self._rho * differences_adjoint(self._d - self._b, self._axes)
+        u = conjugate_gradient(self._normal, right, u, steps=self._cg_steps, tolerance=1e-6)
+        moved = differences(u, self._axes) + self._b
+        self._d = softshrink(moved, self._threshold)
+        self._b = moved - self._d
+        return u
+
+    def _normal(self, v: Tensor) -> Tensor:
+        return self._scale * self._A.T(self._A(v)) + self._rho * laplacian(v, self._axes)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

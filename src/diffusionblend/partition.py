@@ -1,7 +1,9 @@
-"""Partitions of a volume into groups of three slices (DiffusionBlend, section 3.2 and A.5).
+"""Which slices a network sees together, and which of its outputs are kept.
 
 *Adjacent* groups are three neighbours, from a random offset. *Cross* groups ("slice jump") take
-every third slice of a block of nine: (0, 3, 6), (1, 4, 7), (2, 5, 8).
+every third slice of a block of nine: (0, 3, 6), (1, 4, 7), (2, 5, 8). Both cover each slice once
+(DiffusionBlend, section 3.2 and A.5). *Centred* groups are each slice between its neighbours
+(section 3.1), *single* ones each slice alone: what the methods with fewer slices to a score use.
 """
 
 from dataclasses import dataclass
@@ -61,10 +63,37 @@ def cross(slices: int) -> Partition:
     return Partition(groups, torch.ones_like(groups, dtype=torch.bool), gap=GROUP)
 
 
+def centred(slices: int) -> Partition:
+    """Return the groups (i - 1, i, i + 1), whose centre is kept; the ends are repeated."""
+    index = torch.arange(slices)
+    groups = torch.stack([index - 1, index, index + 1], dim=1).clamp(0, slices - 1)
+    return Partition(groups, torch.tensor([False, True, False]).expand(slices, -1), gap=1)
+
+
+def single(slices: int) -> Partition:
+    """Return the groups (i, i, i): one slice, three times."""
+    groups = torch.arange(slices)[:, None].expand(-1, GROUP)
+    return Partition(groups, torch.tensor([True, False, False]).expand(slices, -1), gap=0)
+
+
 def draw_partition(
-    slices: int, step: int, jump_every: int, generator: torch.Generator
+    slices: int,
+    step: int,
+    jump_every: int,
+    generator: torch.Generator,
+    random_offset: bool = True,
 ) -> Partition:
-    """Draw the partition of a step: cross at every `jump_every`-th, else adjacent."""
-    if step % jump_every == 0:
+    """Draw the partition of a step.
+
+    Args:
+        slices: Slices of the volume, a multiple of nine if there are cross partitions.
+        step: Number of the step, from 0.
+        jump_every: Cross at each of these steps, adjacent between; 0 is never.
+        generator: Draws the offset.
+        random_offset: Whether it is drawn; if not, it is 0.
+    """
+    if jump_every and step % jump_every == 0:
         return cross(slices)
-    return adjacent(slices, int(torch.randint(GROUP, (), generator=generator)))
+    return adjacent(
+        slices, int(torch.randint(GROUP, (), generator=generator)) if random_offset else 0
+    )

@@ -1,18 +1,40 @@
 """Methods of reconstruction behind one interface."""
 
-from diffusionblend.methods.classical import FBP, SBTV, SIRT
-from diffusionblend.methods.diffusion_blend import DiffusionBlend
-from diffusionblend.methods.method import Callback, Method, Problem, Step, find_method, methods
+from diffusionblend.methods.dds import DDS, DDS2D
+from diffusionblend.methods.diffusion_blend import DiffusionBlend, DiffusionBlendPlusPlus
+from diffusionblend.methods.diffusion_mbir import DiffusionMBIR
+from diffusionblend.methods.fbp import FBP
+from diffusionblend.methods.iterative import CGLS, SIRT
+from diffusionblend.methods.method import (
+    Callback,
+    Method,
+    Problem,
+    Step,
+    find_method,
+    method_names,
+    methods,
+    register,
+)
+from diffusionblend.methods.sbtv import SBTV
+from diffusionblend.methods.tpdm import TPDM
 
 __all__ = [
+    "CGLS",
+    "DDS",
+    "DDS2D",
     "FBP",
     "SBTV",
     "SIRT",
+    "TPDM",
     "Callback",
     "DiffusionBlend",
+    "DiffusionBlendPlusPlus",
+    "DiffusionMBIR",
     "Method",
     "Problem",
     "Step",
     "find_method",
+    "method_names",
     "methods",
+    "register",
 ]

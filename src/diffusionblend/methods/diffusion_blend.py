@@ -1,60 +1,79 @@
-"""DiffusionBlend++ (Song, Hu, Luo, Fessler, Shen, NeurIPS 2024), Algorithm 1."""
+"""DiffusionBlend and DiffusionBlend++ (Song, Hu, Luo, Fessler, Shen, NeurIPS 2024)."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffusionblend.blend import blend
 from diffusionblend.consistency import data_consistency
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
-from diffusionblend.partition import draw_partition, pad_slices
-from diffusionblend.schedule import Schedule
+from diffusionblend.methods.ddim import DDIM, cropped
+from diffusionblend.methods.method import Callback, Problem, ignore, register
+from diffusionblend.partition import Partition, centred, draw_partition, pad_slices
 
 
-@register("diffusionblend++")
+@register("diffusionblend")
 @dataclass(frozen=True)
-class DiffusionBlend:
-    """DiffusionBlend++.
+class DiffusionBlend(DDIM):
+    """DiffusionBlend: each slice given its two neighbours (eqs. 2-4, Algorithm 2).
 
-    Attributes:
-        steps: Time steps; each is one sweep of the network over the volume.
-        eta: Share of each step's noise that is drawn anew.
-        cg_steps: M, CG iterations of data consistency in each step.
-        jump_every: A cross partition at every so many steps, adjacent ones between.
-        batch_size: Groups in one call of the network.
-        lowest, highest: Range that the Tweedie estimate is clipped to, in x: that of a scanner's
-            12 bits. The paper's range, -1 to 1, would cut off bone.
+        p(x) = prod_i p(x_i | x_{i-1}, x_{i+1}) / Z
+
+    The score of slice i is the network's at the centre of the noisy slices i - 1, i, i + 1, with
+    the ends repeated; what the other factors say of x_i is left out. One sweep is one evaluation
+    a slice, three times those of ++.
     """
-
-    steps: int = 200
-    eta: float = 0.85
-    cg_steps: int = 5
-    jump_every: int = 2
-    batch_size: int = 8
-    lowest: float = -1.0
-    highest: float = 3.071
 
     needs_prior = True
 
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
-        """Reconstruct x (slices, rows, columns). Nothing but y, A, prior and seed decides it."""
-        A, schedule = problem.A, Schedule()
-        prior = problem.prior or no_prior()
-        generator = torch.Generator().manual_seed(seed)
+        """Reconstruct x (slices, rows, columns)."""
+        S = centred(len(problem.y))
+        return self.sample(
+            problem,
+            lambda step, generator: S,
+            lambda u: data_consistency(problem.A, problem.y, u, steps=self.cg_steps),
+            seed,
+            callback,
+        )
 
-        # fmt: off
-        # ruff: noqa: B023 - the lambda is used up before t and S change
-        y = pad_slices(problem.y)                                                  # A.5: by nines
-        x = torch.randn(len(y), *A.volume_shape[1:], generator=generator).to(y)    # x_T ~ N(0, I)
-        for step, (t, t_next) in enumerate(schedule.pairs(self.steps)):            # t = T, ..., 1
-            S = draw_partition(len(x), step, self.jump_every, generator)           # S_1 u ... u S_r
-            eps = blend(lambda g: schedule.predict_eps(prior, g, t, S.gap),        # blended score
-                        x, S, self.batch_size)
-            x0 = schedule.predict_x0(x, eps, t).clamp(self.lowest, self.highest)   # Tweedie
-            x0 = data_consistency(A, y, 1 + x0, steps=self.cg_steps) - 1           # Krylov, eq. 8
-            x = schedule.ddim_step(x0, eps, t_next, self.eta, generator)           # x_{t-1}
-            callback(Step(step + 1, self.steps, x0[: len(problem.y)]))
-        # fmt: on
-        return x[: len(problem.y)]
+
+@register("diffusionblend++")
+@dataclass(frozen=True)
+class DiffusionBlendPlusPlus(DDIM):
+    """DiffusionBlend++: three slices at a time, by a new partition at each step (Algorithm 1).
+
+        p(x) ~ prod_i p(x[S_i]) / Z,   S_1 u ... u S_r = all slices      (eq. 5)
+
+    Time does the averaging over partitions that eq. 7 asks for.
+
+    Attributes:
+        jump_every: A cross partition at every so many steps, adjacent ones between; 0 is never
+            (DiffusionBlend+).
+        random_offset: Whether adjacent partitions begin at a random slice. If not, and with
+            `jump_every` 0, the partition is always the same (DiffusionPatch).
+        tell_gap: Whether the network is told the gap of the slices. If not, it is always told 1.
+    """
+
+    jump_every: int = 2
+    random_offset: bool = True
+    tell_gap: bool = True
+
+    needs_prior = True
+
+    @torch.inference_mode()
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Reconstruct x (slices, rows, columns)."""
+        slices = len(problem.y)
+        padded = dataclasses.replace(problem, y=pad_slices(problem.y))  # A.5: by nines
+
+        def draw(step: int, generator: torch.Generator) -> Partition:
+            S = draw_partition(len(padded.y), step, self.jump_every, generator, self.random_offset)
+            return S if self.tell_gap else dataclasses.replace(S, gap=1)
+
+        def consistent(u: Tensor) -> Tensor:
+            return data_consistency(padded.A, padded.y, u, steps=self.cg_steps)  # Krylov, eq. 8
+
+        x = self.sample(padded, draw, consistent, seed, cropped(callback, slices))
+        return x[:slices]

@@ -2,10 +2,14 @@
 
 A method is a frozen dataclass of options that is called with a problem: the measured data, the
 operator and, if it needs one, a prior. There is no place for the truth.
+
+Another package adds its own by an entry point of the group `diffusionblend.methods`: the method's
+name there, and the class.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn, Protocol, TypeVar
 
 from torch import Tensor
@@ -56,6 +60,7 @@ class Method(Protocol):
         ...
 
 
+ENTRY_POINTS = "diffusionblend.methods"
 _METHODS: dict[str, type[Method]] = {}
 _Class = TypeVar("_Class", bound=type)
 
@@ -71,19 +76,37 @@ def register(name: str) -> Callable[[_Class], _Class]:
 
 
 def methods() -> dict[str, type[Method]]:
-    """Return the classes of methods, by name."""
+    """Return the classes of this package's methods, by name."""
     return dict(_METHODS)
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, those of other packages too."""
+    return [*_METHODS, *(name for name in _plugins() if name not in _METHODS)]
 
 
 def find_method(name: str) -> type[Method]:
     """Return a class of methods.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is none of that name, or another package's cannot be loaded.
     """
-    if name not in _METHODS:
-        raise UsageError(f"--method {name}: expected one of {', '.join(_METHODS)}")
-    return _METHODS[name]
+    if name in _METHODS:
+        return _METHODS[name]
+    plugin = _plugins().get(name)
+    if plugin is None:
+        raise UsageError(f"--method {name}: expected one of {', '.join(method_names())}")
+    try:
+        return plugin.load()
+    except Exception as error:  # whatever another package does
+        raise UsageError(
+            f"--method {name}: {plugin.value} cannot be loaded ({error}); "
+            "repair or remove the package that brings it"
+        ) from error
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def no_prior() -> NoReturn:

@@ -12,11 +12,13 @@ own, added to that of the noise (DiffusionBlend, section 3).
 """
 
 import contextlib
+from collections.abc import Iterable
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from diffusionblend.errors import PriorError
 from diffusionblend.prior.network import UNet
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -86,9 +88,18 @@ class UNetPrior(nn.Module):
         output = self.unet(centred / total, sigma.flatten().log(), code)
         return mean + (std / total) ** 2 * centred + sigma * std / total * output.float()
 
-    @torch.inference_mode()
     def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
-        """Estimate the clean slices from noisy ones that all lie alike (see `Prior`)."""
+        """Estimate the clean slices from noisy ones that all lie alike (see `Prior`).
+
+        Raises:
+            PriorError: It was not trained for slices that lie so.
+        """
+        if gap not in self.config.gaps or plane not in self.config.planes:
+            raise PriorError(
+                f"the prior knows slices of gap {_list(self.config.gaps)} in the planes "
+                f"{_list(self.config.planes)}, not {plane} ones of gap {gap}; "
+                "take another prior or another method"
+            )
         height, width = x.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         padded = nn.functional.pad(x, pad, mode="replicate") if any(pad) else x
@@ -96,6 +107,10 @@ class UNetPrior(nn.Module):
         with arithmetic(x.device):
             clean = self(padded, sigma * ones, position_code(gap, plane) * ones.long())
         return clean[..., :height, :width].to(x.dtype)
+
+
+def _list(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items))
 
 
 def arithmetic(

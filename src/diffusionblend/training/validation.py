@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
 from diffusionblend.geometry import sparse_view
-from diffusionblend.methods.diffusion_blend import DiffusionBlend
+from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.reconstruction import reconstruct
@@ -78,7 +78,7 @@ class Validation:
         """
         numbers, pictures, scores = self.denoise(prior), {}, []
         for views, scan in self.scans.items():
-            method = DiffusionBlend(steps=self.steps)
+            method = DiffusionBlendPlusPlus(steps=self.steps)
             volume = reconstruct(scan, method, prior=prior, device=_device(prior))
             scores.append(evaluate(volume, self.truth)["axial"]["psnr"])
             numbers[f"psnr_views{views}"] = scores[-1]
@@ -111,6 +111,7 @@ def _starts(slices: int, gap: int) -> Tensor:
     return starts.clamp(max=slices - 1 - 2 * gap)
 
 
+@torch.inference_mode()
 def denoising_psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:
     """Return the PSNR in dB of denoising clean groups (groups, 3, height, width) in x."""
     clean = clean.to(_device(prior))

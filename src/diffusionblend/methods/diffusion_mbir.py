@@ -1,0 +1,63 @@
+"""DiffusionMBIR (Chung, Ryu, McCann, Klasky, Ye, CVPR 2023)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffusionblend.consistency import SplitBregman
+from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
+from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
+from diffusionblend.methods.predictor_corrector import (
+    PredictorCorrector,
+    correct,
+    denoise_slices,
+    normal_like,
+    predict,
+)
+
+
+@register("diffusion-mbir")
+@dataclass(frozen=True)
+class DiffusionMBIR(PredictorCorrector):
+    """DiffusionMBIR: slices by predictor and corrector, the noisy volume by z total variation.
+
+        min_u 1/2 |A u - y|^2 + weight |D_z u|_1,   one ADMM iteration with one CG step a level
+
+    and at the end one Kaczmarz step, u += A^T (y - A u) / A^T A 1.
+
+    Attributes:
+        weight, rho: Of the total variation, in the units of the released code (`paper_units`).
+        cg_steps: CG iterations at each level.
+    """
+
+    weight: float = 0.04
+    rho: float = 10.0
+    cg_steps: int = 1
+
+    needs_prior = True
+
+    @torch.inference_mode()
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Reconstruct x (slices, rows, columns)."""
+        A, y, prior = problem.A, problem.y, problem.prior or no_prior()
+        generator = torch.Generator().manual_seed(seed)
+        consistent = SplitBregman(
+            A,
+            y,
+            axes=(0,),
+            weight=IMAGE_RANGE * self.weight,
+            rho=self.rho,
+            scale=data_scale(A.geometry),
+            cg_steps=self.cg_steps,
+        )
+        x = self.sigma_max * normal_like(y.new_empty(len(y), *A.volume_shape[1:]), generator)
+        for step, (sigma, lower) in enumerate(self.levels()):
+            x0 = denoise_slices(prior, x, sigma, self.batch_size)
+            x = predict(x, x0, sigma, lower, generator)
+            if lower:
+                x0 = denoise_slices(prior, x, lower, self.batch_size)
+                x = correct(x, x0, lower, self.snr, generator)
+            x = consistent(1 + x) - 1
+            callback(Step(step + 1, self.steps, x0))
+        return x + A.T(y - A(1 + x)) / A.T(A(torch.ones_like(x[:1]))).clamp(min=1e-6)

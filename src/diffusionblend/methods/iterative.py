@@ -1,0 +1,85 @@
+"""Iterative methods without a prior: SIRT and CGLS."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffusionblend.consistency import conjugate_gradient
+from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+
+
+@register("sirt")
+@dataclass(frozen=True)
+class SIRT:
+    """Simultaneous iterative reconstruction: u += C A^T R (y - A u), R = 1 / A 1, C = 1 / A^T 1.
+
+    Attributes:
+        iterations: Most iterations.
+        tolerance: Stop when the relative change of u in one iteration is below this.
+    """
+
+    iterations: int = 1000
+    tolerance: float = 1e-6
+
+    needs_prior = False
+
+    @torch.inference_mode()
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Reconstruct x (slices, rows, columns)."""
+        del seed
+        y, A = problem.y, problem.A
+        R = _inverse(A(y.new_ones(1, *A.volume_shape[1:])))
+        C = _inverse(A.T(torch.ones_like(y[:1])))
+        u = y.new_zeros(len(y), *A.volume_shape[1:])
+        for iteration in range(self.iterations):
+            change = C * A.T(R * (y - A(u)))
+            u = u + change
+            callback(Step(iteration + 1, self.iterations, u - 1))
+            if change.norm() < self.tolerance * u.norm():
+                break
+        return u - 1
+
+
+@register("cgls")
+@dataclass(frozen=True)
+class CGLS:
+    """Conjugate gradients for least squares: (A^T A + rho I) u = A^T y, from u = 0.
+
+    Stopping early regularises. Values of the paper's A.6.
+
+    Attributes:
+        iterations: Iterations.
+        rho: Weight of |u|^2.
+    """
+
+    iterations: int = 25
+    rho: float = 1e-4
+
+    needs_prior = False
+
+    @torch.inference_mode()
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Reconstruct x (slices, rows, columns)."""
+        del seed
+        A, b = problem.A, problem.A.T(problem.y)
+
+        def show(iteration: int, u: Tensor) -> None:
+            callback(Step(iteration, self.iterations, u - 1))
+
+        return (
+            conjugate_gradient(
+                lambda v: A.T(A(v)) + self.rho * v,
+                b,
+                torch.zeros_like(b),
+                steps=self.iterations,
+                tolerance=0.0,
+                callback=show,
+            )
+            - 1
+        )
+
+
+def _inverse(x: Tensor) -> Tensor:
+    """Return 1 / x, and 0 where x is 0: rays that miss and pixels that are not seen."""
+    return torch.where(x > 0, 1 / x, 0.0)
