@@ -1,6 +1,7 @@
 """Every method behind the one interface, and each diffusion method against a known posterior."""
 
 import inspect
+import json
 import math
 from importlib.metadata import EntryPoint
 
@@ -284,6 +285,40 @@ def test_diffusionblend_takes_the_centre_of_repeated_neighbours():
     assert torch.equal(groups[1:, 0], groups[:-1, 1])
 
 
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("eta=2", "--eta 2: expected `float` <= 1.0"),
+        ("eta=nan", "--eta nan: expected `float`"),
+        ("cg_steps=-1", "--cg_steps -1: expected `int` >= 0"),
+        ("jump_every=often", "--jump_every often: expected `int`"),
+        ("jump=1", "--jump: diffusionblend++ has no such option; it has steps, eta"),
+        ("eta", "--set eta: expected OPTION=VALUE"),
+        ("=1", "--set =1: expected OPTION=VALUE"),
+    ],
+)
+def test_an_impossible_option_is_one_line(pair, message, data, place):
+    ended = command("reconstruct", data.scan, "-o", place / "v.nii.gz", "--set", pair)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert message in ended.err
+    assert not list(place.iterdir())
+
+
+def test_options_are_set_as_text_and_recorded(data, place):
+    ended = command("reconstruct", data.scan, "-o", place / "v.nii.gz", "--steps", 2, "--prior",
+                    data.prior, "--set", "jump_every=0", "random_offset=false")  # fmt: skip
+    assert ended.code == 0, ended.err
+    method = json.loads((place / "v.nii.gz.json").read_text())["method"]
+    assert (method["steps"], method["jump_every"], method["random_offset"]) == (2, 0, False)
+
+
+def test_info_lists_the_options_of_a_method():
+    ended = command("info", "dds", "--json")
+    assert json.loads(ended.out)["options"]["rho"] == 10.0
+    assert "ADMM" in command("info", "dds").out
+    assert command("info", "fpb").code == 2
+
+
 class FromElsewhere:
     """A method of another package."""
 
@@ -297,7 +332,7 @@ def test_another_package_adds_a_method_by_an_entry_point(monkeypatch):
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     assert find_method("elsewhere") is FromElsewhere
-    assert method_names()[-2:] == ["elsewhere", "broken"]
+    assert set(method_names()) - set(methods()) == {"elsewhere", "broken"}
     with pytest.raises(UsageError, match="--method broken: no_such_module:Any cannot be loaded"):
         find_method("broken")
 

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -127,6 +127,9 @@ class Reconstruct:
     """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
     steps: int | None = None
     """Time steps of a diffusion method (its own default if not given)."""
+    set: tuple[str, ...] = ()
+    """Other options of the method, for instance `--set jump_every=4 eta=0.5`; `info METHOD` lists
+    them."""
     seed: int = 0
     """Seed of the sampling noise."""
     device: str = "auto"
@@ -143,7 +146,7 @@ class Reconstruct:
         from diffusionblend.volume import write_volume
 
         in_range("--seed", self.seed, 0, 2**63 - 1)
-        method = make_method(self.method, **({} if self.steps is None else {"steps": self.steps}))
+        method = make_method(self.method, **self._options())
         device = find_device(self.device)
         self._check_outputs()
         scan = read_scan(self.scan)
@@ -166,6 +169,12 @@ class Reconstruct:
         )
         facts = {"volume": str(self.output), "method": self.method, "seconds": seconds}
         show(facts, self.json, f"{self.output}: {self.method}, {seconds} s")
+
+    def _options(self) -> dict[str, Any]:
+        from diffusionblend.reconstruction import split_options
+
+        options = split_options(self.set)
+        return options if self.steps is None else {**options, "steps": self.steps}
 
     def _check_outputs(self) -> None:
         from diffusionblend.files import writable
@@ -289,22 +298,42 @@ class Pack:
 
 @dataclass(frozen=True)
 class Info:
-    """List methods, priors, devices and versions."""
+    """List methods, priors, devices and versions; or, given a method, its options."""
 
+    method: tyro.conf.Positional[str | None] = None
+    """A method."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> None:
         """Look around."""
+        if self.method is None:
+            self._all()
+        else:
+            self._one(self.method)
+
+    def _one(self, name: str) -> None:
+        import inspect
+
+        from diffusionblend.methods import find_method
+        from diffusionblend.reconstruction import option_defaults
+
+        cls = find_method(name)
+        options = option_defaults(cls)
+        lines = [f"{name}: {inspect.getdoc(cls)}", ""]
+        lines += [f"{option} = {value}" for option, value in options.items()]
+        show({"method": name, "options": options}, self.json, "\n".join(lines))
+
+    def _all(self) -> None:
         import torch
 
-        from diffusionblend.methods import methods
+        from diffusionblend.methods import method_names
         from diffusionblend.prior import shipped_priors
         from diffusionblend.provenance import versions
 
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         facts = {
-            "methods": list(methods()),
+            "methods": method_names(),
             "priors": list(shipped_priors()),
             "devices": ["cpu", *gpus],
             "versions": versions(),

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+import typing
+from collections.abc import Sequence
 
+import msgspec
 import torch
 
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
@@ -25,7 +28,7 @@ def reconstruct(
     seed: int = 0,
     device: str | torch.device = "auto",
     callback: Callback = ignore,
-    **options: float,
+    **options: object,
 ) -> Volume:
     """Reconstruct a scan.
 
@@ -64,18 +67,42 @@ def reconstruct(
     return Volume(hu_from_x(x).cpu().numpy(), scan.geometry.grid)
 
 
-def make_method(name: str, **options: float) -> Method:
-    """Make a method with some of its options set.
+def make_method(name: str, **options: object) -> Method:
+    """Make a method with some of its options set; text is read as the option's type.
 
     Raises:
-        UsageError: It has no such option.
+        UsageError: It has no such option, or the option no such value.
     """
     cls = find_method(name)
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    for option in options:
+    known = list(option_defaults(cls))
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    chosen = {}
+    for option, value in options.items():
         if option not in known:
             raise UsageError(f"--{option}: {name} has no such option; it has {', '.join(known)}")
-    return cls(**options)
+        try:
+            chosen[option] = msgspec.convert(value, kinds[option], strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"--{option} {value}: {str(error).lower()}") from error
+    return cls(**chosen)
+
+
+def option_defaults(cls: type[Method]) -> dict[str, object]:
+    """Return the options of a class of methods and their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def split_options(pairs: Sequence[str]) -> dict[str, str]:
+    """Split `option=value` pairs.
+
+    Raises:
+        UsageError: One is something else.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (option, equals, _) in zip(pairs, split, strict=True):
+        if not (option and equals):
+            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance eta=0.5")
+    return {option: value for option, _, value in split}
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from diffusionblend.blend import blend
 from diffusionblend.methods.method import Callback, Problem, Step, no_prior
 from diffusionblend.partition import Partition
+from diffusionblend.ranges import Count, Share, Whole
 from diffusionblend.schedule import Schedule
 
 Draw = Callable[[int, Generator], Partition]
@@ -36,9 +37,9 @@ class DDIM:
     """
 
     steps: int = 200
-    eta: float = 0.85
-    cg_steps: int = 5
-    batch_size: int = 8
+    eta: Share = 0.85
+    cg_steps: Whole = 5
+    batch_size: Count = 8
     lowest: float = -1.0
     highest: float = 3.071
 

@@ -10,6 +10,7 @@ from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.method import Callback, Problem, ignore, register
 from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
 from diffusionblend.partition import single
+from diffusionblend.ranges import NonNegative, Positive
 
 
 @register("dds-2d")
@@ -47,8 +48,8 @@ class DDS(DDIM):
         rho: Weight of the splitting, likewise.
     """
 
-    weight: float = 0.4
-    rho: float = 10.0
+    weight: NonNegative = 0.4
+    rho: Positive = 10.0
 
     needs_prior = True
 

@@ -10,6 +10,7 @@ from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.ddim import DDIM, cropped
 from diffusionblend.methods.method import Callback, Problem, ignore, register
 from diffusionblend.partition import Partition, centred, draw_partition, pad_slices
+from diffusionblend.ranges import Whole
 
 
 @register("diffusionblend")
@@ -56,7 +57,7 @@ class DiffusionBlendPlusPlus(DDIM):
         tell_gap: Whether the network is told the gap of the slices. If not, it is always told 1.
     """
 
-    jump_every: int = 2
+    jump_every: Whole = 2
     random_offset: bool = True
     tell_gap: bool = True
 

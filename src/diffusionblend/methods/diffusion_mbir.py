@@ -15,6 +15,7 @@ from diffusionblend.methods.predictor_corrector import (
     normal_like,
     predict,
 )
+from diffusionblend.ranges import NonNegative, Positive, Whole
 
 
 @register("diffusion-mbir")
@@ -31,9 +32,9 @@ class DiffusionMBIR(PredictorCorrector):
         cg_steps: CG iterations at each level.
     """
 
-    weight: float = 0.04
-    rho: float = 10.0
-    cg_steps: int = 1
+    weight: NonNegative = 0.04
+    rho: Positive = 10.0
+    cg_steps: Whole = 1
 
     needs_prior = True
 

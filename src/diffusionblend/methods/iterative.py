@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.ranges import Count, NonNegative
 
 
 @register("sirt")
@@ -19,8 +20,8 @@ class SIRT:
         tolerance: Stop when the relative change of u in one iteration is below this.
     """
 
-    iterations: int = 1000
-    tolerance: float = 1e-6
+    iterations: Count = 1000
+    tolerance: NonNegative = 1e-6
 
     needs_prior = False
 
@@ -53,8 +54,8 @@ class CGLS:
         rho: Weight of |u|^2.
     """
 
-    iterations: int = 25
-    rho: float = 1e-4
+    iterations: Count = 25
+    rho: NonNegative = 1e-4
 
     needs_prior = False
 

@@ -77,12 +77,12 @@ def register(name: str) -> Callable[[_Class], _Class]:
 
 def methods() -> dict[str, type[Method]]:
     """Return the classes of this package's methods, by name."""
-    return dict(_METHODS)
+    return dict(sorted(_METHODS.items()))
 
 
 def method_names() -> list[str]:
     """Return the names of all methods, those of other packages too."""
-    return [*_METHODS, *(name for name in _plugins() if name not in _METHODS)]
+    return sorted({*_METHODS, *_plugins()})
 
 
 def find_method(name: str) -> type[Method]:

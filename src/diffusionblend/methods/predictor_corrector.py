@@ -18,6 +18,7 @@ from diffusionblend.blend import blend
 from diffusionblend.errors import UsageError
 from diffusionblend.partition import single
 from diffusionblend.prior import Prior
+from diffusionblend.ranges import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class PredictorCorrector:
     """
 
     steps: int = 2000
-    snr: float = 0.16
-    sigma_max: float = 160.0
-    sigma_min: float = 0.02
-    batch_size: int = 8
+    snr: Positive = 0.16
+    sigma_max: Positive = 160.0
+    sigma_min: Positive = 0.02
+    batch_size: Count = 8
 
     def levels(self) -> list[tuple[float, float]]:
         """Return the pairs (sigma, next sigma), geometric, and at the end 0.
@@ -45,6 +46,8 @@ class PredictorCorrector:
         """
         if self.steps < 2:
             raise UsageError(f"--steps {self.steps}: expected 2 or more")
+        if self.sigma_min >= self.sigma_max:
+            raise UsageError(f"--sigma_min {self.sigma_min}: expected less than sigma_max")
         ratio = (self.sigma_min / self.sigma_max) ** (1 / (self.steps - 1))
         sigmas = [self.sigma_max * ratio**i for i in range(self.steps)]
         return list(itertools.pairwise([*sigmas, 0.0]))

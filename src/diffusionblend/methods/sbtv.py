@@ -10,6 +10,7 @@ from torch import Tensor
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import ParallelBeam
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.ranges import Count, NonNegative, Positive
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
 # (benchmarks/tune_sbtv.py), without noise. On a coarser grid 1e5 photons did not move the best at
@@ -33,10 +34,10 @@ class SBTV:
         cg_steps: CG iterations in each.
     """
 
-    weight: float | None = None
-    rho: float | None = None
-    iterations: int = 30
-    cg_steps: int = 5
+    weight: NonNegative | None = None
+    rho: Positive | None = None
+    iterations: Count = 30
+    cg_steps: Count = 5
 
     needs_prior = False
 

@@ -17,6 +17,7 @@ from diffusionblend.methods.predictor_corrector import (
 )
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
+from diffusionblend.ranges import Count, NonNegative
 
 
 @register("tpdm")
@@ -32,8 +33,8 @@ class TPDM(PredictorCorrector):
         coronal_every: A coronal level at every so many.
     """
 
-    zeta: float = 0.5
-    coronal_every: int = 2
+    zeta: NonNegative = 0.5
+    coronal_every: Count = 2
 
     needs_prior = True
 

@@ -7,13 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.ranges import Count, Positive, Share, Whole
 
 Struct = msgspec.Struct
-# NaN is in none of these ranges, nor is infinity.
-Count = Annotated[int, Meta(ge=1)]
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]
-Positive = Annotated[float, Meta(gt=0, le=1e9)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Folder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +70,7 @@ class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
     """Adam, warm-up, then a cosine to zero; EMA with a half-life in samples."""
 
     rate: Positive = 1e-2
-    warm_up_steps: Annotated[int, Meta(ge=0)] = 200
+    warm_up_steps: Whole = 200
     ema_half_life: Count = 10_000
 
 
@@ -129,7 +126,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     cache: str = ""
     validation: Validation | None = None
     start: str | None = None
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Whole = 0
     window: tuple[int, int] = (-1000, 3071)
     kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
     crops: tuple[Crops, ...] = (Crops(128, 8),)
