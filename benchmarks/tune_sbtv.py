@@ -1,6 +1,6 @@
 """Tune SBTV on the validation volume: `python benchmarks/tune_sbtv.py VOLUME FIRST:LAST`.
 
-Prints the mean axial PSNR in dB for each weight and rho, at 8, 20 and 60 views and 90 degrees,
+Prints the mean axial PSNR in dB for each weight and rho, for several numbers of views and 90 degrees,
 without noise and with 1e5 and 1e4 photons. The best weights are the defaults of `SBTV`.
 """
 
@@ -13,13 +13,11 @@ from diffusionblend.methods import SBTV
 from diffusionblend.simulation import truth_on_grid
 
 ACQUISITIONS = {
-    "8 views": db.sparse_view(8),
-    "20 views": db.sparse_view(20),
-    "60 views": db.sparse_view(60),
+    **{f"{views} views": db.sparse_view(views) for views in (4, 6, 8, 20, 60, 100)},
     "90 degrees": db.limited_angle(90),
 }
 PHOTONS = (None, 1e5, 1e4)
-WEIGHTS = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+WEIGHTS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 RHOS = (0.03, 0.1)
 
 

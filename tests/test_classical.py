@@ -7,7 +7,7 @@ import torch
 from diffusionblend.consistency import conjugate_gradient, data_consistency
 from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import CGLS, FBP, SBTV, SIRT, Problem
-from diffusionblend.methods.sbtv import TUNED, TUNED_LIMITED, tuned_weights
+from diffusionblend.methods.sbtv import TUNED, TUNED_1E4, TUNED_LIMITED, tuned_weights
 from diffusionblend.projector import Projector, strip_project
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
@@ -136,13 +136,20 @@ def test_tv_minimises_its_objective():
 
 def test_weights_are_the_tuned_ones_and_follow_the_views():
     grid = Grid.from_spacing((1, 8, 8))
-    found = {v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, 8, 14, 20, 60, 500)}
+    found = {
+        v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, *TUNED, 14, 500)
+    }
     for views, weights in TUNED.items():
         assert found[views] == pytest.approx(weights)
-    assert found[2] == found[8]
-    assert found[500] == found[60]
+    assert found[2] == found[4]
+    assert found[500] == found[100]
     assert found[20][0] < found[14][0] < found[8][0]
     assert tuned_weights(parallel_beam(grid, limited_angle(90))) == TUNED_LIMITED
+    beam = parallel_beam(grid, sparse_view(60))
+    assert tuned_weights(beam, 1e5) == pytest.approx(TUNED[60])
+    assert tuned_weights(beam, 1e4) == pytest.approx(TUNED_1E4[60])
+    assert tuned_weights(beam, 1e3) == pytest.approx(TUNED_1E4[60])
+    assert TUNED[60][0] < tuned_weights(beam, 3e4)[0] < TUNED_1E4[60][0]
     assert tuned_weights(parallel_beam(grid, limited_angle(180))) == found[500]
 
 

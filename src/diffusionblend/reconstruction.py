@@ -60,6 +60,7 @@ def reconstruct(
             y=torch.from_numpy(scan.y / scan.scale).float().to(place),
             A=Projector(scan.geometry, device=place),
             prior=known,
+            photons=scan.noise.photons,
         )
         x = chosen(problem, seed=seed, callback=_watched(callback))
     except (MemoryError, torch.OutOfMemoryError) as error:

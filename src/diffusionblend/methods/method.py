@@ -27,11 +27,13 @@ class Problem:
         y: Line integrals (slices, views, bins) of u = 1 + x = mu / mu_water, in pixels: y = A u.
         A: Projector.
         prior: What is known of slices; classical methods need none.
+        photons: Photons a bin through air; none means no noise, or that it is not known.
     """
 
     y: Tensor
     A: Projector
     prior: Prior | None = None
+    photons: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

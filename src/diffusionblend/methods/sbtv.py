@@ -13,10 +13,18 @@ from diffusionblend.methods.method import Callback, Problem, Step, ignore, regis
 from diffusionblend.ranges import Count, NonNegative, Positive
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
-# (benchmarks/tune_sbtv.py), without noise. On a coarser grid 1e5 photons did not move the best at
-# 8 and 20 views, nor 1e4 at 8; other noise was not measured.
-TUNED = {8: (1e-2, 0.1), 20: (1e-3, 0.03), 60: (2e-4, 0.03)}
+# (benchmarks/tune_sbtv.py), without noise and with 1e4 photons; 1e5 photons moved no best.
+TUNED = {
+    4: (5e-3, 0.1),
+    6: (1e-2, 0.1),
+    8: (1e-2, 0.1),
+    20: (1e-3, 0.03),
+    60: (2e-4, 0.03),
+    100: (1e-4, 0.03),
+}
+TUNED_1E4 = {8: (1e-2, 0.1), 20: (2e-3, 0.03), 60: (5e-4, 0.03)}
 TUNED_LIMITED = (2e-3, 0.03)
+_LIMITED = (2e-3, 0.03)
 _LIMITED = 3.0  # a gap of so many even steps between directions is a missing arc
 
 
@@ -46,7 +54,7 @@ class SBTV:
         """Reconstruct x (slices, rows, columns)."""
         del seed
         A = problem.A
-        tuned = tuned_weights(A.geometry)
+        tuned = tuned_weights(A.geometry, problem.photons)
         iterate = SplitBregman(
             A,
             problem.y,
@@ -63,12 +71,19 @@ class SBTV:
         return u - 1
 
 
-def tuned_weights(geometry: ParallelBeam) -> tuple[float, float]:
-    """Return weight and rho of `SBTV` for a geometry, interpolated over the number of views."""
+def tuned_weights(geometry: ParallelBeam, photons: float | None = None) -> tuple[float, float]:
+    """Return weight and rho of `SBTV`, interpolated over the number of views and the photons."""
     directions = np.sort(np.mod(geometry.angles_deg, 180))
     largest_gap = np.diff(directions, append=directions[0] + 180).max()
     if largest_gap > _LIMITED * 180 / len(directions):
         return TUNED_LIMITED
-    logs = np.log([(views, *weights) for views, weights in TUNED.items()]).T
-    weight, rho = (np.interp(math.log(len(directions)), logs[0], row) for row in logs[1:])
-    return math.exp(weight), math.exp(rho)
+    clean, noisy = (_at(len(directions), table) for table in (TUNED, TUNED_1E4))
+    share = 1.0 if photons is None else min(max(math.log10(photons) - 4, 0.0), 1.0)
+    weight, rho = np.exp(share * clean + (1 - share) * noisy)
+    return float(weight), float(rho)
+
+
+def _at(views: int, table: dict[int, tuple[float, float]]) -> np.ndarray:
+    """Return the logarithms of weight and rho at a number of views."""
+    logs = np.log([(v, *weights) for v, weights in table.items()]).T
+    return np.array([np.interp(math.log(views), logs[0], row) for row in logs[1:]])
