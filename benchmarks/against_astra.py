@@ -7,7 +7,8 @@ ASTRA is GPL-3 and no dependency of the project; its wheel does not load without
     OMP_NUM_THREADS=1 PYTHONPATH=/tmp/astra-site python benchmarks/against_astra.py
 
 Four slices of the demonstration scan, projected by neither operator but `strip_project`, from
-512 x 512 pixels. ASTRA's `linear` is Joseph's method too. Differences are of u = mu / mu_water, PSNR of HU, both over the four slices. Prints Markdown:
+512 x 512 pixels. ASTRA's `linear` is Joseph's method too.
+Differences are of u = mu / mu_water, PSNR of HU, both over the four slices. Prints Markdown:
 
 - `fbp` differs in the back-projection: theirs is the transpose of the projector. `fbp, A^T` is our
   filter with our transpose.
