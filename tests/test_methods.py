@@ -57,6 +57,7 @@ def test_the_papers_eleven_methods_are_there():
         "sirt",
         "cgls",
         "sbtv",
+        "fbp-unet",
         "diffusion-mbir",
         "tpdm",
         "dds-2d",

@@ -4,6 +4,7 @@ from diffusionblend.methods.dds import DDS, DDS2D
 from diffusionblend.methods.diffusion_blend import DiffusionBlend, DiffusionBlendPlusPlus
 from diffusionblend.methods.diffusion_mbir import DiffusionMBIR
 from diffusionblend.methods.fbp import FBP
+from diffusionblend.methods.fbp_unet import FBPUNet
 from diffusionblend.methods.iterative import CGLS, SIRT
 from diffusionblend.methods.method import (
     Callback,
@@ -30,6 +31,7 @@ __all__ = [
     "DiffusionBlend",
     "DiffusionBlendPlusPlus",
     "DiffusionMBIR",
+    "FBPUNet",
     "Method",
     "Problem",
     "Step",

@@ -24,7 +24,6 @@ TUNED = {
 }
 TUNED_1E4 = {8: (1e-2, 0.1), 20: (2e-3, 0.03), 60: (5e-4, 0.03)}
 TUNED_LIMITED = (2e-3, 0.03)
-_LIMITED = (2e-3, 0.03)
 _LIMITED = 3.0  # a gap of so many even steps between directions is a missing arc
 
 

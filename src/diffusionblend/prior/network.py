@@ -22,23 +22,29 @@ _FREQUENCIES = (0.25, 16.0)  # of the embedding of ln(sigma) / 4, lowest and hig
 
 
 class UNet(nn.Module):
-    """A U-Net of images with three channels.
+    """A U-Net whose output is as its input: images of a few channels.
 
     Args:
         widths: Channels of each level, finest first.
         blocks: Residual blocks of each level, on the way down and on the way up.
         attention: Whether the lowest level attends to all of itself.
-        codes: Number of position codes.
+        codes: Number of codes: what the network is told of each image beside its noise.
+        channels: Channels of the images.
     """
 
     def __init__(
-        self, widths: tuple[int, ...], blocks: tuple[int, ...], attention: bool, codes: int
+        self,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        attention: bool,
+        codes: int,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         self.noise = Layer(EMBEDDING // 2, EMBEDDING)
         self.code = nn.Embedding(codes, EMBEDDING)
         # One channel of ones: no layer has a bias of its own.
-        self.first = Layer(3 + 1, widths[0], 3)
+        self.first = Layer(channels + 1, widths[0], 3)
         inputs = (widths[0], *widths[:-1])
         self.down = nn.ModuleList(
             Level(before, width, count)
@@ -50,16 +56,16 @@ class UNet(nn.Module):
             Level(lower + width, width, count)
             for lower, width, count in zip(below, widths, blocks, strict=True)
         )
-        self.last = Layer(widths[0], 3, 3)
+        self.last = Layer(widths[0], channels, 3)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, log_sigma: Tensor, code: Tensor) -> Tensor:
-        """Return F (groups, 3, height, width).
+        """Return F (groups, channels, height, width).
 
         Args:
-            x: Images (groups, 3, height, width) of unit variance.
+            x: Images (groups, channels, height, width) of unit variance.
             log_sigma: ln(sigma) of each group (groups,).
-            code: Position code of each group (groups,), integers.
+            code: Code of each group (groups,), integers.
         """
         phase = math.pi / 2 * log_sigma[:, None] * _frequencies(x.device)
         waves = math.sqrt(2) * torch.cat([phase.cos(), phase.sin()], dim=1)
@@ -119,8 +125,10 @@ class Block(nn.Module):
         """Return (groups, outputs, height, width)."""
         x = self.skip(x)
         scale = 1 + self.embedding(embedding, self.gain)
-        y = self.first(silu(x)) * scale[:, :, None, None].to(x.dtype)
-        return mixed(x, self.second(silu(y)), RESIDUAL_SHARE)
+        # Factors go into the weights, which are small: each pass over x that is saved is time.
+        y = self.first(functional.silu(x), _SILU_GAIN) * scale[:, :, None, None].to(x.dtype)
+        kept, added = _shares(RESIDUAL_SHARE)
+        return torch.add(self.second(functional.silu(y), added * _SILU_GAIN), x, alpha=kept)
 
 
 class Attention(nn.Module):
@@ -177,7 +185,14 @@ def silu(x: Tensor) -> Tensor:
 
 def mixed(a: Tensor, b: Tensor, share: float) -> Tensor:
     """Return the sum of two signals, `share` of it b, of unit variance if theirs is."""
-    return torch.lerp(a, b.to(a.dtype), share) / math.hypot(1 - share, share)
+    kept, added = _shares(share)
+    return kept * a + added * b
+
+
+def _shares(share: float) -> tuple[float, float]:
+    """Return the factors of two signals in a sum of unit variance, `share` of it the second."""
+    norm = math.hypot(1 - share, share)
+    return (1 - share) / norm, share / norm
 
 
 def _frequencies(device: torch.device) -> Tensor:

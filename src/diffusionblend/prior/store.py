@@ -1,13 +1,19 @@
 """A prior as a folder: `config.json`, `model.safetensors` and a card, `README.md`.
 
+Other networks of this package are such folders too: what is not a prior's alone takes the type of
+the configuration, and how a network is made of it.
+
 No pickle anywhere. The configuration holds the SHA-256 of the weights, since safetensors has no
 checksum of its own: a flipped byte would otherwise load without a word.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import torch
+from torch import nn
 
 from diffusionblend.errors import PriorError
 from diffusionblend.files import atomic, make_folder, sha256
@@ -15,6 +21,10 @@ from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent.parent / "priors"
+
+# Any: a configuration's `schema` and `weights_sha256` cannot be told of a type variable.
+Config = TypeVar("Config", bound=Any)
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def shipped_priors() -> dict[str, Path]:
@@ -51,15 +61,24 @@ def read_config(folder: Path) -> PriorConfig:
     Raises:
         PriorError: It is missing or says what no prior is.
     """
+    return read_any_config(folder, PriorConfig)
+
+
+def read_any_config(folder: Path, kind: type[Config]) -> Config:
+    """Read the configuration of a network, a struct with `schema` and `weights_sha256`.
+
+    Raises:
+        PriorError: It is missing or says what no such configuration does.
+    """
     path = folder / CONFIG
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=PriorConfig)
+        config = msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-        raise PriorError(f"{path}: cannot be used ({error}); copy the prior again") from error
-    if config.schema != PriorConfig().schema:
+        raise PriorError(f"{path}: cannot be used ({error}); copy the folder again") from error
+    if config.schema != kind().schema:
         raise PriorError(
-            f"{path}: its schema is {config.schema!r}, expected {PriorConfig().schema!r}; "
-            "take a prior of this version"
+            f"{path}: its schema is {config.schema!r}, expected {kind().schema!r}; "
+            "take one of this version"
         )
     return config
 
@@ -74,37 +93,48 @@ def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
     Raises:
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
     """
+    folder = find_prior(name)
+    return load_network(folder, read_config(folder), UNetPrior).to(device)
+
+
+def load_network(folder: Path, config: Config, make: Callable[[Config], Net]) -> Net:
+    """Load the network of a configuration from its folder, in float32, not to be trained.
+
+    Raises:
+        PriorError: It is missing, incomplete, or its weights are not those of its configuration.
+    """
+    weights = _read_weights(folder / WEIGHTS, config.weights_sha256)
+    network = _made(folder / CONFIG, config, make)
+    _check_keys(folder / WEIGHTS, weights, network.state_dict())
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = find_prior(name)
-    config, path = read_config(folder), folder / WEIGHTS
     if not path.is_file():
-        raise PriorError(f"{path}: no such file; copy the prior again")
+        raise PriorError(f"{path}: no such file; copy the folder again")
     found = sha256(path)
-    if found != config.weights_sha256:
+    if found != expected:
         # In the hub's cache it is a link: what must be deleted is what it leads to.
         raise PriorError(
-            f"{path.resolve()}: SHA-256 is {found[:12]}..., "
-            f"expected {config.weights_sha256[:12]}...; "
-            "the file is damaged, delete it and copy the prior again"
+            f"{path.resolve()}: SHA-256 is {found[:12]}..., expected {expected[:12]}...; "
+            "the file is damaged, delete it and copy the folder again"
         )
     try:
-        weights = {key: value.float() for key, value in load_file(path).items()}
+        return {key: value.float() for key, value in load_file(path).items()}
     except SafetensorError as error:
-        raise PriorError(f"{path}: not safetensors ({error}); copy the prior again") from error
-    prior = _network(folder / CONFIG, config)
-    _check_keys(path, weights, prior.state_dict())
-    prior.load_state_dict(weights)
-    return prior.to(device).eval().requires_grad_(False)
+        raise PriorError(f"{path}: not safetensors ({error}); copy the folder again") from error
 
 
-def _network(path: Path, config: PriorConfig) -> UNetPrior:
+def _made(path: Path, config: Config, make: Callable[[Config], Net]) -> Net:
     try:
-        return UNetPrior(config)
+        return make(config)
     except (ValueError, RuntimeError, ZeroDivisionError, IndexError, MemoryError) as error:
         raise PriorError(
-            f"{path}: no such network can be made ({error}); copy the prior again"
+            f"{path}: no such network can be made ({error}); copy the folder again"
         ) from error
 
 
@@ -118,7 +148,7 @@ def _check_keys(
         if keys:
             raise PriorError(
                 f"{path}: {problem} {keys[0]} and {len(keys) - 1} more tensors; "
-                "its config.json is of another network, copy the prior again"
+                "its config.json is of another network, copy the folder again"
             )
 
 
@@ -136,13 +166,29 @@ def save_pretrained(
     Raises:
         OutputError: The folder cannot be written or is full.
     """
+    save_network(prior, prior.config, folder, card=card, dtype=dtype)
+
+
+def save_network(
+    network: nn.Module,
+    config: Any,  # noqa: ANN401 - see Config
+    folder: Path,
+    *,
+    card: str,
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """Write the folder of a network, and into its configuration the SHA-256 of its weights.
+
+    Raises:
+        OutputError: The folder cannot be written or is full.
+    """
     from safetensors.torch import save
 
     make_folder(folder)
-    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in prior.state_dict().items()}
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     with atomic(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))
-    config = msgspec.structs.replace(prior.config, weights_sha256=sha256(folder / WEIGHTS))
+    config = msgspec.structs.replace(config, weights_sha256=sha256(folder / WEIGHTS))
     with atomic(folder / CONFIG) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     with atomic(folder / CARD) as temporary:

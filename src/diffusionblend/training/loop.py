@@ -4,11 +4,7 @@ One process or many (`torchrun`, `accelerate launch`): each takes its share of e
 gradients are averaged, and the first one validates and writes.
 """
 
-import copy
 import itertools
-import json
-import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,31 +12,35 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import atomic, make_folder
+from diffusionblend.errors import UsageError
+from diffusionblend.files import make_folder
 from diffusionblend.prior.store import from_pretrained, save_pretrained, shipped_priors
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.journal import Journal
-from diffusionblend.training.loss import Window, denoising_losses
-from diffusionblend.training.recipe import Budget, Optimiser, Recipe
+from diffusionblend.training.loss import denoising_losses
+from diffusionblend.training.recipe import Recipe
+from diffusionblend.training.run import (  # noqa: F401 - the last two are found here too
+    AnyBatch,
+    Net,
+    TrainingRun,
+    learning_rate,
+    spent,
+)
 from diffusionblend.training.samples import Batch, Sampler, Source, statistics
 from diffusionblend.training.validation import Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-log = logging.getLogger(__name__)
-
-STATE, PRIOR = "state.safetensors", "prior"
-CLIP_NORM = 1.0
-EMA_RAMP = 0.1  # at first the average spans a tenth of the samples seen
+PRIOR = "prior"
 LOG_STEPS = 50
 
 Progress = Callable[[dict[str, float]], None]
+Measured = tuple[dict[str, float], dict[str, Tensor]]
 
 
 def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Path:
@@ -60,7 +60,7 @@ def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Pa
         OutputError: A checkpoint cannot be written; the last one stays whole.
         UsageError: The recipe and the data, or the earlier run, do not go together.
     """
-    accelerator = _accelerator()
+    accelerator = make_accelerator()
     output = root / recipe.output
     make_folder(output)
     if recipe.start is not None and recipe.start not in shipped_priors():
@@ -72,24 +72,43 @@ def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Pa
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
     run = Run(recipe, output, sources, accelerator)
+    measure = None if validation is None else lambda: validation.measure(run.average)
+    follow(run, sampler, measure, progress)
+    return output / PRIOR
+
+
+def follow(
+    run: TrainingRun[Net, AnyBatch],
+    sampler: "Dataset[AnyBatch]",
+    measure: Callable[[], Measured] | None,
+    progress: Progress | None,
+) -> None:
+    """Train until the budget is spent; the first process reports, validates and writes.
+
+    Args:
+        run: The run.
+        sampler: Gives the batch of each step.
+        measure: Returns what a checkpoint's network is worth, in numbers and pictures; `score` is
+            the number that the best one is chosen by.
+        progress: Is told of each report.
+    """
     if run.finished:
-        return output / PRIOR
-    journal = Journal(output, run.steps) if accelerator.is_main_process else None
-    for due in _advance(run, _batches(sampler, run.steps, recipe.workers)):
+        return
+    journal = Journal(run.output, run.steps) if run.speaks else None
+    for due in _advance(run, _batches(sampler, run.steps, run.plan.workers)):
         report = run.report()
         if journal is None:
             continue
         if progress is not None:
             progress(report)
-        measured, pictures = validation.measure(run.average) if due and validation else ({}, {})
+        measured, pictures = measure() if due and measure else ({}, {})
         journal.write(report | measured, pictures)
         if due:
             run.save(measured)
-    return output / PRIOR
 
 
-class Run:
-    """The state of a training run: network, average, optimiser, and how far it is.
+class Run(TrainingRun[UNetPrior, Batch]):
+    """A run that trains a prior.
 
     Args:
         recipe: What to train.
@@ -101,168 +120,18 @@ class Run:
     def __init__(
         self, recipe: Recipe, output: Path, sources: list[Source], accelerator: "Accelerator"
     ) -> None:
-        self.recipe, self.output, self._accelerator = recipe, output, accelerator
-        self.network = _new_network(recipe, sources).to(accelerator.device)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99), fused=True)
-        self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self.best = -math.inf
-        self._window = Window()
-        self.saved_at = 0.0
-        self._resume()
-        self._began = (time.monotonic(), self.samples)
-        self._forward = accelerator.prepare_model(self.network)
-        if recipe.compile:
-            self._forward = torch.compile(self._forward, dynamic=False)
+        super().__init__(recipe, output, _new_network(recipe, sources), accelerator)
+        self.recipe = recipe
 
-    @property
-    def fraction(self) -> float:
-        """Share of the budget that is spent, from 0 to 1."""
-        return spent(self.recipe.budget, self.steps, self.samples, self.seconds)
+    def losses(self, forward: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """Return the denoising loss of each sample."""
+        std = self.network.config.data_std
+        return denoising_losses(forward, batch, std, self.recipe.precision)
 
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent."""
-        return self.fraction >= 1
-
-    @property
-    def checkpoint_due(self) -> bool:
-        """Whether it is time for the next checkpoint."""
-        return self.seconds - self.saved_at >= 60 * self.recipe.checkpoint_minutes
-
-    def step(self, batch: Batch) -> None:
-        """Take one step of optimisation."""
-        rate = learning_rate(self.recipe.optimiser, self.steps, self.fraction)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        batch = Batch(*(t.to(self._accelerator.device, non_blocking=True) for t in batch))
-        losses = denoising_losses(
-            self._forward, batch, self.network.config.data_std, self.recipe.precision
-        )
-        self._accelerator.backward(losses.mean())
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
-        self.optimiser.step()
-        count = len(batch.clean) * self._accelerator.num_processes
-        self.steps += 1
-        self.samples += count
-        self._update_average(count)
-        self._window.add(batch.sigma, losses.detach(), norm)
-
-    def pass_time(self, seconds: float) -> None:
-        """Count time; all processes take the first one's, so that they end at the same step."""
-        if self._accelerator.num_processes > 1:
-            from accelerate.utils import broadcast
-
-            clock = torch.tensor([seconds], device=self._accelerator.device)
-            seconds = float(broadcast(clock))
-        self.seconds += seconds
-
-    def report(self) -> dict[str, float]:
-        """Say how far the run is; losses are means since the last report.
-
-        Raises:
-            UsageError: A loss was not finite: nothing good can follow.
-        """
-        clock, samples = self._began
-        speed = (self.samples - samples) / (time.monotonic() - clock)
-        self._began = (time.monotonic(), self.samples)
-        losses = self._window.means()
-        self._window = Window()
-        if not math.isfinite(losses["loss"]):
-            raise UsageError(
-                f"{self.output}: the loss is {losses['loss']} before step {self.steps}; the last "
-                "checkpoint is kept; lower `rate` in `optimiser`"
-            )
-        return {
-            "step": self.steps,
-            "samples": self.samples,
-            **losses,
-            "samples_per_second": speed,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "seconds": self.seconds,
-            "seconds_left": self.seconds * (1 / self.fraction - 1),
-        }
-
-    def save(self, measured: dict[str, float]) -> None:
-        """Write the checkpoint, and the prior if it reconstructs better than the one there."""
-        from safetensors.torch import save
-
-        score = measured.get("score", math.inf)
-        facts = {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
-        if score >= self.best:
-            self.best = score if "score" in measured else self.best
-            card = _card(self.recipe, facts, measured)
-            save_pretrained(self.average, self.output / PRIOR, card=card)
-        state = json.dumps(facts | {"best": self.best if math.isfinite(self.best) else None})
-        # Last: whatever stops this before, the same command makes all of it again.
-        with atomic(self.output / STATE) as temporary:
-            temporary.write_bytes(save(self._tensors(), metadata={"state": state}))
-        log.info("step %d: checkpoint, %s", self.steps, _brief(measured))
-
-    def _update_average(self, count: int) -> None:
-        half_life = min(self.recipe.optimiser.ema_half_life, EMA_RAMP * self.samples)
-        weight = 1 - 0.5 ** (count / half_life)
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.network.parameters()), weight
-            )
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Name every tensor of the state."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
-        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-
-    def _resume(self) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        path = self.output / STATE
-        if not path.exists():
-            return
-        try:
-            with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            self.network.load_state_dict(_under("network.", tensors))
-            self.average.load_state_dict(_under("average.", tensors))
-        except SafetensorError as error:
-            raise CorruptInput(f"{path}: is damaged ({error}); remove it to begin again") from error
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{path}: is no checkpoint of this recipe ({error}); "
-                "change the recipe's output or remove the folder"
-            ) from error
-        self._load_moments(_under("optimiser.", tensors))
-        self.steps, self.samples = state["steps"], state["samples"]
-        self.seconds = self.saved_at = state["seconds"]
-        self.best = -math.inf if state["best"] is None else state["best"]
-        log.info("resumed at step %d", self.steps)
-
-    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
-        parameters = list(self.network.parameters())
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            index, key = name.split(".", 1)
-            moments.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def spent(budget: Budget, steps: int, samples: int, seconds: float) -> float:
-    """Return the share of a budget that is spent, from 0 to 1."""
-    by_steps = steps / budget.steps if budget.steps else 0.0
-    by_samples = samples / budget.samples if budget.samples else 0.0
-    by_hours = seconds / (3600 * budget.hours) if budget.hours else 0.0
-    return min(1.0, max(by_steps, by_samples, by_hours))
-
-
-def learning_rate(optimiser: Optimiser, step: int, fraction: float) -> float:
-    """Return the learning rate of a step: warm-up, then a cosine to zero."""
-    warm = min(1.0, (step + 1) / max(1, optimiser.warm_up_steps))
-    return optimiser.rate * warm * 0.5 * (1 + math.cos(math.pi * fraction))
+    def write(self, facts: dict[str, float], measured: dict[str, float]) -> None:
+        """Write the prior."""
+        card = _card(self.recipe, facts, measured)
+        save_pretrained(self.average, self.output / PRIOR, card=card)
 
 
 def is_first_process() -> bool:
@@ -272,7 +141,12 @@ def is_first_process() -> bool:
     return bool(PartialState().is_main_process)
 
 
-def _accelerator() -> "Accelerator":
+def make_accelerator() -> "Accelerator":
+    """Return what knows the device and the other processes.
+
+    Raises:
+        UsageError: It is not installed.
+    """
     try:
         from accelerate import Accelerator
     except ImportError as error:
@@ -282,7 +156,7 @@ def _accelerator() -> "Accelerator":
     return Accelerator(cpu=not torch.cuda.is_available())
 
 
-def _advance(run: Run, batches: Iterator[Batch]) -> Iterator[bool]:
+def _advance(run: TrainingRun[Net, AnyBatch], batches: Iterator[AnyBatch]) -> Iterator[bool]:
     """Train until the budget is spent; yield at each report, whether a checkpoint is due."""
     began = time.monotonic()
     while not run.finished:
@@ -297,7 +171,7 @@ def _advance(run: Run, batches: Iterator[Batch]) -> Iterator[bool]:
             yield due
 
 
-def _batches(sampler: Sampler, step: int, workers: int) -> Iterator[Batch]:
+def _batches(sampler: "Dataset[AnyBatch]", step: int, workers: int) -> Iterator[AnyBatch]:
     """Draw the batches from `step` on, without end."""
     loader = DataLoader(
         sampler,
@@ -325,26 +199,6 @@ def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
         planes=tuple(dict.fromkeys(k.plane for k in recipe.kinds)),
     )
     return UNetPrior(config)
-
-
-def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
-    """Lay a moment out in memory as its parameter, which is channels last.
-
-    The fused optimiser takes that for granted, and would mix the values up without a word.
-    """
-    if moment.shape != parameter.shape:  # the count of steps
-        return moment
-    return torch.empty_like(parameter.detach()).copy_(moment)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _brief(measured: dict[str, float]) -> str:
-    """Say what matters most of what was measured."""
-    names = [n for n in measured if n.startswith(("score", "psnr_views"))] or list(measured)
-    return ", ".join(f"{name} {measured[name]:.2f}" for name in names) or "not validated"
 
 
 def _card(recipe: Recipe, state: dict[str, float], measured: dict[str, float]) -> str:

@@ -1,15 +1,17 @@
 """What a recipe file (TOML) may say, and nothing else."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.methods.fbp_unet import Acquisition
 from diffusionblend.ranges import Count, Positive, Share, Whole
 
 Struct = msgspec.Struct
+_Struct = TypeVar("_Struct", bound=Struct)
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]
 
 
@@ -98,22 +100,19 @@ class Validation(Struct, frozen=True, forbid_unknown_fields=True):
     steps: Annotated[int, Meta(ge=1, le=1000)] = 20
 
 
-class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """A training run.
+class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to train, whatever is trained.
 
     Attributes:
         output: Folder for checkpoints and logs, from the recipe's own place.
         budget: When it ends.
         data: What to train on.
         cache: Folder for the volumes as they are drawn from, made once; `output`/cache if empty.
-        validation: What to measure at each checkpoint. With views, the prior that is kept is the
-            one that reconstructs best; otherwise the last.
-        start: Prior to start from (a name or a folder); none starts from random weights.
-        seed: Seed of the weights, the crops and the noise.
+        seed: Seed of the weights, the samples and the noise.
         window: HU that volumes are clipped to.
-        kinds: Gaps and planes.
-        crops: Sizes of crops and of batches.
-        augment: Share of the crops that are turned by up to 10 degrees and zoomed by 0.8-1.25.
+        augment: Share of the samples that are turned by up to 10 degrees and zoomed by 0.8-1.25.
+        network: Shape of the network.
+        optimiser: How it is optimised.
         precision: `bf16`, `fp32`, or `auto`: bf16 where the machine computes it fast.
         compile: Whether to compile the network first: minutes, for a gain in every step.
         workers: Processes that draw batches ahead; 0 draws them in between.
@@ -124,15 +123,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     budget: Budget
     data: tuple[Folder, ...]
     cache: str = ""
-    validation: Validation | None = None
-    start: str | None = None
     seed: Whole = 0
     window: tuple[int, int] = (-1000, 3071)
-    kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
-    crops: tuple[Crops, ...] = (Crops(128, 8),)
     augment: Share = 0.3
     network: Network = Network()
-    noise: Noise = Noise()
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
@@ -140,23 +134,102 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_minutes: Annotated[float, Meta(ge=0, le=1e9)] = 5.0
 
 
+class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
+    """A training run of a prior.
+
+    Attributes:
+        validation: What to measure at each checkpoint. With views, the prior that is kept is the
+            one that reconstructs best; otherwise the last.
+        start: Prior to start from (a name or a folder); none starts from random weights.
+        kinds: Gaps and planes.
+        crops: Sizes of crops and of batches.
+        noise: Levels of noise.
+    """
+
+    validation: Validation | None = None
+    start: str | None = None
+    kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
+    crops: tuple[Crops, ...] = (Crops(128, 8),)
+    noise: Noise = Noise()
+
+
+class Unseen(Struct, frozen=True, forbid_unknown_fields=True):
+    """Slices at the centre of the first volume of a folder that is never trained on."""
+
+    path: str
+    slices: Count = 24
+
+
+class FBPUNetRecipe(Plan, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A training run of the supervised baseline `fbp-unet`.
+
+    Attributes:
+        task: What is trained; a recipe without it is a prior's.
+        acquisitions: What the network is to know; each batch is of one of them, drawn evenly.
+        size: Pixels a side of the slices that are trained on, whole; others are left out.
+        batch: Slices of a batch, over all processes.
+        validation: What to reconstruct at each checkpoint. With it, the network that is kept is
+            the one that reconstructs best; otherwise the last.
+    """
+
+    task: Literal["fbp-unet"]
+    acquisitions: Annotated[tuple[Acquisition, ...], Meta(min_length=1)]
+    size: Count = 256
+    batch: Count = 2
+    validation: Unseen | None = None
+
+    def volumes(self) -> Recipe:
+        """Return the recipe of a prior with the same volumes, for what prepares them."""
+        return Recipe(self.output, self.budget, self.data, self.cache, window=self.window)
+
+
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe.
+    """Read the recipe of a prior.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no recipe can say.
+        UsageError: It says something that no such recipe can say.
     """
+    recipe = _read(path, Recipe)
+    _check(path, recipe)
+    return recipe
+
+
+def read_fbp_unet_recipe(path: Path) -> FBPUNetRecipe:
+    """Read the recipe of the supervised baseline.
+
+    Raises:
+        CorruptInput: The file is missing or is no TOML.
+        UsageError: It says something that no such recipe can say.
+    """
+    recipe = _read(path, FBPUNetRecipe)
+    _check_plan(path, recipe, (Crops(recipe.size, recipe.batch),))
+    return recipe
+
+
+def read_task(path: Path) -> str:
+    """Return what the recipe trains: `prior` where it does not say.
+
+    Raises:
+        CorruptInput: The file is missing or is no TOML.
+        UsageError: Its task is none of this version.
+    """
+    return _read(path, _Task).task
+
+
+class _Task(Struct, frozen=True):
+    task: Literal["prior", "fbp-unet"] = "prior"
+
+
+def _read(path: Path, kind: type[_Struct]) -> _Struct:
     try:
-        recipe = msgspec.toml.decode(path.read_bytes(), type=Recipe)
+        return msgspec.toml.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected a recipe in TOML") from error
     except msgspec.ValidationError as error:
         raise UsageError(f"{path}: {error}; see the recipes of the project") from error
     except ValueError as error:  # no TOML, or no UTF-8
         raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
-    _check(path, recipe)
-    return recipe
 
 
 def validation_as_data(recipe: Recipe) -> Recipe:
@@ -168,11 +241,8 @@ def validation_as_data(recipe: Recipe) -> Recipe:
 def _check(path: Path, recipe: Recipe) -> None:
     from diffusionblend.prior.unet import MAX_GAP, PLANES
 
-    budget = recipe.budget
-    if budget.steps is None and budget.samples is None and budget.hours is None:
-        raise UsageError(f"{path}: has no end; give `budget` a number of steps, samples or hours")
-    if not (recipe.data and recipe.kinds and recipe.crops):
-        raise UsageError(f"{path}: `data`, `kinds` and `crops` each need one entry or more")
+    if not (recipe.kinds and recipe.crops):
+        raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")
     for kind in recipe.kinds:
         if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
             raise UsageError(
@@ -180,17 +250,26 @@ def _check(path: Path, recipe: Recipe) -> None:
             )
     if recipe.noise.low >= recipe.noise.high:
         raise UsageError(f"{path}: {recipe.noise}; expected `low` below `high`")
-    low, high = recipe.window
+    _check_plan(path, recipe, recipe.crops)
+
+
+def _check_plan(path: Path, plan: Plan, sizes: tuple[Crops, ...]) -> None:
+    budget = plan.budget
+    if budget.steps is None and budget.samples is None and budget.hours is None:
+        raise UsageError(f"{path}: has no end; give `budget` a number of steps, samples or hours")
+    if not plan.data:
+        raise UsageError(f"{path}: `data` needs one entry or more")
+    low, high = plan.window
     if not -32768 <= low < high <= 32767:
         raise UsageError(f"{path}: window {low} to {high}; expected HU, the lower one first")
-    _check_network(path, recipe)
+    _check_network(path, plan.network, sizes)
 
 
-def _check_network(path: Path, recipe: Recipe) -> None:
-    widths, blocks = recipe.network.widths, recipe.network.blocks
+def _check_network(path: Path, network: Network, sizes: tuple[Crops, ...]) -> None:
+    widths, blocks = network.widths, network.blocks
     if len(blocks) != len(widths):
         raise UsageError(f"{path}: {len(widths)} widths and {len(blocks)} blocks; expected as many")
     multiple = 2 ** (len(widths) - 1)
-    for crop in recipe.crops:
+    for crop in sizes:
         if crop.size % multiple:
             raise UsageError(f"{path}: {crop}; expected a size that {multiple} divides")

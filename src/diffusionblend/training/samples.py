@@ -51,6 +51,25 @@ class Batch(NamedTuple):
     code: Tensor
 
 
+class Slices(NamedTuple):
+    """Slices of a batch, and what an acquisition shows of them.
+
+    Attributes:
+        clean: Slices (samples, size, size) in x.
+        fbp: Their filtered back-projections, of the same shape.
+        code: Index of the acquisition of each (samples,).
+    """
+
+    clean: Tensor
+    fbp: Tensor
+    code: Tensor
+
+    @property
+    def sigma(self) -> Tensor:
+        """Level of the noise (samples,): none that the loss could be told apart by."""
+        return torch.full(self.code.shape, math.nan, device=self.code.device)
+
+
 def statistics(sources: list[Source]) -> tuple[float, float]:
     """Return the mean and standard deviation of x over the volumes, by their weights."""
     weights = np.array([s.weight * s.hu.size for s in sources])
@@ -93,7 +112,7 @@ class Sampler(Dataset[Batch]):
         """Draw this process's share of the batch of one step."""
         recipe = self._recipe
         rng = np.random.default_rng((recipe.seed, step))
-        crops = recipe.crops[_pick(rng, [c.weight for c in recipe.crops])]
+        crops = recipe.crops[pick(rng, [c.weight for c in recipe.crops])]
         share = crops.batch // self._world
         mine = range(self._rank * share, (self._rank + 1) * share)
         samples = (self._sample(step, index, crops) for index in mine)
@@ -103,7 +122,7 @@ class Sampler(Dataset[Batch]):
         """Draw clean crop, noise, sigma and code of one sample."""
         rng = np.random.default_rng((self._recipe.seed, step, index))
         kinds = self._allowed[crops.size]
-        kind, fitting = kinds[_pick(rng, [k.weight for k, _ in kinds])]
+        kind, fitting = kinds[pick(rng, [k.weight for k, _ in kinds])]
         clean = self._crop(rng, kind, fitting, crops.size)
         noise = unit_noise(clean.shape, kind.gap, int(rng.integers(2**62)))
         sigma = draw_sigma(rng, crops.noise or self._recipe.noise)
@@ -132,13 +151,13 @@ class Sampler(Dataset[Batch]):
     def _crop(self, rng: np.random.Generator, kind: Kind, fitting: list[int], size: int) -> Tensor:
         """Draw one crop (3, size, size) in x."""
         stacks = self._stacks[kind.plane]
-        stack = stacks[fitting[_pick(rng, [self._weights[i] * len(stacks[i]) for i in fitting])]]
+        stack = stacks[fitting[pick(rng, [self._weights[i] * len(stacks[i]) for i in fitting])]]
         first = rng.integers(len(stack) - 2 * kind.gap)
         slices = [stack[first + i * kind.gap] for i in range(3)]
         if rng.random() < 0.5:  # flip along z
             slices.reverse()
         if rng.random() < self._recipe.augment:
-            crop = _turned(rng, np.stack(slices), size)
+            crop = turned(rng, np.stack(slices), size)
         else:
             top, left = (rng.integers(n - size + 1) for n in slices[0].shape)
             window = np.s_[top : top + size, left : left + size]
@@ -161,7 +180,7 @@ def draw_sigma(rng: np.random.Generator, noise: Noise) -> Tensor:
     return torch.tensor(min(max(sigma, noise.low), noise.high), dtype=torch.float32)
 
 
-def _turned(rng: np.random.Generator, slices: np.ndarray, size: int) -> Tensor:
+def turned(rng: np.random.Generator, slices: np.ndarray, size: int) -> Tensor:
     """Crop (slices, size, size) at a random place, angle and zoom, bilinearly."""
     height, width = slices.shape[1:]
     angle, zoom = rng.uniform(-MAX_TURN, MAX_TURN), math.exp(rng.uniform(*np.log(ZOOMS)))
@@ -175,7 +194,7 @@ def _turned(rng: np.random.Generator, slices: np.ndarray, size: int) -> Tensor:
     return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
 
 
-def _pick(rng: np.random.Generator, weights: list[float]) -> int:
+def pick(rng: np.random.Generator, weights: list[float]) -> int:
     """Draw an index with probability in proportion to its weight."""
     edges = np.cumsum(weights)
     return int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))

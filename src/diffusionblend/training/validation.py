@@ -53,7 +53,7 @@ class Validation:
         """
         if recipe.validation is None:
             return None
-        volume = _first_volume(root, recipe.validation.path)
+        volume = first_volume(root, recipe.validation.path)
         x = torch.from_numpy(x_from_hu(volume.hu))
         gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial" and 2 * k.gap < len(x)})
         count = min(recipe.validation.slices, len(x))
@@ -82,7 +82,9 @@ class Validation:
             volume = reconstruct(scan, method, prior=prior, device=_device(prior))
             scores.append(evaluate(volume, self.truth)["axial"]["psnr"])
             numbers[f"psnr_views{views}"] = scores[-1]
-            pictures[f"views{views}"] = _picture(volume)
+            pictures[f"views{views}"] = picture(
+                torch.from_numpy(x_from_hu(volume.hu[len(volume.hu) // 2]))
+            )
         if scores:
             numbers["score"] = sum(scores) / len(scores)
         return numbers, pictures
@@ -96,7 +98,12 @@ class Validation:
         }
 
 
-def _first_volume(root: Path, path: str) -> Volume:
+def first_volume(root: Path, path: str) -> Volume:
+    """Return the first volume of a folder or pack that can be read.
+
+    Raises:
+        CorruptInput: There is none.
+    """
     for candidate in candidates(Folder(path), root):
         try:
             return candidate.read()
@@ -124,9 +131,9 @@ def denoising_psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> f
     return 10 * math.log10(4 / float(error))
 
 
-def _picture(volume: Volume) -> Tensor:
+def picture(x: Tensor) -> Tensor:
+    """Return a slice (rows, columns) in x as values in [0, 1]."""
     low, high = WINDOW
-    x = torch.from_numpy(x_from_hu(volume.hu[len(volume.hu) // 2]))
     return ((x - low) / (high - low)).clamp(0, 1)
 
 

@@ -1,0 +1,266 @@
+"""Training of the supervised baseline `fbp-unet`: whole slices, their back-projections, and back.
+
+The data are made while it goes on, as the paper makes them: the slice, projected by the operator of
+the reconstruction. As with priors, sample n of a step is drawn from (seed, step, n) alone, and each
+batch's acquisition from (seed, step).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.files import make_folder
+from diffusionblend.geometry import Grid, parallel_beam
+from diffusionblend.methods.fbp import FBP
+from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
+from diffusionblend.methods.method import Problem
+from diffusionblend.metrics import psnr
+from diffusionblend.prior.store import save_network
+from diffusionblend.prior.unet import arithmetic
+from diffusionblend.projector import Projector
+from diffusionblend.simulation import truth_on_grid
+from diffusionblend.training.cache import load_sources, tell
+from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
+from diffusionblend.training.recipe import (
+    FBPUNetRecipe,
+    read_fbp_unet_recipe,
+    read_recipe,
+    read_task,
+)
+from diffusionblend.training.run import TrainingRun
+from diffusionblend.training.samples import Slices, Source, pick, turned
+from diffusionblend.training.validation import first_volume, picture
+from diffusionblend.units import hu_from_x, x_from_hu
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+NETWORK = "network"
+_SLICES_FOR_STATISTICS = 32
+
+
+def train_by(path: Path, progress: Progress | None = None) -> tuple[str, Path]:
+    """Train by the recipe of any task; return the task's name and the folder that was trained."""
+    task = read_task(path)
+    if task == "prior":
+        return task, train(read_recipe(path), path.parent, progress=progress)
+    return task, train_fbp_unet(read_fbp_unet_recipe(path), path.parent, progress=progress)
+
+
+def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | None = None) -> Path:
+    """Train the network, or go on where the last run of this recipe stopped.
+
+    Args:
+        recipe: What to train, on what, for how long.
+        root: The folder that the recipe's paths start from.
+        progress: Is told step, loss, samples per second and seconds left, now and then.
+
+    Returns:
+        The folder of the trained network (EMA weights): that of the checkpoint that reconstructed
+        the validation volume best, or the last one without such a volume.
+
+    Raises:
+        CorruptInput: There is nothing to train on.
+        OutputError: A checkpoint cannot be written; the last one stays whole.
+        UsageError: The recipe and the data, or the earlier run, do not go together.
+    """
+    accelerator = make_accelerator()
+    make_folder(root / recipe.output)
+    with accelerator.main_process_first():  # the others find the cache made
+        sources, left_out = load_sources(recipe.volumes(), root)
+    if accelerator.is_main_process:
+        tell(sources, left_out)
+    sampler = SliceSampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
+    run = FBPUNetRun(recipe, root / recipe.output, sampler.statistics(), accelerator)
+    unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
+    measure = None if unseen is None else lambda: unseen.measure(run.average)
+    follow(run, sampler, measure, progress)
+    return run.folder
+
+
+class SliceSampler(Dataset[Slices]):
+    """Draws batches: a pure function of (seed, step), of which each process takes its share.
+
+    Args:
+        recipe: What to draw.
+        sources: The volumes.
+        rank: Which of the processes this is.
+        world: How many processes share each batch.
+
+    Raises:
+        CorruptInput: No volume has slices of the recipe's size.
+        UsageError: The processes cannot share a batch evenly.
+    """
+
+    def __init__(
+        self, recipe: FBPUNetRecipe, sources: list[Source], rank: int = 0, world: int = 1
+    ) -> None:
+        self._recipe, self._rank, self._world = recipe, rank, world
+        self._sources = [s for s in sources if s.hu.shape[1:] == (recipe.size, recipe.size)]
+        if not self._sources:
+            raise CorruptInput(
+                f"no volume has slices of {recipe.size} x {recipe.size} pixels; "
+                "change `size` or resample the volumes"
+            )
+        if recipe.batch % world:
+            raise UsageError(f"batch {recipe.batch}: {world} processes cannot share it; change it")
+        self._projectors = [projector(a, recipe.size) for a in recipe.acquisitions]
+
+    def __getitem__(self, step: int) -> Slices:
+        """Draw this process's share of the batch of one step."""
+        code = int(np.random.default_rng((self._recipe.seed, step)).integers(len(self._projectors)))
+        share = self._recipe.batch // self._world
+        mine = range(self._rank * share, (self._rank + 1) * share)
+        clean = torch.stack([self._slice(step, index) for index in mine])
+        return Slices(clean, filtered(clean, self._projectors[code]), torch.full((share,), code))
+
+    def statistics(self) -> tuple[Scaled, ...]:
+        """Return the acquisitions with mean and standard deviation of their back-projections."""
+        # No step is negative: these are the slices of no batch.
+        clean = torch.stack([self._slice(2**62, n) for n in range(_SLICES_FOR_STATISTICS)])
+        return tuple(
+            _scaled(a, filtered(clean, A))
+            for a, A in zip(self._recipe.acquisitions, self._projectors, strict=True)
+        )
+
+    def _slice(self, step: int, index: int) -> Tensor:
+        """Draw one slice (size, size) in x."""
+        rng = np.random.default_rng((self._recipe.seed, step, index))
+        source = self._sources[pick(rng, [s.weight * len(s.hu) for s in self._sources])]
+        hu = source.hu[rng.integers(len(source.hu))]
+        if rng.random() < self._recipe.augment:
+            image = turned(rng, np.array(hu[None]), self._recipe.size)[0]
+        else:
+            image = torch.from_numpy(hu.astype(np.float32))
+        image = x_from_hu(image)
+        return image.flip(-1) if rng.random() < 0.5 else image  # flip along x
+
+
+class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
+    """A run that trains the network.
+
+    Args:
+        recipe: What to train.
+        output: Its folder; a checkpoint there is taken up.
+        acquisitions: What it is trained for.
+        accelerator: Knows the device, and the other processes.
+    """
+
+    def __init__(
+        self,
+        recipe: FBPUNetRecipe,
+        output: Path,
+        acquisitions: Sequence[Scaled],
+        accelerator: "Accelerator",
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        shape = recipe.network
+        config = FBPUNetConfig(
+            widths=shape.widths, blocks=shape.blocks, acquisitions=tuple(acquisitions)
+        )
+        super().__init__(recipe, output, ResidualUNet(config), accelerator)
+        self.folder = output / NETWORK
+
+    def losses(self, forward: Callable[..., Tensor], batch: Slices) -> Tensor:
+        """Return the squared error of each slice, in variances of its acquisition's FBP.
+
+        So divided, no acquisition outweighs the others only since its streaks are stronger.
+        """
+        with arithmetic(batch.fbp.device, self.plan.precision):
+            estimate = forward(batch.fbp, batch.code)
+        variance = self.network.get_buffer("std")[batch.code] ** 2
+        return (estimate - batch.clean).square().mean(dim=(1, 2)) / variance
+
+    def write(self, facts: dict[str, float], measured: dict[str, float]) -> None:
+        """Write the network."""
+        lines = [
+            "# fbp-unet",
+            "",
+            f"Trained on {', '.join(f.path for f in self.plan.data)}: {facts['samples']:,} slices "
+            f"in {facts['seconds'] / 3600:.2f} hours. Not for diagnosis.",
+            "",
+            *(f"- {name}: {value:.2f}" for name, value in measured.items()),
+        ]
+        card = "\n".join(lines) + "\n"
+        save_network(self.average, self.average.config, self.folder, card=card)
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenSlices:
+    """What is measured: slices that are never trained on, and their back-projections.
+
+    Attributes:
+        truth: Slices (slices, rows, columns) in HU.
+        fbp: Their back-projections in x, a stack for each acquisition.
+        acquisitions: The acquisitions, in the order of their codes.
+    """
+
+    truth: np.ndarray
+    fbp: list[Tensor]
+    acquisitions: tuple[Acquisition, ...]
+
+    @classmethod
+    def read(cls, recipe: FBPUNetRecipe, root: Path) -> "UnseenSlices | None":
+        """Take the central slices of the recipe's validation volume, if it names one.
+
+        Raises:
+            CorruptInput: There is none, or its slices are of another size.
+        """
+        if recipe.validation is None:
+            return None
+        volume = truth_on_grid(first_volume(root, recipe.validation.path), recipe.size)
+        if volume.hu.shape[1:] != (recipe.size, recipe.size):
+            raise CorruptInput(
+                f"{root / recipe.validation.path}: slices of {volume.hu.shape[1:]} pixels; "
+                f"expected {recipe.size} x {recipe.size}, or such in finer pixels"
+            )
+        count = min(recipe.validation.slices, len(volume.hu))
+        first = (len(volume.hu) - count) // 2
+        truth = volume.hu[first : first + count]
+        clean = torch.from_numpy(x_from_hu(truth)).float()
+        fbp = [filtered(clean, projector(a, recipe.size)) for a in recipe.acquisitions]
+        return cls(truth, fbp, recipe.acquisitions)
+
+    def measure(self, network: ResidualUNet) -> Measured:
+        """Return the mean axial PSNR in dB of FBP and of the network, and pictures in [0, 1].
+
+        `score` is the mean of the network's PSNRs. The data range is 2000 HU, as everywhere.
+        """
+        device = network.get_buffer("std").device
+        numbers, pictures, scores = {}, {}, []
+        for code, acquisition in enumerate(self.acquisitions):
+            name = f"views{acquisition.views}_arc{acquisition.arc_deg:g}"
+            with torch.inference_mode():
+                x = network.correct(self.fbp[code].to(device), code).cpu()
+            numbers[f"psnr_fbp_{name}"] = self._psnr(self.fbp[code])
+            numbers[f"psnr_{name}"] = self._psnr(x)
+            scores.append(numbers[f"psnr_{name}"])
+            pictures[name] = picture(x[len(x) // 2])
+        return numbers | {"score": sum(scores) / len(scores)}, pictures
+
+    def _psnr(self, x: Tensor) -> float:
+        a, b = (v.clip(-1000, 1000).astype(np.float64) for v in (hu_from_x(x).numpy(), self.truth))
+        return float(psnr(a, b).mean())
+
+
+def projector(acquisition: Acquisition, size: int) -> Projector:
+    """Return the operator of the reconstruction for slices of `size` x `size` pixels."""
+    return Projector(parallel_beam(Grid.from_spacing((1, size, size)), acquisition.angles_deg))
+
+
+def filtered(x: Tensor, A: Projector) -> Tensor:
+    """Project slices (slices, rows, columns) in x, and back, filtered."""
+    # A clone, since what inference mode returns cannot be trained with.
+    return FBP()(Problem(A(1 + x), A)).clone()
+
+
+def _scaled(acquisition: Acquisition, fbp: Tensor) -> Scaled:
+    mean, std = round(float(fbp.mean()), 4), round(float(fbp.std()), 4)
+    return Scaled(acquisition.views, acquisition.arc_deg, mean, std)
