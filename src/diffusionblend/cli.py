@@ -9,7 +9,17 @@ from typing import Any
 import tyro
 
 from diffusionblend import __version__
-from diffusionblend.commands import Demo, Evaluate, Info, Pack, Push, Reconstruct, Simulate, Train
+from diffusionblend.commands import (
+    Benchmark,
+    Demo,
+    Evaluate,
+    Info,
+    Pack,
+    Push,
+    Reconstruct,
+    Simulate,
+    Train,
+)
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -21,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "push": Push,
     "info": Info,
     "demo": Demo,
+    "benchmark": Benchmark,
 }
 
 

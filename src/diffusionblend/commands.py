@@ -217,7 +217,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a prior by a recipe; the same command again goes on where it stopped."""
+    """Train a prior, or fbp-unet, by a recipe; the same command goes on where it stopped."""
 
     recipe: Input
     """Recipe (.toml)."""
@@ -226,10 +226,9 @@ class Train:
 
     def run(self) -> None:
         """Read the recipe and train."""
-        from diffusionblend.training.loop import is_first_process, train
-        from diffusionblend.training.recipe import read_recipe
+        from diffusionblend.training.loop import is_first_process
+        from diffusionblend.training.supervised import train_by
 
-        recipe = read_recipe(self.recipe)
         with Progress("train") as bar:
 
             def show_report(report: dict[str, float]) -> None:
@@ -237,9 +236,9 @@ class Train:
                 note = f"loss {report['loss']:.4f}, {report['samples_per_second']:.1f} samples/s"
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
-            folder = train(recipe, self.recipe.parent, progress=show_report)
+            task, folder = train_by(self.recipe, show_report)
         if is_first_process():
-            show({"prior": str(folder)}, self.json, f"{folder}")
+            show({task: str(folder)}, self.json, f"{folder}")
 
 
 @dataclass(frozen=True)
@@ -341,6 +340,57 @@ class Info:
         parts = {name: ", ".join(facts[name]) for name in ("methods", "priors", "devices")}
         parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Repeat an experiment of the paper: tables and pictures, from runs that are kept.
+
+    The same command again runs only what is missing, and ends with the same results.
+    """
+
+    name: tyro.conf.Positional[str]
+    """table1, table2, table3, table4, table5, table6, table7, table8, table9, table10, figure3,
+    figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12,
+    ablation-position, honest, directions (exits with 8 where one of the paper's does not hold),
+    all, or a recipe of one's own (.toml)."""
+    output: Output = Path("out/results")
+    """Folder for runs, results.json, tables (.md, .tex, .csv), pictures and results.md."""
+    scale: Literal["quick", "full"] = "quick"
+    """`quick`: 24 slices, 100 steps at most where the recipe gives none. `full`: all slices, the
+    methods' own steps."""
+    workers: int = 1
+    """Runs at a time; more than one needs Ray (pip install 'diffusionblend[benchmark]')."""
+    volume: Path | None = None
+    """Volume in HU in place of the recipe's."""
+    slices: str | None = None
+    """Slices A:B of that volume; without it all of them."""
+    prior: str | None = None
+    """Prior in place of the recipe's: its name, its folder, or owner/name@COMMIT of the hub."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ..., or auto."""
+    json: bool = False
+    """Print where the results are as JSON."""
+
+    def run(self) -> None:
+        """Check the recipe, run what is missing, write tables and pictures."""
+        from diffusionblend.benchmark.experiment import Settings
+        from diffusionblend.benchmark.run import run_benchmark
+
+        if self.slices is not None and self.volume is None:
+            raise UsageError("--slices: needs --volume; a recipe has slices of its own")
+        settings = Settings(
+            folder=self.output,
+            scale=self.scale,
+            workers=in_range("--workers", self.workers, 1, 1024),
+            device=self.device,
+            volume=self.volume,
+            slices=None if self.slices is None else parse_slices(self.slices),
+            prior=self.prior,
+        )
+        facts = run_benchmark(self.name, settings)
+        text = facts.pop("text")
+        show(facts, self.json, text)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.units import x_from_hu
 from diffusionblend.volume import Volume
 
 RANGE_HU = (-1000.0, 1000.0)
@@ -64,6 +65,22 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     c1, c2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
     index = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
     return index.mean(dim=(1, 2, 3)).numpy()
+
+
+def total_variation_z(hu: np.ndarray) -> float:
+    """Return the total variation along z, (1 / (C W H)) |D_z x|_1: Table 5 of the paper.
+
+    D_z is the difference of neighbouring slices, without wrap-around: which the paper takes is not
+    known. x = HU / 1000, clipped to [-1, 1] as the figures are.
+
+    Args:
+        hu: Volume (C slices, H rows, W columns) in HU.
+
+    Returns:
+        The mean over all voxels, in x.
+    """
+    x = x_from_hu(hu.clip(*RANGE_HU).astype(np.float64))
+    return float(np.abs(np.diff(x, axis=0)).sum() / x.size)
 
 
 def common_grid(volume: Volume, truth: Volume) -> tuple[Volume, Volume]:

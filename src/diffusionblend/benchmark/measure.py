@@ -1,0 +1,202 @@
+"""Run a cell, and measure what it took."""
+
+import functools
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusionblend.benchmark import cell as cells
+from diffusionblend.benchmark.cell import Cell, Result, Times
+from diffusionblend.benchmark.recipe import Acquisition
+from diffusionblend.benchmark.volumes import load_volume
+from diffusionblend.geometry import limited_angle, sparse_view
+from diffusionblend.methods import Step
+from diffusionblend.metrics import RANGE_HU, evaluate, psnr, total_variation_z
+from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.reconstruction import find_device, make_method, reconstruct
+from diffusionblend.scan import Scan
+from diffusionblend.simulation import simulate, truth_on_grid
+from diffusionblend.units import hu_from_x
+from diffusionblend.volume import Volume
+
+TRACED = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell, and where what it needs is found.
+
+    Attributes:
+        cell: What decides the result.
+        label: For people.
+        source: File of the volume.
+        prior: Name or folder of the prior.
+        device: Device.
+    """
+
+    cell: Cell
+    label: str
+    source: str
+    prior: str
+    device: str
+
+
+class CountingPrior:
+    """A prior that counts what it is asked.
+
+    Args:
+        prior: The prior that does the work; what else it has is had here, too.
+
+    Attributes:
+        groups: Groups of three slices so far.
+        calls: Calls so far, of a batch of groups each.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
+        self.groups = self.calls = 0
+
+    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+        """Estimate clean groups, and count (see `Prior`)."""
+        self.groups += len(x)
+        self.calls += 1
+        return self.prior.denoise(x, sigma, gap, plane)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the prior has
+        return getattr(self.prior, name)
+
+
+class Trace:
+    """Axial PSNR of the estimate at about `TRACED` steps; knows how long looking took."""
+
+    def __init__(self, truth: Volume) -> None:
+        self._truth = truth.hu.clip(*RANGE_HU).astype(np.float64)
+        self.points: list[tuple[int, float | None]] = []
+        self.seconds = 0.0
+
+    def __call__(self, step: Step) -> None:
+        """Look at a step, if it is one of those that are shown."""
+        began = time.perf_counter()
+        # Whole multiples of steps / TRACED, and the last.
+        if step.index * TRACED // step.steps > (step.index - 1) * TRACED // step.steps:
+            hu = hu_from_x(step.x0).cpu().numpy().clip(*RANGE_HU).astype(np.float64)
+            value = float(psnr(hu, self._truth).mean())
+            self.points.append((step.index, value if np.isfinite(value) else None))
+        self.seconds += time.perf_counter() - began
+
+
+def run_cell(job: Job, folder: Path) -> Result:
+    """Simulate, reconstruct, evaluate, keep.
+
+    The truth is seen by the evaluation alone, never by the method.
+    """
+    cell, device = job.cell, find_device(job.device)
+    volume = load_volume(job.source).slices(*cell.slices)
+    truth, scan = truth_on_grid(volume, cell.size), scan_of(volume, cell)
+    method = make_method(cell.method, **cell.options)
+    prior = CountingPrior(_prior(job.prior, job.device)) if method.needs_prior else None
+    trace = Trace(truth)
+    known = {} if prior is None else {"prior": prior}
+
+    def work() -> Volume:
+        return reconstruct(scan, method, seed=cell.seed, device=device, callback=trace, **known)
+
+    found, times = _timed(work, device, lambda: trace.seconds)
+    result = Result(
+        cell=cell,
+        figures=cells.without_nan(evaluate(found, truth)),
+        total_variation=total_variation_z(found.hu),
+        total_variation_truth=total_variation_z(truth.hu),
+        groups=prior.groups if prior else 0,
+        calls=prior.calls if prior else 0,
+        trace=tuple(trace.points),
+        times=times,
+    )
+    cells.save(folder, result, found.hu)
+    return result
+
+
+def scan_of(volume: Volume, cell: Cell) -> Scan:
+    """Simulate the scan of a cell."""
+    return simulate(
+        volume,
+        angles(cell.acquisition),
+        size=cell.size,
+        photons=cell.photons,
+        protocol=cell.protocol,
+        seed=cell.seed,
+    )
+
+
+def angles(acquisition: Acquisition) -> tuple[float, ...]:
+    """Return the views of an acquisition, in degrees."""
+    if acquisition.views is not None:
+        return sparse_view(acquisition.views)
+    return limited_angle(acquisition.limited_angle or 0)
+
+
+def hardware(device: torch.device) -> str:
+    """Say on what this runs."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{_cpu()}, {available} cores, {torch.get_num_threads()} threads"
+    return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
+
+
+@functools.lru_cache(maxsize=1)
+def _prior(name: str, device: str) -> Prior:
+    return from_pretrained(name, find_device(device))
+
+
+def _timed(
+    work: Callable[[], Volume], device: torch.device, watched: Callable[[], float]
+) -> tuple[Volume, Times]:
+    """Work, and say what it took, without the seconds that were spent watching."""
+    cuda = device.type == "cuda"
+    _reset_peak()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    began = time.perf_counter()
+    found = work()  # ends on the CPU: nothing is left to wait for
+    seconds = time.perf_counter() - began - watched()
+    return found, Times(
+        seconds=round(seconds, 2),
+        peak_mib=_peak_mib(),
+        gpu_peak_mib=torch.cuda.max_memory_allocated(device) // 2**20 * 1.0 if cuda else None,
+        finished=time.strftime("%Y-%m-%d", time.gmtime()),
+        hardware=hardware(device),
+    )
+
+
+def _reset_peak() -> None:
+    """Let the kernel forget how much memory this process once had (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_mib() -> float | None:
+    """Return the most memory since `_reset_peak`; none where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+    return None if kib is None else float(kib // 1024)
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())

