@@ -50,7 +50,8 @@ def credit(path: str, given: str) -> str:
 @functools.lru_cache(maxsize=2)
 def load_volume(file: str) -> Volume:
     """Read a volume in HU; micro-CT, which has no unit, is put on its scale."""
-    return _read_micro_ct(Path(file)) if file.endswith(".tif") else read_volume(Path(file))
+    path = Path(file)
+    return _read_micro_ct(path) if path.parent in _examples() else read_volume(path)
 
 
 @functools.cache
@@ -59,11 +60,14 @@ def digest(file: str) -> str:
     return sha256(Path(file))
 
 
-def _micro_ct(name: str) -> Path:
+def _examples() -> list[Path]:
+    """Return the folder of qim3d's volumes, if it is installed."""
     spec = importlib.util.find_spec("qim3d")
-    folders = (
-        [Path(f) / "examples" for f in (spec.submodule_search_locations or [])] if spec else []
-    )
+    return [Path(f) / "examples" for f in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _micro_ct(name: str) -> Path:
+    folders = _examples()
     for folder in folders:
         for path in sorted(folder.glob(f"{name}_*.tif")):
             return path
