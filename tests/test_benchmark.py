@@ -524,7 +524,7 @@ def test_table_8_shows_its_spread_and_table_9_says_never():
 
 def test_the_quick_scale_is_marked(plan):
     mark = scale_mark(plan)
-    assert mark.startswith("quick: slices 54:78 of chest (24); 100 of 200 steps (DDS 2D, DDS,")
+    assert mark.startswith("quick: slices 54:78 of chest (24); 50 of 200 steps (DDS 2D, DDS,")
     full = replace(plan, scale="full")
     assert scale_mark(full).startswith("full: ")
 

@@ -136,9 +136,7 @@ def test_tv_minimises_its_objective():
 
 def test_weights_are_the_tuned_ones_and_follow_the_views():
     grid = Grid.from_spacing((1, 8, 8))
-    found = {
-        v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, *TUNED, 14, 500)
-    }
+    found = {v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, *TUNED, 14, 500)}
     for views, weights in TUNED.items():
         assert found[views] == pytest.approx(weights)
     assert found[2] == found[4]

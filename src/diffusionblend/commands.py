@@ -357,7 +357,7 @@ class Benchmark:
     output: Output = Path("out/results")
     """Folder for runs, results.json, tables (.md, .tex, .csv), pictures and results.md."""
     scale: Literal["quick", "full"] = "quick"
-    """`quick`: 24 slices, 100 steps at most where the recipe gives none. `full`: all slices, the
+    """`quick`: 24 slices, 50 steps at most where the recipe gives none. `full`: all slices, the
     methods' own steps."""
     workers: int = 1
     """Runs at a time; more than one needs Ray (pip install 'diffusionblend[benchmark]')."""

@@ -78,7 +78,7 @@ def make_plan(name: str, recipe: Recipe, path: Path, scale: Scale, device: str =
             file = find_volume(source.path, path.parent)
             slices = _slices(source, file, scale)
             for acquisition in recipe.acquisitions:
-                for row, value, seed in _runs(recipe, acquisition):
+                for row, value, seed in _runs(recipe, acquisition, scale):
                     options, default_steps = method_options(row, value, recipe, scale)
                     weights = _weights(row.method, options, prior)
                     cell = Cell(
@@ -117,9 +117,12 @@ def _part(source: Source, plan: Plan) -> str:
     return f"{first}:{last} of {source.name} ({last - first})"
 
 
-def _runs(recipe: Recipe, acquisition: Acquisition) -> Iterator[tuple[Row, Value | None, int]]:
+def _runs(
+    recipe: Recipe, acquisition: Acquisition, scale: Scale
+) -> Iterator[tuple[Row, Value | None, int]]:
     for row in recipe.rows:
-        if row.only and acquisition.label not in row.only:
+        only = (row.quick_only if scale == "quick" else ()) or row.only
+        if only and acquisition.label not in only:
             continue
         for value in row.sweep.values if row.sweep else (None,):
             for seed in recipe.seeds:

@@ -82,6 +82,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
         quick: Options in their place at the quick scale.
         sweep: One option of many values.
         only: Labels of the acquisitions it is for; all if empty.
+        quick_only: Those that it is for at the quick scale.
         paper: What the paper's text states of it.
         remark: Is put behind its label.
     """
@@ -92,6 +93,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     quick: dict[str, Value] = msgspec.field(default_factory=dict)
     sweep: Sweep | None = None
     only: tuple[str, ...] = ()
+    quick_only: tuple[str, ...] = ()
     paper: str = ""
     remark: str = ""
 
@@ -152,7 +154,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     show: tuple[Show, ...] = ()
     seeds: tuple[Seed, ...] = ()
     prior: str = ""
-    quick_steps: Count = 100
+    quick_steps: Count = 50
     notes: tuple[str, ...] = ()
 
 
@@ -256,6 +258,8 @@ def _check_labels(path: Path, recipe: Recipe) -> None:
     rows = [row.label for row in recipe.rows]
     acquisitions = [acquisition.label for acquisition in recipe.acquisitions]
     named = [("only", label, acquisitions) for row in recipe.rows for label in row.only]
+    if not recipe.like:  # rows of another experiment may know its acquisitions
+        named += [("quick_only", a, acquisitions) for row in recipe.rows for a in row.quick_only]
     for show in recipe.show:
         named += [("show.rows", label, rows) for label in show.rows]
         named += [("show.acquisitions", label, acquisitions) for label in show.acquisitions]
