@@ -118,19 +118,17 @@ def _minutes(axes: Any, shown: Shown) -> None:  # noqa: ANN401
         value = over_seeds(runs, plane, "psnr")
         if math.isnan(value):
             continue
-        axes.plot(minutes, value, "o", color=_colour(shown, row.method))
-        axes.annotate(row.label, (minutes, value), (6, 4), textcoords="offset points", fontsize=9)
-    _logarithmic(axes)
-    axes.margins(x=0.25)
-    _label(axes, "wall-clock time / min", shown, False)
+        axes.plot(minutes, value, "o", label=row.label, color=_colour(shown, row.method))
+    _logarithmic(axes, (1,))  # from milliseconds to hours
+    _label(axes, "wall-clock time / min", shown, True)
 
 
-def _logarithmic(axes: Any) -> None:  # noqa: ANN401
-    """Count the x axis in 1, 2, 5, 10, ..."""
+def _logarithmic(axes: Any, marks: Sequence[int] = (1, 2, 5)) -> None:  # noqa: ANN401
+    """Count the x axis in 1, 2, 5, 10, 20, ..., or by other marks of each power of ten."""
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=marks))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
