@@ -16,7 +16,7 @@ import torch
 
 from conftest import command, contents
 from diffusionblend.benchmark import directions as paper
-from diffusionblend.benchmark import execute, measure
+from diffusionblend.benchmark import execute, measure, volumes
 from diffusionblend.benchmark.cell import Times, load_hu, load_result, source_digest
 from diffusionblend.benchmark.experiment import Settings, prepare
 from diffusionblend.benchmark.layouts import gain as gain_table
@@ -28,7 +28,7 @@ from diffusionblend.benchmark.results import Run
 from diffusionblend.benchmark.shown import select
 from diffusionblend.benchmark.table import DASH, Entry, Table, csv, latex, mark_best, markdown
 from diffusionblend.benchmark.volumes import load_volume
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.metrics import total_variation_z
 from diffusionblend.prior import from_pretrained
 
@@ -354,13 +354,16 @@ def test_micro_ct_is_read_without_its_package(tmp_path, monkeypatch):
         volumes.find_volume("microct-bone", tmp_path)
 
 
-def test_micro_ct_lies_on_the_scale_of_a_chest(tmp_path):
+def test_micro_ct_lies_on_the_scale_of_a_chest(tmp_path, monkeypatch):
     from PIL import Image
 
     rng = np.random.default_rng(0)
     frames = [Image.fromarray(rng.integers(0, 256, (8, 6), dtype=np.uint8)) for _ in range(5)]
     path = tmp_path / "bone.tif"
     frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(UnsupportedInput):  # whose values mean what, nobody said
+        load_volume(str(path))
+    monkeypatch.setattr(volumes, "_examples", lambda: [tmp_path])
     volume = load_volume(str(path))
     assert volume.hu.shape == (5, 8, 6)
     assert (volume.hu.min(), volume.hu.max()) == (-1000, 400)
