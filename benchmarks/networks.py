@@ -17,9 +17,9 @@ from torch import nn
 from diffusionblend.prior import PriorConfig, UNetPrior
 from diffusionblend.prior.network import Layer, UNet
 from diffusionblend.training.cache import load_sources
-from diffusionblend.training.loop import learning_rate
 from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Optimiser, read_recipe
+from diffusionblend.training.run import learning_rate
 from diffusionblend.training.samples import Batch, Sampler, statistics
 from diffusionblend.training.validation import Validation
 

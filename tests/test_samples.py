@@ -8,8 +8,8 @@ import torch
 
 from diffusionblend.errors import CorruptInput
 from diffusionblend.prior.unet import position_code
-from diffusionblend.training.loop import learning_rate, spent
 from diffusionblend.training.recipe import Budget, Crops, Kind, Noise, Optimiser, Recipe
+from diffusionblend.training.run import learning_rate, spent
 from diffusionblend.training.samples import Sampler, Source, draw_sigma, statistics
 
 Z, Y, X = np.meshgrid(np.arange(20), np.arange(24), np.arange(28), indexing="ij")

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import UsageError
+from diffusionblend.training.recipe import read_toml
 
 Struct = msgspec.Struct
 Value = bool | int | float | str
@@ -189,7 +190,7 @@ def read_recipe(path: Path) -> Recipe:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no recipe can say.
     """
-    recipe = _decode(path)
+    recipe = read_toml(path, Recipe)
     if recipe.like:
         if recipe.like not in names():
             raise UsageError(f"{path}: like {recipe.like!r}; expected one of {', '.join(names())}")
@@ -199,17 +200,6 @@ def read_recipe(path: Path) -> Recipe:
             recipe = msgspec.structs.replace(recipe, **{key: value})
     _check(path, recipe)
     return recipe
-
-
-def _decode(path: Path) -> Recipe:
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Recipe)
-    except OSError as error:
-        raise CorruptInput(f"{path}: {error.strerror}; expected a recipe in TOML") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {error}; see the recipes of the package") from error
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
 
 
 def _completed(recipe: Recipe, other: Recipe) -> Recipe:

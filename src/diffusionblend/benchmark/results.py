@@ -61,14 +61,6 @@ def write_results(folder: Path, name: str, plan: Plan, runs: Sequence[Run]) -> N
     _enter(folder / TIMES, name, {r.point.cell.key: _times(r.result) for r in runs})
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """Return what `results.json` holds, by the names of the experiments."""
-    try:
-        return json.loads((folder / RESULTS).read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
 def _enter(path: Path, name: str, entry: object) -> None:
     try:
         known = json.loads(path.read_bytes())

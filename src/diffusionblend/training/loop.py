@@ -23,13 +23,7 @@ from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.journal import Journal
 from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Recipe
-from diffusionblend.training.run import (  # noqa: F401 - the last two are found here too
-    AnyBatch,
-    Net,
-    TrainingRun,
-    learning_rate,
-    spent,
-)
+from diffusionblend.training.run import AnyBatch, Net, TrainingRun
 from diffusionblend.training.samples import Batch, Sampler, Source, statistics
 from diffusionblend.training.validation import Validation
 

@@ -190,7 +190,7 @@ def read_recipe(path: Path) -> Recipe:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no such recipe can say.
     """
-    recipe = _read(path, Recipe)
+    recipe = read_toml(path, Recipe)
     _check(path, recipe)
     return recipe
 
@@ -202,7 +202,7 @@ def read_fbp_unet_recipe(path: Path) -> FBPUNetRecipe:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no such recipe can say.
     """
-    recipe = _read(path, FBPUNetRecipe)
+    recipe = read_toml(path, FBPUNetRecipe)
     _check_plan(path, recipe, (Crops(recipe.size, recipe.batch),))
     return recipe
 
@@ -214,14 +214,20 @@ def read_task(path: Path) -> str:
         CorruptInput: The file is missing or is no TOML.
         UsageError: Its task is none of this version.
     """
-    return _read(path, _Task).task
+    return read_toml(path, _Task).task
 
 
 class _Task(Struct, frozen=True):
     task: Literal["prior", "fbp-unet"] = "prior"
 
 
-def _read(path: Path, kind: type[_Struct]) -> _Struct:
+def read_toml(path: Path, kind: type[_Struct]) -> _Struct:
+    """Read a recipe of any kind.
+
+    Raises:
+        CorruptInput: The file is missing or is no TOML.
+        UsageError: It says something that no such recipe can say.
+    """
     try:
         return msgspec.toml.decode(path.read_bytes(), type=kind)
     except OSError as error:
