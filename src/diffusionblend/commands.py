@@ -121,7 +121,7 @@ class Reconstruct:
     """Scan (.h5), as `simulate` writes it."""
     output: Output
     """Where the volume goes, in HU (.nii.gz or .nii)."""
-    method: str = "diffusionblend++"
+    method: str = "diffusionblend-fast"
     """How to reconstruct; `diffusionblend info` lists the methods."""
     prior: str = "chest"
     """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
@@ -352,8 +352,8 @@ class Benchmark:
     name: tyro.conf.Positional[str]
     """table1, table2, table3, table4, table5, table6, table7, table8, table9, table10, figure3,
     figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12,
-    ablation-position, honest, directions (exits with 8 where one of the paper's does not hold),
-    all, or a recipe of one's own (.toml)."""
+    ablation-position, honest, fast, fast-parts, directions (exits with 8 where one of the paper's
+    does not hold), all, or a recipe of one's own (.toml)."""
     output: Output = Path("out/results")
     """Folder for runs, results.json, tables (.md, .tex, .csv), pictures and results.md."""
     scale: Literal["quick", "full"] = "quick"
@@ -395,12 +395,12 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Demo:
-    """Reconstruct a real chest CT from eight views, and compare four methods."""
+    """Reconstruct a real chest CT from eight views, and compare five methods."""
 
     output: Output = Path("out/demo")
     """Folder for volumes, figures and the report."""
     steps: int | None = None
-    """Time steps of diffusionblend++ (the demonstration's own number if not given)."""
+    """Steps of the diffusion methods (the demonstration's own numbers if not given)."""
     json: bool = False
     """Print the figures as JSON."""
 
@@ -408,7 +408,9 @@ class Demo:
         """Run the demonstration."""
         from diffusionblend.demo import STEPS, run_demo, table
 
-        steps = in_range("--steps", STEPS if self.steps is None else self.steps, 1, 1000)
+        steps = STEPS
+        if self.steps is not None:
+            steps = dict.fromkeys(STEPS, in_range("--steps", self.steps, 1, 1000))
         results = run_demo(self.output, steps, show_steps)
         show(results, self.json, f"{table(results)}\n\n{self.output / 'report.html'}")
 

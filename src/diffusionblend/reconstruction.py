@@ -17,7 +17,7 @@ from diffusionblend.scan import Scan
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
-DEFAULT_METHOD, DEFAULT_PRIOR = "diffusionblend++", "chest"
+DEFAULT_METHOD, DEFAULT_PRIOR = "diffusionblend-fast", "chest"
 
 
 def reconstruct(
@@ -56,16 +56,25 @@ def reconstruct(
     if chosen.needs_prior:
         known = from_pretrained(prior, place) if isinstance(prior, str) else prior
     try:
-        problem = Problem(
-            y=torch.from_numpy(scan.y / scan.scale).float().to(place),
-            A=Projector(scan.geometry, device=place),
-            prior=known,
-            photons=scan.noise.photons,
-        )
+        problem = _problem(scan, known, place)
         x = chosen(problem, seed=seed, callback=_watched(callback))
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
     return Volume(hu_from_x(x).cpu().numpy(), scan.geometry.grid)
+
+
+def _problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
+    """State a scan in pixels: y = A u."""
+    variance = scan.noise.variance(scan.y)
+    return Problem(
+        y=torch.from_numpy(scan.y / scan.scale).float().to(place),
+        A=Projector(scan.geometry, device=place),
+        prior=prior,
+        photons=scan.noise.photons,
+        variance=None
+        if variance is None
+        else torch.from_numpy(variance / scan.scale**2).float().to(place),
+    )
 
 
 def make_method(name: str, **options: object) -> Method:

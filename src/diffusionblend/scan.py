@@ -30,6 +30,17 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     photons: float | None = None
     electronic: float = 0.0
 
+    def variance(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the variance of line integrals, as they are after the logarithm; none: no noise.
+
+        To first order (N + electronic^2) / N^2 for N = photons exp(-y) counts; a count below one
+        was taken for one.
+        """
+        if self.photons is None:
+            return None
+        counts = np.maximum(self.photons * np.exp(-y.astype(np.float64)), 1.0)
+        return ((counts + self.electronic**2) / counts**2).astype(np.float32)
+
 
 NO_NOISE = Noise()
 

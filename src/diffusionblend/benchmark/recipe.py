@@ -24,7 +24,7 @@ _OF_ONE_VOLUME = (*_OF_ONE_SCAN, "sweep")
 
 RECIPES = Path(__file__).parent / "recipes"
 DIRECTIONS = "directions"
-AT_THE_END = ("ablation-position", "honest", DIRECTIONS)
+AT_THE_END = ("ablation-position", "honest", "fast", "fast-parts", DIRECTIONS)
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from diffusionblend.methods.dds import DDS, DDS2D
 from diffusionblend.methods.diffusion_blend import DiffusionBlend, DiffusionBlendPlusPlus
+from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
 from diffusionblend.methods.diffusion_mbir import DiffusionMBIR
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import FBPUNet
@@ -29,6 +30,7 @@ __all__ = [
     "TPDM",
     "Callback",
     "DiffusionBlend",
+    "DiffusionBlendFast",
     "DiffusionBlendPlusPlus",
     "DiffusionMBIR",
     "FBPUNet",

@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from diffusionblend.blend import blend
-from diffusionblend.methods.method import Callback, Problem, Step, no_prior
+from diffusionblend.consistency import data_consistency
+from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior
 from diffusionblend.partition import Partition
 from diffusionblend.ranges import Count, Share, Whole
 from diffusionblend.schedule import Schedule
@@ -63,6 +64,29 @@ class DDIM:
             callback(Step(step + 1, self.steps, x0))
         # fmt: on
         return x
+
+
+class OnePartition(DDIM):
+    """The same partition at each step, and plain CG: methods that differ in `partition` alone."""
+
+    needs_prior = True
+
+    @staticmethod
+    def partition(slices: int) -> Partition:
+        """Return the partition of a number of slices."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+        """Reconstruct x (slices, rows, columns)."""
+        S = self.partition(len(problem.y))
+        return self.sample(
+            problem,
+            lambda step, generator: S,
+            lambda u: data_consistency(problem.A, problem.y, u, steps=self.cg_steps),
+            seed,
+            callback,
+        )
 
 
 def cropped(callback: Callback, slices: int) -> Callback:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffusionblend.consistency import SplitBregman, data_consistency
-from diffusionblend.methods.ddim import DDIM
+from diffusionblend.consistency import SplitBregman
+from diffusionblend.methods.ddim import DDIM, OnePartition
 from diffusionblend.methods.method import Callback, Problem, ignore, register
 from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
 from diffusionblend.partition import single
@@ -15,22 +15,10 @@ from diffusionblend.ranges import NonNegative, Positive
 
 @register("dds-2d")
 @dataclass(frozen=True)
-class DDS2D(DDIM):
+class DDS2D(OnePartition):
     """DDS without a bond between slices: p(x) = prod_i p(x_i), and plain CG."""
 
-    needs_prior = True
-
-    @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        S = single(len(problem.y))
-        return self.sample(
-            problem,
-            lambda step, generator: S,
-            lambda u: data_consistency(problem.A, problem.y, u, steps=self.cg_steps),
-            seed,
-            callback,
-        )
+    partition = staticmethod(single)
 
 
 @register("dds")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.consistency import data_consistency
-from diffusionblend.methods.ddim import DDIM, cropped
+from diffusionblend.methods.ddim import DDIM, OnePartition, cropped
 from diffusionblend.methods.method import Callback, Problem, ignore, register
 from diffusionblend.partition import Partition, centred, draw_partition, pad_slices
 from diffusionblend.ranges import Whole
@@ -15,7 +15,7 @@ from diffusionblend.ranges import Whole
 
 @register("diffusionblend")
 @dataclass(frozen=True)
-class DiffusionBlend(DDIM):
+class DiffusionBlend(OnePartition):
     """DiffusionBlend: each slice given its two neighbours (eqs. 2-4, Algorithm 2).
 
         p(x) = prod_i p(x_i | x_{i-1}, x_{i+1}) / Z
@@ -25,19 +25,7 @@ class DiffusionBlend(DDIM):
     a slice, three times those of ++.
     """
 
-    needs_prior = True
-
-    @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        S = centred(len(problem.y))
-        return self.sample(
-            problem,
-            lambda step, generator: S,
-            lambda u: data_consistency(problem.A, problem.y, u, steps=self.cg_steps),
-            seed,
-            callback,
-        )
+    partition = staticmethod(centred)
 
 
 @register("diffusionblend++")

@@ -28,12 +28,14 @@ class Problem:
         A: Projector.
         prior: What is known of slices; classical methods need none.
         photons: Photons a bin through air; none means no noise, or that it is not known.
+        variance: Variance of y (slices, views, bins), in its units; none likewise.
     """
 
     y: Tensor
     A: Projector
     prior: Prior | None = None
     photons: float | None = None
+    variance: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

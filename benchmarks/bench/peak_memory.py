@@ -1,0 +1,21 @@
+"""Print the peak memory of a reconstruction in MiB: `peak_memory.py SCAN METHOD [OPTION=VALUE]`.
+
+Linux's own count: `getrusage` would say as much as the process that started this one ever held.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from diffusionblend.reconstruction import reconstruct, split_options
+from diffusionblend.scan import read_scan
+
+
+def main(scan: str, method: str, *options: str) -> None:
+    reconstruct(read_scan(Path(scan)), method, device="cpu", **split_options(options))
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

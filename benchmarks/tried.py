@@ -1,0 +1,113 @@
+"""What was tried for `diffusionblend-fast` and is not in it: on the validation volume.
+
+`python benchmarks/tried.py VOLUME FIRST:LAST`. Prints Markdown for docs/speed.md. The loop is that
+of the method, with one thing changed at a time.
+"""
+
+import itertools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import diffusionblend as db
+from diffusionblend.blend import blend
+from diffusionblend.consistency import WeightedProximal
+from diffusionblend.methods import SBTV, DiffusionBlendFast
+from diffusionblend.methods.method import ignore
+from diffusionblend.partition import BLOCK, adjacent, draw_partition
+from diffusionblend.simulation import truth_on_grid
+
+PLANES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class Tried(DiffusionBlendFast):
+    """The method, on slices by nines and without photons, with what was tried.
+
+    Attributes:
+        warm: Start from tuned total variation.
+        averaged: Last steps in which the three adjacent partitions are averaged.
+        periodic: Whether slices nine apart have the same noise.
+    """
+
+    warm: bool = False
+    averaged: int = 0
+    periodic: bool = False
+
+    @torch.inference_mode()
+    def __call__(self, problem, *, seed=0, callback=ignore):
+        A, y, prior = problem.A, problem.y, problem.prior
+        generator = torch.Generator().manual_seed(seed)
+        towards_data = WeightedProximal(A, y, self._variance(problem), cg_steps=self.cg_steps)
+        sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
+        dual = y.new_zeros(len(y), *A.volume_shape[1:])
+        x = SBTV()(problem) if self.warm else dual - 1
+        for step, (before, sigma) in enumerate(itertools.pairwise([sigmas[0], *sigmas])):
+            dual = (sigma / before) ** self.leak * dual
+            z = x + dual + sigma * min(1, sigma / 0.5) * self._noise(x.shape, generator)
+            if self.steps - step <= self.averaged:
+                partitions = [adjacent(len(y), offset) for offset in range(3)]
+            else:
+                partitions = [draw_partition(len(y), step, self.jump_every, generator)]
+            estimates = [
+                blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)  # noqa: B023
+                for S in partitions
+            ]
+            x0 = (sum(estimates) / len(estimates)).clamp(self.lowest, self.highest)
+            x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1
+            dual = dual + x - x0
+        return x0
+
+    def _noise(self, shape, generator):
+        if not self.periodic:
+            return torch.randn(shape, generator=generator)
+        block = torch.randn(BLOCK, *shape[1:], generator=generator)
+        return block.repeat(shape[0] // BLOCK, 1, 1)
+
+
+def main(path: str, slices: str) -> None:
+    first, last = map(int, slices.split(":"))
+    volume = db.read_volume(Path(path)).slices(first, last)
+    truth = truth_on_grid(volume, 256)
+    methods = {
+        "as it is": (Tried(), (0, 1, 2)),
+        "as it is, 10 sweeps": (Tried(steps=10), (0,)),
+        "from total variation, sigma_max 1, 10 sweeps": (
+            Tried(steps=10, sigma_max=1, warm=True),
+            (0,),
+        ),
+        "from total variation, sigma_max 1, 30 sweeps": (Tried(sigma_max=1, warm=True), (0,)),
+        "three offsets averaged in the last 4 of 22 steps (30 sweeps)": (
+            Tried(steps=22, averaged=4),
+            (0,),
+        ),
+        "noise of period nine": (Tried(periodic=True), (0, 1, 2)),
+        "sigma_max 6": (Tried(sigma_max=6), (0,)),
+        "error 0.18": (Tried(error=0.18), (0,)),
+        "error 0.35": (Tried(error=0.35), (0,)),
+    }  # fmt: skip
+    acquisitions = {"8 views": db.sparse_view(8), "90 degrees": db.limited_angle(90)}
+    print("| acquisition | variant | seed |", *(f"{plane} PSNR |" for plane in PLANES))
+    print("|---|---|---|" + "---|" * len(PLANES))
+
+    def row(*cells: str, volume: db.Volume) -> None:
+        figures = db.evaluate(volume, truth)
+        psnr = (f"{figures[plane]['psnr']:.2f}" for plane in PLANES)
+        print("|", " | ".join([*cells, *psnr]), "|", flush=True)
+
+    for label, angles in acquisitions.items():
+        scan = db.simulate(volume, angles, protocol="paper")
+        for name, (method, seeds) in methods.items():
+            found = [db.reconstruct(scan, method, seed=seed) for seed in seeds]
+            for seed, one in zip(seeds, found, strict=True):
+                row(label, name, str(seed), volume=one)
+            if name == "as it is":
+                mean = np.mean([one.hu for one in found], axis=0)
+                row(label, "mean of the three", "-", volume=db.Volume(mean, truth.grid))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

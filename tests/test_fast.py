@@ -1,0 +1,231 @@
+"""diffusionblend-fast: its data step against dense algebra, the whole against a known optimum."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionblend.consistency import WeightedProximal, conjugate_gradient, frequency_response
+from diffusionblend.geometry import Grid, limited_angle, parallel_beam, sparse_view
+from diffusionblend.methods import DiffusionBlendFast, Problem
+from diffusionblend.methods import diffusion_blend_fast as module
+from diffusionblend.prior import GaussianPrior
+from diffusionblend.projector import Projector
+from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
+from diffusionblend.scan import NO_NOISE, Noise
+from diffusionblend.simulation import measure, simulate
+from diffusionblend.volume import Volume
+from test_sampler import MEAN, STD, tiny_problem
+
+ACQUISITIONS = {"few": sparse_view(6), "many": sparse_view(40), "limited": limited_angle(60)}
+
+
+def setting(angles, size=16, slices=2, seed=0):
+    """Operator in float64, line integrals, an estimate of the volume, and a variance."""
+    g = torch.Generator().manual_seed(seed)
+    grid = Grid.from_spacing((slices, size, size))
+    A = Projector(parallel_beam(grid, angles), dtype=torch.float64)
+    u = torch.rand(slices, size, size, generator=g, dtype=torch.float64)
+    y = A(u)
+    v = u + 0.2 * torch.randn(u.shape, generator=g, dtype=torch.float64)
+    variance = 0.01 + torch.rand(y.shape, generator=g, dtype=torch.float64) ** 4
+    return A, y, v, variance
+
+
+def dense_proximal(A, y, v, variance, r):
+    """Solve (A^T V^-1 A + I / r^2) u = A^T V^-1 y + v / r^2, slice by slice."""
+    n = v[0].numel()
+    matrix = A(torch.eye(n, dtype=torch.float64).view(-1, *v.shape[1:])).flatten(1).T
+    slices = []
+    for y_i, v_i, variance_i in zip(y, v, variance, strict=True):
+        w = 1 / variance_i.flatten()
+        left = matrix.T @ (w[:, None] * matrix) + torch.eye(n, dtype=torch.float64) / r**2
+        right = matrix.T @ (w * y_i.flatten()) + v_i.flatten() / r**2
+        slices.append(torch.linalg.solve(left, right).view(v_i.shape))
+    return torch.stack(slices)
+
+
+@pytest.mark.parametrize("angles", ACQUISITIONS.values(), ids=ACQUISITIONS)
+@pytest.mark.parametrize("r", [0.05, 0.5])
+def test_the_data_step_is_the_minimum_of_its_sum(angles, r):
+    A, y, v, variance = setting(angles)
+    found = WeightedProximal(A, y, variance, cg_steps=300)(v, r)
+    expected = dense_proximal(A, y, v, variance, r)
+    error = float((found - expected).norm() / (expected - v).norm())
+    assert error < 5e-3  # CG stops at 1e-3 of the right side
+
+
+def test_one_variance_for_all_rays_may_be_a_scalar():
+    A, y, v, _ = setting(ACQUISITIONS["few"])
+    scalar, full = torch.tensor(0.3, dtype=torch.float64), torch.full_like(y, 0.3)
+    found = [WeightedProximal(A, y, V, cg_steps=4)(v, 0.1) for V in (scalar, full)]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("angles", ACQUISITIONS.values(), ids=ACQUISITIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_three_iterations_come_nearer_with_the_preconditioner(angles, weighted):
+    A, y, v, variance = setting(angles, size=32)
+    V = variance if weighted else torch.tensor(0.01, dtype=torch.float64)
+    expected = WeightedProximal(A, y, V, cg_steps=1000)(v, 0.2)
+
+    def error(found):
+        return float((found - expected).norm() / (expected - v).norm())
+
+    fast = error(WeightedProximal(A, y, V, cg_steps=3)(v, 0.2))
+    w = conjugate_gradient(
+        lambda w: 0.04 * A(A.T(w)) + V * w, y - A(v), 0 * y, steps=3, tolerance=0
+    )
+    assert fast < 0.8 * error(v + 0.04 * A.T(w))
+
+
+def test_the_preconditioner_is_symmetric_and_positive():
+    """CG needs that; the response is a mean over data, and could be anything."""
+    A, y, _, _ = setting(ACQUISITIONS["many"])
+    response = frequency_response(A)
+    assert response.shape == (y.shape[-1] + 1,)
+    assert float(response.min()) > 0
+    assert float(response[1]) > 3 * float(response[-1])  # as 1 / |frequency|, where views overlap
+
+
+def test_a_ray_without_photons_says_nothing():
+    A, y, v, variance = setting(ACQUISITIONS["few"])
+    dark = torch.zeros_like(y, dtype=torch.bool)
+    dark[:, 2, 4:9] = True
+    variance = variance.masked_fill(dark, 1e12)
+    wrong = y.masked_fill(dark, 50.0)
+    found = [WeightedProximal(A, a, variance, cg_steps=200)(v, 0.3) for a in (y, wrong)]
+    assert float((found[0] - found[1]).abs().max()) < 1e-3
+
+
+def test_conjugate_gradients_solve_the_same_with_a_preconditioner():
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(12, 12, generator=g, dtype=torch.float64)
+    matrix = a @ a.T + torch.diag(torch.logspace(0, 4, 12, dtype=torch.float64))
+    b = torch.randn(12, generator=g, dtype=torch.float64)
+    solve = {"steps": 60, "tolerance": 1e-12}
+    plain = conjugate_gradient(lambda v: matrix @ v, b, 0 * b, **solve)
+    told = []
+    scaled = conjugate_gradient(
+        lambda v: matrix @ v,
+        b,
+        0 * b,
+        preconditioner=lambda r: r / matrix.diagonal(),
+        callback=lambda step, x: told.append(step),
+        **solve,
+    )
+    torch.testing.assert_close(plain, torch.linalg.solve(matrix, b))
+    torch.testing.assert_close(scaled, plain)
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) <= 20
+
+
+def map_estimate(problem, variance):
+    """The minimum of |A u - y|^2 / (2 V) + |u - 1 - mean|^2 / (2 std^2)."""
+    v = torch.full(problem.A.volume_shape, 1 + MEAN, dtype=torch.float64)
+    A = Projector(problem.A.geometry, dtype=torch.float64)
+    V = torch.full(problem.y.shape, variance, dtype=torch.float64)
+    return dense_proximal(A, problem.y.double(), v, V, STD)
+
+
+@pytest.mark.parametrize("variance", [0.0, 0.5])
+def test_for_a_gaussian_it_converges_to_the_posteriors_mean(variance):
+    """ADMM's fixed point, where the denoiser is a proximal map: r = sigma, no noise."""
+    problem = tiny_problem(slices=9)
+    noisy = dataclasses.replace(problem, variance=torch.full_like(problem.y, variance))
+    sigma = 0.25
+    method = DiffusionBlendFast(steps=150, sigma_max=sigma, sigma_min=sigma, error=sigma**0.5,
+                                noise=0, lowest=-9, highest=9, cg_steps=20)  # fmt: skip
+    u = 1 + method(noisy).double()
+    expected = map_estimate(problem, variance + module.OPERATOR_VARIANCE)
+    assert float((u - expected).abs().max()) < 2e-3
+
+
+def test_without_the_dual_variable_it_stays_away_from_that():
+    problem = tiny_problem(slices=9)
+    expected = map_estimate(problem, module.OPERATOR_VARIANCE)
+
+    def error(leak):
+        method = DiffusionBlendFast(sigma_max=0.3, sigma_min=0.2, error=0.5, leak=leak, noise=0)
+        return float((1 + method(problem).double() - expected).norm())
+
+    assert error(1e3) > 5 * error(0.0)  # the one forgets it in each step
+
+
+def test_equal_weights_are_what_is_left_without_weighing():
+    problem = tiny_problem(slices=9)
+    g = torch.Generator().manual_seed(1)
+    uneven = dataclasses.replace(problem, variance=torch.rand(problem.y.shape, generator=g))
+    weighed, equal = (DiffusionBlendFast(steps=3, weigh=w)(uneven) for w in (True, False))
+    assert not torch.allclose(weighed, equal)
+    flat = torch.full_like(problem.y, 0.5)
+    even = dataclasses.replace(problem, variance=flat)
+    weighed, equal = (DiffusionBlendFast(steps=3, weigh=w)(even) for w in (True, False))
+    torch.testing.assert_close(weighed, equal)
+
+
+def test_without_noise_the_seed_decides_nothing_but_the_partition():
+    problem = tiny_problem(slices=9)
+    method = DiffusionBlendFast(steps=4, noise=0, jump_every=1)
+    assert torch.equal(method(problem, seed=0), method(problem, seed=1))
+
+
+@pytest.mark.parametrize("photons", [2e3, 1e5])
+def test_the_variance_of_line_integrals_is_that_of_repeated_scans(photons):
+    y = np.linspace(0, 3, 40, dtype=np.float64)
+    noise = Noise(photons, electronic=5.0)
+    rng = np.random.default_rng(0)
+    scans = np.stack([measure(y, noise, rng) for _ in range(4000)])
+    expected = noise.variance(y)
+    assert expected is not None
+    np.testing.assert_allclose(scans.var(axis=0), expected, rtol=0.15)
+    assert NO_NOISE.variance(y) is None
+
+
+def test_a_dark_ray_has_a_finite_variance():
+    variance = Noise(100.0, electronic=5.0).variance(np.array([0.0, 1e4]))
+    assert variance is not None
+    assert np.isfinite(variance).all()
+    assert variance[1] == pytest.approx(26)
+
+
+def test_the_variance_of_a_scan_reaches_the_method_in_its_units():
+    hu = np.full((3, 32, 32), -1000, np.float32)
+    hu[:, 8:24, 10:22] = 40
+    volume = Volume(hu, Grid.from_spacing(hu.shape, (2.0, 1.5, 1.5)))
+    scan = simulate(volume, sparse_view(4), size=32, photons=1e4)
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Looking:
+        needs_prior = False
+
+        def __call__(self, problem, *, seed=0, callback=None):
+            seen.append(problem)
+            return torch.zeros(problem.A.volume_shape)
+
+    reconstruct(scan, Looking())
+    variance = seen[0].variance
+    assert variance.shape == scan.y.shape
+    air = (
+        float(variance.min()) ** 0.5
+    )  # a ray through air, of 1e4 photons and 5 of electronic noise
+    assert air == pytest.approx(math.sqrt(1e4 + 25) / 1e4 / scan.scale, rel=0.05)
+
+
+def test_it_is_the_default():
+    assert DEFAULT_METHOD == "diffusionblend-fast"
+    assert "needs a prior" not in str(DiffusionBlendFast.__doc__)
+    assert isinstance(Problem.__dataclass_fields__["variance"].default, type(None))
+
+
+def test_nothing_measured_gives_the_prior():
+    """One view that misses the slice: the response is of nothing, and nothing may divide by it."""
+    grid = Grid.from_spacing((9, 8, 8))
+    A = Projector(parallel_beam(grid, sparse_view(1)))
+    A._matrix, A._transpose = 0 * A._matrix, 0 * A._transpose
+    problem = Problem(torch.zeros(9, *A.sinogram_shape[1:]), A, GaussianPrior(MEAN, STD))
+    x = DiffusionBlendFast(noise=0, lowest=-9, highest=9)(problem)
+    assert torch.isfinite(x).all()
