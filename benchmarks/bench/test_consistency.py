@@ -1,14 +1,26 @@
-"""A data-consistency step: CG from an estimate."""
+"""A data-consistency step, from an estimate: the paper's, and that of diffusionblend-fast."""
 
-from diffusionblend.consistency import data_consistency
+import itertools
 
-CG_STEPS = 5
+import pytest
+import torch
+
+from diffusionblend.consistency import WeightedProximal, data_consistency
+
+STEPS = {"CG for pixels": 5, "preconditioned CG for rays": 3}  # as the methods take them
+R = 0.1
 
 
-def test_data_consistency(benchmark, A, x):
-    y, estimate = A(x), x.roll(9, dims=1)  # far enough that CG does not stop before its last step
+@pytest.mark.parametrize("step", STEPS)
+def test_data_consistency(benchmark, A, x, step):
+    # Far enough that CG does not stop before its last step, and not the same twice: the second
+    # method starts where its last call ended.
+    y, estimates = A(x), itertools.cycle([x.roll(9, dims=1), x.roll(-9, dims=2)])
+    rays = WeightedProximal(A, y, torch.tensor(0.04), cg_steps=3)
+    calls = {
+        "CG for pixels": lambda: data_consistency(A, y, next(estimates), steps=5),
+        "preconditioned CG for rays": lambda: rays(next(estimates), R),
+    }
     benchmark.group = "consistency"
-    benchmark.extra_info |= {"views": A.sinogram_shape[1], "steps": CG_STEPS}
-    benchmark.pedantic(
-        data_consistency, (A, y, estimate), {"steps": CG_STEPS}, rounds=5, warmup_rounds=1
-    )
+    benchmark.extra_info |= {"views": A.sinogram_shape[1], "step": step, "steps": STEPS[step]}
+    benchmark.pedantic(calls[step], rounds=5, warmup_rounds=1)

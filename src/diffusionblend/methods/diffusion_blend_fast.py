@@ -34,8 +34,7 @@ class DiffusionBlendFast:
 
     Attributes:
         steps: Levels of noise; each is one sweep of the network over the volume.
-        sigma_max, sigma_min: First and last level, in x. Eight views say nothing about finer
-            structure than is left at the first.
+        sigma_max, sigma_min: First and last level, in x; a higher first one brings nothing.
         leak: The dual variable falls with this power of sigma, so that it does not wind up on
             noise that nothing can satisfy; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; it goes with the root of sigma.
