@@ -461,9 +461,10 @@ def test_an_estimate_that_is_not_finite_stops_and_is_not_written(data, old):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--steps", "0"], ["--steps 0", "1 to 1000"]),
-        (["--steps", "-3"], ["--steps -3", "1 to 1000"]),
-        (["--steps", "1001"], ["--steps 1001", "1 to 1000"]),
+        (["--steps", "0"], ["--steps 0", "`int` >= 1"]),
+        (["--steps", "-3"], ["--steps -3", "`int` >= 1"]),
+        (["--steps", "1001"], ["--steps 1001", "`int` <= 1000"]),
+        (["--method", "diffusionblend++", "--steps", "1001"], ["--steps 1001", "1 to 1000"]),
         (["--method", "fbp", "--steps", "5"], ["--steps", "fbp has no such option"]),
         (["--method", "fbpp"], ["--method fbpp", "fbp, ", "sbtv, sirt, tpdm"]),
         (["--seed", "-1"], ["--seed -1", "expected 0"]),

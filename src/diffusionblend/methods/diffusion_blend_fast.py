@@ -12,7 +12,7 @@ from diffusionblend.consistency import WeightedProximal
 from diffusionblend.methods.ddim import DDIM, cropped
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
 from diffusionblend.partition import draw_partition, pad_slices
-from diffusionblend.ranges import Count, NonNegative, Positive, Share, Whole
+from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
@@ -46,7 +46,7 @@ class DiffusionBlendFast:
         lowest, highest: Range that the prior's estimate is clipped to, in x.
     """
 
-    steps: Count = 30
+    steps: Sweeps = 30
     sigma_max: Positive = 3.0
     sigma_min: Positive = 0.03
     leak: NonNegative = 1 / 3
