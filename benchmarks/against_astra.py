@@ -31,7 +31,7 @@ from diffusionblend.methods import Problem
 from diffusionblend.methods.fbp import FBP, ramp_filter
 from diffusionblend.methods.iterative import CGLS, SIRT
 from diffusionblend.metrics import RANGE_HU, psnr
-from diffusionblend.projector import Projector
+from diffusionblend.projector import Projector, make_projector
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.units import hu_from_x
 
@@ -120,7 +120,7 @@ def main() -> None:
     ]
     for views in VIEWS:
         scan = db.simulate(volume, db.sparse_view(views), size=SIZE, protocol="independent")
-        A, theirs = Projector(scan.geometry), Astra(scan.geometry)
+        A, theirs = make_projector(scan.geometry), Astra(scan.geometry)
         data = np.ascontiguousarray(scan.y / scan.scale, dtype=np.float32)
         y = torch.from_numpy(data)
         print(f"\n{views} views:\n")

@@ -14,7 +14,7 @@ from conftest import FINE, command, user_command
 from diffusionblend.geometry import Grid
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior import from_pretrained
-from diffusionblend.projector import Projector
+from diffusionblend.projector import make_projector
 from diffusionblend.scan import read_scan
 from diffusionblend.units import mu_from_x, x_from_hu
 from diffusionblend.volume import Volume, read_volume, write_volume
@@ -320,7 +320,7 @@ def test_the_protocol_of_the_paper_is_the_operator_and_the_other_one_is_not(data
     run("simulate", data.volume, "-o", place / "p.h5", "--protocol", "paper")
     paper, independent = read_scan(place / "p.h5"), read_scan(data.scan)
     mu = torch.from_numpy(mu_from_x(x_from_hu(read_volume(data.volume).hu)))
-    expected = paper.geometry.pixel_mm * Projector(paper.geometry)(mu)
+    expected = paper.geometry.pixel_mm * make_projector(paper.geometry)(mu)
     np.testing.assert_allclose(paper.y, expected.numpy(), rtol=1e-5, atol=1e-6)
     apart = np.linalg.norm(paper.y - independent.y) / np.linalg.norm(paper.y)
     assert 1e-3 < apart < 0.1

@@ -12,7 +12,7 @@ from diffusionblend.geometry import Grid, limited_angle, parallel_beam, sparse_v
 from diffusionblend.methods import DiffusionBlendFast, Problem
 from diffusionblend.methods import diffusion_blend_fast as module
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import Projector
+from diffusionblend.projector import make_projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
 from diffusionblend.scan import NO_NOISE, Noise
 from diffusionblend.simulation import measure, simulate
@@ -26,7 +26,7 @@ def setting(angles, size=16, slices=2, seed=0):
     """Operator in float64, line integrals, an estimate of the volume, and a variance."""
     g = torch.Generator().manual_seed(seed)
     grid = Grid.from_spacing((slices, size, size))
-    A = Projector(parallel_beam(grid, angles), dtype=torch.float64)
+    A = make_projector(parallel_beam(grid, angles), dtype=torch.float64)
     u = torch.rand(slices, size, size, generator=g, dtype=torch.float64)
     y = A(u)
     v = u + 0.2 * torch.randn(u.shape, generator=g, dtype=torch.float64)
@@ -125,7 +125,7 @@ def test_conjugate_gradients_solve_the_same_with_a_preconditioner():
 def map_estimate(problem, variance):
     """The minimum of |A u - y|^2 / (2 V) + |u - 1 - mean|^2 / (2 std^2)."""
     v = torch.full(problem.A.volume_shape, 1 + MEAN, dtype=torch.float64)
-    A = Projector(problem.A.geometry, dtype=torch.float64)
+    A = make_projector(problem.A.geometry, dtype=torch.float64)
     V = torch.full(problem.y.shape, variance, dtype=torch.float64)
     return dense_proximal(A, problem.y.double(), v, V, STD)
 
@@ -224,7 +224,7 @@ def test_it_is_the_default():
 def test_nothing_measured_gives_the_prior():
     """One view that misses the slice: the response is of nothing, and nothing may divide by it."""
     grid = Grid.from_spacing((9, 8, 8))
-    A = Projector(parallel_beam(grid, sparse_view(1)))
+    A = make_projector(parallel_beam(grid, sparse_view(1)))
     A._matrix, A._transpose = 0 * A._matrix, 0 * A._transpose
     problem = Problem(torch.zeros(9, *A.sinogram_shape[1:]), A, GaussianPrior(MEAN, STD))
     x = DiffusionBlendFast(noise=0, lowest=-9, highest=9)(problem)

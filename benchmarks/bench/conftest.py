@@ -10,7 +10,7 @@ import torch
 from tables import report
 
 from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam, sparse_view
-from diffusionblend.projector import Projector
+from diffusionblend.projector import Projector, make_projector
 
 SLICES, SIZE, VIEWS = 64, 256, (8, 20, 60)
 LOAD_BEFORE = os.getloadavg()[0]
@@ -25,7 +25,7 @@ def geometry(request) -> ParallelBeam:
 
 @pytest.fixture(scope="session")
 def A(geometry) -> Projector:  # noqa: N802 - the field's name
-    return Projector(geometry)
+    return make_projector(geometry)
 
 
 @pytest.fixture(scope="session")

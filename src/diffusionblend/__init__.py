@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from diffusionblend.geometry import ConeBeam as ConeBeam
+    from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Grid as Grid
     from diffusionblend.geometry import ParallelBeam as ParallelBeam
+    from diffusionblend.geometry import cone_beam as cone_beam
+    from diffusionblend.geometry import fan_beam as fan_beam
     from diffusionblend.geometry import limited_angle as limited_angle
     from diffusionblend.geometry import parallel_beam as parallel_beam
     from diffusionblend.geometry import sparse_view as sparse_view
     from diffusionblend.metrics import evaluate as evaluate
     from diffusionblend.prior.store import from_pretrained as from_pretrained
     from diffusionblend.projector import Projector as Projector
+    from diffusionblend.projector import make_projector as make_projector
     from diffusionblend.reconstruction import reconstruct as reconstruct
     from diffusionblend.scan import Scan as Scan
     from diffusionblend.scan import read_scan as read_scan
@@ -26,7 +31,12 @@ if TYPE_CHECKING:
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
 _HOMES = {
     "Grid": "geometry",
+    "ConeBeam": "geometry",
+    "FanBeam": "geometry",
     "ParallelBeam": "geometry",
+    "cone_beam": "geometry",
+    "fan_beam": "geometry",
+    "make_projector": "projector",
     "Projector": "projector",
     "Scan": "scan",
     "Volume": "volume",

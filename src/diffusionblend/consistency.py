@@ -173,7 +173,9 @@ def frequency_response(A: Projector) -> Tensor:
     The mean over the projections of white noise, with the detector padded to twice its bins: about
     1 / |frequency| where views overlap, as the ramp filter has it, and level where they do not.
     """
-    noise = torch.randn(4, *A.volume_shape[1:], generator=torch.Generator().manual_seed(0))
+    slices = 4 if A.slicewise else A.volume_shape[0]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(slices, *A.volume_shape[1:], generator=generator)
     y = A(noise.to(A.device, A.dtype))
     before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, A(A.T(y))))
     power = before.abs().square().sum((0, 1))

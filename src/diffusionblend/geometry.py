@@ -1,11 +1,25 @@
-"""Where things are: the grid of a volume, and the views and detector of a parallel beam.
+"""Where things are: the grid of a volume, and the views, source and detector of a scanner.
 
 Frozen values, to and from JSON. Lengths are millimetres. Angles are stored in degrees, so that
 the files that people read hold round numbers, and given to formulas in radians.
 
-Conventions. A slice has its rows along y and its columns along x, with the origin at its centre
-and both counted in the order of storage. A ray of view theta and detector position s is the line
-x cos(theta) + y sin(theta) = s. Bins are centred: bin b of n lies at (b - (n - 1) / 2) bin_mm.
+Conventions. A slice has its rows along y and its columns along x; z counts the slices. All are
+counted in the order of storage, from the centre of the volume, through which the axis runs. At
+view theta the detector's bins run along e = (cos theta, sin theta) and the rays along
+d = (-sin theta, cos theta). Bin b of n lies at
+
+    s = (b - (n - 1) / 2) bin_mm + offset_mm
+
+A parallel ray is the line p . e = s, p = (x, y). A point p casts its shadow in a fan on
+
+    flat:    s = sdd (p . e + axis_mm) / (sod + p . d)
+    curved:  s = sdd arctan((p . e + axis_mm) / (sod + p . d))
+
+and in a cone on the flat s and on the row at t = sdd z / (sod + p . d), row r of n lying at
+t = (r - (n - 1) / 2) row_mm + row_offset_mm. Far away (sod to infinity) all this is parallel.
+
+Line integrals are (detector rows, views, bins) for all beams. Parallel and fan beams see one
+slice with one row: those two numbers are the same.
 """
 
 import math
@@ -66,20 +80,17 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Grid.from_affine((slices, rows // factor, columns // factor), affine)
 
 
-class ParallelBeam(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="parallel",
+class _Beam(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
 ):
-    """A parallel beam that turns about the axis of the slices.
+    """What all beams have.
 
     Attributes:
         angles_deg: Direction of each view, in degrees.
-        bins: Number of detector bins.
-        bin_mm: Size of a bin in mm.
+        bins: Number of detector bins in a row.
+        bin_mm: Size of a bin, on the detector.
+        offset_mm: Where the middle of the detector lies along s; for a parallel beam this is also
+            how far the centre of rotation is from the middle of the detector, with the other sign.
         grid: Grid of the volume to reconstruct.
     """
 
@@ -87,6 +98,7 @@ class ParallelBeam(
     angles_deg: tuple[float, ...]
     bins: int
     bin_mm: float
+    offset_mm: float = 0.0
     grid: Grid
 
     def __post_init__(self) -> None:
@@ -96,6 +108,8 @@ class ParallelBeam(
             raise ValueError(f"angles_deg is {self.angles_deg}; expected one finite number or more")
         if self.bins < 1 or not self.bin_mm > 0 or not math.isfinite(self.bin_mm):
             raise ValueError(f"{self.bins} bins of {self.bin_mm} mm; expected positive numbers")
+        if not math.isfinite(self.offset_mm):
+            raise ValueError(f"offset_mm is {self.offset_mm}; expected a finite number")
         if min(self.grid.shape) < 1 or not np.isfinite(self.grid.affine).all():
             raise ValueError(f"grid is {self.grid.shape}; expected positive numbers")
         if not abs(x_mm - y_mm) <= 1e-3 * x_mm or x_mm == 0:
@@ -112,30 +126,140 @@ class ParallelBeam(
         return self.grid.spacing_mm[2]
 
     @property
+    def radius_mm(self) -> float:
+        """Distance of the farthest corner of a slice from the axis."""
+        return math.hypot(*self.grid.shape[1:]) / 2 * self.pixel_mm
+
+    @property
     def sinogram_shape(self) -> tuple[int, int, int]:
-        """Shape of the line integrals: slices, views, bins."""
+        """Shape of the line integrals: detector rows, views, bins."""
         return self.grid.shape[0], len(self.angles_deg), self.bins
+
+    def positions_mm(self) -> np.ndarray:
+        """Return where the bins lie along s, in mm (bins,)."""
+        return (np.arange(self.bins) - (self.bins - 1) / 2) * self.bin_mm + self.offset_mm
 
     def to_json(self) -> str:
         """Return the geometry as JSON."""
         return msgspec.json.encode(self).decode()
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "ParallelBeam":
-        """Read what `to_json` wrote.
 
-        Raises:
-            CorruptInput: It is no such JSON, or says what cannot be.
-        """
-        try:
-            return msgspec.json.decode(text, type=cls)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise CorruptInput(f"the geometry cannot be used: {error}") from error
+class ParallelBeam(_Beam, frozen=True, kw_only=True, tag="parallel"):
+    """A parallel beam that turns about the axis of the slices."""
+
+    def lines(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return phi and s in mm of the rays x cos(phi) + y sin(phi) = s of a view (bins,)."""
+        s = self.positions_mm()
+        return np.full_like(s, self.angles[view]), s
 
 
-def sparse_view(views: int) -> tuple[float, ...]:
-    """Return the angles of `views` views spread evenly over 180 degrees, in degrees."""
-    return tuple(180.0 * v / views for v in range(views))
+class _Diverging(_Beam, frozen=True, kw_only=True):
+    """A beam from a point that turns about the axis.
+
+    Attributes:
+        sod_mm: Distance from the source to the axis.
+        sdd_mm: Distance from the source to the detector.
+        axis_mm: How far the axis lies from the central ray, along s at the axis.
+    """
+
+    sod_mm: float
+    sdd_mm: float
+    axis_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = (self.sod_mm, self.sdd_mm, self.axis_mm)
+        if not all(map(math.isfinite, lengths)) or not 0 < self.sod_mm <= self.sdd_mm:
+            raise ValueError(
+                f"sod_mm, sdd_mm and axis_mm are {lengths}; expected 0 < sod_mm <= sdd_mm, finite"
+            )
+        if self.sod_mm <= self.radius_mm:
+            raise ValueError(
+                f"the source turns at sod_mm {self.sod_mm:g}, inside the slices, whose corners are "
+                f"{self.radius_mm:g} mm from the axis; expected it outside"
+            )
+
+    @property
+    def magnification(self) -> float:
+        """Size of a shadow on the detector over that of the object at the axis."""
+        return self.sdd_mm / self.sod_mm
+
+
+class FanBeam(_Diverging, frozen=True, kw_only=True, tag="fan"):
+    """A fan in the plane of each slice.
+
+    Attributes:
+        detector: `flat`, or `curved` about the source, with bins measured along the arc.
+    """
+
+    detector: Literal["flat", "curved"] = "flat"
+
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle of each bin's ray from the central ray, in radians (bins,)."""
+        ratio = self.positions_mm() / self.sdd_mm
+        return np.arctan(ratio) if self.detector == "flat" else ratio
+
+    def lines(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return phi and s in mm of the rays x cos(phi) + y sin(phi) = s of a view (bins,)."""
+        fan = self.fan_angles
+        s = self.sod_mm * np.sin(fan) - self.axis_mm * np.cos(fan)
+        return self.angles[view] - fan, s
+
+
+class ConeBeam(_Diverging, frozen=True, kw_only=True, tag="cone"):
+    """A cone on a flat detector, from a source that runs on a circle.
+
+    Attributes:
+        rows: Number of detector rows.
+        row_mm: Size of a row.
+        row_offset_mm: Where the middle of the detector lies along z, on the detector.
+    """
+
+    rows: int
+    row_mm: float
+    row_offset_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rows < 1 or not self.row_mm > 0 or not math.isfinite(self.row_mm):
+            raise ValueError(f"{self.rows} rows of {self.row_mm} mm; expected positive numbers")
+        if not math.isfinite(self.row_offset_mm):
+            raise ValueError(f"row_offset_mm is {self.row_offset_mm}; expected a finite number")
+
+    @property
+    def sinogram_shape(self) -> tuple[int, int, int]:
+        """Shape of the line integrals: detector rows, views, bins."""
+        return self.rows, len(self.angles_deg), self.bins
+
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle of each bin's ray from the central ray in the plane of z = 0, in radians."""
+        return np.arctan(self.positions_mm() / self.sdd_mm)
+
+    def row_positions_mm(self) -> np.ndarray:
+        """Return where the rows lie along t, in mm (rows,)."""
+        return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm
+
+
+Geometry = ParallelBeam | FanBeam | ConeBeam
+
+
+def geometry_from_json(text: str | bytes) -> Geometry:
+    """Read what `to_json` wrote.
+
+    Raises:
+        CorruptInput: It is no such JSON, or says what cannot be.
+    """
+    try:
+        return msgspec.json.decode(text, type=Geometry)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptInput(f"the geometry cannot be used: {error}") from error
+
+
+def sparse_view(views: int, turn: float = 180.0) -> tuple[float, ...]:
+    """Return the angles of `views` views spread evenly over `turn` degrees, in degrees."""
+    return tuple(turn * v / views for v in range(views))
 
 
 def limited_angle(degrees: int) -> tuple[float, ...]:
@@ -152,3 +276,57 @@ def parallel_beam(grid: Grid, angles_deg: Sequence[float]) -> ParallelBeam:
     return ParallelBeam(
         angles_deg=tuple(angles_deg), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
     )
+
+
+def fan_beam(
+    grid: Grid,
+    angles_deg: Sequence[float],
+    *,
+    sod_mm: float,
+    sdd_mm: float,
+    detector: Literal["flat", "curved"] = "flat",
+) -> FanBeam:
+    """Return a fan for a grid: bins a pixel wide at the axis, enough for the slices' corners."""
+    bin_mm, bins = _bins(grid, sod_mm, sdd_mm, detector)
+    return FanBeam(
+        angles_deg=tuple(angles_deg),
+        bins=bins,
+        bin_mm=bin_mm,
+        sod_mm=sod_mm,
+        sdd_mm=sdd_mm,
+        detector=detector,
+        grid=grid,
+    )
+
+
+def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm: float) -> ConeBeam:
+    """Return a cone for a grid: bins and rows a voxel large at the axis, enough for its corners."""
+    bin_mm, bins = _bins(grid, sod_mm, sdd_mm, "flat")
+    z_mm, _, pixel_mm = grid.spacing_mm
+    nearest = sod_mm - math.hypot(*grid.shape[1:]) / 2 * pixel_mm
+    row_mm = z_mm * sdd_mm / sod_mm
+    return ConeBeam(
+        angles_deg=tuple(angles_deg),
+        bins=bins,
+        bin_mm=bin_mm,
+        rows=math.ceil(grid.shape[0] * z_mm * sdd_mm / nearest / row_mm),
+        row_mm=row_mm,
+        sod_mm=sod_mm,
+        sdd_mm=sdd_mm,
+        grid=grid,
+    )
+
+
+def _bins(grid: Grid, sod_mm: float, sdd_mm: float, detector: str) -> tuple[float, int]:
+    """Return size and number of the bins that see the whole of a slice."""
+    pixel_mm = grid.spacing_mm[2]
+    radius = math.hypot(*grid.shape[1:]) / 2 * pixel_mm
+    if not radius < sod_mm <= sdd_mm:
+        raise ValueError(
+            f"sod_mm is {sod_mm:g} and sdd_mm {sdd_mm:g}; expected {radius:g} (the corners of the "
+            "slices) < sod_mm <= sdd_mm"
+        )
+    angle = math.asin(radius / sod_mm)
+    half = sdd_mm * (math.tan(angle) if detector == "flat" else angle)
+    bin_mm = pixel_mm * sdd_mm / sod_mm
+    return bin_mm, math.ceil(2 * half / bin_mm)

@@ -12,7 +12,7 @@ from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
 from diffusionblend.methods import Callback, Method, Problem, Step, find_method
 from diffusionblend.methods.method import ignore
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.projector import Projector
+from diffusionblend.projector import make_projector
 from diffusionblend.scan import Scan
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
@@ -68,7 +68,7 @@ def _problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
     variance = scan.noise.variance(scan.y)
     return Problem(
         y=torch.from_numpy(scan.y / scan.scale).float().to(place),
-        A=Projector(scan.geometry, device=place),
+        A=make_projector(scan.geometry, device=place),
         prior=prior,
         photons=scan.noise.photons,
         variance=None

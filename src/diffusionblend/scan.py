@@ -10,7 +10,7 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.files import atomic, naming
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.units import MU_WATER
 
 SCHEMA = "diffusionblend-scan/1"
@@ -50,7 +50,7 @@ class Scan:
     """Line integrals and all that is needed to understand them.
 
     Attributes:
-        y: Line integrals of mu (slices, views, bins), float32, without unit.
+        y: Line integrals of mu (detector rows, views, bins), float32, without unit.
         geometry: Where the rays ran, and the grid to reconstruct on.
         noise: How they were measured.
         mu_water: Attenuation of water in 1/mm, for the conversion to HU.
@@ -58,7 +58,7 @@ class Scan:
     """
 
     y: np.ndarray
-    geometry: ParallelBeam
+    geometry: Geometry
     noise: Noise = NO_NOISE
     mu_water: float = MU_WATER
     provenance: dict[str, str] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def read_scan(path: Path) -> Scan:
             schema = file.attrs.get("schema")
             if schema != SCHEMA:
                 raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
-            geometry = ParallelBeam.from_json(file.attrs["geometry"])
+            geometry = geometry_from_json(file.attrs["geometry"])
             _check_shape(file[DATASET].shape, geometry)  # before memory is taken
             y = np.asarray(file[DATASET], dtype=np.float32)
             noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
@@ -138,11 +138,11 @@ def read_scan(path: Path) -> Scan:
         ) from error
 
 
-def _check_shape(shape: tuple[int, ...], geometry: ParallelBeam) -> None:
+def _check_shape(shape: tuple[int, ...], geometry: Geometry) -> None:
     if shape != geometry.sinogram_shape:
         raise UnsupportedInput(
-            f"line integrals have the shape {shape}, the geometry needs "
-            f"{geometry.sinogram_shape} (slices, views, bins); give the geometry of this scan"
+            f"line integrals have the shape {shape}, the geometry needs {geometry.sinogram_shape} "
+            "(detector rows, views, bins); give the geometry of this scan"
         )
     if max(math.prod(shape), math.prod(geometry.grid.shape)) > MAX_VALUES:
         raise UnsupportedInput(

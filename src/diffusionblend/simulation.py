@@ -5,7 +5,7 @@ import torch
 
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam
-from diffusionblend.projector import Projector, strip_project
+from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
 from diffusionblend.volume import Volume
@@ -106,4 +106,4 @@ def _project_independently(volume: Volume, geometry: ParallelBeam, mu_water: flo
 
 def _project_as_in_paper(volume: Volume, geometry: ParallelBeam, mu_water: float) -> np.ndarray:
     mu = torch.from_numpy(mu_from_x(x_from_hu(volume.hu), mu_water))
-    return (geometry.pixel_mm * Projector(geometry)(mu)).numpy()
+    return (geometry.pixel_mm * make_projector(geometry)(mu)).numpy()

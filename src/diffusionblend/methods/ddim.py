@@ -53,7 +53,7 @@ class DDIM:
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before t and S change
-        x = torch.randn(len(y), *problem.A.volume_shape[1:], generator=generator).to(y)  # x_T
+        x = torch.randn(problem.volume_shape, generator=generator).to(y)  # x_T
         for step, (t, t_next) in enumerate(schedule.pairs(self.steps)):            # t = T, ..., 1
             S = draw(step, generator)                                              # S_1 u ... u S_r
             eps = blend(lambda g: schedule.predict_eps(prior, g, t, S.gap),        # blended score
@@ -79,7 +79,7 @@ class OnePartition(DDIM):
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
-        S = self.partition(len(problem.y))
+        S = self.partition(problem.volume_shape[0])
         return self.sample(
             problem,
             lambda step, generator: S,

@@ -44,7 +44,7 @@ class DDS(DDIM):
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
-        S = single(len(problem.y))
+        S = single(problem.volume_shape[0])
         consistent = SplitBregman(
             problem.A,
             problem.y,

@@ -9,7 +9,8 @@ from torch import Tensor
 from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.ddim import DDIM, OnePartition, cropped
 from diffusionblend.methods.method import Callback, Problem, ignore, register
-from diffusionblend.partition import Partition, centred, draw_partition, pad_slices
+from diffusionblend.methods.padding import by_nines
+from diffusionblend.partition import Partition, centred, draw_partition
 from diffusionblend.ranges import Whole
 
 
@@ -54,11 +55,11 @@ class DiffusionBlendPlusPlus(DDIM):
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
-        slices = len(problem.y)
-        padded = dataclasses.replace(problem, y=pad_slices(problem.y))  # A.5: by nines
+        padded = by_nines(problem)
+        slices, total = problem.volume_shape[0], padded.volume_shape[0]
 
         def draw(step: int, generator: torch.Generator) -> Partition:
-            S = draw_partition(len(padded.y), step, self.jump_every, generator, self.random_offset)
+            S = draw_partition(total, step, self.jump_every, generator, self.random_offset)
             return S if self.tell_gap else dataclasses.replace(S, gap=1)
 
         def consistent(u: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from diffusionblend.blend import blend
 from diffusionblend.consistency import WeightedProximal
 from diffusionblend.methods.ddim import DDIM, cropped
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
-from diffusionblend.partition import draw_partition, pad_slices
+from diffusionblend.methods.padding import by_nines
+from diffusionblend.partition import draw_partition
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
 OPERATOR_VARIANCE = 0.04
@@ -64,22 +65,23 @@ class DiffusionBlendFast:
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns). Nothing but y, A, V, prior and seed decides it."""
-        A, prior, slices = problem.A, problem.prior or no_prior(), len(problem.y)
+        slices, prior = problem.volume_shape[0], problem.prior or no_prior()
         callback = cropped(callback, slices)
         generator = Generator().manual_seed(seed)
-        y = pad_slices(problem.y)  # by nines, for cross partitions
+        problem = by_nines(problem)
+        A, y = problem.A, problem.y
         towards_data = WeightedProximal(A, y, self._variance(problem), cg_steps=self.cg_steps)
         sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before sigma and S change
-        dual = y.new_zeros(len(y), *A.volume_shape[1:])
+        dual = y.new_zeros(problem.volume_shape)
         x = dual - 1                                                           # air
         for step, (before, sigma) in enumerate(itertools.pairwise([sigmas[0], *sigmas])):
             dual = (sigma / before) ** self.leak * dual
             added = self.noise * sigma * min(1, sigma / _QUIET)
             z = x + dual + added * torch.randn(x.shape, generator=generator).to(x)
-            S = draw_partition(len(y), step, self.jump_every, generator)       # S_1 u ... u S_r
+            S = draw_partition(len(x), step, self.jump_every, generator)       # S_1 u ... u S_r
             x0 = blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)
             x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
             x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1       # what the data say
@@ -89,8 +91,8 @@ class DiffusionBlendFast:
         return x0[:slices]
 
     def _variance(self, problem: Problem) -> Tensor:
-        """Return the variance of y, padded as y is, or one for all rays."""
+        """Return the variance of y, or one for all rays."""
         if problem.variance is None:
             return problem.y.new_tensor(OPERATOR_VARIANCE)
         known = OPERATOR_VARIANCE + problem.variance
-        return pad_slices(known) if self.weigh else known.log().mean().exp()
+        return known if self.weigh else known.log().mean().exp()

@@ -52,7 +52,7 @@ class DiffusionMBIR(PredictorCorrector):
             scale=data_scale(A.geometry),
             cg_steps=self.cg_steps,
         )
-        x = self.sigma_max * normal_like(y.new_empty(len(y), *A.volume_shape[1:]), generator)
+        x = self.sigma_max * normal_like(y.new_empty(problem.volume_shape), generator)
         for step, (sigma, lower) in enumerate(self.levels()):
             x0 = denoise_slices(prior, x, sigma, self.batch_size)
             x = predict(x, x0, sigma, lower, generator)

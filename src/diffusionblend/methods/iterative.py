@@ -30,9 +30,9 @@ class SIRT:
         """Reconstruct x (slices, rows, columns)."""
         del seed
         y, A = problem.y, problem.A
-        R = _inverse(A(y.new_ones(1, *A.volume_shape[1:])))
-        C = _inverse(A.T(torch.ones_like(y[:1])))
-        u = y.new_zeros(len(y), *A.volume_shape[1:])
+        R = _inverse(A(y.new_ones(problem.volume_shape)))
+        C = _inverse(A.T(torch.ones_like(y)))
+        u = y.new_zeros(problem.volume_shape)
         for iteration in range(self.iterations):
             change = C * A.T(R * (y - A(u)))
             u = u + change

@@ -24,11 +24,12 @@ class Problem:
     """What is measured and what is known.
 
     Attributes:
-        y: Line integrals (slices, views, bins) of u = 1 + x = mu / mu_water, in pixels: y = A u.
+        y: Line integrals (detector rows, views, bins) of u = 1 + x = mu / mu_water, in pixels:
+            y = A u.
         A: Projector.
         prior: What is known of slices; classical methods need none.
         photons: Photons a bin through air; none means no noise, or that it is not known.
-        variance: Variance of y (slices, views, bins), in its units; none likewise.
+        variance: Variance of y (detector rows, views, bins), in its units; none likewise.
     """
 
     y: Tensor
@@ -36,6 +37,12 @@ class Problem:
     prior: Prior | None = None
     photons: float | None = None
     variance: Tensor | None = None
+
+    @property
+    def volume_shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns of x: a slice for each row of y, if A is slice by slice."""
+        slices, rows, columns = self.A.volume_shape
+        return len(self.y) if self.A.slicewise else slices, rows, columns
 
 
 @dataclass(frozen=True, eq=False)

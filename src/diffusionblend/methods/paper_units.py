@@ -6,12 +6,12 @@ pi / (2 views) times the adjoint of the projector, which ours is exactly.
 
 import math
 
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import Geometry
 
 IMAGE_RANGE = 2.0
 """u = `IMAGE_RANGE` v."""
 
 
-def data_scale(geometry: ParallelBeam) -> float:
+def data_scale(geometry: Geometry) -> float:
     """Return what A^T A must be multiplied by to be theirs, of norm about 400 for any views."""
     return math.pi / (2 * len(geometry.angles))

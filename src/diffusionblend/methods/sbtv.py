@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.consistency import SplitBregman
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
 from diffusionblend.ranges import Count, NonNegative, Positive
 
@@ -63,14 +63,14 @@ class SBTV:
             scale=1 / A.norm_squared,
             cg_steps=self.cg_steps,
         )
-        u = problem.y.new_zeros(len(problem.y), *A.volume_shape[1:])
+        u = problem.y.new_zeros(problem.volume_shape)
         for iteration in range(self.iterations):
             u = iterate(u)
             callback(Step(iteration + 1, self.iterations, u - 1))
         return u - 1
 
 
-def tuned_weights(geometry: ParallelBeam, photons: float | None = None) -> tuple[float, float]:
+def tuned_weights(geometry: Geometry, photons: float | None = None) -> tuple[float, float]:
     """Return weight and rho of `SBTV`, interpolated over the number of views and the photons."""
     directions = np.sort(np.mod(geometry.angles_deg, 180))
     largest_gap = np.diff(directions, append=directions[0] + 180).max()

@@ -43,7 +43,7 @@ class TPDM(PredictorCorrector):
         """Reconstruct x (slices, rows, columns)."""
         A, y, prior = problem.A, problem.y, problem.prior or no_prior()
         generator = torch.Generator().manual_seed(seed)
-        x = self.sigma_max * normal_like(y.new_empty(len(y), *A.volume_shape[1:]), generator)
+        x = self.sigma_max * normal_like(y.new_empty(problem.volume_shape), generator)
         for step, (sigma, lower) in enumerate(self.levels()):
             coronal = step % self.coronal_every == self.coronal_every - 1
             plane = "coronal" if coronal else "axial"

@@ -24,7 +24,7 @@ from diffusionblend.methods.method import Problem
 from diffusionblend.metrics import psnr
 from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
-from diffusionblend.projector import Projector
+from diffusionblend.projector import Projector, make_projector
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
@@ -252,7 +252,7 @@ class UnseenSlices:
 
 def projector(acquisition: Acquisition, size: int) -> Projector:
     """Return the operator of the reconstruction for slices of `size` x `size` pixels."""
-    return Projector(parallel_beam(Grid.from_spacing((1, size, size)), acquisition.angles_deg))
+    return make_projector(parallel_beam(Grid.from_spacing((1, size, size)), acquisition.angles_deg))
 
 
 def filtered(x: Tensor, A: Projector) -> Tensor:
