@@ -128,8 +128,8 @@ class WeightedProximal:
     V is the variance of y, so that a ray says as much as its photons (penalised weighted least
     squares). CG solves for w. It is preconditioned by the ramp filter of filtered back-projection,
     1 / (r^2 response + V) at each frequency of the detector: three iterations come as far as
-    twelve without (docs/speed.md). From one call to the next r^2 w changes little, and CG starts
-    there.
+    five to twelve without, and farther where there is noise (docs/speed.md). From one call to the
+    next r^2 w changes little, and CG starts there.
 
     Args:
         A: Projector.
