@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
 from diffusionblend.consistency import WeightedProximal, conjugate_gradient, frequency_response
 from diffusionblend.geometry import Grid, limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import DiffusionBlendFast, Problem
 from diffusionblend.methods import diffusion_blend_fast as module
+from diffusionblend.methods.regrid import coarser
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import make_projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
@@ -100,6 +102,53 @@ def test_a_ray_without_photons_says_nothing():
     assert float((found[0] - found[1]).abs().max()) < 1e-3
 
 
+def minimum(function, start):
+    """Return the minimum of a convex function of a volume, by an independent search."""
+
+    def value_and_gradient(u):
+        u = torch.from_numpy(u).view(start.shape).requires_grad_()
+        value = function(u)
+        value.backward()
+        return value.item(), u.grad.flatten().numpy()
+
+    return scipy.optimize.minimize(value_and_gradient, start.flatten().numpy(), jac=True).fun
+
+
+def test_huber_is_the_minimum_of_its_own_sum():
+    A, y, v, variance = setting(sparse_view(6), size=8)
+    y[:, ::2, ::5] += 2.0
+    r, beyond = 0.3, 2.0
+    towards_data = WeightedProximal(A, y, variance, cg_steps=20, huber=beyond)
+    for _ in range(50):
+        found = towards_data(v, r)
+
+    def total(u):
+        t = (y - A(u)).abs() / variance.sqrt()
+        rays = torch.where(t < beyond, t**2 / 2, beyond * (t - beyond / 2))
+        return rays.sum() + (u - v).square().sum() / (2 * r**2)
+
+    best = minimum(total, found)
+    plain = WeightedProximal(A, y, variance, cg_steps=20)(v, r)
+    assert 0 <= total(found) - best < 1e-3 * (total(plain) - best)
+
+
+def test_huber_leaves_data_alone_that_are_as_they_should_be():
+    A, y, v, variance = setting(sparse_view(6))
+    plain = WeightedProximal(A, y, variance, cg_steps=5)
+    robust = WeightedProximal(A, y, variance, cg_steps=5, huber=1e4)
+    assert all(torch.equal(plain(v, r), robust(v, r)) for r in (0.5, 0.3, 0.1))
+
+
+def test_with_huber_dead_bins_do_little_harm():
+    problem = tiny_problem(slices=9)
+    y = problem.y.clone()
+    y[:, ::3, 4] = 30.0
+    broken = dataclasses.replace(problem, y=y)
+    plain, robust = (DiffusionBlendFast(huber=h)(broken) for h in (0.0, 3.0))
+    unbroken = DiffusionBlendFast()(problem)
+    assert float((plain - unbroken).norm()) > 5 * float((robust - unbroken).norm())
+
+
 def test_conjugate_gradients_solve_the_same_with_a_preconditioner():
     g = torch.Generator().manual_seed(0)
     a = torch.randn(12, 12, generator=g, dtype=torch.float64)
@@ -164,6 +213,42 @@ def test_equal_weights_are_what_is_left_without_weighing():
     even = dataclasses.replace(problem, variance=flat)
     weighed, equal = (DiffusionBlendFast(steps=3, weigh=w)(even) for w in (True, False))
     torch.testing.assert_close(weighed, equal)
+
+
+def test_larger_pixels_while_the_noise_is_strong_end_on_the_same_grid(monkeypatch):
+    monkeypatch.setattr(module, "_ENOUGH", ((0.5, 2), (0.1, 4)))
+    problem = tiny_problem(slices=10)
+    told = []
+    coarse = DiffusionBlendFast(steps=12)(problem, callback=told.append)
+    assert coarse.shape == (10, 8, 8)
+    assert [step.x0.shape for step in told] == [(10, 8, 8)] * 12
+    # The first are blocks of four by four pixels, interpolated: smooth across a block's edge.
+    rough = [float(step.x0.diff(dim=2).square().mean()) for step in (told[0], told[-1])]
+    assert rough[0] < 0.2 * rough[1]
+    assert float((problem.A(1 + coarse) - problem.y).norm() / problem.y.norm()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "factors"),
+    [(256, 256, (2, 1, 1)), (512, 512, (4, 2, 1)), (64, 64, (1, 1, 1)), (255, 255, (1, 1, 1)),
+     (512, 320, (2, 1, 1)), (1024, 1024, (8, 4, 1))],
+)  # fmt: skip
+def test_pixels_are_larger_where_few_are_enough(rows, columns, factors):
+    found = [DiffusionBlendFast()._factor((9, rows, columns), sigma) for sigma in (1.0, 0.3, 0.05)]
+    assert tuple(found) == factors
+
+
+def test_the_problem_on_larger_pixels_is_the_same_in_millimetres():
+    problem = tiny_problem(slices=2, size=16)
+    problem = dataclasses.replace(problem, variance=torch.ones_like(problem.y))
+    u = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(3))
+    smaller = coarser(problem, 2)
+    # A block of pixels of one value is one large pixel, half as many pixels across.
+    blocks = u.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert torch.allclose(smaller.A(u).mean(), problem.A(blocks).mean() / 2, rtol=1e-2)
+    assert torch.equal(smaller.y, problem.y / 2)
+    assert torch.equal(smaller.variance, problem.variance / 4)
+    assert smaller.A.geometry.pixel_mm == 2 * problem.A.geometry.pixel_mm
 
 
 def test_without_noise_the_seed_decides_nothing_but_the_partition():

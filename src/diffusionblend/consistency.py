@@ -136,10 +136,16 @@ class WeightedProximal:
         y: Line integrals (slices, views, bins), in units of A u.
         variance: Variance of y, of its shape or a scalar; not zero.
         cg_steps: CG iterations in each call.
+        huber: Beyond so many standard deviations a residual counts by its size, not its square
+            (Huber 1964), for rays that are wrong in a way that V does not know of: from one call
+            to the next their variance grows by how far they are beyond. 0 is never.
     """
 
-    def __init__(self, A: Projector, y: Tensor, variance: Tensor, *, cg_steps: int) -> None:
-        self._A, self._y, self._variance, self._cg_steps = A, y, variance, cg_steps
+    def __init__(
+        self, A: Projector, y: Tensor, variance: Tensor, *, cg_steps: int, huber: float = 0.0
+    ) -> None:
+        self._A, self._y, self._known, self._cg_steps = A, y, variance, cg_steps
+        self._huber, self._variance = huber, variance
         self._typical = variance.log().mean().exp()
         self._response = frequency_response(A)
         self._scaled = torch.zeros_like(y)  # r^2 w
@@ -164,6 +170,9 @@ class WeightedProximal:
             preconditioner=lambda w: balance * _filter(balance * w, filtering),
         )
         self._scaled = r**2 * w
+        if self._huber:
+            beyond = (V * w).abs() / (self._huber * self._known.sqrt())  # V w = y - A u
+            self._variance = self._known * beyond.clamp(min=1)
         return v + A.T(self._scaled)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.ddim import DDIM, OnePartition, cropped
 from diffusionblend.methods.method import Callback, Problem, ignore, register
-from diffusionblend.methods.padding import by_nines
+from diffusionblend.methods.regrid import by_nines
 from diffusionblend.partition import Partition, centred, draw_partition
 from diffusionblend.ranges import Whole
 

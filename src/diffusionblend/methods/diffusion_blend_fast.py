@@ -1,6 +1,8 @@
 """DiffusionBlend in a few sweeps: blended denoising and the data, bound by a dual variable."""
 
+import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +11,16 @@ from torch import Generator, Tensor
 
 from diffusionblend.blend import blend
 from diffusionblend.consistency import WeightedProximal
-from diffusionblend.methods.ddim import DDIM, cropped
+from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
-from diffusionblend.methods.padding import by_nines
-from diffusionblend.partition import draw_partition
+from diffusionblend.methods.regrid import by_nines, coarser, resized
+from diffusionblend.partition import draw_partition, padded_length
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
+_ENOUGH = ((0.5, 96), (0.1, 192))
+"""Above these sigmas, so many pixels across are enough to see what the noise leaves."""
 _QUIET = 0.5
 """Below this sigma the noise that is added falls faster than the noise that the prior is told."""
 
@@ -41,6 +45,10 @@ class DiffusionBlendFast:
         error: RMS error of the prior's estimate at sigma = 1, in x; it goes with the root of sigma.
         noise: Share of the noise that is added; 0 is plug-and-play ADMM, which draws nothing.
         weigh: Whether each ray is weighed by its photons; if not, all by what is typical.
+        huber: Beyond so many standard deviations of its noise a ray counts by its distance, not
+            the square (Huber), for dead pixels and the like; 0 is never.
+        coarse: Whether pixels are larger while the noise is strong: faster, and the network sees
+            farther. Slices whose sides are odd have no such pixels.
         jump_every: A cross partition at every so many steps, adjacent ones between; 0 is never.
         cg_steps: CG iterations towards the data in each step.
         batch_size: Groups in one call of the network.
@@ -54,6 +62,8 @@ class DiffusionBlendFast:
     error: Positive = 0.25
     noise: Share = 1.0
     weigh: bool = True
+    huber: NonNegative = 5.0
+    coarse: bool = True
     jump_every: Whole = 2
     cg_steps: Whole = 3
     batch_size: Count = 8
@@ -65,30 +75,42 @@ class DiffusionBlendFast:
     @torch.inference_mode()
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns). Nothing but y, A, V, prior and seed decides it."""
-        slices, prior = problem.volume_shape[0], problem.prior or no_prior()
-        callback = cropped(callback, slices)
+        shape, prior = problem.volume_shape, problem.prior or no_prior()
+        callback = _at_full_size(callback, shape)
         generator = Generator().manual_seed(seed)
-        problem = by_nines(problem)
-        A, y = problem.A, problem.y
-        towards_data = WeightedProximal(A, y, self._variance(problem), cg_steps=self.cg_steps)
         sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
+        levels = zip(range(self.steps), [sigmas[0], *sigmas], sigmas, strict=False)
+        x = problem.y.new_full((padded_length(shape[0]), 1, 1), -1.0)  # air
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before sigma and S change
-        dual = y.new_zeros(problem.volume_shape)
-        x = dual - 1                                                           # air
-        for step, (before, sigma) in enumerate(itertools.pairwise([sigmas[0], *sigmas])):
-            dual = (sigma / before) ** self.leak * dual
-            added = self.noise * sigma * min(1, sigma / _QUIET)
-            z = x + dual + added * torch.randn(x.shape, generator=generator).to(x)
-            S = draw_partition(len(x), step, self.jump_every, generator)       # S_1 u ... u S_r
-            x0 = blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)
-            x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
-            x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1       # what the data say
-            dual = dual + x - x0                                               # what is between
-            callback(Step(step + 1, self.steps, x0))
+        for factor, some in itertools.groupby(levels, lambda level: self._factor(shape, level[2])):
+            here = by_nines(coarser(problem, factor))
+            towards_data = WeightedProximal(here.A, here.y, self._variance(here),
+                                            cg_steps=self.cg_steps, huber=self.huber)
+            x = resized(x, *here.A.volume_shape[1:])
+            dual = torch.zeros_like(x)                                         # of this grid alone
+            for step, before, sigma in some:
+                dual = (sigma / before) ** self.leak * dual
+                added = self.noise * sigma * min(1, sigma / _QUIET)
+                z = x + dual + added * torch.randn(x.shape, generator=generator).to(x)
+                S = draw_partition(len(x), step, self.jump_every, generator)   # S_1 u ... u S_r
+                x0 = blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)
+                x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
+                x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1   # what the data say
+                dual = dual + x - x0                                           # what is between
+                callback(Step(step + 1, self.steps, x0))
         # fmt: on
-        return x0[:slices]
+        return resized(x0, *shape[1:])[: shape[0]]
+
+    def _factor(self, shape: tuple[int, int, int], sigma: float) -> int:
+        """Return how many times larger pixels are at a noise level."""
+        _, rows, columns = shape
+        enough = next((n for above, n in _ENOUGH if sigma > above), math.inf)
+        factor = 1
+        while self.coarse and min(rows, columns) >= 2 * factor * enough:
+            factor *= 2
+        return factor if rows % factor == columns % factor == 0 else 1
 
     def _variance(self, problem: Problem) -> Tensor:
         """Return the variance of y, or one for all rays."""
@@ -96,3 +118,9 @@ class DiffusionBlendFast:
             return problem.y.new_tensor(OPERATOR_VARIANCE)
         known = OPERATOR_VARIANCE + problem.variance
         return known if self.weigh else known.log().mean().exp()
+
+
+def _at_full_size(callback: Callback, shape: tuple[int, int, int]) -> Callback:
+    """Tell of volumes of a shape, without the slices that were added."""
+    slices, *pixels = shape
+    return lambda step: callback(dataclasses.replace(step, x0=resized(step.x0[:slices], *pixels)))

@@ -1,13 +1,15 @@
-"""Volumes of whole blocks of nine slices, for cross partitions."""
+"""The same problem on other grids: slices added to make blocks of nine, larger pixels."""
 
 import dataclasses
 
+import msgspec
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from diffusionblend.methods.method import Problem
 from diffusionblend.partition import pad_slices, padded_length
-from diffusionblend.projector import Projector
+from diffusionblend.projector import Projector, make_projector
 
 
 def by_nines(problem: Problem) -> Problem:
@@ -20,6 +22,27 @@ def by_nines(problem: Problem) -> Problem:
         return dataclasses.replace(problem, A=_Leading(problem.A))
     variance = None if problem.variance is None else pad_slices(problem.variance)
     return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance)
+
+
+def coarser(problem: Problem, factor: int) -> Problem:
+    """Return the problem on pixels `factor` times as large; y and V are counted in pixels."""
+    if factor == 1:
+        return problem
+    A = problem.A
+    geometry = msgspec.structs.replace(A.geometry, grid=A.geometry.grid.binned(factor))
+    return dataclasses.replace(
+        problem,
+        y=problem.y / factor,
+        A=make_projector(geometry, device=A.device, dtype=A.dtype),
+        variance=None if problem.variance is None else problem.variance / factor**2,
+    )
+
+
+def resized(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Interpolate each slice (slices, ...) linearly to other pixels of the same field of view."""
+    if x.shape[1:] == (rows, columns):
+        return x
+    return interpolate(x[:, None], (rows, columns), mode="bilinear", align_corners=False)[:, 0]
 
 
 class _Leading(Projector):
