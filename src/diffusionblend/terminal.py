@@ -2,8 +2,11 @@
 
 import json
 import math
+from typing import TypeVar
 
 from diffusionblend.errors import UsageError
+
+Number = TypeVar("Number", int, float)
 
 
 def show(facts: object, as_json: bool, text: str) -> None:
@@ -21,7 +24,7 @@ def without_nan(facts: object) -> object:
     return None if isinstance(facts, float) and math.isnan(facts) else facts
 
 
-def in_range(option: str, value: int, low: int, high: int) -> int:
+def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
     """Return a value that lies in [low, high].
 
     Raises:

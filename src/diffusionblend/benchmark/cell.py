@@ -19,8 +19,8 @@ from diffusionblend.metrics import Figures
 SCHEMA = "diffusionblend-cell/1"
 FOLDER = "cells"
 _PACKAGE = Path(diffusionblend.__file__).parent
-_NO_NUMBERS = ("benchmark", "report", "training")  # folders that change no number of a run
-_NO_NUMBERS_FILES = ("commands.py", "cli.py", "demo.py", "terminal.py", "progress.py")
+_NO_NUMBERS = ("benchmark", "commands", "projections", "quality", "report", "training")
+_NO_NUMBERS_FILES = ("cli.py", "demo.py", "provenance.py", "terminal.py", "progress.py")
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -1,13 +1,31 @@
-"""Filtered back-projection."""
+"""Filtered back-projection, of all beams.
+
+A point's value is the sum, over all lines, of what the ramp h makes of its distance from them (Kak
+and Slaney 1988). For the fan of a source at `sod_mm` from the axis, which the central ray misses by
+`axis_mm`, with views b and fan angles g in place of the lines' directions and distances,
+
+    u(p) = sum over b of 1 / L^2 (w J y * h)(g of p),    J = sod cos g + axis sin g
+
+On a curved detector L is the distance of p from the source and h the ramp of sin g; on a flat one
+L counts along the central ray alone, and h is the ramp of tan g. w counts each line once
+(`redundancy`). In a parallel beam J and L are 1. A cone is taken for a fan in each plane through
+the source and a detector row, with y by the cosine of the ray's elevation (Feldkamp, Davis and
+Kress 1984).
+"""
 
 import math
 from dataclasses import dataclass
 
+import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.methods.redundancy import curved, lopsided_bins, ray_weights
+
+_SLICES = 16  # of a cone's, that are back-projected at once
 
 
 @register("fbp")
@@ -16,7 +34,8 @@ class FBP:
     """Filtered back-projection, with the ramp filter of Ramachandran and Lakshminarayanan.
 
     u(r) = (pi / views) sum_v (y_v * h)(x cos t_v + y sin t_v), interpolated linearly; the weight
-    pi / views takes the views for an even cover of 180 degrees even where they are not.
+    pi / views takes the views for an even cover of 180 degrees even where they are not. Fans and
+    cones (FDK) are weighted besides, over a full turn, a short scan, or what there is.
     """
 
     needs_prior = False
@@ -25,32 +44,121 @@ class FBP:
     def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         del seed
-        u = back_project(ramp_filter(problem.y, problem.A.geometry), problem.A.geometry)
+        y, geometry = extended(weighted(problem.y, problem.A.geometry), problem.A.geometry)
+        u = back_project(ramp_filter(y, geometry), geometry)
         callback(Step(1, 1, u - 1))
         return u - 1
 
 
-def ramp_filter(y: Tensor, geometry: ParallelBeam) -> Tensor:
-    """Convolve line integrals (slices, views, bins) with the ramp of the sampled line."""
-    spacing = geometry.bin_mm / geometry.pixel_mm
+def weighted(y: Tensor, geometry: Geometry) -> Tensor:
+    """Weigh line integrals (detector rows, views, bins) for the ramp filter."""
+    weights = ray_weights(geometry)
+    if isinstance(geometry, ParallelBeam):
+        return y * torch.from_numpy(weights).to(y)
+    g = geometry.fan_angles
+    weights *= (geometry.sod_mm * np.cos(g) + geometry.axis_mm * np.sin(g)) / geometry.pixel_mm
+    y = y * torch.from_numpy(weights).to(y)
+    if isinstance(geometry, ConeBeam):
+        rise = geometry.row_positions_mm()[:, None] / geometry.sdd_mm * np.cos(g)
+        y *= torch.from_numpy(1 / np.hypot(1, rise)).to(y)[:, None]
+    return y
+
+
+def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """Lay zeros beside a detector that does not reach as far on one side of the axis.
+
+    What is filtered goes on where nothing was measured.
+    """
+    bins = lopsided_bins(geometry)
+    if not bins:
+        return y, geometry
+    wider = msgspec.structs.replace(
+        geometry,
+        bins=geometry.bins + abs(bins),
+        offset_mm=geometry.offset_mm - bins * geometry.bin_mm / 2,
+    )
+    return torch.nn.functional.pad(y, (max(bins, 0), max(-bins, 0))), wider
+
+
+def ramp_filter(y: Tensor, geometry: Geometry) -> Tensor:
+    """Convolve line integrals (detector rows, views, bins) with the ramp of the sampled line."""
+    unit_mm = geometry.pixel_mm if isinstance(geometry, ParallelBeam) else geometry.sdd_mm
+    spacing = geometry.bin_mm / unit_mm
     n = 2 ** math.ceil(math.log2(2 * geometry.bins))
     lag = torch.minimum(torch.arange(n), n - torch.arange(n)).double()
-    kernel = torch.where(lag % 2 == 1, -1 / (math.pi * lag) ** 2, 0.0)
+    distance = torch.sin(lag * spacing) / spacing if curved(geometry) else lag
+    sampled = (lag % 2 == 1) & (lag < geometry.bins)
+    kernel = torch.where(sampled, -1 / (math.pi * distance) ** 2, 0.0)
     kernel[0] = 0.25
     response = torch.fft.rfft(kernel).real.to(y) / spacing
     return torch.fft.irfft(torch.fft.rfft(y, n) * response, n)[..., : geometry.bins]
 
 
-def back_project(y: Tensor, geometry: ParallelBeam) -> Tensor:
-    """Sum line integrals over the views through each pixel, times pi / views."""
+def back_project(y: Tensor, geometry: Geometry) -> Tensor:
+    """Sum line integrals (detector rows, views, bins) over the views through each voxel.
+
+    Returns:
+        The sums times pi / views, each weighed by its distance from the source if there is one:
+        (slices, rows, columns).
+    """
+    if isinstance(geometry, ConeBeam):
+        return _back_project_cone(y, geometry)
     _, rows, columns = geometry.grid.shape
-    spacing, last = geometry.bin_mm / geometry.pixel_mm, geometry.bins - 1
-    row = torch.arange(rows, device=y.device, dtype=y.dtype)[:, None] - (rows - 1) / 2
-    column = torch.arange(columns, device=y.device, dtype=y.dtype) - (columns - 1) / 2
-    u = y.new_zeros(len(y), rows, columns)
+    u, last = y.new_zeros(len(y), rows, columns), geometry.bins - 1
     for view, angle in enumerate(geometry.angles):
-        at = (column * math.cos(angle) + row * math.sin(angle)) / spacing + last / 2
+        at, distance = _shadows(geometry, angle, y)
         left = at.floor().clamp(0, last - 1).long() if last else at.long() * 0
         share = (at - left).clamp(0, 1)
-        u += torch.lerp(y[:, view, left], y[:, view, (left + 1).clamp(max=last)], share)
+        seen = torch.lerp(y[:, view, left], y[:, view, (left + 1).clamp(max=last)], share)
+        u += seen.div_(distance**2)
     return u * (math.pi / len(geometry.angles))
+
+
+def _back_project_cone(y: Tensor, geometry: ConeBeam) -> Tensor:
+    slices, rows, columns = geometry.grid.shape
+    z = (torch.arange(slices).to(y) - (slices - 1) / 2) * geometry.grid.spacing_mm[0]
+    u = y.new_zeros(slices, rows, columns)
+    for view, angle in enumerate(geometry.angles):
+        at, depth = _shadows(geometry, angle, y)
+        spread = geometry.sdd_mm / geometry.pixel_mm / depth
+        for some in torch.arange(slices).split(_SLICES):
+            t = z[some, None, None] * spread
+            row = (t - float(geometry.row_positions_mm()[0])) / geometry.row_mm
+            u[some] += _interpolated(y[:, view], row, at).div_(depth**2)
+    return u * (math.pi / len(geometry.angles))
+
+
+def _interpolated(image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Interpolate an image linearly at fractions of its rows and columns, nearest beyond them."""
+    places = [
+        2 * at.expand_as(row) / max(n - 1, 1) - 1
+        for at, n in zip((column, row), reversed(image.shape), strict=True)
+    ]
+    grid = torch.stack(places, dim=-1).flatten(1, 2)  # (slices, pixels, 2)
+    found = torch.nn.functional.grid_sample(
+        image[None, None], grid[None], padding_mode="border", align_corners=True
+    )
+    return found.view_as(row)
+
+
+def _shadows(geometry: Geometry, angle: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the pixels of a slice cast their shadows, and how far they are from the source.
+
+    Returns:
+        Fractions of bins, and distances in pixels, along the central ray to a flat detector; 1 in
+        a parallel beam. Both (rows, columns), of the type and on the device of another tensor.
+    """
+    _, rows, columns = geometry.grid.shape
+    y = torch.arange(rows).to(like)[:, None] - (rows - 1) / 2
+    x = torch.arange(columns).to(like) - (columns - 1) / 2
+    along = x * math.cos(angle) + y * math.sin(angle)
+    middle = (geometry.bins - 1) / 2 - geometry.offset_mm / geometry.bin_mm
+    if isinstance(geometry, ParallelBeam):
+        return along / (geometry.bin_mm / geometry.pixel_mm) + middle, torch.ones_like(along)
+    along = along + geometry.axis_mm / geometry.pixel_mm
+    depth = y * math.cos(angle) - x * math.sin(angle) + geometry.sod_mm / geometry.pixel_mm
+    ratio = along / depth
+    spacing = geometry.bin_mm / geometry.sdd_mm
+    if curved(geometry):
+        return torch.atan(ratio) / spacing + middle, torch.hypot(along, depth)
+    return ratio / spacing + middle, depth

@@ -22,6 +22,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from diffusionblend.errors import PriorError, UnsupportedInput
+from diffusionblend.geometry import ParallelBeam
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
 from diffusionblend.prior.network import UNet
@@ -195,10 +196,16 @@ class FBPUNet:
 
         Raises:
             PriorError: There are no such weights, or they are damaged.
-            UnsupportedInput: The network was not trained for the scan's views.
+            UnsupportedInput: The network was not trained for the scan's beam or its views.
         """
+        geometry = problem.A.geometry
+        if not isinstance(geometry, ParallelBeam):
+            raise UnsupportedInput(
+                "the scan has a fan or a cone, and fbp-unet is trained for parallel beams; "
+                "take another method"
+            )
         network = load_fbp_unet(self.weights, problem.y.device)
-        code = network.code(problem.A.geometry.angles_deg)
+        code = network.code(geometry.angles_deg)
         x = network.correct(FBP()(problem, seed=seed), code)
         callback(Step(1, 1, x))
         return x

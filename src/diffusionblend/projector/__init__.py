@@ -22,9 +22,20 @@ def make_projector(
         geometry: The beam.
         device: Where it works.
         dtype: Type of its numbers, float32 or float64.
+
+    Raises:
+        UsageError: A cone beam needs a package that is not installed.
     """
     if isinstance(geometry, ConeBeam):
+        return _cone_projector(geometry, torch.device(device), dtype)
+    return MatrixProjector(geometry, device=device, dtype=dtype)
+
+
+def _cone_projector(geometry: ConeBeam, device: torch.device, dtype: torch.dtype) -> Projector:
+    if device.type == "cpu":
         from diffusionblend.projector.cone import ConeProjector
 
-        return ConeProjector(geometry, device=device, dtype=dtype)
-    return MatrixProjector(geometry, device=device, dtype=dtype)
+        return ConeProjector(geometry, dtype=dtype)
+    from diffusionblend.projector.cone_diffct import DiffctProjector
+
+    return DiffctProjector(geometry, device=device, dtype=dtype)

@@ -1,0 +1,25 @@
+"""The commands: frozen dataclasses whose docstrings are the help.
+
+Nothing heavy is imported here: each command imports what it needs when it runs.
+"""
+
+from diffusionblend.commands.benchmark import Benchmark
+from diffusionblend.commands.demo import Demo
+from diffusionblend.commands.evaluate import Evaluate
+from diffusionblend.commands.info import Info
+from diffusionblend.commands.push import Push
+from diffusionblend.commands.reconstruct import Reconstruct
+from diffusionblend.commands.simulate import Simulate
+from diffusionblend.commands.train import Pack, Train
+
+__all__ = [
+    "Benchmark",
+    "Demo",
+    "Evaluate",
+    "Info",
+    "Pack",
+    "Push",
+    "Reconstruct",
+    "Simulate",
+    "Train",
+]

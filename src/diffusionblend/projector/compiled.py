@@ -1,0 +1,27 @@
+"""Compile loops by numba, an optional package.
+
+Raises:
+    UsageError: On import: numba is not installed.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from diffusionblend.errors import UsageError
+
+try:
+    import numba
+except ImportError as missing:
+    raise UsageError(
+        "a cone beam on the CPU needs numba; run `pip install 'diffusionblend[cone]'`"
+    ) from missing
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a loop that runs beside other threads; keep the result where a folder lets us."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return numba.njit(nogil=True)(function)
