@@ -1,13 +1,22 @@
 """What made a file: written beside each output."""
 
+import contextlib
 import json
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusionblend import __version__
-from diffusionblend.files import atomic, sha256
+from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.files import atomic, sha256, writable
+
+if TYPE_CHECKING:
+    from diffusionblend.reconstruction import Reconstruction
+    from diffusionblend.volume import Volume
+
+STD, CLASSICAL = "std", "classical"
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 
 
 def versions() -> dict[str, str]:
@@ -27,18 +36,95 @@ def record_of(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
+def beside(output: Path, part: str) -> Path:
+    """Return the place of another volume beside an output.
+
+    NIfTI always: `std` of `a.nii.gz`, of `a.nrrd` and of a folder `a` is `a.std.nii.gz`.
+    """
+    suffix = next((s for s in _SUFFIXES if output.name.endswith(s)), "")
+    return output.with_name(f"{output.name.removesuffix(suffix)}.{part}.nii.gz")
+
+
+def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> None:
+    """Raise OutputError if something of a reconstruction cannot be written: before long work."""
+    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
+    for path in (output, record_of(output), *(beside(output, part) for part in parts)):
+        writable(path)
+
+
 def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
     """Write `OUTPUT.json`: versions, time, the output's SHA-256, and the facts given.
 
     Names of files only, never their folders: a record may be passed on.
     """
+    with atomic(record_of(output)) as temporary:
+        temporary.write_text(_record(output.name, sha256(output), facts))
+
+
+def write_reconstruction(
+    reconstruction: "Reconstruction",
+    output: Path,
+    *,
+    source: Path | None = None,
+    description: str = "",
+    **facts: Any,  # noqa: ANN401 - whatever JSON can say
+) -> None:
+    """Write a volume, what goes with it, and its record: all whole, or none of them.
+
+    `OUT.nii.gz`; `OUT.std.nii.gz` and `OUT.classical.nii.gz` if there are such; and
+    `OUT.nii.gz.json`, which holds the quality record and the SHA-256 of each. The volume gets its
+    name last.
+
+    Args:
+        reconstruction: What to write.
+        output: Place of the volume, as for `write_volume`.
+        source: As for `write_volume`.
+        description: As for `write_volume`.
+        facts: Go into the record.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+        DiffusionBlendError: As `write_volume`.
+    """
+    dicom = {"source": source, "description": description}
+    quality = json.loads(reconstruction.quality.to_json())
+    beside_it = {STD: reconstruction.std, CLASSICAL: reconstruction.classical}
+    files: dict[str, dict[str, str]] = {}
+    with contextlib.ExitStack() as stack:
+        digest = _write(reconstruction.volume, output, stack, **dicom)
+        for part, volume in beside_it.items():
+            if volume is not None:
+                path = beside(output, part)
+                files[part] = {"name": path.name, "sha256": _write(volume, path, stack)}
+        everything = {"files": files, **facts, "quality": quality}
+        record = stack.enter_context(atomic(record_of(output)))
+        record.write_text(_record(output.name, digest, everything))
+
+
+def _write(
+    volume: "Volume",
+    path: Path,
+    stack: contextlib.ExitStack,
+    **options: Any,  # noqa: ANN401 - those of `write_volume`
+) -> str:
+    """Write a volume under a temporary name until the stack unwinds; return its SHA-256."""
+    from diffusionblend.volume import write_volume
+
+    temporary = stack.enter_context(atomic(path))
+    try:
+        write_volume(volume, temporary, **options)
+    except DiffusionBlendError as error:
+        raise type(error)(str(error).replace(str(temporary), str(path))) from error
+    return sha256(temporary)
+
+
+def _record(name: str, digest: str, facts: dict[str, Any]) -> str:
     record = {
         "schema": "diffusionblend-run/1",
-        "output": output.name,
-        "sha256": sha256(output),
+        "output": name,
+        "sha256": digest,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
         **facts,
     }
-    with atomic(record_of(output)) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    return json.dumps(record, indent=2) + "\n"

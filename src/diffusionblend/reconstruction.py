@@ -1,23 +1,74 @@
 """From a scan to a volume, by any method: what the command line and Python programs call."""
 
+import contextlib
 import dataclasses
+import logging
 import math
+import time
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 import torch
+from torch import Tensor
 
+from diffusionblend.calibration import calibrated
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
-from diffusionblend.methods import Callback, Method, Problem, Step, find_method
+from diffusionblend.geometry import Geometry
+from diffusionblend.methods import (
+    CGLS,
+    FBP,
+    SBTV,
+    SIRT,
+    Callback,
+    Method,
+    Problem,
+    Step,
+    find_method,
+)
 from diffusionblend.methods.method import ignore
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projector import make_projector
+from diffusionblend.quality import Quality, assess
+from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.scan import Scan
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
+log = logging.getLogger(__name__)
+
 DEFAULT_METHOD, DEFAULT_PRIOR = "diffusionblend-fast", "chest"
+MOST_SAMPLES = 1000
+MANY_VIEWS = 0.7
+"""Views a pixel across from which the classical reconstruction is `fbp`, else it is `sbtv`.
+
+180 views of 256 pixels: filtered back-projection is then within 1.5 dB of total variation (1e5
+photons, validation volume; 0.7 without noise), at a fifth of the time; from 60 views it is 4 dB
+behind.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A volume, and what is needed to judge it.
+
+    Attributes:
+        volume: The volume in HU; of several samples their mean.
+        quality: How far it can be trusted: figures, and warnings in words.
+        std: Standard deviation of the samples in HU, none if there is one. Nobody has calibrated
+            it against errors.
+        classical: The classical reconstruction of the same scan; none if it was not asked for, or
+            if `volume` is one.
+        seconds: What the volume took.
+    """
+
+    volume: Volume
+    quality: Quality
+    std: Volume | None = None
+    classical: Volume | None = None
+    seconds: float = 0.0
 
 
 def reconstruct(
@@ -33,7 +84,8 @@ def reconstruct(
     """Reconstruct a scan.
 
     Args:
-        scan: What was measured.
+        scan: What was measured. If it does not know mu_water, that is estimated and told of in
+            the log.
         method: A method's name, or the method itself.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
@@ -52,18 +104,108 @@ def reconstruct(
     """
     chosen = make_method(method, **options) if isinstance(method, str) else method
     place = find_device(device)
-    known: Prior | None = None
-    if chosen.needs_prior:
-        known = from_pretrained(prior, place) if isinstance(prior, str) else prior
-    try:
-        problem = _problem(scan, known, place)
-        x = chosen(problem, seed=seed, callback=_watched(callback))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
-    return Volume(hu_from_x(x).cpu().numpy(), scan.geometry.grid)
+    known = _prior(chosen, prior, place)
+    with _memory(scan):
+        if scan.mu_water is None:
+            scan, calibration = calibrated(scan)
+            log.info(calibration.words)
+        x = chosen(make_problem(scan, known, place), seed=seed, callback=_watched(callback))
+        return _volume(x, scan)
 
 
-def _problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
+def reconstruct_and_assess(
+    scan: Scan,
+    method: str | Method = DEFAULT_METHOD,
+    *,
+    prior: str | Prior = DEFAULT_PRIOR,
+    seed: int = 0,
+    samples: int = 1,
+    classical: bool = True,
+    mu_water: float | None = None,
+    scale: float | None = None,
+    device: str | torch.device = "auto",
+    callback: Callback = ignore,
+    **options: object,
+) -> Reconstruction:
+    """Reconstruct a scan and say how far the result can be trusted.
+
+    Args:
+        scan: As for `reconstruct`, as are `method`, `prior`, `device`, `callback` and `options`.
+        method: What makes the volume.
+        prior: What the method knows.
+        seed: Seed of the first sample; the next have seed + 1, seed + 2, ...
+        samples: Number of samples; the volume is their mean.
+        classical: Whether to make the classical reconstruction to compare with.
+        mu_water: Attenuation of water in 1/mm; none takes the scan's, or estimates it.
+        scale: Multiplies the attenuation that the method is shown; for what is no tissue.
+        device: Where to work.
+        callback: Is told of the steps of all samples.
+        options: Of the method.
+
+    Raises:
+        UsageError: As `reconstruct`; or several samples of a method that draws nothing.
+        PriorError: There is no such prior.
+        OutOfMemory: The scan does not fit.
+    """
+    chosen = make_method(method, **options) if isinstance(method, str) else method
+    check_samples(chosen, samples)
+    place = find_device(device)
+    known = _prior(chosen, prior, place)
+    seeds = tuple(range(seed, seed + samples))
+    with _memory(scan):
+        scan, calibration = calibrated(scan, mu_water, scale)
+        problem = make_problem(scan, known, place)
+        began = time.monotonic()
+        x, std = mean_and_std(_draws(chosen, problem, seeds, _watched(callback)))
+        seconds = round(time.monotonic() - began, 2)
+        plain = _classical(chosen, problem) if classical else None
+        quality = assess(
+            problem,
+            x,
+            scale=scan.scale,
+            classical=plain,
+            std=std,
+            seeds=seeds,
+            calibration=calibration,
+        )
+        return Reconstruction(
+            volume=_volume(x, scan),
+            quality=quality,
+            std=None if std is None else Volume(_hu(std), scan.geometry.grid),
+            classical=None if plain is None else _volume(plain[1], scan),
+            seconds=seconds,
+        )
+
+
+def check_samples(method: Method, samples: int) -> None:
+    """Raise UsageError if a method cannot be asked for so many samples."""
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise UsageError(f"--samples {samples}: expected 1 to {MOST_SAMPLES}")
+    # A method of another package may say so itself.
+    if samples > 1 and not getattr(method, "random", method.needs_prior):
+        raise UsageError(
+            f"--samples {samples}: {type(method).__name__} draws nothing and gives the same each "
+            "time; leave --samples out, or take a method with a prior"
+        )
+
+
+def mean_and_std(draws: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Return mean and standard deviation of volumes, of which two are in memory at a time.
+
+    The mean of one is that one, to the byte, and there is no deviation; that of n is over n - 1
+    (Welford 1962).
+    """
+    draws = iter(draws)
+    mean = next(draws)
+    squares, n = torch.zeros_like(mean), 1
+    for n, x in enumerate(draws, start=2):
+        apart = x - mean
+        mean = mean + apart / n
+        squares += apart * (x - mean)
+    return mean, None if n == 1 else (squares / (n - 1)).sqrt()
+
+
+def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
     """State a scan in pixels: y = A u."""
     variance = scan.noise.variance(scan.y)
     return Problem(
@@ -75,6 +217,55 @@ def _problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
         if variance is None
         else torch.from_numpy(variance / scan.scale**2).float().to(place),
     )
+
+
+def classical_method(geometry: Geometry) -> str:
+    """Return the name of the classical method to compare with."""
+    views, pixels = len(geometry.angles_deg), max(geometry.grid.shape[1:])
+    return "fbp" if views >= MANY_VIEWS * pixels and missing_arc(geometry) == 0 else "sbtv"
+
+
+def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
+    """Return name and x of the classical reconstruction; none if the method is one itself."""
+    if isinstance(method, FBP | SIRT | CGLS | SBTV):
+        return None
+    name = classical_method(problem.A.geometry)
+    return name, find_method(name)()(problem)
+
+
+def _draws(
+    method: Method, problem: Problem, seeds: Sequence[int], callback: Callback
+) -> Iterator[Tensor]:
+    """Yield one sample of x after another."""
+    for index, seed in enumerate(seeds):
+
+        def nth(step: Step, before: int = index) -> None:
+            done = before * step.steps + step.index
+            callback(dataclasses.replace(step, index=done, steps=len(seeds) * step.steps))
+
+        yield method(problem, seed=seed, callback=nth)
+
+
+def _prior(method: Method, prior: str | Prior, place: torch.device) -> Prior | None:
+    if not method.needs_prior:
+        return None
+    return from_pretrained(prior, place) if isinstance(prior, str) else prior
+
+
+@contextlib.contextmanager
+def _memory(scan: Scan) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
+
+
+def _volume(x: Tensor, scan: Scan) -> Volume:
+    return Volume(_hu(x), scan.geometry.grid)
+
+
+def _hu(x: Tensor) -> np.ndarray:
+    return hu_from_x(x).cpu().numpy()
 
 
 def make_method(name: str, **options: object) -> Method:

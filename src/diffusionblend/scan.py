@@ -53,28 +53,37 @@ class Scan:
         y: Line integrals of mu (detector rows, views, bins), float32, without unit.
         geometry: Where the rays ran, and the grid to reconstruct on.
         noise: How they were measured.
-        mu_water: Attenuation of water in 1/mm, for the conversion to HU.
+        mu_water: Attenuation of water in 1/mm, for the conversion to HU; none where nobody measured
+            it: `calibration` estimates it.
         provenance: What made the scan.
     """
 
     y: np.ndarray
     geometry: Geometry
     noise: Noise = NO_NOISE
-    mu_water: float = MU_WATER
+    mu_water: float | None = MU_WATER
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
-        if not (math.isfinite(self.mu_water) and self.mu_water > 0):
+        if self.mu_water is not None and not 0 < self.mu_water < math.inf:  # NaN is neither
             raise UnsupportedInput(
                 f"mu_water is {self.mu_water}; expected a positive number in 1/mm"
             )
 
     @property
     def scale(self) -> float:
-        """Line integral of a pixel of water: y = scale A (1 + x), with A in pixels."""
+        """Line integral of a pixel of water: y = scale A (1 + x), with A in pixels.
+
+        Raises:
+            UnsupportedInput: Nobody knows how much water attenuates.
+        """
+        if self.mu_water is None:
+            raise UnsupportedInput(
+                "the scan does not say how much water attenuates; give --mu-water, or calibrate it"
+            )
         return self.mu_water * self.geometry.pixel_mm
 
 
@@ -98,7 +107,8 @@ def write_scan(scan: Scan, path: Path) -> None:
         file.attrs["schema"] = SCHEMA
         file.attrs["geometry"] = scan.geometry.to_json()
         file.attrs["noise"] = msgspec.json.encode(scan.noise).decode()
-        file.attrs["mu_water_per_mm"] = scan.mu_water
+        if scan.mu_water is not None:
+            file.attrs["mu_water_per_mm"] = scan.mu_water
         file.attrs["provenance"] = msgspec.json.encode(scan.provenance).decode()
     with atomic(path, check=read_scan) as temporary:
         temporary.write_bytes(buffer.getvalue())
@@ -120,7 +130,7 @@ def read_scan(path: Path) -> Scan:
     import h5py
 
     if not path.is_file():
-        raise CorruptInput(f"{path}: no such file; make one with `diffusionblend simulate`")
+        raise CorruptInput(f"{path}: no such file; make one with `diffusionblend simulate` or `import`")
     try:
         with naming(path), h5py.File(path) as file:
             schema = file.attrs.get("schema")
@@ -131,7 +141,10 @@ def read_scan(path: Path) -> Scan:
             y = np.asarray(file[DATASET], dtype=np.float32)
             noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
             provenance = msgspec.json.decode(file.attrs["provenance"], type=dict[str, str])
-            return Scan(y, geometry, noise, float(file.attrs["mu_water_per_mm"]), provenance)
+            mu_water = file.attrs.get("mu_water_per_mm")
+            return Scan(
+                y, geometry, noise, None if mu_water is None else float(mu_water), provenance
+            )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CorruptInput(
             f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"

@@ -36,7 +36,10 @@ def position_code(gap: int, plane: str = "axial") -> int:
 
 
 class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `config.json` of a prior holds."""
+    """What `config.json` of a prior holds.
+
+    `pixel_mm` and `slice_mm` are the range of the voxel sizes in training, if they are known.
+    """
 
     schema: str = "diffusionblend-prior/2"
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
@@ -48,6 +51,8 @@ class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     planes: tuple[str, ...] = ("axial",)
     unit: str = "x = HU / 1000"
     value_range: tuple[float, float] = (-1.0, 3.071)
+    pixel_mm: tuple[float, float] | None = None
+    slice_mm: tuple[float, float] | None = None
     weights_sha256: str = ""
 
 

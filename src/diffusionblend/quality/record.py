@@ -1,0 +1,191 @@
+"""The quality record: figures of how far a reconstruction can be trusted, and warnings in words.
+
+None of them is an error. The error cannot be known without the truth; what can be known is
+whether the picture agrees with the data, what the data leave open, and how far both are from what
+the prior was made for. docs/trust.md says what each figure means and what it does not.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from diffusionblend.calibration import Calibration
+
+SCHEMA = "diffusionblend-quality/1"
+
+
+class Outlier(msgspec.Struct, frozen=True):
+    """A part of the detector, or a view, that disagrees more than its like.
+
+    Attributes:
+        where: Its index; row and bin of a detector pixel.
+        residual: Size of its normalised residual, as in `Residual`.
+        z: How far that is above its like, in robust standard deviations of their logarithms.
+    """
+
+    where: tuple[int, ...]
+    residual: float
+    z: float
+
+
+class Residual(msgspec.Struct, frozen=True, kw_only=True):
+    """What the picture leaves unexplained: r = y - A u, and r / sigma.
+
+    Attributes:
+        sigma: What it is divided by: the known `noise` of each ray and the operator's inexactness
+            of 0.2 pixels of water; or, where the noise is not known, the `spread` of r itself.
+        relative: |r| / |y|.
+        rms: RMS of r, in line integrals.
+        chi_square: Mean of r^2 over the variance of the noise alone; none if that is not known.
+            1 is what noise leaves.
+        normalised: Mean of (r / sigma)^2.
+        views: RMS of r / sigma of each view.
+        rows, bins: 1.4826 times the median of |r / sigma| over the views, in the middle of each
+            detector row and of each bin: what is wrong with the detector is so in every view.
+        bad_views, bad_rows, bad_bins, bad_pixels: Those that stand out, the worst first, 20 at
+            most.
+    """
+
+    sigma: Literal["noise", "spread"]
+    relative: float
+    rms: float
+    chi_square: float | None
+    normalised: float
+    views: tuple[float, ...]
+    rows: tuple[float, ...]
+    bins: tuple[float, ...]
+    bad_views: tuple[Outlier, ...] = ()
+    bad_rows: tuple[Outlier, ...] = ()
+    bad_bins: tuple[Outlier, ...] = ()
+    bad_pixels: tuple[Outlier, ...] = ()
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rays reach.
+
+    Attributes:
+        views: Number of views.
+        missing_arc_deg: Widest arc of directions that no ray has, where it is widest; 0 if the
+            directions are spread about evenly.
+        cut_bins: Share of the projections whose object reaches an end of the detector's rows.
+        cut_rows: Share of the columns of a cone's projections whose object reaches the first or
+            the last row.
+        outside: Share of the rays beside the grid that are attenuated: something is there.
+        unseen: Share of the object that fewer than 40 percent of the views see.
+    """
+
+    views: int
+    missing_arc_deg: float
+    cut_bins: float
+    cut_rows: float
+    outside: float
+    unseen: float
+
+
+class Undetermined(msgspec.Struct, frozen=True):
+    """What no ray sees of the picture: P u = u - A^+ A u, by conjugate gradients.
+
+    Attributes:
+        share: |P u| / |u - mean(u)|: 0, all that is seen in the picture is in the data; 1,
+            nothing is.
+        rms_hu: RMS of P u in HU.
+        slices: Number of slices that it was computed on, spread evenly.
+    """
+
+    share: float
+    rms_hu: float
+    slices: int
+
+
+class Distance(msgspec.Struct, frozen=True):
+    """How far the picture is from the classical one: what the prior has changed.
+
+    Attributes:
+        method: Name of the classical method.
+        rms_hu: RMS of the difference in HU, over the volume.
+        rms_object_hu: Over the voxels above -500 HU in the classical picture; none if there are
+            none.
+    """
+
+    method: str
+    rms_hu: float
+    rms_object_hu: float | None
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """How much the picture depends on the seed.
+
+    Attributes:
+        seeds: Seeds; the picture is the mean.
+        std_hu: RMS of the standard deviation over the voxels in HU.
+        std_object_hu: Over the voxels above -500 HU; none if there are none.
+        calibrated: No: nobody has compared it with true errors on such scans. It is no error bar.
+    """
+
+    seeds: tuple[int, ...]
+    std_hu: float
+    std_object_hu: float | None
+    calibrated: bool = False
+
+
+class Values(msgspec.Struct, frozen=True):
+    """How the values and the grid lie to what the prior was trained on.
+
+    Attributes:
+        lowest_hu, highest_hu: 0.1 % and 99.9 % quantiles, of the classical picture if there is one.
+        above: Share of the voxels at or above the top of the prior's range; none without a prior.
+        attenuation: Mean attenuation of the mass in water, sum u^2 / sum u; none if it is empty.
+        trained_attenuation: The same of the prior's training; none if it is not known.
+        pixel_mm, slice_mm: Size of the voxels.
+        trained_pixel_mm, trained_slice_mm: Range of those in training; none if it is not known.
+    """
+
+    lowest_hu: float
+    highest_hu: float
+    above: float | None
+    attenuation: float | None
+    trained_attenuation: float | None
+    pixel_mm: float
+    slice_mm: float
+    trained_pixel_mm: tuple[float, float] | None
+    trained_slice_mm: tuple[float, float] | None
+
+
+class Warn(msgspec.Struct, frozen=True):
+    """A warning.
+
+    Attributes:
+        code: What kind it is, for programs.
+        text: What it means, for people: one sentence.
+    """
+
+    code: str
+    text: str
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    residual: Residual
+    coverage: Coverage
+    undetermined: Undetermined
+    values: Values
+    classical: Distance | None = None
+    samples: Samples | None = None
+    calibration: Calibration | None = None
+    warnings: tuple[Warn, ...] = ()
+    seconds: float = 0.0
+    note: str = (
+        "Research software, not for diagnosis. None of these figures is an error: the error "
+        "cannot be known without the truth."
+    )
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        """Return the record as JSON."""
+        return msgspec.json.encode(self).decode()
+
+
+def quality_from_json(text: str | bytes) -> Quality:
+    """Read what `to_json` wrote."""
+    return msgspec.json.decode(text, type=Quality)

@@ -1,0 +1,47 @@
+"""The share of a picture that the data do not determine."""
+
+import torch
+from torch import Tensor
+
+from diffusionblend.calibration import spread
+from diffusionblend.consistency import WeightedProximal
+from diffusionblend.projector import Projector
+from diffusionblend.quality.record import Undetermined
+
+SLICES = 12
+"""Slices that are looked at where each is projected by itself: the share hardly differs from one to
+the next, and 12 take a fraction of the time of 500."""
+CG_STEPS, CONE_CG_STEPS = 10, 5
+"""By then the share of a picture has come within 0.003 of where it ends, or within 0.01 (8 to 180
+views); a cone's projections take long."""
+_VARIANCE = 0.04
+_SIZE = 1.0
+
+
+def undetermined(A: Projector, u: Tensor) -> Undetermined:
+    """Estimate the part of u that A cannot see.
+
+    P u = u - A^T (A A^T + V)^-1 A u, with V as small as what the operator itself gets wrong, so
+    that what hardly shows in the data counts as unseen.
+
+    Args:
+        A: Projector.
+        u: A picture (slices, rows, columns), for instance 1 + x.
+    """
+    if A.slicewise:
+        u = u[torch.from_numpy(spread(len(u), SLICES)).to(u.device)]
+    hidden = unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS)
+    contrast = float((u - u.mean()).norm())
+    return Undetermined(
+        share=float(hidden.norm()) / contrast if contrast > 0 else 0.0,
+        rms_hu=1000 * float(hidden.square().mean().sqrt()),
+        slices=len(u),
+    )
+
+
+def unseen(A: Projector, u: Tensor, cg_steps: int) -> Tensor:
+    """Return P u (slices, rows, columns)."""
+    y = A(u)
+    variance = y.new_tensor(_VARIANCE)
+    seen = WeightedProximal(A, y, variance, cg_steps=cg_steps)(torch.zeros_like(u), _SIZE)
+    return u - seen

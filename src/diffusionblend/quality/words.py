@@ -1,0 +1,253 @@
+"""Warnings in words: what a figure means, in one sentence, where it should give pause."""
+
+import math
+from collections.abc import Callable, Iterator
+
+from diffusionblend.geometry import Geometry
+from diffusionblend.quality.record import Outlier, Quality, Warn
+
+FEW_VIEWS = 30
+"""Views below which small structures are guessed.
+
+From 20 views a third of the contrast of a chest is in no datum, from 60 a fifth; the error of the
+default method halves between the two.
+"""
+MISSING_ARC_DEG = 5.0
+"""Missing arc from which edges are lost: less is within what sparse views leave open anyway."""
+MUCH_UNDETERMINED = 0.3
+"""Unseen share of the contrast from which the picture is the prior's as much as the data's.
+
+The default method's picture of a chest has 0.48 from 8 views, 0.34 from 20, 0.19 from 60.
+"""
+HIGH_RESIDUAL = 2.0
+"""Normalised residual from which the picture does not explain the data.
+
+Its sigma holds the operator's inexactness: the truth has 0.1 to 0.6, the default method 0.3 to 0.7.
+"""
+HIGH_RELATIVE = 0.03
+"""The same for |r| / |y|, where the noise is not known.
+
+The default method has 0.002 without noise and 0.005 with 1e5 photons, total variation 0.03 from 8
+views.
+"""
+LOW_CHI_SQUARE = 0.5
+"""Chi-square per ray below which a picture follows the noise.
+
+The truth has 1, and the default method 0.9 to 1.1.
+"""
+CUT = 0.01
+"""Share of the projections, rays or object from which something is cut off.
+
+Less is the edge of a table, or a bad pixel.
+"""
+ABOVE = 1e-3
+"""Share of the voxels above the prior's range from which something dense is there: a filling."""
+UNLIKE_ATTENUATION = 1.25
+"""Factor between the mean attenuation and that of training from which the scale is doubtful.
+
+The volumes that `chest` was trained on have 0.91 to 1.12 each.
+"""
+UNLIKE_SPACING = 1.1
+"""Factor beyond the training's voxel sizes that is still called within."""
+LARGE_SPREAD_HU = 50.0
+"""Standard deviation between samples, in the object, from which values do not tell tissues apart.
+
+Fat and muscle lie 150 HU apart.
+"""
+_NAMED = 5
+
+
+def warnings(quality: Quality, geometry: Geometry) -> tuple[Warn, ...]:
+    """Return the warnings that the figures of a record call for."""
+    rules: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
+        ("few-views", _few_views),
+        ("missing-arc", _missing_arc),
+        ("undetermined", _undetermined),
+        ("residual-high", _residual_high),
+        ("residual-low", _residual_low),
+        ("bad-views", _bad_views),
+        ("bad-bins", _bad_bins),
+        ("truncated", _truncated),
+        ("outside-view", _outside),
+        ("value-range", _value_range),
+        ("spacing", _spacing),
+        ("spread", _spread),
+        ("calibration", _calibration),
+    )
+    return tuple(Warn(code, text) for code, rule in rules for text in rule(quality, geometry))
+
+
+def _few_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    views = quality.coverage.views
+    if views < FEW_VIEWS:
+        yield (
+            f"Only {views} view{'s' if views > 1 else ''}: from fewer than {FEW_VIEWS} the picture "
+            "is a plausible guess, in which small structures may be invented, moved or missing."
+        )
+
+
+def _missing_arc(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    arc = quality.coverage.missing_arc_deg
+    if arc > MISSING_ARC_DEG:
+        yield (
+            f"An arc of {arc:.0f} degrees has no rays: edges that run along those directions are "
+            "not in the data, and where they are in the picture they are guessed."
+        )
+
+
+def _undetermined(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    share = quality.undetermined.share
+    if share > MUCH_UNDETERMINED:
+        yield (
+            f"{100 * share:.0f} percent of the picture's contrast is invisible to the scanner: "
+            "another picture without it would fit the data as well."
+        )
+
+
+def _residual_high(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    found = quality.residual
+    if found.sigma == "noise" and found.normalised > HIGH_RESIDUAL:
+        yield (
+            f"The picture does not explain the data: its residual is {found.normalised:.3g} times "
+            "what noise and projector leave; the geometry, the noise or the reconstruction is "
+            "wrong."
+        )
+    if found.sigma == "spread" and found.relative > HIGH_RELATIVE:
+        yield (
+            f"The picture does not explain the data: {100 * found.relative:.2g} percent of the "
+            "line integrals is left over; the geometry is wrong, the data are noisy, or the "
+            "reconstruction is."
+        )
+
+
+def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    chi_square = quality.residual.chi_square
+    if chi_square is not None and chi_square < LOW_CHI_SQUARE:
+        yield (
+            f"The picture follows the noise: it is {chi_square:.2g} of what noise leaves away from "
+            "the data (chi-square per ray, 1 is expected), or the noise was overestimated."
+        )
+
+
+def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    bad = quality.residual.bad_views
+    if bad:
+        angles = [f"{b.where[0]} ({geometry.angles_deg[b.where[0]]:g} degrees)" for b in bad]
+        yield (
+            f"View {_listed(angles)} disagrees with the others: the object may have moved, or the "
+            "exposure or the angle be wrong; leave it out and compare."
+        )
+
+
+def _bad_bins(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    found = quality.residual
+    named = (
+        ("Detector row", found.bad_rows),
+        ("Detector bin", found.bad_bins),
+        ("Detector pixel (row, bin)", _others(found.bad_pixels, found.bad_rows, found.bad_bins)),
+    )
+    for name, bad in named:
+        if bad:
+            yield (
+                f"{name} {_listed([_place(b) for b in bad])} disagrees with its neighbours: dead "
+                "or badly corrected pixels leave rings or streaks in the picture."
+            )
+
+
+def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    reach = quality.coverage
+    if reach.cut_bins > CUT:
+        yield (
+            f"The object reaches the detector's edge in {100 * reach.cut_bins:.2g} percent of the "
+            "projections: what is beyond is not measured, and values inside are shifted, most "
+            "near the rim."
+        )
+    if reach.cut_rows > CUT:
+        yield (
+            "The object reaches the first or last row of the detector: it goes on beyond, and the "
+            "slices at the ends hold shadows of what is not in the volume."
+        )
+
+
+def _outside(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    reach = quality.coverage
+    if reach.outside > CUT:
+        yield (
+            f"{100 * reach.outside:.2g} percent of the rays beside the volume are attenuated: "
+            "something lies outside of it, and its shadow falls into the picture; take a larger "
+            "grid."
+        )
+    if reach.unseen > CUT:
+        yield (
+            f"{100 * reach.unseen:.2g} percent of the object lies where fewer than 40 percent "
+            "of the views see it: there the picture is a guess."
+        )
+
+
+def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    values = quality.values
+    if values.above is not None and values.above > ABOVE:
+        yield (
+            f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
+            "prior was trained on, and it may distort them and what is near; --scale makes all "
+            "values smaller."
+        )
+    here, trained = values.attenuation, values.trained_attenuation
+    if here and trained and abs(math.log(here / trained)) > math.log(UNLIKE_ATTENUATION):
+        yield (
+            f"The object attenuates {here / trained:.2g} times as much as what the prior was "
+            "trained on: if it is of the same kind, the scale is wrong; --mu-water or --scale "
+            "mends it."
+        )
+
+
+def _spacing(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    values = quality.values
+    for name, size, trained in (
+        ("Pixels", values.pixel_mm, values.trained_pixel_mm),
+        ("Slices", values.slice_mm, values.trained_slice_mm),
+    ):
+        if trained is not None and not _within(size, trained):
+            yield (
+                f"{name} are {size:.3g} mm apart, those of the prior's training {trained[0]:g} to "
+                f"{trained[1]:g} mm: structures have a size that it has not seen, and it may "
+                "draw them as something else."
+            )
+
+
+def _spread(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    samples = quality.samples
+    spread = 0.0 if samples is None else (samples.std_object_hu or samples.std_hu)
+    if spread > LARGE_SPREAD_HU:
+        yield (
+            f"Samples differ by {spread:.0f} HU (standard deviation in the object): where they "
+            "differ the picture is chance, and where they agree it may still be wrong."
+        )
+
+
+def _calibration(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    found = quality.calibration
+    if found is not None and found.how in ("tissue", "material"):
+        yield found.words
+
+
+def _within(size: float, trained: tuple[float, float]) -> bool:
+    return trained[0] / UNLIKE_SPACING <= size <= trained[1] * UNLIKE_SPACING
+
+
+def _others(
+    pixels: tuple[Outlier, ...], rows: tuple[Outlier, ...], bins: tuple[Outlier, ...]
+) -> list[Outlier]:
+    """Return the pixels that are in no row and no bin that was named already."""
+    named = {r.where[0] for r in rows}, {b.where[0] for b in bins}
+    return [p for p in pixels if p.where[0] not in named[0] and p.where[1] not in named[1]]
+
+
+def _place(outlier: Outlier) -> str:
+    at = outlier.where
+    return str(at[0]) if len(at) == 1 else f"({', '.join(map(str, at))})"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
