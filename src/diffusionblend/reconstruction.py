@@ -225,9 +225,14 @@ def classical_method(geometry: Geometry) -> str:
     return "fbp" if views >= MANY_VIEWS * pixels and missing_arc(geometry) == 0 else "sbtv"
 
 
+def is_classical(method: Method) -> bool:
+    """Return whether a method is classical, so that no other need stand beside its volume."""
+    return isinstance(method, FBP | SIRT | CGLS | SBTV)
+
+
 def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
     """Return name and x of the classical reconstruction; none if the method is one itself."""
-    if isinstance(method, FBP | SIRT | CGLS | SBTV):
+    if is_classical(method):
         return None
     name = classical_method(problem.A.geometry)
     return name, find_method(name)()(problem)

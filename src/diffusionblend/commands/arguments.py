@@ -1,9 +1,34 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands have, and commands as text."""
 
+import dataclasses
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
+
+
+def command_line(name: str, command: "DataclassInstance") -> str:
+    """Return the line that gives the same command again, with names of files for their paths."""
+    words = ["diffusionblend", name]
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        option = field.name.replace("_", "-")
+        if field.default is dataclasses.MISSING and field.name != "output":
+            words.append(_word(value))
+        elif isinstance(value, bool):
+            words += [f"--{option}" if value else f"--no-{option}"] * (value != field.default)
+        elif value != field.default:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{option}", *map(_word, values)]
+    return shlex.join(words)
+
+
+def _word(value: object) -> str:
+    return value.name if isinstance(value, Path) else str(value)
