@@ -124,8 +124,9 @@ def estimate_mu_water(scan: Scan) -> Calibration:
     slices, up to 60 views: a second or two.
 
     Returns:
-        On 22 chests and abdomens and the validation volume, from 1e5 photons, the estimate was off
-        by 1.9 percent RMS and 5 at most from 60 views, 2.4 and 7 from 20, 4.7 and 12 from 8.
+        The estimate. On 22 chests and abdomens and the validation volume, from 1e5 photons, it was
+        off by 2.4 percent RMS and 9 at most from 60 views, 2.3 and 7 from 20, 3.4 and 7 from 8
+        (benchmarks/mu_water.py).
     """
     y, geometry = _coarse(scan)
     A = make_projector(geometry)
@@ -176,8 +177,7 @@ def _stated(mu_water: float, how: How) -> Calibration:
 
 def _from_tissue(mu_water: float, overlap: float, clear: bool) -> Calibration:
     confidence = (
-        "on known scans this was off by 2 percent RMS and 7 at most from 20 to 60 views, by 5 "
-        "and 12 from 8"
+        "on known scans of 8 to 60 views this was off by 3 percent RMS, and by 9 at most"
         if clear
         else "but no peak is clear, so that it is unsure and may be off by 10 percent or more; "
         "give --mu-water if it is known"

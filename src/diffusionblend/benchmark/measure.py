@@ -109,7 +109,7 @@ def run_cell(job: Job, folder: Path) -> Result:
     def work() -> Volume:
         return reconstruct(scan, method, seed=cell.seed, device=device, callback=trace, **known)
 
-    found, times = _timed(work, device, lambda: trace.seconds)
+    found, times = timed(work, device, lambda: trace.seconds)
     result = Result(
         cell=cell,
         figures=cells.without_nan(evaluate(found, truth)),
@@ -155,8 +155,10 @@ def _prior(name: str, device: str) -> Prior:
     return from_pretrained(name, find_device(device))
 
 
-def _timed(
-    work: Callable[[], Volume], device: torch.device, watched: Callable[[], float]
+def timed(
+    work: Callable[[], Volume],
+    device: torch.device,
+    watched: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Volume, Times]:
     """Work, and say what it took, without the seconds that were spent watching."""
     cuda = device.type == "cuda"
