@@ -29,7 +29,7 @@ class InCrops:
     def denoise(
         self, x: torch.Tensor, sigma: float, gap: int, plane: str = "axial"
     ) -> torch.Tensor:
-        """Denoise groups (groups, slices, 512, 512); what leaves at one side enters at the other."""
+        """Denoise groups (groups, slices, 512, 512); what leaves at a side enters opposite."""
         offset = torch.randint(CROP, (2,), generator=self.generator).tolist()
         x = x.roll(offset, (-2, -1))
         found = torch.empty_like(x)

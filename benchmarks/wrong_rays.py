@@ -14,6 +14,7 @@ import diffusionblend as db
 from diffusionblend.simulation import truth_on_grid
 
 ACQUISITIONS = {
+    "6 views, no noise": (db.sparse_view(6), None),
     "8 views, 1e4 photons": (db.sparse_view(8), 1e4),
     "20 views, no noise": (db.sparse_view(20), None),
     "20 views, 1e5 photons": (db.sparse_view(20), 1e5),

@@ -92,6 +92,16 @@ def test_the_preconditioner_is_symmetric_and_positive():
     assert float(response[1]) > 3 * float(response[-1])  # as 1 / |frequency|, where views overlap
 
 
+@pytest.mark.parametrize("views", [1, 2, 3, 4, 6, 8, 10])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_the_preconditioner_is_positive_where_pixels_cannot_make_all_frequencies(views, factor):
+    """The mean over noise is near 0 there, on either side."""
+    geometry = parallel_beam(Grid.from_spacing((9, 64, 64)), sparse_view(views))
+    problem = Problem(torch.zeros(geometry.sinogram_shape), make_projector(geometry))
+    response = frequency_response(coarser(problem, factor).A)
+    assert float(response.min()) > 0.005 * float(response.median())
+
+
 def test_a_ray_without_photons_says_nothing():
     A, y, v, variance = setting(ACQUISITIONS["few"])
     dark = torch.zeros_like(y, dtype=torch.bool)

@@ -16,6 +16,8 @@ from torch.nn.functional import softshrink
 from diffusionblend.projector import Projector
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
+_LEAST_RESPONSE = 0.01  # of the median: a tenth of the least of any beam whose pixels suffice
+
 
 def conjugate_gradient(
     operator: Callable[[Tensor], Tensor],
@@ -170,10 +172,14 @@ class WeightedProximal:
             preconditioner=lambda w: balance * _filter(balance * w, filtering),
         )
         self._scaled = r**2 * w
+        u = v + A.T(self._scaled)
         if self._huber:
-            beyond = (V * w).abs() / (self._huber * self._known.sqrt())  # V w = y - A u
+            # Both are the residual once CG has converged. Before that the first is large all over,
+            # and the second grows where no volume fits.
+            residual = torch.minimum((self._y - A(u)).abs(), (V * w).abs())
+            beyond = residual / (self._huber * self._known.sqrt())
             self._variance = self._known * beyond.clamp(min=1)
-        return v + A.T(self._scaled)
+        return u
 
 
 def frequency_response(A: Projector) -> Tensor:
@@ -189,7 +195,10 @@ def frequency_response(A: Projector) -> Tensor:
     before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, A(A.T(y))))
     power = before.abs().square().sum((0, 1))
     # Where a detector sees nothing at all there is nothing to scale.
-    return (after * before.conj()).real.sum((0, 1)) / power.clamp(min=1e-12) + 1e-6
+    response = (after * before.conj()).real.sum((0, 1)) / power.clamp(min=1e-12)
+    # Frequencies that the pixels cannot make are noise alone here, of either sign, but a
+    # preconditioner must be positive.
+    return response.clamp(min=_LEAST_RESPONSE * float(response.median())) + 1e-6
 
 
 def _filter(y: Tensor, response: Tensor) -> Tensor:
