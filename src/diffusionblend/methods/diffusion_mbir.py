@@ -61,4 +61,5 @@ class DiffusionMBIR(PredictorCorrector):
                 x = correct(x, x0, lower, self.snr, generator)
             x = consistent(1 + x) - 1
             callback(Step(step + 1, self.steps, x0))
-        return x + A.T(y - A(1 + x)) / A.T(A(torch.ones_like(x[:1]))).clamp(min=1e-6)
+        ones = torch.ones_like(x[:1] if A.slicewise else x)
+        return x + A.T(y - A(1 + x)) / A.T(A(ones)).clamp(min=1e-6)

@@ -68,7 +68,8 @@ class TPDM(PredictorCorrector):
         def denoise(part: Tensor) -> Tensor:
             return denoise_slices(prior, part, sigma, len(part))
 
-        parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        size = self.batch_size if A.slicewise else len(x)
+        parts = zip(x.split(size), y.split(size if A.slicewise else len(y)), strict=True)
         found = [distance_slope(denoise, part, A, measured) for part, measured in parts]
         x0, slope = (torch.cat(tensors) for tensors in zip(*found, strict=True))
         return x0, slope
