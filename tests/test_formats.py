@@ -11,50 +11,53 @@ import nrrd
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEGLosslessSV1,
+    JPEGExtended12Bit,
     RLELossless,
 )
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.formats import find_volumes
-from diffusionblend.formats.dicom import dicom_series, read_series
+from diffusionblend.formats.dicom import read_series
+from diffusionblend.formats.dicom_files import dicom_series
 from diffusionblend.volume import read_volume
-
-SHAPE = (8, 7, 6)
-SPACING = (0.75, 0.5, 2.5)
-ORIGIN = (-20.0, 35.5, -410.25)
-UID = "1.2.826.0.1.3680043.8.498.1"
-NAN = float("nan")
-L, P, S = np.eye(3)
-AXIAL = (L, P)
-PLANES = {
-    "axial": AXIAL,
-    "axial, prone": (-L, -P),
-    "axial, feet first": (-L, P),
-    "axial, rows up": (L, -P),
-    "axial, turned": (P, L),
-    "coronal": (L, -S),
-    "sagittal": (P, -S),
-    "sagittal, other side": (-P, -S),
-}
+from small_volumes import (
+    NAN,
+    ORIGIN,
+    PLANES,
+    SHAPE,
+    SIGNS,
+    SPACING,
+    UID,
+    L,
+    as_nifti,
+    assert_read_or_refused,
+    assert_same,
+    compressed,
+    dataset,
+    datasets,
+    every,
+    locations,
+    lps,
+    moved,
+    one,
+    ras,
+    refusal,
+    save,
+    stored_values,
+    with_syntax,
+    write_nrrd,
+)
 
 
 @pytest.fixture(scope="module")
 def stored():
-    """Stored values (column, row, slice), of which HU are 2 v - 1024."""
-    stored = np.random.default_rng(0).integers(0, 1500, SHAPE, dtype=np.int16)
-    stored[0, 0, 0] = 12
-    return stored
+    return stored_values()
 
 
 @pytest.fixture
@@ -62,57 +65,7 @@ def hu(stored):
     return (2 * stored - 1024).astype(np.float32)
 
 
-def lps(plane=AXIAL, origin=ORIGIN):
-    """The affine of an array (column, row, slice), in LPS."""
-    row, column = plane
-    affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([row, column, np.cross(row, column)]) * SPACING
-    affine[:3, 3] = origin
-    return affine
-
-
-def ras(affine):
-    return np.diag([-1, -1, 1, 1]) @ affine
-
-
-def as_nifti(place, hu, affine):
-    nibabel.save(nibabel.Nifti1Image(hu, affine), place / "same.nii.gz")
-    return read_volume(place / "same.nii.gz")
-
-
-def assert_same(found, expected):
-    assert found.hu.dtype == np.float32
-    assert found.hu.flags.c_contiguous
-    assert np.array_equal(found.hu, expected.hu)
-    assert found.grid.shape == expected.grid.shape
-    np.testing.assert_allclose(found.grid.affine, expected.grid.affine, atol=1e-4)
-
-
-def refusal(read, *arguments):
-    """What reading says when it refuses: one line, of one of the two kinds."""
-    with pytest.raises((CorruptInput, UnsupportedInput)) as caught:
-        read(*arguments)
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
 # NRRD
-
-SIGNS = {
-    "left-posterior-superior": (1, 1, 1),
-    "LPS": (1, 1, 1),
-    "right-anterior-superior": (-1, -1, 1),
-    "RAS": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1),
-}
-
-
-def write_nrrd(path, voxels, affine=None, space="left-posterior-superior", encoding="raw"):
-    """Write voxels with an affine in LPS, said in another space."""
-    affine = np.diag([*SIGNS[space], 1]) @ (lps() if affine is None else affine)
-    place = {"space": space, "space directions": affine[:3, :3].T, "space origin": affine[:3, 3]}
-    nrrd.write(str(path), voxels, {**place, "encoding": encoding})
-    return path
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip"])
@@ -248,20 +201,6 @@ def test_a_nrrd_that_unpacks_to_more_than_it_says_takes_no_memory(place, hu):
     tracemalloc.stop()
 
 
-def assert_read_or_refused(raw, bits, path, read):
-    outcomes = []
-    for bit in bits:
-        flipped = bytearray(raw)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        try:
-            outcomes.append(bool(np.isfinite(read().hu).all()))
-        except (CorruptInput, UnsupportedInput) as error:
-            outcomes.append(str(path.parent) in str(error) and "\n" not in str(error))
-    assert all(outcomes)
-    return outcomes
-
-
 @pytest.mark.parametrize("encoding", ["raw", "gzip"])
 def test_a_nrrd_with_a_bit_flipped_is_read_or_refused(place, hu, encoding):
     path = write_nrrd(place / "flipped.nrrd", hu, encoding=encoding)
@@ -271,38 +210,6 @@ def test_a_nrrd_with_a_bit_flipped_is_read_or_refused(place, hu, encoding):
 
 
 # DICOM
-
-
-def dataset(stored, affine, index, uid=UID):
-    """One slice of an array (column, row, slice)."""
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"{uid}.{index + 1}"
-    data.SeriesInstanceUID, data.Modality = uid, "CT"
-    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    data.ImageOrientationPatient = [*affine[:3, 0] / SPACING[0], *affine[:3, 1] / SPACING[1]]
-    data.ImagePositionPatient = [*(affine @ [0, 0, index, 1])[:3]]
-    data.PixelSpacing = [SPACING[1], SPACING[0]]
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.Columns, data.Rows = stored.shape[:2]
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    data.PixelRepresentation = 1
-    data.RescaleSlope, data.RescaleIntercept = 2, -1024
-    data.PixelData = np.ascontiguousarray(stored[:, :, index].T).tobytes()
-    return data
-
-
-def datasets(stored, affine=None, **options):
-    affine = lps() if affine is None else affine
-    return [dataset(stored, affine, k, **options) for k in range(stored.shape[2])]
-
-
-def save(folder, slices, names=None):
-    folder.mkdir(exist_ok=True)
-    for name, one in zip(names or range(len(slices)), slices, strict=True):
-        one.save_as(folder / f"{name}", enforce_file_format=True)
-    return folder
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -334,10 +241,10 @@ def test_a_voxel_lies_where_dicom_says(place, stored):
 
 def test_each_slice_has_its_own_slope_and_intercept(place, stored, hu):
     slices = datasets(stored)
-    for k, one in enumerate(slices):
-        one.RescaleSlope, one.RescaleIntercept = 2 / (k + 1), -1024 - 2 * k
+    for k, each in enumerate(slices):
+        each.RescaleSlope, each.RescaleIntercept = 2 / (k + 1), -1024 - 2 * k
         changed = (stored[:, :, k] + k) * (k + 1)
-        one.PixelData = np.ascontiguousarray(changed.T.astype(np.int16)).tobytes()
+        each.PixelData = np.ascontiguousarray(changed.T.astype(np.int16)).tobytes()
     found = read_volume(save(place / "series", slices))
     np.testing.assert_allclose(found.hu, as_nifti(place, hu, ras(lps())).hu, atol=1e-3)
 
@@ -348,78 +255,22 @@ def test_slices_of_two_series_are_no_volume(place, stored):
     assert "mixed series" in str(refusal(read_series, sorted(place.iterdir()), "any"))
 
 
-def with_syntax(uid):
-    def edit(slices):
-        for one in slices:
-            one.file_meta.TransferSyntaxUID = uid
-
-    return edit
-
-
 def test_syntaxes_that_pydicom_decodes_are_read(place, stored, hu):
     expected = as_nifti(place, hu, ras(lps()))
     implicit, packed = datasets(stored), datasets(stored)
     with_syntax(ImplicitVRLittleEndian)(implicit)
-    for one in packed:
-        one.compress(RLELossless, generate_instance_uid=False)
+    for each in packed:
+        each.compress(RLELossless, generate_instance_uid=False)
     assert_same(read_volume(save(place / "implicit", implicit)), expected)
     assert_same(read_volume(save(place / "packed", packed)), expected)
 
 
 def test_positions_rounded_to_hundredths_are_even(place, stored):
     slices = datasets(stored)
-    for k, one in enumerate(slices):
-        one.ImagePositionPatient = [*ORIGIN[:2], round(0.625 * k, 2)]
+    for k, each in enumerate(slices):
+        each.ImagePositionPatient = [*ORIGIN[:2], round(0.625 * k, 2)]
     volume = read_volume(save(place / "series", slices))
     assert volume.grid.spacing_mm[0] == pytest.approx(0.625, abs=0.002)
-
-
-def one(index=2, **changes):
-    """Change tags of one slice; a value of none takes the tag away."""
-
-    def edit(slices):
-        for keyword, value in changes.items():
-            if value is None:
-                delattr(slices[index], keyword)
-            else:
-                setattr(slices[index], keyword, value)
-
-    return edit
-
-
-def every(**changes):
-    def edit(slices):
-        for index in range(len(slices)):
-            one(index, **changes)(slices)
-
-    return edit
-
-
-def moved(step):
-    """Move the slices by a step each, in mm, LPS."""
-
-    def edit(slices):
-        for k, s in enumerate(slices):
-            s.ImagePositionPatient = [*(np.array(s.ImagePositionPatient) + k * np.array(step))]
-
-    return edit
-
-
-def locations(*z):
-    def edit(slices):
-        for s, at in zip(slices, z, strict=True):
-            s.ImagePositionPatient = [*ORIGIN[:2], at]
-
-    return edit
-
-
-def compressed(uid):
-    def edit(slices):
-        for s in slices:
-            s.PixelData = encapsulate([s.PixelData])
-        with_syntax(uid)(slices)
-
-    return edit
 
 
 COSINES = [1, 0, 0, 0, 0.9962, 0.0872]
@@ -449,14 +300,14 @@ REFUSED = {
     "mixed distances": (
         locations(0, 2, 4, 6, 9, 12),
         CorruptInput,
-        "missing slice or mixed spacing: 3 mm after the slice at 6 mm",
+        "4: missing slice or mixed spacing: 3 mm after the slice at 6 mm, 3; elsewhere 2 mm",
     ),
     "a slice 3 % aside": (
         locations(0, 2, 4, 6.06, 8, 10),
         CorruptInput,
         "missing slice or mixed spacing",
     ),
-    "duplicates": (locations(0, 2, 2, 4, 6, 8), CorruptInput, "two slices at 2 mm"),
+    "duplicates": (locations(0, 2, 2, 4, 6, 8), CorruptInput, "2: at 2 mm, as 1 is: two slices"),
     "frames": (one(NumberOfFrames=2), UnsupportedInput, "multi-frame (2 frames)"),
     "enhanced": (one(SOPClassUID=EnhancedCTImageStorage), UnsupportedInput, "multi-frame"),
     "colour": (
@@ -469,7 +320,7 @@ REFUSED = {
     "oblique": (every(ImageOrientationPatient=COSINES), UnsupportedInput, "gantry tilt"),
     "half the pixels": (one(PixelData=bytes(56)), CorruptInput, "cannot be read"),
     "no pixels": (one(PixelData=None), CorruptInput, "cannot be read"),
-    "a syntax without decoder": (compressed(JPEGLosslessSV1), UnsupportedInput, "JPEG Lossless"),
+    "a syntax without decoder": (compressed(JPEGExtended12Bit), UnsupportedInput, "JPEG Extended"),
     "no such syntax": (compressed(MPEG2MPML), UnsupportedInput, "MPEG2"),
     "deflated": (with_syntax(DeflatedExplicitVRLittleEndian), UnsupportedInput, "deflated"),
     "no slope": (one(RescaleSlope=None), CorruptInput, "lacks RescaleSlope"),
@@ -652,12 +503,12 @@ def test_formats_whose_package_is_missing_say_what_to_install(tree, stored, monk
     add_series(tree, stored)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     monkeypatch.setitem(sys.modules, "nrrd", None)
-    install = re.escape("install diffusionblend[formats]")
-    with pytest.raises(UsageError, match=f"reading it needs pynrrd; {install}"):
+    install = re.escape("run `pip install 'diffusionblend[formats]'`")
+    with pytest.raises(UsageError, match=f"needs pynrrd; {install}"):
         read_volume(tree / "a.nrrd")
-    with pytest.raises(UsageError, match=f"reading it needs pydicom; {install}"):
+    with pytest.raises(UsageError, match=f"needs pydicom; {install}"):
         read_volume(tree / "case")
-    with pytest.raises(UsageError, match=f"reading it needs pydicom; {install}"):
+    with pytest.raises(UsageError, match=f"needs pydicom; {install}"):
         find_volumes(tree)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffusionblend.projector import Projector as Projector
     from diffusionblend.projector import make_projector as make_projector
     from diffusionblend.reconstruction import reconstruct as reconstruct
+    from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
     from diffusionblend.scan import Scan as Scan
     from diffusionblend.scan import read_scan as read_scan
     from diffusionblend.scan import write_scan as write_scan
@@ -47,6 +48,7 @@ _HOMES = {
     "read_scan": "scan",
     "read_volume": "volume",
     "reconstruct": "reconstruction",
+    "reconstruct_and_assess": "reconstruction",
     "simulate": "simulation",
     "sparse_view": "geometry",
     "write_scan": "scan",

@@ -1,14 +1,17 @@
-"""Files that are whole or absent: written beside, checked, renamed."""
+"""Files, and folders of files, that are whole or absent: written beside, checked, renamed."""
 
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from diffusionblend.errors import DiffusionBlendError, OutputError, PriorError
 
+_NUMBERS = itertools.count()
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
@@ -23,12 +26,13 @@ _CURES = {
 def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if `check` accepts it.
 
-    Whatever happens, `path` is either what it was before or the whole new file, and no temporary
-    file is left by a process that was not killed.
+    A file is made there, or a folder of files. Whatever happens, `path` is either what it was
+    before or the whole new one, and nothing temporary is left by a process that was not killed.
 
     Args:
-        path: The final place. Its folder must exist.
-        check: Reads the temporary file back and raises if it is not as it should be.
+        path: The final place. Its folder must exist. A file there is replaced; a folder only if
+            it is empty.
+        check: Reads what was made back and raises if it is not as it should be.
 
     Raises:
         OutputError: The place cannot be written or is full.
@@ -36,33 +40,57 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     writable(path)
     # The end of the name is kept, since writers choose the format by it; not all of a long one,
     # since the whole must not become too long.
-    temporary = path.with_name(f".{os.getpid()}.{path.name[-40:]}")
+    # The number keeps apart what is written within another writing.
+    temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}-{path.name[-40:].lstrip('.')}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         if check is not None:
             check(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with open(file, "rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def writable(path: Path) -> None:
-    """Raise OutputError if a file cannot be made at `path`: asked before long work begins."""
+    """Raise OutputError if nothing can be made at `path`: asked before long work begins.
+
+    A folder may be there if it is empty and has the name of one: without a suffix.
+    """
     folder = path.absolute().parent
     probe = folder / f".{os.getpid()}.probe"
     try:
         if not folder.is_dir():
             raise OutputError(f"{path}: there is no folder {folder}; make it first")
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
+        _check_free(path)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _check_free(path: Path) -> None:
+    if path.is_dir() and path.suffix:
+        raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
+    if path.is_dir() and any(path.iterdir()):
+        raise OutputError(f"{path}: is a folder that is not empty; give the name of a new one")
+    if path.exists() and not path.is_dir() and not path.suffix:
+        raise OutputError(f"{path}: is a file, expected a folder; give the name of a new one")
 
 
 @contextlib.contextmanager
@@ -91,7 +119,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(path, error) from error
-    writable(path / "any")
+    writable(path / "any.file")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -1,28 +1,28 @@
-"""Volumes: Hounsfield units on a grid in space, read from several formats, written to NIfTI.
+"""Volumes: Hounsfield units on a grid in space, read from and written to several formats.
 
 Arrays are (slices, rows, columns), that is (z, y, x): the reverse of the order of the files. The
 signs of the axes stay as they are in the file, so that what is written lies voxel on voxel over
-what was read. Here is what every format has in common; how each is read is in `formats`.
+what was read. Here is what every format has in common; how each is read and written is in
+`formats`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.files import atomic
 from diffusionblend.geometry import Grid
 
-SUFFIXES = (".nii.gz", ".nii")
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
 """Bytes that one byte of a compressed file can become at most: deflate's limit."""
 SPACING_MM = (0.001, 100.0)
 HU_LIMITS = (-32768.0, 65535.0)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the coordinates of DICOM and ITK to those of NIfTI; its own inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a CT volume in HU: a NIfTI or NRRD file, or a folder with one DICOM series.
+    """Read a CT volume in HU: NIfTI, NRRD, MetaImage, or a folder or zip with a DICOM series.
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
@@ -84,35 +84,50 @@ def read_volume(path: Path) -> Volume:
     return read(path)
 
 
-def write_volume(volume: Volume, path: Path) -> None:
-    """Write a volume to a NIfTI file in HU, float32: whole or not at all.
+def write_volume(
+    volume: Volume, path: Path, *, source: Path | None = None, description: str = ""
+) -> None:
+    """Write a volume in HU: whole or not at all.
+
+    Args:
+        volume: The volume.
+        path: A name in .nii.gz, .nii or .nrrd; or without a suffix: the new folder of a derived
+            DICOM series.
+        source: For DICOM, the series (a folder or zip) whose patient, study and frame of
+            reference it gets; without it they are new, and the patient is anonymous.
+        description: For DICOM, what made the volume, in a few words.
 
     Raises:
         OutputError: The place cannot be written or is full.
-        UsageError: The name has no suffix of NIfTI.
+        UsageError: The name is of no format that is written, or its package is not installed.
+        CorruptInput: The source is missing or damaged.
+        UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
-    import nibabel
+    from diffusionblend.formats.write import write
 
-    check_suffix(path)
-    image = nibabel.Nifti1Image(volume.hu.T.astype(np.float32), np.array(volume.grid.affine))
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"HU"
-    with atomic(path, check=partial(_expect_same, volume)) as temporary:
-        nibabel.save(image, temporary)
+    write(volume, path, source=source, description=description)
 
 
 def check_suffix(path: Path) -> None:
-    """Raise UsageError if `path` is not the name of a NIfTI file."""
-    if not path.name.endswith(SUFFIXES):
-        raise UsageError(f"{path}: expected a name in .nii.gz or .nii for a volume")
+    """Raise UsageError if `path` is not the name of a volume that can be written here."""
+    from diffusionblend.formats.write import find_writer
+
+    find_writer(path)
 
 
-def _expect_same(volume: Volume, path: Path) -> None:
-    import nibabel
+def check_source(source: Path, path: Path, grid: Grid) -> None:
+    """Raise if a volume on a grid cannot be written to `path` as derived from a series.
 
-    back = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj).T
-    if not np.array_equal(back, volume.hu.astype(np.float32), equal_nan=True):
-        raise OSError(None, "what was written does not read back the same")
+    Asked before long work begins; reads headers only.
+
+    Raises:
+        CorruptInput: The source is missing or damaged.
+        UnsupportedInput: It is no CT series, or the grid does not lie in it.
+        UsageError: `path` is not the name of a folder, for DICOM.
+    """
+    from diffusionblend.formats.write import check
+
+    check(source, path, grid)
 
 
 def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Volume:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.formats.dicom import dicom_files, dicom_series, is_dicom, read_series
+from diffusionblend.formats.archive import SUFFIX as ZIP
+from diffusionblend.formats.dicom import read_series
+from diffusionblend.formats.dicom_files import dicom_files, dicom_series, is_dicom
 from diffusionblend.formats.read import READERS, read
 from diffusionblend.volume import Volume
 
-SUFFIXES = tuple(READERS)
+SUFFIXES = tuple(suffix for suffix in READERS if suffix != ZIP)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Candidate:
 def find_volumes(folder: Path) -> list[Candidate]:
     """Return the volumes under a folder, sorted by name.
 
-    A file of NIfTI or NRRD is one, and so is a DICOM series of any one folder. Hidden files and
-    folders are left out, and links to folders are not followed.
+    A file of NIfTI, NRRD or MetaImage is one, and so is a DICOM series of any one folder. Hidden
+    files and folders are left out, as are archives, and links to folders are not followed.
 
     Raises:
         CorruptInput: A folder or a file in it cannot be read.

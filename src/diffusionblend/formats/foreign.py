@@ -19,7 +19,7 @@ def extra(name: object, package: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UsageError(
-            f"{name}: reading it needs {package}; install diffusionblend[formats]"
+            f"{name}: needs {package}; run `pip install 'diffusionblend[formats]'`"
         ) from error
 
 
@@ -31,7 +31,7 @@ def parsing(name: object) -> Iterator[None]:
         CorruptInput: The parser failed.
     """
     try:
-        with _quiet():
+        with quiet():
             yield
     except DiffusionBlendError:
         raise
@@ -43,7 +43,7 @@ def parsing(name: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep back remarks on what is read: they name no file, and may quote any bytes of it."""
     log = logging.getLogger("pydicom")
     before, log.disabled = log.disabled, True

@@ -1,15 +1,17 @@
-"""NIfTI-1 in one file, `.nii` or `.nii.gz`, read with nibabel."""
+"""NIfTI-1 in one file, `.nii` or `.nii.gz`, read and written with nibabel."""
 
 import gzip
 import math
 import warnings
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput
+from diffusionblend.files import atomic
 from diffusionblend.volume import (
     Volume,
     check_claim,
@@ -20,6 +22,8 @@ from diffusionblend.volume import (
 )
 
 HEADER_BYTES, MAGIC = 348, b"n+1"
+MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
+"""Bytes before the voxels, for extensions of the header, and after them."""
 _READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, MemoryError, OverflowError)
 
 
@@ -55,6 +59,7 @@ def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if header["magic"].item() != MAGIC:
             raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
         check_spacing(path, header["pixdim"][1:4])
+        _check_offset(path, float(header["vox_offset"]))
         stream.seek(0)
         # No memory map: the values must stay what they are, whatever becomes of the file.
         file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
@@ -65,9 +70,25 @@ def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
         check_kind(path, kind)
         check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, compressed)
         voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        while stream.read(2**20):  # gzip compares its checksum at the end, and only there
-            pass
+        _read_on(path, stream)
     return voxels, image.affine
+
+
+def _check_offset(path: Path, offset: float) -> None:
+    if not 0 <= offset <= MAX_OFFSET:  # NaN is neither
+        raise CorruptInput(
+            f"{path}: its voxels begin at byte {offset:g}; expected {MAX_OFFSET} at most; copy it "
+            "again"
+        )
+
+
+def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile) -> None:
+    """Read to the end: gzip compares its checksum there, and only there."""
+    read = 0
+    while chunk := stream.read(2**20):
+        read += len(chunk)
+        if read > MAX_TRAILING:
+            raise CorruptInput(f"{path}: holds more than its header claims; copy it again")
 
 
 def _opened(path: Path, compressed: bool) -> gzip.GzipFile | BinaryIO:
@@ -77,3 +98,26 @@ def _opened(path: Path, compressed: bool) -> gzip.GzipFile | BinaryIO:
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Leave out the axes of one voxel after the third."""
     return shape[:3] if shape[3:] == (1,) * len(shape[3:]) else shape
+
+
+def write(volume: Volume, path: Path) -> None:
+    """Write a volume in HU, float32.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+    """
+    import nibabel
+
+    image = nibabel.Nifti1Image(volume.hu.T.astype(np.float32), np.array(volume.grid.affine))
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"HU"
+    with atomic(path, check=partial(_expect_same, volume)) as temporary:
+        nibabel.save(image, temporary)
+
+
+def _expect_same(volume: Volume, path: Path) -> None:
+    import nibabel
+
+    back = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj).T
+    if not np.array_equal(back, volume.hu.astype(np.float32), equal_nan=True):
+        raise OSError(None, "what was written does not read back the same")

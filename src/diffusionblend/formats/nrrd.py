@@ -1,4 +1,4 @@
-"""NRRD in one file, `.nrrd`, header read with pynrrd.
+"""NRRD in one file, `.nrrd`, header read, and all written, with pynrrd.
 
 pynrrd reads the header and knows the types. The voxels are unpacked here, since a small file may
 unpack to more than any machine has, and may name a second file anywhere.
@@ -8,14 +8,23 @@ import gzip
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.files import atomic
 from diffusionblend.formats.foreign import extra, parsing
-from diffusionblend.volume import Volume, check_claim, check_header, check_kind, volume_in_order
+from diffusionblend.volume import (
+    LPS_TO_RAS,
+    Volume,
+    check_claim,
+    check_header,
+    check_kind,
+    volume_in_order,
+)
 
 Header = Mapping[str, Any]
 
@@ -127,9 +136,39 @@ def _shaped(path: Path, field: str, value: object, shape: tuple[int, ...]) -> np
 
 
 def _unpacked(stream: BinaryIO, compressed: bool, most: int) -> bytes:
-    """Read voxels to the end of the stream; keep `most` bytes, and one more to tell of the rest."""
-    source = gzip.GzipFile(fileobj=stream) if compressed else stream
-    data = source.read(most + 1)
-    while source.read(2**20):  # gzip compares its checksum at the end, and only there
-        pass
-    return data
+    """Read voxels to the end of the stream, where gzip compares its checksum.
+
+    At most `most` bytes, and one more to tell of the rest.
+    """
+    return (gzip.GzipFile(fileobj=stream) if compressed else stream).read(most + 1)
+
+
+def write(volume: Volume, path: Path) -> None:
+    """Write a volume in HU, float32, gzip, with its place in LPS as ITK and Slicer expect it.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+        UsageError: pynrrd is not installed.
+    """
+    with extra(path, "pynrrd"):
+        import nrrd
+    affine = LPS_TO_RAS @ np.array(volume.grid.affine)
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": affine[:3, :3].T,
+        "space origin": affine[:3, 3],
+        "space units": ["mm"] * 3,
+        "content": "HU",
+        "encoding": "gzip",
+    }
+    voxels = volume.hu.T.astype(np.float32)
+    with atomic(path, check=partial(_expect_same, voxels)) as temporary:
+        nrrd.write(str(temporary), voxels, header)
+
+
+def _expect_same(voxels: np.ndarray, path: Path) -> None:
+    import nrrd
+
+    back, _ = nrrd.read(str(path))
+    if not np.array_equal(back, voxels, equal_nan=True):
+        raise OSError(None, "what was written does not read back the same")

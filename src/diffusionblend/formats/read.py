@@ -4,15 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.formats import dicom, nifti, nrrd
+from diffusionblend.formats import archive, dicom, mha, nifti, nrrd
+from diffusionblend.formats.dicom_files import DIRECTORY_NAME, is_dicom
 from diffusionblend.volume import Volume
 
 READERS: dict[str, Callable[[Path], Volume]] = {
     ".nii.gz": nifti.read,
     ".nii": nifti.read,
     ".nrrd": nrrd.read,
+    ".mha": mha.read,
+    ".mhd": mha.read,
+    archive.SUFFIX: dicom.read,
 }
-_EXPECTED = "expected NIfTI (.nii.gz or .nii), NRRD (.nrrd) or a folder with one DICOM series"
+_EXPECTED = (
+    "expected NIfTI (.nii.gz or .nii), NRRD (.nrrd), MetaImage (.mha), or a folder or .zip with "
+    "one DICOM series"
+)
 
 
 def read(path: Path) -> Volume:
@@ -24,10 +31,12 @@ def read(path: Path) -> Volume:
         UsageError: The package that reads the format is not installed.
     """
     if path.is_dir():
-        return dicom.read_folder(path)
+        return dicom.read(path)
     if not path.is_file():
         raise CorruptInput(f"{path}: no such file; {_EXPECTED}")
     for suffix, reader in READERS.items():
         if path.name.endswith(suffix):
             return reader(path)
+    if is_dicom(path) or path.name == DIRECTORY_NAME:
+        raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
     raise UnsupportedInput(f"{path}: not the name of a volume; {_EXPECTED}; convert it")
