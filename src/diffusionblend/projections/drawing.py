@@ -1,0 +1,159 @@
+"""A scan as a picture: the scanner seen along the axis, and the sinogram of its middle row.
+
+x runs to the right and y downwards, as slices are stored. All is drawn true to scale.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from diffusionblend.geometry import FanBeam, Geometry, ParallelBeam
+from diffusionblend.projections.beam import shadow_of_axis_mm
+from diffusionblend.scan import Scan
+
+PAPER, PANEL, INK, FAINT = (13, 17, 23), (33, 40, 50), (240, 243, 246), (158, 168, 179)
+RAY = (110, 86, 62)
+FIRST, LAST = np.array([255.0, 166.0, 87.0]), np.array([64.0, 98.0, 150.0])
+"""Colours of the first view and the last."""
+
+_SIDE, _GAP, _TITLE, _TEXT = 560, 24, 64, 17
+_FINER = 2  # drawn finer, then averaged: smooth lines
+_MOST_MARKS = 720
+Points = np.ndarray
+
+
+def draw_scan(scan: Scan) -> Image.Image:
+    """Draw the geometry and the sinogram of a scan, RGB, 1192 x 648 pixels."""
+    geometry, row = scan.geometry, len(scan.y) // 2
+    sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, _SIDE + _GAP + _TITLE), PAPER)
+    sheet.paste(_geometry(geometry), (_GAP, _TITLE))
+    sheet.paste(_sinogram(scan.y[row], axis_bin(geometry)), (2 * _GAP + _SIDE, _TITLE))
+    low, high = float(scan.y[row].min()), float(scan.y[row].max())
+    _title(
+        sheet,
+        _GAP,
+        _beam_in_words(geometry),
+        "dots: where views come from, orange to blue; cross: axis; square: slices",
+    )
+    _title(
+        sheet,
+        2 * _GAP + _SIDE,
+        f"Line integrals of row {row + 1} of {len(scan.y)}: {low:.3g} to {high:.3g}",
+        f"{geometry.bins} bins across, {len(geometry.angles_deg)} views down; line: the axis",
+    )
+    return sheet
+
+
+def axis_bin(geometry: Geometry) -> float:
+    """Return the bin, counted from 0, on which the axis casts its shadow."""
+    shadow = 0.0
+    if not isinstance(geometry, ParallelBeam):
+        shadow = shadow_of_axis_mm(
+            geometry.axis_mm, geometry.sod_mm, geometry.sdd_mm, curved=_curved(geometry)
+        )
+    return (geometry.bins - 1) / 2 + (shadow - geometry.offset_mm) / geometry.bin_mm
+
+
+def _curved(geometry: Geometry) -> bool:
+    return isinstance(geometry, FanBeam) and geometry.detector == "curved"
+
+
+def _beam_in_words(geometry: Geometry) -> str:
+    kind = type(geometry).__name__.removesuffix("Beam")
+    first, last = geometry.angles_deg[0], geometry.angles_deg[-1]
+    return f"{kind} beam, {len(geometry.angles_deg)} views, {first:.6g} to {last:.6g} degrees"
+
+
+def _sinogram(values: np.ndarray, axis: float) -> Image.Image:
+    """Draw line integrals (views, bins), black to white, with the axis' bin marked."""
+    low, high = np.quantile(values, [0.001, 0.999])
+    grey = ((values - low) / max(float(high - low), 1e-9)).clip(0, 1) * 255
+    picture = Image.fromarray(grey.astype(np.uint8)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    image = picture.convert("RGB")
+    at = (axis + 0.5) / values.shape[1] * _SIDE
+    draw = ImageDraw.Draw(image)
+    for dash in range(0, _SIDE, 16):
+        draw.line([(at, dash), (at, dash + 7)], fill=_colour(0.0))
+    return image
+
+
+def _geometry(geometry: Geometry) -> Image.Image:
+    sources, detector = _places(geometry)
+    half_mm = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.pixel_mm
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half_mm
+    every = np.concatenate([*sources, *detector, corners])
+    middle, size_mm = (every.max(0) + every.min(0)) / 2, np.ptp(every, axis=0).max()
+    side = _SIDE * _FINER
+
+    def at(points: Points) -> list[tuple[float, float]]:
+        placed = (points - middle) / size_mm * 0.9 * side + side / 2
+        return [(float(x), float(y)) for x, y in placed]
+
+    image = Image.new("RGB", (side, side), PAPER)
+    draw = ImageDraw.Draw(image)
+    draw.polygon(at(corners), fill=PANEL, outline=FAINT, width=_FINER)
+    first, rays = sources[0], detector[0]
+    chosen = np.linspace(0, len(rays) - 1, 9).round().astype(int)
+    for index in chosen:
+        begin = first[index if len(first) > 1 else 0]
+        draw.line(at(np.array([begin, rays[index]])), fill=RAY, width=_FINER)
+    _marks(draw, [at(points.mean(0, keepdims=True))[0] for points in sources])
+    draw.line(at(rays), fill=_colour(0.0), width=5 * _FINER)
+    _dot(draw, at(first.mean(0, keepdims=True))[0], 7 * _FINER, _colour(0.0))
+    _cross(draw, at(np.zeros((1, 2)))[0])
+    return image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+
+
+def _places(geometry: Geometry) -> tuple[list[Points], list[Points]]:
+    """Return where rays begin, for some views, and where they end (points, 2), in mm.
+
+    Of a parallel beam they begin and end at twice the radius of the slices.
+    """
+    views = np.linspace(0, len(geometry.angles) - 1, min(_MOST_MARKS, len(geometry.angles)))
+    sources, detectors = [], []
+    s = geometry.positions_mm()[:, None]
+    for angle in np.array(geometry.angles)[views.round().astype(int)]:
+        e, d = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        if isinstance(geometry, ParallelBeam):
+            away = 1.6 * geometry.radius_mm
+            sources.append(s * e - away * d)
+            detectors.append(s * e + away * d)
+            continue
+        source = -geometry.sod_mm * d - geometry.axis_mm * e
+        fan = s / geometry.sdd_mm
+        rays = np.cos(fan) * d + np.sin(fan) * e if _curved(geometry) else d + fan * e
+        sources.append(source[None])
+        detectors.append(source + geometry.sdd_mm * rays)
+    return sources, detectors[:1]
+
+
+def _marks(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]]) -> None:
+    """Mark where the views come from, the first on top."""
+    for index in reversed(range(len(places))):
+        share = index / max(1, len(places) - 1)
+        _dot(draw, places[index], 3 * _FINER, _colour(share))
+
+
+def _dot(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], radius: float, fill: tuple[int, int, int]
+) -> None:
+    x, y = at
+    draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=fill)
+
+
+def _cross(draw: ImageDraw.ImageDraw, at: tuple[float, float]) -> None:
+    (x, y), arm = at, 9 * _FINER
+    draw.line([(x - arm, y), (x + arm, y)], fill=INK, width=2 * _FINER)
+    draw.line([(x, y - arm), (x, y + arm)], fill=INK, width=2 * _FINER)
+
+
+def _colour(share: float) -> tuple[int, int, int]:
+    red, green, blue = (FIRST + share * (LAST - FIRST)).round().astype(int)
+    return int(red), int(green), int(blue)
+
+
+def _title(sheet: Image.Image, left: int, text: str, note: str) -> None:
+    draw = ImageDraw.Draw(sheet)
+    draw.text((left, 12), text, fill=INK, font=ImageFont.load_default(_TEXT))
+    draw.text((left, 36), note, fill=FAINT, font=ImageFont.load_default(_TEXT - 3))

@@ -1,0 +1,60 @@
+"""What a user can say about projections; the docstrings are the help of `import`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Quantity = Literal["counts", "line-integrals"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to understand projections, which to take, and how to correct them."""
+
+    quantity: Quantity | None = None
+    """What the numbers are, if neither the format nor geometry.json says."""
+    geometry: Path | None = None
+    """geometry.json, or RTK's geometry (.xml); without it geometry.json beside the source."""
+    order: str | None = None
+    """Order of a NumPy array's or a TIFF's axes, for instance view,row,bin."""
+    bin_mm: float | None = None
+    """Size of a detector pixel in mm, if the source does not say."""
+    row_mm: float | None = None
+    """Its height, if it is not square."""
+    angles: Literal["degrees", "radians"] | None = None
+    """Unit of the angles in a Data Exchange file that does not say (degrees, by the format)."""
+    clockwise: bool = False
+    """The angles count clockwise: take their negatives."""
+    white: Path | None = None
+    """Projections of air (TIFF or NumPy), in the order of the source's axes."""
+    dark: Path | None = None
+    """Projections without rays."""
+    i0: float | None = None
+    """Counts through air, where there are no projections of it."""
+    rows: str | None = None
+    """Detector rows A:B to take; without it all of them."""
+    views: int | None = None
+    """Take so many of the measured views, evenly spread."""
+    every: int | None = None
+    """Take every K-th view."""
+    bin: int = 1
+    """Average K x K detector pixels."""
+    size: int | None = None
+    """Pixels a side to reconstruct; without it as many as bins."""
+    pixel_mm: float | None = None
+    """Their size in mm; without it that of a bin, seen from the axis."""
+    repair: bool = True
+    """Replace dead and hot detector pixels, and values that are no numbers, by their
+    neighbours'."""
+    stripes: Literal["none", "median", "sorting", "all"] = "none"
+    """Remove what makes rings. `median`: a bin's constant offset from its neighbours. `sorting`,
+    `all`: algotom's, for detectors of a thousand bins and more."""
+    centre: str | None = None
+    """The bin, counted from 0, on which the axis casts its shadow; `auto` to search for it; `none`
+    for the middle. Without it `auto` where the source does not say."""
+    photons: float | None = None
+    """Photons a detector pixel through air; without it they are estimated."""
+    electronic: float | None = None
+    """Standard deviation of the electronic noise in photons, beside --photons."""
+    mu_water: float | None = None
+    """Attenuation of water in 1/mm, if it is known; `reconstruct` estimates it."""

@@ -1,0 +1,164 @@
+"""From a path to a source of projections: what it is is seen from its bytes, not its name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.files import naming, sha256
+from diffusionblend.formats.dicom_files import MAGIC as DICOM
+from diffusionblend.formats.dicom_files import MAGIC_AT as DICOM_AT
+from diffusionblend.formats.foreign import extra, parsing
+from diffusionblend.projections import arrays, exchange, tiff
+from diffusionblend.projections.geometry_file import (
+    NAME,
+    AnyFacts,
+    Data,
+    inside,
+    order_of,
+    read_geometry,
+)
+from diffusionblend.projections.rtk import read_rtk
+from diffusionblend.projections.source import Source
+from diffusionblend.projections.stack import AXES, Stack
+
+_EXPECTED = (
+    "expected projections: Data Exchange HDF5, a folder of TIFF, a TIFF, .npy or .npz with a "
+    "geometry.json, or that geometry.json"
+)
+CT_PD_GROUPS = range(0x7029, 0x7042)
+"""Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
+
+
+def find_geometry(source: Path, given: Path | None = None) -> tuple[AnyFacts | None, Path | None]:
+    """Return what is said about projections, and the file that says it.
+
+    Args:
+        source: The projections, or a geometry.json that names them.
+        given: A geometry.json, or one of RTK (.xml); none looks beside the projections.
+
+    Raises:
+        CorruptInput: It is missing or damaged.
+        UnsupportedInput: It says what no beam of ours can hold.
+    """
+    path = given
+    if path is None:
+        beside = (source if source.is_dir() else source.parent) / NAME
+        path = source if source.suffix == ".json" else beside
+        if not path.is_file() and path != source:
+            return None, None
+    return (read_rtk(path) if path.suffix.lower() == ".xml" else read_geometry(path)), path
+
+
+def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> Path:
+    """Return where the projections are: `source`, or what a geometry.json names.
+
+    Raises:
+        CorruptInput: There is nothing, or it is not what the geometry is of.
+    """
+    named = None
+    if facts is not None and described is not None and facts.data.file is not None:
+        with naming(described):
+            named = inside(described.parent, facts.data.file)
+    if source == described or source.suffix == ".json":
+        if named is None:
+            raise CorruptInput(f"{source}: names no projections; add `file` to its data")
+        source = named
+    elif named is not None and named.resolve() != source.resolve():
+        raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
+    if not source.exists():
+        raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
+    _check_sum(source, facts)
+    return source
+
+
+def _check_sum(source: Path, facts: AnyFacts | None) -> None:
+    stated = None if facts is None else facts.data.sha256
+    if stated is not None and stated.lower() != sha256(source):
+        raise CorruptInput(f"{source}: its SHA-256 is not that in its geometry; copy it again")
+
+
+def open_source(path: Path, facts: AnyFacts | None, order: Sequence[str] | None) -> Source:
+    """Open projections of any kind.
+
+    Args:
+        path: File or folder.
+        facts: What is said about them, if anything.
+        order: Of the axes; none takes that of `facts`.
+
+    Raises:
+        CorruptInput: They are damaged.
+        UnsupportedInput: They are of no kind that is read here.
+        UsageError: A package is missing.
+    """
+    if order is None and facts is not None:
+        order = order_of(facts)
+    start = _start(path)
+    if start.startswith(exchange.MAGIC):
+        if order is not None and tuple(order) != AXES:
+            raise UnsupportedInput(f"{path}: Data Exchange has the order {', '.join(AXES)}")
+        return exchange.open_exchange(path)
+    data = Data() if facts is None else facts.data
+    kind, stack = _open(path, start, order, data.array)
+    return Source(kind, stack)
+
+
+def open_stack(path: Path, order: Sequence[str] | None) -> Stack:
+    """Open projections of air, or without rays, which may be one picture alone.
+
+    Raises:
+        CorruptInput: They are missing or damaged.
+        UnsupportedInput: They are neither TIFF nor NumPy.
+    """
+    if not path.exists():
+        raise CorruptInput(f"{path}: no such file or folder; expected TIFF, .npy or .npz")
+    return _open(path, _start(path), order, None)[1]
+
+
+def _open(
+    path: Path, start: bytes, order: Sequence[str] | None, array: str | None
+) -> tuple[str, Stack]:
+    if path.is_dir() and tiff.tiff_files(path):
+        return "folder of TIFF", tiff.open_tiff(path, order or AXES)
+    if start.startswith(tiff.MAGIC):
+        return "TIFF of many pages", tiff.open_tiff(path, order or AXES)
+    if start.startswith((arrays.NPY, arrays.NPZ)):
+        if order is None:
+            raise UnsupportedInput(
+                f"{path}: nothing says what its axes are; add `order` to the data of its "
+                f"{NAME}, or give --order view,row,bin"
+            )
+        if start.startswith(arrays.NPY):
+            return "NumPy array", arrays.open_npy(path, order)
+        return "NumPy arrays", arrays.open_npz(path, order, array)
+    _refuse_dicom(path)
+    raise CorruptInput(f"{path}: is none that is known; {_EXPECTED}; or copy it again")
+
+
+def _start(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
+    with parsing(path), open(path, "rb") as file:
+        return file.read(DICOM_AT + len(DICOM))
+
+
+def _refuse_dicom(path: Path) -> None:
+    """Refuse DICOM by its name, if it is such."""
+    with parsing(path):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = next((f for f in files if f.is_file() and _start(f)[DICOM_AT:] == DICOM), None)
+    if found is None:
+        return
+    with extra(found, "pydicom"):
+        import pydicom
+    with parsing(found):
+        header = pydicom.dcmread(found, stop_before_pixels=True, defer_size=1024)
+        projections = any(element.tag.group in CT_PD_GROUPS for element in header)
+    if projections:
+        raise UnsupportedInput(
+            f"{path}: is DICOM-CT-PD: projections of a helix on a curved detector, which have to "
+            "be rebinned to a fan or a cone on a circle; do that with a tool such as helix2fan, "
+            "write its sinograms as .npy or TIFF with a geometry.json, and import those"
+        )
+    raise UnsupportedInput(
+        f"{path}: is DICOM, but no projections; `simulate` reads a CT series; {_EXPECTED}"
+    )

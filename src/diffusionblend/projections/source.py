@@ -1,0 +1,27 @@
+"""What a file of projections is, before anything of it is decided."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diffusionblend.projections.stack import Stack
+
+
+@dataclass(frozen=True)
+class Source:
+    """Projections, and what their format says of them.
+
+    Attributes:
+        kind: The format, in words.
+        data: The projections.
+        angles: Direction of each view as stored; none if the format does not say.
+        unit: Of `angles`: `degrees`, `radians`, or none if it is not stated.
+        white: Projections of air, if the format has such.
+        dark: Projections without rays, if the format has such.
+    """
+
+    kind: str
+    data: Stack
+    angles: tuple[float, ...] | None = None
+    unit: Literal["degrees", "radians"] | None = None
+    white: Stack | None = None
+    dark: Stack | None = None

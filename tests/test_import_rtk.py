@@ -1,0 +1,139 @@
+"""RTK's geometry: its matrices, put together as RTK documents them, project where ours do."""
+
+import numpy as np
+import pytest
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry import ConeBeam
+from diffusionblend.projections.importing import import_scan
+from diffusionblend.projections.options import Options
+from measured import write_tiffs
+
+SID, SDD = 500.0, 800.0
+ANGLES = (0.0, 40.0, 130.0, 245.0)
+SHIFTS = {"SourceOffsetX": 3.0, "SourceOffsetY": 5.0, "ProjectionOffsetX": -7.0}
+SHIFTS["ProjectionOffsetY"] = 11.0
+ROWS, BINS, PIXEL = 20, 31, 2.0
+
+
+def itk_matrix(
+    gantry, *, SourceOffsetX=0, SourceOffsetY=0, ProjectionOffsetX=0, ProjectionOffsetY=0
+):
+    """Translation of the detector x magnification x translation of the source x rotation."""
+    g = np.radians(gantry)
+    rotation = np.eye(4)
+    rotation[:3, :3] = [[np.cos(-g), 0, np.sin(-g)], [0, 1, 0], [-np.sin(-g), 0, np.cos(-g)]]
+    source = np.eye(4)
+    source[:2, 3] = -SourceOffsetX, -SourceOffsetY
+    magnification = np.array([[-SDD, 0, 0, 0], [0, -SDD, 0, 0], [0, 0, 1, -SID]])
+    detector = np.eye(3)
+    detector[:2, 2] = SourceOffsetX - ProjectionOffsetX, SourceOffsetY - ProjectionOffsetY
+    return detector @ magnification @ source @ rotation
+
+
+def xml(angles=ANGLES, shifts=SHIFTS, matrices=True, common="", each=""):
+    """Write as RTK does: what does not change stands before the projections."""
+    lines = [f"<SourceToIsocenterDistance>{SID}</SourceToIsocenterDistance>"]
+    lines += [f"<SourceToDetectorDistance>{SDD}</SourceToDetectorDistance>"]
+    lines += [f"<{name}>{value}</{name}>" for name, value in shifts.items()]
+    for angle in angles:
+        matrix = "\n".join(
+            " ".join(f"{v:.15g}" for v in row) for row in itk_matrix(angle, **shifts)
+        )
+        held = f"<Matrix>\n{matrix}\n</Matrix>" if matrices else ""
+        lines += [f"<Projection><GantryAngle>{angle}</GantryAngle>{each}{held}</Projection>"]
+    body = "\n".join([common, *lines])
+    head = '<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n'
+    return f'{head}<RTKThreeDCircularGeometry version="3">\n{body}\n</RTKThreeDCircularGeometry>\n'
+
+
+def imported(folder, text, **options):
+    path = folder / "geometry.xml"
+    path.write_text(text)
+    if not (folder / "views").exists():
+        write_tiffs(folder / "views", np.zeros((len(ANGLES), ROWS, BINS), np.float32))
+    known = {"bin_mm": PIXEL, "quantity": "line-integrals", "order": "view,row,bin"}
+    return import_scan(folder / "views", Options(geometry=path, **(known | options))).geometry
+
+
+def shadow(geometry, view, point):
+    """Return bin and row (fractions) of a point's shadow, by the formulas of `geometry`."""
+    angle = geometry.angles[view]
+    e, d = (np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))
+    depth = geometry.sod_mm + point[0] * d[0] + point[1] * d[1]
+    s = geometry.sdd_mm * (point[0] * e[0] + point[1] * e[1] + geometry.axis_mm) / depth
+    t = geometry.sdd_mm * point[2] / depth
+    return (
+        (s - geometry.positions_mm()[0]) / geometry.bin_mm,
+        (t - geometry.row_positions_mm()[0]) / geometry.row_mm,
+    )
+
+
+@pytest.mark.parametrize("shifts", [{}, SHIFTS, {"SourceOffsetX": -4.0}])
+def test_points_fall_where_the_matrices_of_rtk_put_them(tmp_path, shifts):
+    geometry = imported(tmp_path, xml(shifts=shifts))
+    assert isinstance(geometry, ConeBeam)
+    for view, angle in enumerate(ANGLES):
+        for point in ((0, 0, 0), (9.0, -4.0, 13.0), (-8.0, 2.0, 6.5)):
+            u, v, w = itk_matrix(angle, **shifts) @ [*point, 1]
+            x, y, z = point
+            ours = shadow(geometry, view, (x, -z, y - shifts.get("SourceOffsetY", 0.0)))
+            theirs = u / w / PIXEL + (BINS - 1) / 2, v / w / PIXEL + (ROWS - 1) / 2
+            assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_without_matrices_the_numbers_say_the_same(tmp_path):
+    assert imported(tmp_path, xml(matrices=False)) == imported(tmp_path, xml())
+
+
+def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
+    whole = imported(tmp_path, xml())
+    part = imported(tmp_path, xml(), rows="3:18")
+    np.testing.assert_allclose(part.row_positions_mm(), whole.row_positions_mm()[3:18])
+    assert part.grid.affine[2][3] == -7 * PIXEL * SID / SDD  # slices lie about the source's plane
+    joined = imported(tmp_path, xml(), bin=3)
+    threes = whole.row_positions_mm()[:18].reshape(-1, 3).mean(1)
+    np.testing.assert_allclose(joined.row_positions_mm(), threes)
+    threes = whole.positions_mm()[:30].reshape(-1, 3).mean(1)
+    np.testing.assert_allclose(joined.positions_mm(), threes)
+    with pytest.raises(UnsupportedInput, match="rows 0:2 do not see the plane of the source"):
+        imported(tmp_path, xml(), rows="0:2")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        (xml(each="<InPlaneAngle>2</InPlaneAngle>", matrices=False), UnsupportedInput, "InPlane"),
+        (xml(common="<OutOfPlaneAngle>1</OutOfPlaneAngle>"), UnsupportedInput, "OutOfPlaneAngle"),
+        (xml(each="<SourceOffsetX>3.5</SourceOffsetX>"), CorruptInput, "Matrix at GantryAngle 0"),
+        (
+            xml(common="<RadiusCylindricalDetector>900</RadiusCylindricalDetector>"),
+            UnsupportedInput,
+            "expected a flat detector",
+        ),
+        (xml().replace(f">{SDD}<", ">0<"), CorruptInput, "Matrix"),
+        (xml(matrices=False).replace(f">{SDD}<", ">0<"), UnsupportedInput, "rays are parallel"),
+        (xml(matrices=False).replace(">40.0<", ">nan<"), CorruptInput, "GantryAngle is 'nan'"),
+        (xml(matrices=False).replace(f">{SDD}<", ">-1<"), UnsupportedInput, "sdd_mm"),
+        (xml(angles=ANGLES[:2]), UnsupportedInput, "2 angles for 4 views"),
+        (xml(angles=()), CorruptInput, "0 projections; expected 1 to"),
+        (xml()[:-300], CorruptInput, "cannot be read"),
+        ("", CorruptInput, "cannot be read"),
+        ("<a/>", UnsupportedInput, "its root is a"),
+        (xml().replace("<Matrix>", "<Matrix>1 "), CorruptInput, "a Matrix is no 12 numbers"),
+        ("\0" * 100, CorruptInput, "cannot be read"),
+    ],
+)
+def test_what_is_no_circular_cone_is_refused(tmp_path, text, error, words):
+    with pytest.raises(error) as caught:
+        imported(tmp_path, text)
+    assert words in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_entities_do_not_grow(tmp_path):
+    entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f'<!DOCTYPE RTKGEOMETRY [<!ENTITY a0 "x">{entities}]>'
+    text = xml().replace("<!DOCTYPE RTKGEOMETRY>", bomb).replace(f">{SID}<", ">&a11;<")
+    with pytest.raises(CorruptInput, match="EntitiesForbidden"):
+        imported(tmp_path, text)
