@@ -80,6 +80,18 @@ def test_angles_that_look_like_radians_are_not_guessed(tmp_path):
         import_scan(path, stated())
 
 
+@pytest.mark.parametrize("axes", ["theta:y:x", np.bytes_("theta:y:x"), "y:theta:x"])
+def test_the_axes_that_a_file_states(tmp_path, axes):
+    path = write_exchange(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["exchange/data"].attrs["axes"] = axes
+    if axes == "y:theta:x":
+        with pytest.raises(UnsupportedInput, match="its axes are 'y:theta:x'; expected theta:y:x"):
+            import_scan(path, stated())
+    else:
+        assert_is(import_scan(path, stated()))
+
+
 def test_angles_that_count_clockwise(tmp_path):
     path = write_exchange(tmp_path / "a.h5", theta=-np.array(PARALLEL.angles_deg))
     assert_is(import_scan(path, stated(clockwise=True)))

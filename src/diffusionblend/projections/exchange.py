@@ -67,6 +67,12 @@ def _stack(file: "h5py.File", path: Path, name: str) -> Stack | None:
         return None
     place = f"{path}: /exchange/{name}"
     check_type(place, dataset.dtype)
+    axes = _text(dataset.attrs.get("axes", "theta:y:x"))
+    if name == "data" and axes != "theta:y:x":
+        raise UnsupportedInput(
+            f"{place}: its axes are {axes[:40]!r}; expected theta:y:x; write it as .npy with a "
+            "geometry.json"
+        )
     shape = arranged_shape(place, dataset.shape or (), AXES)
     _check_held(place, dataset)
 
@@ -133,10 +139,16 @@ def _theta(
 def _unit(place: str, units: object) -> Literal["degrees", "radians"] | None:
     if units is None:
         return None
-    text = units.decode(errors="replace") if isinstance(units, bytes) else str(units)
-    word = text.strip().lower()
+    text = _text(units)
+    word = text.lower()
     if word in {"deg", "degs", "degree", "degrees", "\N{DEGREE SIGN}"}:
         return "degrees"
     if word in {"rad", "rads", "radian", "radians"}:
         return "radians"
     raise CorruptInput(f"{place}: its units are {text[:40]!r}; expected degrees or radians")
+
+
+def _text(attribute: object) -> str:
+    """Return an attribute as text, which is stored as text or as bytes."""
+    text = attribute.decode(errors="replace") if isinstance(attribute, bytes) else str(attribute)
+    return text.strip()
