@@ -1,9 +1,9 @@
 """A volume through DICOM and back: both ends are SimpleITK's, what is between are our commands.
 
-`python benchmarks/dicom_round_trip.py FOLDER [VOLUME]`. SimpleITK writes the volume (the
-demonstration scan if none is given) as a series; `simulate` reads it and scans it in a fan and in a
-cone; `reconstruct` writes a derived series, and the same in NIfTI; SimpleITK reads the series.
-Prints one line for each beam.
+`python benchmarks/dicom_round_trip.py FOLDER [OPTION...]`. SimpleITK writes the demonstration scan
+as a series; `simulate` reads it and scans it in a fan and in a cone; `reconstruct`, with the
+options, writes a derived series, and the same in NIfTI; SimpleITK reads the series. Prints one line
+for each beam.
 """
 
 import sys
@@ -22,11 +22,12 @@ UID = "1.2.826.0.1.3680043.8.498.77"
 
 
 def main() -> None:
-    folder, *given = map(Path, sys.argv[1:])
-    source = folder / "source"
-    written = write_series(given[0] if given else demonstration_volume(), source)
+    place, *options = sys.argv[1:]
+    folder, source = Path(place), Path(place, "source")
+    written = write_series(demonstration_volume(), source)
     for beam in BEAMS:
-        print(beam, *(f"{k}={v}" for k, v in there_and_back(source, written, folder, beam).items()))
+        facts = there_and_back(source, written, folder, beam, *options)
+        print(beam, *(f"{name}={value}" for name, value in facts.items()))
 
 
 def write_series(volume: Path, folder: Path) -> sitk.Image:

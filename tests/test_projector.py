@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import (
     Grid,
     ParallelBeam,
@@ -178,3 +179,13 @@ def test_the_two_projectors_agree_on_what_is_smooth_and_differ_in_detail(large):
     joseph = (large.pixel_mm * make_projector(large)(torch.from_numpy(smooth))).numpy()
     strips = strip_project(smooth, large.grid, large)
     assert 1e-5 < relative(joseph, strips) < 0.01
+
+
+def test_what_does_not_fit_is_refused_before_it_takes_memory(monkeypatch):
+    geometry = parallel_beam(Grid.from_spacing((2, 64, 64)), sparse_view(100))
+    make_projector(geometry)
+    monkeypatch.setattr("diffusionblend.projector.matrix.free_bytes", lambda: 10**6)
+    with pytest.raises(OutOfMemory, match="100 views of 91 bins and 64 x 64 pixels need matrices"):
+        make_projector(geometry)
+    monkeypatch.setattr("diffusionblend.projector.matrix.free_bytes", lambda: None)
+    make_projector(geometry)

@@ -12,22 +12,21 @@ from diffusionblend.geometry import FanBeam, ParallelBeam
 Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def joseph_weights(geometry: ParallelBeam | FanBeam) -> Weights:
-    """Return the entries of the projector's matrix.
+def joseph_weights(geometry: ParallelBeam | FanBeam, view: int) -> Weights:
+    """Return the entries of the projector's matrix in one view.
 
     Returns:
-        Rays (view * bins + bin), pixels (row * columns + column), and weights in pixels, float64.
+        Bins, pixels (row * columns + column), and weights in pixels, float64.
     """
+    phi, s = geometry.lines(view)
+    along_rows = np.abs(np.cos(phi)) >= np.abs(np.sin(phi))  # nearly along y: each row once
     entries = []
-    for view in range(len(geometry.angles)):
-        phi, s = geometry.lines(view)
-        along_rows = np.abs(np.cos(phi)) >= np.abs(np.sin(phi))  # nearly along y: each row once
-        for rows_first in (True, False):
-            (bins,) = np.nonzero(along_rows == rows_first)
-            rays, pixels, weights = _rays(geometry, phi[bins], s[bins], rows_first)
-            entries.append((view * geometry.bins + bins[rays], pixels, weights))
-    rays, pixels, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    return rays, pixels, weights
+    for rows_first in (True, False):
+        (bins,) = np.nonzero(along_rows == rows_first)
+        rays, pixels, weights = _rays(geometry, phi[bins], s[bins], rows_first)
+        entries.append((bins[rays], pixels, weights))
+    bins, pixels, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    return bins, pixels, weights
 
 
 def _rays(

@@ -9,17 +9,25 @@ that fit into the cache.
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import FanBeam, ParallelBeam
+from diffusionblend.memory import free_bytes
 from diffusionblend.projector.base import Projector
 from diffusionblend.projector.joseph import joseph_weights
 
+if TYPE_CHECKING:
+    import scipy.sparse
+
 _BLOCK_BYTES = 16 << 20
 _MIN_BLOCK = 4
+_MATRICES = 3  # both, and one more while they are made
+_MOST_ENTRIES = 2**31  # which an index of four bytes can count
 
 
 class MatrixProjector(Projector):
@@ -29,6 +37,9 @@ class MatrixProjector(Projector):
         geometry: The beam.
         device: Where the matrix is held.
         dtype: Type of its numbers, float32 or float64.
+
+    Raises:
+        OutOfMemory: The matrices do not fit.
     """
 
     slicewise = True
@@ -41,11 +52,10 @@ class MatrixProjector(Projector):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(geometry, torch.device(device), dtype)
-        _, views, bins = self.sinogram_shape
-        rows, columns, values = joseph_weights(geometry)
-        shape = (views * bins, math.prod(self.volume_shape[1:]))
-        self._matrix = _csr(rows, columns, values, shape).to(device, dtype)
-        self._transpose = _csr(columns, rows, values, shape[::-1]).to(device, dtype)
+        _check_memory(geometry, dtype)
+        matrix = _matrix(geometry, np.float32 if dtype == torch.float32 else np.float64)
+        self._matrix = _csr(matrix).to(device)
+        self._transpose = _csr(matrix.T.tocsr()).to(device)
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Multiply slices (slices, ...) by the matrix or its transpose."""
@@ -57,16 +67,36 @@ class MatrixProjector(Projector):
         return joined.T.unflatten(1, shape[1:])
 
 
-def _csr(
-    rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]
-) -> Tensor:
-    """Make a CSR matrix; entries that meet are added."""
+def _matrix(geometry: ParallelBeam | FanBeam, kind: type) -> "scipy.sparse.csr_matrix":
+    """Make the matrix, view by view, since entries take thrice the memory of what they become."""
     import scipy.sparse
 
-    matrix = scipy.sparse.csr_matrix((values, (rows, columns)), shape)
+    pixels = math.prod(geometry.grid.shape[1:])
+    views = []
+    for view in range(len(geometry.angles)):
+        bins, at, weights = joseph_weights(geometry, view)
+        of_view = scipy.sparse.csr_matrix((weights, (bins, at)), (geometry.bins, pixels))
+        views.append(of_view.astype(kind))
+    return scipy.sparse.vstack(views, format="csr")
+
+
+def _csr(matrix: "scipy.sparse.csr_matrix") -> Tensor:
     starts, indices = (
-        torch.from_numpy(a.astype(np.int32)) for a in (matrix.indptr, matrix.indices)
+        torch.from_numpy(a.astype(np.int32, copy=False)) for a in (matrix.indptr, matrix.indices)
     )
+    values = torch.from_numpy(matrix.data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse")  # CSR is "beta"; its use here is tested
-        return torch.sparse_csr_tensor(starts, indices, torch.from_numpy(matrix.data), size=shape)
+        return torch.sparse_csr_tensor(starts, indices, values, size=matrix.shape)
+
+
+def _check_memory(geometry: ParallelBeam | FanBeam, dtype: torch.dtype) -> None:
+    """Raise OutOfMemory before so much is taken that the system ends the process."""
+    views, bins, (_, rows, columns) = len(geometry.angles), geometry.bins, geometry.grid.shape
+    entries = 2 * views * bins * max(rows, columns)
+    needed, free = _MATRICES * entries * (dtype.itemsize + 4), free_bytes()
+    if entries >= _MOST_ENTRIES or (free is not None and needed > free):
+        raise OutOfMemory(
+            f"{views} views of {bins} bins and {rows} x {columns} pixels need matrices of "
+            f"{needed / 1e9:.0f} GB; take fewer views or larger pixels (import --views, --bin)"
+        )
