@@ -9,8 +9,13 @@ from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
 
 
 @contextlib.contextmanager
-def extra(name: object, package: str) -> Iterator[None]:
+def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
     """Around an import: say what to install if the package is not there.
+
+    Args:
+        name: What needs it.
+        package: Its name.
+        group: The group of optional packages that it is in.
 
     Raises:
         UsageError: It is not installed.
@@ -19,7 +24,7 @@ def extra(name: object, package: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UsageError(
-            f"{name}: needs {package}; run `pip install 'diffusionblend[formats]'`"
+            f"{name}: needs {package}; run `pip install 'diffusionblend[{group}]'`"
         ) from error
 
 

@@ -18,8 +18,8 @@ from scipy.ndimage import map_coordinates, uniform_filter1d
 from scipy.optimize import minimize_scalar
 
 from diffusionblend.errors import UnsupportedInput
+from diffusionblend.formats.foreign import extra
 from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.stack import needed
 
 REACH = 0.125
 """How far from the middle the centre is searched for, as a share of the detector."""
@@ -128,7 +128,7 @@ def _opposite(sinogram: np.ndarray, beam: Beam, step: float) -> float:
 
 
 def _vo(sinogram: np.ndarray, beam: Beam) -> float:
-    with needed("algotom", "--centre auto, for half a turn,"):
+    with extra("--centre auto, for half a turn", "algotom", "projections"):
         from algotom.prep.calculation import find_center_vo
     middle, reach = (beam.bins - 1) / 2, REACH * beam.bins
     with warnings.catch_warnings():

@@ -21,9 +21,8 @@ import msgspec
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.formats.foreign import parsing
+from diffusionblend.formats.foreign import extra, parsing
 from diffusionblend.projections.geometry_file import MAX_VIEWS, ConeFacts, read_text
-from diffusionblend.projections.stack import needed
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -61,7 +60,7 @@ def read_rtk(path: Path) -> ConeFacts:
         UsageError: defusedxml is not installed.
     """
     text = read_text(path)
-    with needed("defusedxml", f"{path}: reading it"):
+    with extra(path, "defusedxml", "projections"):
         from defusedxml import ElementTree
     with parsing(path):  # entities, which could grow without limit, are an error
         root = ElementTree.fromstring(text)

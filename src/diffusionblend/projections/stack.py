@@ -4,9 +4,8 @@ Whatever the order on disk, a stack is (views, rows, bins). What a header claims
 what the file can hold before memory is taken for it.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,21 +103,6 @@ def check_type(name: object, dtype: np.dtype) -> None:
 def volume_of(shape: Sequence[int], dtype: np.dtype) -> int:
     """Return the bytes of an array."""
     return math.prod(int(n) for n in shape) * dtype.itemsize
-
-
-@contextlib.contextmanager
-def needed(package: str, what: str) -> Iterator[None]:
-    """Around an import: say what to install if the package is not there.
-
-    Raises:
-        UsageError: It is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise UsageError(
-            f"{what} needs {package}; run `pip install 'diffusionblend[projections]'`"
-        ) from error
 
 
 def finite_angles(name: object, angles: np.ndarray, views: int) -> np.ndarray:

@@ -15,8 +15,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.formats.foreign import quiet
-from diffusionblend.projections.stack import needed
+from diffusionblend.formats.foreign import extra, quiet
 
 WINDOW = 9
 Removal = Literal["none", "median", "sorting", "all"]
@@ -52,7 +51,7 @@ def offsets_removed(sinogram: np.ndarray) -> np.ndarray:
 
 
 def _algotom(how: Removal) -> Callable[[np.ndarray], np.ndarray]:
-    with needed("algotom", f"--stripes {how}"):
+    with extra(f"--stripes {how}", "algotom", "projections"):
         from algotom.prep import removal
     if how == "sorting":
         return functools.partial(removal.remove_stripe_based_sorting, size=WINDOW)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.formats.foreign import parsing
+from diffusionblend.formats.foreign import extra, parsing
 from diffusionblend.projections.stack import (
     AXES,
     Stack,
     arrange,
     arranged_shape,
     check_type,
-    needed,
     volume_of,
 )
 from diffusionblend.volume import check_claim
@@ -108,7 +107,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Around tifffile: its remarks name no file."""
-    with needed("tifffile", f"{file}: reading it"):
+    with extra(file, "tifffile", "projections"):
         import tifffile  # noqa: F401
     log = logging.getLogger("tifffile")
     before, log.disabled = log.disabled, True
