@@ -192,4 +192,4 @@ def save_network(
     with atomic(folder / CONFIG) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     with atomic(folder / CARD) as temporary:
-        temporary.write_text(card)
+        temporary.write_text(card, encoding="utf-8")
