@@ -112,6 +112,9 @@ DAMAGE = {
     "infinite spacing": (by_quaternions(5.6, 5.6, INF), CORRUPT, "5.6 x 5.6 x inf mm"),
     "singular affine": (put(280, "8f", 5.6, 5.6, 0, 0, 0, 0, 0, 0), UNSUPPORTED, "oblique"),
     "oblique affine": (put(280, "4f", 5.6, 0, 1.0, 0), UNSUPPORTED, "resample"),
+    "metres": (put(123, "B", 1), UNSUPPORTED, "in metres; expected mm"),
+    "micrometres": (put(123, "B", 3 + 8), UNSUPPORTED, "in micrometres; expected mm"),
+    "no such unit": (put(123, "B", 7), UNSUPPORTED, "in unit 7; expected mm"),
     "data far away": (put(108, "f", 1e9), CORRUPT, "begin at byte 1e+09"),
     "data nowhere": (put(108, "f", NAN), CORRUPT, "begin at byte nan"),
 }

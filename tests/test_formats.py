@@ -2,8 +2,10 @@
 
 import gzip
 import re
+import struct
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -22,7 +24,7 @@ from pydicom.uid import (
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.formats import find_volumes
+from diffusionblend.formats import dicom_files, find_volumes
 from diffusionblend.formats.dicom import read_series
 from diffusionblend.formats.dicom_files import dicom_series
 from diffusionblend.volume import read_volume
@@ -329,7 +331,16 @@ REFUSED = {
     "NaN spacing": (every(PixelSpacing=[NAN, 1]), CorruptInput, "expected finite numbers"),
     "NaN position": (one(ImagePositionPatient=[0, 0, NAN]), CorruptInput, "finite numbers"),
     "NaN slope": (one(RescaleSlope=NAN), CorruptInput, "RescaleSlope is nan"),
-    "a huge slope": (one(RescaleSlope=1e300), CorruptInput, "NaN or infinity"),
+    "a huge slope": (one(RescaleSlope=1e300), CorruptInput, "up to 1e+09"),
+    "a slice far away": (one(ImagePositionPatient=[1e300, 0, 0]), CorruptInput, "up to 1e+09"),
+    "vast spacing": (every(PixelSpacing=[1e160, 1]), CorruptInput, "up to 1e+09"),
+    "vast directions": (
+        every(ImageOrientationPatient=[1, 0, 0, 0, 1, 1e160]),
+        CorruptInput,
+        "up to 1e+09",
+    ),
+    "letters for a terminal": (one(RescaleType="\x1b[31mX"), UnsupportedInput, "are  [31mX"),
+    "long text": (one(Modality="A" * 10_000), UnsupportedInput, "AAA ... AAA"),
     "one number": (one(PixelSpacing=1), CorruptInput, "2 of them"),
     "zero spacing": (every(PixelSpacing=[0, 1]), CorruptInput, "1 x 0 x 2.5 mm"),
     "zero sizes": (every(Rows=0), UnsupportedInput, "expected three dimensions"),
@@ -340,16 +351,19 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")  # pydicom's, on what the test writes
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_series_that_is_no_ct_volume_is_refused(place, stored, name):
     edit, kind, word = REFUSED[name]
     slices = datasets(stored)
-    edit(slices)
-    error = refusal(read_volume, save(place / "series", slices))
+    with warnings.catch_warnings(action="ignore"):  # pydicom's, on what the test writes
+        edit(slices)
+        save(place / "series", slices)
+    error = refusal(read_volume, place / "series")
     assert type(error) is kind, error
     assert word in str(error)
     assert str(place / "series") in str(error)
+    assert len(str(error)) < 2100
+    assert str(error).isprintable()
 
 
 def test_straight_slices_that_are_oblique_to_the_patient_are_refused(place, stored):
@@ -391,6 +405,41 @@ def test_a_slice_with_a_bit_flipped_is_read_or_refused(place, stored):
     raw = path.read_bytes()
     bits = range(132 * 8, (len(raw) - 2 * 56) * 8, 43)
     assert_read_or_refused(raw, bits, path, lambda: read_volume(folder))
+
+
+def with_items(raw, count):
+    """Put a sequence of empty items before the rows of a slice."""
+    at = raw.index(struct.pack("<HH", 0x28, 0x10), 132)
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * count
+    head = struct.pack("<HH2sHI", 0x27, 0x1010, b"SQ", 0, 0xFFFFFFFF)
+    return raw[:at] + head + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + raw[at:]
+
+
+def test_a_header_beyond_any_size_is_not_parsed(place, stored, monkeypatch):
+    monkeypatch.setattr(dicom_files, "MAX_HEADER_BYTES", 2**14)
+    folder = save(place / "series", datasets(stored))
+    path, expected = folder / "3", read_volume(folder)
+    raw = path.read_bytes()
+    path.write_bytes(with_items(raw, 1000) + bytes(2**15))
+    assert_same(read_volume(folder), expected)
+    path.write_bytes(with_items(raw, 200_000))
+    tracemalloc.start()
+    assert "3: its header goes on beyond 16384 bytes" in str(refusal(read_volume, folder))
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("tag", [(0x27, 0x1010), (0xFFFC, 0xFFFC)])
+def test_what_lies_behind_the_pixels_is_not_parsed(place, stored, tag):
+    folder = save(place / "series", datasets(stored))
+    expected = read_volume(folder)
+    with open(folder / "3", "ab") as file:
+        file.write(struct.pack("<HH2sHI", *tag, b"SQ", 0, 0xFFFFFFFF))
+        file.write(struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 200_000)
+    tracemalloc.start()
+    assert_same(read_volume(folder), expected)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
 
 
 def test_sizes_beyond_the_file_take_no_memory(place, stored):

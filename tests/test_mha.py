@@ -241,7 +241,7 @@ def test_a_metaimage_with_a_bit_flipped_is_read_or_refused(place, hu, packed):
 
 
 def test_nibabel_and_simpleitk_agree_on_what_is_written(place, hu):
-    """The same NIfTI, NRRD and MetaImage, by two other libraries and by us."""
+    """The same voxels, through MetaImage and NIfTI, by two other libraries and by us."""
     affine = lps()
     write_mha(place / "v.mha", hu, affine)
     sitk.WriteImage(sitk.ReadImage(str(place / "v.mha")), str(place / "v.nii.gz"))

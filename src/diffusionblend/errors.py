@@ -4,11 +4,22 @@ A message names the file, the value, what was expected and the cure. Anything th
 `DiffusionBlendError` is a bug, and exits with 1.
 """
 
+MAX_MESSAGE = 2000
+
 
 class DiffusionBlendError(Exception):
-    """Base of every failure that the user can do something about."""
+    """Base of every failure that the user can do something about.
+
+    Messages quote what files say, which may be of any length, and may control a terminal.
+    """
 
     code = 1
+
+    def __init__(self, message: str) -> None:
+        plain = "".join(c if c.isprintable() else " " for c in message)
+        if len(plain) > MAX_MESSAGE:
+            plain = f"{plain[: MAX_MESSAGE // 2]} ... {plain[-MAX_MESSAGE // 2 :]}"
+        super().__init__(plain)
 
 
 class UsageError(DiffusionBlendError):

@@ -5,7 +5,6 @@ opened before all that the archive says of itself was checked.
 """
 
 import contextlib
-import mmap
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -69,19 +68,45 @@ def size_of(file: File) -> int:
     return file.size if isinstance(file, Member) else file.stat().st_size
 
 
-@contextlib.contextmanager
-def opened(file: File) -> Iterator[BinaryIO]:
-    """Open a file for a parser, which may ask for more than there is.
+class Bounded:
+    """The first bytes of a file, for a parser, which may ask for any number.
 
-    A length in a damaged header may be any, and Python takes memory for it before it reads a file;
-    of what is mapped into memory, or unpacked, it does not.
+    A length in a damaged header may be any, and Python takes memory for it before it reads a file.
     """
+
+    def __init__(self, file: File, stream: BinaryIO, most: int) -> None:
+        self._file, self._stream = file, stream
+        self._size, self._most = size_of(file), most
+
+    def read(self, count: int = -1) -> bytes:
+        """Read up to the end of the file.
+
+        Raises:
+            CorruptInput: The file goes on there, but must not be read so far.
+        """
+        left = max(min(self._size, self._most) - self._stream.tell(), 0)
+        count = left if count < 0 else count
+        if count > left and self._size > self._most:
+            raise CorruptInput(
+                f"{self._file}: its header goes on beyond {self._most} bytes; copy it again, or "
+                "take private elements out of it"
+            )
+        return self._stream.read(min(count, left))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._stream.tell()
+
+
+@contextlib.contextmanager
+def opened(file: File, most: int = MAX_BYTES) -> Iterator[BinaryIO]:
+    """Open a file for a parser that is to read its first `most` bytes."""
     with file.open("rb") as stream:
-        if isinstance(file, Member):
-            yield stream
-        else:
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                yield cast(BinaryIO, mapped)
+        yield cast(BinaryIO, Bounded(file, stream, most))
 
 
 @contextlib.contextmanager

@@ -24,6 +24,10 @@ MAGIC, MAGIC_AT = b"DICM", 128
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
 DIRECTORY_NAME = "DICOMDIR"
+MAX_HEADER_BYTES = 2**21
+"""Before the pixels of a slice: pydicom may take 100 bytes of memory and 5 us for each."""
+MAX_NUMBER = 1e9
+"""No number of a slice is larger; the square of what is may be none."""
 
 
 # Which files
@@ -139,7 +143,7 @@ def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
     """
     with extra(file, "pydicom"):
         import pydicom
-    with parsing(file), opened(file) as stream:
+    with parsing(file), opened(file, MAX_HEADER_BYTES) as stream:
         if _syntax(file, stream) == DEFLATED:
             # Only the whole of it can be inflated, to whatever size that is.
             raise UnsupportedInput(f"{file}: is deflated as a whole; convert it to explicit VR")
@@ -181,14 +185,15 @@ def numbers(file: File, header: "Dataset", keyword: str, count: int) -> tuple[fl
     """Return the numbers of a tag.
 
     Raises:
-        CorruptInput: They are not finite, or not `count`.
+        CorruptInput: They are NaN or too large, or not `count`.
     """
     found = required(file, header, keyword)
     with parsing(file):
         array = np.atleast_1d(np.array(found, dtype=float))
-    if array.shape != (count,) or not np.isfinite(array).all():
+    if array.shape != (count,) or not (np.abs(array) <= MAX_NUMBER).all():  # NaN is not
         raise CorruptInput(
-            f"{file}: {keyword} is {found}; expected finite numbers, {count} of them; copy it again"
+            f"{file}: {keyword} is {found}; expected finite numbers up to {MAX_NUMBER:g}, {count} "
+            "of them; copy it again"
         )
     return tuple(array.tolist())
 

@@ -7,6 +7,7 @@ picture from the compressed data, which may claim any, so that it is compared wi
 first.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from diffusionblend.volume import check_claim
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+PIXELS = 0x7FE00008
+"""The first tag that is one of pixels."""
 RLE = "1.2.840.10008.1.2.5"
 JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS = ("1.2.840.10008.1.2.4.80",)
@@ -63,13 +66,25 @@ def read_pixels(file: File, size: tuple[int, int]) -> np.ndarray:
     Raises:
         CorruptInput: They are damaged, or not of the size.
     """
-    import pydicom
+    from pydicom.filereader import read_partial
 
     with parsing(file), opened(file) as stream:
-        data = pydicom.dcmread(stream)
+        data = read_partial(stream, stop_when=_behind_pixels())
         pixels = _decoded(file, data, size)
     _check_size(file, pixels.shape, size)
     return pixels
+
+
+def _behind_pixels() -> Callable[[int, str | None, int], bool]:
+    """Return what stops a parser at the element behind the pixels, whatever that is."""
+    seen = False
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal seen
+        before, seen = seen, seen or tag >= PIXELS
+        return before
+
+    return stop
 
 
 def _decoded(file: File, data: "Dataset", size: tuple[int, int]) -> np.ndarray:

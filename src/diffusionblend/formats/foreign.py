@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
 
+_LOGS = ("nibabel.global", "pydicom")
+
 
 @contextlib.contextmanager
 def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
@@ -50,11 +52,14 @@ def parsing(name: object) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep back remarks on what is read: they name no file, and may quote any bytes of it."""
-    log = logging.getLogger("pydicom")
-    before, log.disabled = log.disabled, True
+    logs = [logging.getLogger(name) for name in _LOGS]
+    before = [log.disabled for log in logs]
     try:
+        for log in logs:
+            log.disabled = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.disabled = before
+        for log, disabled in zip(logs, before, strict=True):
+            log.disabled = disabled

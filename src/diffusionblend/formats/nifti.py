@@ -2,16 +2,15 @@
 
 import gzip
 import math
-import warnings
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.files import atomic
+from diffusionblend.formats.foreign import parsing
 from diffusionblend.volume import (
     Volume,
     check_claim,
@@ -24,7 +23,8 @@ from diffusionblend.volume import (
 HEADER_BYTES, MAGIC = 348, b"n+1"
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
 """Bytes before the voxels, for extensions of the header, and after them."""
-_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, MemoryError, OverflowError)
+MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
+"""Codes of the unit of length; 0 is none stated."""
 
 
 def read(path: Path) -> Volume:
@@ -32,18 +32,19 @@ def read(path: Path) -> Volume:
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not three-dimensional on straight axes, or not in HU.
+        UnsupportedInput: It is not three-dimensional on straight axes in mm, or not in HU.
     """
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
-    try:
-        voxels, affine = _voxels(path)
-    except (ImageFileError, HeaderDataError, WrapStructError) as error:
-        raise CorruptInput(f"{path}: not a NIfTI file ({error}); convert it to NIfTI") from error
-    except _READ_ERRORS as error:
-        raise CorruptInput(f"{path}: cannot be read ({error}); copy or convert it again") from error
+    with parsing(path):
+        try:
+            voxels, affine = _voxels(path)
+        except (ImageFileError, HeaderDataError, WrapStructError) as error:
+            raise CorruptInput(
+                f"{path}: not a NIfTI file ({error}); convert it to NIfTI"
+            ) from error
     return volume_in_order(path, voxels, affine)
 
 
@@ -52,12 +53,12 @@ def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import nibabel
 
     compressed = path.name.endswith(".gz")
-    with _opened(path, compressed) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on a header that name no file
+    with _opened(path, compressed) as stream:
         # As it stands: nibabel itself would make a size of 0 one millimetre.
         header = nibabel.Nifti1Header(stream.read(HEADER_BYTES), check=False)
         if header["magic"].item() != MAGIC:
             raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
+        _check_unit(path, int(header["xyzt_units"]) & 7)
         check_spacing(path, header["pixdim"][1:4])
         _check_offset(path, float(header["vox_offset"]))
         stream.seek(0)
@@ -72,6 +73,12 @@ def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
         voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
         _read_on(path, stream)
     return voxels, image.affine
+
+
+def _check_unit(path: Path, unit: int) -> None:
+    if unit not in MM:
+        name = _UNITS.get(unit, f"unit {unit}")
+        raise UnsupportedInput(f"{path}: its lengths are in {name}; expected mm; convert it")
 
 
 def _check_offset(path: Path, offset: float) -> None:
