@@ -72,7 +72,7 @@ def test_the_papers_eleven_methods_are_there():
 def test_all_have_one_signature_and_frozen_options_with_defaults(name):
     cls = find_method(name)
     parameters = inspect.signature(cls.__call__).parameters
-    assert list(parameters) == ["self", "problem", "seed", "callback"]
+    assert list(parameters) == ["self", "problem", "seed", "callback", "start"]
     assert cls.__dataclass_params__.frozen
     assert cls() == cls()
     assert cls.__doc__

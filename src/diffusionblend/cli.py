@@ -1,7 +1,6 @@
 """The command line: results on stdout, progress and log on stderr, one line for each failure."""
 
 import logging
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ from diffusionblend.commands import (
     Train,
 )
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory
+from diffusionblend.interrupt import INTERRUPTED, prompt_signals
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "simulate": Simulate,
@@ -46,7 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     # Its remarks name no file; what matters of them is in the line of the failure.
     logging.getLogger("nibabel.global").disabled = True
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="diffusionblend",
@@ -54,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         args=arguments,
     )
     try:
-        command.run()
+        with prompt_signals():
+            command.run()
     except DiffusionBlendError as error:
         print(f"diffusionblend: {' '.join(str(error).split())}", file=sys.stderr)
         return error.code
@@ -62,6 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("diffusionblend: out of memory; take fewer slices or pixels", file=sys.stderr)
         return OutOfMemory.code
     except KeyboardInterrupt:
-        print("diffusionblend: interrupted; nothing half written is left", file=sys.stderr)
+        print(f"diffusionblend: {INTERRUPTED}", file=sys.stderr)
         return 130
     return 0

@@ -7,7 +7,7 @@ noise, and solves for the rays in place of the pixels. Inner products run over t
 one step size for all slices.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -117,6 +117,14 @@ class SplitBregman:
         self._b = moved - self._d
         return u
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what is kept from one call to the next."""
+        return {"d": self._d, "b": self._b}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned; an empty one changes nothing."""
+        self._d, self._b = (state.get(k, v).to(v) for k, v in self.state().items())
+
     def _normal(self, v: Tensor) -> Tensor:
         return self._scale * self._A.T(self._A(v)) + self._rho * laplacian(v, self._axes)
 
@@ -180,6 +188,14 @@ class WeightedProximal:
             beyond = residual / (self._huber * self._known.sqrt())
             self._variance = self._known * beyond.clamp(min=1)
         return u
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is kept from one call to the next."""
+        return {"scaled": self._scaled, "variance": self._variance}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        self._scaled, self._variance = (state[k].to(v) for k, v in self.state().items())
 
 
 def frequency_response(A: Projector) -> Tensor:

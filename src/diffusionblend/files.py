@@ -12,6 +12,7 @@ from pathlib import Path
 from diffusionblend.errors import DiffusionBlendError, OutputError, PriorError
 
 _NUMBERS = itertools.count()
+_UNFINISHED: set[Path] = set()
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
@@ -42,6 +43,7 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     # since the whole must not become too long.
     # The number keeps apart what is written within another writing.
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}-{path.name[-40:].lstrip('.')}")
+    _UNFINISHED.add(temporary)
     try:
         yield temporary
         _flush(temporary)
@@ -52,6 +54,13 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
         raise output_error(path, error) from error
     finally:
         _remove(temporary)
+        _UNFINISHED.discard(temporary)
+
+
+def remove_unfinished() -> None:
+    """Remove what is being written: of a process that ends without unwinding."""
+    for path in list(_UNFINISHED):
+        _remove(path)
 
 
 def _flush(path: Path) -> None:

@@ -41,14 +41,29 @@ def beside(output: Path, part: str) -> Path:
 
     NIfTI always: `std` of `a.nii.gz`, of `a.nrrd` and of a folder `a` is `a.std.nii.gz`.
     """
+    return output.with_name(f"{_stem(output)}.{part}.nii.gz")
+
+
+def _stem(output: Path) -> str:
     suffix = next((s for s in _SUFFIXES if output.name.endswith(s)), "")
-    return output.with_name(f"{output.name.removesuffix(suffix)}.{part}.nii.gz")
+    return output.name.removesuffix(suffix)
+
+
+def state_of(output: Path) -> Path:
+    """Return the place of the state of a run that is to be gone on with."""
+    return output.with_name(output.name + ".state")
+
+
+def steps_folder(output: Path) -> Path:
+    """Return the folder of the volumes on the way to an output: `a.steps` of `a.nii.gz`."""
+    return output.with_name(f"{_stem(output)}.steps")
 
 
 def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> None:
     """Raise OutputError if something of a reconstruction cannot be written: before long work."""
     parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
-    for path in (output, record_of(output), *(beside(output, part) for part in parts)):
+    named = (output, record_of(output), state_of(output))
+    for path in (*named, *(beside(output, part) for part in parts)):
         writable(path)
 
 

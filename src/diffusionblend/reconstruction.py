@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -29,10 +29,12 @@ from diffusionblend.methods import (
     find_method,
 )
 from diffusionblend.methods.method import ignore
+from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
 from diffusionblend.quality.coverage import missing_arc
+from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
@@ -79,6 +81,7 @@ def reconstruct(
     seed: int = 0,
     device: str | torch.device = "auto",
     callback: Callback = ignore,
+    start: State = BEGINNING,
     **options: object,
 ) -> Volume:
     """Reconstruct a scan.
@@ -91,7 +94,9 @@ def reconstruct(
             used by methods that need one.
         seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
         device: `cpu`, `cuda`, ..., or `auto` for a GPU where there is one.
-        callback: Is told of each step.
+        callback: Is told of each step: its number, the volume and the residual so far, and the
+            state to go on from.
+        start: State of a step of the same run, to go on behind it to the same bytes.
         options: Options of the method, for instance `steps=100`.
 
     Returns:
@@ -109,8 +114,9 @@ def reconstruct(
         if scan.mu_water is None:
             scan, calibration = calibrated(scan)
             log.info(calibration.words)
-        x = chosen(make_problem(scan, known, place), seed=seed, callback=_watched(callback))
-        return _volume(x, scan)
+        problem = make_problem(scan, known, place)
+        drawn = draw_samples(chosen, problem, (seed,), _watched(callback, problem), start)
+        return _volume(drawn.mean, scan)
 
 
 def reconstruct_and_assess(
@@ -125,6 +131,7 @@ def reconstruct_and_assess(
     scale: float | None = None,
     device: str | torch.device = "auto",
     callback: Callback = ignore,
+    start: State = BEGINNING,
     **options: object,
 ) -> Reconstruction:
     """Reconstruct a scan and say how far the result can be trusted.
@@ -140,6 +147,7 @@ def reconstruct_and_assess(
         scale: Multiplies the attenuation that the method is shown; for what is no tissue.
         device: Where to work.
         callback: Is told of the steps of all samples.
+        start: State of a step of the same run, to go on behind it to the same bytes.
         options: Of the method.
 
     Raises:
@@ -156,7 +164,8 @@ def reconstruct_and_assess(
         scan, calibration = calibrated(scan, mu_water, scale)
         problem = make_problem(scan, known, place)
         began = time.monotonic()
-        x, std = mean_and_std(_draws(chosen, problem, seeds, _watched(callback)))
+        drawn = draw_samples(chosen, problem, seeds, _watched(callback, problem), start)
+        x, std = drawn.mean, drawn.std
         seconds = round(time.monotonic() - began, 2)
         plain = _classical(chosen, problem) if classical else None
         quality = assess(
@@ -187,22 +196,6 @@ def check_samples(method: Method, samples: int) -> None:
             f"--samples {samples}: {type(method).__name__} draws nothing and gives the same each "
             "time; leave --samples out, or take a method with a prior"
         )
-
-
-def mean_and_std(draws: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Return mean and standard deviation of volumes, of which two are in memory at a time.
-
-    The mean of one is that one, to the byte, and there is no deviation; that of n is over n - 1
-    (Welford 1962).
-    """
-    draws = iter(draws)
-    mean = next(draws)
-    squares, n = torch.zeros_like(mean), 1
-    for n, x in enumerate(draws, start=2):
-        apart = x - mean
-        mean = mean + apart / n
-        squares += apart * (x - mean)
-    return mean, None if n == 1 else (squares / (n - 1)).sqrt()
 
 
 def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
@@ -236,19 +229,6 @@ def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
         return None
     name = classical_method(problem.A.geometry)
     return name, find_method(name)()(problem)
-
-
-def _draws(
-    method: Method, problem: Problem, seeds: Sequence[int], callback: Callback
-) -> Iterator[Tensor]:
-    """Yield one sample of x after another."""
-    for index, seed in enumerate(seeds):
-
-        def nth(step: Step, before: int = index) -> None:
-            done = before * step.steps + step.index
-            callback(dataclasses.replace(step, index=done, steps=len(seeds) * step.steps))
-
-        yield method(problem, seed=seed, callback=nth)
 
 
 def _prior(method: Method, prior: str | Prior, place: torch.device) -> Prior | None:
@@ -327,7 +307,7 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
     return place
 
 
-def _watched(callback: Callback) -> Callback:
+def _watched(callback: Callback, problem: Problem) -> Callback:
     """Stop at the first step whose estimate is not finite: nothing good can follow."""
 
     def watch(step: Step) -> None:
@@ -336,6 +316,6 @@ def _watched(callback: Callback) -> Callback:
                 f"the estimate is not finite at step {step.index} of {step.steps}; "
                 "check the prior and the units of the scan"
             )
-        callback(step)
+        callback(dataclasses.replace(step, problem=problem))
 
     return watch

@@ -104,7 +104,7 @@ def run_cell(job: Job, folder: Path) -> Result:
     method = make_method(cell.method, **cell.options)
     prior = CountingPrior(_prior(job.prior, job.device)) if method.needs_prior else None
     trace = Trace(truth)
-    known = {} if prior is None else {"prior": prior}
+    known: dict[str, Any] = {} if prior is None else {"prior": prior}
 
     def work() -> Volume:
         return reconstruct(scan, method, seed=cell.seed, device=device, callback=trace, **known)

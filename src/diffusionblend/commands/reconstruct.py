@@ -1,7 +1,10 @@
 """Volumes of scans."""
 
+import contextlib
 import dataclasses
 import logging
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,7 @@ from diffusionblend.progress import show_steps
 from diffusionblend.terminal import in_range, show
 
 if TYPE_CHECKING:
+    from diffusionblend.checkpoint import Checkpoint, SavedSteps
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
     from diffusionblend.reconstruction import Reconstruction
@@ -56,6 +60,13 @@ class Reconstruct:
     gets."""
     seed: int = 0
     """Seed of the sampling noise; further samples have the next ones."""
+    save_steps: int | None = None
+    """Save every N-th volume on the way, in the folder OUT.steps."""
+    save_state: float = 30.0
+    """Seconds between two savings of the run's state, in OUT.nii.gz.state; it is removed at the
+    end."""
+    resume: bool = False
+    """Go on from that state, if it is there, to the same bytes."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     json: bool = False
@@ -63,7 +74,11 @@ class Reconstruct:
 
     def run(self) -> None:
         """Read, reconstruct, write."""
+        import msgspec
+
         from diffusionblend.files import naming
+        from diffusionblend.methods.method import ignore, in_turn
+        from diffusionblend.methods.state import BEGINNING
         from diffusionblend.provenance import write_reconstruction
         from diffusionblend.reconstruction import (
             check_samples,
@@ -74,13 +89,18 @@ class Reconstruct:
         from diffusionblend.scan import read_scan
 
         in_range("--seed", self.seed, 0, 2**63 - self.samples)
+        in_range("--save-steps", self.save_steps or 1, 1, 100_000)
         method = make_method(self.method, **self._options())
         check_samples(method, self.samples)
         device = find_device(self.device)
         self._check_outputs(method)
         scan = read_scan(self.scan)
         self._check_source(scan.geometry.grid)
-        with naming(self.scan), show_steps(self.method) as callback:
+        facts = self._facts(scan, method, str(device))
+        run = self._checkpoint(facts)
+        start = run.load() if self.resume else BEGINNING
+        steps = self._saved_steps(run.step)
+        with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
             made = reconstruct_and_assess(
                 scan,
                 method,
@@ -91,23 +111,27 @@ class Reconstruct:
                 mu_water=self.mu_water,
                 scale=self.scale,
                 device=device,
-                callback=callback,
+                callback=in_turn(bar, steps or ignore, run),
+                start=start,
             )
         write_reconstruction(
             made,
             self.output,
             source=self.like,
             description=self._description(len(scan.geometry.angles)),
-            **self._facts(scan, method, str(device)),
-            seconds=made.seconds,
+            **facts,
+            **({} if steps is None else {"steps": msgspec.to_builtins(steps.kept)}),
+            seconds=round(run.seconds_before + made.seconds, 2),
         )
+        run.remove()
         self._tell(made)
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
         from diffusionblend.files import sha256
 
         prior = prior_record(self.prior) if method.needs_prior else None
-        named = self if prior is None else dataclasses.replace(self, prior=prior["name"])
+        named = dataclasses.replace(self, resume=False)
+        named = named if prior is None else dataclasses.replace(named, prior=prior["name"])
         return {
             "command": "reconstruct",
             "again": command_line("reconstruct", named),
@@ -118,6 +142,24 @@ class Reconstruct:
             "device": device,
             "scan": {"name": self.scan.name, "sha256": sha256(self.scan), **scan.provenance},
         }
+
+    def _checkpoint(self, facts: dict[str, Any]) -> "Checkpoint":
+        from diffusionblend.checkpoint import Checkpoint
+        from diffusionblend.provenance import state_of, versions
+
+        names = ("method", "prior", "seed", "samples", "device")
+        run = {name: facts[name] for name in names} | {"scan": facts["scan"]["sha256"]}
+        run |= {"mu_water": self.mu_water, "scale": self.scale, "versions": versions()}
+        seconds = in_range("--save-state", self.save_state, 0, math.inf)
+        return Checkpoint(state_of(self.output), run, seconds)
+
+    def _saved_steps(self, done: int) -> "SavedSteps | None":
+        from diffusionblend.checkpoint import SavedSteps
+        from diffusionblend.provenance import steps_folder
+
+        if self.save_steps is None:
+            return None
+        return SavedSteps(steps_folder(self.output), self.save_steps, done)
 
     def _description(self, views: int) -> str:
         return f"DiffusionBlend {__version__}, {self.method}, {views} views; research only"
@@ -155,6 +197,17 @@ class Reconstruct:
 
         if self.like is not None:
             check_source(self.like, self.output, grid)
+
+
+@contextlib.contextmanager
+def _way_to_go_on(run: "Checkpoint") -> Iterator[None]:
+    """Say how a run that is interrupted or ended goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if run.path.exists():
+            log.info("%s is kept: the same command with --resume goes on", run.path)
+        raise
 
 
 def prior_record(name: str) -> dict[str, str]:

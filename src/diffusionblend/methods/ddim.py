@@ -5,6 +5,7 @@ towards the data (DDS: Chung, Lee, Ye, ICLR 2024, Algorithm 1; DiffusionBlend, A
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,13 @@ from torch import Generator, Tensor
 from diffusionblend.blend import blend
 from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior
+from diffusionblend.methods.state import (
+    BEGINNING,
+    State,
+    generator_at,
+    state_after,
+    steps_done,
+)
 from diffusionblend.partition import Partition
 from diffusionblend.ranges import Count, Share, Whole
 from diffusionblend.schedule import Schedule
@@ -45,23 +53,32 @@ class DDIM:
     highest: float = 3.071
 
     def sample(
-        self, problem: Problem, draw: Draw, consistent: Consistent, seed: int, callback: Callback
+        self,
+        problem: Problem,
+        draw: Draw,
+        consistent: Consistent,
+        seed: int,
+        callback: Callback,
+        start: State,
     ) -> Tensor:
         """Sample x (slices, rows, columns) given y. Nothing but y, A, prior and seed decides it."""
         y, schedule, prior = problem.y, Schedule(), problem.prior or no_prior()
-        generator = torch.Generator().manual_seed(seed)
+        generator, done = generator_at(seed, start), steps_done(start)
+        levels = itertools.islice(enumerate(schedule.pairs(self.steps)), done, None)
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before t and S change
-        x = torch.randn(problem.volume_shape, generator=generator).to(y)  # x_T
-        for step, (t, t_next) in enumerate(schedule.pairs(self.steps)):            # t = T, ..., 1
+        x = (start["x"] if start
+             else torch.randn(problem.volume_shape, generator=generator)).to(y)    # x_T
+        for step, (t, t_next) in levels:                                           # t = T, ..., 1
             S = draw(step, generator)                                              # S_1 u ... u S_r
             eps = blend(lambda g: schedule.predict_eps(prior, g, t, S.gap),        # blended score
                         x, S, self.batch_size)
             x0 = schedule.predict_x0(x, eps, t).clamp(self.lowest, self.highest)   # Tweedie
             x0 = consistent(1 + x0) - 1                                            # towards A u = y
             x = schedule.ddim_step(x0, eps, t_next, self.eta, generator)           # x_{t-1}
-            callback(Step(step + 1, self.steps, x0))
+            callback(Step(step + 1, self.steps, x0,
+                          state_after(step + 1, self.steps, {"x": x}, generator)))
         # fmt: on
         return x
 
@@ -77,7 +94,14 @@ class OnePartition(DDIM):
         raise NotImplementedError
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         S = self.partition(problem.volume_shape[0])
         return self.sample(
@@ -86,6 +110,7 @@ class OnePartition(DDIM):
             lambda u: data_consistency(problem.A, problem.y, u, steps=self.cg_steps),
             seed,
             callback,
+            start,
         )
 
 

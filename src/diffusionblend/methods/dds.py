@@ -1,5 +1,6 @@
 """Decomposed diffusion sampling (Chung, Lee, Ye, ICLR 2024): a prior of single slices."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor
 
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.methods.ddim import DDIM, OnePartition
-from diffusionblend.methods.method import Callback, Problem, ignore, register
+from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
 from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
+from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.partition import single
 from diffusionblend.ranges import NonNegative, Positive
 
@@ -42,7 +44,14 @@ class DDS(DDIM):
     needs_prior = True
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         S = single(problem.volume_shape[0])
         consistent = SplitBregman(
@@ -54,4 +63,10 @@ class DDS(DDIM):
             scale=data_scale(problem.A.geometry),
             cg_steps=self.cg_steps,
         )
-        return self.sample(problem, lambda step, generator: S, consistent, seed, callback)
+        consistent.load_state(start)
+
+        def tell(step: Step) -> None:
+            state = step.state and {**step.state, **consistent.state()}
+            callback(dataclasses.replace(step, state=state))
+
+        return self.sample(problem, lambda step, generator: S, consistent, seed, tell, start)

@@ -10,6 +10,7 @@ from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.ddim import DDIM, OnePartition, cropped
 from diffusionblend.methods.method import Callback, Problem, ignore, register
 from diffusionblend.methods.regrid import by_nines
+from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.partition import Partition, centred, draw_partition
 from diffusionblend.ranges import Whole
 
@@ -53,7 +54,14 @@ class DiffusionBlendPlusPlus(DDIM):
     needs_prior = True
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         padded = by_nines(problem)
         slices, total = problem.volume_shape[0], padded.volume_shape[0]
@@ -65,5 +73,5 @@ class DiffusionBlendPlusPlus(DDIM):
         def consistent(u: Tensor) -> Tensor:
             return data_consistency(padded.A, padded.y, u, steps=self.cg_steps)  # Krylov, eq. 8
 
-        x = self.sample(padded, draw, consistent, seed, cropped(callback, slices))
+        x = self.sample(padded, draw, consistent, seed, cropped(callback, slices), start)
         return x[:slices]

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from diffusionblend.blend import blend
 from diffusionblend.consistency import WeightedProximal
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
 from diffusionblend.methods.regrid import by_nines, coarser, resized
+from diffusionblend.methods.state import (
+    BEGINNING,
+    State,
+    generator_at,
+    state_after,
+    steps_done,
+)
 from diffusionblend.partition import draw_partition, padded_length
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
@@ -73,14 +80,22 @@ class DiffusionBlendFast:
     needs_prior = True
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns). Nothing but y, A, V, prior and seed decides it."""
         shape, prior = problem.volume_shape, problem.prior or no_prior()
         callback = _at_full_size(callback, shape)
-        generator = Generator().manual_seed(seed)
+        generator, done = generator_at(seed, start), steps_done(start)
         sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
-        levels = zip(range(self.steps), [sigmas[0], *sigmas], sigmas, strict=False)
-        x = problem.y.new_full((padded_length(shape[0]), 1, 1), -1.0)  # air
+        levels = [*zip(range(self.steps), [sigmas[0], *sigmas], sigmas, strict=False)][done:]
+        air = problem.y.new_full((padded_length(shape[0]), 1, 1), -1.0)
+        x = start["x"].to(air) if start else air
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before sigma and S change
@@ -90,6 +105,9 @@ class DiffusionBlendFast:
                                             cg_steps=self.cg_steps, huber=self.huber)
             x = resized(x, *here.A.volume_shape[1:])
             dual = torch.zeros_like(x)                                         # of this grid alone
+            if start and factor == start["factor"]:                            # where it stopped
+                dual = start["dual"].to(x)
+                towards_data.load_state(start)
             for step, before, sigma in some:
                 dual = (sigma / before) ** self.leak * dual
                 added = self.noise * sigma * min(1, sigma / _QUIET)
@@ -99,7 +117,10 @@ class DiffusionBlendFast:
                 x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
                 x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1   # what the data say
                 dual = dual + x - x0                                           # what is between
-                callback(Step(step + 1, self.steps, x0))
+                variables = {"factor": torch.tensor(factor), "x": x, "dual": dual}
+                state = {**variables, **towards_data.state()}
+                callback(Step(step + 1, self.steps, x0,
+                              state_after(step + 1, self.steps, state, generator)))
         # fmt: on
         return resized(x0, *shape[1:])[: shape[0]]
 

@@ -1,5 +1,6 @@
 """DiffusionMBIR (Chung, Ryu, McCann, Klasky, Ye, CVPR 2023)."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,14 @@ from diffusionblend.methods.predictor_corrector import (
     PredictorCorrector,
     correct,
     denoise_slices,
-    normal_like,
     predict,
+)
+from diffusionblend.methods.state import (
+    BEGINNING,
+    State,
+    generator_at,
+    state_after,
+    steps_done,
 )
 from diffusionblend.ranges import NonNegative, Positive, Whole
 
@@ -39,10 +46,17 @@ class DiffusionMBIR(PredictorCorrector):
     needs_prior = True
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         A, y, prior = problem.A, problem.y, problem.prior or no_prior()
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_at(seed, start)
         consistent = SplitBregman(
             A,
             y,
@@ -52,14 +66,17 @@ class DiffusionMBIR(PredictorCorrector):
             scale=data_scale(A.geometry),
             cg_steps=self.cg_steps,
         )
-        x = self.sigma_max * normal_like(y.new_empty(problem.volume_shape), generator)
-        for step, (sigma, lower) in enumerate(self.levels()):
+        consistent.load_state(start)
+        x = start["x"].to(y) if start else self.begin(problem, generator)
+        levels = itertools.islice(enumerate(self.levels(), start=1), steps_done(start), None)
+        for step, (sigma, lower) in levels:
             x0 = denoise_slices(prior, x, sigma, self.batch_size)
             x = predict(x, x0, sigma, lower, generator)
             if lower:
                 x0 = denoise_slices(prior, x, lower, self.batch_size)
                 x = correct(x, x0, lower, self.snr, generator)
             x = consistent(1 + x) - 1
-            callback(Step(step + 1, self.steps, x0))
+            state = state_after(step, self.steps, {"x": x, **consistent.state()}, generator)
+            callback(Step(step, self.steps, x0, state))
         ones = torch.ones_like(x[:1] if A.slicewise else x)
         return x + A.T(y - A(1 + x)) / A.T(A(ones)).clamp(min=1e-6)

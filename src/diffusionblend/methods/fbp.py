@@ -24,6 +24,7 @@ from torch import Tensor
 from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
 from diffusionblend.methods.redundancy import curved, lopsided_bins, ray_weights
+from diffusionblend.methods.state import BEGINNING, State
 
 _SLICES = 16  # of a cone's, that are back-projected at once
 
@@ -41,9 +42,16 @@ class FBP:
     needs_prior = False
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
-        del seed
+        del seed, start
         y, geometry = extended(weighted(problem.y, problem.A.geometry), problem.A.geometry)
         u = back_project(ramp_filter(y, geometry), geometry)
         callback(Step(1, 1, u - 1))

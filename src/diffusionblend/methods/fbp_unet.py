@@ -25,6 +25,7 @@ from diffusionblend.errors import PriorError, UnsupportedInput
 from diffusionblend.geometry import ParallelBeam
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import CONFIG, WEIGHTS, load_network, read_any_config
 from diffusionblend.prior.unet import arithmetic
@@ -191,13 +192,21 @@ class FBPUNet:
     needs_prior = False
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns).
 
         Raises:
             PriorError: There are no such weights, or they are damaged.
             UnsupportedInput: The network was not trained for the scan's beam or its views.
         """
+        del start
         geometry = problem.A.geometry
         if not isinstance(geometry, ParallelBeam):
             raise UnsupportedInput(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.methods.state import BEGINNING, State, state_after, steps_done
 from diffusionblend.ranges import Count, NonNegative
 
 
@@ -26,17 +27,25 @@ class SIRT:
     needs_prior = False
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         del seed
         y, A = problem.y, problem.A
         R = _inverse(A(y.new_ones(problem.volume_shape)))
         C = _inverse(A.T(torch.ones_like(y)))
-        u = y.new_zeros(problem.volume_shape)
-        for iteration in range(self.iterations):
+        u = start["u"].to(y) if start else y.new_zeros(problem.volume_shape)
+        for step in range(steps_done(start) + 1, self.iterations + 1):
             change = C * A.T(R * (y - A(u)))
             u = u + change
-            callback(Step(iteration + 1, self.iterations, u - 1))
+            state = state_after(step, self.iterations, {"u": u})
+            callback(Step(step, self.iterations, u - 1, state))
             if change.norm() < self.tolerance * u.norm():
                 break
         return u - 1
@@ -60,9 +69,16 @@ class CGLS:
     needs_prior = False
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
-        del seed
+        del seed, start
         A, b = problem.A, problem.A.T(problem.y)
 
         def show(iteration: int, u: Tensor) -> None:

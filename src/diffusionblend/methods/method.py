@@ -15,8 +15,11 @@ from typing import NoReturn, Protocol, TypeVar
 from torch import Tensor
 
 from diffusionblend.errors import PriorError, UsageError
+from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
+from diffusionblend.units import hu_from_x
+from diffusionblend.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +50,38 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a method reports: step `index` of `steps` is done, and x0 is its estimate so far."""
+    """What a method reports: step `index` of `steps` is done, and x0 is its estimate so far.
+
+    Attributes:
+        index: The step, from 1.
+        steps: The last one.
+        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1.
+        state: What the method goes on from, if it is given as `start`; none behind the last step,
+            and of methods whose whole work is done in seconds.
+        problem: What is reconstructed; none while a method tells it.
+    """
 
     index: int
     steps: int
     x0: Tensor
+    state: State | None = None
+    problem: Problem | None = None
+
+    @property
+    def volume(self) -> Volume:
+        """The estimate in HU, on the grid of the scan; made when asked for."""
+        return Volume(hu_from_x(self.x0).cpu().numpy(), self._problem().A.geometry.grid)
+
+    @property
+    def residual(self) -> float:
+        """|A u - y| / |y| of the estimate u = 1 + x0; made when asked for, by one projection."""
+        A, y = self._problem().A, self._problem().y
+        return float((A(1 + self.x0) - y).norm() / y.norm())
+
+    def _problem(self) -> Problem:
+        if self.problem is None:
+            raise ValueError("this step does not know its problem; take it from a callback")
+        return self.problem
 
 
 Callback = Callable[[Step], None]
@@ -61,13 +91,34 @@ def ignore(step: Step) -> None:
     """Do nothing with a step."""
 
 
+def in_turn(*callbacks: Callback) -> Callback:
+    """Tell several of a step, one after another."""
+
+    def tell(step: Step) -> None:
+        for callback in callbacks:
+            callback(step)
+
+    return tell
+
+
 class Method(Protocol):
     """A method of reconstruction."""
 
     needs_prior: bool
 
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
-        """Return x (slices, rows, columns)."""
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
+        """Return x (slices, rows, columns).
+
+        `start` is the state of a step of the same run, to go on behind it. Methods whose steps
+        have no state ignore it, and begin anew.
+        """
         ...
 
 

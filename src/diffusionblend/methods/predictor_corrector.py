@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from diffusionblend.blend import blend
 from diffusionblend.errors import UsageError
+from diffusionblend.methods.method import Problem
 from diffusionblend.partition import single
 from diffusionblend.prior import Prior
 from diffusionblend.ranges import Count, Positive
@@ -37,6 +38,10 @@ class PredictorCorrector:
     sigma_max: Positive = 160.0
     sigma_min: Positive = 0.02
     batch_size: Count = 8
+
+    def begin(self, problem: Problem, generator: Generator) -> Tensor:
+        """Draw the volume (slices, rows, columns) at the highest level."""
+        return self.sigma_max * normal_like(problem.y.new_empty(problem.volume_shape), generator)
 
     def levels(self) -> list[tuple[float, float]]:
         """Return the pairs (sigma, next sigma), geometric, and at the end 0.

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.methods.state import BEGINNING, State, state_after, steps_done
 from diffusionblend.ranges import Count, NonNegative, Positive
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
@@ -49,7 +50,14 @@ class SBTV:
     needs_prior = False
 
     @torch.inference_mode()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         del seed
         A = problem.A
@@ -63,10 +71,12 @@ class SBTV:
             scale=1 / A.norm_squared,
             cg_steps=self.cg_steps,
         )
-        u = problem.y.new_zeros(problem.volume_shape)
-        for iteration in range(self.iterations):
+        iterate.load_state(start)
+        u = start["u"].to(problem.y) if start else problem.y.new_zeros(problem.volume_shape)
+        for step in range(steps_done(start) + 1, self.iterations + 1):
             u = iterate(u)
-            callback(Step(iteration + 1, self.iterations, u - 1))
+            state = state_after(step, self.iterations, {"u": u, **iterate.state()})
+            callback(Step(step, self.iterations, u - 1, state))
         return u - 1
 
 

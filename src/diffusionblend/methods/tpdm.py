@@ -1,5 +1,6 @@
 """TPDM: two perpendicular 2D models (Lee, Chung, Park, Park, Ryu, Ye, ICCV 2023)."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,14 @@ from diffusionblend.methods.predictor_corrector import (
     PredictorCorrector,
     correct,
     denoise_slices,
-    normal_like,
     predict,
+)
+from diffusionblend.methods.state import (
+    BEGINNING,
+    State,
+    generator_at,
+    state_after,
+    steps_done,
 )
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
@@ -39,13 +46,21 @@ class TPDM(PredictorCorrector):
     needs_prior = True
 
     @torch.no_grad()
-    def __call__(self, problem: Problem, *, seed: int = 0, callback: Callback = ignore) -> Tensor:
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        callback: Callback = ignore,
+        start: State = BEGINNING,
+    ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         A, y, prior = problem.A, problem.y, problem.prior or no_prior()
-        generator = torch.Generator().manual_seed(seed)
-        x = self.sigma_max * normal_like(y.new_empty(problem.volume_shape), generator)
-        for step, (sigma, lower) in enumerate(self.levels()):
-            coronal = step % self.coronal_every == self.coronal_every - 1
+        generator = generator_at(seed, start)
+        x = start["x"].to(y) if start else self.begin(problem, generator)
+        levels = itertools.islice(enumerate(self.levels(), start=1), steps_done(start), None)
+        for step, (sigma, lower) in levels:
+            coronal = step % self.coronal_every == 0
             plane = "coronal" if coronal else "axial"
             x = x.transpose(0, 1) if coronal else x
             x0 = denoise_slices(prior, x, sigma, self.batch_size, plane)
@@ -57,7 +72,9 @@ class TPDM(PredictorCorrector):
             else:
                 x0, slope = self._estimate(prior, x, sigma, A, y)
                 x = predict(x, x0, sigma, lower, generator) - IMAGE_RANGE * self.zeta * slope
-            callback(Step(step + 1, self.steps, x0))
+            # As it is kept: the order of strides would change sums by a bit.
+            x = x.contiguous()
+            callback(Step(step, self.steps, x0, state_after(step, self.steps, {"x": x}, generator)))
         return x
 
     def _estimate(

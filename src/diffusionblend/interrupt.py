@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM end a command soon, and leave nothing half written."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from diffusionblend.files import remove_unfinished
+
+INTERRUPTED = "interrupted; nothing half written is left"
+PATIENCE_SECONDS = 3.0
+"""Python hears of a signal between two calls, and one projection of a large cone takes longer."""
+
+
+@contextlib.contextmanager
+def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT, and SystemExit(143) at SIGTERM, in the main thread.
+
+    If Ctrl-C is not heard for some seconds, since a call does not return, the process ends from
+    another thread: after it has removed what was being written.
+    """
+    heard = threading.Event()
+
+    def raise_it(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    ends, numbers = socket.socketpair()
+    numbers.setblocking(False)
+    before = {n: signal.signal(n, raise_it) for n in (signal.SIGINT, signal.SIGTERM)}
+    descriptor = signal.set_wakeup_fd(numbers.fileno(), warn_on_full_buffer=False)
+    watch = threading.Thread(target=_watch, args=(ends, heard, patience), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        numbers.close()
+        watch.join()
+        ends.close()
+
+
+def _watch(ends: socket.socket, heard: threading.Event, patience: float) -> None:
+    """Wait for the number of a signal, which is sent at once; then for its being heard."""
+    while number := ends.recv(1):
+        if number[0] == signal.SIGINT and not heard.wait(patience):
+            remove_unfinished()
+            print(f"diffusionblend: {INTERRUPTED}", file=sys.stderr, flush=True)
+            os._exit(128 + signal.SIGINT)

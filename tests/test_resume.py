@@ -1,0 +1,265 @@
+"""A run that is stopped: what it leaves, and that it goes on to the bytes of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from conftest import command, contents, user_command
+from diffusionblend.checkpoint import Checkpoint, read_steps
+from diffusionblend.errors import CorruptInput
+from diffusionblend.files import sha256
+from diffusionblend.scan import read_scan
+from diffusionblend.volume import read_volume
+
+STEPS = 6
+STOP = """
+import os, signal
+from diffusionblend.checkpoint import Checkpoint
+save = Checkpoint.__call__
+def save_and_end(run, step):
+    save(run, step)
+    if step.index == {step}:
+        os.kill(os.getpid(), signal.{name})
+Checkpoint.__call__ = save_and_end
+"""
+
+
+@pytest.fixture
+def user(data, place, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.chdir(place)
+    (place / "chest.h5").write_bytes(data.scan.read_bytes())
+    os.symlink(data.prior, place / "prior")
+    return place
+
+
+def words(output, *more):
+    options = ("--prior", "prior", "--steps", STEPS, "--save-state", 0, "--no-classical")
+    return ("reconstruct", "chest.h5", *options, *more, "-o", output)
+
+
+def run(*arguments):
+    ended = command(*arguments)
+    assert ended.code == 0, ended.err
+    return ended
+
+
+def stopped(monkeypatch, step, *arguments):
+    """Run a command that is interrupted behind a step."""
+    save = Checkpoint.__call__
+
+    def save_and_stop(self, told):
+        save(self, told)
+        if told.index == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "__call__", save_and_stop)
+        ended = command(*arguments)
+    assert ended.code == 130
+    return ended
+
+
+@pytest.mark.parametrize("more", [(), ("--samples", 2)])
+def test_killed_at_a_random_step_it_goes_on_to_the_same_bytes(user, more, caplog):
+    run(*words("whole.nii.gz", *more))
+    step = random.randrange(1, STEPS * (2 if more else 1))
+    stop = STOP.format(step=step, name="SIGKILL")
+    ended = user_command(*words("o.nii.gz", *more), before_main=stop)
+    assert ended.code == -signal.SIGKILL
+    assert not (user / "o.nii.gz").exists()
+    run(*words("o.nii.gz", *more), "--resume")
+    # Behind the last step of a sample there is no state.
+    assert f"goes on behind step {step - (step % STEPS == 0)}" in caplog.text
+    for name in ["{}.nii.gz", "{}.std.nii.gz"][: 2 if more else 1]:
+        assert sha256(user / name.format("o")) == sha256(user / name.format("whole")), step
+    assert not (user / "o.nii.gz.state").exists()
+
+
+def test_an_interrupted_run_says_how_it_goes_on_and_leaves_its_state_alone(
+    user, monkeypatch, caplog
+):
+    before = set(contents(user))
+    ended = stopped(monkeypatch, 3, *words("o.nii.gz"))
+    assert {str(p) for p in set(contents(user)) - before} == {"o.nii.gz.state"}
+    assert "o.nii.gz.state is kept: the same command with --resume goes on" in caplog.text
+    assert ended.err.splitlines()[-1] == (
+        "diffusionblend: interrupted; nothing half written is left"
+    )
+
+
+def test_the_record_of_a_resumed_run_is_that_of_one_that_was_not_stopped(user, monkeypatch):
+    run(*words("o.nii.gz", "--save-steps", 2))
+    whole = json.loads((user / "o.nii.gz.json").read_text())
+    stopped(monkeypatch, 3, *words("o.nii.gz", "--save-steps", 2))
+    run(*words("o.nii.gz", "--save-steps", 2), "--resume")
+    again = json.loads((user / "o.nii.gz.json").read_text())
+    for record in (whole, again):
+        del record["finished"], record["seconds"], record["quality"]["seconds"]
+    assert again == whole
+    assert [s["step"] for s in whole["steps"]] == [2, 4, 6]
+
+
+def test_without_resume_it_begins_anew(user, monkeypatch, caplog):
+    stopped(monkeypatch, 3, *words("o.nii.gz"))
+    caplog.clear()
+    run(*words("o.nii.gz"))
+    assert "goes on" not in caplog.text
+    assert not (user / "o.nii.gz.state").exists()
+
+
+def test_nothing_to_resume_is_said(user, caplog):
+    run(*words("o.nii.gz"), "--resume")
+    assert "o.nii.gz.state: not there; the run begins anew" in caplog.text
+
+
+def test_the_state_of_another_run_is_refused(user, monkeypatch):
+    stopped(monkeypatch, 3, *words("o.nii.gz"))
+    before = contents(user)
+    for more, said in [(("--seed", 1), "seed 0, here 1"), (("--scale", 0.5), "scale None")]:
+        ended = command(*words("o.nii.gz", *more), "--resume")
+        assert ended.code == 2
+        assert said in ended.err
+        assert "o.nii.gz.state is of another run" in ended.err
+    ended = command(*words("o.nii.gz", "--set", "leak=0.5"), "--resume")
+    assert ended.code == 2
+    assert contents(user) == before
+
+
+def test_a_damaged_state_is_refused(user, monkeypatch):
+    stopped(monkeypatch, 3, *words("o.nii.gz"))
+    path = user / "o.nii.gz.state"
+    whole = path.read_bytes()
+    with h5py.File(path) as file:
+        at = file["dual"].id.get_chunk_info(0).byte_offset
+    flipped = bytearray(whole)
+    flipped[at + 5] ^= 0x10
+    for damaged in (whole[: len(whole) // 2], b"", b"no state", bytes(flipped)):
+        path.write_bytes(damaged)
+        ended = command(*words("o.nii.gz"), "--resume")
+        assert ended.code == CorruptInput.code, ended.err
+        assert "o.nii.gz.state" in ended.err.splitlines()[-1]
+        assert not (user / "o.nii.gz").exists()
+
+
+def test_states_are_written_now_and_then(user, monkeypatch):
+    run(*words("o.nii.gz"))
+    written = []
+    monkeypatch.setattr(
+        "diffusionblend.checkpoint.atomic", lambda path: written.append(path) or 1 / 0
+    )
+    run("reconstruct", "chest.h5", "--prior", "prior", "--steps", 2, "-o", "o.nii.gz")
+    assert written == []
+
+
+def test_volumes_on_the_way(user):
+    run(*words("o.nii.gz", "--save-steps", 4))
+    kept = read_steps(user / "o.steps")
+    assert [(s.step, s.volume) for s in kept] == [(4, "step-0004.nii.gz"), (6, "step-0006.nii.gz")]
+    last, volume = read_volume(user / "o.steps" / kept[-1].volume), read_volume(user / "o.nii.gz")
+    np.testing.assert_array_equal(last.hu, volume.hu)
+    assert last.grid == volume.grid
+    record = json.loads((user / "o.nii.gz.json").read_text())
+    assert record["steps"][-1]["residual"] == pytest.approx(
+        record["quality"]["residual"]["relative"], abs=1e-5
+    )
+    run(*words("o.nii.gz", "--save-steps", 3))
+    assert {p.name for p in (user / "o.steps").iterdir()} == {
+        "step-0003.nii.gz", "step-0006.nii.gz", "steps.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '[{"step": 1, "volume": "../o.nii.gz", "residual": 0.1}]', "[1]"]
+)
+def test_a_list_of_steps_that_is_not_ours_is_refused(tmp_path, text):
+    (tmp_path / "steps.json").write_text(text)
+    with pytest.raises(CorruptInput, match=r"steps\.json"):
+        read_steps(tmp_path)
+
+
+# Ctrl-C
+
+
+def interrupted(*arguments, before_main, said):
+    """Start a command, interrupt it when it says something, return its code and how long it took.
+
+    The process is one of a terminal: interrupts are not ignored.
+    """
+    program = f"{before_main}\nimport sys; from diffusionblend.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    for line in process.stderr:
+        if said in line:
+            break
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    return process.returncode, time.monotonic() - began, err
+
+
+SAY = """
+import sys
+from diffusionblend.checkpoint import Checkpoint
+def say(run, step):
+    print("step", step.index, file=sys.stderr, flush=True)
+    {then}
+Checkpoint.__call__ = say
+"""
+
+
+@pytest.mark.parametrize(
+    "then", ["", "import hashlib; hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**9)"]
+)
+def test_ctrl_c_ends_within_five_seconds_and_leaves_nothing(user, then):
+    """Even while a call does not return, in which Python hears of no signal."""
+    before = contents(user)
+    arguments = words("o.nii.gz")
+    arguments = [1000 if word == STEPS else word for word in arguments]
+    code, seconds, err = interrupted(*arguments, before_main=SAY.format(then=then), said="step 1")
+    assert code == 130
+    assert seconds < 5
+    assert err.splitlines()[-1] == "diffusionblend: interrupted; nothing half written is left"
+    assert "Traceback" not in err
+    assert contents(user) == before
+
+
+def test_what_is_being_written_goes_too_when_a_call_does_not_return(user):
+    hang = """
+def hang(*_):
+    import hashlib, sys
+    print("writing", file=sys.stderr, flush=True)
+    hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**9)
+import diffusionblend.files
+diffusionblend.files._flush = hang
+"""
+    before = contents(user)
+    arguments = ["reconstruct", "chest.h5", "--method", "fbp", "-o", "o.nii.gz"]
+    code, _, _ = interrupted(*arguments, before_main=hang, said="writing")
+    assert code == 130
+    assert contents(user) == before
+
+
+def test_a_callback_is_told_volume_residual_and_state(user):
+    import diffusionblend as db
+
+    scan, told = read_scan(user / "chest.h5"), []
+    volume = db.reconstruct(scan, prior="./prior", steps=3, callback=told.append)
+    assert [step.index for step in told] == [1, 2, 3]
+    np.testing.assert_array_equal(told[-1].volume.hu, volume.hu)
+    assert 0 < told[-1].residual < 1
+    again = db.reconstruct(scan, prior="./prior", steps=3, start=told[0].state)
+    np.testing.assert_array_equal(again.hu, volume.hu)
