@@ -15,13 +15,7 @@ from torch import Generator, Tensor
 from diffusionblend.blend import blend
 from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior
-from diffusionblend.methods.state import (
-    BEGINNING,
-    State,
-    generator_at,
-    state_after,
-    steps_done,
-)
+from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
 from diffusionblend.partition import Partition
 from diffusionblend.ranges import Count, Share, Whole
 from diffusionblend.schedule import Schedule
@@ -77,8 +71,7 @@ class DDIM:
             x0 = schedule.predict_x0(x, eps, t).clamp(self.lowest, self.highest)   # Tweedie
             x0 = consistent(1 + x0) - 1                                            # towards A u = y
             x = schedule.ddim_step(x0, eps, t_next, self.eta, generator)           # x_{t-1}
-            callback(Step(step + 1, self.steps, x0,
-                          state_after(step + 1, self.steps, {"x": x}, generator)))
+            callback(Step.resumable(step + 1, self.steps, x0, {"x": x}, generator))
         # fmt: on
         return x
 

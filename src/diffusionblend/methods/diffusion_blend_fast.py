@@ -14,13 +14,7 @@ from diffusionblend.consistency import WeightedProximal
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
 from diffusionblend.methods.regrid import by_nines, coarser, resized
-from diffusionblend.methods.state import (
-    BEGINNING,
-    State,
-    generator_at,
-    state_after,
-    steps_done,
-)
+from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
 from diffusionblend.partition import draw_partition, padded_length
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
@@ -117,10 +111,9 @@ class DiffusionBlendFast:
                 x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
                 x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1   # what the data say
                 dual = dual + x - x0                                           # what is between
-                variables = {"factor": torch.tensor(factor), "x": x, "dual": dual}
-                state = {**variables, **towards_data.state()}
-                callback(Step(step + 1, self.steps, x0,
-                              state_after(step + 1, self.steps, state, generator)))
+                callback(Step.resumable(
+                    step + 1, self.steps, x0, {"factor": torch.tensor(factor), "x": x, "dual": dual,
+                                               **towards_data.state()}, generator))
         # fmt: on
         return resized(x0, *shape[1:])[: shape[0]]
 

@@ -15,13 +15,7 @@ from diffusionblend.methods.predictor_corrector import (
     denoise_slices,
     predict,
 )
-from diffusionblend.methods.state import (
-    BEGINNING,
-    State,
-    generator_at,
-    state_after,
-    steps_done,
-)
+from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
 from diffusionblend.ranges import NonNegative, Positive, Whole
 
 
@@ -76,7 +70,8 @@ class DiffusionMBIR(PredictorCorrector):
                 x0 = denoise_slices(prior, x, lower, self.batch_size)
                 x = correct(x, x0, lower, self.snr, generator)
             x = consistent(1 + x) - 1
-            state = state_after(step, self.steps, {"x": x, **consistent.state()}, generator)
-            callback(Step(step, self.steps, x0, state))
+            callback(
+                Step.resumable(step, self.steps, x0, {"x": x, **consistent.state()}, generator)
+            )
         ones = torch.ones_like(x[:1] if A.slicewise else x)
         return x + A.T(y - A(1 + x)) / A.T(A(ones)).clamp(min=1e-6)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.state import BEGINNING, State, state_after, steps_done
+from diffusionblend.methods.state import BEGINNING, State, steps_done
 from diffusionblend.ranges import Count, NonNegative
 
 
@@ -44,8 +44,7 @@ class SIRT:
         for step in range(steps_done(start) + 1, self.iterations + 1):
             change = C * A.T(R * (y - A(u)))
             u = u + change
-            state = state_after(step, self.iterations, {"u": u})
-            callback(Step(step, self.iterations, u - 1, state))
+            callback(Step.resumable(step, self.iterations, u - 1, {"u": u}))
             if change.norm() < self.tolerance * u.norm():
                 break
         return u - 1

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn, Protocol, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.methods.state import BEGINNING, State
@@ -66,6 +67,21 @@ class Step:
     x0: Tensor
     state: State | None = None
     problem: Problem | None = None
+
+    @classmethod
+    def resumable(
+        cls,
+        index: int,
+        steps: int,
+        x0: Tensor,
+        variables: State,
+        generator: Generator | None = None,
+    ) -> "Step":
+        """Make a step whose state holds loop variables, and the generator if there is one."""
+        if index == steps:
+            return cls(index, steps, x0)
+        drawn = {} if generator is None else {"generator": generator.get_state()}
+        return cls(index, steps, x0, {"step": torch.tensor(index), **drawn, **variables})
 
     @property
     def volume(self) -> Volume:

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.state import BEGINNING, State, state_after, steps_done
+from diffusionblend.methods.state import BEGINNING, State, steps_done
 from diffusionblend.ranges import Count, NonNegative, Positive
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
@@ -75,8 +75,7 @@ class SBTV:
         u = start["u"].to(problem.y) if start else problem.y.new_zeros(problem.volume_shape)
         for step in range(steps_done(start) + 1, self.iterations + 1):
             u = iterate(u)
-            state = state_after(step, self.iterations, {"u": u, **iterate.state()})
-            callback(Step(step, self.iterations, u - 1, state))
+            callback(Step.resumable(step, self.iterations, u - 1, {"u": u, **iterate.state()}))
         return u - 1
 
 

@@ -1,13 +1,12 @@
 """Where a method's loop stands: what the steps to come depend on, besides problem and seed.
 
-Each step reports its state. A method that is given one goes on behind that step, and ends with the
-bytes of the run that was not stopped.
+Each step reports its state; nothing keeps it, since that would be volumes more in memory. A method
+that is given one goes on behind that step, and ends with the bytes of the run that was not stopped.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import torch
 from torch import Generator, Tensor
 
 State = Mapping[str, Tensor]
@@ -28,13 +27,3 @@ def generator_at(seed: int, start: State) -> Generator:
     if start:
         generator.set_state(start["generator"].cpu())
     return generator
-
-
-def state_after(
-    step: int, steps: int, variables: State, generator: Generator | None = None
-) -> State | None:
-    """Return the state behind a step; none behind the last, where nothing is left to do."""
-    if step == steps:
-        return None
-    drawn = {} if generator is None else {"generator": generator.get_state()}
-    return {"step": torch.tensor(step), **drawn, **variables}

@@ -15,13 +15,7 @@ from diffusionblend.methods.predictor_corrector import (
     denoise_slices,
     predict,
 )
-from diffusionblend.methods.state import (
-    BEGINNING,
-    State,
-    generator_at,
-    state_after,
-    steps_done,
-)
+from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
 from diffusionblend.ranges import Count, NonNegative
@@ -74,7 +68,7 @@ class TPDM(PredictorCorrector):
                 x = predict(x, x0, sigma, lower, generator) - IMAGE_RANGE * self.zeta * slope
             # As it is kept: the order of strides would change sums by a bit.
             x = x.contiguous()
-            callback(Step(step, self.steps, x0, state_after(step, self.steps, {"x": x}, generator)))
+            callback(Step.resumable(step, self.steps, x0, {"x": x}, generator))
         return x
 
     def _estimate(
