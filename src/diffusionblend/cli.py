@@ -19,6 +19,7 @@ from diffusionblend.commands import (
     Reconstruct,
     Simulate,
     Train,
+    View,
 )
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 from diffusionblend.interrupt import INTERRUPTED, prompt_signals
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "import": Import,
     "reconstruct": Reconstruct,
     "evaluate": Evaluate,
+    "view": View,
     "train": Train,
     "pack": Pack,
     "push": Push,

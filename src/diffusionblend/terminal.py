@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 def show(facts: object, as_json: bool, text: str) -> None:
     """Print a result on stdout: JSON for machines, text for people."""
-    print(json.dumps(without_nan(facts)) if as_json else text)
+    print(json.dumps(without_nan(facts)) if as_json else text, flush=True)
 
 
 def without_nan(facts: object) -> object:
