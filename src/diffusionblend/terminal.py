@@ -1,7 +1,9 @@
 """What goes to a terminal, and what comes from it."""
 
+import difflib
 import json
 import math
+from collections.abc import Iterable
 from typing import TypeVar
 
 from diffusionblend.errors import UsageError
@@ -11,17 +13,25 @@ Number = TypeVar("Number", int, float)
 
 def show(facts: object, as_json: bool, text: str) -> None:
     """Print a result on stdout: JSON for machines, text for people."""
-    print(json.dumps(without_nan(facts)) if as_json else text)
+    print(json.dumps(finite(facts), allow_nan=False) if as_json else text)
 
 
-def without_nan(facts: object) -> object:
-    """Return facts with null for NaN: a plane narrower than the window has no SSIM.
+def finite(facts: object) -> object:
+    """Return facts with null for what no JSON can say: NaN and infinity.
 
-    The PSNR of equal volumes stays `Infinity`, which Python's and most other readers take.
+    A plane narrower than the window has no SSIM, and the PSNR of equal volumes no end.
     """
     if isinstance(facts, dict):
-        return {key: without_nan(value) for key, value in facts.items()}
-    return None if isinstance(facts, float) and math.isnan(facts) else facts
+        return {key: finite(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [finite(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error about a word that is none of those known: the nearest one."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
