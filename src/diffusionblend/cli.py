@@ -44,7 +44,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an expected failure becomes one line and its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words: Sequence[str] = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     # Its remarks name no file; what matters of them is in the line of the failure.
     logging.getLogger("nibabel.global").disabled = True

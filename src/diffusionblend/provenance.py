@@ -45,10 +45,15 @@ def beside(output: Path, part: str) -> Path:
     return output.with_name(f"{output.name.removesuffix(suffix)}.{part}.nii.gz")
 
 
+def outputs_of(output: Path, *, samples: int = 1, classical: bool = True) -> list[Path]:
+    """Return all that a reconstruction writes."""
+    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
+    return [output, record_of(output), *(beside(output, part) for part in parts)]
+
+
 def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> None:
     """Raise OutputError if something of a reconstruction cannot be written: before long work."""
-    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
-    for path in (output, record_of(output), *(beside(output, part) for part in parts)):
+    for path in outputs_of(output, samples=samples, classical=classical):
         writable(path)
 
 

@@ -3,7 +3,7 @@
 import difflib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from diffusionblend.errors import UsageError
@@ -30,8 +30,26 @@ def finite(facts: object) -> object:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of an error about a word that is none of those known: the nearest one."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    bare = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
+
+
+def in_minutes(seconds: float | None) -> str:
+    """Return a time for people, in the two largest units."""
+    if seconds is None:
+        return "not estimated"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes for people."""
+    mib = count / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
 
 
 def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
@@ -43,6 +61,19 @@ def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
     if not low <= value <= high:
         raise UsageError(f"{option} {value}: expected {low} to {high}")
     return value
+
+
+def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:
+    """Split the `option=value` pairs of --set; of two with one name the last counts.
+
+    Raises:
+        UsageError: One is something else.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (option, equals, _) in zip(pairs, split, strict=True):
+        if not (option and equals):
+            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance {example}")
+    return {option: value for option, _, value in split}
 
 
 def parse_slices(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -118,7 +119,7 @@ def _docs(command: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for cls in reversed(command.__mro__[:-1]):
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 found[field.target.id] = " ".join(ast.literal_eval(text.value).split())  # type: ignore[union-attr]
     return found
@@ -128,7 +129,7 @@ def dressed(command: type) -> type:
     """Return a dataclass of a command for tyro: plain metavars and defaults, and `--config`."""
     hints = typing.get_type_hints(command, include_extras=True)
     fields = dataclasses.fields(command)
-    shown = [
+    shown: list[tuple[str, Any, Any]] = [
         (
             field.name,
             Annotated[

@@ -174,7 +174,7 @@ def _brief(text: str | None) -> str:
     Without what a shell would take for more than a letter, in quotes or in a list of options.
     """
     line = " ".join((text or "").partition("\n\n")[0].split()).rstrip(".")
-    line = line.translate(str.maketrans({":": ";", "[": "(", "]": ")", "'": None, "\\": None}))
+    line = line.translate(str.maketrans(":[]", ";()", "'\\"))
     return line if len(line) <= _SUMMARY else line[:_SUMMARY].rsplit(" ", 1)[0] + " ..."
 
 

@@ -96,9 +96,9 @@ def _words(
 
 
 def _check(path: Path, key: str, value: object, argument: Argument) -> None:
-    kind = str if argument.kind is Path else argument.kind
+    kind: Any = str if argument.kind is Path else argument.kind
     try:
-        msgspec.convert(value, tuple[kind, ...] if argument.many else kind)
+        msgspec.convert(value, list[kind] if argument.many else kind)
     except msgspec.ValidationError as error:
         found = msgspec.json.encode(value, enc_hook=str).decode()
         what = "true or false" if kind is bool else argument.expected

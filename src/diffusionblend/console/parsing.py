@@ -35,7 +35,7 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
             raise UsageError(line)
 
     with events.on_parse_error(refuse):
-        made = tyro.cli(dressed(command), prog=f"diffusionblend {name}", args=list(words))
+        made: Any = tyro.cli(dressed(command), prog=f"diffusionblend {name}", args=list(words))
     return command(**{f.name: getattr(made, f.name) for f in dataclasses.fields(command)})
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
+from diffusionblend.terminal import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,10 @@ def find_method(name: str) -> type[Method]:
         return _METHODS[name]
     plugin = _plugins().get(name)
     if plugin is None:
-        raise UsageError(f"--method {name}: expected one of {', '.join(method_names())}")
+        known = method_names()
+        raise UsageError(
+            f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
     try:
         return plugin.load()
     except Exception as error:  # whatever another package does
