@@ -23,6 +23,7 @@ from diffusionblend.commands import (
     Train,
 )
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory, UsageError
+from diffusionblend.progress import shown
 from diffusionblend.terminal import did_you_mean, show
 
 COMMANDS: dict[str, type] = {
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         words = _with_options_of_a_file(words)
-        run(words)
+        return run(words)
     except DiffusionBlendError as error:
         return _fail(words, error.code, type(error).__name__, " ".join(str(error).split()))
     except MemoryError:
@@ -60,11 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         message = "interrupted; nothing half written is left"
         return _fail(words, INTERRUPTED, "Interrupted", message)
-    return 0
 
 
-def run(words: Sequence[str]) -> None:
-    """Run one command.
+def run(words: Sequence[str]) -> int:
+    """Run one command; return its exit code.
 
     Raises:
         DiffusionBlendError: An expected failure.
@@ -78,7 +78,10 @@ def run(words: Sequence[str]) -> None:
     else:
         from diffusionblend.console.parsing import parse
 
-        parse(verb, _find(verb), rest).run()
+        command = parse(verb, _find(verb), rest)
+        with shown():
+            return command.run() or 0
+    return 0
 
 
 def overview() -> str:

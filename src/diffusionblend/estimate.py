@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import Tensor
 
 from diffusionblend.calibration import calibrated
 from diffusionblend.geometry import ConeBeam
@@ -20,6 +21,8 @@ from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.partition import BLOCK, padded_length
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.quality import assess
+from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
+from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction import classical_method, is_classical, make_problem
 from diffusionblend.scan import Scan
 
@@ -89,15 +92,16 @@ def estimate(
     scan_part, _ = calibrated(part)
     problem = make_problem(scan_part, known, device)
     slices = scan.geometry.grid.shape[0]
-    share = slices / scan_part.geometry.grid.shape[0]
     seconds = {name: _of_method(method, problem, slices, samples)}
     other = classical_method(scan.geometry)
     if classical and not is_classical(method):
         seconds[other] = _of_method(find_method(other)(), problem, slices)
-    x = torch.zeros(problem.volume_shape, device=device)
-    pair = (other, x) if other in seconds else None
-    seconds["quality"] = share * _timed(lambda: assess(problem, x, classical=pair))
-    memory = peak_memory(scan, method, samples, other in seconds) if device.type == "cpu" else None
+    pair = (other, problem.y.new_zeros(problem.volume_shape)) if other in seconds else None
+    seconds["quality"] = _of_quality(problem, slices, pair)
+    if device.type != "cpu":
+        return Estimate(seconds, None, None)
+    shapes = scan.geometry.grid.shape, scan.geometry.sinogram_shape
+    memory = peak_memory(*shapes, method, samples=samples, classical=other in seconds)
     return Estimate(seconds, memory, free_bytes())
 
 
@@ -132,6 +136,16 @@ def _of_method(method: Method, problem: Problem, slices: int, samples: int = 1) 
     return samples * factor * slices / trial * _timed(lambda: few(problem))
 
 
+def _of_quality(problem: Problem, slices: int, classical: tuple[str, Tensor] | None) -> float:
+    """Return the seconds of the assessment, of which one part looks at some slices alone."""
+    x = problem.y.new_zeros(problem.volume_shape)
+    took = _timed(lambda: assess(problem, x, classical=classical))
+    unseen = _timed(lambda: undetermined(problem.A, 1 + x))
+    most = LOOKED_AT if problem.A.slicewise else slices
+    share = min(slices, most) / min(len(x), most)
+    return slices / len(x) * max(0.0, took - unseen) + share * unseen
+
+
 def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
     """Return the method with so many steps at most, and how many times more it has itself."""
     if option is None:
@@ -148,6 +162,21 @@ def _timed(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def peak_memory(scan: Scan, method: Method, samples: int, classical: bool) -> int:
-    """Return the most memory that the process will hold, in bytes, on the CPU."""
+def peak_memory(
+    volume: tuple[int, int, int],
+    data: tuple[int, int, int],
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = True,
+) -> int:
+    """Return the most memory that the process will hold, in bytes, on the CPU.
+
+    Args:
+        volume: Slices, rows and columns.
+        data: Detector rows, views and bins.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
+    """
     return 1000 * 2**20

@@ -30,6 +30,7 @@ from diffusionblend.methods import (
 )
 from diffusionblend.methods.method import ignore
 from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.progress import show_steps
 from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
 from diffusionblend.quality.coverage import missing_arc
@@ -236,7 +237,8 @@ def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
     if is_classical(method):
         return None
     name = classical_method(problem.A.geometry)
-    return name, find_method(name)()(problem)
+    with show_steps(name) as callback:
+        return name, find_method(name)()(problem, callback=callback)
 
 
 def _draws(
