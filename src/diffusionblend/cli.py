@@ -100,7 +100,8 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "diffusionblend COMMAND --help says what a command takes; --version, which this is.",
+            "diffusionblend COMMAND --help says what a command takes.",
+            "diffusionblend --version says which version this is.",
         ]
     )
 

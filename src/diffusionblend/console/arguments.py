@@ -93,6 +93,7 @@ def _argument(field: "dataclasses.Field[Any]", hint: object, docs: dict[str, str
     placed = _POSITIONAL in extras
     flags = () if placed else (f"--{field.name.replace('_', '-')}", *aliases)
     metavar = named[0] if named else _metavar(field.name if placed else "", kind)
+    metavar = f"[{metavar}]" if placed and field.default is not MISSING else metavar
     about = docs.get(field.name, "")
     return Argument(field.name, kind, flags, field.default, many, metavar, about)
 

@@ -5,6 +5,7 @@ which is its own affair: `pyproject.toml` keeps it to versions that have been tr
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
         if line is not None:  # a kind of error that this tyro has newly: its box will do
             raise UsageError(line)
 
+    # The same text on every terminal and in a file.
+    tyro._experimental_options["utf8_boxes"] = False
+    tyro._experimental_options["ansi_codes"] = not os.environ.get("NO_COLOR")
     with events.on_parse_error(refuse):
         made: Any = tyro.cli(dressed(command), prog=f"diffusionblend {name}", args=list(words))
     return command(**{f.name: getattr(made, f.name) for f in dataclasses.fields(command)})
