@@ -122,7 +122,9 @@ def _with_set(words: list[str], pairs: list[str]) -> list[str]:
     if not pairs:
         return words
     for index in reversed(range(len(words))):
-        flag, equals, first = words[index].partition("=")
+        before, flag, behind = words[:index], words[index], words[index + 1 :]
         if flag == "--set":
-            return [*words[:index], flag, *pairs, *[first][: len(equals)], *words[index + 1 :]]
+            return [*before, flag, *pairs, *behind]
+        if flag.startswith("--set="):  # what stands behind it is not its own
+            return [*before, *behind, "--set", *pairs, flag.removeprefix("--set=")]
     return [*words, "--set", *pairs]
