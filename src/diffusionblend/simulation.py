@@ -103,6 +103,15 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
     return -np.log(np.maximum(counts, 1.0) / noise.photons)
 
 
+def scan_geometry(volume: Volume, beam: Beam, angles_deg: tuple[float, ...], size: int) -> Geometry:
+    """Return the geometry that `simulate` would give a scan, which fails as that would.
+
+    Raises:
+        UnsupportedInput: The volume does not fit the size or the beam.
+    """
+    return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
+
+
 def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
     try:
         return beam(grid, angles_deg)

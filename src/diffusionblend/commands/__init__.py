@@ -4,7 +4,9 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
 from diffusionblend.commands.benchmark import Benchmark
+from diffusionblend.commands.completion import Completion
 from diffusionblend.commands.demo import Demo
+from diffusionblend.commands.doctor import Doctor
 from diffusionblend.commands.evaluate import Evaluate
 from diffusionblend.commands.import_scan import Import
 from diffusionblend.commands.info import Info
@@ -16,7 +18,9 @@ from diffusionblend.commands.view import View
 
 __all__ = [
     "Benchmark",
+    "Completion",
     "Demo",
+    "Doctor",
     "Evaluate",
     "Import",
     "Info",
