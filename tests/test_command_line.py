@@ -304,7 +304,15 @@ def test_every_long_part_of_a_command_tells_how_far_it_is(data, place):
         user_command(*words, before_main=at_once).err
         for words in (
             ("simulate", data.volume, "-o", place / "s.h5"),
-            ("reconstruct", data.scan, "-o", place / "o.nii.gz", "--prior", data.prior, "--steps=2"),
+            (
+                "reconstruct",
+                data.scan,
+                "-o",
+                place / "o.nii.gz",
+                "--prior",
+                data.prior,
+                "--steps=2",
+            ),
             ("evaluate", place / "o.nii.gz", data.volume),
         )
     )
