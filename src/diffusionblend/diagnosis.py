@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.estimate import estimate, peak_memory
+from diffusionblend.estimate import estimate
 from diffusionblend.files import writable
+from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import Grid, parallel_beam, sparse_view
 from diffusionblend.memory import free_bytes
 from diffusionblend.partition import BLOCK, padded_length

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration import calibrated
+from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import ConeBeam
 from diffusionblend.memory import free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
@@ -69,6 +70,8 @@ def estimate(
     device: torch.device,
     samples: int = 1,
     classical: bool = True,
+    mu_water: float | None = None,
+    scale: float | None = None,
 ) -> Estimate:
     """Estimate what `reconstruct_and_assess` will take; reading and writing come on top.
 
@@ -80,8 +83,11 @@ def estimate(
         device: Where it will work.
         samples: Number of samples.
         classical: Whether the classical reconstruction is made, too.
+        mu_water: As for `reconstruct_and_assess`; it costs nothing, but may be refused.
+        scale: Likewise.
 
     Raises:
+        UsageError: `mu_water` or `scale` is no such number.
         PriorError: There is no such prior.
         DiffusionBlendError: What the method says of a scan that it does not take.
     """
@@ -89,7 +95,7 @@ def estimate(
     if method.needs_prior:
         known = from_pretrained(prior, device) if isinstance(prior, str) else prior
     part = some_slices(scan)
-    scan_part, _ = calibrated(part)
+    scan_part, _ = calibrated(part, mu_water, scale)
     problem = make_problem(scan_part, known, device)
     slices = scan.geometry.grid.shape[0]
     seconds = {name: _of_method(method, problem, slices, samples)}
@@ -101,7 +107,13 @@ def estimate(
     if device.type != "cpu":
         return Estimate(seconds, None, None)
     shapes = scan.geometry.grid.shape, scan.geometry.sinogram_shape
-    memory = peak_memory(*shapes, method, samples=samples, classical=other in seconds)
+    memory = peak_memory(
+        *shapes,
+        method,
+        samples=samples,
+        classical=other in seconds,
+        cone=isinstance(scan.geometry, ConeBeam),
+    )
     return Estimate(seconds, memory, free_bytes())
 
 
@@ -160,23 +172,3 @@ def _timed(work: Callable[[], object]) -> float:
     if isinstance(found, torch.Tensor):
         found.sum().item()  # a GPU is still at it
     return time.monotonic() - began
-
-
-def peak_memory(
-    volume: tuple[int, int, int],
-    data: tuple[int, int, int],
-    method: Method,
-    *,
-    samples: int = 1,
-    classical: bool = True,
-) -> int:
-    """Return the most memory that the process will hold, in bytes, on the CPU.
-
-    Args:
-        volume: Slices, rows and columns.
-        data: Detector rows, views and bins.
-        method: The method.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
-    """
-    return 1000 * 2**20

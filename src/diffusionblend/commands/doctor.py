@@ -59,8 +59,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         cure = f"not installed: {missing} ({extra['install']})" if missing else ""
         yield _line(f"[{name}]", "; ".join(filter(None, [there, cure])))
     for name, device in facts["devices"].items():
-        free = device.pop("free_bytes")
-        known = [f"{value} {what}" for what, value in device.items() if what != "bytes"]
+        free = device["free_bytes"]
+        known = [f"{value} {what}" for what, value in device.items() if "bytes" not in what]
         yield _line(name, ", ".join([*known, "" if free is None else f"{in_units(free)} free"]))
     for volume in facts["volumes"]:
         shape = " x ".join(map(str, volume["shape"]))

@@ -61,6 +61,8 @@ def plan_reconstruction(
         device=device,
         samples=command.samples,
         classical=classical,
+        mu_water=command.mu_water,
+        scale=command.scale,
     )
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}

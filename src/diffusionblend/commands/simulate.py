@@ -58,7 +58,12 @@ class Simulate:
         """Read, project, write."""
         from diffusionblend.files import naming
         from diffusionblend.scan import write_scan
-        from diffusionblend.simulation import scan_geometry, simulate, truth_on_grid
+        from diffusionblend.simulation import (
+            check_photons,
+            scan_geometry,
+            simulate,
+            truth_on_grid,
+        )
         from diffusionblend.volume import read_volume, write_volume
 
         angles = self._angles()
@@ -70,6 +75,7 @@ class Simulate:
             if self.slices is not None:
                 volume = volume.slices(*parse_slices(self.slices))
             if self.dry_run:
+                check_photons(self.photons)
                 return plan_simulation(self, scan_geometry(volume, self._beam(), angles, self.size))
             scan = simulate(
                 volume,

@@ -120,7 +120,12 @@ _diffusionblend() {{
 {cases}
   esac
 }}
-compdef _diffusionblend diffusionblend"""
+# In a file of its own, or read by eval.
+if [[ "$funcstack[1]" == _diffusionblend ]]; then
+  _diffusionblend "$@"
+else
+  compdef _diffusionblend diffusionblend
+fi"""
 
 
 def _zsh_arguments(name: str, command: type) -> Iterator[str]:
