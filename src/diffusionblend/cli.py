@@ -17,6 +17,7 @@ from diffusionblend.commands import (
     Pack,
     Push,
     Reconstruct,
+    Report,
     Simulate,
     Train,
 )
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "import": Import,
     "reconstruct": Reconstruct,
     "evaluate": Evaluate,
+    "report": Report,
     "train": Train,
     "pack": Pack,
     "push": Push,

@@ -10,6 +10,7 @@ from diffusionblend.commands.import_scan import Import
 from diffusionblend.commands.info import Info
 from diffusionblend.commands.push import Push
 from diffusionblend.commands.reconstruct import Reconstruct
+from diffusionblend.commands.report import Report
 from diffusionblend.commands.simulate import Simulate
 from diffusionblend.commands.train import Pack, Train
 
@@ -22,6 +23,7 @@ __all__ = [
     "Pack",
     "Push",
     "Reconstruct",
+    "Report",
     "Simulate",
     "Train",
 ]

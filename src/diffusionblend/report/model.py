@@ -29,6 +29,7 @@ class Entry:
         configuration: Options of the method.
         provenance: What made it.
         command: The line that makes it again.
+        gaps: What is missing of it, and what else is to be said: sentences without their ends.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     configuration: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    gaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class Report:
         facts: Scan, noise, versions, credits: shown as a table.
         command: How to make the report again.
         scan: Picture of the scan (height, width, 3), uint8.
-        gaps: What is missing, and why: sentences.
+        gaps: What is missing of all of them, and why: sentences.
     """
 
     title: str

@@ -4,8 +4,8 @@
 const HELP = "Wheel, + and \u2212: larger, smaller. Drag, arrow keys: move. 0: whole. 1, 2, 3: window. Click, Enter: one alone, or all.";
 const range = (value, low, high) => Math.min(high, Math.max(low, value));
 
-function make(tag, ...content) {
-  const element = document.createElement(tag);
+function make(tag, facts, ...content) {
+  const element = Object.assign(document.createElement(tag), facts);
   element.append(...content);
   return element;
 }
@@ -30,15 +30,14 @@ function sort(head, column) {
 
 for (const table of document.querySelectorAll("table.figures")) {
   [...[...table.tHead.rows].at(-1).cells].forEach((head, column) => {
-    head.append(make("button", ...head.childNodes));
+    head.append(make("button", {}, ...head.childNodes));
     head.firstChild.addEventListener("click", () => sort(head, column));
   });
 }
 
 /* Pictures: one place, scale and shift in shares of a picture, holds for all panes. */
 const place = { s: 1, x: 0, y: 0 };
-const dialog = document.querySelector("main").appendChild(make("dialog"));
-dialog.className = "zoom";
+const dialog = document.querySelector("main").appendChild(make("dialog", { className: "zoom" }));
 
 function show(s, x, y) {
   Object.assign(place, { s, x: range(x, 1 - s, 0), y: range(y, 1 - s, 0) });
@@ -51,13 +50,11 @@ function zoom(factor, x = 0.5, y = 0.5) {
 }
 
 function pane(view) {
-  const box = make("div", view.cloneNode(true));
+  const box = make("div", { className: "pane", tabIndex: 0 }, view.cloneNode(true));
   const caption = view.parentNode.querySelector("figcaption");
-  const figure = make("figure", caption?.cloneNode(true) ?? "", box);
+  const figure = make("figure", {}, caption?.cloneNode(true) ?? "", box);
   const { width, height } = view.querySelector("img");
-  box.firstChild.tabIndex = -1; // the pane is what has the focus
-  box.className = "pane";
-  box.tabIndex = 0;
+  Object.assign(box.firstChild, { tabIndex: -1, role: null }); // the pane is what has the focus
   figure.style.setProperty("--ratio", width / height);
   return figure;
 }
@@ -65,11 +62,9 @@ function pane(view) {
 function open(view) {
   const alike = `[data-kind=${view.dataset.kind}]`;
   const views = [...(view.closest(".panels") ?? view.parentNode).querySelectorAll(alike)];
-  const panes = make("div", ...views.map(pane));
-  const close = make("button", "Close (Escape)");
-  close.addEventListener("click", () => dialog.close());
-  panes.className = "panes";
-  dialog.replaceChildren(make("header", HELP, close), panes);
+  const panes = make("div", { className: "panes" }, ...views.map(pane));
+  const close = make("button", { onclick: () => dialog.close() }, "Close (Escape)");
+  dialog.replaceChildren(make("header", {}, HELP, close), panes);
   show(1, 0, 0);
   dialog.showModal();
   choose(panes.children[views.indexOf(view)].lastChild);
