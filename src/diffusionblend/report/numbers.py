@@ -18,8 +18,9 @@ def short(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, to two digits below ten percent."""
-    return f"{100 * share:.{0 if share >= 0.0995 else 1}f} %"
+    """Return a share in percent, to two digits or hundredths of a percent."""
+    decimals = next(d for d, least in enumerate((0.0995, 0.00995, 0.0)) if share >= least)
+    return f"{100 * share:.{decimals}f} %"
 
 
 def step(extent: float) -> float:

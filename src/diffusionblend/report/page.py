@@ -30,7 +30,7 @@ def render(report: Report) -> str:
         report=report,
         figures=figures_table(report),
         quality=quality_table(report),
-        warned=[e for e in report.entries if e.quality and e.quality.warnings],
+        warnings=_warnings(report),
         sections=[section_of(report, plane) for plane in PLANES],
         plots=plots_of(report),
         scan=None if report.scan is None else pictures.data_uri(report.scan),
@@ -41,6 +41,15 @@ def render(report: Report) -> str:
         difference_bar=pictures.coloured_uri(pictures.difference_bar()),
         deviation_bar=pictures.coloured_uri(pictures.deviation_bar()),
     )
+
+
+def _warnings(report: Report) -> dict[str, list[str]]:
+    """Return each warning, and the names of the volumes that it is of."""
+    found: dict[str, list[str]] = {}
+    for entry in report.entries:
+        for warning in entry.quality.warnings if entry.quality else ():
+            found.setdefault(warning.text, []).append(entry.name)
+    return found
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -3,10 +3,10 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from diffusionblend.report.model import Entry, Report
-from diffusionblend.report.numbers import number, percent
+from diffusionblend.report.numbers import MINUS, number, percent
 from diffusionblend.report.pictures import PLANES
 
 FIGURES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3)}
@@ -55,6 +55,7 @@ class Table:
         columns: The others.
         caption: What stands above it, if that is not said already.
         notes: Sentences below.
+        legend: What headings mean.
     """
 
     corner: str
@@ -62,6 +63,7 @@ class Table:
     columns: tuple[Column, ...]
     caption: str = ""
     notes: tuple[str, ...] = ()
+    legend: dict[str, str] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -83,25 +85,29 @@ class Table:
 
 def figures_table(report: Report) -> Table:
     """Return the figures of each reconstruction, if there is a truth; and its time."""
-    entries = report.entries
-    columns = (
-        [] if report.truth is None else [_figure(entries, p, k) for p in PLANES for k in FIGURES]
-    )
-    seconds = mark_best(_numbers([e.seconds for e in entries], 1), min)
+    entries, notes = report.entries, []
+    planes = () if report.truth is None else PLANES
+    columns = [_figure(entries, plane, key) for plane in planes for key in FIGURES]
+    if columns:
+        notes.append("Mean ± standard deviation over the slices of each plane; higher is better.")
     if not all(math.isnan(e.seconds) for e in entries):
-        columns.append(Column("seconds", seconds, "time" if columns else ""))
-    return Table("Method", tuple(e.name for e in entries), tuple(columns))
+        seconds = mark_best(_numbers([e.seconds for e in entries], 1), min)
+        columns.append(Column("seconds", seconds, "time" if planes else ""))
+    if columns and len(entries) > 1:
+        notes.append("The best of a column is bold.")
+    names = tuple(entry.name for entry in entries)
+    return Table("Method", names, tuple(columns), notes=(" ".join(notes),) if notes else ())
 
 
 def quality_table(report: Report) -> Table | None:
     """Return what the quality records hold; none if there are none."""
     known = [e for e in report.entries if e.quality is not None]
-    columns = [
-        Column(heading, tuple(map(cell, known)))
-        for heading, cell in _QUALITY.items()
-        if not all(math.isnan(cell(e).value or 0.0) for e in known)
-    ]
-    return Table("Method", tuple(e.name for e in known), tuple(columns)) if known else None
+    cells = {heading: tuple(map(cell, known)) for heading, (cell, _) in _QUALITY.items()}
+    shown = {h: c for h, c in cells.items() if not all(math.isnan(x.value or 0.0) for x in c)}
+    legend = {heading: words for heading, (_, words) in _QUALITY.items() if heading in shown}
+    columns = tuple(Column(heading, column) for heading, column in shown.items())
+    names = tuple(entry.name for entry in known)
+    return Table("Method", names, columns, legend=legend) if known else None
 
 
 def mark_best(
@@ -149,12 +155,34 @@ def _warnings(entry: Entry) -> Cell:
     return Cell(str(count), value=count)
 
 
-_QUALITY: dict[str, Callable[[Entry], Cell]] = {
-    "residual": _quality("residual.relative", None),
-    "chi-square": _quality("residual.chi_square", 2),
-    "normalised residual": _quality("residual.normalised", 2),
-    "undetermined": _quality("undetermined.share", None),
-    "from classical (HU)": _quality("classical.rms_hu", 1),
-    "deviation of samples (HU)": _quality("samples.std_hu", 1),
-    "warnings": _warnings,
+_QUALITY: dict[str, tuple[Callable[[Entry], Cell], str]] = {
+    "residual": (
+        _quality("residual.relative", None),
+        f"|A u {MINUS} y| / |y|: what the picture leaves unexplained of the measurements. Small "
+        "says that it agrees with them, not that it is right.",
+    ),
+    "chi-square": (
+        _quality("residual.chi_square", 2),
+        f"Mean of (A u {MINUS} y)² over the variance of the noise. 1 is what noise leaves; more "
+        "contradicts the data, less follows the noise.",
+    ),
+    "normalised": (
+        _quality("residual.normalised", 2),
+        "The same with the projector's inexactness in the variance; above 2 something is wrong.",
+    ),
+    "undetermined": (
+        _quality("undetermined.share", None),
+        "Share of the picture's contrast that no ray sees. 0 %: all of it is in the data.",
+    ),
+    "from classical (HU)": (
+        _quality("classical.rms_hu", 1),
+        "RMS distance from a classical reconstruction of the same scan: what the prior has "
+        "changed.",
+    ),
+    "deviation (HU)": (
+        _quality("samples.std_hu", 1),
+        "RMS standard deviation of the samples: how much the picture depends on the seed. Nobody "
+        "has calibrated it against errors: it is no error bar.",
+    ),
+    "warnings": (_warnings, "How many there are; they follow."),
 }
