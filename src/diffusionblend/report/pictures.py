@@ -13,11 +13,15 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffusionblend.errors import CorruptInput
+
 PLANES = ("axial", "coronal", "sagittal")
+PNG_URI, MAX_FILE = "data:image/png;base64,", 2**24
 LIMIT_PX = (512, 256)  # height, width
 CHEST_HU = (-1000.0, 400.0)
 DIFFERENCE_HU, DEVIATION_HU = 500.0, 200.0
@@ -156,10 +160,27 @@ def coloured_uri(numbers: np.ndarray) -> str:
     return _png_uri(image)
 
 
+def file_uri(path: Path) -> tuple[str, tuple[int, int]]:
+    """Return a PNG file as a data URI, and its width and height.
+
+    Raises:
+        CorruptInput: It is missing, no PNG, or too large.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            size = image.size
+        content = path.read_bytes() if path.stat().st_size <= MAX_FILE else b""
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise CorruptInput(f"{path}: is no PNG picture ({error}); make it again") from error
+    if not content:
+        raise CorruptInput(f"{path}: has more than {MAX_FILE} bytes; expected a small picture")
+    return PNG_URI + base64.b64encode(content).decode(), size
+
+
 def _png_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return PNG_URI + base64.b64encode(stream.getvalue()).decode()
 
 
 def sheet(
