@@ -9,7 +9,7 @@ import numpy as np
 from diffusionblend.report.model import Report
 from diffusionblend.report.numbers import MINUS, short, step
 
-_TRUTH = -1
+_TRUTH, _LARGEST = -1, 1e9
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _residual(report: Report) -> Plot | None:
 
 
 def _data(name: str, index: int, points: Iterable[tuple[int, float | None]]) -> _Data:
-    """Keep the points that are numbers."""
-    known = [(x, float(y)) for x, y in points if y is not None and math.isfinite(y)]
+    """Keep the points that are numbers, of a size that something measured can have."""
+    known = [(x, float(y)) for x, y in points if y is not None and abs(y) < _LARGEST]
     x, y = np.array(known, dtype=float).reshape(-1, 2).T
     return _Data(name, index, x, y)
 

@@ -80,7 +80,8 @@ class Table:
     @property
     def rows(self) -> Iterator[tuple[str, tuple[Cell, ...]]]:
         """Names and cells."""
-        return zip(self.names, zip(*(c.cells for c in self.columns), strict=True), strict=True)
+        cells = [tuple(c.cells[row] for c in self.columns) for row in range(len(self.names))]
+        return zip(self.names, cells, strict=True)
 
 
 def figures_table(report: Report) -> Table:
