@@ -12,6 +12,7 @@ from diffusionblend.commands.import_scan import Import
 from diffusionblend.commands.info import Info
 from diffusionblend.commands.push import Push
 from diffusionblend.commands.reconstruct import Reconstruct
+from diffusionblend.commands.report import Report
 from diffusionblend.commands.simulate import Simulate
 from diffusionblend.commands.train import Pack, Train
 from diffusionblend.commands.view import View
@@ -27,6 +28,7 @@ __all__ = [
     "Pack",
     "Push",
     "Reconstruct",
+    "Report",
     "Simulate",
     "Train",
     "View",
