@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.progress import counted
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import Volume
 
@@ -36,7 +37,7 @@ def evaluate(volume: Volume, truth: Volume) -> Figures:
     """
     volume, truth = common_grid(volume, truth)
     a, b = (v.hu.clip(*RANGE_HU).astype(np.float64) for v in (volume, truth))
-    return {plane: _plane_figures(a, b, axis) for plane, axis in PLANES.items()}
+    return {plane: _plane_figures(a, b, PLANES[plane]) for plane in counted("compare", [*PLANES])}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:

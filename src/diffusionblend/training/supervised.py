@@ -30,9 +30,7 @@ from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
 from diffusionblend.training.recipe import (
     FBPUNetRecipe,
-    read_fbp_unet_recipe,
-    read_recipe,
-    read_task,
+    read_any_recipe,
 )
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
@@ -46,12 +44,14 @@ NETWORK = "network"
 _SLICES_FOR_STATISTICS = 32
 
 
-def train_by(path: Path, progress: Progress | None = None) -> tuple[str, Path]:
+def train_by(
+    path: Path, progress: Progress | None = None, changes: Sequence[str] = ()
+) -> tuple[str, Path]:
     """Train by the recipe of any task; return the task's name and the folder that was trained."""
-    task = read_task(path)
-    if task == "prior":
-        return task, train(read_recipe(path), path.parent, progress=progress)
-    return task, train_fbp_unet(read_fbp_unet_recipe(path), path.parent, progress=progress)
+    task, recipe = read_any_recipe(path, changes)
+    if isinstance(recipe, FBPUNetRecipe):
+        return task, train_fbp_unet(recipe, path.parent, progress=progress)
+    return task, train(recipe, path.parent, progress=progress)
 
 
 def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | None = None) -> Path:
