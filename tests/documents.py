@@ -57,4 +57,5 @@ def shlex_words(text):
 def _is_whole(text):
     if text.endswith("\\\n"):
         return False
-    return subprocess.run(["bash", "-n", "-c", text], capture_output=True).returncode == 0  # noqa: PLW1510
+    read = subprocess.run(["bash", "-n", "-c", text], capture_output=True, check=False)
+    return read.returncode == 0 and not read.stderr  # of a document that goes on it warns only

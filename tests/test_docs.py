@@ -5,6 +5,7 @@ and RECIPES say what is made smaller for the tests, and why: what stands in no r
 """
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -23,9 +24,10 @@ from PIL import Image
 from conftest import command
 from diffusionblend import demo
 from diffusionblend.benchmark import recipe as experiments
+from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.geometry import Grid, fan_beam, parallel_beam, sparse_view
 from diffusionblend.volume import read_volume, write_volume
-from documents import PAGES, ROOT, blocks, commands, shlex_words
+from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of
 from measured import GRID, lines, write_exchange
 from phantoms import changed
 from test_import_rtk import BINS, ROWS, xml
@@ -33,24 +35,29 @@ from test_import_rtk import BINS, ROWS, xml
 # A command's pattern; what takes the place of it; why. All that fit are applied, in this order.
 CHANGES = [
     (r"git clone .* && cd diffusionblend", "true", "the clone is what is tested"),
-    (r"^make demo$", f"make -n -C {ROOT} demo && echo", "test_demo runs it; here its files lie"),
+    (r"^make demo$", f"make -n -C {ROOT} demo", "two minutes; a small one's files lie here"),
     (r"^make (\w+).*", rf"make -n -C {ROOT} \1", "minutes to hours; that the target is there"),
     (r"\. \.venv/bin/activate", f". {sys.prefix}/bin/activate", "the environment of the tests"),
     (r"^pip install .*\[(.*)\].*", r"extras \1", "no network; that the extras are there"),
-    (r"import geometry.json", "import walnut.json", "here the name would be found by all imports"),
+    (r"import geometry.json", "import walnut.json --bin 4 --size 64",
+     "here the name would be found by all imports; time"),
+    (r"steps=100", "steps=5", "time"),
+    (r"(diffusionblend doctor)$", r"\1 --help", "it measures 256 x 256; test_doctor runs it"),
     (r"diffusionblend reconstruct (?!.*--(method|steps))", "diffusionblend reconstruct --steps 2 ",
      "30 sweeps"),
     (r"--views 60", "--views 12", "time"),
-    (r"--slices 40:88", "--slices 2:11", "the volume has 12 slices of 64 x 64"),
+    (r"(diffusionblend benchmark .*)--slices 40:88", r"\1--slices 2:5", "time"),
+    (r"--slices (40:88|18:30)", "--slices 2:11", "the volume has 12 slices of 64 x 64"),
     (r"--size 384", "--size 40", "the detector has 40 bins"),
     (r"--mu-water MU", "--mu-water 3", "a number that the reader fills in"),
     (r"(diffusionblend benchmark all) .*", r"\1 --help", "hours; test_benchmark runs each kind"),
-    (r"(diffusionblend benchmark \w+ -o \S+)$", r"\1 --volume CHEST.nii.gz --slices 2:11",
-     "the recipe's volume has 256 x 256 pixels"),
+    (r"(diffusionblend benchmark \w+ (?:-o|--output) out/results)",
+     r"\1 --volume CHEST.nii.gz --slices 2:5", "the recipe's volume has 256 x 256 pixels"),
 ]  # fmt: skip
 
 # The same for recipes, those of the repository and those that pages show.
 RECIPES = [
+    (r'task = "fbp-unet"', 'task = "fbp-unet"\nsize = 64', "as the volumes"),
     (r"hours = .*", "samples = 8", "hours"),
     (r"samples = 1600", "samples = 8", "a minute"),
     (
@@ -64,7 +71,7 @@ RECIPES = [
     (r"blocks = .*", "blocks = [1, 1]", "time"),
     (r"steps = \d+", "steps = 2", "time"),
     (r"slices = \[40, 88\]", "slices = [2, 11]", "the volume has 12 slices"),
-    (r"(?s)\A(?=.*\[\[(?:rows|show)\]\])", "quick_steps = 1\n", "time"),
+    (r"(?s)\A(?=.*\[\[(?:rows|show)\]\])", "quick_steps = 2\n", "time"),
 ]
 
 CODES = {"diffusionblend benchmark directions": {0, 8}}  # 0 everywhere else
@@ -92,7 +99,10 @@ def fill(folder, data):
     for name in ("one", "two"):
         _copied(data.scan, folder / f"scans/{name}.h5")
     _measured(folder)
-    _demonstration(folder / "out/demo", data)
+    with pytest.MonkeyPatch.context() as patch:
+        small_demonstration(patch, data)
+        ended = command("demo", "--output", folder / "out/demo", "--steps", 1)
+    assert ended.code == 0, ended.err
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     for path in (folder / "recipes").glob("*.toml"):
         path.write_text(smaller(path.read_text()))
@@ -118,14 +128,11 @@ def _measured(folder):
     np.save(folder / "CONE.npy", np.ones((len(angles), ROWS, BINS), np.float32))
 
 
-def _demonstration(folder, data):
-    """Files of the demonstration, by its own code, of fewer slices, pixels and steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "demonstration_volume", lambda: data.volume)
-        patch.setattr(demo, "SLICES", (2, 8))
-        patch.setattr(demo, "SIZE", 64)
-        ended = command("demo", "--output", folder, "--steps", 1)
-    assert ended.code == 0, ended.err
+def small_demonstration(patch, data):
+    """Let `demo` take the small volume."""
+    patch.setattr(demo, "demonstration_volume", lambda: data.volume)
+    patch.setattr(demo, "SLICES", (0, 12))
+    patch.setattr(demo, "SIZE", 64)
 
 
 def _copied(source, path):
@@ -140,13 +147,15 @@ def smaller(text, changes=RECIPES):
 
 
 @pytest.fixture
-def place(filled, tmp_path, monkeypatch):
-    """Return a page's folder, which is the current one; recipes of experiments are small."""
+def place(filled, data, tmp_path, monkeypatch):
+    """Return a page's folder, the current one; recipes and the demonstration are small."""
     folder = tmp_path / "place"
     shutil.copytree(filled, folder)
     for path in shutil.copytree(experiments.RECIPES, tmp_path / "experiments").glob("*.toml"):
         path.write_text(smaller(path.read_text()))
     monkeypatch.setattr(experiments, "RECIPES", tmp_path / "experiments")
+    small_demonstration(monkeypatch, data)
+    monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(folder)
     return folder
 
@@ -171,6 +180,25 @@ def test_every_block_is_of_a_known_kind(page):
     for block in blocks(page):
         assert block.language in {"sh", "python"} | NOT_RUN, block
         assert block.language != "text" or not block.text.startswith("diffusionblend "), block
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(page)):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_every_exit_code_is_in_the_table():
+    told = re.findall(r"^\| (\d+)[ ,]", text_of("docs/command-line.md"), re.MULTILINE)
+    assert {str(kind.code) for kind in DiffusionBlendError.__subclasses__()} < set(told)
+
+
+def test_the_table_of_a_record_has_its_keys(place):
+    ended = command("reconstruct", "scan.h5", "-o", "a.nii.gz", "--steps", 1, "--save-steps", 1)
+    assert ended.code == 0, ended.err
+    rows = re.findall(r"^\| (`.*?) \|", text_of("docs/reference/records.md"), re.MULTILINE)
+    told = set(re.findall(r"`(.*?)`", " ".join(rows)))
+    assert told == set(json.loads((place / "a.nii.gz.json").read_text()))
 
 
 def run(shown):

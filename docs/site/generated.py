@@ -1,4 +1,4 @@
-"""What pages say that the code knows better: help, exit codes, public names, schemas."""
+"""What pages say that the code knows better: help, public names, schemas."""
 
 import contextlib
 import importlib
@@ -12,29 +12,15 @@ from collections.abc import Callable
 import msgspec
 
 import diffusionblend
-from diffusionblend import cli, errors
+from diffusionblend import cli
 
 WIDTH = "80"  # columns of the help
-OTHER_CODES = {
-    0: "It is done.",
-    1: "A fault of this program, with its traceback: please report it.",
-    8: "`benchmark directions`: one of the paper's directions does not hold.",
-    130: "Ctrl-C; nothing half written is left.",
-    143: "SIGTERM; the same.",
-}
 
 
 def commands() -> str:
     """Return the help of every command."""
     parts = [("diffusionblend", ["--help"]), *((verb, [verb, "--help"]) for verb in cli.COMMANDS)]
     return "\n\n".join(f"## {name}\n\n```text\n{_help(words)}\n```" for name, words in parts)
-
-
-def exit_codes() -> str:
-    """Return a table of the exit codes."""
-    known = {kind.code: _docstring(kind) for kind in errors.DiffusionBlendError.__subclasses__()}
-    rows = sorted((OTHER_CODES | known).items())
-    return "\n".join(["| code | when |", "|---|---|", *(f"| {n} | {text} |" for n, text in rows)])
 
 
 def public_names() -> str:
@@ -100,7 +86,6 @@ def _docstring(about: object) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
-    "exit codes": exit_codes,
     "public names": public_names,
     "schemas": schemas,
 }

@@ -6,12 +6,11 @@ The pages in docs/ are read on the repository's page, too, so that their links a
 import posixpath
 from pathlib import Path
 
+import generated
+import links
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-import generated
-import links
 
 ROOT = Path(__file__).parents[2]
 
