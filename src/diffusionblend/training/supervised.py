@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import make_folder
+from diffusionblend.files import PathLike, make_folder
 from diffusionblend.geometry import Grid, parallel_beam
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
@@ -46,8 +46,22 @@ NETWORK = "network"
 _SLICES_FOR_STATISTICS = 32
 
 
-def train_by(path: Path, progress: Progress | None = None) -> tuple[str, Path]:
-    """Train by the recipe of any task; return the task's name and the folder that was trained."""
+def train_by(path: PathLike, progress: Progress | None = None) -> tuple[str, Path]:
+    """Train by the recipe of any task, or go on where its last run stopped.
+
+    Args:
+        path: The recipe (.toml); its own paths start from its folder.
+        progress: Is told step, loss, samples per second and seconds left, now and then.
+
+    Returns:
+        The task's name, and the folder that was trained.
+
+    Raises:
+        CorruptInput: The recipe cannot be read, or there is nothing to train on.
+        OutputError: A checkpoint cannot be written; the last one stays whole.
+        UsageError: The recipe and the data, or the earlier run, do not go together.
+    """
+    path = Path(path)
     task = read_task(path)
     if task == "prior":
         return task, train(read_recipe(path), path.parent, progress=progress)
