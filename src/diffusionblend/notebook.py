@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 # Pictures of noise cannot be compressed; with these sides even those stay below 300 kB in sum.
 _SIDE_PX = {"volume": 256, "reconstruction": 180, "scan": 280}
-_COLOURS = 64
 _WINDOW = f"black is {CHEST_HU[0]:g} HU, white {CHEST_HU[1]:g} HU"
-_FAINT = "font-size:smaller;opacity:.75"
+_FAINT = "font-size:smaller;opacity:.75;margin:4px 0"
 
 
 def volume_html(volume: Volume) -> str:
@@ -81,9 +80,9 @@ def _planes(volume: Volume, side: int) -> str:
 
 
 def _small(picture: Image.Image, side: int) -> Image.Image:
-    """Return a picture of at most `side` x `side` pixels; one in colour has few of them."""
+    """Return a picture of at most `side` x `side` pixels."""
     picture.thumbnail((side, side), Image.Resampling.BOX)
-    return picture if picture.mode == "L" else picture.quantize(_COLOURS).convert("RGB")
+    return picture
 
 
 def _figure(picture: Image.Image, caption: str) -> str:
@@ -97,7 +96,7 @@ def _figure(picture: Image.Image, caption: str) -> str:
 
 
 def _row(figures: list[str]) -> str:
-    style = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-end"
+    style = "display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start"
     return f'<div style="{style}">{"".join(figures)}</div>'
 
 
