@@ -280,7 +280,7 @@ def parallel_beam(grid: Grid, angles_deg: Sequence[float]) -> ParallelBeam:
     """
     bins = math.ceil(math.hypot(*grid.shape[1:]))
     return ParallelBeam(
-        angles_deg=tuple(angles_deg), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
+        angles_deg=tuple(map(float, angles_deg)), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
     )
 
 
@@ -295,7 +295,7 @@ def fan_beam(
     """Return a fan for a grid: bins a pixel wide at the axis, enough for the slices' corners."""
     bin_mm, bins = _bins(grid, sod_mm, sdd_mm, detector)
     return FanBeam(
-        angles_deg=tuple(angles_deg),
+        angles_deg=tuple(map(float, angles_deg)),
         bins=bins,
         bin_mm=bin_mm,
         sod_mm=sod_mm,
@@ -312,7 +312,7 @@ def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm:
     nearest = sod_mm - math.hypot(*grid.shape[1:]) / 2 * pixel_mm
     row_mm = z_mm * sdd_mm / sod_mm
     return ConeBeam(
-        angles_deg=tuple(angles_deg),
+        angles_deg=tuple(map(float, angles_deg)),
         bins=bins,
         bin_mm=bin_mm,
         rows=math.ceil(grid.shape[0] * z_mm * sdd_mm / nearest / row_mm),

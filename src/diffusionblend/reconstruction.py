@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import time
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration import calibrated
+from diffusionblend.coercion import ScanLike, as_scan
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
+from diffusionblend.files import PathLike
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods import (
     CGLS,
@@ -31,11 +34,13 @@ from diffusionblend.methods import (
 from diffusionblend.methods.method import ignore
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.progress import show_steps
 from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
 from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
+from diffusionblend.terminal import did_you_mean
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
@@ -72,12 +77,23 @@ class Reconstruction:
     classical: Volume | None = None
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        codes = ", ".join(w.code for w in self.quality.warnings) or "none"
+        return f"Reconstruction({self.volume}, {self.seconds:g} s, warnings: {codes})"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import reconstruction_html
+
+        return reconstruction_html(self)
+
 
 def reconstruct(
-    scan: Scan,
+    scan: ScanLike,
     method: str | Method = DEFAULT_METHOD,
     *,
-    prior: str | Prior = DEFAULT_PRIOR,
+    geometry: Geometry | None = None,
+    mu_water: float | None = None,
+    prior: PathLike | Prior = DEFAULT_PRIOR,
     seed: int = 0,
     device: str | torch.device = "auto",
     callback: Callback = ignore,
@@ -87,9 +103,12 @@ def reconstruct(
     """Reconstruct a scan.
 
     Args:
-        scan: What was measured. If it does not know mu_water, that is estimated and told of in
-            the log.
+        scan: What was measured: a scan, its file, or an array of line integrals (detector rows,
+            views, bins) without unit.
         method: A method's name, or the method itself.
+        geometry: Where an array's rays ran, and the grid of the volume; a scan has its own.
+        mu_water: Attenuation of water in 1/mm; none takes the scan's. What knows none, as an array,
+            has it estimated, which the log tells of.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
         seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
@@ -110,9 +129,11 @@ def reconstruct(
     chosen = make_method(method, **options) if isinstance(method, str) else method
     place = find_device(device)
     known = _prior(chosen, prior, place)
+    scan = as_scan(scan, geometry)
     with _memory(scan):
-        if scan.mu_water is None:
-            scan, calibration = calibrated(scan)
+        known_before = mu_water or scan.mu_water
+        scan, calibration = calibrated(scan, mu_water)
+        if known_before is None:
             log.info(calibration.words)
         problem = make_problem(scan, known, place)
         drawn = draw_samples(chosen, problem, (seed,), _watched(callback, problem), start)
@@ -120,10 +141,10 @@ def reconstruct(
 
 
 def reconstruct_and_assess(
-    scan: Scan,
+    scan: Scan | PathLike,
     method: str | Method = DEFAULT_METHOD,
     *,
-    prior: str | Prior = DEFAULT_PRIOR,
+    prior: PathLike | Prior = DEFAULT_PRIOR,
     seed: int = 0,
     samples: int = 1,
     classical: bool = True,
@@ -137,7 +158,7 @@ def reconstruct_and_assess(
     """Reconstruct a scan and say how far the result can be trusted.
 
     Args:
-        scan: As for `reconstruct`, as are `method`, `prior`, `device`, `callback` and `options`.
+        scan: A scan or its file; `Scan(y, geometry)` makes one of an array.
         method: What makes the volume.
         prior: What the method knows.
         seed: Seed of the first sample; the next have seed + 1, seed + 2, ...
@@ -160,6 +181,7 @@ def reconstruct_and_assess(
     place = find_device(device)
     known = _prior(chosen, prior, place)
     seeds = tuple(range(seed, seed + samples))
+    scan = as_scan(scan)
     with _memory(scan):
         scan, calibration = calibrated(scan, mu_water, scale)
         problem = make_problem(scan, known, place)
@@ -228,13 +250,14 @@ def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
     if is_classical(method):
         return None
     name = classical_method(problem.A.geometry)
-    return name, find_method(name)()(problem)
+    with show_steps(name) as callback:
+        return name, find_method(name)()(problem, callback=callback)
 
 
-def _prior(method: Method, prior: str | Prior, place: torch.device) -> Prior | None:
+def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
     if not method.needs_prior:
         return None
-    return from_pretrained(prior, place) if isinstance(prior, str) else prior
+    return from_pretrained(prior, place) if isinstance(prior, str | os.PathLike) else prior
 
 
 @contextlib.contextmanager
@@ -265,7 +288,8 @@ def make_method(name: str, **options: object) -> Method:
     chosen = {}
     for option, value in options.items():
         if option not in known:
-            raise UsageError(f"--{option}: {name} has no such option; it has {', '.join(known)}")
+            has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
+            raise UsageError(f"--{option}: {name} has no such option; {has}")
         try:
             chosen[option] = msgspec.convert(value, kinds[option], strict=False)
         except msgspec.ValidationError as error:
@@ -276,19 +300,6 @@ def make_method(name: str, **options: object) -> Method:
 def option_defaults(cls: type[Method]) -> dict[str, object]:
     """Return the options of a class of methods and their defaults."""
     return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-
-
-def split_options(pairs: Sequence[str]) -> dict[str, str]:
-    """Split `option=value` pairs.
-
-    Raises:
-        UsageError: One is something else.
-    """
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (option, equals, _) in zip(pairs, split, strict=True):
-        if not (option and equals):
-            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance eta=0.5")
-    return {option: value for option, _, value in split}
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:

@@ -1,10 +1,11 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from diffusionblend.coercion import VolumeLike, as_volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid, parallel_beam
 from diffusionblend.projector import make_projector, strip_project
@@ -41,9 +42,10 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
 
 
 def simulate(
-    volume: Volume,
-    angles_deg: tuple[float, ...],
+    volume: VolumeLike,
+    angles_deg: Sequence[float],
     *,
+    spacing_mm: Sequence[float] | None = None,
     size: int = 256,
     beam: Beam = parallel_beam,
     photons: float | None = None,
@@ -56,8 +58,9 @@ def simulate(
     """Simulate a scan.
 
     Args:
-        volume: The object, in HU.
+        volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
         angles_deg: Views, in degrees.
+        spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the geometry, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
@@ -75,13 +78,14 @@ def simulate(
     Raises:
         UsageError: An option has a value that cannot be used.
         UnsupportedInput: The volume does not fit the size or the beam.
+        CorruptInput: Its file is missing or damaged.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
-        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+    check_photons(photons)
+    volume = as_volume(volume, spacing_mm)
     truth = truth_on_grid(volume, size)
-    geometry = _geometry(beam, truth.grid, angles_deg)
+    geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper
     y = project(volume if protocol == "independent" else truth, geometry, mu_water)
     noise = NO_NOISE if photons is None else Noise(photons, electronic)
@@ -101,6 +105,21 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
     counts = rng.poisson(noise.photons * np.exp(-y.astype(np.float64))).astype(np.float64)
     counts += noise.electronic * rng.standard_normal(y.shape)
     return -np.log(np.maximum(counts, 1.0) / noise.photons)
+
+
+def check_photons(photons: float | None) -> None:
+    """Raise UsageError for a number of photons that no scan can have."""
+    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
+        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+
+
+def scan_geometry(volume: Volume, beam: Beam, angles_deg: tuple[float, ...], size: int) -> Geometry:
+    """Return the geometry that `simulate` would give a scan, which fails as that would.
+
+    Raises:
+        UnsupportedInput: The volume does not fit the size or the beam.
+    """
+    return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
 
 
 def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:

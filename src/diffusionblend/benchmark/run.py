@@ -33,9 +33,8 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
     Raises:
         DirectionsFailed: Directions alone were asked for, and one does not hold.
     """
-    plans = [prepare(each, settings) for each in (names() if name == ALL else [name])]
     texts = []
-    for plan in plans:
+    for plan in prepare_all(name, settings):
         log.info("%s: %d runs", plan.name, len(plan.points))
         texts.append(_run(plan, settings, strict=name != ALL))
     return {
@@ -44,6 +43,15 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
         "report": str(write_report(settings.folder)),
         "text": "\n".join(texts),
     }
+
+
+def prepare_all(name: str, settings: Settings) -> list[Plan]:
+    """List the runs of one experiment, or of all; nothing is computed or written.
+
+    Raises:
+        DiffusionBlendError: Something of it cannot be done, and what.
+    """
+    return [prepare(each, settings) for each in (names() if name == ALL else [name])]
 
 
 def _run(plan: Plan, settings: Settings, strict: bool) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
+Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="OPTION=VALUE ...")]
 
 
 def command_line(name: str, command: "DataclassInstance") -> str:

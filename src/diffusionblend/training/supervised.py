@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import make_folder
+from diffusionblend.files import PathLike, make_folder
 from diffusionblend.geometry import Grid, parallel_beam
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
@@ -30,9 +30,7 @@ from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
 from diffusionblend.training.recipe import (
     FBPUNetRecipe,
-    read_fbp_unet_recipe,
-    read_recipe,
-    read_task,
+    read_any_recipe,
 )
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
@@ -46,12 +44,29 @@ NETWORK = "network"
 _SLICES_FOR_STATISTICS = 32
 
 
-def train_by(path: Path, progress: Progress | None = None) -> tuple[str, Path]:
-    """Train by the recipe of any task; return the task's name and the folder that was trained."""
-    task = read_task(path)
-    if task == "prior":
-        return task, train(read_recipe(path), path.parent, progress=progress)
-    return task, train_fbp_unet(read_fbp_unet_recipe(path), path.parent, progress=progress)
+def train_by(
+    path: PathLike, progress: Progress | None = None, changes: Sequence[str] = ()
+) -> tuple[str, Path]:
+    """Train by the recipe of any task, or go on where its last run stopped.
+
+    Args:
+        path: The recipe (.toml); its own paths start from its folder.
+        progress: Is told step, loss, samples per second and seconds left, now and then.
+        changes: What the recipe says otherwise, such as "budget.steps=100".
+
+    Returns:
+        The task's name, and the folder that was trained.
+
+    Raises:
+        CorruptInput: The recipe cannot be read, or there is nothing to train on.
+        OutputError: A checkpoint cannot be written; the last one stays whole.
+        UsageError: The recipe and the data, or the earlier run, do not go together.
+    """
+    path = Path(path)
+    task, recipe = read_any_recipe(path, changes)
+    if isinstance(recipe, FBPUNetRecipe):
+        return task, train_fbp_unet(recipe, path.parent, progress=progress)
+    return task, train(recipe, path.parent, progress=progress)
 
 
 def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | None = None) -> Path:
