@@ -107,8 +107,8 @@ def reconstruct(
             views, bins) without unit.
         method: A method's name, or the method itself.
         geometry: Where an array's rays ran, and the grid of the volume; a scan has its own.
-        mu_water: Attenuation of water in 1/mm; none takes the scan's. What knows none, as an array,
-            has it estimated, which the log tells of.
+        mu_water: Attenuation of water in 1/mm; none takes the scan's. Where that is not known, as
+            of an array, it is estimated, and the log says so.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
         seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
@@ -119,10 +119,12 @@ def reconstruct(
         options: Options of the method, for instance `steps=100`.
 
     Returns:
-        The volume in HU, float32, on the scan's grid.
+        The volume in HU, float32, on the scan's grid; `.hu` is the array.
 
     Raises:
-        UsageError: There is no such method, device, or option.
+        UsageError: There is no such method, device, or option; or an array has no geometry.
+        UnsupportedInput: The line integrals do not fit the geometry.
+        CorruptInput: The scan is missing or damaged, or an estimate was not finite.
         PriorError: There is no such prior.
         OutOfMemory: The scan does not fit.
     """
@@ -277,10 +279,14 @@ def _hu(x: Tensor) -> np.ndarray:
 
 
 def make_method(name: str, **options: object) -> Method:
-    """Make a method with some of its options set; text is read as the option's type.
+    """Make a method with some of its options set.
+
+    Args:
+        name: The method, one of `method_names`.
+        options: Its options, such as `steps=100`; text is read as the option's type.
 
     Raises:
-        UsageError: It has no such option, or the option no such value.
+        UsageError: There is no such method, it has no such option, or the option no such value.
     """
     cls = find_method(name)
     known = list(option_defaults(cls))

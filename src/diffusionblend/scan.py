@@ -83,7 +83,7 @@ class Scan:
     def __repr__(self) -> str:
         rows, views, bins = self.y.shape
         photons = self.noise.photons
-        noise = "no noise known" if photons is None else f"{photons:g} photons"
+        noise = "noise not stated" if photons is None else f"{photons:g} photons"
         kind = type(self.geometry).__name__
         return f"Scan({rows} rows x {views} views x {bins} bins, {kind}, {noise})"
 

@@ -27,6 +27,10 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
     The slices are averaged over whole blocks of pixels, never interpolated. What lies below -1000
     HU, the padding outside a scanner's field of view for one, is air.
 
+    Args:
+        volume: The object.
+        size: Pixels a side of the longer side of its slices, as given to `simulate`.
+
     Raises:
         UnsupportedInput: The volume's pixels do not make whole blocks.
     """
