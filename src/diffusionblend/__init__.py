@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Grid as Grid
@@ -15,42 +16,61 @@ if TYPE_CHECKING:
     from diffusionblend.geometry import limited_angle as limited_angle
     from diffusionblend.geometry import parallel_beam as parallel_beam
     from diffusionblend.geometry import sparse_view as sparse_view
+    from diffusionblend.methods.method import Step as Step
+    from diffusionblend.methods.method import method_names as method_names
     from diffusionblend.metrics import evaluate as evaluate
+    from diffusionblend.prior import Prior as Prior
     from diffusionblend.prior.store import from_pretrained as from_pretrained
+    from diffusionblend.prior.store import save_pretrained as save_pretrained
     from diffusionblend.projector import Projector as Projector
     from diffusionblend.projector import make_projector as make_projector
+    from diffusionblend.reconstruction import Reconstruction as Reconstruction
+    from diffusionblend.reconstruction import make_method as make_method
     from diffusionblend.reconstruction import reconstruct as reconstruct
     from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
+    from diffusionblend.scan import Noise as Noise
     from diffusionblend.scan import Scan as Scan
     from diffusionblend.scan import read_scan as read_scan
     from diffusionblend.scan import write_scan as write_scan
     from diffusionblend.simulation import simulate as simulate
+    from diffusionblend.simulation import truth_on_grid as truth_on_grid
+    from diffusionblend.training.supervised import train_by as train_by
     from diffusionblend.volume import Volume as Volume
     from diffusionblend.volume import read_volume as read_volume
     from diffusionblend.volume import write_volume as write_volume
 
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
 _HOMES = {
-    "Grid": "geometry",
     "ConeBeam": "geometry",
+    "DiffusionBlendError": "errors",
     "FanBeam": "geometry",
+    "Grid": "geometry",
+    "Noise": "scan",
     "ParallelBeam": "geometry",
-    "cone_beam": "geometry",
-    "fan_beam": "geometry",
-    "make_projector": "projector",
+    "Prior": "prior",
     "Projector": "projector",
+    "Reconstruction": "reconstruction",
     "Scan": "scan",
+    "Step": "methods.method",
     "Volume": "volume",
+    "cone_beam": "geometry",
     "evaluate": "metrics",
+    "fan_beam": "geometry",
     "from_pretrained": "prior.store",
     "limited_angle": "geometry",
+    "make_method": "reconstruction",
+    "make_projector": "projector",
+    "method_names": "methods.method",
     "parallel_beam": "geometry",
     "read_scan": "scan",
     "read_volume": "volume",
     "reconstruct": "reconstruction",
     "reconstruct_and_assess": "reconstruction",
+    "save_pretrained": "prior.store",
     "simulate": "simulation",
     "sparse_view": "geometry",
+    "train_by": "training.supervised",
+    "truth_on_grid": "simulation",
     "write_scan": "scan",
     "write_volume": "volume",
 }
@@ -62,3 +82,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

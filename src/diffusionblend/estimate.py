@@ -8,7 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -31,8 +31,10 @@ TRIAL_PIXELS = BLOCK * 256**2
 """A trial has about so many voxels: nine slices of 256 x 256, more of smaller ones."""
 TRIAL_STEPS = 5
 """Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
-WARM_UP_STEPS = 2
+TRIAL_ITERATIONS = 4
+"""Without a prior each step costs the same."""
 _STEPS = ("steps", "iterations")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,14 @@ def estimate(
     scan_part, _ = calibrated(part, mu_water, scale)
     problem = make_problem(scan_part, known, device)
     slices = scan.geometry.grid.shape[0]
-    seconds = {name: _of_method(method, problem, slices, samples)}
+    found, x = _of_method(method, problem, slices, samples)
+    seconds = {name: found}
     other = classical_method(scan.geometry)
     if classical and not is_classical(method):
-        seconds[other] = _of_method(find_method(other)(), problem, slices)
-    pair = (other, problem.y.new_zeros(problem.volume_shape)) if other in seconds else None
-    seconds["quality"] = _of_quality(problem, slices, pair)
+        seconds[other], plain = _of_method(find_method(other)(), problem, slices)
+        seconds["quality"] = _of_quality(problem, x, slices, (other, plain))
+    else:
+        seconds["quality"] = _of_quality(problem, x, slices)
     if device.type != "cpu":
         return Estimate(seconds, None, None)
     shapes = scan.geometry.grid.shape, scan.geometry.sinogram_shape
@@ -135,24 +139,30 @@ def some_slices(scan: Scan) -> Scan:
     return dataclasses.replace(scan, y=scan.y[above : above + kept], geometry=fewer)
 
 
-def _of_method(method: Method, problem: Problem, slices: int, samples: int = 1) -> float | None:
-    """Return the seconds of a method, from a trial of it on a problem of fewer slices."""
+def _of_method(
+    method: Method, problem: Problem, slices: int, samples: int = 1
+) -> tuple[float | None, Tensor]:
+    """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
     option = next((o for o in _STEPS if isinstance(getattr(method, o, None), int)), None)
     if option is None and type(method) not in methods().values():
-        return None  # nobody knows what another package's method does, or how often
-    few, factor = _with_steps(method, option, TRIAL_STEPS)
-    _with_steps(method, option, WARM_UP_STEPS)[0](problem)
-    trial = problem.volume_shape[0]
+        # Nobody knows what another package's method does, or how often.
+        return None, problem.y.new_zeros(problem.volume_shape)
+    most = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
+    few, factor = _with_steps(method, option, most)
+    _with_steps(method, option, 2 if method.needs_prior else 1)[0](problem)  # to warm up
+    took, x = _timed(lambda: few(problem))
+    trial = len(x)
     if method.needs_prior:
         slices, trial = padded_length(slices), padded_length(trial)
-    return samples * factor * slices / trial * _timed(lambda: few(problem))
+    return samples * factor * slices / trial * took, x
 
 
-def _of_quality(problem: Problem, slices: int, classical: tuple[str, Tensor] | None) -> float:
+def _of_quality(
+    problem: Problem, x: Tensor, slices: int, classical: tuple[str, Tensor] | None = None
+) -> float:
     """Return the seconds of the assessment, of which one part looks at some slices alone."""
-    x = problem.y.new_zeros(problem.volume_shape)
-    took = _timed(lambda: assess(problem, x, classical=classical))
-    unseen = _timed(lambda: undetermined(problem.A, 1 + x))
+    took, _ = _timed(lambda: assess(problem, x, classical=classical))
+    unseen, _ = _timed(lambda: undetermined(problem.A, 1 + x))
     most = LOOKED_AT if problem.A.slicewise else slices
     share = min(slices, most) / min(len(x), most)
     return slices / len(x) * max(0.0, took - unseen) + share * unseen
@@ -166,9 +176,9 @@ def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, fl
     return dataclasses.replace(method, **{option: fewer}), getattr(method, option) / fewer
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:
     began = time.monotonic()
-    found = work()
-    if isinstance(found, torch.Tensor):
-        found.sum().item()  # a GPU is still at it
-    return time.monotonic() - began
+    made = work()
+    if isinstance(made, Tensor):
+        made.sum().item()  # a GPU is still at it
+    return time.monotonic() - began, made

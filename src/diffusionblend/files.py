@@ -8,8 +8,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, OutputError, PriorError
+
+PathLike: TypeAlias = str | os.PathLike[str]
 
 _NUMBERS = itertools.count()
 _UNFINISHED: set[Path] = set()

@@ -264,7 +264,12 @@ def geometry_from_json(text: str | bytes) -> Geometry:
 
 
 def sparse_view(views: int, turn: float = 180.0) -> tuple[float, ...]:
-    """Return the angles of `views` views spread evenly over `turn` degrees, in degrees."""
+    """Return the angles of views spread evenly over an arc, in degrees.
+
+    Args:
+        views: Their number; the first is at 0.
+        turn: The arc in degrees: 180 for a parallel beam, 360 for fan and cone.
+    """
     return tuple(turn * v / views for v in range(views))
 
 
@@ -277,10 +282,17 @@ def parallel_beam(grid: Grid, angles_deg: Sequence[float]) -> ParallelBeam:
     """Return the beam of the paper for a grid: bins as wide as pixels, enough for the diagonal.
 
     At 256 pixels these are 363 bins, as in the operator of DiffusionMBIR and DDS.
+
+    Args:
+        grid: Grid of the volume, with square pixels.
+        angles_deg: Direction of each view, in degrees.
+
+    Raises:
+        ValueError: There are no views, or the pixels are not square.
     """
     bins = math.ceil(math.hypot(*grid.shape[1:]))
     return ParallelBeam(
-        angles_deg=tuple(angles_deg), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
+        angles_deg=tuple(map(float, angles_deg)), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
     )
 
 
@@ -292,10 +304,21 @@ def fan_beam(
     sdd_mm: float,
     detector: Literal["flat", "curved"] = "flat",
 ) -> FanBeam:
-    """Return a fan for a grid: bins a pixel wide at the axis, enough for the slices' corners."""
+    """Return a fan for a grid: bins a pixel wide at the axis, enough for the slices' corners.
+
+    Args:
+        grid: Grid of the volume, with square pixels.
+        angles_deg: Direction of each view, in degrees.
+        sod_mm: Distance from the source to the axis.
+        sdd_mm: Distance from the source to the detector.
+        detector: `flat`, or `curved` about the source.
+
+    Raises:
+        ValueError: The source would turn inside the slices, or lies behind the detector.
+    """
     bin_mm, bins = _bins(grid, sod_mm, sdd_mm, detector)
     return FanBeam(
-        angles_deg=tuple(angles_deg),
+        angles_deg=tuple(map(float, angles_deg)),
         bins=bins,
         bin_mm=bin_mm,
         sod_mm=sod_mm,
@@ -306,13 +329,23 @@ def fan_beam(
 
 
 def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm: float) -> ConeBeam:
-    """Return a cone for a grid: bins and rows a voxel large at the axis, enough for its corners."""
+    """Return a cone for a grid: bins and rows a voxel large at the axis, enough for its corners.
+
+    Args:
+        grid: Grid of the volume, with square pixels.
+        angles_deg: Direction of each view, in degrees.
+        sod_mm: Distance from the source to the axis.
+        sdd_mm: Distance from the source to the detector.
+
+    Raises:
+        ValueError: The source would turn inside the slices, or lies behind the detector.
+    """
     bin_mm, bins = _bins(grid, sod_mm, sdd_mm, "flat")
     z_mm, _, pixel_mm = grid.spacing_mm
     nearest = sod_mm - math.hypot(*grid.shape[1:]) / 2 * pixel_mm
     row_mm = z_mm * sdd_mm / sod_mm
     return ConeBeam(
-        angles_deg=tuple(angles_deg),
+        angles_deg=tuple(map(float, angles_deg)),
         bins=bins,
         bin_mm=bin_mm,
         rows=math.ceil(grid.shape[0] * z_mm * sdd_mm / nearest / row_mm),

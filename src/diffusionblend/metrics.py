@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from diffusionblend.coercion import VolumeLike, as_pair
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.progress import counted
@@ -26,16 +27,21 @@ PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 Figures = dict[str, dict[str, float]]
 
 
-def evaluate(volume: Volume, truth: Volume) -> Figures:
+def evaluate(volume: VolumeLike, truth: VolumeLike) -> Figures:
     """Compare a reconstruction with the truth, on the grid that both have.
+
+    Args:
+        volume: The reconstruction: a volume, its file, or HU (slices, rows, columns) as an array.
+        truth: The truth likewise. An array lies where the other volume does, and has its shape.
 
     Returns:
         `psnr`, `psnr_std` (dB), `ssim` and `ssim_std` of each plane.
 
     Raises:
         UnsupportedInput: The volumes have no common grid.
+        CorruptInput: A file is missing or damaged, or an array holds NaN or infinity.
     """
-    volume, truth = common_grid(volume, truth)
+    volume, truth = common_grid(*as_pair(volume, truth))
     a, b = (v.hu.clip(*RANGE_HU).astype(np.float64) for v in (volume, truth))
     return {plane: _plane_figures(a, b, PLANES[plane]) for plane in counted("compare", [*PLANES])}
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import time
 import typing
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration import calibrated
+from diffusionblend.coercion import ScanLike, as_scan
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
+from diffusionblend.files import PathLike
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods import (
     CGLS,
@@ -74,12 +77,23 @@ class Reconstruction:
     classical: Volume | None = None
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        codes = ", ".join(w.code for w in self.quality.warnings) or "none"
+        return f"Reconstruction({self.volume}, {self.seconds:g} s, warnings: {codes})"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import reconstruction_html
+
+        return reconstruction_html(self)
+
 
 def reconstruct(
-    scan: Scan,
+    scan: ScanLike,
     method: str | Method = DEFAULT_METHOD,
     *,
-    prior: str | Prior = DEFAULT_PRIOR,
+    geometry: Geometry | None = None,
+    mu_water: float | None = None,
+    prior: PathLike | Prior = DEFAULT_PRIOR,
     seed: int = 0,
     device: str | torch.device = "auto",
     callback: Callback = ignore,
@@ -89,9 +103,12 @@ def reconstruct(
     """Reconstruct a scan.
 
     Args:
-        scan: What was measured. If it does not know mu_water, that is estimated and told of in
-            the log.
+        scan: What was measured: a scan, its file, or an array of line integrals (detector rows,
+            views, bins) without unit.
         method: A method's name, or the method itself.
+        geometry: Where an array's rays ran, and the grid of the volume; a scan has its own.
+        mu_water: Attenuation of water in 1/mm; none takes the scan's. Where that is not known, as
+            of an array, it is estimated, and the log says so.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
         seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
@@ -102,19 +119,23 @@ def reconstruct(
         options: Options of the method, for instance `steps=100`.
 
     Returns:
-        The volume in HU, float32, on the scan's grid.
+        The volume in HU, float32, on the scan's grid; `.hu` is the array.
 
     Raises:
-        UsageError: There is no such method, device, or option.
+        UsageError: There is no such method, device, or option; or an array has no geometry.
+        UnsupportedInput: The line integrals do not fit the geometry.
+        CorruptInput: The scan is missing or damaged, or an estimate was not finite.
         PriorError: There is no such prior.
         OutOfMemory: The scan does not fit.
     """
     chosen = make_method(method, **options) if isinstance(method, str) else method
     place = find_device(device)
     known = _prior(chosen, prior, place)
+    scan = as_scan(scan, geometry)
     with _memory(scan):
-        if scan.mu_water is None:
-            scan, calibration = calibrated(scan)
+        known_before = mu_water or scan.mu_water
+        scan, calibration = calibrated(scan, mu_water)
+        if known_before is None:
             log.info(calibration.words)
         problem = make_problem(scan, known, place)
         drawn = draw_samples(chosen, problem, (seed,), _watched(callback, problem), start)
@@ -122,10 +143,10 @@ def reconstruct(
 
 
 def reconstruct_and_assess(
-    scan: Scan,
+    scan: Scan | PathLike,
     method: str | Method = DEFAULT_METHOD,
     *,
-    prior: str | Prior = DEFAULT_PRIOR,
+    prior: PathLike | Prior = DEFAULT_PRIOR,
     seed: int = 0,
     samples: int = 1,
     classical: bool = True,
@@ -139,7 +160,7 @@ def reconstruct_and_assess(
     """Reconstruct a scan and say how far the result can be trusted.
 
     Args:
-        scan: As for `reconstruct`, as are `method`, `prior`, `device`, `callback` and `options`.
+        scan: A scan or its file; `Scan(y, geometry)` makes one of an array.
         method: What makes the volume.
         prior: What the method knows.
         seed: Seed of the first sample; the next have seed + 1, seed + 2, ...
@@ -162,6 +183,7 @@ def reconstruct_and_assess(
     place = find_device(device)
     known = _prior(chosen, prior, place)
     seeds = tuple(range(seed, seed + samples))
+    scan = as_scan(scan)
     with _memory(scan):
         scan, calibration = calibrated(scan, mu_water, scale)
         problem = make_problem(scan, known, place)
@@ -234,10 +256,10 @@ def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
         return name, find_method(name)()(problem, callback=callback)
 
 
-def _prior(method: Method, prior: str | Prior, place: torch.device) -> Prior | None:
+def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
     if not method.needs_prior:
         return None
-    return from_pretrained(prior, place) if isinstance(prior, str) else prior
+    return from_pretrained(prior, place) if isinstance(prior, str | os.PathLike) else prior
 
 
 @contextlib.contextmanager
@@ -257,10 +279,14 @@ def _hu(x: Tensor) -> np.ndarray:
 
 
 def make_method(name: str, **options: object) -> Method:
-    """Make a method with some of its options set; text is read as the option's type.
+    """Make a method with some of its options set.
+
+    Args:
+        name: The method, one of `method_names`.
+        options: Its options, such as `steps=100`; text is read as the option's type.
 
     Raises:
-        UsageError: It has no such option, or the option no such value.
+        UsageError: There is no such method, it has no such option, or the option no such value.
     """
     cls = find_method(name)
     known = list(option_defaults(cls))

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from diffusionblend.arrays import to_numpy
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.files import atomic, naming
+from diffusionblend.files import PathLike, atomic, naming
 from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.units import MU_WATER
 
@@ -50,12 +51,17 @@ class Scan:
     """Line integrals and all that is needed to understand them.
 
     Attributes:
-        y: Line integrals of mu (detector rows, views, bins), float32, without unit.
+        y: Line integrals of mu (detector rows, views, bins), float32, without unit; arrays of other
+            types and tensors become that.
         geometry: Where the rays ran, and the grid to reconstruct on.
         noise: How they were measured.
         mu_water: Attenuation of water in 1/mm, for the conversion to HU; none where nobody measured
             it: `calibration` estimates it.
         provenance: What made the scan.
+
+    Raises:
+        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is not positive.
+        CorruptInput: They hold NaN or infinity.
     """
 
     y: np.ndarray
@@ -65,6 +71,7 @@ class Scan:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "y", to_numpy(self.y))
         _check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
@@ -72,6 +79,18 @@ class Scan:
             raise UnsupportedInput(
                 f"mu_water is {self.mu_water}; expected a positive number in 1/mm"
             )
+
+    def __repr__(self) -> str:
+        rows, views, bins = self.y.shape
+        photons = self.noise.photons
+        noise = "noise not stated" if photons is None else f"{photons:g} photons"
+        kind = type(self.geometry).__name__
+        return f"Scan({rows} rows x {views} views x {bins} bins, {kind}, {noise})"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import scan_html
+
+        return scan_html(self)
 
     @property
     def scale(self) -> float:
@@ -87,8 +106,12 @@ class Scan:
         return self.mu_water * self.geometry.pixel_mm
 
 
-def write_scan(scan: Scan, path: Path) -> None:
+def write_scan(scan: Scan, path: PathLike) -> None:
     """Write a scan to an HDF5 file: whole or not at all.
+
+    Args:
+        scan: The scan.
+        path: A name in .h5 or .hdf5.
 
     Raises:
         OutputError: The place cannot be written or is full.
@@ -96,6 +119,7 @@ def write_scan(scan: Scan, path: Path) -> None:
     """
     import h5py
 
+    path = Path(path)
     check_suffix(path)
     # Made in memory: HDF5 itself does not say in so many words that a disk is full.
     buffer = io.BytesIO()
@@ -120,8 +144,11 @@ def check_suffix(path: Path) -> None:
         raise UsageError(f"{path}: expected a name in {' or '.join(SUFFIXES)} for a scan")
 
 
-def read_scan(path: Path) -> Scan:
-    """Read a scan.
+def read_scan(path: PathLike) -> Scan:
+    """Read a scan, as `write_scan` or the command `import` wrote it.
+
+    Args:
+        path: The file.
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
@@ -129,6 +156,7 @@ def read_scan(path: Path) -> Scan:
     """
     import h5py
 
+    path = Path(path)
     if not path.is_file():
         raise CorruptInput(
             f"{path}: no such file; make one with `diffusionblend simulate` or `import`"

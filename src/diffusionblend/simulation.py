@@ -1,10 +1,11 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from diffusionblend.coercion import VolumeLike, as_volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid, parallel_beam
 from diffusionblend.projector import make_projector, strip_project
@@ -26,6 +27,10 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
     The slices are averaged over whole blocks of pixels, never interpolated. What lies below -1000
     HU, the padding outside a scanner's field of view for one, is air.
 
+    Args:
+        volume: The object.
+        size: Pixels a side of the longer side of its slices, as given to `simulate`.
+
     Raises:
         UnsupportedInput: The volume's pixels do not make whole blocks.
     """
@@ -41,9 +46,10 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
 
 
 def simulate(
-    volume: Volume,
-    angles_deg: tuple[float, ...],
+    volume: VolumeLike,
+    angles_deg: Sequence[float],
     *,
+    spacing_mm: Sequence[float] | None = None,
     size: int = 256,
     beam: Beam = parallel_beam,
     photons: float | None = None,
@@ -56,8 +62,9 @@ def simulate(
     """Simulate a scan.
 
     Args:
-        volume: The object, in HU.
+        volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
         angles_deg: Views, in degrees.
+        spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the geometry, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
@@ -75,12 +82,14 @@ def simulate(
     Raises:
         UsageError: An option has a value that cannot be used.
         UnsupportedInput: The volume does not fit the size or the beam.
+        CorruptInput: Its file is missing or damaged.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     check_photons(photons)
+    volume = as_volume(volume, spacing_mm)
     truth = truth_on_grid(volume, size)
-    geometry = _geometry(beam, truth.grid, angles_deg)
+    geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper
     y = project(volume if protocol == "independent" else truth, geometry, mu_water)
     noise = NO_NOISE if photons is None else Noise(photons, electronic)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusionblend.arrays import to_numpy
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.files import PathLike
 from diffusionblend.geometry import Grid
 
 MAX_VOXELS = 2**31
@@ -29,17 +31,38 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 class Volume:
     """A volume in HU.
 
+    `np.asarray(volume)` is its values; `torch.from_numpy(volume.hu)` shares their memory.
+
     Attributes:
-        hu: Values (slices, rows, columns), float32, in HU.
+        hu: Values (slices, rows, columns), float32, in HU; arrays of other types and tensors
+            become that.
         grid: Where its voxels lie.
+
+    Raises:
+        ValueError: The values have another shape than the grid.
     """
 
     hu: np.ndarray
     grid: Grid
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hu", to_numpy(self.hu))
         if self.hu.shape != self.grid.shape:
             raise ValueError(f"volume is {self.hu.shape}, its grid is {self.grid.shape}")
+
+    def __array__(self, dtype: "np.dtype | None" = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.hu, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.hu.shape))
+        spacing = " x ".join(f"{mm:.4g}" for mm in self.grid.spacing_mm)
+        low, high = float(self.hu.min()), float(self.hu.max())
+        return f"Volume({sizes} voxels of {spacing} mm, {low:.0f} to {high:.0f} HU)"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import volume_html
+
+        return volume_html(self)
 
     def slices(self, first: int, last: int) -> "Volume":
         """Return the slices `first` to `last` - 1, on their own grid.
@@ -71,8 +94,11 @@ class Volume:
         return Volume(blocks.mean(axis=(2, 4), dtype=np.float32), self.grid.binned(factor))
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: PathLike) -> Volume:
     """Read a CT volume in HU: NIfTI, NRRD, MetaImage, or a folder or zip with a DICOM series.
+
+    Args:
+        path: The file, or the folder.
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
@@ -81,7 +107,7 @@ def read_volume(path: Path) -> Volume:
     """
     from diffusionblend.formats.read import read
 
-    return read(path)
+    return read(Path(path))
 
 
 def read_beside(path: Path) -> Volume:
@@ -99,7 +125,11 @@ def read_beside(path: Path) -> Volume:
 
 
 def write_volume(
-    volume: Volume, path: Path, *, source: Path | None = None, description: str = ""
+    volume: Volume,
+    path: PathLike,
+    *,
+    source: PathLike | None = None,
+    description: str = "",
 ) -> None:
     """Write a volume in HU: whole or not at all.
 
@@ -119,7 +149,8 @@ def write_volume(
     """
     from diffusionblend.formats.write import write
 
-    write(volume, path, source=source, description=description)
+    series = None if source is None else Path(source)
+    write(volume, Path(path), source=series, description=description)
 
 
 def check_suffix(path: Path) -> None:
@@ -164,7 +195,7 @@ def volume_in_order(
     order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         hu = np.ascontiguousarray(voxels.transpose(order).T, dtype=np.float32)
-    _check_values(name, hu, ct)
+    check_hu(name, hu, ct)
     return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
 
 
@@ -235,7 +266,8 @@ def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:
         )
 
 
-def _check_values(name: object, hu: np.ndarray, ct: bool) -> None:
+def check_hu(name: object, hu: np.ndarray, ct: bool = True) -> None:
+    """Raise if values are not finite, or, of a `ct`, no Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())  # NaN and infinity come through both
     if not (math.isfinite(low) and math.isfinite(high)):
         raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")

@@ -7,6 +7,7 @@ No pickle anywhere. The configuration holds the SHA-256 of the weights, since sa
 checksum of its own: a flipped byte would otherwise load without a word.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from diffusionblend.errors import PriorError
-from diffusionblend.files import atomic, make_folder, sha256
+from diffusionblend.files import PathLike, atomic, make_folder, sha256
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 from diffusionblend.terminal import did_you_mean
 
@@ -85,7 +86,7 @@ def read_any_config(folder: Path, kind: type[Config]) -> Config:
     return config
 
 
-def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
+def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetPrior:
     """Load a prior, ready to denoise.
 
     Args:
@@ -95,7 +96,7 @@ def from_pretrained(name: str, device: torch.device | str = "cpu") -> UNetPrior:
     Raises:
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
     """
-    folder = find_prior(name)
+    folder = find_prior(os.fspath(name))
     return load_network(folder, read_config(folder), UNetPrior).to(device)
 
 
@@ -155,7 +156,7 @@ def _check_keys(
 
 
 def save_pretrained(
-    prior: UNetPrior, folder: Path, *, card: str = "", dtype: torch.dtype = torch.bfloat16
+    prior: UNetPrior, folder: PathLike, *, card: str = "", dtype: torch.dtype = torch.bfloat16
 ) -> None:
     """Write a prior's folder.
 
@@ -168,7 +169,7 @@ def save_pretrained(
     Raises:
         OutputError: The folder cannot be written or is full.
     """
-    save_network(prior, prior.config, folder, card=card, dtype=dtype)
+    save_network(prior, prior.config, Path(folder), card=card, dtype=dtype)
 
 
 def save_network(

@@ -4,6 +4,7 @@ x runs to the right and y downwards, as slices are stored. All is drawn true to 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,24 +26,37 @@ Points = np.ndarray
 
 def draw_scan(scan: Scan) -> Image.Image:
     """Draw the geometry and the sinogram of a scan, RGB, 1192 x 648 pixels."""
-    geometry, row = scan.geometry, len(scan.y) // 2
     sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, _SIDE + _GAP + _TITLE), PAPER)
-    sheet.paste(_geometry(geometry), (_GAP, _TITLE))
-    sheet.paste(_sinogram(scan.y[row], axis_bin(geometry)), (2 * _GAP + _SIDE, _TITLE))
+    for left, panel in zip((_GAP, 2 * _GAP + _SIDE), panels(scan), strict=True):
+        sheet.paste(panel.picture, (left, _TITLE))
+        _title(sheet, left, panel.title, panel.note)
+    return sheet
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A picture, what it shows, and what its marks mean."""
+
+    picture: Image.Image
+    title: str
+    note: str
+
+
+def panels(scan: Scan) -> tuple[Panel, Panel]:
+    """Draw the geometry and the sinogram of the middle row of a scan, RGB, 560 x 560 pixels."""
+    geometry, row = scan.geometry, len(scan.y) // 2
     low, high = float(scan.y[row].min()), float(scan.y[row].max())
-    _title(
-        sheet,
-        _GAP,
+    seen = Panel(
+        _geometry(geometry),
         _beam_in_words(geometry),
         "dots: where views come from, orange to blue; cross: axis; square: slices",
     )
-    _title(
-        sheet,
-        2 * _GAP + _SIDE,
+    sinogram = Panel(
+        _sinogram(scan.y[row], axis_bin(geometry)),
         f"Line integrals of row {row + 1} of {len(scan.y)}: {low:.3g} to {high:.3g}",
         f"{geometry.bins} bins across, {len(geometry.angles_deg)} views down; line: the axis",
     )
-    return sheet
+    return seen, sinogram
 
 
 def axis_bin(geometry: Geometry) -> float:

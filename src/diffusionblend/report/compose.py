@@ -12,8 +12,8 @@ from diffusionblend.geometry import Grid
 from diffusionblend.metrics import common_grid
 from diffusionblend.projections.drawing import draw_scan
 from diffusionblend.report.entries import Compared, make_entries
-from diffusionblend.report.model import Entry, Report
-from diffusionblend.report.runs import find_runs, in_words, read_runs
+from diffusionblend.report.model import Report
+from diffusionblend.report.runs import Run, find_runs, in_words, read_runs
 from diffusionblend.report.words import verdict
 from diffusionblend.scan import Scan, read_scan
 from diffusionblend.volume import Volume, read_volume
@@ -56,7 +56,7 @@ def make_report(
     grid = runs[0].volume.grid
     gap = "No truth was given: there are no errors, no PSNR and no SSIM."
     return Report(
-        title=_title(entries),
+        title=_title(runs),
         verdict=verdict(entries, truth=truth is not None),
         entries=entries,
         truth=None if compared.truth is None else compared.truth.as_seen(),
@@ -85,10 +85,10 @@ def read_truth(path: Path, volume: Volume) -> Volume:
     return Volume(truth.hu, volume.grid)
 
 
-def _title(entries: Sequence[Entry]) -> str:
-    if len(entries) > 3:
-        return f"{len(entries)} reconstructions"
-    return "Reconstruction: " + ", ".join(entry.name for entry in entries)
+def _title(runs: Sequence[Run]) -> str:
+    if len(runs) > 3:
+        return f"{len(runs)} reconstructions"
+    return "Reconstruction: " + ", ".join(run.name for run in runs)
 
 
 def _facts(grid: Grid, truth: Path | None, path: Path | None, scan: Scan | None) -> dict[str, str]:

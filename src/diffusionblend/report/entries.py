@@ -136,8 +136,9 @@ def _beside(run: Run, part: str) -> Volume | None:
 
 def _classical_name(entry: Entry, several: bool) -> str:
     distance = entry.quality.classical if entry.quality else None
-    method = "" if distance is None else f"{distance.method[:LONGEST_NAME]}, "
-    return f"{method}classical" + (f", of {entry.name}" if several else "")
+    method = "" if distance is None else distance.method[:LONGEST_NAME]
+    kind = f"classical, of {entry.name}" if several else "classical"
+    return f"{method} ({kind})" if method else kind
 
 
 def _provenance(record: Record) -> dict[str, str]:

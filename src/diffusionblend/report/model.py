@@ -1,6 +1,7 @@
 """What a report tells, as values. Most of it may be missing: the page then has no such part."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from diffusionblend.quality.record import Quality
 
-Points = tuple[tuple[int, float | None], ...]
+Points = Sequence[tuple[int, float | None]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.report.model import Report
+from diffusionblend.report.model import Points, Report
 from diffusionblend.report.numbers import MINUS, short, step
 
 _TRUTH, _LARGEST = -1, 1e9
+_STEPS = "{} % of the steps"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _error(report: Report) -> Plot | None:
         "Error along the slices",
         "Mean absolute error of each axial slice, in HU; lower is better. Jumps between "
         "neighbours tell of slices that were not reconstructed alike.",
-        "slice",
+        "slice {}",
         [_data(e.name, i, enumerate(_errors(e.hu, truth))) for i, e in enumerate(report.entries)],
         zero=True,
     )
@@ -83,7 +84,7 @@ def _profile(report: Report) -> Plot | None:
         "Profile along z",
         "HU of the voxels on the line on which the coronal and the sagittal plane cross "
         f"(row {row}, column {column}), from the foot end to the head.",
-        "slice",
+        "slice {}",
         [_data(name, i, enumerate(hu[:, row, column])) for name, i, hu in lines],
     )
 
@@ -95,7 +96,7 @@ def _views(report: Report) -> Plot | None:
         f"RMS of y {MINUS} A u over its expected size, from the quality record: about 1 or below "
         "where only noise and the projector's inexactness are left. A view that stands out moved, "
         "or was exposed otherwise.",
-        "view",
+        "view {}",
         [_data(e.name, i, enumerate(y)) for i, (e, y) in enumerate(views)],
         zero=True,
     )
@@ -104,9 +105,10 @@ def _views(report: Report) -> Plot | None:
 def _psnr(report: Report) -> Plot | None:
     return _plot(
         "PSNR over the steps",
-        "Axial PSNR in dB of the volumes on the way; higher is better.",
-        "step",
-        [_data(e.name, i, e.psnr) for i, e in enumerate(report.entries)],
+        "Axial PSNR in dB of the volumes on the way; higher is better. In brackets the number of "
+        "steps, of all samples one after another.",
+        _STEPS,
+        [_over_steps(e.name, i, e.psnr) for i, e in enumerate(report.entries)],
     )
 
 
@@ -115,20 +117,26 @@ def _residual(report: Report) -> Plot | None:
         "Residual over the steps",
         f"|A u {MINUS} y| / |y| of the volumes on the way, in percent: how well they agree with "
         "the data, which is not how near they are to what was scanned.",
-        "step",
+        _STEPS,
         [
-            _data(e.name, i, ((s, None if v is None else 100 * v) for s, v in e.residual))
+            _over_steps(e.name, i, [(s, None if v is None else 100 * v) for s, v in e.residual])
             for i, e in enumerate(report.entries)
         ],
         zero=True,
     )
 
 
-def _data(name: str, index: int, points: Iterable[tuple[int, float | None]]) -> _Data:
+def _data(name: str, index: int, points: Iterable[tuple[float, float | None]]) -> _Data:
     """Keep the points that are numbers, of a size that something measured can have."""
     known = [(x, float(y)) for x, y in points if y is not None and abs(y) < _LARGEST]
     x, y = np.array(known, dtype=float).reshape(-1, 2).T
     return _Data(name, index, x, y)
+
+
+def _over_steps(name: str, index: int, points: Points) -> _Data:
+    """Count steps in percent of the last, which stands in the name: runs have few or many."""
+    last = max([1, *(step for step, _ in points)])
+    return _data(f"{name} ({last})", index, ((100 * step / last, y) for step, y in points))
 
 
 def _plot(
@@ -139,10 +147,10 @@ def _plot(
     if not drawn:
         return None
     x, y = (np.concatenate([getattr(line, axis) for line in drawn]) for axis in "xy")
-    first, last = int(x.min()), int(x.max())
+    first, last = float(x.min()), float(x.max())
     ticks = _ticks(0.0 if zero else float(y.min()), float(y.max()))
     low, high = ticks[0], ticks[-1]
-    across, down = 1000 / max(1, last - first), 1000 / (high - low)
+    across, down = 1000 / max(1.0, last - first), 1000 / (high - low)
     curves = tuple(
         Curve(
             line.name,
@@ -152,7 +160,8 @@ def _plot(
         for line in drawn
     )
     places = tuple((down * (high - at) / 10, short(at)) for at in reversed(ticks))
-    return Plot(title, words, (f"{counted} {first}", f"{counted} {last}"), places, curves)
+    ends = counted.format(round(first)), counted.format(round(last))
+    return Plot(title, words, ends, places, curves)
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> str:

@@ -169,7 +169,8 @@ _QUALITY: dict[str, tuple[Callable[[Entry], Cell], str]] = {
     ),
     "normalised": (
         _quality("residual.normalised", 2),
-        "The same with the projector's inexactness in the variance; above 2 something is wrong.",
+        f"Mean of (A u {MINUS} y)² over its expected variance, with the projector's inexactness; "
+        "above 2 something is wrong.",
     ),
     "undetermined": (
         _quality("undetermined.share", None),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import make_folder
+from diffusionblend.files import PathLike, make_folder
 from diffusionblend.geometry import Grid, parallel_beam
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
@@ -45,9 +45,24 @@ _SLICES_FOR_STATISTICS = 32
 
 
 def train_by(
-    path: Path, progress: Progress | None = None, changes: Sequence[str] = ()
+    path: PathLike, progress: Progress | None = None, changes: Sequence[str] = ()
 ) -> tuple[str, Path]:
-    """Train by the recipe of any task; return the task's name and the folder that was trained."""
+    """Train by the recipe of any task, or go on where its last run stopped.
+
+    Args:
+        path: The recipe (.toml); its own paths start from its folder.
+        progress: Is told step, loss, samples per second and seconds left, now and then.
+        changes: What the recipe says otherwise, such as "budget.steps=100".
+
+    Returns:
+        The task's name, and the folder that was trained.
+
+    Raises:
+        CorruptInput: The recipe cannot be read, or there is nothing to train on.
+        OutputError: A checkpoint cannot be written; the last one stays whole.
+        UsageError: The recipe and the data, or the earlier run, do not go together.
+    """
+    path = Path(path)
     task, recipe = read_any_recipe(path, changes)
     if isinstance(recipe, FBPUNetRecipe):
         return task, train_fbp_unet(recipe, path.parent, progress=progress)

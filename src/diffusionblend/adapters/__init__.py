@@ -1,0 +1,1 @@
+"""This package and others: their operators and denoisers as ours, and ours as theirs."""
