@@ -75,7 +75,7 @@ RECIPES = [
 ]
 
 CODES = {"diffusionblend benchmark directions": {0, 8}}  # 0 everywhere else
-NOT_RUN = {"text", "toml", "json"}
+NOT_RUN = {"text", "toml", "json", "py"}  # `py`: of an extra that is not installed, deepinv
 GEOMETRY = parallel_beam(GRID, sparse_view(40))
 
 
