@@ -69,7 +69,8 @@ def source_page(root: Path, file: str) -> str:
     else:
         code = path.read_text(encoding="utf-8")
         text = f"# {file}\n\n``````{LANGUAGES.get(path.suffix, 'text')}\n{code}\n``````"
-    return f"---\ntitle: {path.name}\nsearch: {{exclude: true}}\n---\n\n{text}\n"
+    head = f"title: {path.name}\nsearch: {{exclude: true}}\nhide: [navigation, toc]"
+    return f"---\n{head}\n---\n\n{text}\n"
 
 
 def _listed(folder: Path) -> list[str]:
