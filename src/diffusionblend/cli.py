@@ -20,6 +20,7 @@ from diffusionblend.commands import (
     Reconstruct,
     Simulate,
     Train,
+    View,
 )
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "pack": Pack,
     "push": Push,
     "info": Info,
+    "view": View,
     "demo": Demo,
     "benchmark": Benchmark,
 }

@@ -12,6 +12,7 @@ from diffusionblend.commands.push import Push
 from diffusionblend.commands.reconstruct import Reconstruct
 from diffusionblend.commands.simulate import Simulate
 from diffusionblend.commands.train import Pack, Train
+from diffusionblend.commands.view import View
 
 __all__ = [
     "Benchmark",
@@ -24,4 +25,5 @@ __all__ = [
     "Reconstruct",
     "Simulate",
     "Train",
+    "View",
 ]

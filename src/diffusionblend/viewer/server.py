@@ -1,0 +1,182 @@
+"""A server for one page, closed to all but the browser that was given its address.
+
+It listens on loopback alone. Every request must carry the token, as the first part of its path:
+`/TOKEN/app.js`; no cookie, which the browser would send to every other port of this machine, too.
+The Host header must name this server, so that a foreign name that is made to lead to 127.0.0.1
+(DNS rebinding) gets nothing. What there is to get is a table of names; no path of a file is ever
+made of a request.
+"""
+
+import contextlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from diffusionblend.errors import DiffusionBlendError, UsageError
+
+HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
+METHODS = ("GET", "HEAD")
+IDLE_SECONDS = 30
+HEADERS = {
+    # NiiVue holds its letters as pictures in data URIs; it needs no worker and no WebAssembly.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets.
+
+    Attributes:
+        kind: Its media type.
+        body: The bytes.
+        status: 200, unless it is a refusal.
+    """
+
+    kind: str
+    body: bytes
+    status: HTTPStatus = HTTPStatus.OK
+
+
+Routes = Mapping[str, Callable[[], Answer]]
+"""What makes the answer to each name; the name "" is the page itself."""
+
+
+class ViewerServer(ThreadingHTTPServer):
+    """Serves a table of names on 127.0.0.1, to those who have the token.
+
+    Args:
+        routes: What there is.
+        port: Where to listen; 0 for any that is free.
+
+    Attributes:
+        token: The secret in every address.
+
+    Raises:
+        UsageError: The port is taken, or not allowed.
+    """
+
+    daemon_threads = True  # a browser that keeps a connection open does not keep the server
+    allow_reuse_port = False
+
+    def __init__(self, routes: Routes, port: int = 0) -> None:
+        self.routes, self.token = routes, secrets.token_urlsafe(32)
+        self._ticket: str | None = secrets.token_urlsafe(32)
+        try:
+            super().__init__((HOST, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"--port {port}: cannot listen there ({error}); expected a free port, or 0 for any"
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """The address of the page, with the token."""
+        return f"{self._origin}/{self.token}/"
+
+    @property
+    def ticket_url(self) -> str:
+        """An address that leads to the page once.
+
+        For the command line of a browser, which every user of this machine can see.
+        """
+        return f"{self._origin}/{self._ticket}"
+
+    @property
+    def _origin(self) -> str:
+        return f"http://{HOST}:{self.server_port}"
+
+    def take_ticket(self, offered: str) -> bool:
+        """Return whether this is the ticket, and make it void if it is."""
+        valid = self._ticket is not None and _equal(offered, self._ticket)
+        if valid:
+            self._ticket = None
+        return valid
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ViewerServer
+    server_version, sys_version = "diffusionblend", ""
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        if self._names_us() and self.server.take_ticket(self.path[1:]):
+            self.send_response(HTTPStatus.SEE_OTHER)
+            self.send_header("Location", f"/{self.server.token}/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self._send(self._answer(), body=True)
+
+    def do_HEAD(self) -> None:
+        self._send(self._answer(), body=False)
+
+    def _refuse_method(self) -> None:
+        self._send(_refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD"), body=True)
+
+    do_POST = do_PUT = do_DELETE = _refuse_method  # noqa: N815 - names of http.server
+    do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method  # noqa: N815 - as above
+
+    def _names_us(self) -> bool:
+        hosts = self.headers.get_all("Host", [])
+        return hosts in [[f"{name}:{self.server.server_port}"] for name in NAMES]
+
+    def _answer(self) -> Answer:
+        if not self._names_us():
+            return _refusal(HTTPStatus.FORBIDDEN, "another Host than this server's")
+        token, slash, name = self.path[1:].partition("/")
+        if not (self.path.startswith("/") and slash and _equal(token, self.server.token)):
+            return _refusal(HTTPStatus.FORBIDDEN, "no token; open the address that was printed")
+        make = self.server.routes.get(name)
+        if make is None:
+            return _refusal(HTTPStatus.NOT_FOUND, "no such thing here")
+        try:
+            return make()
+        except DiffusionBlendError as error:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except MemoryError:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of memory; view fewer volumes")
+
+    def _send(self, answer: Answer, *, body: bool) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", ", ".join(METHODS))
+        self.end_headers()
+        if body:
+            self.wfile.write(answer.body)
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def handle(self) -> None:
+        # The browser goes away when its page is closed.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            super().handle()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: the lines would hold the token."""
+
+
+def _refusal(status: HTTPStatus, why: str) -> Answer:
+    return Answer("text/plain; charset=utf-8", f"{why}\n".encode(), status)
+
+
+def _equal(offered: str, secret: str) -> bool:
+    """Compare in a time that does not tell how much of it is right."""
+    return hmac.compare_digest(offered.encode(), secret.encode())
