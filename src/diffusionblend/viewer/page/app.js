@@ -35,11 +35,18 @@ function redraw() {
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
-    const reference = state.reference === null ? null : panes[state.reference];
-    const low = state.centre - state.width / 2;
-    for (const pane of panes) pane.draw([low, low + state.width], reference, state.limit);
-    goTo(state.mm);
+    try {
+      panes.forEach(draw);
+      goTo(state.mm);
+    } catch (error) {
+      complain(error.message);
+    }
   });
+}
+
+function draw(pane) {
+  const low = state.centre - state.width / 2;
+  pane.draw([low, low + state.width], panes[state.reference] ?? null, state.limit);
 }
 
 function goTo(mm) {
@@ -251,6 +258,7 @@ async function begin() {
     await nextFrame();
     await pane.attach();
     await pane.load(pane.shown.file);
+    if (state.reference === null) draw(pane);
   }
   const first = session.volumes[0];
   const move = (slices) => goTo(moved(first, state.mm, AXES[state.plane] ?? AXES.axial, slices));

@@ -26,16 +26,19 @@ const OPTIONS = {
 };
 const GREY = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] };
 const OUT_OF_MEMORY = 0x0505;
+const GRADIENT_UNITS = [33990, 33992]; // of NiiVue's textures for light on surfaces
 
 export class Pane {
   #nv = new Niivue(OPTIONS);
   #image = null;
+  #drawn = "";
   #colours;
 
   // shown: what session.json says of the volume; on: {place, point, leave, lost}, called with mm.
   constructor(canvas, shown, colours, on) {
     Object.assign(this, { canvas, shown, hu: null, difference: null });
     this.#colours = colours;
+    withoutGradients(this.#nv);
     this.#nv.onLocationChange = (location) => on.place([...location.mm].slice(0, 3));
     canvas.addEventListener("mousemove", (event) => on.point(this.#placeUnder(event)));
     canvas.addEventListener("mouseleave", () => on.leave());
@@ -60,24 +63,31 @@ export class Pane {
     if (!response.ok) throw new Error(`${this.shown.name}: ${(await response.text()).trim()}`);
     const buffer = await response.arrayBuffer();
     this.hu = new Int16Array(buffer, HEADER_BYTES);
-    if (this.#image) return;
-    this.#image = await NVImage.new(buffer, `${this.shown.name}.nii`, "grey-window");
-    this.#nv.addVolume(this.#image);
-    if (this.#nv.gl.getError() === OUT_OF_MEMORY) {
-      throw new Error(`${this.shown.name}: the graphics of this browser have no memory left; `
-        + "view fewer volumes, or start the viewer with --shrink 2");
-    }
+    this.file = file;
+    this.#image ??= await NVImage.new(buffer, `${this.shown.name}.nii`, "grey-window");
   }
 
   // Draw the values in a window, or their difference from a reference; ranges [low, high] in HU.
   draw(range, reference, limit) {
     if (!this.#image) return;
     const differs = reference !== null && reference !== this;
+    const [low, high] = differs ? [-limit, limit] : range;
+    const drawn = [this.file, differs ? reference.file : "", low, high].join();
+    if (drawn === this.#drawn) return;
     this.difference = differs ? minus(this.hu, reference.hu) : null;
-    this.#image.img = this.difference ?? this.hu;
-    this.#image.colormap = differs ? "difference" : "grey-window";
-    [this.#image.cal_min, this.#image.cal_max] = differs ? [-limit, limit] : range;
-    this.#nv.updateGLVolume();
+    Object.assign(this.#image, {
+      img: this.difference ?? this.hu,
+      colormap: differs ? "difference" : "grey-window",
+      cal_min: low,
+      cal_max: high,
+    });
+    if (this.#drawn) this.#nv.updateGLVolume();
+    else this.#nv.addVolume(this.#image);
+    this.#drawn = drawn;
+    if (this.#nv.gl.getError() === OUT_OF_MEMORY) {
+      throw new Error(`${this.shown.name}: the graphics of this browser have no memory left; `
+        + "view fewer volumes, or start the viewer with --shrink 2");
+    }
   }
 
   setPlane(plane) {
@@ -85,7 +95,7 @@ export class Pane {
   }
 
   goTo(mm) {
-    if (!this.#image) return;
+    if (!this.#drawn) return;
     this.#nv.scene.crosshairPos = this.#nv.mm2frac(mm);
     this.#nv.drawScene();
   }
@@ -99,11 +109,19 @@ export class Pane {
   }
 
   #placeUnder(event) {
-    if (!this.#image) return null;
+    if (!this.#drawn) return null;
     const scale = this.#nv.uiData.dpr;
     const frac = this.#nv.canvasPos2frac([event.offsetX * scale, event.offsetY * scale]);
     return frac[0] < 0 ? null : [...this.#nv.frac2mm(frac)].slice(0, 3);
   }
+}
+
+// NiiVue computes gradients of every volume, for light on surfaces, which slices do not have: two
+// textures as large as the volume, and two thirds of the time. Let them have one pixel a slice.
+function withoutGradients(nv) {
+  const make = nv.rgbaTex.bind(nv);
+  nv.rgbaTex = (texture, unit, dims, clear) =>
+    make(texture, unit, GRADIENT_UNITS.includes(unit) ? [dims[0], 1, 1, dims[3]] : dims, clear);
 }
 
 function minus(values, reference) {
