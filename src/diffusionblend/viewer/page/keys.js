@@ -37,11 +37,16 @@ export function bindKeys(actions) {
     d: actions.difference, r: actions.reference, 0: actions.middle, g: actions.scan, "?": help,
   };
   for (const [key, plane] of Object.entries(PLANES)) does[key] = () => actions.plane(plane);
-  const types = (event) => event.target.matches("input, select, textarea, dialog *");
+  const moves = (key) => /^(Arrow|Page|Home|End)/.test(key);
+  const types = ({ target, key }) =>
+    target.matches("input[type=range]") ? moves(key) : target.matches("input, select, dialog *");
   // Before NiiVue, which has other meanings for some of them.
   window.addEventListener("keydown", (event) => {
     const onCanvas = event.target.matches("canvas");
     if (onCanvas && event.key !== "Tab") event.stopImmediatePropagation();
+    if (["Enter", "Escape"].includes(event.key) && event.target.matches("input")) {
+      event.target.blur(); // the value is taken, and the keys are the viewer's again
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || types(event)) return;
     const action = does[event.key];
     if (!action || document.querySelector("dialog[open]")) return;

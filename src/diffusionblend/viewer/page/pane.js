@@ -16,8 +16,8 @@ const OPTIONS = {
   multiplanarShowRender: 0,
   multiplanarPadPixels: 2,
   crosshairColor: [0.98, 0.72, 0.2, 0.9],
-  crosshairWidth: 1,
-  crosshairWidthUnit: "pixels",
+  crosshairWidth: 0.3,
+  crosshairWidthUnit: "percent",
   fontColor: [0.75, 0.78, 0.82, 1],
   loadingText: "",
   mouseEventConfig: {

@@ -1,0 +1,454 @@
+"""The viewer in a browser: Chromium, headless, drawing without a graphics card.
+
+The volumes' values tell their voxel, and what is expected of a pixel is computed from its place on
+the canvas with nibabel, so that a wrong slice, a mirrored plane or a wrong value fails.
+"""
+
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import threading
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusionblend.report.pictures import diverging
+from diffusionblend.viewer import ViewerServer, gather
+
+SIZE_MM = np.array([24.0, 24.0, 24.0])
+CORNER_MM = np.array([-31.0, 12.0, -205.0])
+VOXEL_MM = np.array([3.0, 4.0, 2.0])
+SPOT = 0.30, 0.20
+"""Where to look, as parts of the width and the height of a canvas; away from the crosshair."""
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def missing(what):
+    """Skip, but in the checks, where nothing may be left out."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"there is no {what}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("Chromium; apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("Playwright; pip install playwright")
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+def value_at(mm):
+    """HU at a place: 8 x 6 x 12 voxels, told apart by their values."""
+    i, j, k = np.floor((np.asarray(mm) - CORNER_MM) / VOXEL_MM)
+    return -1000 + 100 * k + 10 * j + i
+
+
+def write(path, signs=(1, 1, 1), order=(0, 1, 2), change=lambda hu: hu):
+    """Write the same volume, its axes stored in some order and direction."""
+    step = VOXEL_MM * signs
+    shape = np.round(SIZE_MM / VOXEL_MM).astype(int)
+    first = np.where(np.array(signs) > 0, CORNER_MM, CORNER_MM + SIZE_MM) + step / 2
+    affine = np.diag([*step, 1.0])
+    affine[:3, 3] = first
+    affine = affine[:, [*order, 3]]
+    hu = np.empty(shape[list(order)], np.float32)
+    for voxel in np.ndindex(hu.shape):
+        hu[voxel] = change(value_at((affine @ [*voxel, 1])[:3]))
+    nibabel.save(nibabel.Nifti1Image(hu, affine), path)
+    return path
+
+
+def expected(path, mm):
+    """HU of the voxel at a place, by nibabel."""
+    image = nibabel.load(path)
+    voxel = np.linalg.solve(image.affine, [*mm, 1])[:3].round().astype(int)
+    return int(np.rint(image.get_fdata()[tuple(voxel)]))
+
+
+class Page:
+    """A page of the viewer, and what it does.
+
+    Radiological: the patient's right is on the left, and the front or the head on top; from the
+    side, the front is on the right.
+    """
+
+    def __init__(self, browser, paths):
+        self.paths, self.asked, self.said = paths, [], []
+        self.server = ViewerServer(gather(paths).routes)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,)).start()
+        self.page = browser.new_page(viewport={"width": 1000, "height": 760})
+        self.page.set_default_timeout(60_000)
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda line: self.said.append(line.text))
+        self.open(self.server.ticket_url)
+
+    def open(self, url):
+        self.page.goto(url)
+        self.page.wait_for_selector("html[data-ready=yes], #notice:not([hidden])", state="attached")
+
+    def close(self):
+        self.page.close()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def key(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def settle(self):
+        """Wait until what was asked for is drawn."""
+        self.page.evaluate(
+            "new Promise((d) => requestAnimationFrame(() => requestAnimationFrame(() => d())))"
+        )
+
+    def fill(self, label, value):
+        self.page.get_by_label(label).fill(str(value))
+        self.page.get_by_label(label).press("Enter")
+        self.settle()
+
+    def pixel(self, pane, spot=SPOT):
+        shot = self.page.locator(".pane canvas").nth(pane).screenshot()
+        image = Image.open(io.BytesIO(shot)).convert("RGB")
+        return np.array(image.getpixel((int(spot[0] * image.width), int(spot[1] * image.height))))
+
+    def point(self, pane, spot=SPOT, click=False):
+        canvas = self.page.locator(".pane canvas").nth(pane)
+        box = canvas.bounding_box()
+        at = {"x": spot[0] * box["width"], "y": spot[1] * box["height"]}
+        (canvas.click if click else canvas.hover)(position=at)
+        self.settle()
+
+    def text(self, selector, pane=0):
+        return self.page.locator(selector).nth(pane).inner_text().replace("\u2212", "-")
+
+    def hu(self, pane):
+        return int(re.fullmatch(r"([+-]?\d+) HU", self.text(".hu", pane))[1])
+
+    def mm(self):
+        found = re.search(r"\((.*) mm\)", self.text("#place"))[1]
+        return [float(part) for part in found.split(",")]
+
+    def place(self, plane, spot=SPOT):
+        """Where a spot of a plane through the crosshair is, in mm."""
+        across, down = spot
+        x, y, z = self.mm()
+        right = CORNER_MM[0] + (1 - across) * SIZE_MM[0]
+        front = CORNER_MM[1] + (1 - down) * SIZE_MM[1]
+        head = CORNER_MM[2] + (1 - down) * SIZE_MM[2]
+        return {
+            "axial": (right, front, z),
+            "coronal": (right, y, head),
+            "sagittal": (x, CORNER_MM[1] + across * SIZE_MM[1], head),
+        }[plane]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("volumes")
+
+
+@pytest.fixture(scope="module")
+def alike(browser, folder):
+    """Two volumes on one grid; the second has steps."""
+    first = write(folder / "a.nii.gz", (-1, 1, 1))
+    second = write(folder / "b.nii.gz", (-1, 1, 1), change=lambda hu: hu + 0.2 * (hu + 700) + 0.3)
+    (folder / "b.steps").mkdir()
+    for step in (5, 10):
+        name = f"step-{step:04}.nii.gz"
+        write(folder / "b.steps" / name, (-1, 1, 1), change=lambda hu, n=step: hu + n)
+    record = {"steps": [{"step": 5, "volume": "step-0005.nii.gz", "residual": 0.125}]}
+    (folder / "b.nii.gz.json").write_text(json.dumps(record))
+    page = Page(browser, [first, second])
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def turned(browser, folder):
+    """The same values, stored along other axes, the other way."""
+    page = Page(
+        browser,
+        [
+            write(folder / "c.nii", (1, 1, 1)),
+            write(folder / "d.nii", (-1, -1, -1), (2, 0, 1)),
+            write(folder / "e.nii", (1, -1, 1), (1, 0, 2), change=lambda hu: hu + 3),
+        ],
+    )
+    yield page
+    page.close()
+
+
+def assert_shows(page, plane, spot=SPOT):
+    """Every pane shows, and says, the value of its own voxel at a spot."""
+    mm = page.place(plane, spot)
+    for pane, path in enumerate(page.paths):
+        value = expected(path, mm)
+        # One HU is one grey value: half of a slice's 100 HU would be seen.
+        page.fill("Width", 255)
+        page.fill("Centre", value + 40)
+        grey = 255 * (0.5 - 40 / 255)
+        np.testing.assert_allclose(page.pixel(pane, spot), [grey] * 3, atol=2.5)
+        page.point(pane, spot)
+        assert page.hu(pane) == value
+    page.page.mouse.move(2, 2)
+
+
+@pytest.mark.parametrize("pages", ["alike", "turned"])
+@pytest.mark.parametrize(("plane", "key"), [("axial", "a"), ("coronal", "c"), ("sagittal", "s")])
+def test_the_right_slice_and_value(request, pages, plane, key):
+    page = request.getfixturevalue(pages)
+    page.key(key, "0")
+    assert_shows(page, plane)
+    before = page.mm()
+    page.key("ArrowUp", "ArrowUp", "ArrowUp")
+    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    moved = np.array(page.mm()) - before
+    steps = min(3, round((CORNER_MM + SIZE_MM - before)[axis] / VOXEL_MM[axis] - 0.5))
+    np.testing.assert_allclose(moved[axis], steps * VOXEL_MM[axis], atol=0.11)
+    assert_shows(page, plane)
+    page.key("Home")
+    assert page.mm()[axis] == pytest.approx((CORNER_MM + VOXEL_MM / 2)[axis], abs=0.06)
+
+
+def test_the_wheel_changes_the_slice_in_every_pane(alike):
+    alike.key("a", "0")
+    alike.fill("Width", 1500)
+    before, shown = alike.mm(), [alike.pixel(pane)[0] for pane in (0, 1)]
+    alike.point(0)
+    for _ in range(3):
+        alike.page.mouse.wheel(0, 100)
+    alike.settle()
+    after = alike.mm()
+    assert abs(after[2] - before[2]) == pytest.approx(3 * VOXEL_MM[2])
+    for pane in (0, 1):
+        change = expected(alike.paths[pane], alike.place("axial"))
+        change -= expected(alike.paths[pane], (*alike.place("axial")[:2], before[2]))
+        grey = alike.pixel(pane)[0] - float(shown[pane])
+        assert grey == pytest.approx(change * 255 / 1500, abs=3)
+        assert abs(grey) > 40
+    assert_shows(alike, "axial")
+
+
+def test_a_click_moves_the_crosshair_of_every_pane(turned):
+    turned.key("a", "0")
+    spot = 0.8, 0.75
+    mm = turned.place("axial", spot)
+    turned.point(1, spot, click=True)
+    turned.page.mouse.move(2, 2)
+    turned.settle()
+    np.testing.assert_array_less(np.abs(np.array(turned.mm()) - mm), VOXEL_MM / 2 + 0.06)
+    assert [turned.hu(pane) for pane in range(3)] == [
+        expected(path, turned.mm()) for path in turned.paths
+    ]
+    assert len(set(turned.pixel(2, spot))) > 1  # the crosshair is in colour
+    turned.key("c")
+    assert_shows(turned, "coronal")
+
+
+def test_all_three_planes(alike):
+    alike.key("m", "0", "1")
+    widths = [Image.open(io.BytesIO(alike.page.locator(".pane canvas").first.screenshot())).size]
+    assert widths[0][0] > 100
+    greys = np.array(
+        Image.open(io.BytesIO(alike.page.locator(".pane canvas").first.screenshot())).convert("L")
+    )
+    assert len(np.unique(greys)) > 20
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "centre", "width"),
+    [("1", "Lung", -600, 1500), ("2", "Soft tissue", 40, 400), ("3", "Bone", 400, 1800)],
+)
+def test_presets_change_the_window(alike, key, name, centre, width):
+    alike.key("a", "0", "End")
+    alike.key(key)
+    assert alike.page.get_by_label("Centre").input_value() == str(centre)
+    assert alike.page.get_by_label("Width").input_value() == str(width)
+    pressed = alike.page.locator("#windows button[aria-pressed=true]").all_inner_texts()
+    assert pressed == [name]
+    for pane, path in enumerate(alike.paths):
+        value = expected(path, alike.place("axial"))
+        grey = np.clip(255 * ((value - centre) / width + 0.5), 0, 255)
+        np.testing.assert_allclose(alike.pixel(pane), [grey] * 3, atol=3)
+
+
+def test_the_difference(alike):
+    alike.key("a", "0", "d")
+    alike.fill("±", 500)
+    mm = alike.place("axial")
+    difference = expected(alike.paths[1], mm) - expected(alike.paths[0], mm)
+    assert difference != 0
+    np.testing.assert_allclose(alike.pixel(1), diverging(np.array(difference)), atol=6)
+    assert len(set(alike.pixel(0))) == 1  # the reference stays grey
+    alike.point(1)
+    assert alike.text(".delta", 1) == f"difference {difference:+} HU"
+    assert alike.hu(1) == expected(alike.paths[1], mm)
+    assert alike.text("#lowest"), alike.text("#highest") == ("-500 HU", "+500 HU")
+    assert alike.text("#meaning") == "each minus a.nii.gz"
+    alike.fill("±", 100)
+    np.testing.assert_allclose(alike.pixel(1), diverging(np.array(difference * 5.0)), atol=6)
+    alike.key("r")
+    assert alike.text("#meaning") == "each minus b.nii.gz"
+    alike.point(0)
+    assert alike.text(".delta", 0) == f"difference {-difference:+} HU"
+    np.testing.assert_allclose(alike.pixel(0), diverging(np.array(difference * -5.0)), atol=6)
+    alike.key("d")
+    assert alike.text(".delta", 0) == ""
+    assert alike.page.locator("#legend").is_hidden()
+
+
+def test_volumes_on_different_grids_have_no_difference(turned):
+    assert turned.page.locator("#differ").is_disabled()
+    assert "different grids" in turned.text("#remark")
+    turned.key("d")
+    assert turned.text(".delta", 1) == ""
+
+
+def test_the_slider_loads_the_right_step(alike):
+    alike.key("a", "0")
+    assert alike.page.locator(".pane .steps").nth(0).is_hidden()
+    slider = alike.page.locator(".pane .steps input").nth(1)
+    said = lambda: alike.text(".steps output", 1)  # noqa: E731
+    assert said() == "result"
+    alike.asked.clear()
+    for key, words, added in [
+        ("ArrowLeft", "10", 10),
+        ("ArrowLeft", "5, residual 0.13", 5),
+        ("ArrowRight", "10", 10),
+        ("End", "result", None),
+    ]:
+        slider.press(key)
+        alike.page.wait_for_function(
+            "words => document.querySelectorAll('.steps output')[1].textContent === words",
+            arg=words,
+        )
+        alike.settle()
+        first = expected(alike.paths[0], alike.mm())
+        result = expected(alike.paths[1], alike.mm())
+        assert alike.hu(1) == (result if added is None else first + added)
+        assert alike.hu(0) == first
+        value = expected(alike.paths[0], alike.place("axial"))
+        value = expected(alike.paths[1], alike.place("axial")) if added is None else value + added
+        alike.fill("Width", 255)
+        alike.fill("Centre", value)
+        np.testing.assert_allclose(alike.pixel(1), [127.5] * 3, atol=2.5)
+    names = [url.rpartition("/")[2] for url in alike.asked]
+    assert names == [f"volume-1{part}.nii" for part in ("-step-10", "-step-5", "-step-10", "")]
+
+
+def test_help_and_names(alike):
+    alike.key("?")
+    assert alike.page.get_by_role("dialog", name="Keys").is_visible()
+    assert "next slice" in alike.page.get_by_role("dialog").inner_text()
+    before = alike.mm()
+    alike.key("ArrowUp")  # belongs to the dialog now
+    assert alike.mm() == before
+    alike.key("Escape")
+    assert alike.page.get_by_role("dialog").count() == 0
+    for role, name in [
+        ("button", "Axial"),
+        ("button", "Difference"),
+        ("button", "Keys"),
+        ("spinbutton", "Centre"),
+        ("slider", "Step"),
+        ("combobox", "from"),
+    ]:
+        assert alike.page.get_by_role(role, name=name, exact=False).count() >= 1, name
+    assert "HU" in alike.page.locator("canvas").first.get_attribute("aria-label")
+
+
+def test_a_reload_shows_the_same(alike):
+    alike.key("c", "0", "ArrowUp", "3")
+    alike.page.wait_for_timeout(400)
+    before, value = alike.mm(), alike.hu(0)
+    assert "plane=coronal" in alike.page.url
+    assert "window=400,1800" in alike.page.url
+    alike.page.reload()
+    alike.page.wait_for_selector("html[data-ready=yes]", state="attached")
+    alike.settle()
+    assert (alike.mm(), alike.hu(0)) == (before, value)
+    assert alike.page.locator("[data-plane=coronal]").get_attribute("aria-pressed") == "true"
+
+
+def test_nothing_went_elsewhere_and_nothing_was_wrong(alike, turned):
+    for page in (alike, turned):
+        own = f"http://127.0.0.1:{page.server.server_port}/"
+        assert page.asked
+        assert [url for url in page.asked if not url.startswith((own, "data:"))] == []
+        assert page.said == []
+        assert page.page.locator("#notice").is_hidden()
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.reached.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_policy_keeps_requests_on_the_server(alike):
+    """Were there ever code from elsewhere in the page, it could tell nobody."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        elsewhere.reached = []
+        threading.Thread(target=elsewhere.serve_forever, args=(0.05,)).start()
+        url = f"http://127.0.0.1:{elsewhere.server_port}"
+        blocked = alike.page.evaluate(
+            """async (url) => {
+                const blocked = [];
+                const note = (event) => blocked.push(event.effectiveDirective);
+                addEventListener("securitypolicyviolation", note);
+                await fetch(`${url}/fetch`, {mode: "no-cors"}).catch(() => 0);
+                new Image().src = `${url}/image`;
+                const script = document.createElement("script");
+                script.src = `${url}/script`;
+                document.head.append(script);
+                const inline = document.createElement("script");
+                inline.textContent = "window.inline = 1";
+                document.head.append(inline);
+                const frame = document.createElement("iframe");
+                frame.src = `${url}/frame`;
+                document.body.append(frame);
+                navigator.sendBeacon(`${url}/beacon`, "x");
+                await new Promise((done) => setTimeout(done, 300));
+                return [blocked, window.inline ?? null];
+            }""",
+            url,
+        )
+        elsewhere.shutdown()
+    assert elsewhere.reached == []
+    assert blocked[1] is None
+    assert set(blocked[0]) >= {"connect-src", "img-src", "script-src-elem", "frame-src"}
+
+
+def test_a_browser_without_webgl_says_so(alike, browser):
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(alike.server.url)
+    assert "no WebGL2" in page.get_by_role("alert").inner_text(timeout=10_000)
+    page.close()
+
+
+def test_a_lost_context_is_put_into_words(alike):
+    alike.page.evaluate(
+        "document.querySelector('.pane canvas').getContext('webgl2')"
+        ".getExtension('WEBGL_lose_context').loseContext()"
+    )
+    alike.page.wait_for_selector("#notice:not([hidden])")
+    assert "gave up" in alike.text("#notice")
+    assert "--shrink 2" in alike.text("#notice")
