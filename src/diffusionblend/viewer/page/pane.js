@@ -16,7 +16,7 @@ const OPTIONS = {
   multiplanarShowRender: 0,
   multiplanarPadPixels: 2,
   crosshairColor: [0.98, 0.72, 0.2, 0.9],
-  crosshairWidth: 0.3,
+  crosshairWidth: 0.6,
   crosshairWidthUnit: "percent",
   fontColor: [0.75, 0.78, 0.82, 1],
   loadingText: "",
