@@ -50,7 +50,8 @@ SUBJECTS: dict[str, Callable[[Page, Path], None]] = {"viewer": viewer, "report":
 
 def save(shot: bytes, path: Path) -> None:
     """Write a picture of 256 colours, which is a third as large and looks the same."""
-    image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(shot)).convert("RGB")
+    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     with atomic(path) as temporary:
         image.save(temporary, "PNG", optimize=True)
     size = path.stat().st_size
