@@ -379,7 +379,7 @@ def test_the_address_holds_what_is_looked_at(alike, turned):
     at = [-17.5, 26.0, -188.0]
     assert turned.began == (at, ["Coronal"], expected(turned.paths[0], at))
     alike.key("c", "0", "ArrowUp", "3")
-    alike.page.wait_for_function("location.hash.includes('window=400,1800')")
+    alike.page.wait_for_function("() => location.hash.includes('window=400,1800')")
     x, y, z = alike.mm()
     assert f"#mm={x:g},{y:g},{z:g}&plane=coronal&window=400,1800" in alike.page.url
 
