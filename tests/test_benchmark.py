@@ -18,19 +18,23 @@ from conftest import command, contents
 from diffusionblend.benchmark import directions as paper
 from diffusionblend.benchmark import execute, measure, volumes
 from diffusionblend.benchmark.cell import Times, load_hu, load_result, source_digest
+from diffusionblend.benchmark.directions import Direction
 from diffusionblend.benchmark.experiment import Settings, prepare
 from diffusionblend.benchmark.layouts import gain as gain_table
 from diffusionblend.benchmark.layouts import quality, sweep
 from diffusionblend.benchmark.measure import CountingPrior
+from diffusionblend.benchmark.pages import Page, verdict, write_report
 from diffusionblend.benchmark.plan import method_options, scale_mark
 from diffusionblend.benchmark.recipe import RECIPES, find_recipe, names, read_recipe
 from diffusionblend.benchmark.results import Run
 from diffusionblend.benchmark.shown import select
-from diffusionblend.benchmark.table import DASH, Entry, Table, csv, latex, mark_best, markdown
+from diffusionblend.benchmark.table import DASH, Entry, csv, latex, mark_best, markdown
+from diffusionblend.benchmark.table import Table as Plain
 from diffusionblend.benchmark.volumes import load_volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.metrics import total_variation_z
 from diffusionblend.prior import from_pretrained
+from diffusionblend.report.tables import Cell, Column, Table
 
 TINY = """
 title = "Tiny"
@@ -101,7 +105,7 @@ def test_an_experiment_writes_results_tables_pictures_and_a_page(whole):
     assert files == {
         "results.json", "times.json", "tiny.md", "tiny.tex", "tiny.csv",
         "pictures/tiny-2.png", "pictures/tiny-3.png",
-    } | {"results.md"}  # fmt: skip
+    } | {"results.md", "report.html", "pages.json"}  # fmt: skip
     assert len(list((out / "cells").glob("*.json"))) == CELLS
     page = (out / "tiny.md").read_text()
     for said in (
@@ -110,6 +114,56 @@ def test_an_experiment_writes_results_tables_pictures_and_a_page(whole):
     ):  # fmt: skip
         assert said in page
     assert page.strip() in ended.out.strip()
+
+
+def test_the_report_holds_what_the_experiment_shows(whole):
+    _, out, _ = whole
+    page = (out / "report.html").read_text()
+    assert page.count("<table") == 1
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<script>") == 1
+    for said in ("diffusionblend benchmark tiny -o FOLDER", "Seeds: 0, 1", "100000 photons"):
+        assert said in page
+    # The numbers are those of the Markdown, the best in bold.
+    rows = [line for line in (out / "tiny.md").read_text().splitlines() if line.startswith("| ")]
+    for entry in rows[2].split("|")[2:-1]:
+        text, _, spread = entry.strip().partition(" ± ")
+        best = text.startswith("**")
+        assert (f"<strong>{text.strip('*')}</strong>" if best else text) in page
+        assert spread.strip("*") in page
+
+
+def test_the_verdict_counts_who_is_best():
+    def page(*columns, corner="Method", names=("A", "B")):
+        return Page("T", "line", (Table(corner, names, columns),), (), ())
+
+    def column(heading, *best):
+        return Column(heading, tuple(Cell("1", best=b, value=1.0) for b in best))
+
+    one = page(column("x", True, False), column("y", True, False), column("z", False, True))
+    assert verdict({"one": one}, ()) == (
+        "1 experiment. Of 3 columns in which methods are compared, the best is A in 2, B in 1."
+    )
+    words = Column("Method", (Cell("A"), Cell("B")), number=False)
+    scans = page(words, column("x", True, True), corner="Scan", names=("one", "other"))
+    held = Direction("claim", "measured", 1.0, "dB", True)
+    said = verdict({"one": scans, "two": page(corner="views")}, (held, replace(held, holds=False)))
+    assert "2 experiments. Of 2 columns" in said
+    assert said.endswith("the best is A in 1, B in 1. 1 of 2 directions of the paper hold.")
+
+
+def test_a_page_that_was_tampered_with_reads_nothing_from_outside(whole, tmp_path):
+    _, out, _ = whole
+    for name in ("../secret.png", "/etc/passwd", "tiny.md"):
+        text = (out / "pages.json").read_text().replace("pictures/tiny-2.png", name)
+        (tmp_path / "pages.json").write_text(text)
+        (tmp_path / "tiny.md").write_text("no picture")
+        with pytest.raises(CorruptInput, match=r"outside|no PNG|cannot"):
+            write_report(tmp_path)
+        assert not (tmp_path / "report.html").exists()
+    (tmp_path / "pages.json").write_text("{")
+    with pytest.raises(CorruptInput, match="damaged"):
+        write_report(tmp_path)
 
 
 def test_results_hold_what_was_measured_and_no_time(whole):
@@ -370,7 +424,7 @@ def test_micro_ct_lies_on_the_scale_of_a_chest(tmp_path, monkeypatch):
     assert (volume.hu.min(), volume.hu.max()) == (-1000, 400)
 
 
-TABLE = Table(
+TABLE = Plain(
     title="A & B",
     head=("Method", "8 views: PSNR / dB", "minutes"),
     rows=(

@@ -1,12 +1,14 @@
 """The demonstration, small: fewer slices, pixels and steps."""
 
 import json
+import shlex
 
 import pytest
 
 from diffusionblend import demo
 from diffusionblend.cli import main
 from diffusionblend.errors import CorruptInput
+from diffusionblend.files import sha256
 from diffusionblend.metrics import PLANES
 from diffusionblend.progress import show_steps
 from diffusionblend.volume import read_volume
@@ -33,7 +35,24 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
         )
         line = next(ln for ln in printed if ln.split()[:1] == [name])
         assert f"{row['axial']['psnr']:.2f}" in line
-    assert (folder / "report.html").read_text().count("data:image/png") > 8
+    report = (folder / "report.html").read_text()
+    assert report.count("data:image/png") > 50
+    for said in (
+        "Chest CT from eight views", "against filtered back-projection", "LIDC-IDRI-0001",
+        "PSNR over the steps", "Residual of each view", "diffusionblend demo --steps 3",
+    ):  # fmt: skip
+        assert said in report
+    assert "What is missing" not in report
+
+
+def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path, monkeypatch):
+    demo.run_demo(tmp_path, dict.fromkeys(demo.STEPS, 2), show_steps)
+    monkeypatch.chdir(tmp_path)
+    for name in ("fbp", "diffusionblend-fast"):
+        record = json.loads((tmp_path / f"{name}.nii.gz.json").read_text())
+        (tmp_path / f"{name}.nii.gz").unlink()
+        assert main(shlex.split(record["again"])[1:]) == 0
+        assert sha256(tmp_path / f"{name}.nii.gz") == record["sha256"]
 
 
 def test_total_variation_beats_back_projection(small, tmp_path):

@@ -2,30 +2,47 @@
 
 import base64
 import dataclasses
+import hashlib
 import html.parser
 import io
 import os
+import re
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from diffusionblend.errors import OutputError
+from diffusionblend.quality import Quality
+from diffusionblend.quality.record import (
+    Coverage,
+    Distance,
+    Residual,
+    Samples,
+    Undetermined,
+    Values,
+    Warn,
+)
 from diffusionblend.report import Entry, Report, overview, render, write_report
+from diffusionblend.report.page import script
 from diffusionblend.report.pictures import (
-    CHEST_HU,
+    DEVIATION_HU,
     DIFFERENCE_HU,
     PLANES,
-    difference_bar,
+    WINDOWS,
+    colours,
+    deviation,
     diverging,
     grey,
     section,
 )
+from diffusionblend.report.planes import section_of
 
 SHAPE, SPACING_MM = (6, 40, 30), (3.0, 1.5, 1.25)
 SIZE_MM = {"axial": (60.0, 37.5), "coronal": (18.0, 37.5), "sagittal": (18.0, 60.0)}
 HOSTILE = "<script>alert(1)</script>\" onerror='alert(2)' {{ 7 * 7 }} &amp;"
-NEUTRAL = difference_bar()[0, 127]
+NEUTRAL = colours()[127]
 
 
 class Page(html.parser.HTMLParser):
@@ -49,7 +66,7 @@ class Page(html.parser.HTMLParser):
 
     @property
     def text(self):
-        return "".join(words for tag, words in self.words if tag != "style")
+        return "".join(words for tag, words in self.words if tag not in {"style", "script"})
 
     @property
     def pictures(self):
@@ -64,7 +81,20 @@ class Page(html.parser.HTMLParser):
 def pixels(source):
     kind, _, data = source.partition(",")
     assert kind == "data:image/png;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    image = Image.open(io.BytesIO(base64.b64decode(data)))
+    return np.asarray(image.convert("RGB") if image.mode == "P" else image)
+
+
+def windowed(*names):
+    return {f"{p}: {n}, {w.words} window" for p in PLANES for n in names for w in WINDOWS}
+
+
+def curves(page, title):
+    """Return the curves of a plot: heights of the points above the box, by name."""
+    at = next(i for i, (_, a) in enumerate(page.tags) if a.get("aria-label") == title)
+    ends = (i for i, (t, _) in enumerate(page.tags) if i > at and t == "svg")
+    lines = [a["points"] for t, a in page.tags[at : next(ends, None)] if t == "polyline"]
+    return [[1000 - float(point.split(",")[1]) for point in line.split()] for line in lines]
 
 
 def figures(psnr, ssim):
@@ -82,10 +112,49 @@ def report():
     return Report("A scan", "It works.", entries, truth, SPACING_MM, {"Seed": "0"}, "run --seed 0")
 
 
-def test_loads_nothing_from_outside_and_runs_nothing(report):
+def quality(**changes):
+    known = {
+        "residual": Residual(
+            sigma="noise", relative=0.0123, rms=0.1, chi_square=1.5, normalised=1.25,
+            views=(1.0, 3.0, 2.0), rows=(1.0,) * 6, bins=(1.0,) * 9,
+        ),
+        "coverage": Coverage(
+            views=3, missing_arc_deg=0.0, cut_bins=0.0, cut_rows=0.0, outside=0.0, unseen=0.0
+        ),
+        "undetermined": Undetermined(0.345, 80.0, 6),
+        "values": Values(-1000.0, 900.0, None, None, None, 1.0, 1.0, None, None),
+        "warnings": (Warn("few-views", "There are few views."),),
+    }  # fmt: skip
+    return Quality(**(known | changes))
+
+
+@pytest.fixture
+def full(report):
+    """The same with all that records can hold."""
+    one, other = report.entries
+    one = dataclasses.replace(
+        one,
+        quality=quality(
+            classical=Distance("sbtv", 77.7, None), samples=Samples((0, 1), 55.5, None)
+        ),
+        std=np.full(SHAPE, DEVIATION_HU / 2, np.float32),
+        psnr=((5, 10.0), (10, 15.0), (20, 20.0)),
+        residual=((5, 0.5), (10, 0.25), (15, None), (20, 0.125)),
+        configuration={"steps": "20"},
+        provenance={"SHA-256": "1234"},
+        command="diffusionblend reconstruct",
+    )
+    scan = np.zeros((20, 30, 3), np.uint8)
+    return dataclasses.replace(
+        report, entries=(one, other), scan=scan, gaps=("blend++ has no record.",)
+    )
+
+
+def test_loads_nothing_from_outside_and_runs_nothing_of_others(report):
     page = Page(render(dataclasses.replace(report, facts={"Credits": "https://example.org"})))
     for tag, attributes in page.tags:
-        assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form"}
+        assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
+        assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "srcset", "action", "data", "xlink:href"):
             assert attributes.get(name, "data:").startswith("data:")
     styles = "".join(words for tag, words in page.words if tag == "style")
@@ -94,28 +163,53 @@ def test_loads_nothing_from_outside_and_runs_nothing(report):
     assert "https://example.org" in page.text
 
 
-def test_hostile_text_is_shown_and_inert(report):
-    harmless = Page(render(report))
-    hostile = Page(
-        render(
+def test_the_policy_allows_one_script_and_nothing_else(report):
+    page = Page(render(report))
+    (policy,) = [a["content"] for _, a in page.tags if "http-equiv" in a]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    (text,) = [words for tag, words in page.words if tag == "script"]
+    assert text == script()
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert len(text.splitlines()) < 120
+    assert not re.search("innerHTML|outerHTML|insertAdjacent|eval|fetch|import", text)
+
+
+def test_hostile_text_is_shown_and_inert(full):
+    def filled(text):
+        warning = Warn("code", text)
+        entries = tuple(
             dataclasses.replace(
-                report,
-                title=HOSTILE,
-                verdict=HOSTILE,
-                entries=tuple(dataclasses.replace(e, name=HOSTILE) for e in report.entries),
-                facts={HOSTILE: HOSTILE},
-                command=HOSTILE,
+                e,
+                name=text,
+                quality=e.quality and msgspec.structs.replace(e.quality, warnings=(warning,)),
+                configuration={text: text},
+                provenance={text: text},
+                command=text,
             )
+            for e in full.entries
         )
-    )
+        return dataclasses.replace(
+            full,
+            title=text,
+            verdict=text,
+            entries=entries,
+            facts={text: text},
+            command=text,
+            gaps=(text,),
+        )
+
+    harmless, hostile = Page(render(filled("harmless"))), Page(render(filled(HOSTILE)))
     # The same tags with the same kinds of attributes: no text became markup.
     assert [(t, list(a)) for t, a in hostile.tags] == [(t, list(a)) for t, a in harmless.tags]
-    assert hostile.text.count(HOSTILE) >= 5 + 2 * len(report.entries)
+    assert hostile.text.count(HOSTILE) == harmless.text.count("harmless") > 40
 
 
 def test_every_method_and_plane_has_its_pictures(report):
     page = Page(render(report))
-    expected = {f"{p}: {name}" for p in PLANES for name in ("truth", "fbp", "blend++")}
+    expected = windowed("truth", "fbp", "blend++")
     expected |= {f"{p}: {name} minus truth" for p in PLANES for name in ("fbp", "blend++")}
     assert expected <= set(page.pictures)
     for words in (report.title, report.verdict, report.command, "Seed", "not for diagnosis"):
@@ -154,12 +248,46 @@ def test_large_slices_become_their_block_means():
     np.testing.assert_allclose(section(hu, (1.0, 1.0, 1.0), "axial"), means, atol=1e-5)
 
 
-def test_one_window_for_all(report):
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: window.key)
+def test_a_window_is_the_same_for_all(report, window):
+    page = Page(render(report))
     for name, hu in (("truth", report.truth), ("fbp", report.entries[0].hu)):
-        expected = grey(section(hu, SPACING_MM, "coronal"), CHEST_HU)
-        np.testing.assert_array_equal(Page(render(report)).pictures[f"coronal: {name}"], expected)
-    values = grey(np.array([-3000.0, -1000.0, -300.0, 400.0, 3000.0]), CHEST_HU)
+        expected = grey(section(hu, SPACING_MM, "coronal"), window.limits_hu)
+        shown = page.pictures[f"coronal: {name}, {window.words} window"]
+        np.testing.assert_array_equal(shown, expected)
+
+
+def test_windows_are_those_of_radiology():
+    assert [(w.centre, w.width) for w in WINDOWS] == [(-600, 1500), (40, 400), (400, 1800)]
+    values = grey(np.array([-3000.0, -160.0, 40.0, 240.0, 3000.0]), WINDOWS[1].limits_hu)
     assert values.tolist() == [0, 0, 128, 255, 255]
+
+
+def test_each_window_has_a_choice_that_needs_no_script(report):
+    page = Page(render(report))
+    choices = {a["id"]: "checked" in a for t, a in page.tags if t == "input" and "name" in a}
+    assert choices == {"show-lung": True, "show-soft": False, "show-bone": False}
+    labels = [a["for"] for tag, a in page.tags if tag == "label"]
+    assert labels == [*choices, "show-lines"]
+    styles = "".join(words for tag, words in page.words if tag == "style")
+    for window in WINDOWS:
+        assert f"#show-{window.key}:not(:checked) ~ * .{window.key}" in styles
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_lines_run_where_the_other_planes_are(report, plane):
+    """A volume that is bright in the other two planes: the lines run where it is."""
+    hu = np.full(SHAPE, -1000, np.float32)
+    for axis in {0, 1, 2} - {PLANES.index(plane)}:
+        np.moveaxis(hu, axis, 0)[report.point[axis]] = 1000
+    entry = dataclasses.replace(report.entries[0], hu=hu)
+    made = section_of(dataclasses.replace(report, entries=(entry,), truth=None), plane)
+    picture = pixels(made.panels[0].windows[0].uri)
+    across, down = made.lines
+    assert {made.plane, across.plane, down.plane} == set(PLANES)
+    assert picture[int(across.place / 100 * len(picture)), 2] == 255
+    assert picture[2, int(down.place / 100 * picture.shape[1])] == 255
+    assert picture[2, 2] != 255
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -168,24 +296,33 @@ def test_equal_volumes_differ_by_the_neutral_colour_alone(report, plane):
     assert (pictures[f"{plane}: blend++ minus truth"] == NEUTRAL).all()
     assert np.ptp(NEUTRAL.astype(int)) == 0
     # Everywhere too high by half of the scale: the colour there.
-    assert (pictures[f"{plane}: fbp minus truth"] == diverging(np.array(DIFFERENCE_HU / 2))).all()
+    half = colours()[diverging(np.array(DIFFERENCE_HU / 2))]
+    assert (pictures[f"{plane}: fbp minus truth"] == half).all()
 
 
 def test_colours_tell_sign_and_size():
     hu = np.linspace(0, DIFFERENCE_HU, 60)
-    high, low = diverging(hu).astype(float), diverging(-hu).astype(float)
+    high, low = (colours()[diverging(side)].astype(float) for side in (hu, -hu))
     assert (high[1:, 0] > high[1:, 2]).all()  # red
     assert (low[1:, 2] > low[1:, 0]).all()  # blue
     luminance = np.array([0.2126, 0.7152, 0.0722])
     for side in (high, low):
         assert (np.diff(side @ luminance) < 0).all()
     assert diverging(np.array([9e9])).tolist() == diverging(np.array([DIFFERENCE_HU])).tolist()
-    assert (difference_bar()[0, [0, -1]] == [low[-1], high[-1]]).all()
+    assert (colours()[[0, -1]] == [low[-1], high[-1]]).all()
+
+
+def test_deviations_have_one_scale_from_zero(full):
+    page = Page(render(full))
+    shown = page.pictures["coronal: fbp, deviation of its samples"]
+    assert (shown == colours()[deviation(np.array(DEVIATION_HU / 2))]).all()
+    assert (colours()[deviation(np.zeros(1))] == NEUTRAL).all()
+    assert "Nobody has calibrated it" in page.text
 
 
 def test_the_best_of_each_column_is_bold(report):
     page = Page(render(report))
-    assert page.bold == ["0.5", *["31.50", "0.900"] * 3, "bold"]
+    assert page.bold == ["0.5", *["31.50", "0.900"] * 3]
 
 
 def test_numbers_that_read_the_same_are_equally_good(report):
@@ -212,14 +349,51 @@ def test_the_profile_is_the_error_of_each_slice(report):
     hu = report.truth + np.array([10, 20, 30, 40, 90, 0], np.float32)[:, None, None]
     entries = (dataclasses.replace(report.entries[0], hu=hu),)
     page = Page(render(dataclasses.replace(report, entries=entries)))
-    (points,) = [a["points"] for tag, a in page.tags if tag == "polyline"]
-    heights = [1000 - float(point.split(",")[1]) for point in points.split()]
+    (heights,) = curves(page, "Error along the slices")
     np.testing.assert_allclose(heights, [100, 200, 300, 400, 900, 0], atol=0.2)
+
+
+def test_the_profile_along_z_is_that_of_the_middle_voxels(report):
+    entry, truth = report.entries[0], report.truth
+    profile = curves(Page(render(report)), "Profile along z")
+    row, column = SHAPE[1] // 2, SHAPE[2] // 2
+    values = np.array([v[:, row, column] for v in (entry.hu, report.entries[1].hu, truth)])
+    scale = np.ptp(profile[0]) / np.ptp(values[0])
+    np.testing.assert_allclose(
+        np.array(profile) - profile[0][0], scale * (values - values[0][0]), atol=0.2
+    )
+
+
+def test_curves_of_records(full):
+    page = Page(render(full))
+    assert curves(page, "Residual of each view") == [
+        pytest.approx([1000 / 3, 1000, 2000 / 3], abs=0.1)
+    ]
+    assert curves(page, "PSNR over the steps") == [[0, 500, 1000]]
+    assert curves(page, "Residual over the steps") == [
+        [1000, 500, 250]
+    ]  # what is missing is left out
+
+
+def test_what_the_record_holds_is_shown(full):
+    page = Page(render(full))
+    for words in (
+        "1.2 %", "1.50", "1.25", "34 %", "77.7", "55.5", "There are few views.", "1234",
+        "diffusionblend reconstruct", "blend++ has no record.",
+    ):  # fmt: skip
+        assert words in page.text
+    assert any(alt.startswith("The scanner") for alt in page.pictures)
+
+
+def test_without_records_there_is_no_word_of_them(report):
+    text = Page(render(report)).text
+    for words in ("chi-square", "Warnings", "Residual", "over the steps", "Configuration", "Scan"):
+        assert words not in text
 
 
 def test_without_truth_there_are_no_figures_and_no_differences(report):
     page = Page(render(dataclasses.replace(report, truth=None)))
-    assert {f"{p}: {e.name}" for p in PLANES for e in report.entries} <= set(page.pictures)
+    assert windowed(*(e.name for e in report.entries)) <= set(page.pictures)
     assert not [alt for alt in page.pictures if "truth" in alt or "difference" in alt]
     for words in ("PSNR", "SSIM", "31.50", "truth", "Error along"):
         assert words not in page.text
@@ -238,7 +412,7 @@ def test_volumes_that_do_not_fit_are_refused(report):
 def test_one_slice_makes_a_page(report):
     entries = tuple(dataclasses.replace(e, hu=e.hu[:1]) for e in report.entries)
     page = Page(render(dataclasses.replace(report, entries=entries, truth=report.truth[:1])))
-    assert page.pictures["coronal: fbp"].shape[1] == 256
+    assert page.pictures["coronal: fbp, bone window"].shape[1] == 256
 
 
 def test_a_page_of_four_noisy_methods_stays_small():

@@ -7,12 +7,13 @@ import re
 import sys
 from pathlib import Path
 
-from diffusionblend.reconstruction import reconstruct, split_options
+from diffusionblend.reconstruction import reconstruct
 from diffusionblend.scan import read_scan
+from diffusionblend.terminal import split_pairs
 
 
 def main(scan: str, method: str, *options: str) -> None:
-    reconstruct(read_scan(Path(scan)), method, device="cpu", **split_options(options))
+    reconstruct(read_scan(Path(scan)), method, device="cpu", **split_pairs(options))
     status = Path("/proc/self/status").read_text()
     print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024)
 

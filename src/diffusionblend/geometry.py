@@ -65,6 +65,12 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         x, y, z = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)
         return float(z), float(y), float(x)
 
+    def close_to(self, other: "Grid") -> bool:
+        """Return whether another grid has the same voxels, to a hundredth of one."""
+        a, b = np.array(self.affine), np.array(other.affine)
+        drift = np.abs(a - b)[:3] @ [*reversed(self.shape), 1]
+        return self.shape == other.shape and bool(drift.max() < 0.01 * min(self.spacing_mm))
+
     def part(self, first: Sequence[int], shape: Sequence[int]) -> "Grid":
         """Return the grid of a box of voxels that begins at voxel `first` (z, y, x)."""
         affine = np.array(self.affine)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from diffusionblend.coercion import VolumeLike, as_pair
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.progress import counted
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import Volume
 
@@ -42,7 +43,7 @@ def evaluate(volume: VolumeLike, truth: VolumeLike) -> Figures:
     """
     volume, truth = common_grid(*as_pair(volume, truth))
     a, b = (v.hu.clip(*RANGE_HU).astype(np.float64) for v in (volume, truth))
-    return {plane: _plane_figures(a, b, axis) for plane, axis in PLANES.items()}
+    return {plane: _plane_figures(a, b, PLANES[plane]) for plane in counted("compare", [*PLANES])}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,11 +1,15 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere. Always on stderr."""
+"""Progress: a bar on a terminal, a plain line now and then elsewhere. Always on stderr.
+
+Commands show it; a program that calls the package as a library is told nothing.
+"""
 
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from diffusionblend.methods import Callback
@@ -13,6 +17,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0
+_SHOWN = ContextVar("shown", default=False)
+_Item = TypeVar("_Item")
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Show the progress of all that is done within."""
+    before = _SHOWN.set(True)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(before)
 
 
 class Progress:
@@ -28,8 +44,9 @@ class Progress:
         from tqdm import tqdm
 
         self._name = name
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(desc=name, disable=not self._terminal, leave=False, dynamic_ncols=True)
+        self._lines = _SHOWN.get() and not sys.stderr.isatty()
+        bar = _SHOWN.get() and sys.stderr.isatty()
+        self._bar = tqdm(desc=name, disable=not bar, leave=False, dynamic_ncols=True)
         self._told = time.monotonic()
         self._began: tuple[float, int] | None = None
 
@@ -52,7 +69,7 @@ class Progress:
         now = time.monotonic()
         # What was done before the first call may have been another run's.
         clock, first = self._began = self._began or (now, index)
-        if not self._terminal and now - self._told >= LINE_SECONDS:
+        if self._lines and now - self._told >= LINE_SECONDS:
             self._told = now
             left = (now - clock) * (total - index) / max(1, index - first)
             log.info("%s: %d of %d, %.0f s left %s", self._name, index, total, left, note)
@@ -63,3 +80,11 @@ def show_steps(method: str) -> Iterator["Callback"]:
     """Show the steps of a method as they come."""
     with Progress(method) as bar:
         yield lambda step: bar.show(step.index, step.steps)
+
+
+def counted(name: str, items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield items, and show how many of them are done."""
+    with Progress(name) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.show(done, len(items))

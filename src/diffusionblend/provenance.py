@@ -59,11 +59,16 @@ def steps_folder(output: Path) -> Path:
     return output.with_name(f"{_stem(output)}.steps")
 
 
+def outputs_of(output: Path, *, samples: int = 1, classical: bool = True) -> list[Path]:
+    """Return all that a reconstruction writes."""
+    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
+    return [output, record_of(output), *(beside(output, part) for part in parts)]
+
+
 def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> None:
     """Raise OutputError if something of a reconstruction cannot be written: before long work."""
-    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
-    named = (output, record_of(output), state_of(output))
-    for path in (*named, *(beside(output, part) for part in parts)):
+    named = outputs_of(output, samples=samples, classical=classical)
+    for path in (*named, state_of(output)):
         writable(path)
 
 

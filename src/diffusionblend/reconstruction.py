@@ -7,7 +7,7 @@ import math
 import os
 import time
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -34,11 +34,13 @@ from diffusionblend.methods import (
 from diffusionblend.methods.method import ignore
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.progress import show_steps
 from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
 from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
+from diffusionblend.terminal import did_you_mean
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
@@ -250,7 +252,8 @@ def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
     if is_classical(method):
         return None
     name = classical_method(problem.A.geometry)
-    return name, find_method(name)()(problem)
+    with show_steps(name) as callback:
+        return name, find_method(name)()(problem, callback=callback)
 
 
 def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
@@ -291,7 +294,8 @@ def make_method(name: str, **options: object) -> Method:
     chosen = {}
     for option, value in options.items():
         if option not in known:
-            raise UsageError(f"--{option}: {name} has no such option; it has {', '.join(known)}")
+            has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
+            raise UsageError(f"--{option}: {name} has no such option; {has}")
         try:
             chosen[option] = msgspec.convert(value, kinds[option], strict=False)
         except msgspec.ValidationError as error:
@@ -302,19 +306,6 @@ def make_method(name: str, **options: object) -> Method:
 def option_defaults(cls: type[Method]) -> dict[str, object]:
     """Return the options of a class of methods and their defaults."""
     return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-
-
-def split_options(pairs: Sequence[str]) -> dict[str, str]:
-    """Split `option=value` pairs.
-
-    Raises:
-        UsageError: One is something else.
-    """
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (option, equals, _) in zip(pairs, split, strict=True):
-        if not (option and equals):
-            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance eta=0.5")
-    return {option: value for option, _, value in split}
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:

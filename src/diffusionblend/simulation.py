@@ -86,8 +86,7 @@ def simulate(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
-        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+    check_photons(photons)
     volume = as_volume(volume, spacing_mm)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
@@ -110,6 +109,21 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
     counts = rng.poisson(noise.photons * np.exp(-y.astype(np.float64))).astype(np.float64)
     counts += noise.electronic * rng.standard_normal(y.shape)
     return -np.log(np.maximum(counts, 1.0) / noise.photons)
+
+
+def check_photons(photons: float | None) -> None:
+    """Raise UsageError for a number of photons that no scan can have."""
+    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
+        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+
+
+def scan_geometry(volume: Volume, beam: Beam, angles_deg: tuple[float, ...], size: int) -> Geometry:
+    """Return the geometry that `simulate` would give a scan, which fails as that would.
+
+    Raises:
+        UnsupportedInput: The volume does not fit the size or the beam.
+    """
+    return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
 
 
 def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:

@@ -1,7 +1,9 @@
 """What goes to a terminal, and what comes from it."""
 
+import difflib
 import json
 import math
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from diffusionblend.errors import UsageError
@@ -11,17 +13,43 @@ Number = TypeVar("Number", int, float)
 
 def show(facts: object, as_json: bool, text: str) -> None:
     """Print a result on stdout: JSON for machines, text for people."""
-    print(json.dumps(without_nan(facts)) if as_json else text, flush=True)
+    print(json.dumps(finite(facts), allow_nan=False) if as_json else text, flush=True)
 
 
-def without_nan(facts: object) -> object:
-    """Return facts with null for NaN: a plane narrower than the window has no SSIM.
+def finite(facts: object) -> object:
+    """Return facts with null for what no JSON can say: NaN and infinity.
 
-    The PSNR of equal volumes stays `Infinity`, which Python's and most other readers take.
+    A plane narrower than the window has no SSIM, and the PSNR of equal volumes no end.
     """
     if isinstance(facts, dict):
-        return {key: without_nan(value) for key, value in facts.items()}
-    return None if isinstance(facts, float) and math.isnan(facts) else facts
+        return {key: finite(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [finite(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error about a word that is none of those known: the nearest one."""
+    bare = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
+
+
+def in_minutes(seconds: float | None) -> str:
+    """Return a time for people, in the two largest units."""
+    if seconds is None:
+        return "not estimated"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes for people."""
+    mib = count / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
 
 
 def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
@@ -33,6 +61,19 @@ def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
     if not low <= value <= high:
         raise UsageError(f"{option} {value}: expected {low} to {high}")
     return value
+
+
+def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:
+    """Split the `option=value` pairs of --set; of two with one name the last counts.
+
+    Raises:
+        UsageError: One is something else.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (option, equals, _) in zip(pairs, split, strict=True):
+        if not (option and equals):
+            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance {example}")
+    return {option: value for option, _, value in split}
 
 
 def parse_slices(text: str) -> tuple[int, int]:

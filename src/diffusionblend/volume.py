@@ -110,6 +110,20 @@ def read_volume(path: PathLike) -> Volume:
     return read(Path(path))
 
 
+def read_beside(path: Path) -> Volume:
+    """Read what is beside a volume and need not look like a CT: a deviation, a volume on the way.
+
+    Raises:
+        CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It is not one three-dimensional NIfTI volume on straight axes.
+    """
+    from diffusionblend.formats import nifti
+
+    if not path.is_file():
+        raise CorruptInput(f"{path}: no such file; make the volume again")
+    return nifti.read(path, ct=False)
+
+
 def write_volume(
     volume: Volume,
     path: PathLike,
@@ -161,7 +175,9 @@ def check_source(source: Path, path: Path, grid: Grid) -> None:
     check(source, path, grid)
 
 
-def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Volume:
+def volume_in_order(
+    name: object, voxels: np.ndarray, affine: np.ndarray, *, ct: bool = True
+) -> Volume:
     """Make a volume of voxels as a file holds them: put the axes in the order x, y, z.
 
     Their directions stay as they are.
@@ -170,6 +186,7 @@ def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Vol
         name: What to call the input in messages.
         voxels: Values in HU, in the order of the file's axes, the fastest first.
         affine: 4 x 4, from indices of `voxels` to millimetres, RAS+, on straight axes.
+        ct: Whether to refuse values that no CT has.
 
     Raises:
         CorruptInput: A value is NaN or infinity.
@@ -178,7 +195,7 @@ def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Vol
     order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         hu = np.ascontiguousarray(voxels.transpose(order).T, dtype=np.float32)
-    check_hu(name, hu)
+    check_hu(name, hu, ct)
     return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
 
 
@@ -249,11 +266,13 @@ def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:
         )
 
 
-def check_hu(name: object, hu: np.ndarray) -> None:
-    """Raise if values are not finite, or are no Hounsfield units of a scan with air in it."""
+def check_hu(name: object, hu: np.ndarray, ct: bool = True) -> None:
+    """Raise if values are not finite, or, of a `ct`, no Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())  # NaN and infinity come through both
     if not (math.isfinite(low) and math.isfinite(high)):
         raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")
+    if not ct:
+        return
     if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
         raise UnsupportedInput(
             f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "

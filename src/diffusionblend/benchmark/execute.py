@@ -12,6 +12,7 @@ import torch
 from diffusionblend.benchmark.cell import Result, load_result
 from diffusionblend.benchmark.measure import Job, run_cell
 from diffusionblend.errors import DiffusionBlendError, UsageError
+from diffusionblend.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,12 @@ def execute(jobs: Sequence[Job], folder: Path, workers: int = 1) -> dict[str, Re
             results[job.cell.key] = known
     missing = [job for job in jobs if job.cell.key not in results]
     run = _one_by_one if workers == 1 or len(missing) < 2 else _by_ray
-    for done, (job, result) in enumerate(run(missing, folder, workers), len(results) + 1):
-        results[job.cell.key] = result
-        seconds = result.times.seconds
-        log.info("cell %d of %d: %s, %.0f s", done, len(jobs), job.label, seconds)
+    with Progress("cells") as bar:
+        for done, (job, result) in enumerate(run(missing, folder, workers), len(results) + 1):
+            results[job.cell.key] = result
+            seconds = result.times.seconds
+            log.info("cell %d of %d: %s, %.0f s", done, len(jobs), job.label, seconds)
+            bar.show(done, len(jobs))
     return results
 
 

@@ -10,6 +10,7 @@ from diffusionblend.benchmark import table as tables
 from diffusionblend.benchmark.captions import captions
 from diffusionblend.benchmark.execute import execute, need_ray
 from diffusionblend.benchmark.layouts import TABLES
+from diffusionblend.benchmark.pages import Image, Page, enter_page, shown_table
 from diffusionblend.benchmark.plan import Plan, make_plan
 from diffusionblend.benchmark.recipe import Recipe, Scale, Source, find_recipe, read_recipe
 from diffusionblend.benchmark.results import Run, runs_of, write_results
@@ -71,16 +72,16 @@ def run_plan(plan: Plan, settings: Settings) -> tuple[Run, ...]:
 
 def present(plan: Plan, runs: Sequence[Run], settings: Settings) -> str:
     """Write tables and pictures of an experiment; return its Markdown."""
-    notes = captions(plan, runs, command(plan.name, settings))
-    found, images = [], []
+    line = command(plan.name, settings)
+    notes, found, images = captions(plan, runs, line), [], []
     for number, show in enumerate(plan.recipe.show, 1):
         # The long caption stands once, below all.
         shown = select(plan, show, runs, ())
         if show.kind in TABLES:
             found.append(TABLES[show.kind](shown))
         image = _draw(shown, settings.folder, f"{plan.name}-{number}")
-        images += [f"![{shown.title}]({image})"] if image else []
-    return write_tables(settings.folder, plan.name, plan.recipe.title, found, images, notes)
+        images += [Image(shown.title, image)] if image else []
+    return write_tables(settings.folder, plan.name, plan.recipe.title, found, images, notes, line)
 
 
 def write_tables(
@@ -88,20 +89,23 @@ def write_tables(
     name: str,
     title: str,
     found: Sequence[tables.Table],
-    images: Sequence[str],
+    images: Sequence[Image],
     notes: tuple[str, ...],
+    line: str,
 ) -> str:
-    """Write NAME.md, NAME.tex and NAME.csv; return the first.
+    """Write NAME.md, NAME.tex and NAME.csv, and keep what they show; return the first.
 
     Args:
         folder: Where they go.
         name: Name of the experiment.
         title: Heading.
         found: Tables.
-        images: Pictures, as Markdown.
+        images: Pictures.
         notes: Sentences below all.
+        line: The command.
     """
-    parts = [tables.markdown(table) for table in found] + list(images)
+    parts = [tables.markdown(table) for table in found]
+    parts += [f"![{image.title}]({image.place})" for image in images]
     below = "\n".join(f"- {note}" for note in notes)
     text = f"## {name}: {title}\n\n" + "\n\n".join(part.strip() for part in parts)
     text += f"\n\n{below}\n"
@@ -110,6 +114,8 @@ def write_tables(
         whole = [replace(table, notes=(*table.notes, *notes)) for table in found]
         _write(folder / f"{name}.tex", "\n".join(tables.latex(table) for table in whole))
         _write(folder / f"{name}.csv", "\n".join(tables.csv(table) for table in found))
+    shown = tuple(shown_table(table, caption=table.title != title) for table in found)
+    enter_page(folder, name, Page(title, line, shown, tuple(images), notes))
     return text
 
 

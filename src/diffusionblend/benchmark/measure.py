@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,16 +17,13 @@ from diffusionblend.benchmark.cell import Cell, Result, Times
 from diffusionblend.benchmark.recipe import Acquisition
 from diffusionblend.benchmark.volumes import load_volume
 from diffusionblend.geometry import limited_angle, sparse_view
-from diffusionblend.methods import Step
-from diffusionblend.metrics import RANGE_HU, evaluate, psnr, total_variation_z
+from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.reconstruction import find_device, make_method, reconstruct
 from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate, truth_on_grid
-from diffusionblend.units import hu_from_x
+from diffusionblend.trace import Trace
 from diffusionblend.volume import Volume
-
-TRACED = 20
 
 
 @dataclass(frozen=True)
@@ -72,25 +68,6 @@ class CountingPrior:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the prior has
         return getattr(self.prior, name)
-
-
-class Trace:
-    """Axial PSNR of the estimate at about `TRACED` steps; knows how long looking took."""
-
-    def __init__(self, truth: Volume) -> None:
-        self._truth = truth.hu.clip(*RANGE_HU).astype(np.float64)
-        self.points: list[tuple[int, float | None]] = []
-        self.seconds = 0.0
-
-    def __call__(self, step: Step) -> None:
-        """Look at a step, if it is one of those that are shown."""
-        began = time.perf_counter()
-        # Whole multiples of steps / TRACED, and the last.
-        if step.index * TRACED // step.steps > (step.index - 1) * TRACED // step.steps:
-            hu = hu_from_x(step.x0).cpu().numpy().clip(*RANGE_HU).astype(np.float64)
-            value = float(psnr(hu, self._truth).mean())
-            self.points.append((step.index, value if np.isfinite(value) else None))
-        self.seconds += time.perf_counter() - began
 
 
 def run_cell(job: Job, folder: Path) -> Result:

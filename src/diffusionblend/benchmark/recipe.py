@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import UsageError
+from diffusionblend.terminal import did_you_mean
 from diffusionblend.training.recipe import read_toml
 
 Struct = msgspec.Struct
@@ -180,7 +181,8 @@ def find_recipe(name: str) -> Path:
         return RECIPES / f"{name}.toml"
     if name.endswith(".toml"):
         return Path(name)
-    raise UsageError(f"{name}: no such experiment; expected one of {', '.join(names())}, or all")
+    expected = f"expected one of {', '.join(names())}, or all{did_you_mean(name, names())}"
+    raise UsageError(f"{name}: no such experiment; {expected}")
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -14,6 +14,7 @@ from diffusionblend.benchmark.experiment import (
     run_plan,
     write_tables,
 )
+from diffusionblend.benchmark.pages import write_report
 from diffusionblend.benchmark.plan import Plan
 from diffusionblend.benchmark.recipe import DIRECTIONS, names
 
@@ -32,13 +33,25 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
     Raises:
         DirectionsFailed: Directions alone were asked for, and one does not hold.
     """
-    plans = [prepare(each, settings) for each in (names() if name == ALL else [name])]
     texts = []
-    for plan in plans:
+    for plan in prepare_all(name, settings):
         log.info("%s: %d runs", plan.name, len(plan.points))
         texts.append(_run(plan, settings, strict=name != ALL))
-    document = write_document(settings.folder)
-    return {"folder": str(settings.folder), "document": str(document), "text": "\n".join(texts)}
+    return {
+        "folder": str(settings.folder),
+        "document": str(write_document(settings.folder)),
+        "report": str(write_report(settings.folder)),
+        "text": "\n".join(texts),
+    }
+
+
+def prepare_all(name: str, settings: Settings) -> list[Plan]:
+    """List the runs of one experiment, or of all; nothing is computed or written.
+
+    Raises:
+        DiffusionBlendError: Something of it cannot be done, and what.
+    """
+    return [prepare(each, settings) for each in (names() if name == ALL else [name])]
 
 
 def _run(plan: Plan, settings: Settings, strict: bool) -> str:
@@ -47,10 +60,12 @@ def _run(plan: Plan, settings: Settings, strict: bool) -> str:
         return present(plan, runs, settings)
     found = paper.directions(runs)
     paper.write_directions(settings.folder, found)
-    notes = captions(plan, runs, command(plan.name, settings))
+    line = command(plan.name, settings)
+    notes = captions(plan, runs, line)
     title, tables = plan.recipe.title, [paper.table(found)]
-    text = write_tables(settings.folder, plan.name, title, tables, (), notes)
+    text = write_tables(settings.folder, plan.name, title, tables, (), notes, line)
     if strict:
         write_document(settings.folder)
+        write_report(settings.folder)
         paper.check(found)
     return text

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
+Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="OPTION=VALUE ...")]
 
 
 def command_line(name: str, command: "DataclassInstance") -> str:
@@ -20,12 +21,12 @@ def command_line(name: str, command: "DataclassInstance") -> str:
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
         option = field.name.replace("_", "-")
+        values = value if isinstance(value, tuple) else (value,)
         if field.default is dataclasses.MISSING and field.name != "output":
-            words.append(_word(value))
+            words += map(_word, values)
         elif isinstance(value, bool):
             words += [f"--{option}" if value else f"--no-{option}"] * (value != field.default)
         elif value != field.default:
-            values = value if isinstance(value, tuple) else (value,)
             words += [f"--{option}", *map(_word, values)]
     return shlex.join(words)
 

@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from diffusionblend.commands.arguments import Output
+from diffusionblend.commands.plan import plan_benchmark
 from diffusionblend.errors import UsageError
 from diffusionblend.terminal import in_range, parse_slices, show
 
@@ -38,6 +39,8 @@ class Benchmark:
     """Prior in place of the recipe's: its name, its folder, or owner/name@COMMIT of the hub."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
+    dry_run: bool = False
+    """List the runs, and which of them are kept already; run and write nothing."""
     json: bool = False
     """Print where the results are as JSON."""
 
@@ -57,6 +60,8 @@ class Benchmark:
             slices=None if self.slices is None else parse_slices(self.slices),
             prior=self.prior,
         )
+        if self.dry_run:
+            return plan_benchmark(self, settings)
         facts = run_benchmark(self.name, settings)
         text = facts.pop("text")
         show(facts, self.json, text)

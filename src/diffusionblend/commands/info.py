@@ -70,7 +70,7 @@ class Info:
             "mu_water_per_mm": scan.mu_water,
         }
         geometry = json.loads(scan.geometry.to_json())
-        told = _geometry_in_words(scan.geometry)
+        told = geometry_in_words(scan.geometry)
         told |= {name: _in_words(value) for name, value in facts.items()} | scan.provenance
         everything = {"scan": str(path), "geometry": geometry, **facts}
         everything |= {"provenance": scan.provenance, "picture": self.output and str(self.output)}
@@ -96,7 +96,8 @@ class Info:
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
 
 
-def _geometry_in_words(geometry: "Geometry") -> dict[str, str]:
+def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
+    """Return beam, projections, angles, grid and what else a geometry has, for people."""
     known: dict[str, Any] = {
         name: getattr(geometry, name)
         for name in geometry.__struct_fields__

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusionblend import __version__
-from diffusionblend.commands.arguments import Input, Output, command_line
+from diffusionblend.commands.arguments import Changes, Input, Output, command_line
+from diffusionblend.commands.plan import plan_reconstruction
 from diffusionblend.progress import show_steps
-from diffusionblend.terminal import in_range, show
+from diffusionblend.terminal import in_range, show, split_pairs
 
 if TYPE_CHECKING:
     from diffusionblend.checkpoint import Checkpoint, SavedSteps
@@ -43,7 +44,7 @@ class Reconstruct:
     """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
     steps: int | None = None
     """Time steps of a diffusion method (its own default if not given)."""
-    set: tuple[str, ...] = ()
+    set: Changes = ()
     """Other options of the method, for instance `--set jump_every=4 eta=0.5`; `info METHOD` lists
     them."""
     samples: int = 1
@@ -69,6 +70,8 @@ class Reconstruct:
     """Go on from that state, if it is there, to the same bytes."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
+    dry_run: bool = False
+    """Say what would be done, how long it would take and how much memory; write nothing."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -96,6 +99,9 @@ class Reconstruct:
         self._check_outputs(method)
         scan = read_scan(self.scan)
         self._check_source(scan.geometry.grid)
+        if self.dry_run:
+            with naming(self.scan):
+                return plan_reconstruction(self, scan, method, device)
         facts = self._facts(scan, method, str(device))
         run = self._checkpoint(facts)
         start = run.load() if self.resume else BEGINNING
@@ -178,9 +184,7 @@ class Reconstruct:
         show(facts, self.json, f"{self.output}: {self.method}, {made.seconds} s")
 
     def _options(self) -> dict[str, Any]:
-        from diffusionblend.reconstruction import split_options
-
-        options = split_options(self.set)
+        options: dict[str, Any] = split_pairs(self.set)
         return options if self.steps is None else {**options, "steps": self.steps}
 
     def _check_outputs(self, method: "Method") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from diffusionblend import __version__
 from diffusionblend.commands.arguments import Input, Output
+from diffusionblend.commands.plan import plan_simulation
 from diffusionblend.errors import UsageError
 from diffusionblend.terminal import in_range, parse_slices, show
 
@@ -48,6 +49,8 @@ class Simulate:
     """Where to write the volume that the result is to be compared with (.nii.gz)."""
     seed: int = 0
     """Seed of the noise."""
+    dry_run: bool = False
+    """Say what the scan would be; write nothing."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -55,7 +58,12 @@ class Simulate:
         """Read, project, write."""
         from diffusionblend.files import naming
         from diffusionblend.scan import write_scan
-        from diffusionblend.simulation import simulate, truth_on_grid
+        from diffusionblend.simulation import (
+            check_photons,
+            scan_geometry,
+            simulate,
+            truth_on_grid,
+        )
         from diffusionblend.volume import read_volume, write_volume
 
         angles = self._angles()
@@ -66,6 +74,9 @@ class Simulate:
         with naming(self.volume):
             if self.slices is not None:
                 volume = volume.slices(*parse_slices(self.slices))
+            if self.dry_run:
+                check_photons(self.photons)
+                return plan_simulation(self, scan_geometry(volume, self._beam(), angles, self.size))
             scan = simulate(
                 volume,
                 angles,

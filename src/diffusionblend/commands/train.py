@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from diffusionblend.commands.arguments import Input, Output
+from diffusionblend.commands.arguments import Changes, Input, Output
+from diffusionblend.commands.plan import plan_training
 from diffusionblend.progress import Progress
 from diffusionblend.terminal import show
 
@@ -14,6 +15,11 @@ class Train:
 
     recipe: Input
     """Recipe (.toml)."""
+    set: Changes = ()
+    """What takes the place of what the recipe says, for instance `--set budget.steps=100
+    optimiser.rate=3e-3`."""
+    dry_run: bool = False
+    """Check the recipe and say what would be trained, on what; write nothing."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -22,6 +28,8 @@ class Train:
         from diffusionblend.training.loop import is_first_process
         from diffusionblend.training.supervised import train_by
 
+        if self.dry_run:
+            return plan_training(self)
         with Progress("train") as bar:
 
             def show_report(report: dict[str, float]) -> None:
@@ -29,7 +37,7 @@ class Train:
                 note = f"loss {report['loss']:.4f}, {report['samples_per_second']:.1f} samples/s"
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
-            task, folder = train_by(self.recipe, show_report)
+            task, folder = train_by(self.recipe, show_report, self.set)
         if is_first_process():
             show({task: str(folder)}, self.json, f"{folder}")
 

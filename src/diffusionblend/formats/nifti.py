@@ -27,8 +27,12 @@ MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
 """Codes of the unit of length; 0 is none stated."""
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, *, ct: bool = True) -> Volume:
     """Read a NIfTI file that holds a CT volume in HU.
+
+    Args:
+        path: The file.
+        ct: Whether to refuse values that no CT has.
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
@@ -45,7 +49,7 @@ def read(path: Path) -> Volume:
             raise CorruptInput(
                 f"{path}: not a NIfTI file ({error}); convert it to NIfTI"
             ) from error
-    return volume_in_order(path, voxels, affine)
+    return volume_in_order(path, voxels, affine, ct=ct)
 
 
 def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:

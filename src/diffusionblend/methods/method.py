@@ -19,6 +19,7 @@ from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
+from diffusionblend.terminal import did_you_mean
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
@@ -173,7 +174,10 @@ def find_method(name: str) -> type[Method]:
         return _METHODS[name]
     plugin = _plugins().get(name)
     if plugin is None:
-        raise UsageError(f"--method {name}: expected one of {', '.join(method_names())}")
+        known = method_names()
+        raise UsageError(
+            f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
     try:
         return plugin.load()
     except Exception as error:  # whatever another package does

@@ -19,6 +19,7 @@ from torch import nn
 from diffusionblend.errors import PriorError
 from diffusionblend.files import PathLike, atomic, make_folder, sha256
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
+from diffusionblend.terminal import did_you_mean
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent.parent / "priors"
@@ -53,6 +54,7 @@ def find_prior(name: str) -> Path:
     raise PriorError(
         f"{name}: no such prior; expected one of {', '.join(shipped) or 'none'}, "
         f"a folder with {CONFIG} and {WEIGHTS}, or owner/name@COMMIT of the hub"
+        f"{did_you_mean(name, shipped)}"
     )
 
 

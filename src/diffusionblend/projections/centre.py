@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.formats.foreign import extra
+from diffusionblend.progress import counted
 from diffusionblend.projections.beam import Beam
 
 REACH = 0.125
@@ -62,7 +63,7 @@ def find_centre(y: np.ndarray, beam: Beam) -> Centre:
         UsageError: algotom is needed and not installed.
     """
     find, how = _search(y, beam)
-    found = [find(sinogram) for sinogram in y]
+    found = [find(sinogram) for sinogram in counted("centre", list(y))]
     middle, reach = (beam.bins - 1) / 2, REACH * beam.bins
     axis_bin = float(np.median(found))
     if abs(axis_bin - middle) > reach - 1:

@@ -169,21 +169,3 @@ def order_of(facts: AnyFacts) -> tuple[str, ...] | None:
     if order is not None and sorted(order) not in (sorted(AXES), ["bin", "view"]):
         raise CorruptInput(f"data.order is {list(order)}; expected view, row and bin, each once")
     return order
-
-
-def inside(folder: Path, name: str) -> Path:
-    """Return `folder`/`name`.
-
-    Raises:
-        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that leads out.
-    """
-    try:
-        path = (folder / name).resolve()
-        within = path.is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CorruptInput(f"{name!r} is no name of a file ({error})") from error
-    if not within or path == folder.resolve():
-        raise CorruptInput(
-            f"{name!r} is outside the folder of the geometry; expected a file beside it or below"
-        )
-    return folder / name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.files import naming, sha256
+from diffusionblend.files import inside, naming, sha256
 from diffusionblend.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.formats.foreign import extra, parsing
@@ -13,7 +13,6 @@ from diffusionblend.projections.geometry_file import (
     NAME,
     AnyFacts,
     Data,
-    inside,
     order_of,
     read_geometry,
 )

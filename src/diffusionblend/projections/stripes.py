@@ -16,6 +16,7 @@ from scipy.ndimage import median_filter
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.formats.foreign import extra, quiet
+from diffusionblend.progress import counted
 
 WINDOW = 9
 Removal = Literal["none", "median", "sorting", "all"]
@@ -31,7 +32,7 @@ def remove_stripes(y: np.ndarray, how: Removal) -> np.ndarray:
     if how == "none":
         return y
     clean = offsets_removed if how == "median" else _algotom(how)
-    for sinogram in y:
+    for sinogram in counted("stripes", list(y)):
         try:
             with quiet():
                 sinogram[:] = clean(sinogram)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.files import naming
+from diffusionblend.files import inside, naming
 from diffusionblend.projections.beam import Beam
 from diffusionblend.projections.geometry_file import (
     NAME,
@@ -19,7 +19,6 @@ from diffusionblend.projections.geometry_file import (
     ConeFacts,
     FanFacts,
     ParallelFacts,
-    inside,
     order_of,
 )
 from diffusionblend.projections.options import Options, Quantity

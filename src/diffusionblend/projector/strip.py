@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from diffusionblend.geometry import FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.progress import counted
 
 Strips = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -45,7 +46,7 @@ def _project_slices(volume: np.ndarray, grid: Grid, geometry: ParallelBeam | Fan
     slices = len(volume)
     flat = volume.reshape(slices, -1).T.astype(np.float32)
     out = np.empty((slices, len(geometry.angles), geometry.bins), np.float32)
-    for view in range(len(geometry.angles)):
+    for view in counted("project", range(len(geometry.angles))):
         bins, pixels, weights = strips(grid, geometry, view)
         shape = (geometry.bins, len(flat))
         matrix = scipy.sparse.csr_matrix((weights.astype(np.float32), (bins, pixels)), shape)

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse
 
 from diffusionblend.geometry import ConeBeam, Grid
+from diffusionblend.progress import counted
 from diffusionblend.projector.compiled import compiled
 from diffusionblend.projector.strip import pixel_centres, strips
 
@@ -30,7 +31,8 @@ def project_cone(volume: np.ndarray, grid: Grid, geometry: ConeBeam) -> np.ndarr
     s = geometry.positions_mm() / geometry.sdd_mm
     slant = np.hypot(np.hypot(1, s), (t / geometry.sdd_mm)[:, None]) / np.hypot(1, s)
     out = np.empty(geometry.sinogram_shape, np.float32)
-    for view, angle in enumerate(geometry.angles):
+    for view in counted("project", range(len(geometry.angles))):
+        angle = geometry.angles[view]
         depth = geometry.sod_mm - x * math.sin(angle) + y * math.cos(angle)
         bins, pixels, weights = strips(grid, geometry, view)
         shape = (geometry.bins, len(columns))

@@ -1,5 +1,15 @@
-"""Reports: one self-contained page about a reconstruction, and a picture for a README."""
+"""Reports: one self-contained page about reconstructions, and a picture for a README."""
 
-from diffusionblend.report.page import Entry, Report, overview, render, write_report
+from diffusionblend.report.model import Entry, Report
+from diffusionblend.report.overview import overview
+from diffusionblend.report.page import render, render_page, write_page, write_report
 
-__all__ = ["Entry", "Report", "overview", "render", "write_report"]
+__all__ = [
+    "Entry",
+    "Report",
+    "overview",
+    "render",
+    "render_page",
+    "write_page",
+    "write_report",
+]

@@ -12,17 +12,51 @@ import base64
 import functools
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from diffusionblend.errors import CorruptInput
+
 PLANES = ("axial", "coronal", "sagittal")
+PNG_URI, MAX_FILE = "data:image/png;base64,", 2**24
 LIMIT_PX = (512, 256)  # height, width
 CHEST_HU = (-1000.0, 400.0)
-SOFT_HU = (-160.0, 240.0)
-DIFFERENCE_HU = 500.0
+DIFFERENCE_HU, DEVIATION_HU = 500.0, 200.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """What of the HU is shown from black to white.
+
+    Attributes:
+        key: A word for styles.
+        words: What it is for.
+        centre: Centre in HU.
+        width: Width in HU.
+    """
+
+    key: str
+    words: str
+    centre: float
+    width: float
+
+    @property
+    def limits_hu(self) -> tuple[float, float]:
+        """Black and white, in HU."""
+        return self.centre - self.width / 2, self.centre + self.width / 2
+
+
+LUNG, SOFT, BONE = WINDOWS = (
+    Window("lung", "lung", -600.0, 1500.0),
+    Window("soft", "soft-tissue", 40.0, 400.0),
+    Window("bone", "bone", 400.0, 1800.0),
+)
 
 _LIGHTNESS, _CHROMA = (0.97, 0.40), 0.155  # at zero and at the ends; all within sRGB
+_ZERO = 127
 _HUES_DEG = (258.0, 30.0)  # blue below zero, red above: told apart by the colour-blind too
 _LMS_FROM_OKLAB = np.array(
     [
@@ -43,19 +77,23 @@ _PAPER, _INK, _FAINT = (13, 17, 23), (240, 243, 246), (158, 168, 179)
 _GAP_PX, _TITLE_PX, _NOTE_PX = 10, 20, 16
 
 
-def section(hu: np.ndarray, spacing_mm: Sequence[float], plane: str) -> np.ndarray:
-    """Return the middle slice of `plane`, resampled to pixels that are square in mm.
+def section(
+    hu: np.ndarray, spacing_mm: Sequence[float], plane: str, index: int | None = None
+) -> np.ndarray:
+    """Return a slice of `plane`, resampled to pixels that are square in mm.
 
     Args:
         hu: Volume (slices, rows, columns) in HU.
         spacing_mm: Size of a voxel (z, y, x).
         plane: One of `PLANES`.
+        index: Which; none is the middle one.
 
     Returns:
         Values (height, width), float32, in HU, at most `LIMIT_PX`.
     """
     axis = PLANES.index(plane)
-    values = np.take(hu, hu.shape[axis] // 2, axis=axis).astype(np.float32)
+    index = hu.shape[axis] // 2 if index is None else index
+    values = np.take(hu, index, axis=axis).astype(np.float32)
     if plane != "axial":
         values = np.ascontiguousarray(values[::-1])  # the head is up
     size_mm = np.array(values.shape) * np.delete(spacing_mm, axis)
@@ -72,14 +110,19 @@ def grey(hu: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:
 
 
 def diverging(difference_hu: np.ndarray) -> np.ndarray:
-    """Map differences (...) in HU to colours (..., 3), uint8, full at `DIFFERENCE_HU`."""
+    """Map differences (...) in HU to numbers of colours, uint8, full at `DIFFERENCE_HU`."""
     scaled = np.clip(difference_hu / DIFFERENCE_HU, -1, 1)
-    return _diverging_table()[np.rint(127 * (scaled + 1)).astype(np.uint8)]
+    return np.rint(_ZERO * (scaled + 1)).astype(np.uint8)
+
+
+def deviation(std_hu: np.ndarray) -> np.ndarray:
+    """Map deviations (...) in HU to numbers of colours, uint8: full at `DEVIATION_HU`."""
+    return np.rint(_ZERO * (1 + np.clip(std_hu / DEVIATION_HU, 0, 1))).astype(np.uint8)
 
 
 @functools.cache
-def _diverging_table() -> np.ndarray:
-    """Return the colours (255, 3) from -1 over zero (index 127) to +1."""
+def colours() -> np.ndarray:
+    """Return the colours (255, 3), uint8, from -1 over zero (number 127) to +1."""
     scaled = np.linspace(-1, 1, 255)
     hue = np.deg2rad(np.where(scaled < 0, *_HUES_DEG))
     lightness = np.interp(np.abs(scaled), (0, 1), _LIGHTNESS)
@@ -96,15 +139,48 @@ def grey_bar() -> np.ndarray:
 
 
 def difference_bar() -> np.ndarray:
-    """Return the colours from -`DIFFERENCE_HU` to +`DIFFERENCE_HU`, (1, 255, 3), uint8."""
-    return _diverging_table()[None]
+    """Return the colours' numbers from -`DIFFERENCE_HU` to +`DIFFERENCE_HU`, (1, 255), uint8."""
+    return np.arange(2 * _ZERO + 1, dtype=np.uint8)[None]
+
+
+def deviation_bar() -> np.ndarray:
+    """Return the colours' numbers from 0 to `DEVIATION_HU`, (1, 128), uint8."""
+    return difference_bar()[:, _ZERO:]
 
 
 def data_uri(pixels: np.ndarray) -> str:
     """Return pixels (height, width) or (height, width, 3), uint8, as a PNG in a data URI."""
+    return _png_uri(Image.fromarray(pixels))
+
+
+def coloured_uri(numbers: np.ndarray) -> str:
+    """Return numbers of `colours` (height, width), uint8, as a PNG in a data URI."""
+    image = Image.fromarray(numbers)
+    image.putpalette(colours().tobytes())
+    return _png_uri(image)
+
+
+def file_uri(path: Path) -> tuple[str, tuple[int, int]]:
+    """Return a PNG file as a data URI, and its width and height.
+
+    Raises:
+        CorruptInput: It is missing, no PNG, or too large.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            size = image.size
+        content = path.read_bytes() if path.stat().st_size <= MAX_FILE else b""
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise CorruptInput(f"{path}: is no PNG picture ({error}); make it again") from error
+    if not content:
+        raise CorruptInput(f"{path}: has more than {MAX_FILE} bytes; expected a small picture")
+    return PNG_URI + base64.b64encode(content).decode(), size
+
+
+def _png_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    image.save(stream, "PNG", optimize=True)
+    return PNG_URI + base64.b64encode(stream.getvalue()).decode()
 
 
 def sheet(

@@ -19,6 +19,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.files import atomic, make_folder, sha256
 from diffusionblend.formats import find_volumes
 from diffusionblend.formats.find import Candidate
+from diffusionblend.progress import counted
 from diffusionblend.training.pack import Packed, read_pack
 from diffusionblend.training.recipe import Folder, Recipe
 from diffusionblend.training.samples import Source
@@ -64,7 +65,7 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
     left_out: list[str] = []
     seen: dict[str, str] = {}
     for folder in recipe.data:
-        for candidate in candidates(folder, root):
+        for candidate in counted("volumes", candidates(folder, root)):
             entry = cache.entry(candidate)
             twin = seen.get(entry.content)
             reason = entry.reason or (twin and f"the same voxels as {twin}")

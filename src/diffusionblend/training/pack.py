@@ -15,6 +15,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.files import atomic
 from diffusionblend.geometry import Grid
+from diffusionblend.progress import counted
 from diffusionblend.training.samples import Source
 from diffusionblend.volume import MAX_VOXELS, Volume
 
@@ -99,7 +100,7 @@ def _write(sources: Sequence[Source], path: Path, limit: float) -> int:
     with h5py.File(path, "w") as file:
         file.attrs["schema"] = SCHEMA
         used = 0
-        for count, source in enumerate(sources):
+        for count, source in enumerate(counted("pack", sources)):
             data = file.create_dataset(source.name.replace("/", "_"), data=source.hu, **_STORAGE)
             data.attrs["weight"] = source.weight
             used += data.id.get_storage_size()

@@ -1,7 +1,9 @@
 """What a recipe file (TOML) may say, and nothing else."""
 
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -9,6 +11,7 @@ from msgspec import Meta
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.methods.fbp_unet import Acquisition
 from diffusionblend.ranges import Count, Positive, Share, Whole
+from diffusionblend.terminal import split_pairs
 
 Struct = msgspec.Struct
 _Struct = TypeVar("_Struct", bound=Struct)
@@ -183,28 +186,43 @@ class FBPUNetRecipe(Plan, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return Recipe(self.output, self.budget, self.data, self.cache, window=self.window)
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read the recipe of a prior.
+
+    Args:
+        path: Its file.
+        changes: What takes the place of what the file says, as `read_toml` takes it.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no such recipe can say.
     """
-    recipe = read_toml(path, Recipe)
+    recipe = read_toml(path, Recipe, changes)
     _check(path, recipe)
     return recipe
 
 
-def read_fbp_unet_recipe(path: Path) -> FBPUNetRecipe:
-    """Read the recipe of the supervised baseline.
+def read_fbp_unet_recipe(path: Path, changes: Sequence[str] = ()) -> FBPUNetRecipe:
+    """Read the recipe of the supervised baseline; as `read_recipe`.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no such recipe can say.
     """
-    recipe = read_toml(path, FBPUNetRecipe)
+    recipe = read_toml(path, FBPUNetRecipe, changes)
     _check_plan(path, recipe, (Crops(recipe.size, recipe.batch),))
     return recipe
+
+
+def read_any_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[str, Recipe | FBPUNetRecipe]:
+    """Read the recipe of any task; return the task's name and the recipe.
+
+    Raises:
+        CorruptInput: The file is missing or is no TOML.
+        UsageError: It says something that no such recipe can say.
+    """
+    task = read_task(path)
+    return task, (read_recipe if task == "prior" else read_fbp_unet_recipe)(path, changes)
 
 
 def read_task(path: Path) -> str:
@@ -221,21 +239,46 @@ class _Task(Struct, frozen=True):
     task: Literal["prior", "fbp-unet"] = "prior"
 
 
-def read_toml(path: Path, kind: type[_Struct]) -> _Struct:
+def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _Struct:
     """Read a recipe of any kind.
+
+    Args:
+        path: Its file.
+        kind: Its struct.
+        changes: `key=value`, with dots for keys of tables (`budget.steps=100`) and values in TOML;
+            what is no TOML is a text.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
         UsageError: It says something that no such recipe can say.
     """
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=kind)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected a recipe in TOML") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {error}; see the recipes of the project") from error
-    except ValueError as error:  # no TOML, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no TOML, or no UTF-8
         raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
+    for key, value in split_pairs(changes, "budget.steps=100").items():
+        _change(table, key, value)
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        blamed = f"--set {' '.join(changes)}, or " if changes else ""
+        raise UsageError(f"{blamed}{path}: {error}; see the recipes of the project") from error
+
+
+def _change(table: dict[str, Any], key: str, value: str) -> None:
+    """Put a value into a table of tables; a key that there is none of is refused later."""
+    *path, last = key.split(".")
+    for name in path:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {key}={value}: {name} is no table; give it as a whole")
+        table = inner
+    try:
+        table[last] = tomllib.loads(f"value = {value}")["value"]
+    except ValueError:
+        table[last] = value
 
 
 def validation_as_data(recipe: Recipe) -> Recipe:

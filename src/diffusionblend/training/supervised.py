@@ -30,9 +30,7 @@ from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
 from diffusionblend.training.recipe import (
     FBPUNetRecipe,
-    read_fbp_unet_recipe,
-    read_recipe,
-    read_task,
+    read_any_recipe,
 )
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
@@ -46,12 +44,15 @@ NETWORK = "network"
 _SLICES_FOR_STATISTICS = 32
 
 
-def train_by(path: PathLike, progress: Progress | None = None) -> tuple[str, Path]:
+def train_by(
+    path: PathLike, progress: Progress | None = None, changes: Sequence[str] = ()
+) -> tuple[str, Path]:
     """Train by the recipe of any task, or go on where its last run stopped.
 
     Args:
         path: The recipe (.toml); its own paths start from its folder.
         progress: Is told step, loss, samples per second and seconds left, now and then.
+        changes: What the recipe says otherwise, such as "budget.steps=100".
 
     Returns:
         The task's name, and the folder that was trained.
@@ -62,10 +63,10 @@ def train_by(path: PathLike, progress: Progress | None = None) -> tuple[str, Pat
         UsageError: The recipe and the data, or the earlier run, do not go together.
     """
     path = Path(path)
-    task = read_task(path)
-    if task == "prior":
-        return task, train(read_recipe(path), path.parent, progress=progress)
-    return task, train_fbp_unet(read_fbp_unet_recipe(path), path.parent, progress=progress)
+    task, recipe = read_any_recipe(path, changes)
+    if isinstance(recipe, FBPUNetRecipe):
+        return task, train_fbp_unet(recipe, path.parent, progress=progress)
+    return task, train(recipe, path.parent, progress=progress)
 
 
 def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | None = None) -> Path:

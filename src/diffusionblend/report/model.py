@@ -1,0 +1,89 @@
+"""What a report tells, as values. Most of it may be missing: the page then has no such part."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from diffusionblend.quality.record import Quality
+
+Points = Sequence[tuple[int, float | None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A reconstruction.
+
+    Attributes:
+        name: What it is called, such as "fbp".
+        hu: Volume (slices, rows, columns), float32, in HU.
+        seconds: How long it took; NaN if nobody knows.
+        figures: For each plane, "psnr" in dB, "ssim", and the standard deviations of both over
+            slices as "psnr_std" and "ssim_std". What is missing is shown as a dash.
+        quality: Its quality record.
+        std: Standard deviation of its samples in HU, as `hu`.
+        psnr: Steps, and the axial PSNR in dB of the volume there.
+        residual: Steps, and |A u - y| / |y| there.
+        configuration: Options of the method.
+        provenance: What made it.
+        command: The line that makes it again.
+        gaps: What is missing of it, and what else is to be said: sentences without their ends.
+    """
+
+    name: str
+    hu: np.ndarray
+    seconds: float = math.nan
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    quality: "Quality | None" = None
+    std: np.ndarray | None = None
+    psnr: Points = ()
+    residual: Points = ()
+    configuration: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All of it.
+
+    Attributes:
+        title: A few words.
+        verdict: A sentence or two.
+        entries: One reconstruction or more.
+        truth: Volume (slices, rows, columns) in HU, or None if it is not known.
+        spacing_mm: Size of a voxel (z, y, x).
+        facts: Scan, noise, versions, credits: shown as a table.
+        command: How to make the report again.
+        scan: Picture of the scan (height, width, 3), uint8.
+        gaps: What is missing of all of them, and why: sentences.
+    """
+
+    title: str
+    verdict: str
+    entries: tuple[Entry, ...]
+    truth: np.ndarray | None
+    spacing_mm: tuple[float, float, float]
+    facts: dict[str, str]
+    command: str
+    scan: np.ndarray | None = None
+    gaps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse volumes that cannot be laid over each other."""
+        volumes = [v for e in self.entries for v in (e.hu, e.std) if v is not None]
+        volumes += [] if self.truth is None else [self.truth]
+        if not self.entries or len({v.shape for v in volumes}) != 1 or volumes[0].ndim != 3:
+            raise ValueError(f"volumes are {[v.shape for v in volumes]}; expected one shape")
+        if not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
+            raise ValueError(f"spacing_mm is {self.spacing_mm}; expected positive numbers")
+
+    @property
+    def point(self) -> tuple[int, int, int]:
+        """The voxel (slice, row, column) that the three planes run through: the middle."""
+        slices, rows, columns = self.entries[0].hu.shape
+        return slices // 2, rows // 2, columns // 2

@@ -1,0 +1,31 @@
+"""Numbers as people read them, and round steps to count in."""
+
+import math
+
+MISSING, MINUS = "\u2013", "\u2212"
+
+
+def number(value: float, decimals: int) -> str:
+    """Return a number with so many decimals; a dash for NaN."""
+    if math.isnan(value):
+        return MISSING
+    return f"{value:.{decimals}f}".replace("inf", "∞").replace("-", MINUS)
+
+
+def short(value: float) -> str:
+    """Return a round number as it is spoken."""
+    return f"{value:g}".replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, to two digits or hundredths of a percent."""
+    decimals = next(d for d, least in enumerate((0.0995, 0.00995, 0.0)) if share >= least)
+    return f"{100 * share:.{decimals}f} %"
+
+
+def step(extent: float) -> float:
+    """Return a round distance of ticks, so that 5 or fewer reach over `extent`."""
+    if extent <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(extent / 5))
+    return next(m * power for m in (1, 2, 5, 10) if 5 * m * power >= extent * (1 - 1e-9))

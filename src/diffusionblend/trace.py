@@ -1,0 +1,44 @@
+"""How near to the truth a run is on its way: for tables and curves, never for the method."""
+
+import time
+
+import numpy as np
+
+from diffusionblend.methods import Step
+from diffusionblend.metrics import RANGE_HU, psnr
+from diffusionblend.units import hu_from_x
+from diffusionblend.volume import Volume
+
+TRACED = 20
+
+
+class Trace:
+    """Axial PSNR of the estimate at about `TRACED` steps; knows how long looking took.
+
+    It is a callback.
+
+    Args:
+        truth: On the grid of the estimate.
+
+    Attributes:
+        points: Steps and their PSNR in dB; none where it is not finite.
+        seconds: What looking took.
+    """
+
+    def __init__(self, truth: Volume) -> None:
+        self._truth = truth.hu.clip(*RANGE_HU).astype(np.float64)
+        self.points: list[tuple[int, float | None]] = []
+        self.seconds = 0.0
+
+    def __call__(self, step: Step) -> None:
+        """Look at a step, if it is one of those that are shown."""
+        began = time.perf_counter()
+        # Whole multiples of steps / TRACED, and the last.
+        if step.index * TRACED // step.steps > (step.index - 1) * TRACED // step.steps:
+            self.look(step.index, hu_from_x(step.x0).cpu().numpy())
+        self.seconds += time.perf_counter() - began
+
+    def look(self, index: int, hu: np.ndarray) -> None:
+        """Enter the estimate (slices, rows, columns) of a step, in HU."""
+        value = float(psnr(hu.clip(*RANGE_HU).astype(np.float64), self._truth).mean())
+        self.points.append((index, value if np.isfinite(value) else None))

@@ -1,0 +1,196 @@
+"""The report in a browser: windows without scripts; with them, sorting and enlarged pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffusionblend.report import Entry, Report, write_report
+from diffusionblend.report.pictures import PLANES, WINDOWS
+
+CHROMIUM = Path("/usr/bin/chromium")
+PSNR = {"a": 9.5, "b": 31.25, "c": 10.5}
+# Besides the page itself nothing may be loaded.
+LOADED = (
+    "performance.getEntriesByType('resource').map(r => r.name).filter(n => !n.startsWith('data:'))"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as running:
+        yield running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    random = np.random.default_rng(0)
+    volumes = {name: random.uniform(-1000, 400, (6, 40, 30)).astype(np.float32) for name in PSNR}
+    figures = {name: {p: {"psnr": psnr} for p in PLANES} for name, psnr in PSNR.items()}
+    del figures["c"]["coronal"]
+    entries = tuple(Entry(name, hu, 1.0, figures[name]) for name, hu in volumes.items())
+    truth = random.uniform(-1000, 400, (6, 40, 30)).astype(np.float32)
+    report = Report("A scan", "It works.", entries, truth, (3.0, 1.5, 1.25), {"Seed": "0"}, "run")
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(report, path)
+    return path.as_uri()
+
+
+@pytest.fixture
+def open_page(browser, written):
+    """Open the page with options of the browser; it must say nothing bad in its console."""
+    opened, said = [], []
+
+    def make(**options):
+        context = browser.new_context(**options)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(written)
+        opened.append((context, page))
+        return page
+
+    yield make
+    for context, page in opened:
+        assert page.evaluate(LOADED) == []
+        context.close()
+    assert said == []
+
+
+def shown(page):
+    """Return which windows' pictures are to be seen in the first panel."""
+    pictures = page.locator(".panels .view").first.locator("img")
+    return [w.key for w, at in zip(WINDOWS, range(3), strict=True) if pictures.nth(at).is_visible()]
+
+
+def names(page):
+    return page.locator("table.figures tbody th").all_inner_texts()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_every_window_can_be_chosen(open_page, scripts):
+    page = open_page(java_script_enabled=scripts)
+    assert shown(page) == ["lung"]
+    for window in (*WINDOWS[1:], WINDOWS[0]):
+        page.locator(f"label[for=show-{window.key}]").click()
+        assert shown(page) == [window.key]
+        assert page.locator(f".scale.{window.key}").is_visible()
+        assert page.locator(".scale").filter(visible=True).count() == 2
+
+
+def test_windows_have_keys(open_page):
+    page = open_page()
+    for key, window in zip("231", (WINDOWS[1], WINDOWS[2], WINDOWS[0]), strict=True):
+        page.keyboard.press(key)
+        assert shown(page) == [window.key]
+
+
+def test_lines_can_be_put_away(open_page):
+    page = open_page(java_script_enabled=False)
+    line = page.locator(".view i.across").first
+    assert line.is_visible()
+    page.locator("label[for=show-lines]").click()
+    assert not line.is_visible()
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_is_readable(open_page, width, scheme):
+    page = open_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    ink, paper = (np.mean([int(n) for n in c[4:-1].split(",")]) for c in colours)
+    assert abs(ink - paper) > 150
+    assert (paper < ink) == (scheme == "dark")
+
+
+def test_a_table_is_sorted_by_numbers_and_by_names(open_page):
+    page = open_page()
+    heads = page.locator("table.figures thead tr").last.locator("button")
+    assert names(page) == ["a", "b", "c"]
+    heads.nth(1).click()  # axial PSNR
+    assert names(page) == ["b", "c", "a"]
+    heads.nth(1).click()
+    assert names(page) == ["a", "c", "b"]
+    assert page.locator("th[aria-sort]").count() == 1
+    heads.nth(3).click()  # coronal PSNR, which c has not
+    assert names(page) == ["b", "a", "c"]
+    heads.nth(3).click()
+    assert names(page) == ["a", "b", "c"]
+    heads.nth(0).focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert names(page) == ["c", "b", "a"]
+
+
+def open_pictures(page, at=1, plane=0):
+    view = page.locator(".panels").nth(plane).locator(".view[data-kind=window]").nth(at)
+    view.click()
+    return page.locator("dialog.zoom")
+
+
+def boxes(dialog):
+    """Return x, y and width of every picture in view, from its pane, in shares of the pane."""
+    return dialog.locator(".pane").filter(visible=True).evaluate_all(
+        """panes => panes.map(pane => {
+             const [a, b] = [pane, pane.firstChild].map(e => e.getBoundingClientRect());
+             return [(b.x - a.x) / a.width, (b.y - a.y) / a.height, b.width / a.width];
+           })"""
+    )  # fmt: skip
+
+
+def test_a_picture_is_enlarged_and_put_away(open_page):
+    page = open_page(viewport={"width": 1400, "height": 1400})
+    small = page.locator(".panels .view").nth(1).bounding_box()
+    dialog = open_pictures(page)
+    assert dialog.locator(".pane").count() == 4  # the truth, a, b, c
+    (pane,) = dialog.locator(".pane").filter(visible=True).all()
+    assert pane.bounding_box()["width"] > 1.5 * small["width"]
+    page.keyboard.press("3")
+    assert dialog.locator("img.bone").filter(visible=True).count() == 1
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.matches('.view')")
+
+
+def test_all_panes_move_in_step(open_page):
+    page = open_page()
+    dialog = open_pictures(page)
+    page.keyboard.press("Enter")
+    assert boxes(dialog) == [[0, 0, 1]] * 4
+    target = dialog.locator(".pane").nth(2).bounding_box()
+    page.mouse.move(target["x"] + 0.25 * target["width"], target["y"] + 0.5 * target["height"])
+    page.mouse.wheel(0, -300)
+    page.wait_for_function("document.querySelector('dialog').style.getPropertyValue('--s') > 2")
+    placed = np.array(boxes(dialog))
+    np.testing.assert_allclose(placed, np.repeat(placed[:1], 4, axis=0), atol=2e-3)
+    x, y, scale = placed[0]
+    # What was under the pointer stays there.
+    assert (0.25 - x) / scale == pytest.approx(0.25, abs=0.01)
+    assert (0.5 - y) / scale == pytest.approx(0.5, abs=0.01)
+    page.keyboard.press("ArrowRight")
+    assert boxes(dialog)[0][0] == pytest.approx(x - 0.1, abs=2e-3)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 0.35 * target["width"], target["y"] + 0.5 * target["height"])
+    page.mouse.up()
+    assert boxes(dialog)[3][0] == pytest.approx(x, abs=2e-2)
+    assert len(boxes(dialog)) == 4  # dragging is no click
+    page.keyboard.press("0")
+    assert boxes(dialog) == [[0, 0, 1]] * 4
+
+
+def test_differences_are_enlarged_by_the_keyboard(open_page):
+    page = open_page()
+    page.locator(".view[data-kind=difference]").first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog.zoom")
+    assert dialog.is_visible()
+    assert dialog.locator(".pane").count() == 3
+    assert all("minus truth" in img.get_attribute("alt") for img in dialog.locator("img").all())
+    page.keyboard.press("+")
+    assert boxes(dialog)[0][2] == pytest.approx(1.25, abs=1e-3)
