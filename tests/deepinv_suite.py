@@ -1,5 +1,8 @@
 """What the adapters to deepinv do, in an environment that has it: run by test_deepinv.py."""
 
+import re
+from pathlib import Path
+
 import deepinv
 import numpy as np
 import pytest
@@ -156,3 +159,12 @@ def test_a_denoiser_of_images_is_a_prior_in_our_method(layout, channels):
 def test_no_other_layout():
     with pytest.raises(UsageError, match="expected slices, channels or volume"):
         from_denoiser(deepinv.models.TVDenoiser(), layout="rows")
+
+
+def test_the_page_shows_code_that_runs():
+    page = (Path(__file__).parent.parent / "docs/python.md").read_text(encoding="utf-8")
+    names = {}
+    for code in re.findall(r"```py(?:thon)?\n(.*?)```", page, re.DOTALL):
+        exec(compile(code, "docs/python.md", "exec"), names)
+    assert psnr(names["u"][0, 0], torch.from_numpy(1 + names["hu"] / 1000)) > 20
+    assert np.isfinite(names["volume"].hu).all()
