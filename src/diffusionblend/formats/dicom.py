@@ -101,6 +101,18 @@ def read(path: Path) -> Volume:
         return read_series(files, str(path))
 
 
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return columns, rows and slices, from the headers.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+        UsageError: As `read`.
+    """
+    with one_series(path) as files:
+        return stacked(files, str(path)).shape
+
+
 def read_series(files: Sequence[File], name: str) -> Volume:
     """Read the files of one CT series.
 

@@ -66,11 +66,7 @@ def read(path: Path) -> Volume:
             voxels of a type that is not known here, or is not in HU.
     """
     with parsing(path), open(path, "rb") as stream:
-        header = _header(path, stream)
-        _check_fields(path, header)
-        shape = [int(n) for n in header["DimSize"].split()]
-        affine = _affine(path, header, len(shape))
-        check_header(path, shape, affine)
+        header, shape, affine = _checked_header(path, stream)
         kind = np.dtype(TYPES[header["ElementType"]])
         if _flag(path, header, "BinaryDataByteOrderMSB"):
             kind = kind.newbyteorder(">")
@@ -80,6 +76,27 @@ def read(path: Path) -> Volume:
         data = (_unpacked if compressed else _raw)(path, stream, needed)
         voxels = np.frombuffer(data, kind).reshape(shape, order="F")
     return volume_in_order(path, voxels, affine)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the numbers of voxels along the file's axes, from the header.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+    """
+    with parsing(path), open(path, "rb") as stream:
+        return _checked_header(path, stream)[1]
+
+
+def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
+    """Return the header, the shape and the affine, with the stream where the voxels begin."""
+    header = _header(path, stream)
+    _check_fields(path, header)
+    shape = tuple(int(n) for n in header["DimSize"].split())
+    affine = _affine(path, header, len(shape))
+    check_header(path, shape, affine)
+    return header, shape, affine
 
 
 def _header(path: Path, stream: BinaryIO) -> Header:

@@ -1,10 +1,12 @@
 """NIfTI-1 in one file, `.nii` or `.nii.gz`, read and written with nibabel."""
 
+import contextlib
 import gzip
 import math
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from diffusionblend.volume import (
     check_spacing,
     volume_in_order,
 )
+
+if TYPE_CHECKING:
+    import nibabel
 
 HEADER_BYTES, MAGIC = 348, b"n+1"
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
@@ -38,45 +43,62 @@ def read(path: Path, *, ct: bool = True) -> Volume:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It is not three-dimensional on straight axes in mm, or not in HU.
     """
+    with _image(path) as (image, stream):
+        shape = _without_ones(image.shape)
+        voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        _read_on(path, stream)
+    return volume_in_order(path, voxels, image.affine, ct=ct)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the numbers of voxels along the file's axes, from the header.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+    """
+    with _image(path) as (image, _):
+        return _without_ones(image.shape)
+
+
+@contextlib.contextmanager
+def _image(path: Path) -> Iterator[tuple["nibabel.Nifti1Image", BinaryIO | gzip.GzipFile]]:
+    """Yield the image whose header was checked, its voxels not yet read, and the open file."""
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
-    with parsing(path):
+    compressed = path.name.endswith(".gz")
+    with parsing(path), _opened(path, compressed) as stream:
         try:
-            voxels, affine = _voxels(path)
+            yield _checked(path, stream, compressed), stream
         except (ImageFileError, HeaderDataError, WrapStructError) as error:
             raise CorruptInput(
                 f"{path}: not a NIfTI file ({error}); convert it to NIfTI"
             ) from error
-    return volume_in_order(path, voxels, affine, ct=ct)
 
 
-def _voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values in the order of the file's axes, and the affine."""
+def _checked(
+    path: Path, stream: BinaryIO | gzip.GzipFile, compressed: bool
+) -> "nibabel.Nifti1Image":
     import nibabel
 
-    compressed = path.name.endswith(".gz")
-    with _opened(path, compressed) as stream:
-        # As it stands: nibabel itself would make a size of 0 one millimetre.
-        header = nibabel.Nifti1Header(stream.read(HEADER_BYTES), check=False)
-        if header["magic"].item() != MAGIC:
-            raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
-        _check_unit(path, int(header["xyzt_units"]) & 7)
-        check_spacing(path, header["pixdim"][1:4])
-        _check_offset(path, float(header["vox_offset"]))
-        stream.seek(0)
-        # No memory map: the values must stay what they are, whatever becomes of the file.
-        file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
-        image = nibabel.Nifti1Image.from_file_map(file_map, mmap=False)
-        shape = _without_ones(image.shape)
-        check_header(path, shape, image.affine)
-        kind = image.get_data_dtype()
-        check_kind(path, kind)
-        check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, compressed)
-        voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        _read_on(path, stream)
-    return voxels, image.affine
+    # As it stands: nibabel itself would make a size of 0 one millimetre.
+    header = nibabel.Nifti1Header(stream.read(HEADER_BYTES), check=False)
+    if header["magic"].item() != MAGIC:
+        raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
+    _check_unit(path, int(header["xyzt_units"]) & 7)
+    check_spacing(path, header["pixdim"][1:4])
+    _check_offset(path, float(header["vox_offset"]))
+    stream.seek(0)
+    # No memory map: the values must stay what they are, whatever becomes of the file.
+    file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
+    image = nibabel.Nifti1Image.from_file_map(file_map, mmap=False)
+    shape, kind = _without_ones(image.shape), image.get_data_dtype()
+    check_header(path, shape, image.affine)
+    check_kind(path, kind)
+    check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, compressed)
+    return image
 
 
 def _check_unit(path: Path, unit: int) -> None:

@@ -59,16 +59,9 @@ def read(path: Path) -> Volume:
     with extra(path, "pynrrd"):
         import nrrd
     with parsing(path), open(path, "rb") as stream:
-        head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
-        header = nrrd.read_header(head)
-        _check_fields(path, header)
-        affine = _affine(path, header)
-        shape = [int(n) for n in header["sizes"]]
-        check_header(path, shape, affine)
-        compressed = header["encoding"] in GZIP
-        check_claim(path, math.prod(shape), path.stat().st_size, compressed)
-        stream.seek(head.tell())
-        data = _unpacked(stream, compressed, MAX_VOXEL_BYTES * math.prod(shape))
+        header, shape, affine = _checked_header(path, stream)
+        check_claim(path, math.prod(shape), path.stat().st_size, header["encoding"] in GZIP)
+        data = _unpacked(stream, header["encoding"] in GZIP, MAX_VOXEL_BYTES * math.prod(shape))
         voxels = nrrd.read_data({**header, "encoding": "raw"}, io.BytesIO(data))
     check_kind(path, voxels.dtype)
     if voxels.nbytes != len(data):
@@ -77,6 +70,33 @@ def read(path: Path) -> Volume:
             "copy it again"
         )
     return volume_in_order(path, voxels, affine)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the numbers of voxels along the file's axes, from the header.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+        UsageError: As `read`.
+    """
+    with extra(path, "pynrrd"):
+        import nrrd  # noqa: F401 - as above
+    with parsing(path), open(path, "rb") as stream:
+        return _checked_header(path, stream)[1]
+
+
+def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
+    """Return the header, the shape and the affine, with the stream where the voxels begin."""
+    import nrrd
+
+    head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
+    header = nrrd.read_header(head)
+    _check_fields(path, header)
+    affine, shape = _affine(path, header), tuple(int(n) for n in header["sizes"])
+    check_header(path, shape, affine)
+    stream.seek(head.tell())
+    return header, shape, affine
 
 
 def _check_fields(path: Path, header: Header) -> None:

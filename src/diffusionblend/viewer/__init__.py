@@ -1,6 +1,6 @@
-"""The viewer: a page on this machine that shows volumes side by side."""
+"""The viewer: volumes side by side, on a page that this machine serves to its own browser."""
 
-from diffusionblend.viewer.content import Shown, content_of, show_volumes
-from diffusionblend.viewer.server import Server, serve
+from diffusionblend.viewer.contents import Contents, gather
+from diffusionblend.viewer.server import ViewerServer
 
-__all__ = ["Server", "Shown", "content_of", "serve", "show_volumes"]
+__all__ = ["Contents", "ViewerServer", "gather"]

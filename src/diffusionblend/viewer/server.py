@@ -1,145 +1,188 @@
-"""A web server for one page and one user: on this machine alone, behind a token, with no files.
+"""A server for one page, closed to all but the browser that was given its address.
 
-What it can answer is a table of names and contents made before it starts; no path is ever made of
-a request. Every request must name this machine as its host, which keeps pages of other names from
-reaching it through the browser (DNS rebinding), and begin with a random token, which keeps other
-users and programs of this machine out.
+It listens on loopback alone. Every request must carry the token, as the first part of its path:
+`/TOKEN/app.js`; no cookie, which the browser would send to every other port of this machine, too.
+The Host header must name this server, so that a foreign name that is made to lead to 127.0.0.1
+(DNS rebinding) gets nothing. What there is to get is a table of names; no path of a file is ever
+made of a request.
 """
 
 import contextlib
 import hmac
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from diffusionblend.errors import OutputError
+from diffusionblend.errors import DiffusionBlendError, UsageError
 
 HOST = "127.0.0.1"
-POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
-    "img-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src blob:; font-src data:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
+NAMES = (HOST, "localhost")
+METHODS = ("GET", "HEAD")
+IDLE_SECONDS = 30
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    # NiiVue holds its letters as pictures in data URIs; it needs no worker and no WebAssembly.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Resource:
-    """What one name answers.
+class Answer:
+    """What a request gets.
 
     Attributes:
-        kind: Its MIME type.
-        make: Makes the bytes, when they are asked for.
+        kind: Its media type.
+        body: The bytes.
+        status: 200, unless it is a refusal.
     """
 
     kind: str
-    make: Callable[[], bytes]
+    body: bytes
+    status: HTTPStatus = HTTPStatus.OK
 
 
-class Server:
-    """The server; `url` is all that a browser needs.
+Routes = Mapping[str, Callable[[], Answer]]
+"""What makes the answer to each name; the name "" is the page itself."""
+
+
+class ViewerServer(ThreadingHTTPServer):
+    """Serves a table of names on 127.0.0.1, to those who have the token.
 
     Args:
-        resources: What each name answers, such as "index.html" or "volume/0.nii"; "" is the page.
-        port: Port of 127.0.0.1; 0 takes a free one.
+        routes: What there is.
+        port: Where to listen; 0 for any that is free.
+
+    Attributes:
+        token: The secret in every address.
 
     Raises:
-        OutputError: The port is taken.
+        UsageError: The port is taken, or not allowed.
     """
 
-    def __init__(self, resources: Mapping[str, Resource], port: int = 0) -> None:
-        self.token = secrets.token_urlsafe(32)
-        known = {"resources": resources, "token": self.token}
-        handler = type("Handler", (_Handler,), known)
+    daemon_threads = True  # a browser that keeps a connection open does not keep the server
+    allow_reuse_port = False
+
+    def __init__(self, routes: Routes, port: int = 0) -> None:
+        self.routes, self.token = routes, secrets.token_urlsafe(32)
+        self._ticket: str | None = secrets.token_urlsafe(32)
         try:
-            self._http = _Threads((HOST, port), handler)
-        except OSError as error:
-            raise OutputError(
-                f"--port {port}: cannot be taken ({error.strerror}); leave it out for a free one"
+            super().__init__((HOST, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"--port {port}: cannot listen there ({error}); expected a free port, or 0 for any"
             ) from error
-        self.port = self._http.server_port
-        self.url = f"http://{HOST}:{self.port}/{self.token}/"
 
-    def run(self) -> None:
-        """Answer until `stop`, or KeyboardInterrupt."""
-        try:
-            self._http.serve_forever(poll_interval=0.1)
-        finally:
-            self._http.server_close()
+    @property
+    def url(self) -> str:
+        """The address of the page, with the token."""
+        return f"{self._origin}/{self.token}/"
 
-    def stop(self) -> None:
-        """End `run`, from another thread."""
-        self._http.shutdown()
+    @property
+    def ticket_url(self) -> str:
+        """An address that leads to the page once.
 
+        For the command line of a browser, which every user of this machine can see.
+        """
+        return f"{self._origin}/{self._ticket}"
 
-@contextlib.contextmanager
-def serve(resources: Mapping[str, Resource], port: int = 0) -> Iterator[Server]:
-    """Run a server in a thread of its own."""
-    server = Server(resources, port)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        thread.join()
-
-
-class _Threads(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = False
+    @property
+    def _origin(self) -> str:
+        return f"http://{HOST}:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a browser that hangs up is no failure."""
+        """Say nothing of a browser that hangs up."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def take_ticket(self, offered: str) -> bool:
+        """Return whether this is the ticket, and make it void if it is."""
+        valid = self._ticket is not None and _equal(offered, self._ticket)
+        if valid:
+            self._ticket = None
+        return valid
 
 
 class _Handler(BaseHTTPRequestHandler):
-    resources: Mapping[str, Resource]
-    token: str
-    protocol_version = "HTTP/1.1"
+    server: ViewerServer
     server_version, sys_version = "diffusionblend", ""
-    timeout = _TIMEOUT_SECONDS
+    timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        """Answer with a resource."""
-        self._answer(send_body=True)
+        if self._names_us() and self.server.take_ticket(self.path[1:]):
+            self.send_response(HTTPStatus.SEE_OTHER)
+            self.send_header("Location", f"/{self.server.token}/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self._send(self._answer(), body=True)
 
     def do_HEAD(self) -> None:
-        """Answer with the head of a resource."""
-        self._answer(send_body=False)
+        self._send(self._answer(), body=False)
 
-    def _answer(self, send_body: bool) -> None:
-        status, resource = self._find()
-        body = status.phrase.encode() if resource is None else resource.make()
-        self.send_response(status)
+    def _refuse_method(self) -> None:
+        self._send(_refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD"), body=True)
+
+    do_POST = do_PUT = do_DELETE = _refuse_method  # noqa: N815 - names of http.server
+    do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method  # noqa: N815 - as above
+
+    def _names_us(self) -> bool:
+        hosts = self.headers.get_all("Host", [])
+        return hosts in [[f"{name}:{self.server.server_port}"] for name in NAMES]
+
+    def _answer(self) -> Answer:
+        if not self._names_us():
+            return _refusal(HTTPStatus.FORBIDDEN, "another Host than this server's")
+        token, slash, name = self.path[1:].partition("/")
+        if not (self.path.startswith("/") and slash and _equal(token, self.server.token)):
+            return _refusal(HTTPStatus.FORBIDDEN, "no token; open the address that was printed")
+        make = self.server.routes.get(name)
+        if make is None:
+            return _refusal(HTTPStatus.NOT_FOUND, "no such thing here")
+        try:
+            return make()
+        except DiffusionBlendError as error:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except MemoryError:
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "out of memory; view fewer volumes")
+
+    def _send(self, answer: Answer, *, body: bool) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", ", ".join(METHODS))
+        self.end_headers()
+        if body:
+            self.wfile.write(answer.body)
+
+    def end_headers(self) -> None:
         for name, value in HEADERS.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", "text/plain" if resource is None else resource.kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if send_body:
-            self.wfile.write(body)
+        super().end_headers()
 
-    def _find(self) -> tuple[HTTPStatus, Resource | None]:
-        port = self.connection.getsockname()[1]
-        if self.headers.get_all("Host") not in ([f"{HOST}:{port}"], [f"localhost:{port}"]):
-            return HTTPStatus.FORBIDDEN, None
-        token, slash, name = self.path.removeprefix("/").partition("/")
-        if not hmac.compare_digest(token.encode(), self.token.encode()):
-            return HTTPStatus.FORBIDDEN, None
-        resource = self.resources.get(name) if slash else None
-        return (HTTPStatus.NOT_FOUND, None) if resource is None else (HTTPStatus.OK, resource)
+    def handle(self) -> None:
+        # The browser goes away when its page is closed.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            super().handle()
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Write no log: it would hold the token."""
+    def log_message(self, *_: object) -> None:
+        """Say nothing: the lines would hold the token."""
+
+
+def _refusal(status: HTTPStatus, why: str) -> Answer:
+    return Answer("text/plain; charset=utf-8", f"{why}\n".encode(), status)
+
+
+def _equal(offered: str, secret: str) -> bool:
+    """Compare in a time that does not tell how much of it is right."""
+    return hmac.compare_digest(offered.encode(), secret.encode())

@@ -1,0 +1,283 @@
+// The page: what is looked at, where, and how; every pane shows the same.
+
+import { bindKeys } from "./keys.js";
+import { Pane } from "./pane.js";
+import { AXES, middleOf, moved, placeOf, sameGrid, voxelAt } from "./places.js";
+import { readState, writeState } from "./state.js";
+
+const find = (id) => document.getElementById(id);
+const signed = (n) => (n > 0 ? `+${n}` : `${n}`).replace("-", "\u2212");
+const nextFrame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+const session = await (await fetch("session.json")).json();
+const state = {
+  mm: middleOf(session.volumes[0]),
+  plane: session.volumes.length > 1 ? "axial" : "all",
+  centre: session.windows[0].centre,
+  width: session.windows[0].width,
+  reference: null,
+  limit: session.difference.hu,
+  ...readState(session),
+};
+const panes = [];
+
+function complain(text) {
+  const notice = find("notice");
+  notice.hidden = false;
+  notice.textContent = text;
+}
+
+// What is drawn
+
+let waiting = false;
+function redraw() {
+  if (waiting) return; // once a frame, however often the window changes
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    try {
+      panes.forEach(draw);
+      goTo(state.mm);
+    } catch (error) {
+      complain(error.message);
+    }
+  });
+}
+
+function draw(pane) {
+  const low = state.centre - state.width / 2;
+  pane.draw([low, low + state.width], panes[state.reference] ?? null, state.limit);
+}
+
+function goTo(mm) {
+  state.mm = mm;
+  for (const pane of panes) pane.goTo(mm);
+  tell(mm);
+  writeState(state);
+}
+
+function tell(mm) {
+  for (const [index, pane] of panes.entries()) {
+    const found = pane.at(mm), section = pane.canvas.closest(".pane");
+    section.querySelector(".hu").textContent = found ? `${signed(found.hu)} HU` : "outside";
+    section.querySelector(".delta").textContent =
+      found && found.delta !== null ? `difference ${signed(found.delta)} HU` : "";
+    pane.canvas.setAttribute("aria-label",
+      `${session.volumes[index].name}, ${state.plane}, ${found ? found.hu : "no"} HU`);
+  }
+  const voxel = voxelAt(session.volumes[0], mm);
+  const counted = voxel ? `slice ${voxel[2]}, row ${voxel[1]}, column ${voxel[0]}` : "outside";
+  find("place").textContent = `${counted} (${mm.map((at) => signed(at.toFixed(1))).join(", ")} mm)`;
+}
+
+// Controls
+
+function press(group, chosen) {
+  for (const button of group.querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(chosen(button)));
+  }
+}
+
+function setPlane(plane) {
+  state.plane = plane;
+  press(find("planes"), (button) => button.dataset.plane === plane);
+  for (const pane of panes) pane.setPlane(plane);
+  goTo(state.mm);
+}
+
+function setWindow(centre, width) {
+  state.centre = Math.round(centre);
+  state.width = Math.max(1, Math.round(width));
+  find("centre").value = state.centre;
+  find("width").value = state.width;
+  press(find("windows"), (button) => {
+    const { centre: c, width: w } = session.windows[button.dataset.window];
+    return c === state.centre && w === state.width;
+  });
+  redraw();
+}
+
+function setDifference(reference, limit = state.limit) {
+  state.reference = reference;
+  state.limit = Math.max(1, Math.round(limit));
+  find("limit").value = state.limit;
+  find("differ").setAttribute("aria-pressed", String(reference !== null));
+  if (reference !== null) find("reference").value = reference;
+  const legend = find("legend");
+  legend.hidden = reference === null;
+  find("lowest").textContent = `${signed(-state.limit)} HU`;
+  find("highest").textContent = `${signed(state.limit)} HU`;
+  find("meaning").textContent =
+    reference === null ? "" : `each minus ${session.volumes[reference].name}`;
+  redraw();
+}
+
+function toggleDifference() {
+  if (find("differ").disabled) return;
+  setDifference(state.reference === null ? Number(find("reference").value) : null);
+}
+
+function nextReference() {
+  if (state.reference !== null) setDifference((state.reference + 1) % panes.length);
+}
+
+function windowByDragging(canvas) {
+  canvas.addEventListener("mousemove", (event) => {
+    if (!(event.buttons & 2)) return;
+    setWindow(state.centre + 2 * event.movementY, state.width + 4 * event.movementX);
+  });
+}
+
+function makeControls() {
+  for (const [index, { name, centre, width }] of session.windows.entries()) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: name });
+    button.title = `${centre} / ${width} HU (${index + 1})`;
+    button.dataset.window = index;
+    button.addEventListener("click", () => setWindow(centre, width));
+    find("windows").append(button);
+  }
+  for (const button of find("planes").querySelectorAll("button")) {
+    button.addEventListener("click", () => setPlane(button.dataset.plane));
+  }
+  for (const [index, { name }] of session.volumes.entries()) {
+    find("reference").append(new Option(name, index));
+  }
+  const changed = (id, use) => find(id).addEventListener("change", (event) => {
+    if (event.target.value !== "" && event.target.checkValidity()) use(Number(event.target.value));
+  });
+  changed("centre", (centre) => setWindow(centre, state.width));
+  changed("width", (width) => setWindow(state.centre, width));
+  changed("limit", (limit) => setDifference(state.reference, limit));
+  changed("reference", (index) => state.reference !== null && setDifference(index));
+  find("differ").addEventListener("click", toggleDifference);
+  const bar = find("bar").getContext("2d");
+  for (const [index, colour] of session.difference.colours.entries()) {
+    bar.fillStyle = `rgb(${colour.join()})`;
+    bar.fillRect(index, 0, 1, 1);
+  }
+}
+
+function allowDifference() {
+  const [first, ...others] = session.volumes;
+  const alike = others.every((other) => sameGrid(first, other));
+  const allowed = others.length > 0 && alike;
+  find("difference").hidden = others.length === 0;
+  for (const control of find("difference").querySelectorAll("button, select, input")) {
+    control.disabled = !allowed;
+  }
+  if (!allowed) state.reference = null;
+  const remarks = [];
+  if (!alike) {
+    remarks.push("The volumes lie on different grids: they go in step in mm, and there is no "
+      + "difference.");
+  }
+  if (session.shrink > 1) {
+    remarks.push(`Each pixel is the mean of ${session.shrink} x ${session.shrink}.`);
+  }
+  find("remark").hidden = remarks.length === 0;
+  find("remark").textContent = remarks.join(" ");
+}
+
+function offerScan() {
+  if (!session.scan) return;
+  const dialog = find("drawing"), { name, file } = session.scan;
+  find("scan").hidden = false;
+  find("drawing-title").textContent = name;
+  const image = dialog.querySelector("img");
+  image.alt = `Where the views of ${name} come from, and its sinogram`;
+  image.src = file;
+  find("scan").addEventListener("click", () => dialog.showModal());
+}
+
+// Steps of the sampling
+
+function offerSteps(pane, section) {
+  const { steps, file } = pane.shown, slider = section.querySelector(".steps input");
+  if (!steps.length) return;
+  const files = [...steps.map((step) => step.file), file];
+  section.querySelector(".steps").hidden = false;
+  slider.max = steps.length;
+  slider.value = steps.length;
+  const output = section.querySelector(".steps output");
+  const name = (at) => {
+    if (at === steps.length) return "result";
+    const { step, residual } = steps[at];
+    return `${step}, residual ${residual.toPrecision(2)}`;
+  };
+  output.textContent = name(steps.length);
+  let loading = false;
+  slider.addEventListener("input", async () => {
+    output.textContent = `${name(Number(slider.value))} ...`;
+    if (loading) return; // the last place of the slider is loaded afterwards
+    loading = true;
+    try {
+      for (let at = -1; at !== Number(slider.value);) {
+        at = Number(slider.value);
+        await pane.load(files[at]);
+        output.textContent = name(at);
+      }
+    } catch (error) {
+      complain(error.message);
+    }
+    loading = false;
+    redraw();
+  });
+}
+
+// Beginning
+
+function makePane(shown) {
+  const section = find("pane").content.cloneNode(true).firstElementChild;
+  section.querySelector("h2").textContent = shown.name;
+  section.querySelector("h2").title = shown.name;
+  find("panes").append(section);
+  const pane = new Pane(section.querySelector("canvas"), shown, session.difference.colours, {
+    place: (mm) => goTo(mm),
+    point: (mm) => tell(mm ?? state.mm),
+    leave: () => tell(state.mm),
+    lost: () => complain("The graphics of this browser gave up, mostly for want of memory. Close "
+      + "other pages and reload; or view fewer volumes, or start the viewer with --shrink 2."),
+  });
+  windowByDragging(pane.canvas);
+  offerSteps(pane, section);
+  return pane;
+}
+
+async function begin() {
+  if (!document.createElement("canvas").getContext("webgl2")) {
+    throw new Error("This browser has no WebGL2, which the viewer draws with. Switch its hardware "
+      + "acceleration on, or open the address in another browser.");
+  }
+  makeControls();
+  allowDifference();
+  offerScan();
+  for (const shown of session.volumes) panes.push(makePane(shown));
+  for (const [index, pane] of panes.entries()) {
+    find("place").textContent = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
+    await nextFrame();
+    await pane.attach();
+    await pane.load(pane.shown.file);
+    if (state.reference === null) draw(pane);
+  }
+  const first = session.volumes[0];
+  const move = (slices) => goTo(moved(first, state.mm, AXES[state.plane] ?? AXES.axial, slices));
+  bindKeys({
+    move,
+    ends: (sign) => move(sign * Math.max(...first.shape)),
+    plane: setPlane,
+    window: (index) => setWindow(session.windows[index].centre, session.windows[index].width),
+    difference: toggleDifference,
+    reference: nextReference,
+    middle: () => goTo(middleOf(first)),
+    scan: () => session.scan && find("drawing").showModal(),
+  });
+  setPlane(state.plane);
+  setWindow(state.centre, state.width);
+  setDifference(state.reference, state.limit);
+  await nextFrame();
+  goTo(placeOf(first, voxelAt(first, state.mm) ?? first.shape.map((n) => Math.floor(n / 2))));
+  document.documentElement.dataset.ready = "yes";
+}
+
+begin().catch((error) => complain(error.message));
