@@ -12,7 +12,7 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")),
 ]
-_BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def commands(text):
 def shlex_words(text):
     """Return the words of a command, without its comment; none if a quote is open."""
     try:
-        return shlex.split(text, comments=True)
+        return shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError:
         return []
 

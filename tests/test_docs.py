@@ -174,12 +174,34 @@ def test_what_a_page_shows_runs(page, place):
                 run(text)
 
 
+def test_the_python_of_the_readme_reconstructs(capsys):
+    (code,) = (block.text for block in blocks("README.md") if block.language == "python")
+    exec(compile(code, "README.md", "exec"), {})
+    psnr, shape = capsys.readouterr().out.split(" ", 1)
+    assert float(psnr) > 20
+    assert shape == "(9, 64, 64)\n"
+
+
+def test_every_change_is_of_something_that_is_there():
+    shell = [b.text for page in PAGES for b in blocks(page) if b.language == "sh"]
+    shown = [text for block in shell for text in commands(block)]
+    files = [*(ROOT / "recipes").glob("*.toml"), *experiments.RECIPES.glob("*.toml")]
+    recipes = [path.read_text() for path in files]
+    recipes += [b.text for page in PAGES for b in blocks(page) if b.title]
+    for changes, texts in ((CHANGES, shown), (RECIPES, recipes)):
+        for pattern, _, reason in changes:
+            assert reason
+            assert any(re.search(pattern, text) for text in texts), pattern
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_is_of_a_known_kind(page):
     """So that no command hides in a block that is not run."""
     for block in blocks(page):
         assert block.language in {"sh", "python"} | NOT_RUN, block
         assert block.language != "text" or not block.text.startswith("diffusionblend "), block
+    indented = re.findall(r"^(?:    |\t)diffusionblend .*", text_of(page), re.MULTILINE)
+    assert not indented, "a command belongs into a block of sh, where it is run"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -220,7 +242,9 @@ def run(shown):
             capture_output=True, text=True, timeout=300, check=False,
             env=os.environ | {"PATH": paths, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-        assert ended.returncode == 0, f"{shown}\nrun as: {text}\n{ended.stderr}"
+        # A line of shell may go on after a command that has failed.
+        failed = ended.returncode != 0 or "diffusionblend: " in ended.stderr
+        assert not failed, f"{shown}\nrun as: {text}\n{ended.stderr}"
 
 
 def needs_a_shell(text):
