@@ -47,7 +47,7 @@ def plan_reconstruction(
     from diffusionblend.commands.info import geometry_in_words
     from diffusionblend.commands.reconstruct import prior_record
     from diffusionblend.estimate import estimate
-    from diffusionblend.provenance import outputs_of
+    from diffusionblend.provenance import outputs_of, steps_folder
     from diffusionblend.reconstruction import is_classical
 
     prior = prior_record(command.prior) if method.needs_prior else None
@@ -84,6 +84,8 @@ def plan_reconstruction(
         **estimate_as_facts(found),
     }
     paths = outputs_of(command.output, samples=command.samples, classical=classical)
+    if command.save_steps is not None:
+        paths.append(steps_folder(command.output))
     show_plan(facts, told, paths, command.json)
 
 
