@@ -54,6 +54,8 @@ def rewritten(root: Path, markdown: str, file: str, folder: str) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(file), match[1]))
         if not (root / target).exists():
             return match[1]
+        if target.startswith("docs/") and (root / target).is_dir():
+            target = posixpath.join(target, "README.md")
         return posixpath.relpath(page_of(target), folder or ".")
 
     return _LINK.sub(replaced, markdown)
