@@ -574,7 +574,7 @@ def test_a_place_without_permission_is_refused_before_work_begins(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("diffusionblend.formats.nifti._voxels", None)
+    monkeypatch.setattr("diffusionblend.formats.nifti._checked", None)
     monkeypatch.setattr("diffusionblend.scan.read_scan", None)
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]

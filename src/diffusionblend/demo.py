@@ -100,11 +100,11 @@ def run_demo(
 
 def table(results: dict[str, Any]) -> str:
     """Return the figures of `run_demo` as a table for a terminal."""
-    lines = [f"{'method':18}" + "".join(f"{plane:>18}" for plane in PLANES) + f"{'seconds':>10}"]
-    lines.append(f"{'':18}" + f"{'PSNR / dB  SSIM':>18}" * len(PLANES))
+    lines = [f"{'method':20}" + "".join(f"{plane:>18}" for plane in PLANES) + f"{'seconds':>10}"]
+    lines.append(f"{'':20}" + f"{'PSNR / dB  SSIM':>18}" * len(PLANES))
     for name, row in results["methods"].items():
         cells = (f"{row[p]['psnr']:10.2f}{row[p]['ssim']:8.3f}" for p in PLANES)
-        lines.append(f"{name:18}" + "".join(cells) + f"{row['seconds']:10.1f}")
+        lines.append(f"{name:20}" + "".join(cells) + f"{row['seconds']:10.1f}")
     return "\n".join(lines)
 
 
