@@ -13,7 +13,8 @@ from functools import partial
 
 import torch
 
-from diffusionblend.geometry import Grid, cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import FBP, Problem
 from diffusionblend.projector import make_projector, strip_project
 

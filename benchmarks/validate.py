@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import diffusionblend as db
-from diffusionblend.reconstruction import make_method
+from diffusionblend.methods.options import make_method
 from diffusionblend.simulation import truth_on_grid
 
 ACQUISITIONS = {

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from diffusionblend.adapters.deepinv import from_denoiser, from_physics, to_denoiser, to_physics
+from diffusionblend.beams import cone_beam, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import Grid, cone_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem
 from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
 from diffusionblend.prior import GaussianPrior

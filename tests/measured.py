@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import tifffile
 
-from diffusionblend.geometry import Grid, fan_beam, parallel_beam, sparse_view
+from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from phantoms import Ellipsoid, changed
 
 MU, AIR, DARK = 0.03, 20000.0, 100.0

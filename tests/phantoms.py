@@ -8,15 +8,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from diffusionblend.geometry import (
-    ConeBeam,
-    ParallelBeam,
-    cone_beam,
-    fan_beam,
-    limited_angle,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.geometry import ConeBeam, ParallelBeam
 
 PLACE = {"sod_mm": 150.0, "sdd_mm": 260.0}
 VIEWS = (*sparse_view(5, 360), 1000.0)

@@ -365,7 +365,7 @@ def test_a_scan_that_claims_more_than_any_memory_is_refused(data, old):
 def config_edited(**changes):
     def edit(folder):
         path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
 
     return edit
 
@@ -763,7 +763,7 @@ def workshop(data: Data, place):
 def test_a_recipe_that_cannot_be_is_refused(workshop, change, code, words):
     path = workshop / "recipe.toml"
     path.write_text(RECIPE.replace(*change))
-    assert path.read_text() != RECIPE
+    assert path.read_text(encoding="utf-8") != RECIPE
     before = contents(workshop)
     ended = command("train", path)
     assert without_derived(contents(workshop)) == before
@@ -862,7 +862,7 @@ def test_a_disk_that_fills_up_in_training_leaves_the_last_checkpoint_whole(
     monkeypatch.undo()
     assert command("train", recipe).code == 0
     assert isinstance(from_pretrained(str(workshop / "run/prior")), UNetPrior)
-    lines = (workshop / "run/stats.jsonl").read_text().splitlines()
+    lines = (workshop / "run/stats.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 

@@ -107,7 +107,7 @@ def test_an_experiment_writes_results_tables_pictures_and_a_page(whole):
         "pictures/tiny-2.png", "pictures/tiny-3.png",
     } | {"results.md", "report.html", "pages.json"}  # fmt: skip
     assert len(list((out / "cells").glob("*.json"))) == CELLS
-    page = (out / "tiny.md").read_text()
+    page = (out / "tiny.md").read_text(encoding="utf-8")
     for said in (
         "diffusionblend benchmark tiny", "quick: slices 0:9 of chest (9)", "2 of 200 steps",
         "Seeds: 0, 1", "100000 photons", "SHA-256", "cores",
@@ -118,14 +118,18 @@ def test_an_experiment_writes_results_tables_pictures_and_a_page(whole):
 
 def test_the_report_holds_what_the_experiment_shows(whole):
     _, out, _ = whole
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<table") == 1
     assert page.count("data:image/png;base64,") == 2
     assert page.count("<script>") == 1
     for said in ("diffusionblend benchmark tiny -o FOLDER", "Seeds: 0, 1", "100000 photons"):
         assert said in page
     # The numbers are those of the Markdown, the best in bold.
-    rows = [line for line in (out / "tiny.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [
+        line
+        for line in (out / "tiny.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]
     for entry in rows[2].split("|")[2:-1]:
         text, _, spread = entry.strip().partition(" ± ")
         best = text.startswith("**")
@@ -155,7 +159,7 @@ def test_the_verdict_counts_who_is_best():
 def test_a_page_that_was_tampered_with_reads_nothing_from_outside(whole, tmp_path):
     _, out, _ = whole
     for name in ("../secret.png", "/etc/passwd", "tiny.md"):
-        text = (out / "pages.json").read_text().replace("pictures/tiny-2.png", name)
+        text = (out / "pages.json").read_text(encoding="utf-8").replace("pictures/tiny-2.png", name)
         (tmp_path / "pages.json").write_text(text)
         (tmp_path / "tiny.md").write_text("no picture")
         with pytest.raises(CorruptInput, match=r"outside|no PNG|cannot"):
@@ -176,7 +180,7 @@ def test_results_hold_what_was_measured_and_no_time(whole):
     assert all(6 <= r["groups"] <= 7 and r["calls"] == 2 for r in runs[4:])
     assert all(r["total_variation_truth"] == runs[0]["total_variation_truth"] for r in runs)
     assert [step for step, _ in runs[2]["trace"]] == [1, 2, 3]
-    assert "seconds" not in (whole[1] / "results.json").read_text()
+    assert "seconds" not in (whole[1] / "results.json").read_text(encoding="utf-8")
     times = json.loads((whole[1] / "times.json").read_bytes())["tiny"]
     assert times.keys() == {r["key"] for r in runs}
     assert all(t["seconds"] > 0 for t in times.values())
@@ -198,7 +202,7 @@ def test_a_figure_is_the_mean_over_the_seeds(whole):
         (a["figures"]["axial"]["psnr"] + b["figures"]["axial"]["psnr"]) / 2
         for a, b in zip(runs[::2], runs[1::2], strict=True)
     ]
-    lines = (whole[1] / "tiny.csv").read_text().splitlines()
+    lines = (whole[1] / "tiny.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("Method,axial: PSNR / dB,axial: PSNR / dB (std)")
     found = [float(line.split(",")[1]) for line in lines[1:4]]
     assert found == pytest.approx(expected, abs=2e-3)
@@ -544,7 +548,7 @@ def test_directions_exit_with_8_and_leave_their_table(data, place, plan, monkeyp
     ended = command("benchmark", "directions", "-o", place)
     assert ended.code == 8
     assert ended.err.splitlines()[-1].startswith("diffusionblend: 2 of 10 directions do not hold")
-    assert "not reproduced" in (place / "results.md").read_text()
+    assert "not reproduced" in (place / "results.md").read_text(encoding="utf-8")
     verdicts = json.loads((place / "directions.json").read_bytes())
     assert sum(not v["holds"] for v in verdicts) == 2
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import save_tiny_prior
+from diffusionblend.beams import cone_beam, fan_beam, limited_angle, sparse_view
 from diffusionblend.calibration import (
-    TISSUES,
     calibrated,
     estimate_mu_water,
     match_tissue,
@@ -20,9 +20,10 @@ from diffusionblend.calibration import (
     typical_attenuation,
 )
 from diffusionblend.errors import UsageError
-from diffusionblend.geometry import Grid, cone_beam, fan_beam, limited_angle, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
 from diffusionblend.simulation import simulate
+from diffusionblend.tissue import TISSUES
 from diffusionblend.units import MU_WATER
 from diffusionblend.volume import Volume
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient, data_consistency
-from diffusionblend.geometry import Grid, ParallelBeam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid, ParallelBeam
 from diffusionblend.methods import CGLS, FBP, SBTV, SIRT, Problem
 from diffusionblend.methods.sbtv import TUNED, TUNED_1E4, TUNED_LIMITED, tuned_weights
 from diffusionblend.projector import make_projector, strip_project

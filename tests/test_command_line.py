@@ -182,7 +182,7 @@ def test_a_run_by_a_file_says_in_its_record_how_to_repeat_it_without(data, place
     out = place / "o.nii.gz"
     ended = command("reconstruct", data.scan, "-o", out, "--config", path, "--set", "rho=0.5")
     assert ended.code == 0, ended.err
-    record = json.loads((place / "o.nii.gz.json").read_text())
+    record = json.loads((place / "o.nii.gz.json").read_text(encoding="utf-8"))
     assert record["again"] == (
         f"diffusionblend reconstruct {data.scan.name} --output o.nii.gz --method cgls "
         "--set iterations=3 rho=0.5 --no-classical"

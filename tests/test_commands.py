@@ -222,7 +222,7 @@ def test_a_plain_nifti_holds_the_same_voxels_as_a_compressed_one(data, place):
 def test_the_record_says_what_made_the_volume_and_names_no_folder(data, place):
     out = place / "o.nii.gz"
     run("reconstruct", data.scan, "--prior", data.prior, "--steps", 2, "--seed", 5, "-o", out)
-    text = (place / "o.nii.gz.json").read_text()
+    text = (place / "o.nii.gz.json").read_text(encoding="utf-8")
     record = json.loads(text)
     assert record["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert record["scan"]["sha256"] == hashlib.sha256(data.scan.read_bytes()).hexdigest()
@@ -242,7 +242,7 @@ def test_the_record_says_what_made_the_volume_and_names_no_folder(data, place):
 def test_the_record_and_a_rerun_of_what_it_says_give_the_same_voxels(data, place):
     first, again = place / "first.nii.gz", place / "again.nii.gz"
     run("reconstruct", data.scan, "--prior", data.prior, "--steps", 3, "--seed", 9, "-o", first)
-    record = json.loads((place / "first.nii.gz.json").read_text())
+    record = json.loads((place / "first.nii.gz.json").read_text(encoding="utf-8"))
     run(
         "reconstruct", data.scan, "--prior", data.prior, "--method", record["method"]["name"],
         "--steps", record["method"]["steps"], "--seed", record["seed"], "-o", again,
@@ -274,7 +274,7 @@ def test_the_truth_never_reaches_a_reconstruction(data, place):
 
 def test_without_options_the_method_and_the_prior_are_those_of_the_package(data, place):
     run("reconstruct", data.scan, "--steps", 1, "-o", place / "o.nii.gz")
-    record = json.loads((place / "o.nii.gz.json").read_text())
+    record = json.loads((place / "o.nii.gz.json").read_text(encoding="utf-8"))
     assert (record["method"]["name"], record["prior"]["name"]) == ("diffusionblend-fast", "chest")
     assert record["prior"]["weights_sha256"] == from_pretrained("chest").config.weights_sha256
 
@@ -298,7 +298,10 @@ def test_an_output_is_replaced_by_the_next_run(data, place):
     first = out.read_bytes()
     run("reconstruct", data.scan, "--method", "sbtv", "-o", out)
     assert out.read_bytes() != first
-    assert json.loads((place / "o.nii.gz.json").read_text())["method"]["name"] == "sbtv"
+    assert (
+        json.loads((place / "o.nii.gz.json").read_text(encoding="utf-8"))["method"]["name"]
+        == "sbtv"
+    )
     assert {p.name for p in place.iterdir()} == {"o.nii.gz", "o.nii.gz.json"}
 
 

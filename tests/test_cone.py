@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffusionblend.beams import cone_beam
 from diffusionblend.errors import UsageError
-from diffusionblend.geometry import ConeBeam, FanBeam, Grid, cone_beam
+from diffusionblend.geometry import ConeBeam, FanBeam, Grid
 from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.projector.compiled import compiled
 from phantoms import beams, blob, changed, relative

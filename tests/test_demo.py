@@ -23,7 +23,7 @@ def small(monkeypatch):
 def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
     assert main(["demo", "--output", str(tmp_path / "demo"), "--steps", "3"]) == 0
     folder = tmp_path / "demo"
-    results = json.loads((folder / "metrics.json").read_text())
+    results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert list(results["methods"]) == list(demo.METHODS)
     assert {"sbtv", "diffusionblend++", "diffusionblend-fast"} <= set(demo.METHODS)
     printed = capsys.readouterr().out.splitlines()
@@ -35,7 +35,7 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
         )
         line = next(ln for ln in printed if ln.split()[:1] == [name])
         assert f"{row['axial']['psnr']:.2f}" in line
-    report = (folder / "report.html").read_text()
+    report = (folder / "report.html").read_text(encoding="utf-8")
     assert report.count("data:image/png") > 50
     for said in (
         "Chest CT from eight views", "against filtered back-projection", "LIDC-IDRI-0001",
@@ -49,7 +49,7 @@ def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path
     demo.run_demo(tmp_path, dict.fromkeys(demo.STEPS, 2), show_steps)
     monkeypatch.chdir(tmp_path)
     for name in ("fbp", "diffusionblend-fast"):
-        record = json.loads((tmp_path / f"{name}.nii.gz.json").read_text())
+        record = json.loads((tmp_path / f"{name}.nii.gz.json").read_text(encoding="utf-8"))
         (tmp_path / f"{name}.nii.gz").unlink()
         assert main(shlex.split(record["again"])[1:]) == 0
         assert sha256(tmp_path / f"{name}.nii.gz") == record["sha256"]

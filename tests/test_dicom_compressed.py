@@ -1,5 +1,6 @@
 """Compressed DICOM: the same slices, whatever they are packed in, and no memory for a bomb."""
 
+import locale
 import sys
 import time
 import tracemalloc
@@ -76,6 +77,15 @@ def test_twelve_bits_with_a_sign_get_it_back(place, stored):
     assert_same(read_volume(save(place / "packed", pack(slices, JPEGLosslessSV1))), expected)
 
 
+@pytest.fixture
+def same_locale():
+    """ITK leaves the locale C behind."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.usefixtures("same_locale")
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
 def test_what_itk_compresses_is_read_as_itk_reads_it(place, stored, compressor):
     folder = save(place / "plain", datasets(stored), [f"{k}.dcm" for k in range(3)])

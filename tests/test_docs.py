@@ -23,9 +23,10 @@ from PIL import Image
 
 from conftest import command
 from diffusionblend import demo
+from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
 from diffusionblend.benchmark import recipe as experiments
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.geometry import Grid, fan_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.volume import read_volume, write_volume
 from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of
 from measured import GRID, lines, write_exchange
@@ -105,7 +106,7 @@ def fill(folder, data):
     assert ended.code == 0, ended.err
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     for path in (folder / "recipes").glob("*.toml"):
-        path.write_text(smaller(path.read_text()))
+        path.write_text(smaller(path.read_text(encoding="utf-8")))
     for block in (b for page in PAGES for b in blocks(page) if b.title):
         name = block.title.replace("geometry.json", "walnut.json")
         (folder / name).write_text(smaller(block.text))
@@ -152,7 +153,7 @@ def place(filled, data, tmp_path, monkeypatch):
     folder = tmp_path / "place"
     shutil.copytree(filled, folder)
     for path in shutil.copytree(experiments.RECIPES, tmp_path / "experiments").glob("*.toml"):
-        path.write_text(smaller(path.read_text()))
+        path.write_text(smaller(path.read_text(encoding="utf-8")))
     monkeypatch.setattr(experiments, "RECIPES", tmp_path / "experiments")
     small_demonstration(monkeypatch, data)
     monkeypatch.setenv("HOME", str(folder))
@@ -186,7 +187,7 @@ def test_every_change_is_of_something_that_is_there():
     shell = [b.text for page in PAGES for b in blocks(page) if b.language == "sh"]
     shown = [text for block in shell for text in commands(block)]
     files = [*(ROOT / "recipes").glob("*.toml"), *experiments.RECIPES.glob("*.toml")]
-    recipes = [path.read_text() for path in files]
+    recipes = [path.read_text(encoding="utf-8") for path in files]
     recipes += [b.text for page in PAGES for b in blocks(page) if b.title]
     for changes, texts in ((CHANGES, shown), (RECIPES, recipes)):
         for pattern, _, reason in changes:
@@ -220,7 +221,7 @@ def test_the_table_of_a_record_has_its_keys(place):
     assert ended.code == 0, ended.err
     rows = re.findall(r"^\| (`.*?) \|", text_of("docs/reference/records.md"), re.MULTILINE)
     told = set(re.findall(r"`(.*?)`", " ".join(rows)))
-    assert told == set(json.loads((place / "a.nii.gz.json").read_text()))
+    assert told == set(json.loads((place / "a.nii.gz.json").read_text(encoding="utf-8")))
 
 
 def run(shown):
@@ -252,7 +253,7 @@ def needs_a_shell(text):
 
 
 def extras():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return set(project["optional-dependencies"])
 
 

@@ -9,13 +9,14 @@ import torch
 
 from conftest import command, contents
 from diffusionblend import estimate as module
+from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.estimate import Estimate, estimate, some_slices
 from diffusionblend.footprint import peak_memory
-from diffusionblend.geometry import Grid, cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import methods
+from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projector import make_projector
-from diffusionblend.reconstruction import make_method
 from diffusionblend.scan import Scan, read_scan
 
 BEAMS = {

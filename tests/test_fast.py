@@ -8,8 +8,9 @@ import pytest
 import scipy.optimize
 import torch
 
+from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.consistency import WeightedProximal, conjugate_gradient, frequency_response
-from diffusionblend.geometry import Grid, limited_angle, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import DiffusionBlendFast, Problem
 from diffusionblend.methods import diffusion_blend_fast as module
 from diffusionblend.methods.regrid import coarser

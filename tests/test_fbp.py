@@ -9,16 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import (
-    ConeBeam,
-    Grid,
-    cone_beam,
-    fan_beam,
-    limited_angle,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.geometry import ConeBeam, Grid
 from diffusionblend.methods import FBP, FBPUNet, Problem
 from diffusionblend.methods.redundancy import find_arc, lopsided_bins, ray_weights
 from diffusionblend.projector import make_projector

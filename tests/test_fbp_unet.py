@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from conftest import command, contents, with_gains
+from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput, UsageError
-from diffusionblend.geometry import Grid, limited_angle, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import (
     Acquisition,
@@ -276,7 +277,10 @@ def test_volumes_of_another_size_are_refused(tmp_path):
 
 
 def stats(folder):
-    return [json.loads(line) for line in (folder / "run/stats.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "run/stats.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_the_command_trains_and_the_method_uses_what_it_trained(workshop):

@@ -348,7 +348,7 @@ def test_a_user_reconstructs_with_a_prior_of_the_hub(data, hub, folder, place, s
         hub.stop()
     assert (place / "1.nii.gz").read_bytes() == (place / "2.nii.gz").read_bytes()
     config = json.loads((folder / "config.json").read_bytes())
-    record = json.loads((place / "2.nii.gz.json").read_text())["prior"]
+    record = json.loads((place / "2.nii.gz.json").read_text(encoding="utf-8"))["prior"]
     assert record == {"name": pinned, "weights_sha256": config["weights_sha256"]}
 
 

@@ -4,15 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import (
-    Grid,
-    cone_beam,
-    fan_beam,
-    limited_angle,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.geometry import Grid
 from diffusionblend.projections.beam import Beam
 from diffusionblend.projections.centre import find_centre
 from phantoms import Ellipsoid

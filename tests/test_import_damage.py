@@ -348,7 +348,7 @@ def test_pages_in_a_circle(place):
 )
 def test_a_geometry_that_cannot_be(place, changes, words):
     source = geometry(place)
-    known = json.loads(source.read_text())
+    known = json.loads(source.read_text(encoding="utf-8"))
     source.write_text(json.dumps(known | changes).replace("Infinity", "1e400"))
     assert_refused(place, source, {CORRUPT, UNSUPPORTED}, words)
 

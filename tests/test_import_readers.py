@@ -142,7 +142,7 @@ def test_a_fan_of_one_row(tmp_path, detector):
     fan = changed(FAN, detector=detector, axis_mm=0.4, offset_mm=-2.0)
     np.save(tmp_path / "a.npy", lines(fan)[:, 0])
     path = write_geometry(tmp_path, fan, quantity=LINES, order=["view", "bin"])
-    told = json.loads(path.read_text())
+    told = json.loads(path.read_text(encoding="utf-8"))
     even = {"start": 0.0, "step": 360 / VIEWS, "count": VIEWS}
     path.write_text(json.dumps(told | {"angles_deg": even}))
     scan = import_scan(tmp_path / "a.npy")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from conftest import command
+from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.errors import PriorError, UsageError
-from diffusionblend.geometry import Grid, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import (
     DDS,
     DDS2D,
@@ -312,7 +313,7 @@ def test_options_are_set_as_text_and_recorded(data, place):
                     place / "v.nii.gz", "--steps", 2, "--prior", data.prior,
                     "--set", "jump_every=0", "random_offset=false")  # fmt: skip
     assert ended.code == 0, ended.err
-    method = json.loads((place / "v.nii.gz.json").read_text())["method"]
+    method = json.loads((place / "v.nii.gz.json").read_text(encoding="utf-8"))["method"]
     assert (method["steps"], method["jump_every"], method["random_offset"]) == (2, 0, False)
 
 

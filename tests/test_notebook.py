@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusionblend import Grid, Noise, Scan, Volume, reconstruct_and_assess
-from diffusionblend.geometry import parallel_beam, sparse_view
+from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.quality.record import Warn
 from diffusionblend.scan import read_scan
 from diffusionblend.volume import read_volume

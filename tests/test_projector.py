@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from diffusionblend.beams import fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import OutOfMemory
-from diffusionblend.geometry import (
-    Grid,
-    ParallelBeam,
-    fan_beam,
-    limited_angle,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.geometry import Grid, ParallelBeam
 from diffusionblend.projector import make_projector, strip_project
 from phantoms import beams, changed, relative
 

@@ -13,16 +13,10 @@ from hypothesis import strategies as st
 
 from conftest import contents, save_tiny_prior
 from diffusionblend import provenance
+from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.files import sha256
-from diffusionblend.geometry import (
-    Grid,
-    cone_beam,
-    fan_beam,
-    limited_angle,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.geometry import Grid
 from diffusionblend.prior import from_pretrained
 from diffusionblend.provenance import beside, record_of, write_reconstruction
 from diffusionblend.quality import assess, quality_from_json
@@ -486,7 +480,7 @@ def test_all_files_are_written_and_the_record_names_them(one, place):
     write_reconstruction(result, out, command="reconstruct")
     names = {"a.b.nii.gz", "a.b.std.nii.gz", "a.b.classical.nii.gz", "a.b.nii.gz.json"}
     assert {p.name for p in place.iterdir()} == names
-    record = json.loads(record_of(out).read_text())
+    record = json.loads(record_of(out).read_text(encoding="utf-8"))
     assert record["sha256"] == sha256(out)
     assert record["command"] == "reconstruct"
     for part, volume in (("std", result.std), ("classical", result.classical)):
@@ -530,4 +524,4 @@ def test_the_other_files_are_nifti_whatever_the_output_is(one, place, name):
     assert {p.name for p in place.iterdir()} == {name, "a.classical.nii.gz", f"{name}.json"}
     back, meant = read_volume(out).as_seen(), one[1].volume.as_seen()
     np.testing.assert_allclose(back, meant, atol=0.51)  # DICOM holds whole HU
-    assert json.loads(record_of(out).read_text())["sha256"] == sha256(out)
+    assert json.loads(record_of(out).read_text(encoding="utf-8"))["sha256"] == sha256(out)

@@ -32,7 +32,7 @@ def user(data, place, monkeypatch):
 
 
 def record(name="o.nii.gz"):
-    with open(f"{name}.json") as file:
+    with open(f"{name}.json", encoding="utf-8") as file:
         return json.load(file)
 
 

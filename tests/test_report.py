@@ -461,4 +461,4 @@ def test_written_page_is_the_rendered_one(report, tmp_path):
     assert (tmp_path / "r.html").read_bytes().decode() == render(report)
     # A command may hold bytes that are no text.
     write_report(dataclasses.replace(report, command="-i \udcff.h5"), tmp_path / "r.html")
-    assert r"\udcff.h5" in (tmp_path / "r.html").read_text("utf-8")
+    assert r"\udcff.h5" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -57,9 +57,9 @@ def page(path="report.html"):
 
 
 def change_record(name, **changes):
-    with open(f"{name}.json") as file:
+    with open(f"{name}.json", encoding="utf-8") as file:
         record = json.load(file)
-    with open(f"{name}.json", "w") as file:
+    with open(f"{name}.json", "w", encoding="utf-8") as file:
         json.dump(record | changes, file)
 
 
@@ -76,7 +76,7 @@ def test_all_that_is_beside_a_volume_is_shown(user):
         "The scanner seen along the axis",
     ):  # fmt: skip
         assert said in text, said
-    with open("o.nii.gz.json") as file:
+    with open("o.nii.gz.json", encoding="utf-8") as file:
         assert json.load(file)["again"] in text
     assert "What is missing" not in text
     assert ended.out.splitlines()[-1].startswith("report.html, ")
@@ -98,7 +98,7 @@ def test_a_folder_is_all_volumes_in_it_but_the_truth_and_what_is_beside(user):
 
 def test_without_a_truth_the_verdict_is_the_quality_record(user):
     told = json.loads(run("report", "o.nii.gz", "--json").out)
-    with open("o.nii.gz.json") as file:
+    with open("o.nii.gz.json", encoding="utf-8") as file:
         quality = json.load(file)["quality"]
     assert f"{100 * quality['undetermined']['share']:.0f} %" in told["verdict"]
     assert f"{len(quality['warnings'])} warnings" in told["verdict"]
@@ -138,7 +138,7 @@ def test_what_was_assessed_now_is_what_the_record_held(user):
 def test_curves_are_those_of_the_volumes_on_the_way(user):
     truth = read_volume(user / "truth.nii.gz")
     entry, _ = make_entries(read_runs([user / "o.nii.gz"]), Compared(truth=truth))
-    with open("o.nii.gz.json") as file:
+    with open("o.nii.gz.json", encoding="utf-8") as file:
         steps = json.load(file)["steps"]
     assert len(steps) > 1
     assert entry.residual == tuple((s["step"], s["residual"]) for s in steps)
@@ -253,7 +253,7 @@ def test_a_hostile_record_is_shown_and_inert(user):
         device=HOSTILE,
     )
     run("report", "o.nii.gz", "--truth", "truth.nii.gz")
-    text = (user / "report.html").read_text()
+    text = (user / "report.html").read_text(encoding="utf-8")
     assert text.count("<script>") == text.count("</script>") == 1
     assert not [a for a in attributes(text) if a.startswith("on")]
     assert "{{ 7 * 7 }}" in text
@@ -264,7 +264,7 @@ def test_a_hostile_file_name_is_shown_and_inert(user):
     name = "<img src=x onerror=alert(1)>.nii.gz"
     shutil.copy("fbp.nii.gz", name)
     run("report", name, "-o", "r.html")
-    text = (user / "r.html").read_text()
+    text = (user / "r.html").read_text(encoding="utf-8")
     assert "<img src=x" not in text
     assert not [a for a in attributes(text) if a.startswith("on")]
 
@@ -315,7 +315,7 @@ def test_no_link_beside_a_volume_leads_out_of_its_folder(user, tmp_path, part):
 
 def test_numbers_that_no_run_has_do_no_harm(user):
     steps = [{"step": s, "volume": "x", "residual": 1e308} for s in (-1, 0, 3, 10**18)]
-    with open("o.nii.gz.json") as file:
+    with open("o.nii.gz.json", encoding="utf-8") as file:
         quality = json.load(file)["quality"]
     quality["residual"]["views"] = [1e308, -1e308, 0]
     change_record("o.nii.gz", steps=steps, seconds=1e308, quality=quality)

@@ -98,10 +98,10 @@ def test_an_interrupted_run_says_how_it_goes_on_and_leaves_its_state_alone(
 
 def test_the_record_of_a_resumed_run_is_that_of_one_that_was_not_stopped(user, monkeypatch):
     run(*words("o.nii.gz", "--save-steps", 2))
-    whole = json.loads((user / "o.nii.gz.json").read_text())
+    whole = json.loads((user / "o.nii.gz.json").read_text(encoding="utf-8"))
     stopped(monkeypatch, 3, *words("o.nii.gz", "--save-steps", 2))
     run(*words("o.nii.gz", "--save-steps", 2), "--resume")
-    again = json.loads((user / "o.nii.gz.json").read_text())
+    again = json.loads((user / "o.nii.gz.json").read_text(encoding="utf-8"))
     for record in (whole, again):
         del record["finished"], record["seconds"], record["quality"]["seconds"]
     assert again == whole
@@ -167,7 +167,7 @@ def test_volumes_on_the_way(user):
     last, volume = read_volume(user / "o.steps" / kept[-1].volume), read_volume(user / "o.nii.gz")
     np.testing.assert_array_equal(last.hu, volume.hu)
     assert last.grid == volume.grid
-    record = json.loads((user / "o.nii.gz.json").read_text())
+    record = json.loads((user / "o.nii.gz.json").read_text(encoding="utf-8"))
     assert record["steps"][-1]["residual"] == pytest.approx(
         record["quality"]["residual"]["relative"], abs=1e-5
     )

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.errors import PriorError, UsageError
-from diffusionblend.geometry import Grid, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
 from diffusionblend.partition import pad_slices
 from diffusionblend.prior import GaussianPrior

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import (
-    ConeBeam,
-    FanBeam,
-    Grid,
-    ParallelBeam,
-    cone_beam,
-    fan_beam,
-    parallel_beam,
-    sparse_view,
-)
+from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from diffusionblend.methods import FBP, Problem
 from diffusionblend.projector import make_projector
 from diffusionblend.scan import read_scan, write_scan

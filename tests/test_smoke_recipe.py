@@ -60,7 +60,10 @@ def test_from_nothing_to_a_prior_killed_and_resumed(recipes):
     assert "resumed at step" in err
     prior = from_pretrained(str(recipes.parent / json.loads(out)["prior"]))
     assert prior.config.widths == (16, 32, 64)
-    lines = [json.loads(line) for line in (output / "stats.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (output / "stats.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     steps = [line["step"] for line in lines]
     assert steps == sorted(set(steps))
     measured = [line for line in lines if "score" in line]

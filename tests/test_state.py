@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from diffusionblend.geometry import Grid, cone_beam, parallel_beam, sparse_view
+from diffusionblend.beams import cone_beam, parallel_beam, sparse_view
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem, find_method, methods
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import make_projector

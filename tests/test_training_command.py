@@ -87,7 +87,10 @@ def state(workshop):
 
 
 def statistics_lines(workshop):
-    return [json.loads(line) for line in (workshop / "run/stats.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (workshop / "run/stats.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def assert_equal_bit_for_bit(found, expected):
@@ -150,7 +153,7 @@ def test_the_prior_holds_the_average_and_says_how_it_was_made(uninterrupted, dat
     found = (prior.config.data_mean, prior.config.data_std)
     assert found == pytest.approx(statistics(sources), abs=1e-4)
     assert (prior.config.gaps, prior.config.planes) == ((0, 1, 3), ("axial",))
-    assert "12 samples" in (workshop / "run/prior/README.md").read_text()
+    assert "12 samples" in (workshop / "run/prior/README.md").read_text(encoding="utf-8")
 
 
 def test_a_reconstruction_can_use_the_prior(uninterrupted, data, place):
@@ -270,7 +273,7 @@ def test_validation_on_a_short_volume_is_written_for_each_gap(data, workshop):
     line = statistics_lines(workshop)[-1]
     for gap in (0, 1, 3):
         assert 0 < line[f"psnr_gap{gap}_sigma1.0"] < line[f"psnr_gap{gap}_sigma0.05"] < 60
-    assert "psnr_gap1_sigma0.25" in (workshop / "run/prior/README.md").read_text()
+    assert "psnr_gap1_sigma0.25" in (workshop / "run/prior/README.md").read_text(encoding="utf-8")
 
 
 def test_a_start_is_looked_for_from_the_place_of_the_recipe(workshop):

@@ -514,19 +514,21 @@ def test_the_browser_is_given_the_ticket_and_not_the_token(folder, monkeypatch):
 
 
 def test_niivue_is_the_one_that_was_taken():
-    taken = (PAGE / "niivue" / "take.sh").read_text()
+    taken = (PAGE / "niivue" / "take.sh").read_text(encoding="utf-8")
     digest = hashlib.sha256((PAGE / "niivue" / "index.js").read_bytes()).hexdigest()
     assert digest in taken
     assert "@niivue/niivue@0.69.0" in taken
-    assert "BSD 2-Clause" in (PAGE / "niivue" / "LICENSE").read_text()
-    parts = (PAGE / "niivue" / "LICENSES-of-its-parts").read_text()
+    assert "BSD 2-Clause" in (PAGE / "niivue" / "LICENSE").read_text(encoding="utf-8")
+    parts = (PAGE / "niivue" / "LICENSES-of-its-parts").read_text(encoding="utf-8")
     for part in ("gl-matrix", "fflate", "nifti-reader-js", "zarrita", "numcodecs", "Roboto"):
         assert f" {part}" in parts
 
 
 def test_nothing_of_the_page_is_kept_out_of_the_wheel():
     # hatchling packs what lies in the package, but for what .gitignore names.
-    ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".gitignore").read_text().splitlines())
+    ignored = pathspec.GitIgnoreSpec.from_lines(
+        (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    )
     files = [path for path in (ROOT / "src/diffusionblend/viewer/page").rglob("*")]
     assert len(files) > 10
     assert not [path for path in files if ignored.match_file(path.relative_to(ROOT))]
@@ -535,7 +537,7 @@ def test_nothing_of_the_page_is_kept_out_of_the_wheel():
 def test_the_page_asks_for_nothing_elsewhere():
     for file in PAGE.iterdir():
         if file.is_file():
-            text = file.read_text()
+            text = file.read_text(encoding="utf-8")
             assert not re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]", text), file.name
             assert "innerHTML" not in text
             assert not re.findall(r"\son\w+=|style=", text), file.name

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tables import report
 
-from diffusionblend.geometry import Grid, ParallelBeam, parallel_beam, sparse_view
+from diffusionblend.beams import parallel_beam, sparse_view
+from diffusionblend.geometry import Grid, ParallelBeam
 from diffusionblend.projector import Projector, make_projector
 
 SLICES, SIZE, VIEWS = 64, 256, (8, 20, 60)
@@ -56,5 +57,5 @@ def pytest_terminal_summary(terminalreporter, config):
         for skip in terminalreporter.stats.get("skipped", [])
     }
     text = report(config.stash[RUN], sorted(skipped))
-    config.getoption("benchmark_json").with_suffix(".md").write_text(text)
+    config.getoption("benchmark_json").with_suffix(".md").write_text(text, encoding="utf-8")
     terminalreporter.write("\n" + text)

@@ -14,7 +14,7 @@ from diffusionblend.terminal import split_pairs
 
 def main(scan: str, method: str, *options: str) -> None:
     reconstruct(read_scan(Path(scan)), method, device="cpu", **split_pairs(options))
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024)
 
 

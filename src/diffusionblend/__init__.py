@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from diffusionblend.beams import cone_beam as cone_beam
+    from diffusionblend.beams import fan_beam as fan_beam
+    from diffusionblend.beams import limited_angle as limited_angle
+    from diffusionblend.beams import parallel_beam as parallel_beam
+    from diffusionblend.beams import sparse_view as sparse_view
     from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Grid as Grid
     from diffusionblend.geometry import ParallelBeam as ParallelBeam
-    from diffusionblend.geometry import cone_beam as cone_beam
-    from diffusionblend.geometry import fan_beam as fan_beam
-    from diffusionblend.geometry import limited_angle as limited_angle
-    from diffusionblend.geometry import parallel_beam as parallel_beam
-    from diffusionblend.geometry import sparse_view as sparse_view
     from diffusionblend.methods.method import Step as Step
     from diffusionblend.methods.method import method_names as method_names
+    from diffusionblend.methods.options import make_method as make_method
     from diffusionblend.metrics import evaluate as evaluate
     from diffusionblend.prior import Prior as Prior
     from diffusionblend.prior.store import from_pretrained as from_pretrained
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from diffusionblend.projector import Projector as Projector
     from diffusionblend.projector import make_projector as make_projector
     from diffusionblend.reconstruction import Reconstruction as Reconstruction
-    from diffusionblend.reconstruction import make_method as make_method
     from diffusionblend.reconstruction import reconstruct as reconstruct
     from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
     from diffusionblend.scan import Noise as Noise
@@ -53,22 +53,22 @@ _HOMES = {
     "Scan": "scan",
     "Step": "methods.method",
     "Volume": "volume",
-    "cone_beam": "geometry",
+    "cone_beam": "beams",
     "evaluate": "metrics",
-    "fan_beam": "geometry",
+    "fan_beam": "beams",
     "from_pretrained": "prior.store",
-    "limited_angle": "geometry",
-    "make_method": "reconstruction",
+    "limited_angle": "beams",
+    "make_method": "methods.options",
     "make_projector": "projector",
     "method_names": "methods.method",
-    "parallel_beam": "geometry",
+    "parallel_beam": "beams",
     "read_scan": "scan",
     "read_volume": "volume",
     "reconstruct": "reconstruction",
     "reconstruct_and_assess": "reconstruction",
     "save_pretrained": "prior.store",
     "simulate": "simulation",
-    "sparse_view": "geometry",
+    "sparse_view": "beams",
     "train_by": "training.supervised",
     "truth_on_grid": "simulation",
     "write_scan": "scan",

@@ -26,19 +26,7 @@ from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.methods.sbtv import tuned_weights
 from diffusionblend.projector import Projector, make_projector
 from diffusionblend.scan import Scan
-
-TISSUES = (
-    (0.23, -240.0, 510.0),
-    (0.18, -100.0, 14.0),
-    (0.15, -47.0, 36.0),
-    (0.28, 48.0, 28.0),
-    (0.16, 121.0, 121.0),
-)
-"""Human tissue: share of the mass, mean and standard deviation in HU, of five normal distributions.
-
-They are lung and the like, fat, what is between, muscle and organs, bone; fitted to the mean
-histogram of the 22 whole volumes that the prior `chest` was trained on, in pixels of 3 mm.
-"""
+from diffusionblend.tissue import log_histogram, main_peak, overlap_with_tissue
 
 TISSUE = 0.8
 """Overlap from which a histogram is one of tissue.
@@ -54,10 +42,6 @@ material whose attenuation is spread evenly from 0.3 to 1.7 has 0.4.
 """
 _NEAR = 0.15
 
-_STEP = 0.02  # of the histogram, in ln(mu): 2 percent
-_SHIFTS = 60  # on both sides: a factor of 3.3
-_SMOOTH = 0.02  # what a classical reconstruction blurs, in ln(mu)
-_LOWEST = 0.05  # of the rough value: below is air
 _PIXELS, _VIEWS = 128, 60  # at most, where each slice is projected by itself
 _CONE_PIXELS, _CONE_VIEWS = 64, 30
 _SLICES, _ITERATIONS, _CG_STEPS = 12, 12, 4
@@ -148,17 +132,13 @@ def match_tissue(mu: np.ndarray) -> Calibration:
     typical = float((mass**3).sum() / (mass**2).sum()) if mass.size else 0.0
     if not typical > 0:
         return _no_object()
-    centres, histogram = _histogram(mass / typical)
-    overlaps = _overlaps(centres, histogram)
-    best = int(overlaps.argmax())
-    tissue = overlaps[best] >= TISSUE
-    if tissue:
-        at = _STEP * (best - _SHIFTS + _vertex(overlaps, best))
-    else:
-        at = float(centres[_smoothed(histogram, _SMOOTH).argmax()])
-    clear = float(histogram[np.abs(centres - at) <= _NEAR].sum()) >= CLEAR
-    tell = _from_tissue if tissue else _from_material
-    return tell(typical * math.exp(at), float(overlaps[best]), clear)
+    centres, shares = log_histogram(mass / typical)
+    at, overlap = overlap_with_tissue(centres, shares)
+    tell = _from_tissue
+    if overlap < TISSUE:
+        at, tell = main_peak(centres, shares), _from_material
+    clear = float(shares[np.abs(centres - at) <= _NEAR].sum()) >= CLEAR
+    return tell(typical * math.exp(at), overlap, clear)
 
 
 def typical_attenuation(u: Tensor) -> float:
@@ -311,42 +291,3 @@ def _reconstruct(A: Projector, lines: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         u = iterate(u)
     return u
-
-
-def _histogram(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln(u) and the share of the mass there, in steps of `_STEP`."""
-    low = math.log(_LOWEST)
-    edges = np.arange(low, -low, _STEP)
-    shares, _ = np.histogram(np.log(u), edges, weights=u)
-    return (edges[1:] + edges[:-1]) / 2, shares / max(shares.sum(), 1e-12)
-
-
-def _overlaps(centres: np.ndarray, histogram: np.ndarray) -> np.ndarray:
-    """Return the overlap with tissue for each shift, from -`_SHIFTS` to `_SHIFTS` steps."""
-    smooth = np.sqrt(_smoothed(histogram, _SMOOTH))
-    shifts = _STEP * np.arange(-_SHIFTS, _SHIFTS + 1)
-    return np.array([(smooth * np.sqrt(_tissue(centres - s))).sum() for s in shifts])
-
-
-def _tissue(log_u: np.ndarray) -> np.ndarray:
-    """Return the share of the mass of human tissue at ln(u), in steps of `_STEP`."""
-    u = np.exp(log_u)
-    shares = np.zeros_like(u)
-    for share, hu, spread_hu in TISSUES:
-        width = math.hypot(spread_hu / 1000, _SMOOTH)
-        shares += share / width * np.exp(-0.5 * ((u - 1 - hu / 1000) / width) ** 2)
-    return shares * u * _STEP / math.sqrt(2 * math.pi)
-
-
-def _smoothed(histogram: np.ndarray, width: float) -> np.ndarray:
-    lags = _STEP * np.arange(-10, 11)
-    kernel = np.exp(-0.5 * (lags / width) ** 2)
-    return np.convolve(histogram, kernel / kernel.sum(), "same")
-
-
-def _vertex(values: np.ndarray, at: int) -> float:
-    """Return where the parabola through a maximum and its neighbours has its top, in steps."""
-    if not 0 < at < len(values) - 1:
-        return 0.0
-    left, middle, right = values[at - 1 : at + 2]
-    return float(0.5 * (left - right) / (left - 2 * middle + right))

@@ -13,22 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from diffusionblend.assessment import assess_volume
+from diffusionblend.beams import sparse_view
 from diffusionblend.errors import CorruptInput
 from diffusionblend.files import atomic, make_folder, sha256
-from diffusionblend.geometry import sparse_view
 from diffusionblend.methods import Callback, Method
 from diffusionblend.methods.method import in_turn
+from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import PLANES
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import find_prior, read_config
 from diffusionblend.provenance import write_reconstruction
-from diffusionblend.reconstruction import (
-    DEFAULT_METHOD,
-    DEFAULT_PRIOR,
-    Reconstruction,
-    make_method,
-    reconstruct,
-)
+from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR, Reconstruction, reconstruct
 from diffusionblend.report import Entry, Report, overview, write_report
 from diffusionblend.report.compose import make_report
 from diffusionblend.report.words import verdict
@@ -92,7 +87,7 @@ def run_demo(
     report = _report(output, traces, steps)
     results = {"methods": {e.name: {**e.figures, "seconds": e.seconds} for e in report.entries}}
     with atomic(output / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n")
+        temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     write_report(report, output / "report.html")
     overview(report, output / "overview.png")
     return results

@@ -78,7 +78,7 @@ def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever
     Names of files only, never their folders: a record may be passed on.
     """
     with atomic(record_of(output)) as temporary:
-        temporary.write_text(_record(output.name, sha256(output), facts))
+        temporary.write_text(_record(output.name, sha256(output), facts), encoding="utf-8")
 
 
 def write_reconstruction(
@@ -118,7 +118,7 @@ def write_reconstruction(
                 files[part] = {"name": path.name, "sha256": _write(volume, path, stack)}
         everything = {"files": files, **facts, "quality": quality}
         record = stack.enter_context(atomic(record_of(output)))
-        record.write_text(_record(output.name, digest, everything))
+        record.write_text(_record(output.name, digest, everything), encoding="utf-8")
 
 
 def _write(

@@ -6,17 +6,16 @@ import logging
 import math
 import os
 import time
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.calibration import calibrated
 from diffusionblend.coercion import ScanLike, as_scan
+from diffusionblend.device import find_device
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
 from diffusionblend.files import PathLike
 from diffusionblend.geometry import Geometry
@@ -32,6 +31,7 @@ from diffusionblend.methods import (
     find_method,
 )
 from diffusionblend.methods.method import ignore
+from diffusionblend.methods.options import make_method
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
@@ -40,7 +40,6 @@ from diffusionblend.quality import Quality, assess
 from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
-from diffusionblend.terminal import did_you_mean
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
@@ -276,52 +275,6 @@ def _volume(x: Tensor, scan: Scan) -> Volume:
 
 def _hu(x: Tensor) -> np.ndarray:
     return hu_from_x(x).cpu().numpy()
-
-
-def make_method(name: str, **options: object) -> Method:
-    """Make a method with some of its options set.
-
-    Args:
-        name: The method, one of `method_names`.
-        options: Its options, such as `steps=100`; text is read as the option's type.
-
-    Raises:
-        UsageError: There is no such method, it has no such option, or the option no such value.
-    """
-    cls = find_method(name)
-    known = list(option_defaults(cls))
-    kinds = typing.get_type_hints(cls, include_extras=True)
-    chosen = {}
-    for option, value in options.items():
-        if option not in known:
-            has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
-            raise UsageError(f"--{option}: {name} has no such option; {has}")
-        try:
-            chosen[option] = msgspec.convert(value, kinds[option], strict=False)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"--{option} {value}: {str(error).lower()}") from error
-    return cls(**chosen)
-
-
-def option_defaults(cls: type[Method]) -> dict[str, object]:
-    """Return the options of a class of methods and their defaults."""
-    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-
-
-def find_device(device: str | torch.device = "auto") -> torch.device:
-    """Return a device by its name; `auto` is a GPU where there is one.
-
-    Raises:
-        UsageError: There is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: not on this machine; expected cpu or auto") from error
-    return place
 
 
 def _watched(callback: Callback, problem: Problem) -> Callback:

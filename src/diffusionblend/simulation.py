@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from diffusionblend.beams import parallel_beam
 from diffusionblend.coercion import VolumeLike, as_volume
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import Geometry, Grid, parallel_beam
+from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu

@@ -77,7 +77,9 @@ def table(found: Sequence[Direction]) -> Table:
 def write_directions(folder: Path, found: Sequence[Direction]) -> None:
     """Write `directions.json`."""
     with atomic(folder / FILE) as temporary:
-        temporary.write_text(json.dumps([asdict(d) for d in found], indent=1) + "\n")
+        temporary.write_text(
+            json.dumps([asdict(d) for d in found], indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def check(found: Sequence[Direction]) -> None:

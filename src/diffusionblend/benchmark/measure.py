@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusionblend.beams import limited_angle, sparse_view
 from diffusionblend.benchmark import cell as cells
 from diffusionblend.benchmark.cell import Cell, Result, Times
 from diffusionblend.benchmark.recipe import Acquisition
 from diffusionblend.benchmark.volumes import load_volume
-from diffusionblend.geometry import limited_angle, sparse_view
+from diffusionblend.device import find_device
+from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction import find_device, make_method, reconstruct
+from diffusionblend.reconstruction import reconstruct
 from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate, truth_on_grid
 from diffusionblend.trace import Trace
@@ -157,7 +159,7 @@ def timed(
 def _reset_peak() -> None:
     """Let the kernel forget how much memory this process once had (Linux)."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return
 
@@ -165,7 +167,7 @@ def _reset_peak() -> None:
 def _peak_mib() -> float | None:
     """Return the most memory since `_reset_peak`; none where the system does not tell."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
@@ -174,7 +176,7 @@ def _peak_mib() -> float | None:
 
 def _cpu() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

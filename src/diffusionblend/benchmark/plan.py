@@ -10,12 +10,13 @@ from diffusionblend.benchmark.cell import Cell, code_digest
 from diffusionblend.benchmark.measure import Job
 from diffusionblend.benchmark.recipe import Acquisition, Recipe, Row, Scale, Source, Value
 from diffusionblend.benchmark.volumes import digest, find_volume, load_volume
+from diffusionblend.device import find_device
 from diffusionblend.errors import DiffusionBlendError, UsageError
 from diffusionblend.methods import find_method
 from diffusionblend.methods.fbp_unet import FBPUNet, load_fbp_unet
+from diffusionblend.methods.options import make_method, option_defaults
 from diffusionblend.prior import find_prior
 from diffusionblend.prior.store import read_config
-from diffusionblend.reconstruction import find_device, make_method, option_defaults
 from diffusionblend.simulation import truth_on_grid
 
 

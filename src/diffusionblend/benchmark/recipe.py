@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from diffusionblend.errors import UsageError
 from diffusionblend.terminal import did_you_mean
-from diffusionblend.training.recipe import read_toml
+from diffusionblend.toml import read_toml
 
 Struct = msgspec.Struct
 Value = bool | int | float | str

@@ -68,7 +68,7 @@ def _enter(path: Path, name: str, entry: object) -> None:
         known = {}
     known[name] = entry
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _facts(run: Run) -> dict[str, Any]:

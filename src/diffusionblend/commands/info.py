@@ -41,7 +41,7 @@ class Info:
         import inspect
 
         from diffusionblend.methods import find_method
-        from diffusionblend.reconstruction import option_defaults
+        from diffusionblend.methods.options import option_defaults
 
         cls = find_method(name)
         options = option_defaults(cls)

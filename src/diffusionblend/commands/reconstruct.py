@@ -16,6 +16,8 @@ from diffusionblend.progress import show_steps
 from diffusionblend.terminal import in_range, show, split_pairs
 
 if TYPE_CHECKING:
+    import torch
+
     from diffusionblend.checkpoint import Checkpoint, SavedSteps
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
@@ -76,23 +78,16 @@ class Reconstruct:
     """Print the result as JSON."""
 
     def run(self) -> None:
-        """Read, reconstruct, write."""
-        import msgspec
-
+        """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
+        from diffusionblend.device import find_device
         from diffusionblend.files import naming
-        from diffusionblend.methods.method import ignore, in_turn
-        from diffusionblend.methods.state import BEGINNING
-        from diffusionblend.provenance import write_reconstruction
-        from diffusionblend.reconstruction import (
-            check_samples,
-            find_device,
-            make_method,
-            reconstruct_and_assess,
-        )
+        from diffusionblend.methods.options import make_method
+        from diffusionblend.reconstruction import check_samples
         from diffusionblend.scan import read_scan
 
         in_range("--seed", self.seed, 0, 2**63 - self.samples)
         in_range("--save-steps", self.save_steps or 1, 1, 100_000)
+        in_range("--save-state", self.save_state, 0, math.inf)
         method = make_method(self.method, **self._options())
         check_samples(method, self.samples)
         device = find_device(self.device)
@@ -102,6 +97,17 @@ class Reconstruct:
         if self.dry_run:
             with naming(self.scan):
                 return plan_reconstruction(self, scan, method, device)
+        self._reconstruct(scan, method, device)
+
+    def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
+        """Reconstruct, saving the state on the way, and write what was made."""
+        import msgspec
+
+        from diffusionblend.files import naming
+        from diffusionblend.methods.method import ignore, in_turn
+        from diffusionblend.methods.state import BEGINNING
+        from diffusionblend.reconstruction import reconstruct_and_assess
+
         facts = self._facts(scan, method, str(device))
         run = self._checkpoint(facts)
         start = run.load() if self.resume else BEGINNING
@@ -120,17 +126,25 @@ class Reconstruct:
                 callback=in_turn(bar, steps or ignore, run),
                 start=start,
             )
+        if steps is not None:
+            facts["steps"] = msgspec.to_builtins(steps.kept)
+        self._write(made, scan, facts, run.seconds_before)
+        run.remove()
+        self._tell(made)
+
+    def _write(
+        self, made: "Reconstruction", scan: "Scan", facts: dict[str, Any], seconds_before: float
+    ) -> None:
+        from diffusionblend.provenance import write_reconstruction
+
         write_reconstruction(
             made,
             self.output,
             source=self.like,
             description=self._description(len(scan.geometry.angles)),
             **facts,
-            **({} if steps is None else {"steps": msgspec.to_builtins(steps.kept)}),
-            seconds=round(run.seconds_before + made.seconds, 2),
+            seconds=round(seconds_before + made.seconds, 2),
         )
-        run.remove()
-        self._tell(made)
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
         from diffusionblend.files import sha256
@@ -156,8 +170,7 @@ class Reconstruct:
         names = ("method", "prior", "seed", "samples", "device")
         run = {name: facts[name] for name in names} | {"scan": facts["scan"]["sha256"]}
         run |= {"mu_water": self.mu_water, "scale": self.scale, "versions": versions()}
-        seconds = in_range("--save-state", self.save_state, 0, math.inf)
-        return Checkpoint(state_of(self.output), run, seconds)
+        return Checkpoint(state_of(self.output), run, self.save_state)
 
     def _saved_steps(self, done: int) -> "SavedSteps | None":
         from diffusionblend.checkpoint import SavedSteps

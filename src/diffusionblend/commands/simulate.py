@@ -120,7 +120,7 @@ class Simulate:
                 raise UsageError(f"--truth {self.truth}: is the input; give another name")
 
     def _angles(self) -> tuple[float, ...]:
-        from diffusionblend.geometry import limited_angle, sparse_view
+        from diffusionblend.beams import limited_angle, sparse_view
 
         if self.views is not None and self.limited_angle is not None:
             raise UsageError("--views and --limited-angle exclude each other; give one of them")
@@ -135,7 +135,7 @@ class Simulate:
     def _beam(self) -> "Beam":
         from functools import partial
 
-        from diffusionblend.geometry import cone_beam, fan_beam, parallel_beam
+        from diffusionblend.beams import cone_beam, fan_beam, parallel_beam
 
         if self.beam == "parallel":
             return parallel_beam

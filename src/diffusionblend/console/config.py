@@ -4,7 +4,6 @@ Keys are the names of options. A table `set` holds what `--set` would: `eta = 0.
 `--set eta=0.5`, and a table in it goes on with a dot, as in `--set budget.steps=100`.
 """
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import msgspec
 
 from diffusionblend.console.arguments import Argument, arguments_of
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import UsageError
 from diffusionblend.terminal import did_you_mean
+from diffusionblend.toml import read_table
 
 OPTION = "--config"
 SET = "set"
@@ -35,7 +35,7 @@ def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
     rest, path = _taken(words)
     if path is None:
         return rest
-    table = _read(path)
+    table = read_table(path, "options")
     known = {a.name: a for a in arguments_of(command)}
     changes = table.pop(SET, {})
     if changes and SET not in known:
@@ -63,15 +63,6 @@ def _taken(words: Sequence[str]) -> tuple[list[str], Path | None]:
             path = Path(pair[1])
             del rest[index : index + (2 if word == OPTION else 1)]
     return rest, path
-
-
-def _read(path: Path) -> Table:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CorruptInput(f"{path}: {error.strerror}; expected options in TOML") from error
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
 
 
 def _words(

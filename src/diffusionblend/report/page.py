@@ -91,7 +91,9 @@ def write_page(page: str, path: Path) -> None:
 @functools.cache
 def script() -> str:
     """Return the script of all pages."""
-    return (importlib.resources.files(__package__) / "templates" / "page.js").read_text("utf-8")
+    return (importlib.resources.files(__package__) / "templates" / "page.js").read_text(
+        encoding="utf-8"
+    )
 
 
 @functools.cache

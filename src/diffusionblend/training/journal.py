@@ -32,11 +32,11 @@ class Journal:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / STATS
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) <= step]
         if kept != lines:
             with atomic(self._path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept))
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._events = _events(folder / EVENTS, step)
 
     def write(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
@@ -46,7 +46,7 @@ class Journal:
             OutputError: The folder cannot be written or is full.
         """
         try:
-            with open(self._path, "a") as file:
+            with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(numbers) + "\n")
             self._show(numbers, pictures)
         except OSError as error:

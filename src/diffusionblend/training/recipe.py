@@ -1,20 +1,18 @@
 """What a recipe file (TOML) may say, and nothing else."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import UsageError
 from diffusionblend.methods.fbp_unet import Acquisition
 from diffusionblend.ranges import Count, Positive, Share, Whole
-from diffusionblend.terminal import split_pairs
+from diffusionblend.toml import read_toml
 
 Struct = msgspec.Struct
-_Struct = TypeVar("_Struct", bound=Struct)
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]
 
 
@@ -237,48 +235,6 @@ def read_task(path: Path) -> str:
 
 class _Task(Struct, frozen=True):
     task: Literal["prior", "fbp-unet"] = "prior"
-
-
-def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _Struct:
-    """Read a recipe of any kind.
-
-    Args:
-        path: Its file.
-        kind: Its struct.
-        changes: `key=value`, with dots for keys of tables (`budget.steps=100`) and values in TOML;
-            what is no TOML is a text.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no such recipe can say.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CorruptInput(f"{path}: {error.strerror}; expected a recipe in TOML") from error
-    except (ValueError, RecursionError) as error:  # no TOML, or no UTF-8
-        raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
-    for key, value in split_pairs(changes, "budget.steps=100").items():
-        _change(table, key, value)
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        blamed = f"--set {' '.join(changes)}, or " if changes else ""
-        raise UsageError(f"{blamed}{path}: {error}; see the recipes of the project") from error
-
-
-def _change(table: dict[str, Any], key: str, value: str) -> None:
-    """Put a value into a table of tables; a key that there is none of is refused later."""
-    *path, last = key.split(".")
-    for name in path:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"--set {key}={value}: {name} is no table; give it as a whole")
-        table = inner
-    try:
-        table[last] = tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
-        table[last] = value
 
 
 def validation_as_data(recipe: Recipe) -> Recipe:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diffusionblend.beams import parallel_beam
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.files import PathLike, make_folder
-from diffusionblend.geometry import Grid, parallel_beam
+from diffusionblend.geometry import Grid
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
 from diffusionblend.methods.method import Problem

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffusionblend.beams import sparse_view
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
-from diffusionblend.geometry import sparse_view
 from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.unet import UNetPrior

@@ -1,0 +1,40 @@
+"""Methods by their names and options, as the command line and recipes give them."""
+
+import dataclasses
+import typing
+
+import msgspec
+
+from diffusionblend.errors import UsageError
+from diffusionblend.methods.method import Method, find_method
+from diffusionblend.terminal import did_you_mean
+
+
+def make_method(name: str, **options: object) -> Method:
+    """Make a method with some of its options set.
+
+    Args:
+        name: The method, one of `method_names`.
+        options: Its options, such as `steps=100`; text is read as the option's type.
+
+    Raises:
+        UsageError: There is no such method, it has no such option, or the option no such value.
+    """
+    cls = find_method(name)
+    known = list(option_defaults(cls))
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    chosen = {}
+    for option, value in options.items():
+        if option not in known:
+            has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
+            raise UsageError(f"--{option}: {name} has no such option; {has}")
+        try:
+            chosen[option] = msgspec.convert(value, kinds[option], strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"--{option} {value}: {str(error).lower()}") from error
+    return cls(**chosen)
+
+
+def option_defaults(cls: type[Method]) -> dict[str, object]:
+    """Return the options of a class of methods and their defaults."""
+    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
