@@ -108,6 +108,15 @@ def test_the_record_of_a_resumed_run_is_that_of_one_that_was_not_stopped(user, m
     assert [s["step"] for s in whole["steps"]] == [2, 4, 6]
 
 
+def test_the_time_before_the_stop_counts(user, monkeypatch):
+    stopped(monkeypatch, 3, *words("o.nii.gz"))
+    with h5py.File(user / "o.nii.gz.state", "r+") as state:
+        state.attrs["seconds"] = 1000.0
+    ended = run(*words("o.nii.gz", "--json"), "--resume")
+    recorded = json.loads((user / "o.nii.gz.json").read_text(encoding="utf-8"))["seconds"]
+    assert json.loads(ended.out)["seconds"] == recorded >= 1000
+
+
 def test_without_resume_it_begins_anew(user, monkeypatch, caplog):
     stopped(monkeypatch, 3, *words("o.nii.gz"))
     caplog.clear()

@@ -128,13 +128,12 @@ class Reconstruct:
             )
         if steps is not None:
             facts["steps"] = msgspec.to_builtins(steps.kept)
-        self._write(made, scan, facts, run.seconds_before)
+        made = dataclasses.replace(made, seconds=round(run.seconds_before + made.seconds, 2))
+        self._write(made, scan, facts)
         run.remove()
         self._tell(made)
 
-    def _write(
-        self, made: "Reconstruction", scan: "Scan", facts: dict[str, Any], seconds_before: float
-    ) -> None:
+    def _write(self, made: "Reconstruction", scan: "Scan", facts: dict[str, Any]) -> None:
         from diffusionblend.provenance import write_reconstruction
 
         write_reconstruction(
@@ -143,7 +142,7 @@ class Reconstruct:
             source=self.like,
             description=self._description(len(scan.geometry.angles)),
             **facts,
-            seconds=round(seconds_before + made.seconds, 2),
+            seconds=made.seconds,
         )
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
