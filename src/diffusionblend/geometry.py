@@ -77,6 +77,14 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         affine[:3, 3] += affine[:3, :3] @ np.array(first[::-1], dtype=float)
         return Grid.from_affine(shape, affine)
 
+    def reversed(self, axes: Sequence[int]) -> "Grid":
+        """Return the grid of the same voxels, counted from the other end of some axes (z, y, x)."""
+        affine = np.array(self.affine)
+        for axis in axes:
+            affine[:3, 3] += affine[:3, 2 - axis] * (self.shape[axis] - 1)
+            affine[:3, 2 - axis] *= -1
+        return Grid.from_affine(self.shape, affine)
+
     def binned(self, factor: int) -> "Grid":
         """Return the grid whose pixels are blocks of `factor` x `factor` of this one's."""
         slices, rows, columns = self.shape

@@ -93,12 +93,13 @@ def total_variation_z(hu: np.ndarray) -> float:
 def common_grid(volume: Volume, truth: Volume) -> tuple[Volume, Volume]:
     """Crop two volumes to the box of voxels that both have.
 
-    A truth with finer pixels is first averaged over whole blocks of them, as `simulate` does.
+    A truth that is stored from the other end of an axis is turned; one with finer pixels is
+    averaged over whole blocks of them, as `simulate` does.
 
     Raises:
         UnsupportedInput: Their voxels do not lie on one another.
     """
-    truth = _as_coarse_as(volume.grid, truth)
+    truth = _as_coarse_as(volume.grid, truth.facing(volume.grid))
     shift = _whole_shift(volume.grid, truth.grid)
     # `shift` is where the truth's first voxel lies in the volume, (z, y, x).
     first = np.maximum(shift, 0)

@@ -77,6 +77,12 @@ class Volume:
             )
         return Volume(self.hu[first:last], self.grid.part((first, 0, 0), self.hu[first:last].shape))
 
+    def facing(self, grid: Grid) -> "Volume":
+        """Return the same voxels in the order in which another grid counts its own."""
+        along = [np.diag(np.array(g.affine)[:3, :3])[::-1] > 0 for g in (self.grid, grid)]
+        axes = np.flatnonzero(along[0] != along[1]).tolist()
+        return Volume(np.flip(self.hu, axes), self.grid.reversed(axes)) if axes else self
+
     def as_seen(self) -> np.ndarray:
         """Return HU (slices, rows, columns) in the order of radiological display.
 

@@ -13,7 +13,8 @@ class Evaluate:
     volume: Input
     """Reconstruction (.nii.gz)."""
     truth: Input
-    """Truth (.nii.gz), on the same grid, or on one finer by a whole factor."""
+    """Truth (.nii.gz), on the same grid, or on one finer by a whole factor; its axes
+    may run the other way."""
     json: bool = False
     """Print the result as JSON."""
 
