@@ -16,7 +16,7 @@ from diffusionblend.provenance import versions
 def quick(monkeypatch, tmp_path):
     """A small prior, and small volumes to measure it on."""
     monkeypatch.setattr(diagnosis, "SIZES", (32, 64))
-    monkeypatch.setattr("diffusionblend.estimate.TRIAL_PIXELS", 1)
+    monkeypatch.setattr("diffusionblend.estimate.TRIAL_VOXELS", 1)
     folder = save_tiny_prior(tmp_path / "prior")
     monkeypatch.setattr("diffusionblend.prior.store.shipped_priors", lambda: {"chest": folder})
     return folder

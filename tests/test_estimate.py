@@ -39,7 +39,7 @@ def scan_of(beam, slices=30, size=32):
 @pytest.fixture
 def few(monkeypatch):
     """Trials of nine slices, however small they are."""
-    monkeypatch.setattr(module, "TRIAL_PIXELS", 1)
+    monkeypatch.setattr(module, "TRIAL_VOXELS", 1)
 
 
 @pytest.mark.parametrize("beam", BEAMS)

@@ -126,10 +126,10 @@ def volumes(prior: Prior) -> list[dict[str, Any]]:
     steps: int = method.steps  # type: ignore[attr-defined]
     found = []
     for size in SIZES:
-        scan = example(BLOCK, size)
+        scan = example(2 * BLOCK, size)
         took = estimate(scan, DEFAULT_METHOD, method, prior=prior, device=device)
         for slices in SLICES:
-            share = padded_length(slices) / BLOCK
+            share = padded_length(slices) / (2 * BLOCK)
             seconds = {name: share * (s or 0.0) for name, s in took.seconds.items()}
             shape = (slices, size, size)
             data = (slices, *scan.y.shape[1:])
