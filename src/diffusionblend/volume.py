@@ -80,7 +80,7 @@ class Volume:
     def facing(self, grid: Grid) -> "Volume":
         """Return the same voxels in the order in which another grid counts its own."""
         along = [np.diag(np.array(g.affine)[:3, :3])[::-1] > 0 for g in (self.grid, grid)]
-        axes = np.flatnonzero(along[0] != along[1]).tolist()
+        axes = tuple(int(axis) for axis in np.flatnonzero(along[0] != along[1]))
         return Volume(np.flip(self.hu, axes), self.grid.reversed(axes)) if axes else self
 
     def as_seen(self) -> np.ndarray:
