@@ -171,13 +171,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alike(browser, folder):
-    """Two volumes on one grid; the second has steps."""
+    """Two volumes on one grid; the second, stored the other way, has steps."""
     first = write(folder / "a.nii.gz", (-1, 1, 1))
-    second = write(folder / "b.nii.gz", (-1, 1, 1), change=lambda hu: hu + 0.2 * (hu + 700) + 0.3)
+    second = write(folder / "b.nii.gz", (1, 1, 1), change=lambda hu: hu + 0.2 * (hu + 700) + 0.3)
     (folder / "b.steps").mkdir()
     for step in (5, 10):
         name = f"step-{step:04}.nii.gz"
-        write(folder / "b.steps" / name, (-1, 1, 1), change=lambda hu, n=step: hu + n)
+        write(folder / "b.steps" / name, (1, 1, 1), change=lambda hu, n=step: hu + n)
     entries = [
         {"step": step, "volume": f"step-{step:04}.nii.gz", "residual": 0.125} for step in (5, 10)
     ]
@@ -296,6 +296,23 @@ def test_presets_change_the_window(alike, key, name, centre, width):
         np.testing.assert_allclose(alike.pixel(pane), [grey] * 3, atol=3)
 
 
+def test_dragging_with_the_right_button_changes_the_window_and_nothing_else(alike):
+    alike.key("a", "0", "2")
+    place = alike.mm()
+    alike.point(0)
+    mouse, box = alike.page.mouse, alike.page.locator(".pane canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    mouse.move(x, y)
+    mouse.down(button="right")
+    mouse.move(x + 25, y - 10)
+    mouse.up(button="right")
+    mouse.move(2, 2)
+    alike.settle()
+    values = [alike.page.get_by_label(name).input_value() for name in ("Centre", "Width")]
+    assert values == [str(40 - 2 * 10), str(400 + 4 * 25)]
+    assert alike.mm() == place
+
+
 def test_the_difference(alike):
     alike.key("a", "0", "d")
     alike.fill("±", 500)
@@ -321,11 +338,26 @@ def test_the_difference(alike):
     assert alike.page.locator("#legend").is_hidden()
 
 
-def test_volumes_on_different_grids_have_no_difference(turned):
-    assert turned.page.locator("#differ").is_disabled()
-    assert "different grids" in turned.text("#remark")
+def test_the_difference_of_volumes_stored_the_other_way(turned):
+    turned.key("a", "0", "d")
+    turned.fill("±", 10)
+    mm = turned.place("axial")
+    assert expected(turned.paths[1], mm) - expected(turned.paths[0], mm) == 3
+    np.testing.assert_allclose(turned.pixel(1), colour_of(3 * 50.0), atol=6)
+    turned.point(1)
+    assert turned.text(".delta", 1) == "difference +3 HU"
     turned.key("d")
-    assert turned.text(".delta", 1) == ""
+
+
+def test_volumes_on_different_grids_have_no_difference(browser, folder):
+    whole = nibabel.load(write(folder / "whole.nii"))
+    nibabel.save(whole.slicer[:, 1:], folder / "part.nii")
+    page = Page(browser, [folder / "whole.nii", folder / "part.nii"])
+    assert page.page.locator("#differ").is_disabled()
+    assert "different grids" in page.text("#remark")
+    page.key("d")
+    assert page.text(".delta", 1) == ""
+    page.close()
 
 
 def test_the_slider_loads_the_right_step(alike):

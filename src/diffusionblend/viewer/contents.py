@@ -97,10 +97,13 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
         UnsupportedInput: As `read_volume` and `read_scan`.
     """
     check_size(paths, shrink)
-    routes, shown = dict(_page()), []
+    routes, shown, grid = dict(_page()), [], None
     read = functools.lru_cache(STEPS_IN_MEMORY)(partial(_read, shrink=shrink))
     for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
         volume = _binned(read_volume(path), shrink)
+        # Stored in the order of the first, so that they can be subtracted.
+        grid = grid or volume.grid
+        volume = volume.facing(grid)
         file, steps = f"volume-{index}.nii", []
         routes[file] = partial(Answer, _NIFTI, as_nifti(volume))
         folder = steps_folder(path)
@@ -233,7 +236,7 @@ def _step(read: Callable[[Path, Grid], bytes], place: Path, grid: Grid) -> Answe
 
 
 def _read(place: Path, grid: Grid, shrink: int) -> bytes:
-    volume = _binned(read_beside(place), shrink)
+    volume = _binned(read_beside(place), shrink).facing(grid)
     if volume.grid.shape != grid.shape:
         raise UnsupportedInput(
             f"{place}: has {volume.grid.shape} voxels; expected {grid.shape}, as the volume whose "
