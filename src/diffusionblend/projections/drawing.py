@@ -1,6 +1,7 @@
-"""A scan as a picture: the scanner seen along the axis, and the sinogram of its middle row.
+"""A scan as a picture: the scanner, and the sinogram of its middle row.
 
-x runs to the right and y downwards, as slices are stored. All is drawn true to scale.
+Seen along the axis x runs to the right and y downwards, as slices are stored; a cone is also seen
+from the side, with z downwards. All is drawn true to scale.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusionblend.geometry import FanBeam, Geometry, ParallelBeam
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, ParallelBeam
 from diffusionblend.projections.beam import shadow_of_axis_mm
 from diffusionblend.scan import Scan
 
@@ -25,9 +26,11 @@ Points = np.ndarray
 
 
 def draw_scan(scan: Scan) -> Image.Image:
-    """Draw the geometry and the sinogram of a scan, RGB, 1192 x 648 pixels."""
-    sheet = Image.new("RGB", (2 * _SIDE + 3 * _GAP, _SIDE + _GAP + _TITLE), PAPER)
-    for left, panel in zip((_GAP, 2 * _GAP + _SIDE), panels(scan), strict=True):
+    """Draw the panels of a scan side by side, RGB, 1192 x 648 pixels, or 1776 x 648 for a cone."""
+    drawn = panels(scan)
+    sheet = Image.new("RGB", (len(drawn) * (_SIDE + _GAP) + _GAP, _SIDE + _GAP + _TITLE), PAPER)
+    for index, panel in enumerate(drawn):
+        left = _GAP + index * (_SIDE + _GAP)
         sheet.paste(panel.picture, (left, _TITLE))
         _title(sheet, left, panel.title, panel.note)
     return sheet
@@ -42,12 +45,12 @@ class Panel:
     note: str
 
 
-def panels(scan: Scan) -> tuple[Panel, Panel]:
+def panels(scan: Scan) -> tuple[Panel, ...]:
     """Draw the geometry and the sinogram of the middle row of a scan, RGB, 560 x 560 pixels."""
     geometry, row = scan.geometry, len(scan.y) // 2
     low, high = float(scan.y[row].min()), float(scan.y[row].max())
     seen = Panel(
-        _geometry(geometry),
+        _along_the_axis(geometry),
         _beam_in_words(geometry),
         "dots: where views come from, orange to blue; cross: axis; square: slices",
     )
@@ -56,7 +59,14 @@ def panels(scan: Scan) -> tuple[Panel, Panel]:
         f"Line integrals of row {row + 1} of {len(scan.y)}: {low:.3g} to {high:.3g}",
         f"{geometry.bins} bins across, {len(geometry.angles_deg)} views down; line: the axis",
     )
-    return seen, sinogram
+    if not isinstance(geometry, ConeBeam):
+        return seen, sinogram
+    side = Panel(
+        _from_the_side(geometry),
+        f"The first view from the side: {geometry.rows} rows",
+        "dot: source; line: detector; cross: axis; rectangle: slices, the first on top",
+    )
+    return seen, side, sinogram
 
 
 def axis_bin(geometry: Geometry) -> float:
@@ -92,11 +102,33 @@ def _sinogram(values: np.ndarray, axis: float) -> Image.Image:
     return image
 
 
-def _geometry(geometry: Geometry) -> Image.Image:
-    sources, detector = _places(geometry)
+def _along_the_axis(geometry: Geometry) -> Image.Image:
+    sources, rays = _places(geometry)
     half_mm = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.pixel_mm
+    return _drawn(sources, rays, half_mm)
+
+
+def _from_the_side(geometry: ConeBeam) -> Image.Image:
+    """Draw the first view: across, the depth along its central ray; down, z."""
+    _, d = _directions(geometry.angles[0])
+    z_mm = geometry.grid.spacing_mm[0]
+    half_xy = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.pixel_mm
+    half_mm = np.array([np.abs(d) @ half_xy, geometry.grid.shape[0] / 2 * z_mm])
+    t = geometry.row_positions_mm()
+    rays = np.stack([np.full_like(t, geometry.sdd_mm - geometry.sod_mm), t], axis=1)
+    return _drawn([np.array([[-geometry.sod_mm, 0.0]])], rays, half_mm)
+
+
+def _drawn(sources: Sequence[Points], rays: Points, half_mm: Points) -> Image.Image:
+    """Draw sources, the rays of the first, its detector, and a box of slices about the axis.
+
+    Args:
+        sources: Where the rays of each view begin: one point, or one for each ray (points, 2).
+        rays: Where those of the first view end (rays, 2).
+        half_mm: Half of the sides of the box.
+    """
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half_mm
-    every = np.concatenate([*sources, *detector, corners])
+    every = np.concatenate([*sources, rays, corners])
     middle, size_mm = (every.max(0) + every.min(0)) / 2, np.ptp(every, axis=0).max()
     side = _SIDE * _FINER
 
@@ -107,7 +139,7 @@ def _geometry(geometry: Geometry) -> Image.Image:
     image = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(image)
     draw.polygon(at(corners), fill=PANEL, outline=FAINT, width=_FINER)
-    first, rays = sources[0], detector[0]
+    first = sources[0]
     chosen = np.linspace(0, len(rays) - 1, 9).round().astype(int)
     for index in chosen:
         begin = first[index if len(first) > 1 else 0]
@@ -119,8 +151,13 @@ def _geometry(geometry: Geometry) -> Image.Image:
     return image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 
 
-def _places(geometry: Geometry) -> tuple[list[Points], list[Points]]:
-    """Return where rays begin, for some views, and where they end (points, 2), in mm.
+def _directions(angle: float) -> tuple[Points, Points]:
+    """Return the directions e of the bins and d of the rays at a view."""
+    return np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+
+
+def _places(geometry: Geometry) -> tuple[list[Points], Points]:
+    """Return where rays begin, for some views, and where the first's end (points, 2), in mm.
 
     Of a parallel beam they begin and end at twice the radius of the slices.
     """
@@ -128,7 +165,7 @@ def _places(geometry: Geometry) -> tuple[list[Points], list[Points]]:
     sources, detectors = [], []
     s = geometry.positions_mm()[:, None]
     for angle in np.array(geometry.angles)[views.round().astype(int)]:
-        e, d = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        e, d = _directions(angle)
         if isinstance(geometry, ParallelBeam):
             away = 1.6 * geometry.radius_mm
             sources.append(s * e - away * d)
@@ -139,7 +176,7 @@ def _places(geometry: Geometry) -> tuple[list[Points], list[Points]]:
         rays = np.cos(fan) * d + np.sin(fan) * e if _curved(geometry) else d + fan * e
         sources.append(source[None])
         detectors.append(source + geometry.sdd_mm * rays)
-    return sources, detectors[:1]
+    return sources, detectors[0]
 
 
 def _marks(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]]) -> None:
