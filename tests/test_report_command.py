@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from conftest import command
 from diffusionblend.files import sha256
 from diffusionblend.metrics import evaluate
+from diffusionblend.report.compose import make_report
 from diffusionblend.report.entries import Compared, make_entries
 from diffusionblend.report.model import Entry
 from diffusionblend.report.runs import find_runs, read_runs
@@ -240,6 +242,31 @@ def attributes(text):
     parser.handle_starttag = lambda tag, pairs: found.extend(name for name, _ in pairs)
     parser.feed(text)
     return found
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (1, 2), (0, 1, 2)])
+def test_the_planes_run_through_the_voxel_that_is_asked_for(user, axes):
+    """As the files count it, in whatever direction they do."""
+    volume = read_volume("o.nii.gz")
+    turned = Volume(np.flip(volume.hu, axes), volume.grid.reversed(axes))
+    write_volume(turned, "turned.nii.gz")
+    at = (2, 5, 40)
+    report = make_report([Path("turned.nii.gz")], at=at)
+    assert report.voxel == at
+    assert report.entries[0].hu[report.point] == turned.hu[at]
+    run("report", "turned.nii.gz", "--at", "2,5,40")
+    text = page()
+    for words in ("slice 2 of 0 to", "row 5 of 0 to", "column 40 of 0 to", "(row 5, column 40)"):
+        assert words in text
+    assert "--at 2,5,40" in text
+
+
+@pytest.mark.parametrize("at", ["2,5", "2,5,a", "2 5 40", "", "-1,0,0", "0,0,64"])
+def test_a_voxel_that_is_none_is_refused(user, at):
+    ended = command("report", "o.nii.gz", f"--at={at}")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--at {at}: " in ended.err
+    assert not (user / "report.html").exists()
 
 
 def test_a_hostile_record_is_shown_and_inert(user):

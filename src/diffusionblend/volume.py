@@ -89,9 +89,13 @@ class Volume:
         Columns run to the patient's left, rows to the back, slices to the head, whatever the
         directions on disk.
         """
+        return np.flip(self.hu, self.turned_axes)
+
+    @property
+    def turned_axes(self) -> tuple[int, ...]:
+        """The axes (z, y, x) that `as_seen` counts from the other end."""
         x, y, z = np.diag(np.array(self.grid.affine)[:3, :3])
-        flipped = tuple(axis for axis, right in enumerate((z > 0, y < 0, x < 0)) if not right)
-        return np.flip(self.hu, flipped)
+        return tuple(axis for axis, right in enumerate((z > 0, y < 0, x < 0)) if not right)
 
     def binned(self, factor: int) -> "Volume":
         """Return the mean over blocks of `factor` x `factor` pixels in each slice."""

@@ -13,6 +13,7 @@ from diffusionblend.terminal import show
 if TYPE_CHECKING:
     from diffusionblend.report import Entry
     from diffusionblend.report import Report as Page
+    from diffusionblend.report.model import Voxel
 
 SUFFIXES = (".html", ".htm")
 
@@ -33,6 +34,9 @@ class Report:
     """The truth, for errors, PSNR and SSIM: on the grid of the volumes, or around it."""
     scan: Path | None = None
     """Scan (.h5), to draw; volumes without a quality record are assessed against it."""
+    at: str | None = None
+    """SLICE,ROW,COLUMN of the voxel that the three planes run through, counted from 0 as stored,
+    as `view` does; the middle if not given."""
     json: bool = False
     """Print the figures as JSON."""
 
@@ -46,12 +50,27 @@ class Report:
             raise UsageError(f"{self.output}: expected a name in .html for a report")
         writable(self.output)
         report = make_report(
-            self.runs, truth=self.truth, scan=self.scan, command=command_line("report", self)
+            self.runs,
+            truth=self.truth,
+            scan=self.scan,
+            at=self._voxel(),
+            command=command_line("report", self),
         )
         write_report(report, self.output)
         size = self.output.stat().st_size
         text = f"{report.verdict}\n\n{self.output}, {size / 1e6:.1f} MB"
         show(self._result(report), self.json, text)
+
+    def _voxel(self) -> "Voxel | None":
+        if self.at is None:
+            return None
+        try:
+            z, y, x = map(int, self.at.split(","))
+        except ValueError as error:
+            raise UsageError(
+                f"--at {self.at}: expected SLICE,ROW,COLUMN, three whole numbers, as in 24,128,128"
+            ) from error
+        return z, y, x
 
     def _result(self, report: "Page") -> dict[str, Any]:
         return {

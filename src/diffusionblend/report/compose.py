@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend import __version__
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.files import naming, sha256
 from diffusionblend.geometry import Grid
 from diffusionblend.metrics import common_grid
 from diffusionblend.projections.drawing import draw_scan
 from diffusionblend.report.entries import Compared, make_entries
-from diffusionblend.report.model import Report
+from diffusionblend.report.model import Report, Voxel
 from diffusionblend.report.runs import Run, find_runs, in_words, read_runs
 from diffusionblend.report.words import verdict
 from diffusionblend.scan import Scan, read_scan
@@ -29,6 +29,7 @@ def make_report(
     *,
     truth: Path | None = None,
     scan: Path | None = None,
+    at: Voxel | None = None,
     command: str = "",
 ) -> Report:
     """Read volumes and what is beside them, and put a report together.
@@ -38,14 +39,16 @@ def make_report(
         truth: The truth, on the grid of the volumes, or around it. Nothing but figures and
             pictures is made of it.
         scan: The scan, to draw; volumes without a quality record are assessed against it.
+        at: The voxel (slice, row, column) to show, counted as in the files; none is the middle one.
         command: The line that makes the report again.
 
     Raises:
         CorruptInput: A file is missing or damaged.
         UnsupportedInput: The volumes lie on several grids.
-        UsageError: There are none, or too many.
+        UsageError: There are none, or too many, or the voxel is in none of them.
     """
     runs = read_runs(find_runs(paths, truth))
+    _check_voxel(at, runs[0].volume.grid)
     measured = None if scan is None else read_scan(scan)
     compared = Compared(
         truth=None if truth is None else read_truth(truth, runs[0].volume),
@@ -65,6 +68,8 @@ def make_report(
         command=command,
         scan=None if measured is None else np.asarray(draw_scan(measured)),
         gaps=(gap,) if truth is None else (),
+        at=at,
+        turned_axes=runs[0].volume.turned_axes,
     )
 
 
@@ -83,6 +88,15 @@ def read_truth(path: Path, volume: Volume) -> Volume:
                 f"covers {in_words(within.grid)} of {in_words(volume.grid)}; give the whole truth"
             )
     return Volume(truth.hu, volume.grid)
+
+
+def _check_voxel(at: Voxel | None, grid: Grid) -> None:
+    if at is not None and not all(0 <= i < n for i, n in zip(at, grid.shape, strict=True)):
+        ranges = ", ".join(f"0 to {n - 1}" for n in grid.shape)
+        raise UsageError(
+            f"--at {','.join(map(str, at))}: not in the volume; expected slice, row and column "
+            f"within {ranges}"
+        )
 
 
 def _title(runs: Sequence[Run]) -> str:

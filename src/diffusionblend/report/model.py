@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from diffusionblend.quality.record import Quality
 
 Points = Sequence[tuple[int, float | None]]
+Voxel = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,9 @@ class Report:
         command: How to make the report again.
         scan: Picture of the scan (height, width, 3), uint8.
         gaps: What is missing of all of them, and why: sentences.
+        at: The voxel (slice, row, column) that the three planes run through, counted as in the
+            files; none is the middle one.
+        turned_axes: Axes (z, y, x) that the files count from the other end than the volumes here.
     """
 
     title: str
@@ -72,6 +76,8 @@ class Report:
     command: str
     scan: np.ndarray | None = None
     gaps: tuple[str, ...] = ()
+    at: Voxel | None = None
+    turned_axes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse volumes that cannot be laid over each other."""
@@ -82,8 +88,25 @@ class Report:
         if not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
             raise ValueError(f"spacing_mm is {self.spacing_mm}; expected positive numbers")
 
+        if self.at is not None and not all(
+            0 <= i < n for i, n in zip(self.at, volumes[0].shape, strict=True)
+        ):
+            raise ValueError(f"at is {self.at}; expected a voxel of {volumes[0].shape}")
+
     @property
-    def point(self) -> tuple[int, int, int]:
-        """The voxel (slice, row, column) that the three planes run through: the middle."""
+    def point(self) -> Voxel:
+        """The voxel (slice, row, column) of the volumes here that the planes run through."""
+        if self.at is not None:
+            return self._turned(self.at)
         slices, rows, columns = self.entries[0].hu.shape
         return slices // 2, rows // 2, columns // 2
+
+    @property
+    def voxel(self) -> Voxel:
+        """The same voxel, counted as in the files."""
+        return self._turned(self.point)
+
+    def _turned(self, voxel: Voxel) -> Voxel:
+        sizes = enumerate(zip(voxel, self.entries[0].hu.shape, strict=True))
+        z, y, x = (n - 1 - i if axis in self.turned_axes else i for axis, (i, n) in sizes)
+        return z, y, x

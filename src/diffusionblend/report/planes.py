@@ -67,7 +67,7 @@ class Section:
 def section_of(report: Report, plane: str) -> Section:
     """Return all pictures of a plane."""
     axis = PLANES.index(plane)
-    shape, index = report.entries[0].hu.shape, report.point[axis]
+    shape, index = report.entries[0].hu.shape, report.voxel[axis]
     panels = tuple(_panels(report, plane))
     height, width = _cut(report, report.entries[0].hu, plane).shape
     place = f"{_COUNTED[plane]} {index} of 0 to {shape[axis] - 1}"

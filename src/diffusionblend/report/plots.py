@@ -77,7 +77,7 @@ def _errors(hu: np.ndarray, truth: np.ndarray) -> Iterator[float]:
 
 
 def _profile(report: Report) -> Plot | None:
-    _, row, column = report.point
+    (_, row, column), (_, y, x) = report.voxel, report.point
     lines = [(e.name, i, e.hu) for i, e in enumerate(report.entries)]
     lines += [] if report.truth is None else [("truth", _TRUTH, report.truth)]
     return _plot(
@@ -85,7 +85,7 @@ def _profile(report: Report) -> Plot | None:
         "HU of the voxels on the line on which the coronal and the sagittal plane cross "
         f"(row {row}, column {column}), from the foot end to the head.",
         "slice {}",
-        [_data(name, i, enumerate(hu[:, row, column])) for name, i, hu in lines],
+        [_data(name, i, enumerate(hu[:, y, x])) for name, i, hu in lines],
     )
 
 
