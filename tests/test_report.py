@@ -364,6 +364,15 @@ def test_the_profile_along_z_is_that_of_the_middle_voxels(report):
     )
 
 
+@pytest.mark.parametrize(("axes", "ends"), [((), [0, 5]), ((1, 2), [0, 5]), ((0,), [5, 0])])
+def test_slices_are_counted_as_in_the_files(report, axes, ends):
+    text = render(dataclasses.replace(report, turned_axes=axes))
+    said = [int(n) for n in re.findall(r">slice (\d)<", text)]
+    assert said == 2 * ends  # of error and profile
+    middle = SHAPE[0] // 2
+    assert f"slice {SHAPE[0] - 1 - middle if 0 in axes else middle} of 0 to 5" in text
+
+
 def test_curves_of_records(full):
     page = Page(render(full))
     assert curves(page, "Residual of each view") == [

@@ -97,16 +97,17 @@ class Report:
     def point(self) -> Voxel:
         """The voxel (slice, row, column) of the volumes here that the planes run through."""
         if self.at is not None:
-            return self._turned(self.at)
+            return self.counted(self.at)
         slices, rows, columns = self.entries[0].hu.shape
         return slices // 2, rows // 2, columns // 2
 
     @property
     def voxel(self) -> Voxel:
         """The same voxel, counted as in the files."""
-        return self._turned(self.point)
+        return self.counted(self.point)
 
-    def _turned(self, voxel: Voxel) -> Voxel:
+    def counted(self, voxel: Voxel) -> Voxel:
+        """Count a voxel of the volumes here as the files do, or one of the files as here."""
         sizes = enumerate(zip(voxel, self.entries[0].hu.shape, strict=True))
         z, y, x = (n - 1 - i if axis in self.turned_axes else i for axis, (i, n) in sizes)
         return z, y, x

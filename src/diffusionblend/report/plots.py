@@ -1,7 +1,7 @@
 """Curves of a page, as points of SVG in a box of 1000 x 1000."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from diffusionblend.report.model import Points, Report
 from diffusionblend.report.numbers import MINUS, short, step
 
 _TRUTH, _LARGEST = -1, 1e9
-_STEPS = "{} % of the steps"
+_STEPS = "{} % of the steps".format
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,15 @@ def _error(report: Report) -> Plot | None:
         "Error along the slices",
         "Mean absolute error of each axial slice, in HU; lower is better. Jumps between "
         "neighbours tell of slices that were not reconstructed alike.",
-        "slice {}",
+        _slice_of(report),
         [_data(e.name, i, enumerate(_errors(e.hu, truth))) for i, e in enumerate(report.entries)],
         zero=True,
     )
+
+
+def _slice_of(report: Report) -> Callable[[int], str]:
+    """Return what to call a slice: counted as in the files."""
+    return lambda index: f"slice {report.counted((index, 0, 0))[0]}"
 
 
 def _errors(hu: np.ndarray, truth: np.ndarray) -> Iterator[float]:
@@ -84,7 +89,7 @@ def _profile(report: Report) -> Plot | None:
         "Profile along z",
         "HU of the voxels on the line on which the coronal and the sagittal plane cross "
         f"(row {row}, column {column}), from the foot end to the head.",
-        "slice {}",
+        _slice_of(report),
         [_data(name, i, enumerate(hu[:, y, x])) for name, i, hu in lines],
     )
 
@@ -96,7 +101,7 @@ def _views(report: Report) -> Plot | None:
         f"RMS of y {MINUS} A u over its expected size, from the quality record: about 1 or below "
         "where only noise and the projector's inexactness are left. A view that stands out moved, "
         "or was exposed otherwise.",
-        "view {}",
+        "view {}".format,
         [_data(e.name, i, enumerate(y)) for i, (e, y) in enumerate(views)],
         zero=True,
     )
@@ -140,7 +145,12 @@ def _over_steps(name: str, index: int, points: Points) -> _Data:
 
 
 def _plot(
-    title: str, words: str, counted: str, lines: Sequence[_Data], *, zero: bool = False
+    title: str,
+    words: str,
+    counted: Callable[[int], str],
+    lines: Sequence[_Data],
+    *,
+    zero: bool = False,
 ) -> Plot | None:
     """Draw lines of two points or more in common axes; y begins at zero if asked to."""
     drawn = [line for line in lines if len(line.x) > 1]
@@ -160,7 +170,7 @@ def _plot(
         for line in drawn
     )
     places = tuple((down * (high - at) / 10, short(at)) for at in reversed(ticks))
-    ends = counted.format(round(first)), counted.format(round(last))
+    ends = counted(round(first)), counted(round(last))
     return Plot(title, words, ends, places, curves)
 
 
