@@ -57,7 +57,10 @@ def test_a_batch_is_projected_volume_by_volume(A):
 
 def test_the_norm_is_what_was_asked_for(A):
     physics = to_physics(A, norm=1.0)
-    found = physics.compute_norm(torch.rand(1, 1, *A.volume_shape), squared=False, verbose=False)
+    # Its power method begins at random and stops at 1e-3 unless told: once in many runs too early.
+    found = physics.compute_norm(
+        torch.rand(1, 1, *A.volume_shape), 300, tol=1e-7, squared=False, verbose=False
+    )
     assert float(found) == pytest.approx(1.0, rel=0.02)
 
 
