@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import contents, save_tiny_prior
 from diffusionblend import provenance
+from diffusionblend.arc import missing_arc
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.files import sha256
@@ -20,7 +21,6 @@ from diffusionblend.geometry import Grid
 from diffusionblend.prior import from_pretrained
 from diffusionblend.provenance import beside, record_of, write_reconstruction
 from diffusionblend.quality import assess, quality_from_json
-from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.quality.record import Samples
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined, unseen

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.arc import missing_arc
 from diffusionblend.calibration import calibrated
 from diffusionblend.coercion import ScanLike, as_scan
 from diffusionblend.device import find_device
@@ -37,7 +38,6 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
 from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
-from diffusionblend.quality.coverage import missing_arc
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
 from diffusionblend.units import hu_from_x

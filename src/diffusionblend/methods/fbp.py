@@ -8,9 +8,10 @@ and Slaney 1988). For the fan of a source at `sod_mm` from the axis, which the c
 
 On a curved detector L is the distance of p from the source and h the ramp of sin g; on a flat one
 L counts along the central ray alone, and h is the ramp of tan g. w counts each line once
-(`redundancy`). In a parallel beam J and L are 1. A cone is taken for a fan in each plane through
-the source and a detector row, with y by the cosine of the ray's elevation (Feldkamp, Davis and
-Kress 1984).
+(`redundancy`). In a parallel beam J and L are 1. Where an arc leaves lines out, each point's own
+share of them brings its sum back to the level (`cover`). A cone is taken for a fan in each plane
+through the source and a detector row, with y by the cosine of the ray's elevation (Feldkamp, Davis
+and Kress 1984).
 """
 
 import math
@@ -21,11 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
+from diffusionblend.arc import find_arc
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, ParallelBeam
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
 from diffusionblend.methods.redundancy import curved, lopsided_bins, ray_weights
 from diffusionblend.methods.state import BEGINNING, State
 
+_LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
 
 
@@ -34,9 +37,9 @@ _SLICES = 16  # of a cone's, that are back-projected at once
 class FBP:
     """Filtered back-projection, with the ramp filter of Ramachandran and Lakshminarayanan.
 
-    u(r) = (pi / views) sum_v (y_v * h)(x cos t_v + y sin t_v), interpolated linearly; the weight
-    pi / views takes the views for an even cover of 180 degrees even where they are not. Fans and
-    cones (FDK) are weighted besides, over a full turn, a short scan, or what there is.
+    u(r) = sum_v w_v (y_v * h)(x cos t_v + y sin t_v), interpolated linearly. The weights count each
+    line once, by the arc that its view stands for, over whatever arc there is; they are pi / views
+    where views are even. Fans and cones (FDK) have weights of rays besides.
     """
 
     needs_prior = False
@@ -53,7 +56,7 @@ class FBP:
         """Reconstruct x (slices, rows, columns)."""
         del seed, start
         y, geometry = extended(weighted(problem.y, problem.A.geometry), problem.A.geometry)
-        u = back_project(ramp_filter(y, geometry), geometry)
+        u = back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
         callback(Step(1, 1, u - 1))
         return u - 1
 
@@ -64,12 +67,17 @@ def weighted(y: Tensor, geometry: Geometry) -> Tensor:
     if isinstance(geometry, ParallelBeam):
         return y * torch.from_numpy(weights).to(y)
     g = geometry.fan_angles
-    weights *= (geometry.sod_mm * np.cos(g) + geometry.axis_mm * np.sin(g)) / geometry.pixel_mm
-    y = y * torch.from_numpy(weights).to(y)
+    y = y * torch.from_numpy(weights * _jacobian(geometry)).to(y)
     if isinstance(geometry, ConeBeam):
         rise = geometry.row_positions_mm()[:, None] / geometry.sdd_mm * np.cos(g)
         y *= torch.from_numpy(1 / np.hypot(1, rise)).to(y)[:, None]
     return y
+
+
+def _jacobian(geometry: FanBeam | ConeBeam) -> np.ndarray:
+    """Return J in pixels (bins,)."""
+    g = geometry.fan_angles
+    return (geometry.sod_mm * np.cos(g) + geometry.axis_mm * np.sin(g)) / geometry.pixel_mm
 
 
 def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
@@ -112,14 +120,41 @@ def back_project(y: Tensor, geometry: Geometry) -> Tensor:
     if isinstance(geometry, ConeBeam):
         return _back_project_cone(y, geometry)
     _, rows, columns = geometry.grid.shape
-    u, last = y.new_zeros(len(y), rows, columns), geometry.bins - 1
+    u = y.new_zeros(len(y), rows, columns)
     for view, angle in enumerate(geometry.angles):
         at, distance = _shadows(geometry, angle, y)
-        left = at.floor().clamp(0, last - 1).long() if last else at.long() * 0
-        share = (at - left).clamp(0, 1)
-        seen = torch.lerp(y[:, view, left], y[:, view, (left + 1).clamp(max=last)], share)
-        u += seen.div_(distance**2)
+        u += _between_bins(y[:, view], at).div_(distance**2)
     return u * (math.pi / len(geometry.angles))
+
+
+def _between_bins(y: Tensor, at: Tensor) -> Tensor:
+    """Interpolate a view (rows, bins) linearly at fractions of bins, nearest beyond them."""
+    last = y.shape[-1] - 1
+    left = at.floor().clamp(0, last - 1).long() if last else at.long() * 0
+    share = (at - left).clamp(0, 1)
+    return torch.lerp(y[:, left], y[:, (left + 1).clamp(max=last)], share)
+
+
+def cover(geometry: Geometry, like: Tensor) -> Tensor:
+    """Return how much of the lines through each pixel of a slice the weights of the rays make.
+
+    Where a point's line turns by dphi as the view turns by db, J / L = dphi / db. On the short arc
+    of a fan pixels near the source have more lines than those far from it, and the mean over those
+    that there are is what keeps the level.
+
+    Returns:
+        Shares of half a turn (rows, columns), at least a tenth; 1 of a full turn, and of a
+        parallel beam, whose pixels have all the same.
+    """
+    if isinstance(geometry, ParallelBeam) or find_arc(geometry.angles_deg).closed:
+        return like.new_ones(1, 1)
+    rays = ray_weights(geometry) * _jacobian(geometry)
+    rays = torch.from_numpy(rays if curved(geometry) else rays * np.cos(geometry.fan_angles))
+    shares = like.new_zeros(geometry.grid.shape[1:])
+    for weights, angle in zip(rays.to(like), geometry.angles, strict=True):
+        at, distance = _shadows(geometry, angle, like)
+        shares += _between_bins(weights[None], at)[0].div_(distance)
+    return (shares / len(geometry.angles)).clamp(min=_LEAST_COVER)
 
 
 def _back_project_cone(y: Tensor, geometry: ConeBeam) -> Tensor:

@@ -11,77 +11,51 @@ counts once (Noo, Defrise, Clackdoyle and Kudo, Physics in Medicine and Biology 
 shorter or longer than pi plus the fan, which is what Parker's weights of 1982 are for). Steps in
 the weights would make streaks. So the confidence falls smoothly to the ends of an arc and, where
 the detector reaches farther on one side of the axis, to its nearer edge (Wang 2002).
+
+In a parallel beam opposite views measure the same lines, all of them if the detector reaches as far
+on both sides: a view's share of half a turn is then all that there is to weigh.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from diffusionblend.arc import Arc, find_arc
 from diffusionblend.geometry import FanBeam, Geometry, ParallelBeam
 
-_TURN = 2 * math.pi
 _LEAST_TAPER = math.radians(10)
-_HOLE = 2  # a gap of so many typical steps between views is where their arc ends
-
-
-@dataclass(frozen=True, eq=False)
-class Arc:
-    """The arc that views cover.
-
-    Attributes:
-        begin, length: Where it begins, and how long it is, in radians; 2 pi is a full turn.
-        shares: The part of it that each view stands for, in radians (views,).
-    """
-
-    begin: float
-    length: float
-    shares: np.ndarray
-
-    def confidence(self, angles: np.ndarray) -> np.ndarray:
-        """Return how much views at these angles are to count, from 0 beyond the ends to 1."""
-        if self.length >= _TURN:
-            return np.ones_like(angles)
-        inside = (angles - self.begin) % _TURN
-        taper = min(max(_LEAST_TAPER, (self.length - math.pi) / 2), self.length / 2)
-        return _smooth(np.minimum(inside, self.length - inside) / taper)
 
 
 def ray_weights(geometry: Geometry) -> np.ndarray:
     """Return how much each ray counts, where pi / views times the sum of all is right.
 
-    Views of a parallel beam count alike, as an even cover of half a turn; so do those of a fan or
-    a cone that cover less than that.
+    An arc that leaves lines out counts as if it had them all, so that the level stays: the mean
+    over the lines that there are.
 
     Returns:
         Weights (views, bins), float64.
     """
+    views = len(geometry.angles)
+    if isinstance(geometry, ParallelBeam) and not lopsided_bins(geometry):
+        # Opposite views have the same lines, so that half a turn is all that there is.
+        arc = find_arc(geometry.angles_deg, 180.0)
+        per_view = np.round(arc.shares * views / arc.length, 12)  # even views have ones
+        return np.tile(per_view[:, None], geometry.bins)
     arc = find_arc(geometry.angles_deg)
-    parallel = isinstance(geometry, ParallelBeam)
-    if parallel and (arc.length < _TURN or not lopsided_bins(geometry)):
-        return np.ones((len(geometry.angles), geometry.bins))
     g, angles = _from_axis(geometry, geometry.positions_mm()), np.array(geometry.angles)[:, None]
-    other_angles = angles + math.pi - (0 if parallel else 2 * g)
-    own = arc.confidence(angles) * _side_confidence(geometry, g)
-    other = arc.confidence(other_angles) * _side_confidence(geometry, -g)
+    other_angles = angles + math.pi - (0 if isinstance(geometry, ParallelBeam) else 2 * g)
+    own = confidence(arc, angles) * _side_confidence(geometry, g)
+    other = confidence(arc, other_angles) * _side_confidence(geometry, -g)
     once = own / np.maximum(own + other, np.finfo(float).tiny)
-    per_view = arc.shares[:, None] * len(angles) / min(arc.length, math.pi)
-    return once * per_view
+    return once * arc.shares[:, None] * views / min(arc.length, math.pi)
 
 
-def find_arc(angles_deg: tuple[float, ...]) -> Arc:
-    """Find the arc that views cover: a full turn, or what the widest gap leaves of one."""
-    turned = np.round(np.array(angles_deg) % 360, 6) % 360
-    places, view, repeats = np.unique(turned, return_inverse=True, return_counts=True)
-    gaps = np.radians(np.diff(places, append=places[0] + 360))  # behind each place
-    first = (int(gaps.argmax()) + 1) % len(gaps)
-    *steps, widest = np.roll(gaps, -first)
-    full = bool(steps) and widest <= _HOLE * np.median(steps)
-    alone = [math.pi]  # is what a single view stands for
-    before, behind = (widest, widest) if full else ((steps or alone)[0], (steps or alone)[-1])
-    shares = np.roll(np.add([before, *steps], [*steps, behind]) / 2, first)
-    length = _TURN if full else float(shares.sum())
-    return Arc(math.radians(places[first]) - before / 2, length, (shares / repeats)[view])
+def confidence(arc: Arc, angles: np.ndarray) -> np.ndarray:
+    """Return how much views at these angles are to count, from 0 beyond the ends to 1."""
+    if arc.closed:
+        return np.ones_like(angles)
+    taper = min(max(_LEAST_TAPER, (arc.length - math.pi) / 2), arc.length / 2)
+    return _smooth(arc.depth(angles) / taper)
 
 
 def lopsided_bins(geometry: Geometry) -> int:

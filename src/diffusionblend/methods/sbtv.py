@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.arc import Directions
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
@@ -25,7 +26,6 @@ TUNED = {
 }
 TUNED_1E4 = {8: (1e-2, 0.1), 20: (2e-3, 0.03), 60: (5e-4, 0.03)}
 TUNED_LIMITED = (2e-3, 0.03)
-_LIMITED = 3.0  # a gap of so many even steps between directions is a missing arc
 
 
 @register("sbtv")
@@ -81,9 +81,8 @@ class SBTV:
 
 def tuned_weights(geometry: Geometry, photons: float | None = None) -> tuple[float, float]:
     """Return weight and rho of `SBTV`, interpolated over the number of views and the photons."""
-    directions = np.sort(np.mod(geometry.angles_deg, 180))
-    largest_gap = np.diff(directions, append=directions[0] + 180).max()
-    if largest_gap > _LIMITED * 180 / len(directions):
+    directions = np.array(geometry.angles_deg)
+    if Directions(directions, 180.0).missing:
         return TUNED_LIMITED
     clean, noisy = (_at(len(directions), table) for table in (TUNED, TUNED_1E4))
     share = 1.0 if photons is None else min(max(math.log10(photons) - 4, 0.0), 1.0)

@@ -1,17 +1,13 @@
 """What the rays reach: directions that are missing, projections that are cut, what lies outside."""
 
-import math
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.geometry import Geometry, ParallelBeam
+from diffusionblend.arc import find_arc, missing_arc
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.record import Coverage
 
-LIMITED = 3.0
-"""A gap of so many even steps between directions is a missing arc, as for the tuning of `sbtv`."""
 EDGE = 0.05
 """Share of the largest line integral from which an edge of the detector sees the object.
 
@@ -47,43 +43,6 @@ def coverage(problem: Problem, u: Tensor) -> Coverage:
     )
 
 
-def missing_arc(geometry: Geometry) -> float:
-    """Return the widest arc, in degrees, of directions that no ray through some point has.
-
-    Lines at distance s from the axis have directions on a full circle (those at -s are the same,
-    turned by 180 degrees). They are asked for at the axis and towards the edge of the slices:
-    a fan on a short arc has all at the one, and misses twice its angle at the other.
-    """
-    radius = min(geometry.grid.shape[1:]) / 2 * geometry.pixel_mm
-    return max(_missing_at(directions(geometry, s)) for s in (0.0, 0.5 * radius, 0.9 * radius))
-
-
-def directions(geometry: Geometry, s_mm: float) -> np.ndarray:
-    """Return the directions in degrees, in [0, 360), of the rays at distance s_mm from the axis."""
-    near, far = (_fan_angle(geometry, s) for s in (s_mm, -s_mm))
-    angles = np.array(geometry.angles_deg)
-    found = np.concatenate([angles - near, angles + 180 - far])
-    return np.unique(np.mod(found[np.isfinite(found)].round(6), 360))
-
-
-def _fan_angle(geometry: Geometry, s_mm: float) -> float:
-    """Return by how many degrees the ray at s is turned from the view; NaN if no bin sees it."""
-    if isinstance(geometry, ParallelBeam):
-        s, fan = geometry.positions_mm(), np.zeros(geometry.bins)
-    else:
-        fan = geometry.fan_angles
-        s = geometry.sod_mm * np.sin(fan) - geometry.axis_mm * np.cos(fan)
-    return math.degrees(float(np.interp(s_mm, s, fan, left=math.nan, right=math.nan)))
-
-
-def _missing_at(found: np.ndarray) -> float:
-    if len(found) < 2:
-        return 0.0  # no ray at all, or one view: nothing to speak of an arc
-    gaps = np.diff(found, append=found[0] + 360)
-    widest = float(gaps.max())
-    return widest - float(np.median(gaps)) if widest > LIMITED * 360 / len(found) else 0.0
-
-
 def _cut_bins(y: Tensor, geometry: Geometry, seen: float) -> float:
     """Return the share of projections that are cut off at an end where nothing else sees it."""
     positions = geometry.positions_mm()
@@ -91,15 +50,9 @@ def _cut_bins(y: Tensor, geometry: Geometry, seen: float) -> float:
     cut = torch.zeros_like(y[..., 0], dtype=torch.bool)
     for s, values in ends:
         # Half a detector on a full turn: the other half of the turn sees what is beyond.
-        if not (_full_turn(geometry) and positions[0] < -s < positions[-1]):
+        if not (find_arc(geometry.angles_deg).closed and positions[0] < -s < positions[-1]):
             cut |= values.mean(-1) > seen
     return _share(cut)
-
-
-def _full_turn(geometry: Geometry) -> bool:
-    angles = np.sort(np.mod(geometry.angles_deg, 360))
-    gap = np.diff(angles, append=angles[0] + 360).max()
-    return bool(len(angles) > 2 and gap <= LIMITED * 360 / len(angles))
 
 
 def _outside(problem: Problem, seen: float) -> float:
