@@ -62,8 +62,8 @@ def command(*arguments):
     return Ended(code, out.getvalue(), err.getvalue())
 
 
-def user_command(*arguments, before_main=""):
-    """Run a command as a user does, in a process of its own."""
+def user_command(*arguments, before_main="", threads=1):
+    """Run a command as a user does, in a process of its own with so many threads."""
     program = f"import sys; {before_main}\nfrom diffusionblend.cli import main; sys.exit(main())"
     start = ["-c", program] if before_main else ["-m", "diffusionblend"]
     ended = subprocess.run(
@@ -72,7 +72,7 @@ def user_command(*arguments, before_main=""):
         text=True,
         check=False,
         timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 

@@ -9,6 +9,7 @@ import sys
 import termios
 
 import pytest
+import torch
 
 from conftest import command, contents, user_command
 from diffusionblend.cli import COMMANDS
@@ -185,7 +186,7 @@ def test_a_run_by_a_file_says_in_its_record_how_to_repeat_it_without(data, place
     record = json.loads((place / "o.nii.gz.json").read_text(encoding="utf-8"))
     assert record["again"] == (
         f"diffusionblend reconstruct {data.scan.name} --output o.nii.gz --method cgls "
-        "--set iterations=3 rho=0.5 --no-classical"
+        f"--set iterations=3 rho=0.5 --no-classical --threads {torch.get_num_threads()}"
     )
     assert (record["method"]["iterations"], record["method"]["rho"]) == (3, 0.5)
 

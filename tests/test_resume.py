@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from conftest import command, contents, user_command
 from diffusionblend.checkpoint import Checkpoint, read_steps
@@ -70,7 +72,7 @@ def stopped(monkeypatch, step, *arguments):
 
 @pytest.mark.parametrize("more", [(), ("--samples", 2)])
 def test_killed_at_a_random_step_it_goes_on_to_the_same_bytes(user, more, caplog):
-    run(*words("whole.nii.gz", *more))
+    run(*words("whole.nii.gz", *more, "--threads", 1))
     step = random.randrange(1, STEPS * (2 if more else 1))
     stop = STOP.format(step=step, name="SIGKILL")
     ended = user_command(*words("o.nii.gz", *more), before_main=stop)
@@ -82,6 +84,100 @@ def test_killed_at_a_random_step_it_goes_on_to_the_same_bytes(user, more, caplog
     for name in ["{}.nii.gz", "{}.std.nii.gz"][: 2 if more else 1]:
         assert sha256(user / name.format("o")) == sha256(user / name.format("whole")), step
     assert not (user / "o.nii.gz.state").exists()
+
+
+@pytest.fixture
+def of_threads():
+    """Let torch have another number of threads, as OMP_NUM_THREADS or another machine would."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+TOTAL_VARIATION = ("--method", "sbtv", "--set", "iterations=10")
+"""It has sums over the whole volume, whose last digits differ with the threads on any machine."""
+
+
+def command_of(output, method):
+    """Return the words of a reconstruction that saves each state."""
+    if method == "sbtv":
+        return ("reconstruct", "chest.h5", *TOTAL_VARIATION, "--save-state", 0, "-o", output)
+    return words(output, "--method", method)
+
+
+@pytest.mark.parametrize(
+    ("method", "begun", "after"), [("diffusionblend-fast", 1, 2), ("sbtv", 1, 3), ("sbtv", 2, 1)]
+)
+def test_a_run_keeps_the_threads_it_was_begun_with(
+    user, of_threads, monkeypatch, method, begun, after
+):
+    arguments = command_of("o.nii.gz", method)
+    of_threads(begun)
+    run(*arguments)
+    whole = sha256(user / "o.nii.gz")
+    stopped(monkeypatch, 3, *arguments)
+    of_threads(after)
+    run(*arguments, "--resume")
+    assert torch.get_num_threads() == after
+    record = json.loads((user / "o.nii.gz.json").read_text(encoding="utf-8"))
+    assert record["machine"]["threads"] == begun
+    assert record["sha256"] == whole
+    run(*shlex.split(record["again"])[1:])
+    assert sha256(user / "o.nii.gz") == whole
+
+
+def test_killed_with_one_thread_and_gone_on_with_two_in_another_process(user):
+    for threads in (1, 2):
+        ended = user_command(*command_of(f"{threads}.nii.gz", "sbtv"), threads=threads)
+        assert ended.code == 0, ended.err
+    one, two = (sha256(user / f"{threads}.nii.gz") for threads in (1, 2))
+    assert one != two  # or this would show nothing
+    stop = STOP.format(step=3, name="SIGKILL")
+    arguments = command_of("o.nii.gz", "sbtv")
+    assert user_command(*arguments, before_main=stop).code == -signal.SIGKILL
+    ended = user_command(*arguments, "--resume", threads=2)
+    assert ended.code == 0, ended.err
+    assert sha256(user / "o.nii.gz") == one
+
+
+def change_machine(path, machine):
+    with h5py.File(path, "r+") as state:
+        if machine is None:
+            del state.attrs["machine"]
+        else:
+            state.attrs["machine"] = json.dumps(machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        (None, "does not say how many threads it was begun with"),
+        ({"processor": "Abacus", "threads": 1}, "was begun on another processor (Abacus, here "),
+    ],
+)
+def test_where_the_bytes_may_differ_a_resumed_run_says_so(user, monkeypatch, caplog, machine, said):
+    stopped(monkeypatch, 3, *words("o.nii.gz", "--threads", 1))
+    change_machine(user / "o.nii.gz.state", machine)
+    run(*words("o.nii.gz"), "--resume")
+    assert said in caplog.text
+    assert (user / "o.nii.gz").exists()
+
+
+@pytest.mark.parametrize("threads", ["two", 0, 2.5, -1, 10**6])
+def test_a_state_whose_threads_are_none_is_damaged(user, monkeypatch, threads):
+    stopped(monkeypatch, 3, *words("o.nii.gz"))
+    change_machine(user / "o.nii.gz.state", {"threads": threads})
+    assert command(*words("o.nii.gz"), "--resume").code == CorruptInput.code
+
+
+def test_threads_that_a_run_was_not_begun_with_are_refused(user, monkeypatch):
+    stopped(monkeypatch, 3, *words("o.nii.gz", "--threads", 1))
+    before = contents(user)
+    ended = command(*words("o.nii.gz", "--threads", 2), "--resume")
+    assert ended.code == 2
+    assert "was begun with 1, on which" in ended.err
+    assert contents(user) == before
+    run(*words("o.nii.gz", "--threads", 1), "--resume")
 
 
 def test_an_interrupted_run_says_how_it_goes_on_and_leaves_its_state_alone(

@@ -214,6 +214,16 @@ def kill(*arguments):
     assert_equal_bit_for_bit(weights, expected)
 
 
+@pytest.mark.parametrize(("threads", "said"), [(1, False), (2, True)])
+def test_a_run_that_goes_on_with_other_threads_says_so(
+    uninterrupted, tmp_path, caplog, threads, said
+):
+    workshop = shutil.copytree(uninterrupted[0], tmp_path / "copy")
+    torch.set_num_threads(threads)
+    train(workshop)
+    assert ("number of threads: 1 before, 2 now" in caplog.text) == said
+
+
 def test_an_interrupted_run_exits_with_130_and_goes_on_later(uninterrupted, workshop, monkeypatch):
     draw = Sampler.__getitem__
 

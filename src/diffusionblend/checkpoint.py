@@ -16,6 +16,7 @@ from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.files import atomic, make_folder
 from diffusionblend.methods import Step
 from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.provenance import Machine, machine
 from diffusionblend.volume import write_volume
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,19 @@ class Checkpoint:
         path: The file.
         run: What decides the result: the state of another run is refused.
         seconds: Least time between two states.
+        threads: How many threads were asked for; none takes those that the run has begun with.
 
     Attributes:
         step: Step of the state that was loaded, 0 if there was none.
         seconds_before: What the run took up to there.
+        threads: How many the run has begun with; what was asked for if there was no state.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any], seconds: float) -> None:
+    def __init__(
+        self, path: Path, run: Mapping[str, Any], seconds: float, threads: int | None = None
+    ) -> None:
         self.path, self.step, self.seconds_before = path, 0, 0.0
+        self.threads = threads
         # As it will be read back: tuples become lists.
         self._run = json.loads(json.dumps(run))
         self._every, self._began = seconds, time.monotonic()
@@ -61,6 +67,7 @@ class Checkpoint:
             with h5py.File(self.path) as file:
                 run = json.loads(file.attrs["run"])
                 step, seconds = int(file.attrs["step"]), float(file.attrs["seconds"])
+                begun = msgspec.json.decode(file.attrs.get("machine", "{}"), type=Machine)
                 arrays = {name: np.array(data) for name, data in file.items()}
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CorruptInput(
@@ -68,6 +75,7 @@ class Checkpoint:
                 "--resume out"
             ) from error
         self._check(run)
+        self._take_up(begun)
         self.step, self.seconds_before = step, seconds
         log.info("%s: goes on behind step %d", self.path, step)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -82,6 +90,24 @@ class Checkpoint:
                     "the same command, or leave --resume out"
                 )
 
+    def _take_up(self, begun: Machine) -> None:
+        """Keep the threads that a run was begun with; say where the bytes may still differ."""
+        if self.threads is not None and begun.threads not in (None, self.threads):
+            raise UsageError(
+                f"--threads {self.threads}: {self.path} was begun with {begun.threads}, on which "
+                "the last digits depend; leave --threads out to keep them, or --resume"
+            )
+        here = machine()
+        if begun.threads is None:
+            log.warning("%s: does not say how many threads it was begun with; if they were not %d, "
+                        "the last digits may differ from those of a run that was not stopped",
+                        self.path, self.threads or here.threads)  # fmt: skip
+        elif begun.processor != here.processor:
+            log.warning("%s: was begun on another processor (%s, here %s): the last digits may "
+                        "differ from those of a run that was not stopped",
+                        self.path, begun.processor, here.processor)  # fmt: skip
+        self.threads = begun.threads or self.threads
+
     def __call__(self, step: Step) -> None:
         """Save the state of a step, if it is time and there is one."""
         if step.state is None or time.monotonic() - self._saved < self._every:
@@ -90,6 +116,7 @@ class Checkpoint:
 
         with atomic(self.path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["run"] = json.dumps(self._run)
+            file.attrs["machine"] = msgspec.json.encode(machine()).decode()
             file.attrs["step"] = step.index
             file.attrs["seconds"] = self.seconds_before + time.monotonic() - self._began
             for name, tensor in step.state.items():

@@ -22,7 +22,7 @@ from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import PLANES
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import find_prior, read_config
-from diffusionblend.provenance import write_reconstruction
+from diffusionblend.provenance import machine, write_reconstruction
 from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR, Reconstruction, reconstruct
 from diffusionblend.report import Entry, Report, overview, write_report
 from diffusionblend.report.compose import make_report
@@ -143,7 +143,8 @@ def _facts(output: Path, name: str, method: Method) -> dict[str, Any]:
     weights = read_config(find_prior(DEFAULT_PRIOR)).weights_sha256
     return {
         "command": "demo",
-        "again": f"diffusionblend reconstruct {SCAN} --method {name}{steps} -o {name}.nii.gz",
+        "again": f"diffusionblend reconstruct {SCAN} --method {name}{steps} "
+        f"--threads {machine().threads} -o {name}.nii.gz",
         "method": {"name": name, **options},
         "prior": {"name": DEFAULT_PRIOR, "weights_sha256": weights} if method.needs_prior else None,
         "seed": 0,

@@ -1,8 +1,16 @@
-"""Where to compute."""
+"""Where to compute, and by how many threads."""
+
+import contextlib
+import logging
+import platform
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from diffusionblend.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:
@@ -19,3 +27,36 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: not on this machine; expected cpu or auto") from error
     return place
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[int]:
+    """Share the sums among so many threads, whatever the number of cores; none leaves it as it is.
+
+    Sums of floats depend on their order, which is another for another number of threads: the last
+    digits are those of the number.
+
+    Yields:
+        The number that torch has now.
+    """
+    before = torch.get_num_threads()
+    if number is not None and number != before:
+        torch.set_num_threads(number)
+    here = torch.get_num_threads()
+    if number not in (None, here):
+        log.warning("%s threads cannot be had, %d can: last digits may differ", number, here)
+    try:
+        yield here
+    finally:
+        if here != before:
+            torch.set_num_threads(before)
+
+
+def processor() -> str:
+    """Return the name of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())

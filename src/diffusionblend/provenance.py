@@ -5,7 +5,10 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from diffusionblend import __version__
 from diffusionblend.errors import DiffusionBlendError
@@ -16,7 +19,21 @@ if TYPE_CHECKING:
     from diffusionblend.volume import Volume
 
 STD, CLASSICAL = "std", "classical"
+MOST_THREADS = 1024
+"""More than any processor has; each has a stack of its own."""
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What the last digits of a result depend on, besides versions and what was asked for.
+
+    Attributes:
+        processor: Its name.
+        threads: How many share the sums, whose order they decide; none where that is not known.
+    """
+
+    processor: Annotated[str, Meta(max_length=1000)] = ""
+    threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
 
 
 def versions() -> dict[str, str]:
@@ -29,6 +46,15 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
+
+
+def machine() -> Machine:
+    """Return what else the last digits of a result depend on, as it is now."""
+    import torch
+
+    from diffusionblend.device import processor
+
+    return Machine(processor(), torch.get_num_threads())
 
 
 def record_of(output: Path) -> Path:
@@ -145,6 +171,7 @@ def _record(name: str, digest: str, facts: dict[str, Any]) -> str:
         "sha256": digest,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
+        "machine": msgspec.to_builtins(machine()),
         **facts,
     }
     return json.dumps(record, indent=2) + "\n"

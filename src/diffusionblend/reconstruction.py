@@ -110,11 +110,13 @@ def reconstruct(
             of an array, it is estimated, and the log says so.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
-        seed: Seed of the sampling noise. The same seed on the same device gives the same bytes.
+        seed: Seed of the sampling noise. The same seed gives the same bytes, on the same kind of
+            processor or GPU with the same versions and number of threads (`torch.set_num_threads`).
         device: `cpu`, `cuda`, ..., or `auto` for a GPU where there is one.
         callback: Is told of each step: its number, the volume and the residual so far, and the
             state to go on from.
-        start: State of a step of the same run, to go on behind it to the same bytes.
+        start: State of a step of the same run, to go on behind it to the same bytes, as far as
+            `seed` says.
         options: Options of the method, for instance `steps=100`.
 
     Returns:
@@ -169,7 +171,8 @@ def reconstruct_and_assess(
         scale: Multiplies the attenuation that the method is shown; for what is no tissue.
         device: Where to work.
         callback: Is told of the steps of all samples.
-        start: State of a step of the same run, to go on behind it to the same bytes.
+        start: State of a step of the same run, to go on behind it to the same bytes, as far as
+            `seed` says.
         options: Of the method.
 
     Raises:

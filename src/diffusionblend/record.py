@@ -14,7 +14,7 @@ from msgspec import Meta
 from diffusionblend.checkpoint import SavedStep
 from diffusionblend.errors import CorruptInput
 from diffusionblend.files import inside, sha256
-from diffusionblend.provenance import beside, record_of, steps_folder
+from diffusionblend.provenance import Machine, beside, record_of, steps_folder
 from diffusionblend.quality import Quality
 from diffusionblend.volume import Volume, read_beside
 
@@ -38,6 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         sha256: Of the volume.
         finished: When, in UTC.
         versions: Of what the result depends on.
+        machine: On what it was made.
         command: Its name.
         again: The line that makes the volume again.
         method: Its name, and its options.
@@ -56,6 +57,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Text
     finished: Text = ""
     versions: Annotated[dict[Text, Text], Meta(max_length=100)] = {}
+    machine: Machine = Machine()
     command: Text = ""
     again: Text = ""
     method: Facts = {}

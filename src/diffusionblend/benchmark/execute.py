@@ -11,6 +11,7 @@ import torch
 
 from diffusionblend.benchmark.cell import Result, load_result
 from diffusionblend.benchmark.measure import Job, run_cell
+from diffusionblend.device import threads
 from diffusionblend.errors import DiffusionBlendError, UsageError
 from diffusionblend.progress import Progress
 
@@ -62,14 +63,14 @@ def _by_ray(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[tuple[J
     Each has as many threads as this one would take: sums depend on that in their last digits, and
     with them the result.
     """
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    if workers * threads > cores:
+    number, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if workers * number > cores:
         best = max(1, cores // workers)
         log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster, and gives "
-                 "the last digits of so many threads", workers, threads, cores, best)  # fmt: skip
+                 "the last digits of so many threads", workers, number, cores, best)  # fmt: skip
     with _ray(workers) as ray:
         remote = ray.remote(num_cpus=1, max_retries=0)(_with_threads)
-        waiting = {remote.remote(job, folder.absolute(), threads): job for job in jobs}
+        waiting = {remote.remote(job, folder.absolute(), number): job for job in jobs}
         while waiting:
             (ready, *_), _ = ray.wait(list(waiting))
             job = waiting.pop(ready)
@@ -79,9 +80,9 @@ def _by_ray(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[tuple[J
                 raise error.cause from error
 
 
-def _with_threads(job: Job, folder: Path, threads: int) -> Result:
-    torch.set_num_threads(threads)
-    return _run(job, folder)
+def _with_threads(job: Job, folder: Path, number: int) -> Result:
+    with threads(number):
+        return _run(job, folder)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from diffusionblend.benchmark import cell as cells
 from diffusionblend.benchmark.cell import Cell, Result, Times
 from diffusionblend.benchmark.recipe import Acquisition
 from diffusionblend.benchmark.volumes import load_volume
-from diffusionblend.device import find_device
+from diffusionblend.device import find_device, processor
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
@@ -125,7 +124,7 @@ def angles(acquisition: Acquisition) -> tuple[float, ...]:
 def hardware(device: torch.device) -> str:
     """Say on what this runs."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{_cpu()}, {available} cores, {torch.get_num_threads()} threads"
+    text = f"{processor()}, {available} cores, {torch.get_num_threads()} threads"
     return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
 
 
@@ -172,12 +171,3 @@ def _peak_mib() -> float | None:
         return None
     kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
     return None if kib is None else float(kib // 1024)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.machine())

@@ -49,8 +49,8 @@ def over_seeds(runs: Sequence[Run], plane: str, name: str) -> float:
 def write_results(folder: Path, name: str, plan: Plan, runs: Sequence[Run]) -> None:
     """Enter an experiment into `results.json`, and what it cost into `times.json`.
 
-    The first is the same bytes for the same cells, however often they were interrupted; the second
-    holds all that is not.
+    The first is the same bytes for the same cells, however often they were interrupted, on the same
+    kind of machine with the same number of threads; the second holds all that is not, those too.
     """
     entry = {
         "title": plan.recipe.title,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diffusionblend.checkpoint import Checkpoint, SavedSteps
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
+    from diffusionblend.methods.state import State
     from diffusionblend.reconstruction import Reconstruction
     from diffusionblend.scan import Scan
 
@@ -69,9 +70,12 @@ class Reconstruct:
     """Seconds between two savings of the run's state, in OUT.nii.gz.state; it is removed at the
     end."""
     resume: bool = False
-    """Go on from that state, if it is there, to the same bytes."""
+    """Go on from that state, if it is there, to the same bytes, with as many threads."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
+    threads: int | None = None
+    """Threads that share the work; the last digits depend on their number (as many as cores, or
+    OMP_NUM_THREADS, if not given)."""
     dry_run: bool = False
     """Say what would be done, how long it would take and how much memory; write nothing."""
     json: bool = False
@@ -79,15 +83,19 @@ class Reconstruct:
 
     def run(self) -> None:
         """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
-        from diffusionblend.device import find_device
+        from diffusionblend.device import find_device, threads
         from diffusionblend.files import naming
         from diffusionblend.methods.options import make_method
+        from diffusionblend.provenance import MOST_THREADS
         from diffusionblend.reconstruction import check_samples
         from diffusionblend.scan import read_scan
 
         in_range("--seed", self.seed, 0, 2**63 - self.samples)
-        in_range("--save-steps", self.save_steps or 1, 1, 100_000)
+        if self.save_steps is not None:
+            in_range("--save-steps", self.save_steps, 1, 100_000)
         in_range("--save-state", self.save_state, 0, math.inf)
+        if self.threads is not None:
+            in_range("--threads", self.threads, 1, MOST_THREADS)
         method = make_method(self.method, **self._options())
         check_samples(method, self.samples)
         device = find_device(self.device)
@@ -95,22 +103,38 @@ class Reconstruct:
         scan = read_scan(self.scan)
         self._check_source(scan.geometry.grid)
         if self.dry_run:
-            with naming(self.scan):
+            with naming(self.scan), threads(self.threads):
                 return plan_reconstruction(self, scan, method, device)
         self._reconstruct(scan, method, device)
 
     def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
+        """Begin, or go on from a state with as many threads as it was begun with."""
+        from diffusionblend.device import threads
+        from diffusionblend.methods.state import BEGINNING
+
+        facts = self._facts(scan, method, str(device))
+        run = self._checkpoint(facts)
+        start = run.load() if self.resume else BEGINNING
+        with threads(run.threads) as number:
+            facts["again"] = self._again(facts["prior"], number)
+            self._work(scan, method, device, run, start, facts)
+
+    def _work(
+        self,
+        scan: "Scan",
+        method: "Method",
+        device: "torch.device",
+        run: "Checkpoint",
+        start: "State",
+        facts: dict[str, Any],
+    ) -> None:
         """Reconstruct, saving the state on the way, and write what was made."""
         import msgspec
 
         from diffusionblend.files import naming
         from diffusionblend.methods.method import ignore, in_turn
-        from diffusionblend.methods.state import BEGINNING
         from diffusionblend.reconstruction import reconstruct_and_assess
 
-        facts = self._facts(scan, method, str(device))
-        run = self._checkpoint(facts)
-        start = run.load() if self.resume else BEGINNING
         steps = self._saved_steps(run.step)
         with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
             made = reconstruct_and_assess(
@@ -148,19 +172,21 @@ class Reconstruct:
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
         from diffusionblend.files import sha256
 
-        prior = prior_record(self.prior) if method.needs_prior else None
-        named = dataclasses.replace(self, resume=False)
-        named = named if prior is None else dataclasses.replace(named, prior=prior["name"])
         return {
             "command": "reconstruct",
-            "again": command_line("reconstruct", named),
             "method": {"name": self.method, **vars(method)},
-            "prior": prior,
+            "prior": prior_record(self.prior) if method.needs_prior else None,
             "seed": self.seed,
             "samples": self.samples,
             "device": device,
             "scan": {"name": self.scan.name, "sha256": sha256(self.scan), **scan.provenance},
         }
+
+    def _again(self, prior: dict[str, str] | None, threads: int) -> str:
+        """Return the line that gives the same bytes on a processor of the same type."""
+        named = dataclasses.replace(self, resume=False, threads=threads)
+        named = named if prior is None else dataclasses.replace(named, prior=prior["name"])
+        return command_line("reconstruct", named)
 
     def _checkpoint(self, facts: dict[str, Any]) -> "Checkpoint":
         from diffusionblend.checkpoint import Checkpoint
@@ -169,7 +195,7 @@ class Reconstruct:
         names = ("method", "prior", "seed", "samples", "device")
         run = {name: facts[name] for name in names} | {"scan": facts["scan"]["sha256"]}
         run |= {"mu_water": self.mu_water, "scale": self.scale, "versions": versions()}
-        return Checkpoint(state_of(self.output), run, self.save_state)
+        return Checkpoint(state_of(self.output), run, self.save_state, self.threads)
 
     def _saved_steps(self, done: int) -> "SavedSteps | None":
         from diffusionblend.checkpoint import SavedSteps

@@ -151,6 +151,8 @@ def _provenance(record: Record) -> dict[str, str]:
         **prior,
         **scan,
         "Device": record.device,
+        "Processor": record.machine.processor,
+        "Threads": "" if record.machine.threads is None else str(record.machine.threads),
         "Finished": record.finished,
         "Versions": ", ".join(f"{name} {text}" for name, text in record.versions.items()),
     }

@@ -147,7 +147,8 @@ class TrainingRun(Generic[Net, AnyBatch]):
         if score >= self.best:
             self.best = score if "score" in measured else self.best
             self.write(facts, measured)
-        state = json.dumps(facts | {"best": self.best if math.isfinite(self.best) else None})
+        best = self.best if math.isfinite(self.best) else None
+        state = json.dumps(facts | {"best": best, "threads": torch.get_num_threads()})
         # Last: whatever stops this before, the same command makes all of it again.
         with atomic(self.output / STATE) as temporary:
             temporary.write_bytes(save(self._tensors(), metadata={"state": state}))
@@ -193,6 +194,11 @@ class TrainingRun(Generic[Net, AnyBatch]):
         self.seconds = self.saved_at = state["seconds"]
         self.best = -math.inf if state["best"] is None else state["best"]
         log.info("resumed at step %d", self.steps)
+        threads, here = state.get("threads"), torch.get_num_threads()
+        if threads not in (None, here):
+            log.warning("the last digits, and with them the network, depend on the number of "
+                        "threads: %s before, %d now; OMP_NUM_THREADS=%s gives as many again",
+                        threads, here, threads)  # fmt: skip
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         parameters = list(self.network.parameters())
