@@ -1,8 +1,8 @@
 """Where a method's loop stands: what the steps to come depend on, besides problem and seed.
 
 Each step reports its state; nothing keeps it, since that would be volumes more in memory. A method
-that is given one goes on behind that step, and ends with the bytes of the run that was not stopped: on
-the same kind of machine with as many threads, since both decide the order of sums. `checkpoint`
+that is given one goes on behind that step, and ends with the bytes of the run that was not stopped:
+on the same kind of machine with as many threads, since both decide the order of sums. `checkpoint`
 keeps both with a state.
 """
 
