@@ -13,6 +13,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.files import inside, naming
 from diffusionblend.projections.beam import Beam
+from diffusionblend.projections.directions import spread
 from diffusionblend.projections.geometry_file import (
     NAME,
     AnyFacts,
@@ -115,7 +116,7 @@ def choose_views(beam: Beam, options: Options) -> Sequence[int]:
         raise UsageError("--views and --every exclude each other; give one of them")
     if options.views is not None:
         _expect("--views", options.views, (1, measured))
-        return [index * measured // options.views for index in range(options.views)]
+        return spread(beam.angles_deg, options.views, beam.kind)
     every = 1 if options.every is None else options.every
     _expect("--every", every, (1, measured))
     return range(0, measured, every)
