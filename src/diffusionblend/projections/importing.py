@@ -13,21 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend import __version__
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import CorruptInput
 from diffusionblend.files import naming, sha256
 from diffusionblend.projections import flat, noise
-from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.centre import find_centre
 from diffusionblend.projections.options import Options
 from diffusionblend.projections.pixels import dead_pixels, repair
+from diffusionblend.projections.placing import Placed, place_axis
 from diffusionblend.projections.recognise import find_data, find_geometry, open_source
 from diffusionblend.projections.source import Source
 from diffusionblend.projections.stack import parse_order
 from diffusionblend.projections.stripes import remove_stripes
+from diffusionblend.projections.tilt import Axis, set_upright, with_margin
 from diffusionblend.projections.understand import Meaning, choose_rows, choose_views, understand
 from diffusionblend.scan import NO_NOISE, Noise, Scan
-
-CENTRE_ROWS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +66,11 @@ def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Sca
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     taken = beam.take_rows(rows.start, rows.stop)
-    axis_bin, how = _centre(meaning, taken, rows, options)
-    placed = taken.take_views(views).with_axis_on(axis_bin).binned(options.bin)
-    geometry = placed.place(options.size, options.pixel_mm)  # refused before the long work
-    lines = _lines(meaning, views, rows, options)
+    placed = _place_axis(meaning, rows, options)
+    axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
+    seen = taken.take_views(views).with_axis_on(axis_bin).binned(options.bin)
+    geometry = seen.place(options.size, options.pixel_mm)  # refused before the long work
+    lines = _upright_lines(meaning, views, rows, placed.axis, options)
     y = remove_stripes(lines.y, options.stripes)
     found, origin_of_noise = _noise(y, lines, meaning, options)
     done = [*lines.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
@@ -81,11 +80,39 @@ def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Sca
         "measured": _size(*meaning.data.shape),
         "taken": _size(len(views), len(rows), beam.bins, options.bin),
         "corrections": "; ".join(done) or "none",
-        "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({how})",
+        "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({placed.how})",
+        **({} if placed.tilt is None else {"tilt": placed.tilt}),
         "noise": noise.words(found, origin_of_noise),
         "version": __version__,
     }
     return Scan(y, geometry, found, meaning.mu_water, facts)
+
+
+def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
+    plain = dataclasses.replace(options, bin=1, stripes="none")
+    every = range(meaning.data.shape[0])
+    return place_axis(
+        meaning.beam,
+        rows,
+        lambda some: _lines(meaning, every, some, plain).y,
+        options,
+        unknown=meaning.offset_unknown,
+    )
+
+
+def _upright_lines(
+    meaning: Meaning, views: Sequence[int], rows: range, axis: Axis, options: Options
+) -> Lines:
+    """Read some views and rows, and correct them, for a tilted axis too."""
+    if axis.slope == 0:
+        return _lines(meaning, views, rows, options)
+    wide = with_margin(rows, axis, meaning.beam)
+    lines = _lines(meaning, views, wide, dataclasses.replace(options, bin=1))
+    about, first = (rows.start + rows.stop - 1) / 2 - wide.start, rows.start - wide.start
+    from_here = Axis(axis.at(wide.start), axis.slope)
+    y = set_upright(lines.y, from_here, about, meaning.beam)[first : first + len(rows)]
+    shares = _binned(np.exp(-y.transpose(1, 0, 2)), options.bin)
+    return dataclasses.replace(lines, y=_in_order(-np.log(shares)))
 
 
 def _lines(meaning: Meaning, views: Sequence[int], rows: range, options: Options) -> Lines:
@@ -154,47 +181,6 @@ def _binned(values: np.ndarray, factor: int) -> np.ndarray:
 def _in_order(values: np.ndarray) -> np.ndarray:
     """Return values (views, rows, bins) as a scan has them (rows, views, bins)."""
     return np.ascontiguousarray(values.transpose(1, 0, 2))
-
-
-def _centre(meaning: Meaning, beam: Beam, rows: range, options: Options) -> tuple[float, str]:
-    """Return the axis's bin, and how it is known."""
-    wish = options.centre
-    middle = (beam.bins - 1) / 2
-    if wish is None:
-        wish = "auto" if meaning.offset_unknown else "stated"
-    if wish == "stated":
-        return beam.axis_bin, "stated"
-    if wish == "none":
-        return middle, "the middle of the detector"
-    if wish != "auto":
-        return _given_bin(wish, beam), "given"
-    some = _rows_for_centre(beam, rows)
-    plain = dataclasses.replace(options, bin=1, stripes="none")
-    every = range(meaning.data.shape[0])
-    found = find_centre(_lines(meaning, every, some, plain).y, beam)
-    return found.axis_bin, found.how
-
-
-def _given_bin(text: str, beam: Beam) -> float:
-    try:
-        axis_bin = float(text)
-    except ValueError:
-        axis_bin = math.nan
-    if not -beam.bins <= axis_bin <= 2 * beam.bins:
-        raise UsageError(
-            f"--centre {text}: expected auto, none, or a bin, {-beam.bins} to {2 * beam.bins}"
-        )
-    return axis_bin
-
-
-def _rows_for_centre(beam: Beam, rows: range) -> range:
-    """Return rows to search the centre in: of a cone that in the source's plane."""
-    if beam.kind == "cone":
-        at = round((beam.rows - 1) / 2 - beam.row_offset_mm / beam.row_mm)
-        at = min(max(at, 0), len(rows) - 1)
-        return rows[at : at + 1]
-    apart = math.ceil(len(rows) / CENTRE_ROWS)
-    return rows[apart // 2 :: apart]
 
 
 def _noise(y: np.ndarray, lines: Lines, meaning: Meaning, options: Options) -> tuple[Noise, str]:

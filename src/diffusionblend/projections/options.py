@@ -52,6 +52,10 @@ class Options:
     centre: str | None = None
     """The bin, counted from 0, on which the axis casts its shadow; `auto` to search for it; `none`
     for the middle. Without it `auto` where the source does not say."""
+    tilt: str | None = None
+    """How the axis of a parallel beam is tilted in the detector's plane, in degrees, towards higher
+    bins in higher rows; `auto` to see it; `none` for upright. Without it `auto` where the centre is
+    searched for."""
     photons: float | None = None
     """Photons a detector pixel through air; without it they are estimated."""
     electronic: float | None = None
