@@ -62,7 +62,7 @@ def balls(scan, **more):
         (4.0, {}),
         (-2.0, {"axis_bin": 50.3}),
         (1.5, {"angles": TURN, "axis_bin": 62.0}),
-        (3.0, {"row_mm": 0.8}),
+        (3.0, {"row_mm": 1.25}),
     ],
 )
 def test_a_tilt_is_seen_and_set_upright(tmp_path, degrees, settings):

@@ -9,30 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffusionblend.arc import HOLE, TURN, Directions
 from diffusionblend.projections.geometry_file import Kind
-
-GAP = 3.0
-"""Gaps wider than so many median steps were not measured.
-
-Steps of golden angles differ by at most a factor of 2.6 (the theorem of three gaps).
-"""
 
 
 @dataclass(frozen=True, eq=False)
-class Arc:
-    """Views in the order of their directions.
+class Way:
+    """Views in the order of their directions, and how far it is from the first to each.
 
     Attributes:
-        views: Their numbers, from the first on.
-        places: How far each is from the first in degrees; where nothing was measured is left out.
-        length: Of the arc.
-        closed: Whether it is the whole circle.
+        views: Their numbers.
+        places: How far each is in degrees; what nobody measured is left out.
+        length: Of the whole.
     """
 
     views: np.ndarray
     places: np.ndarray
     length: float
-    closed: bool
 
 
 def spread(angles_deg: tuple[float, ...], number: int, kind: Kind) -> list[int]:
@@ -43,34 +36,25 @@ def spread(angles_deg: tuple[float, ...], number: int, kind: Kind) -> list[int]:
         number: How many to take, at most as many as there are.
         kind: Of the beam.
     """
-    arc = find_arc(np.array(angles_deg), 360.0, number)
-    full_turn = arc.closed
-    if kind == "parallel" and not full_turn:
-        arc = find_arc(np.array(angles_deg), 180.0, number)
-    wanted = np.arange(number) * arc.length / number
+    angles = np.array(angles_deg)
+    full_turn = Directions(angles).missing == 0
+    way = _way(angles, TURN if full_turn or kind != "parallel" else TURN / 2, number)
+    wanted = np.arange(number) * way.length / number
     if kind == "parallel" and full_turn and number % 2 == 0:
-        wanted[number // 2 :] += arc.length / number / 2  # opposite the gaps of the first half
-    return sorted(arc.views[_nearest(arc.places, wanted)].tolist())
+        wanted[number // 2 :] += way.length / number / 2  # opposite the gaps of the first half
+    return sorted(way.views[_nearest(way.places, wanted)].tolist())
 
 
-def find_arc(angles: np.ndarray, circle: float, number: int) -> Arc:
-    """Return the arc of a circle that angles cover, as coarsely as `number` views can see it.
-
-    Args:
-        angles: In degrees.
-        circle: What a whole circle is: 360 degrees, or 180 where opposite directions are the same.
-        number: A gap that is narrower than the step of so many views is none.
-    """
+def _way(angles: np.ndarray, circle: float, number: int) -> Way:
+    """Return the way around a circle that angles cover, with all holes that `number` views see."""
     around = np.mod(np.round(angles - angles[0], 6), circle)
     views = np.argsort(around, kind="stable")
     gaps = np.diff(around[views], append=circle + around[views[0]])
     step = float(np.median(gaps[gaps > 0]))
-    unseen = (gaps > GAP * step) & (gaps > circle / number)
+    unseen = (gaps > HOLE * step) & (gaps > circle / number)
     first = (int(np.flatnonzero(unseen)[-1]) + 1) % len(views) if unseen.any() else 0
-    views = np.roll(views, -first)
     lengths = np.roll(np.where(unseen, step, gaps), -first)
-    places = np.cumsum(lengths) - lengths
-    return Arc(views, places, float(lengths.sum()), not unseen.any())
+    return Way(np.roll(views, -first), np.cumsum(lengths) - lengths, float(lengths.sum()))
 
 
 def _nearest(places: np.ndarray, wanted: np.ndarray) -> np.ndarray:

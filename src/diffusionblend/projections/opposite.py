@@ -15,8 +15,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
+from diffusionblend.arc import Directions
 from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.directions import find_arc
 
 FEWEST = 12
 """Views of a full turn from which a centre is found: of a fan, to 0.01 bins from 24."""
@@ -82,8 +82,8 @@ class Turn:
 
 def full_turn(angles_deg: tuple[float, ...]) -> bool:
     """Return whether views go around without a gap, in whatever order."""
-    angles = _directions(angles_deg)[0]
-    return len(angles) >= FEWEST and find_arc(angles, 360.0, FEWEST).closed
+    around = Directions(np.array(angles_deg))
+    return len(around.places) >= FEWEST and around.missing == 0
 
 
 def _directions(angles_deg: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
