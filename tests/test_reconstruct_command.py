@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 
+import markupsafe
 import msgspec
 import nibabel
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from conftest import command
 from diffusionblend.files import sha256
 from diffusionblend.quality import Quality
+from diffusionblend.quality.words import rank
 from diffusionblend.scan import read_scan, write_scan
 from diffusionblend.volume import read_volume
 
@@ -80,10 +82,35 @@ def test_samples_leave_their_mean_and_deviation(user):
 def test_warnings_are_said_to_people_and_to_programs(user, caplog):
     ended = run("reconstruct", "chest.h5", "--method", "fbp", "-o", "o.nii.gz", "--json")
     told = json.loads(ended.out)["warnings"]
-    assert "8 views" in told["few-views"]
-    assert f"warning: {told['few-views']}" in caplog.text
+    assert any("8 views" in w["text"] for w in told if w["code"] == "few-views")
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("warning: ")]
+    assert said == [f"warning: {w['text']}" for w in told]
     quality = msgspec.json.decode(json.dumps(record()["quality"]), type=Quality)
-    assert {w.code: w.text for w in quality.warnings} == told
+    assert [msgspec.to_builtins(w) for w in quality.warnings] == told
+
+
+def test_several_warnings_of_one_code_are_all_told_the_gravest_first(user, caplog):
+    """Rows, bins and pixels that are dead have one code, and so have two faults of the values."""
+    scan = read_scan(user / "chest.h5")
+    y = scan.y.copy()
+    y[5] += 3.0
+    y[:, :, 20] += 3.0
+    y[2, :, 40] += 3.0
+    write_scan(type(scan)(y, scan.geometry, scan.noise, scan.mu_water), user / "dead.h5")
+    ended = run("reconstruct", "dead.h5", "--method", "sbtv", "-o", "o.nii.gz", "--json")
+    told = json.loads(ended.out)["warnings"]
+    codes = [w["code"] for w in told]
+    assert codes.count("bad-bins") == 3
+    assert codes == sorted(codes, key=rank)
+    assert codes.index("few-views") > codes.index("bad-bins")
+    for warning in told:
+        assert f"warning: {warning['text']}" in caplog.text
+    shown = json.loads(run("report", "o.nii.gz", "-o", "r.html", "--json").out)
+    (volume,) = shown["volumes"].values()
+    assert volume["warnings"] == told
+    page = (user / "r.html").read_text(encoding="utf-8")
+    places = [page.index(str(markupsafe.escape(warning["text"]))) for warning in told]
+    assert places == sorted(places)
 
 
 def test_a_scan_without_calibration_gets_one_and_says_so(user, caplog):

@@ -77,7 +77,7 @@ class Reconstruction:
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        codes = ", ".join(w.code for w in self.quality.warnings) or "none"
+        codes = ", ".join(dict.fromkeys(w.code for w in self.quality.warnings)) or "none"
         return f"Reconstruction({self.volume}, {self.seconds:g} s, warnings: {codes})"
 
     def _repr_html_(self) -> str:

@@ -210,15 +210,16 @@ class Reconstruct:
 
     def _tell(self, made: "Reconstruction") -> None:
         """Print what was made on stdout, and the warnings on stderr for people."""
-        warnings = {w.code: w.text for w in made.quality.warnings}
+        import msgspec
+
         facts = {
             "volume": str(self.output),
             "method": self.method,
             "seconds": made.seconds,
-            "warnings": warnings,
+            "warnings": msgspec.to_builtins(made.quality.warnings),
         }
-        for text in warnings.values():
-            log.warning("warning: %s", text)
+        for warning in made.quality.warnings:
+            log.warning("warning: %s", warning.text)
         show(facts, self.json, f"{self.output}: {self.method}, {made.seconds} s")
 
     def _options(self) -> dict[str, Any]:

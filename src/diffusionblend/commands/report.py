@@ -82,9 +82,11 @@ class Report:
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:
+    import msgspec
+
     warnings = entry.quality.warnings if entry.quality else ()
     return {
         "figures": entry.figures,
-        "warnings": {warning.code: warning.text for warning in warnings},
+        "warnings": msgspec.to_builtins(warnings),
         "missing": list(entry.gaps),
     }

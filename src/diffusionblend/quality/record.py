@@ -164,7 +164,7 @@ class Warn(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All of it; the warnings by gravity, several of one code where there are several."""
 
     residual: Residual
     coverage: Coverage

@@ -58,23 +58,14 @@ _NAMED = 5
 
 
 def warnings(quality: Quality, geometry: Geometry) -> tuple[Warn, ...]:
-    """Return the warnings that the figures of a record call for."""
-    rules: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
-        ("few-views", _few_views),
-        ("missing-arc", _missing_arc),
-        ("undetermined", _undetermined),
-        ("residual-high", _residual_high),
-        ("residual-low", _residual_low),
-        ("bad-views", _bad_views),
-        ("bad-bins", _bad_bins),
-        ("truncated", _truncated),
-        ("outside-view", _outside),
-        ("value-range", _value_range),
-        ("spacing", _spacing),
-        ("spread", _spread),
-        ("calibration", _calibration),
-    )
-    return tuple(Warn(code, text) for code, rule in rules for text in rule(quality, geometry))
+    """Return the warnings that the figures of a record call for, the gravest first."""
+    return tuple(Warn(code, text) for code, rule in _RULES for text in rule(quality, geometry))
+
+
+def rank(code: str) -> int:
+    """Return the place of a code among all of them, the gravest first; unknown ones come last."""
+    codes = [known for known, _ in _RULES]
+    return codes.index(code) if code in codes else len(codes)
 
 
 def _few_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
@@ -229,6 +220,24 @@ def _calibration(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.calibration
     if found is not None and found.how in ("tissue", "material"):
         yield found.words
+
+
+_RULES: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
+    ("residual-high", _residual_high),
+    ("bad-views", _bad_views),
+    ("bad-bins", _bad_bins),
+    ("outside-view", _outside),
+    ("truncated", _truncated),
+    ("residual-low", _residual_low),
+    ("value-range", _value_range),
+    ("calibration", _calibration),
+    ("missing-arc", _missing_arc),
+    ("few-views", _few_views),
+    ("undetermined", _undetermined),
+    ("spacing", _spacing),
+    ("spread", _spread),
+)
+"""By gravity: the geometry or the data are wrong, then the scale, then what the data leave open."""
 
 
 def _within(size: float, trained: tuple[float, float]) -> bool:

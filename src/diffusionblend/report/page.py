@@ -14,6 +14,7 @@ import jinja2
 import markupsafe
 
 from diffusionblend.files import atomic
+from diffusionblend.quality.words import rank
 from diffusionblend.report import pictures
 from diffusionblend.report.model import Report
 from diffusionblend.report.pictures import DEVIATION_HU, DIFFERENCE_HU, PLANES, WINDOWS
@@ -44,11 +45,15 @@ def render(report: Report) -> str:
 
 
 def _warnings(report: Report) -> dict[str, list[str]]:
-    """Return each warning, and the names of the volumes that it is of."""
+    """Return each warning, the gravest first, and the names of the volumes that it is of."""
+    told = [
+        (warning, entry.name)
+        for entry in report.entries
+        for warning in (entry.quality.warnings if entry.quality else ())
+    ]
     found: dict[str, list[str]] = {}
-    for entry in report.entries:
-        for warning in entry.quality.warnings if entry.quality else ():
-            found.setdefault(warning.text, []).append(entry.name)
+    for warning, name in sorted(told, key=lambda pair: rank(pair[0].code)):
+        found.setdefault(warning.text, []).append(name)
     return found
 
 
