@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from diffusionblend.projections.names import Series
 from diffusionblend.projections.stack import Stack
+
+Unit = Literal["degrees", "radians"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,15 @@ class Source:
         unit: Of `angles`: `degrees`, `radians`, or none if it is not stated.
         white: Projections of air, if the format has such.
         dark: Projections without rays, if the format has such.
+        series: The files, if each view has one.
+        remarks: What is to be said of how it was read.
     """
 
     kind: str
     data: Stack
     angles: tuple[float, ...] | None = None
-    unit: Literal["degrees", "radians"] | None = None
+    unit: Unit | None = None
     white: Stack | None = None
     dark: Stack | None = None
+    series: Series | None = None
+    remarks: tuple[str, ...] = ()
