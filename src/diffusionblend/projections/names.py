@@ -131,11 +131,11 @@ def series_of(path: Path, number: int | None = None) -> Series:
 
 
 def _kinds(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return files by what their names are without numbers, the most first."""
+    """Return files by what their names are without numbers, fields last, the most first."""
     kinds: dict[str, list[Path]] = {}
     for file in files:
         kinds.setdefault(re.sub(r"\d+", "#", file.name), []).append(file)
-    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
+    return dict(sorted(kinds.items(), key=lambda kind: (_role(kind[0])[1] or "", -len(kind[1]))))
 
 
 def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
@@ -150,8 +150,9 @@ def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
         pattern = _pattern(kind, files, every)
         if pattern and (option or len(listed) == 1):
             options.append(f"{option or 'import'} '{folder / pattern}'")
-    several = len(next(iter(kinds.values()))) > 1 and options
-    cure = " ".join(options) if several else "a folder of their own"
+    named = options[:1] != [] and options[0].startswith("import")
+    several = named and len(next(iter(kinds.values()))) > 1
+    cure = " ".join(options) if several else "in a folder of their own"
     more = f", and {len(listed) - 5} more" if len(listed) > 5 else ""
     return (
         f"{path}: holds TIFF of {len(kinds)} kinds: {', '.join(listed[:5])}{more}; expected those "
