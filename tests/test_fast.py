@@ -284,7 +284,7 @@ def test_a_dark_ray_has_a_finite_variance():
     variance = Noise(100.0, electronic=5.0).variance(np.array([0.0, 1e4]))
     assert variance is not None
     assert np.isfinite(variance).all()
-    assert variance[1] == pytest.approx(26)
+    assert variance[1] == pytest.approx((0.5 + 5**2) / 0.5**2)  # half a photon
 
 
 def test_the_variance_of_a_scan_reaches_the_method_in_its_units():

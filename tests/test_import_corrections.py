@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from cases import beam, cylinder, fields, phantom, project, write_case
+from cases import counts as counts_of
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.projections import noise
 from diffusionblend.projections.flat import mean_field
 from diffusionblend.projections.importing import import_scan
 from diffusionblend.projections.options import Options
-from diffusionblend.projections.pixels import dead_pixels, repair
+from diffusionblend.projections.pixels import judge_fields, judge_views, parse_pixels, repair
 from diffusionblend.projections.stripes import offsets_removed, remove_stripes
 from diffusionblend.scan import Noise
 from measured import AIR, DARK, PARALLEL, VIEWS, air, counts, lines, write_exchange
@@ -53,30 +55,18 @@ def test_the_mean_of_fields_without_the_extremes():
     np.testing.assert_allclose(mean_field(fields[:4]), np.mean(np.arange(4.0) ** 3))
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_ray_that_does_not_come_through_has_the_least_that_is_known(tmp_path, whole):
-    """One count of whole numbers; else the smallest share that was measured."""
-    dim = counts(lines())
-    dim[4, 1, 30] = DARK - 5
-    data = dim.round().astype(np.uint16) if whole else dim
-    scan = imported(tmp_path, data=data)
-    shares = (data - DARK) / (air(PARALLEL.bins) - DARK)
-    least = 1 / (air(PARALLEL.bins)[1, 30] - DARK) if whole else shares[shares > 0].min()
-    assert scan.y[1, 4, 30] == pytest.approx(-np.log(least), rel=1e-4)
-    assert "1 values without rays" in scan.provenance["corrections"]
-
-
 # Dead pixels
 
 
 def test_dead_hot_stuck_and_silent_pixels_are_interpolated(tmp_path):
     data = counts(lines())
-    data[:, 0, 10] = DARK  # dead
+    white = np.repeat(air(PARALLEL.bins)[None], 2, 0)
+    data[:, 0, 10] = white[:, 0, 10] = DARK  # dead
     data[:, 1, 20] *= 30  # hot
     data[:, 1, 33] = 0.5 * AIR  # stuck
     data[:, 2, 40] = np.nan  # silent
     data[5, 0, 50] = np.inf  # once only
-    scan = imported(tmp_path, data=data)
+    scan = imported(tmp_path, data=data, data_white=white)
     assert "4 dead pixels" in scan.provenance["corrections"]
     assert "1 values that are no numbers" in scan.provenance["corrections"]
     expected = lines()
@@ -93,7 +83,86 @@ def test_no_pixel_of_a_whole_detector_is_dead():
     """Not behind the object, not at its sharp edge, not in the noise."""
     rng = np.random.default_rng(0)
     shares = rng.poisson(2000 * np.exp(-lines() * 3)) / 2000
-    assert not dead_pixels(shares, air(PARALLEL.bins)).any()
+    judged = judge_views(-np.log(np.maximum(shares, 1e-3)))
+    assert not judged.dead.any()
+    assert not judged.suspect.any()
+    white = rng.poisson(air(PARALLEL.bins), (10, *air(PARALLEL.bins).shape))
+    assert not judge_fields(white, air(PARALLEL.bins)).any()
+
+
+def test_a_pixel_whose_fields_flicker_is_dead():
+    rng = np.random.default_rng(0)
+    level = air(PARALLEL.bins)
+    white = rng.poisson(level, (10, *level.shape)).astype(float)
+    white[:, 1, 17] *= rng.uniform(0.5, 1.5, 10)
+    assert np.argwhere(judge_fields(white, level)).tolist() == [[1, 17]]
+
+
+@pytest.mark.parametrize("value", [0.3, 0.6], ids=["with little", "with much"])
+def test_a_dead_pixel_with_noise_is_found_without_fields(value):
+    """It hardly changes, where its neighbours do."""
+    geometry = beam("parallel", 60, size=64, slices=2)
+    objects = [(cylinder(9, 2, 8), 0.08), (cylinder(-3, -14, 6), 0.1)]
+    shares = counts_of(project(objects, geometry), photons=1e4) / 1e4
+    shares[:, 1, 28] = np.random.default_rng(0).normal(value, 0.01, 60)
+    judged = judge_views(-np.log(shares))
+    assert np.argwhere(judged.dead).tolist() == [[1, 28]]
+
+
+STEEL = 0.7
+DENSE = {
+    "a wire on the axis": [(cylinder(0, 0, 1.5), STEEL)],
+    "a wire beside it": [(cylinder(0.8, 0.3, 1.2), STEEL)],
+    "a tube": [(cylinder(0, 0, 22.5), STEEL), (cylinder(0, 0, 21.5), -STEEL)],
+    "a tube of lead": [(cylinder(0, 0, 22.0), 6.0), (cylinder(0, 0, 21.0), -6.0)],
+    "a hole on the axis": [(cylinder(0, 0, 12), 0.15), (cylinder(0, 0, 0.8), -0.15)],
+    "two rods": [(cylinder(1.5, 0, 1.0), 2.0), (cylinder(-1.5, 0, 1.0), 2.0)],
+}
+
+
+@pytest.mark.parametrize("views", [9, 60])
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+@pytest.mark.parametrize("name", DENSE)
+def test_what_the_object_shows_is_no_defect(tmp_path, name, kind, views):
+    """Dense and hollow things stay on their bins; the fields of these are as good as others'."""
+    geometry = beam(kind, views, size=64, slices=2)
+    objects = [(cylinder(2, 1, 26), 0.02), (cylinder(9, 4, 3), 0.02), *DENSE[name]]
+    y = project(objects, geometry)
+    np.save(tmp_path / "white.npy", fields(geometry, 5e4, dark=50))
+    np.save(tmp_path / "dark.npy", fields(geometry, 0, dark=50))
+    values = counts_of(y, 5e4, dark=50).astype(np.uint16)
+    path = write_case(tmp_path, values, geometry, quantity="counts")
+    scan = import_scan(path, Options(white=tmp_path / "white.npy", dark=tmp_path / "dark.npy"))
+    assert "dead" not in scan.provenance["corrections"]
+    measurable = y < 7
+    found = scan.y.transpose(1, 0, 2)
+    spread = np.sqrt((np.exp(y) + 50 * np.exp(2 * y) / 5e4) / 5e4)
+    assert (np.abs(found - y) < 6 * spread + 0.02)[measurable].all()
+
+
+def test_what_may_be_a_defect_is_named_and_can_be_named(tmp_path):
+    """Without fields a dark pixel and a wire are alike: both are left, until the user decides."""
+    geometry = beam("parallel", 60, size=64, slices=2)
+    y = project(phantom(20.0), geometry).astype(np.float32)
+    y[:, 1, 30] = 9 + np.random.default_rng(0).normal(0, 0.1, 60)
+    path = write_case(tmp_path, y, geometry, quantity="line-integrals")
+    left = import_scan(path)
+    assert left.y[1, :, 30] == pytest.approx(y[:, 1, 30])
+    assert "--dead 1:30" in left.provenance["corrections"]
+    mended = import_scan(path, Options(dead="1:30"))
+    assert mended.y[1, :, 30] == pytest.approx((y[:, 1, 29] + y[:, 1, 31]) / 2, abs=1e-5)
+    assert "2 dead" not in mended.provenance["corrections"]
+    lower = import_scan(path, Options(dead="1:30", rows="1:2"))  # rows count as the detector's
+    np.testing.assert_array_equal(lower.y[0], mended.y[1])
+
+
+def test_pixels_by_name():
+    named = parse_pixels("3, 5-6,1:8", range(2), 10)
+    assert np.argwhere(named).tolist() == [[0, 3], [0, 5], [0, 6], [1, 3], [1, 5], [1, 6], [1, 8]]
+    assert np.argwhere(parse_pixels("4:2", range(4, 8, 2), 10)).tolist() == [[0, 2]]
+    for wrong in ("10", "a", "1:", "3-", "-1", "", "1:2:3"):
+        with pytest.raises(UsageError, match="--dead"):
+            parse_pixels(wrong, range(2), 10)
 
 
 def test_a_row_that_is_mostly_dead_is_refused():

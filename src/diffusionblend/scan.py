@@ -18,6 +18,8 @@ SCHEMA = "diffusionblend-scan/1"
 SUFFIXES = (".h5", ".hdf5")
 MAX_VALUES = 2**31
 DATASET = "line_integrals"
+FEWEST = 0.5
+"""Photons that a ray is taken for which brought none: ln(n + 1/2) has least bias of a few."""
 
 
 class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,12 +36,12 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def variance(self, y: np.ndarray) -> np.ndarray | None:
         """Return the variance of line integrals, as they are after the logarithm; none: no noise.
 
-        To first order (N + electronic^2) / N^2 for N = photons exp(-y) counts; a count below one
-        was taken for one.
+        To first order (N + electronic^2) / N^2 for N = photons exp(-y) counts, of which half a one
+        is the least: a ray that brought none has 2 and more, and next to no weight.
         """
         if self.photons is None:
             return None
-        counts = np.maximum(self.photons * np.exp(-y.astype(np.float64)), 1.0)
+        counts = np.maximum(self.photons * np.exp(-y.astype(np.float64)), FEWEST)
         return ((counts + self.electronic**2) / counts**2).astype(np.float32)
 
 

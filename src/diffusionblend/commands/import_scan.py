@@ -1,12 +1,15 @@
 """Scans of measured projections."""
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 
 from diffusionblend.commands.arguments import Input, Output, command_line
 from diffusionblend.errors import UsageError
 from diffusionblend.projections.options import Options
 from diffusionblend.terminal import show
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Import(Options):
     def run(self) -> None:
         """Read, understand, correct, write."""
         from diffusionblend.files import writable
-        from diffusionblend.projections.importing import import_scan
+        from diffusionblend.projections.importing import WARNINGS, import_scan
         from diffusionblend.scan import check_suffix, write_scan
 
         check_suffix(self.output)
@@ -39,5 +42,11 @@ class Import(Options):
         scan = import_scan(self.source, self)
         facts = {**scan.provenance, "again": command_line("import", self)}
         write_scan(dataclasses.replace(scan, provenance=facts), self.output)
-        told = [f"{name:18}{fact}" for name, fact in facts.items()]
-        show({"scan": str(self.output), **facts}, self.json, "\n".join([f"{self.output}:", *told]))
+        warnings = facts.get(WARNINGS, "").splitlines()
+        for text in warnings:
+            log.warning("warning: %s", text)
+        told = [f"{name:18}{fact}" for name, fact in facts.items() if name != WARNINGS]
+        everything: dict[str, object] = {"scan": str(self.output), **facts}
+        if warnings:
+            everything[WARNINGS] = warnings
+        show(everything, self.json, "\n".join([f"{self.output}:", *told]))

@@ -17,26 +17,29 @@ class Options:
     """geometry.json, or RTK's geometry (.xml); without it geometry.json beside the source."""
     order: str | None = None
     """Order of a NumPy array's or a TIFF's axes, for instance view,row,bin."""
-    number: int | None = None
-    """Which number in the names of a folder's files sorts them, 1 for the first, if several
-    could."""
     bin_mm: float | None = None
     """Size of a detector pixel in mm, if the source does not say."""
     row_mm: float | None = None
     """Its height, if it is not square."""
     angles: Literal["degrees", "radians"] | None = None
-    """Unit of the angles, where it is not degrees as the format or geometry.json has it, or where
-    they look as if it were not."""
-    lengths: Literal["mm", "cm", "m", "um", "nm"] = "mm"
-    """Unit of all lengths in geometry.json; the options are in mm."""
+    """Unit of the angles in a Data Exchange file that does not say (degrees, by the format)."""
     clockwise: bool = False
     """The angles count clockwise: take their negatives."""
     white: Path | None = None
     """Projections of air (TIFF or NumPy), in the order of the source's axes."""
     dark: Path | None = None
     """Projections without rays."""
+    white_after: Path | None = None
+    """Projections of air that were taken after the views; --white are then those before."""
+    fields: Literal["together", "before-after"] | None = None
+    """When white fields were taken: together, or one half before the views and one after. Without
+    it by their levels."""
     i0: float | None = None
-    """Counts through air, where there are no projections of it."""
+    """Counts through air, where there are no projections of it, or instead of them."""
+    air_bins: str | None = None
+    """Bins A:B that see nothing but air, several by commas: they give the flux of each view;
+    `auto`: the edges of the detector; `none`: no bins. Without it the edges, where they show that
+    the flux varied."""
     rows: str | None = None
     """Detector rows A:B to take; without it all of them."""
     views: int | None = None
@@ -52,6 +55,8 @@ class Options:
     repair: bool = True
     """Replace dead and hot detector pixels, and values that are no numbers, by their
     neighbours'."""
+    dead: str | None = None
+    """Dead pixels: bins, or row:bin, for instance 12,40-43,5:17."""
     stripes: Literal["none", "median", "sorting", "all"] = "none"
     """Remove what makes rings. `median`: a bin's constant offset from its neighbours. `sorting`,
     `all`: algotom's, for detectors of a thousand bins and more."""

@@ -4,6 +4,7 @@ Whatever the order on disk, a stack is (views, rows, bins). What a header claims
 what the file can hold before memory is taken for it.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,21 @@ class Stack:
             return np.ascontiguousarray(self.reader(chosen, rows), dtype=np.float32)
 
 
+def joined(first: Stack, second: Stack) -> Stack:
+    """Return two stacks of the same pixels as one."""
+
+    def read(views: Sequence[int], rows: slice) -> np.ndarray:
+        until = first.shape[0]
+        parts = (
+            first.reader([v for v in views if v < until], rows),
+            second.reader([v - until for v in views if v >= until], rows),
+        )
+        return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts])
+
+    views = first.shape[0] + second.shape[0]
+    return dataclasses.replace(first, shape=(views, *first.shape[1:]), reader=read)
+
+
 def parse_order(text: str) -> tuple[str, ...]:
     """Parse `view,row,bin`.
 
@@ -88,13 +104,9 @@ def arranged_shape(
 
 
 def arrange(values: np.ndarray, order: Sequence[str]) -> np.ndarray:
-    """Return a view of an array with its axes in the order (views, rows, bins).
-
-    Axes that it has not are of length 1.
-    """
-    for axis in AXES:
-        if axis not in order:
-            values, order = values[None], (axis, *order)
+    """Return a view of an array with its axes in the order (views, rows, bins)."""
+    if "row" not in order:
+        values, order = values[None], ("row", *order)
     return values.transpose([list(order).index(axis) for axis in AXES])
 
 

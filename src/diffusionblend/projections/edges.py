@@ -1,0 +1,132 @@
+"""The edges of the detector: where both show the same in every view, they show air.
+
+They say what the source gave for each view, and whether numbers are what they are said to be: of
+counts air has the most, and of line integrals it has none.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusionblend.errors import UsageError
+
+PARTS = (8, 16, 32)
+"""Parts of the detector that an edge may be, the widest first."""
+LEAST_BINS = 3
+SAME = 0.003
+"""Share of the largest values by which two parts of air may differ: what white fields leave."""
+SURE = 5.0
+"""Standard errors."""
+UNEVEN = 5e-4
+"""Share by which the flux has to vary to be corrected: 0.3 HU in a body of 80 mm of water."""
+_MEDIAN = 0.6745  # of the absolute value of a normal variable
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """What both edges of the detector show, alike in every view.
+
+    Attributes:
+        bins: Bins of each edge.
+        levels: Mean of them (views,).
+        error: Standard error of a level.
+        low, high: Where most values of the views lie.
+    """
+
+    bins: int
+    levels: np.ndarray
+    error: float
+    low: float
+    high: float
+
+    @property
+    def usual(self) -> float:
+        """The level of most views."""
+        return float(np.median(self.levels))
+
+    def varied(self, lit: float) -> bool:
+        """Return whether the level varies from view to view by more than its error, and matters.
+
+        Args:
+            lit: Share of the usual level below which a view does not count.
+        """
+        shares = self.levels[self.levels > lit * self.usual] / self.usual
+        few = 1 + SURE * math.sqrt(2 / len(shares))
+        error = self.error / self.usual
+        return float(shares.std()) > max(error * math.sqrt(few), UNEVEN)
+
+    @property
+    def contrast(self) -> float:
+        """How far values spread, as a share of the largest."""
+        largest = max(abs(self.high), abs(self.low))
+        return (self.high - self.low) / largest if largest > 0 else 0.0
+
+    @property
+    def place(self) -> float:
+        """Where the level lies between the lowest and the highest values, 0 to 1."""
+        return (self.usual - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+
+
+def find_edges(values: np.ndarray) -> Edges | None:
+    """Return what the edges show if it is the same on both sides in every view, and even.
+
+    Args:
+        values: Counts, shares or line integrals (views, rows, bins), all finite.
+    """
+    low, high = np.quantile(values[:: max(1, len(values) // 60)], (0.02, 0.98))
+    same = SAME * max(abs(high), abs(low))
+    for bins in (values.shape[2] // part for part in PARTS):
+        if bins >= LEAST_BINS:
+            sides = np.stack([values[:, :, :bins], values[:, :, -bins:]], axis=1, dtype=np.float64)
+            spread = _noise(sides)
+            half = bins // 2
+            halves = [sides[..., :half], sides[..., half:]]
+            groups = np.concatenate([part.mean((2, 3)) for part in halves], axis=1)
+            error = spread / math.sqrt(half * values.shape[1])
+            if (np.ptp(groups, axis=1) <= SURE * error + same).all():
+                levels = sides.mean((1, 2, 3), dtype=np.float64)
+                return Edges(bins, levels, spread / math.sqrt(sides[0].size), low, high)
+    return None
+
+
+def parse_bins(text: str, bins: int) -> np.ndarray:
+    """Return the bins (bins,) that `0:10,118:128` names, bool.
+
+    Raises:
+        UsageError: It is something else, or there are no such bins.
+    """
+    named = np.zeros(bins, bool)
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        if not (colon and first.isdecimal() and last.isdecimal() and len(part) < 20):
+            raise _unknown(text, bins)
+        if not 0 <= int(first) < int(last) <= bins:
+            raise _unknown(text, bins)
+        named[int(first) : int(last)] = True
+    return named
+
+
+def level_of_bins(values: np.ndarray, text: str) -> np.ndarray:
+    """Return the mean of named bins in each view (views,).
+
+    Raises:
+        UsageError: There are no such bins.
+    """
+    return values[:, :, parse_bins(text, values.shape[2])].mean((1, 2), dtype=np.float64)
+
+
+def _noise(sides: np.ndarray) -> float:
+    """Return the standard deviation of a pixel of the edges (views, sides, rows, bins).
+
+    From second differences, which a slope leaves at zero.
+    """
+    second = np.diff(sides, 2, axis=3)
+    return float(np.median(np.abs(second))) / _MEDIAN / math.sqrt(6)
+
+
+def _unknown(text: str, bins: int) -> UsageError:
+    return UsageError(
+        f"--air-bins {text[:40]}: expected auto, none, or bins A:B with 0 <= A < B <= {bins}, for "
+        f"instance 0:{max(1, bins // 16)},{bins - max(1, bins // 16)}:{bins}"
+    )

@@ -1,0 +1,150 @@
+"""The flux of each view, from air at the edges of the detector; and what the edges give away."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.projections.edges import SURE, Edges, find_edges, level_of_bins
+from diffusionblend.projections.noise import DARKEST, is_transmission
+from diffusionblend.projections.notes import NOTHING, Notes, noted, warned
+
+HIGH, LOW = 0.8, 0.2
+"""Places between the lowest and the highest values from which the edges are one or the other."""
+CONTRAST = 0.05
+"""Least range, as a share of the largest, that shows an object."""
+PLAUSIBLE = (0.5, 1.5)
+"""Shares of the fields that are taken for a source that changed, unless --air-bins says so."""
+OFF = 0.01
+"""Share by which air may differ from its fields in all views before it is told."""
+_LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
+
+
+def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Notes:
+    """Divide shares (views, rows, bins) by the flux of each view, in place, where it is seen.
+
+    Args:
+        shares: What comes through.
+        air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
+        known: Whether there were white fields.
+
+    Raises:
+        CorruptInput: They are line integrals.
+        UsageError: There are no such bins.
+        UnsupportedInput: Air is not seen there.
+    """
+    if air_bins == "none":
+        return NOTHING
+    if air_bins not in {None, "auto"}:
+        return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
+    edges = find_edges(shares)
+    if edges is not None and not known:
+        _check_bright(edges)
+    if edges is not None and _corrects(edges, air_bins):
+        return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
+    told = "of the white fields" if known else "of the stated counts"
+    return _misfit(edges, "air at both edges of the detector has {0:.3g} " + told)
+
+
+def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
+    """Subtract what air shows in each view from line integrals (views, rows, bins), in place.
+
+    Args:
+        y: Line integrals.
+        air_bins: As for `even_counts`.
+
+    Raises:
+        CorruptInput: They are counts, or shares, or of the other sign.
+        UsageError: There are no such bins.
+        UnsupportedInput: Air is not seen there.
+    """
+    if air_bins not in {None, "auto", "none"}:
+        return _applied(y, np.subtract, level_of_bins(y, str(air_bins)), f"bins {air_bins}")
+    edges = find_edges(y)
+    if edges is not None:
+        _check_upright(edges)
+    if not is_transmission(y):
+        return warned(
+            f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if "
+            "they are counts, say so by --quantity counts with --white or --i0, or in "
+            "geometry.json; if they are another quantity, noise is not known, the picture is in "
+            "their unit per mm, and `reconstruct --mu-water X` makes X of it 0 HU"
+        )
+    if air_bins == "none" or edges is None:
+        return NOTHING
+    with np.errstate(over="ignore"):
+        shares = np.exp(-edges.levels)
+    flux = dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
+    if _corrects(flux, air_bins):
+        return _applied(y, np.subtract, edges.levels, f"{edges.bins} bins at either edge")
+    return _misfit(flux, "line integrals are {1:.3g} at both edges of the detector")
+
+
+def _corrects(edges: Edges, air_bins: str | None) -> bool:
+    """Return whether the edges are to be taken for air."""
+    plausible = PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1]
+    return edges.usual > 0 and (air_bins == "auto" or (plausible and edges.varied(_LIT)))
+
+
+def _applied(
+    values: np.ndarray, how: Callable[..., object], levels: np.ndarray, place: str
+) -> Notes:
+    """Divide or subtract the level of air in each view; those without rays are left."""
+    usual = float(np.median(levels))
+    if how is np.divide:
+        if not usual > 0:
+            raise UnsupportedInput(f"--air-bins: {place} see no rays; expected bins that see air")
+        levels = np.where(levels > _LIT * usual, levels, 1.0)
+    how(values, levels[:, None, None].astype(values.dtype), out=values)
+    return noted(
+        f"air in {place} taken for air in each view ({levels.min():.4g} to {levels.max():.4g})"
+    )
+
+
+def _misfit(edges: Edges | None, told: str) -> Notes:
+    """Warn if air is not as bright as it is said to be."""
+    if edges is None or not edges.usual > 0:
+        return NOTHING
+    error = max(OFF, SURE * edges.error / edges.usual)
+    if abs(edges.usual - 1) <= error:
+        return NOTHING
+    return warned(
+        f"{told.format(edges.usual, -np.log(edges.usual))} in every view: the source changed, a "
+        "constant was added, or the object is wider than the detector; --air-bins auto takes the "
+        "edges for air, --air-bins none leaves this out"
+    )
+
+
+def _check_bright(edges: Edges) -> None:
+    """Refuse counts of which air has the least.
+
+    Raises:
+        CorruptInput: It has.
+    """
+    if edges.place < LOW and edges.contrast > CONTRAST:
+        raise CorruptInput(
+            "its counts are the fewest at both edges of the detector in every view, where air has "
+            "the most: if these are line integrals, say so by --quantity line-integrals, or as "
+            "`quantity` in geometry.json; if the edges are covered, give --air-bins none"
+        )
+
+
+def _check_upright(edges: Edges) -> None:
+    """Refuse line integrals of which air has the most.
+
+    Raises:
+        CorruptInput: It has.
+    """
+    if not (edges.place > HIGH and edges.contrast > CONTRAST):
+        return
+    if abs(edges.usual) < LOW * (edges.high - edges.low):
+        raise CorruptInput(
+            f"line integrals are {edges.usual:.3g} at both edges of the detector and down to "
+            f"{edges.low:.3g} between: their sign is turned; expected -ln of the transmission"
+        )
+    raise CorruptInput(
+        f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
+        f"where the object is: they are counts or shares of rays; give --quantity counts with "
+        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json"
+    )
