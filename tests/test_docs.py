@@ -117,6 +117,7 @@ def _measured(folder):
     for name in ("SCAN.h5", "tooth.h5"):
         write_exchange(folder / name, lines(parallel), theta=np.array(parallel.angles_deg))
     np.save(folder / "PROJECTIONS.npy", lines(parallel))
+    np.save(folder / "SINOGRAM.npy", lines(parallel)[:, 0].T)
     # The walnut's file: bins by views, 16 bits.
     fan = fan_beam(Grid.from_spacing((1, 40, 40), (1.0, 1.0, 1.0)), sparse_view(120, 360),
                    sod_mm=110.0, sdd_mm=300.0)  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -22,7 +23,7 @@ NAME = "geometry.json"
 MAX_BYTES = 2**26
 MAX_VIEWS = 100_000
 Kind = Literal["parallel", "fan", "cone"]
-Length = Annotated[float, Meta(gt=0, le=1e6)]
+Length = Annotated[float, Meta(gt=0, le=1e12)]  # in any unit
 Number = Annotated[int, Meta(ge=1, le=2**20)]
 
 
@@ -124,6 +125,25 @@ class ConeFacts(_DivergingFacts, frozen=True, kw_only=True, tag="cone"):
 
 
 AnyFacts = ParallelFacts | FanFacts | ConeFacts
+_MM = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "nm": 1e-6}
+
+
+def in_mm(facts: AnyFacts, unit: str) -> AnyFacts:
+    """Return facts whose lengths were in another unit in millimetres."""
+    mm = _MM[unit]
+    if mm == 1:
+        return facts
+    changes: dict[str, object] = {
+        name: getattr(facts, name) * mm
+        for name in facts.__struct_fields__
+        if name.endswith("_mm") and name != "mu_water_per_mm" and getattr(facts, name) is not None
+    }
+    if facts.mu_water_per_mm is not None:
+        changes["mu_water_per_mm"] = facts.mu_water_per_mm / mm
+    if facts.grid is not None:
+        affine = np.array(facts.grid.affine) * [[mm], [mm], [mm], [1.0]]
+        changes["grid"] = Grid.from_affine(facts.grid.shape, affine)
+    return msgspec.structs.replace(facts, **changes)
 
 
 def read_geometry(path: Path) -> AnyFacts:

@@ -6,7 +6,7 @@ is taken from what was left out: twenty views of a scan give what a scan of twen
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,12 @@ import numpy as np
 from diffusionblend import __version__
 from diffusionblend.files import naming, sha256
 from diffusionblend.projections import noise
+from diffusionblend.projections.beam import Beam
+from diffusionblend.projections.crosscheck import doubts, odd_lengths
 from diffusionblend.projections.lines import Lines, joined_pixels, read_lines
+from diffusionblend.projections.names import fingerprint
 from diffusionblend.projections.options import Options
-from diffusionblend.projections.placing import Placed, place_axis
+from diffusionblend.projections.placing import Placed, central_row, place_axis
 from diffusionblend.projections.recognise import find_data, find_geometry, open_source
 from diffusionblend.projections.source import Source
 from diffusionblend.projections.stack import parse_order
@@ -42,13 +45,15 @@ def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008
     facts, described = find_geometry(path, options.geometry)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
-    source = open_source(data, facts, order)
+    source = open_source(data, facts, order, options.number)
     with naming(data):
         meaning = understand(source, facts, described, options)
-        return _imported(meaning, options, _origin(source, data, described))
+        return _imported(meaning, options, _origin(source, data, described), source.remarks)
 
 
-def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Scan:
+def _imported(
+    meaning: Meaning, options: Options, origin: dict[str, str], remarks: tuple[str, ...]
+) -> Scan:
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     taken = beam.take_rows(rows.start, rows.stop)
@@ -61,6 +66,7 @@ def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Sca
     found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)
     notes = meaning.notes + lines.notes
     done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
+    remarks += (*odd_lengths(beam), *_doubts(meaning, rows, placed.axis, options))
     facts = {
         **origin,
         "quantity": meaning.quantity,
@@ -69,7 +75,9 @@ def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Sca
         "corrections": "; ".join(done) or "none",
         "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({placed.how})",
         **({} if placed.tilt is None else {"tilt": placed.tilt}),
+        **_rotation(beam, options),
         "noise": noise.words(found, origin_of_noise),
+        **({"remarks": "; ".join(remarks)} if remarks else {}),
         "version": __version__,
         **({WARNINGS: "\n".join(notes.warnings)} if notes.warnings else {}),
     }
@@ -77,9 +85,7 @@ def _imported(meaning: Meaning, options: Options, origin: dict[str, str]) -> Sca
 
 
 def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
-    # A flux that varies, or a constant that was added, moves centres of mass.
-    air_bins = options.air_bins or "auto"
-    plain = dataclasses.replace(options, bin=1, stripes="none", air_bins=air_bins)
+    plain = _plain(options)
     every = range(meaning.data.shape[0])
     return place_axis(
         meaning.beam,
@@ -88,6 +94,38 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
         options,
         unknown=meaning.offset_unknown,
     )
+
+
+def _plain(options: Options) -> Options:
+    """Return the options to compare views by.
+
+    A flux that varies, or a constant that was added, moves their centres of mass.
+    """
+    air_bins = options.air_bins or "auto"
+    return dataclasses.replace(options, bin=1, stripes="none", air_bins=air_bins)
+
+
+def _doubts(meaning: Meaning, rows: range, axis: Axis, options: Options) -> Iterator[str]:
+    """Yield what a full turn says against the beam, seen in one row."""
+    plain = _plain(options)
+    row = central_row(meaning.beam, rows)
+    return doubts(
+        meaning.beam,
+        axis.at(row),
+        lambda some: read_lines(meaning, some, range(row, row + 1), plain).y[0],
+    )
+
+
+def _rotation(beam: Beam, options: Options) -> dict[str, str]:
+    """Say in which sense the object turns, where the rays do not tell it."""
+    if beam.kind != "parallel":
+        return {}
+    sense = "clockwise" if options.clockwise else "counterclockwise"
+    other = "without" if options.clockwise else "with"
+    return {
+        "rotation": f"taken for {sense}, which parallel rays do not tell; if slices are mirrored, "
+        f"import them {other} --clockwise"
+    }
 
 
 def _upright_lines(
@@ -129,7 +167,9 @@ def _of_pixels(one: Noise, pixels: int) -> Noise:
 
 
 def _origin(source: Source, data: Path, described: Path | None) -> dict[str, str]:
-    origin = {"source": data.name, "kind": source.kind, "source_sha256": sha256(data)}
+    origin = {"source": data.name, "kind": source.kind, "source_sha256": fingerprint(data)}
+    if source.series is not None:
+        origin["files"] = source.series.words
     if described is not None:
         origin |= {"geometry": described.name, "geometry_sha256": sha256(described)}
     return origin

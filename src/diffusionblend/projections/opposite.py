@@ -155,6 +155,6 @@ def unlike(one: np.ndarray, other: np.ndarray, variance: float) -> float:
         other: What they should be.
         variance: Of all values; what varies much less, as air does, agrees with nothing.
     """
-    nothing = max(1e-3 * variance, 1e-12)
+    nothing = max(1e-6 * variance, 1e-12)
     apart = float(np.square(one - other).mean()) + nothing
     return apart / (float(one.var() + other.var() + (one.mean() - other.mean()) ** 2) + nothing)

@@ -17,12 +17,18 @@ class Options:
     """geometry.json, or RTK's geometry (.xml); without it geometry.json beside the source."""
     order: str | None = None
     """Order of a NumPy array's or a TIFF's axes, for instance view,row,bin."""
+    number: int | None = None
+    """Which number in the names of a folder's files sorts them, 1 for the first, if several
+    could."""
     bin_mm: float | None = None
     """Size of a detector pixel in mm, if the source does not say."""
     row_mm: float | None = None
     """Its height, if it is not square."""
     angles: Literal["degrees", "radians"] | None = None
-    """Unit of the angles in a Data Exchange file that does not say (degrees, by the format)."""
+    """Unit of the angles, where it is not degrees as the format or geometry.json has it, or where
+    they look as if it were not."""
+    lengths: Literal["mm", "cm", "m", "um", "nm"] = "mm"
+    """Unit of all lengths in geometry.json; the options are in mm."""
     clockwise: bool = False
     """The angles count clockwise: take their negatives."""
     white: Path | None = None

@@ -115,14 +115,20 @@ def _number(option: str, text: str, limits: tuple[float, float], words: str) -> 
 def _rows_to_search(beam: Beam, taken: range) -> range:
     """Return rows to search the centre in: of a cone that in the source's plane."""
     if beam.kind == "cone":
-        at = round(_middle(beam) - beam.row_offset_mm / beam.row_mm)
-        at = min(max(at, taken.start), taken.stop - 1)
-        return range(at, at + 1)
+        return range(central_row(beam, taken), central_row(beam, taken) + 1)
     every, number = (
         (range(beam.rows), TILT_ROWS) if beam.kind == "parallel" else (taken, CENTRE_ROWS)
     )
     apart = math.ceil(len(every) / number)
     return every[apart // 2 :: apart]
+
+
+def central_row(beam: Beam, taken: range) -> int:
+    """Return the row in the middle of those taken; of a cone that in the source's plane."""
+    if beam.kind != "cone":
+        return (taken.start + taken.stop) // 2
+    at = round(_middle(beam) - beam.row_offset_mm / beam.row_mm)
+    return min(max(at, taken.start), taken.stop - 1)
 
 
 def _tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:

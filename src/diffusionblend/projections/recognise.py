@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.files import inside, naming, sha256
+from diffusionblend.files import inside, naming
 from diffusionblend.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.formats.foreign import extra, parsing
@@ -12,10 +12,10 @@ from diffusionblend.projections import arrays, exchange, tiff
 from diffusionblend.projections.geometry_file import (
     NAME,
     AnyFacts,
-    Data,
     order_of,
     read_geometry,
 )
+from diffusionblend.projections.names import fingerprint, is_pattern, series_of, tiff_files
 from diffusionblend.projections.rtk import read_rtk
 from diffusionblend.projections.source import Source
 from diffusionblend.projections.stack import AXES, Stack
@@ -64,7 +64,7 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
         source = named
     elif named is not None and named.resolve() != source.resolve():
         raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
-    if not source.exists():
+    if not source.exists() and not tiff_files(source):
         raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
     _check_sum(source, facts)
     return source
@@ -72,17 +72,20 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
 
 def _check_sum(source: Path, facts: AnyFacts | None) -> None:
     stated = None if facts is None else facts.data.sha256
-    if stated is not None and stated.lower() != sha256(source):
+    if stated is not None and stated.lower() != fingerprint(source):
         raise CorruptInput(f"{source}: its SHA-256 is not that in its geometry; copy it again")
 
 
-def open_source(path: Path, facts: AnyFacts | None, order: Sequence[str] | None) -> Source:
+def open_source(
+    path: Path, facts: AnyFacts | None, order: Sequence[str] | None, number: int | None = None
+) -> Source:
     """Open projections of any kind.
 
     Args:
-        path: File or folder.
+        path: File, folder, or pattern of names in a folder.
         facts: What is said about them, if anything.
         order: Of the axes; none takes that of `facts`.
+        number: Which number in the names of files counts, if the user says so.
 
     Raises:
         CorruptInput: They are damaged.
@@ -96,30 +99,56 @@ def open_source(path: Path, facts: AnyFacts | None, order: Sequence[str] | None)
         if order is not None and tuple(order) != AXES:
             raise UnsupportedInput(f"{path}: Data Exchange has the order {', '.join(AXES)}")
         return exchange.open_exchange(path)
-    data = Data() if facts is None else facts.data
-    kind, stack = _open(path, start, order, data.array)
+    if tiff_files(path):
+        series = series_of(path, number)
+        stack = tiff.open_tiff(path, series.files, order or AXES)
+        return Source("folder of TIFF", stack, series=series)
+    kind, stack = _open(path, start, order, None if facts is None else facts.data.array)
     return Source(kind, stack)
 
 
-def open_stack(path: Path, order: Sequence[str] | None) -> Stack:
+def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
     """Open projections of air, or without rays, which may be one picture alone.
+
+    Args:
+        path: File, folder, or pattern of names in a folder.
+        order: Of the axes of the projections; that of fields is the same, or lacks the views.
+        pixels: Rows and bins that they have to have.
 
     Raises:
         CorruptInput: They are missing or damaged.
-        UnsupportedInput: They are neither TIFF nor NumPy.
+        UnsupportedInput: They are neither TIFF nor NumPy, or of another size.
     """
-    if not path.exists():
+    files = tiff_files(path)
+    if not path.exists() and not files:
         raise CorruptInput(f"{path}: no such file or folder; expected TIFF, .npy or .npz")
-    return _open(path, _start(path), order, None)[1]
+    axes = tuple(order or AXES)
+    problems: list[UnsupportedInput] = []
+    for tried in dict.fromkeys((axes, tuple(a for a in axes if a != "view"), AXES, AXES[1:])):
+        try:
+            if files:
+                stack = tiff.open_tiff(path, files, tried)
+            else:
+                stack = _open(path, _start(path), tried, None)[1]
+        except UnsupportedInput as problem:
+            problems.append(problem)
+            continue
+        if stack.shape[1:] == pixels:
+            return stack
+        problems.append(
+            UnsupportedInput(
+                f"{path}: has {stack.shape[1:]} pixels, the projections {pixels}; expected the same"
+            )
+        )
+    raise problems[0]
 
 
 def _open(
     path: Path, start: bytes, order: Sequence[str] | None, array: str | None
 ) -> tuple[str, Stack]:
-    if path.is_dir() and tiff.tiff_files(path):
-        return "folder of TIFF", tiff.open_tiff(path, order or AXES)
+    """Open projections that lie in one file."""
     if start.startswith(tiff.MAGIC):
-        return "TIFF of many pages", tiff.open_tiff(path, order or AXES)
+        return "TIFF of many pages", tiff.open_tiff(path, [path], order or AXES)
     if start.startswith((arrays.NPY, arrays.NPZ)):
         if order is None:
             raise UnsupportedInput(
@@ -134,7 +163,7 @@ def _open(
 
 
 def _start(path: Path) -> bytes:
-    if path.is_dir():
+    if path.is_dir() or is_pattern(path):
         return b""
     with parsing(path), open(path, "rb") as file:
         return file.read(DICOM_AT + len(DICOM))

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from diffusionblend.projections.names import Series
 from diffusionblend.projections.stack import Stack
+
+Unit = Literal["degrees", "radians"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,17 @@ class Source:
         unit: Of `angles`: `degrees`, `radians`, or none if it is not stated.
         white: Projections of air, if the format has such.
         dark: Projections without rays, if the format has such.
+        series: The files, if each view has one.
+        remarks: What is to be said of how it was read.
         white_at: How many views were measured before each projection of air, if the format says.
     """
 
     kind: str
     data: Stack
     angles: tuple[float, ...] | None = None
-    unit: Literal["degrees", "radians"] | None = None
+    unit: Unit | None = None
     white: Stack | None = None
     dark: Stack | None = None
+    series: Series | None = None
+    remarks: tuple[str, ...] = ()
     white_at: tuple[float, ...] | None = None

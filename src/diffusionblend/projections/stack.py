@@ -104,9 +104,13 @@ def arranged_shape(
 
 
 def arrange(values: np.ndarray, order: Sequence[str]) -> np.ndarray:
-    """Return a view of an array with its axes in the order (views, rows, bins)."""
-    if "row" not in order:
-        values, order = values[None], ("row", *order)
+    """Return a view of an array with its axes in the order (views, rows, bins).
+
+    Axes that it has not are of length 1.
+    """
+    for axis in AXES:
+        if axis not in order:
+            values, order = values[None], (axis, *order)
     return values.transpose([list(order).index(axis) for axis in AXES])
 
 

@@ -6,7 +6,6 @@ before a pixel is decoded. tifffile would take zeros for pixels that are not in 
 
 import contextlib
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SUFFIXES = (".tif", ".tiff")
 MAX_PAGES = 100_000
 
 
@@ -51,23 +49,13 @@ class Page:
     dtype: np.dtype
 
 
-def tiff_files(folder: Path) -> list[Path]:
-    """Return the TIFF files directly in a folder, in the order of the numbers in their names."""
-    with parsing(folder):
-        files = [
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-        ]
-    return sorted(files, key=_natural)
-
-
-def open_tiff(path: Path, order: Sequence[str] = AXES) -> Stack:
-    """Open a file of many pages, or a folder of files.
+def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) -> Stack:
+    """Open a file of many pages, or files of one.
 
     Args:
-        path: The file or folder.
-        order: What pages, rows and columns of pixels are.
+        path: What to call them: the file, the folder, or the pattern of their names.
+        files: The files, in their order.
+        order: What pages, rows and columns of pixels are; or of one picture, what these two are.
 
     Raises:
         CorruptInput: A file is damaged, or claims more than it holds.
@@ -75,11 +63,12 @@ def open_tiff(path: Path, order: Sequence[str] = AXES) -> Stack:
             cannot be read here.
         UsageError: tifffile is not installed.
     """
-    files = tiff_files(path) if path.is_dir() else [path]
     pages = [page for file in files for page in _pages(file)]
-    if path.is_dir() and len(pages) != len(files):
+    if len(files) > 1 and len(pages) != len(files):
+        many = next(page.file for page in pages if page.index)
         raise UnsupportedInput(
-            f"{path}: {len(pages)} pages in {len(files)} files; expected one a file, or one file"
+            f"{path}: {len(pages)} pages in {len(files)} files, {many.name} has several; expected "
+            "one a file, or one file"
         )
     if not pages or len(pages) > MAX_PAGES:
         raise UnsupportedInput(f"{path}: {len(pages)} pages; expected 1 to {MAX_PAGES}")
@@ -96,12 +85,6 @@ def open_tiff(path: Path, order: Sequence[str] = AXES) -> Stack:
         return arrange(values if len(raw) == 3 else values[0], order)
 
     return Stack(str(path), shape, pages[0].dtype, read)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Return what to sort names by, so that 2 comes before 10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 @contextlib.contextmanager

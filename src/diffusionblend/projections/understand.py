@@ -20,20 +20,24 @@ from diffusionblend.projections.geometry_file import (
     ConeFacts,
     FanFacts,
     ParallelFacts,
+    in_mm,
     order_of,
 )
 from diffusionblend.projections.integers import all_unsigned
 from diffusionblend.projections.notes import NOTHING, Notes
 from diffusionblend.projections.options import Options, Quantity
-from diffusionblend.projections.recognise import open_stack
-from diffusionblend.projections.source import Source
+from diffusionblend.projections.recognise import open_fields
+from diffusionblend.projections.source import Source, Unit
 from diffusionblend.projections.stack import Stack, finite_angles, joined, parse_order
 from diffusionblend.scan import Noise
 
 LENGTH_MM = (1e-6, 1e5)
 SAME = 1e-6
 SAME_DEG = 1e-3
-_RADIANS_VIEWS = 16
+EVEN = 0.01
+"""Share of a step by which even angles may differ."""
+MOST_TURNS = 10
+"""More turns than a scan takes: 62.8 radians."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def understand(
         UsageError: The user contradicts them, or something is said by nobody.
     """
     _check_options(options)
+    if facts is not None:
+        facts = in_mm(facts, options.lengths)
     white, dark = _fields(source, facts, described, options)
     white, white_at = _all_white(white, source, facts, options)
     i0 = _agreed("--i0", options.i0, None if facts is None else facts.data.i0)
@@ -209,8 +215,7 @@ def _fields(
         if path is not None:
             if stack is not None:
                 raise UsageError(f"--{name} {path}: the source has such fields; leave it out")
-            stack = open_stack(path, _order(facts, options))
-            _check_same_pixels(stack, source.data)
+            stack = open_fields(path, _order(facts, options), source.data.shape[1:])
         found.append(stack)
     return found[0], found[1]
 
@@ -223,8 +228,7 @@ def _all_white(
         return white, source.white_at if white is source.white else None
     if white is None:
         raise UsageError("--white-after: give the projections of air before the views by --white")
-    after = open_stack(options.white_after, _order(facts, options))
-    _check_same_pixels(after, source.data)
+    after = open_fields(options.white_after, _order(facts, options), source.data.shape[1:])
     at = (0.0,) * white.shape[0] + (float(source.data.shape[0]),) * after.shape[0]
     return joined(white, after), at
 
@@ -233,14 +237,6 @@ def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:
     if options.order is not None:
         return parse_order(options.order)
     return None if facts is None else order_of(facts)
-
-
-def _check_same_pixels(fields: Stack, data: Stack) -> None:
-    if fields.shape[1:] != data.shape[1:]:
-        raise UnsupportedInput(
-            f"{fields.name}: has {fields.shape[1:]} pixels, the projections {data.shape[1:]}; "
-            "expected the same"
-        )
 
 
 def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
@@ -299,9 +295,13 @@ def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> floa
 def _angles(source: Source, facts: AnyFacts, options: Options) -> tuple[float, ...]:
     """Return the direction of each view in degrees."""
     views = source.data.shape[0]
-    stored = None if source.angles is None else _in_degrees(source, options)
+    stored = None
+    if source.angles is not None:
+        stored = _in_degrees(np.array(source.angles), source.unit, options)
     if facts.angles is not None:
+        _check_views(source, np.array(facts.angles))
         stated = finite_angles(NAME, np.array(facts.angles), views)
+        stated = _in_degrees(stated, "degrees", options)
         if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
             raise UnsupportedInput(
                 f"its angles are not those of {NAME}; expected the same; leave one of them out"
@@ -312,17 +312,75 @@ def _angles(source: Source, facts: AnyFacts, options: Options) -> tuple[float, .
     return tuple((-stored if options.clockwise else stored).tolist())
 
 
-def _in_degrees(source: Source, options: Options) -> np.ndarray:
-    """Return a source's angles in degrees: as the user says, as it says, or as its format has it.
+def _check_views(source: Source, angles: np.ndarray) -> None:
+    """Refuse angles that are not those of the views that are there.
 
     Raises:
-        UnsupportedInput: They look as if they were radians, and nobody says so.
+        UnsupportedInput: There are as many as another axis is long, or a file is missing.
     """
-    angles = np.array(source.angles)
-    unit = options.angles or source.unit
-    if unit is None and np.ptp(angles) <= 2.01 * math.pi and len(angles) >= _RADIANS_VIEWS:
+    views, *others = source.data.shape
+    for axis, length in zip(("row", "bin"), others, strict=True):
+        if len(angles) == length != views:
+            raise UnsupportedInput(
+                f"{views} views, but {length} angles and {length} {axis}s; is the order of the "
+                f"axes another? give --order, for instance {_swapped(axis)}"
+            )
+    series = source.series
+    if series is None or not series.gaps:
+        return
+    if len(series.files) != views:
         raise UnsupportedInput(
-            f"its {len(angles)} angles span {np.ptp(angles):g}, which is little for the degrees of "
-            "Data Exchange; give --angles radians or --angles degrees"
+            f"files are missing, {series.missing}; expected all rows; copy them again, or give a "
+            "pattern of those on one side, such as 'FOLDER/sino_00*.tif'"
         )
-    return np.degrees(angles) if unit == "radians" else angles
+    steps = np.diff(angles)
+    if len(angles) == views + sum(series.gaps.values()):
+        raise UnsupportedInput(
+            f"{len(angles)} angles for {views} views; files are missing, {series.missing}; copy "
+            f"them again, or give `angles_deg` in {NAME} as a list without theirs"
+        )
+    if len(angles) == views and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
+        raise UnsupportedInput(
+            f"files are missing, {series.missing}, but the angles go on evenly there; give "
+            f"`angles_deg` in {NAME} as a list of those that were measured; if none is missing, "
+            "rename the files"
+        )
+
+
+def _swapped(axis: str) -> str:
+    """Return the order of axes in which another one than the first is the view."""
+    return "row,view,bin" if axis == "row" else "bin,row,view"
+
+
+def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.ndarray:
+    """Return angles in degrees: as the user says, as it is stated, or as the format has it.
+
+    Raises:
+        UnsupportedInput: They look as if they were in the other unit, and the user does not say.
+    """
+    if options.angles is None:
+        likely = _likely_unit(angles)
+        if likely is not None and likely != (unit or "degrees"):
+            stated = "as is stated" if unit else "by the format"
+            raise UnsupportedInput(
+                f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is no arc of a scan in "
+                f"{unit or 'degrees'}, {stated}, but one in {likely}; give --angles radians or "
+                "--angles degrees"
+            )
+    return np.degrees(angles) if (options.angles or unit) == "radians" else angles
+
+
+def _likely_unit(angles: np.ndarray) -> Unit | None:
+    """Return the unit that the span of angles speaks for, if it does.
+
+    One turn or less in radians is 6.3 degrees; more turns are known by their whole number.
+    """
+    span, turn = float(np.ptp(angles)), 2 * math.pi
+    if len(angles) < 2 or span == 0:
+        return None
+    if span > MOST_TURNS * turn:
+        return "degrees"
+    step = float(np.median(np.diff(np.unique(angles))))
+    turns = round((span + step / 2) / turn)
+    whole = turns > 0 and step < 0.3 and -0.3 * step < turns * turn - span < 1.3 * step
+    return "radians" if span <= 1.005 * turn or whole else None
