@@ -151,7 +151,7 @@ HUGE = (10**5, 10**4, 10**4)
     [
         ({"shape": HUGE, "dtype": "u2", "chunks": (1, 100, 100)}, CORRUPT, "its header claims"),
         ({"shape": (0, 3, 57), "dtype": "u2"}, UNSUPPORTED, "has the shape (0, 3, 57)"),
-        ({"shape": (12, 57), "dtype": "u2"}, UNSUPPORTED, "has the shape (12, 57)"),
+        ({"data": np.ones((12, 57), "u2")}, UNSUPPORTED, "projections (1, 57) pixels"),
         ({"data": np.zeros((12, 3, 57), "c8")}, UNSUPPORTED, "its values are complex64"),
         ({"data": np.full((12, 3, 57), np.nan)}, CORRUPT, "dead or hold no numbers"),
         ({"data": np.full((12, 3, 57), b"x")}, UNSUPPORTED, "its values are |S1"),
@@ -167,9 +167,12 @@ def test_hdf5_that_claims_what_it_has_not(place, settings, code, words):
     [
         ({"theta": np.full(12, np.nan)}, "the angle of view 0 is nan"),
         ({"theta": np.zeros(5)}, "has 5 angles for 12 views"),
-        ({"theta": None}, "nothing says the angles of its views"),
+        ({"theta": None}, "nothing says the angles of its 12 views"),
         ({"data": None}, "has no /exchange/data"),
-        ({"data_white": np.ones((2, 3, 9))}, "has (3, 9) pixels"),
+        (
+            {"data_white": np.ones((2, 3, 9))},
+            "has the shape (2, 3, 9), the projections (3, 57) pixels",
+        ),
         ({"data_white": np.zeros((2, 3, 57))}, "air has 0 counts, no rays 100"),
     ],
 )

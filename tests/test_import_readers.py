@@ -80,16 +80,24 @@ def test_angles_that_look_like_radians_are_not_guessed(tmp_path):
         import_scan(path, stated())
 
 
-@pytest.mark.parametrize("axes", ["theta:y:x", np.bytes_("theta:y:x"), "y:theta:x"])
+@pytest.mark.parametrize("axes", ["theta:y:x", np.bytes_("theta:y:x"), "y:theta:x", "x:y:theta"])
 def test_the_axes_that_a_file_states(tmp_path, axes):
-    path = write_exchange(tmp_path / "a.h5")
+    names = [str(axes, "ascii") if isinstance(axes, bytes) else axes][0].split(":")
+    order = [("theta", "y", "x").index(name) for name in names]
+    data = counts(lines()).transpose(order)
+    path = write_exchange(tmp_path / "a.h5", data=data)
     with h5py.File(path, "a") as file:
         file["exchange/data"].attrs["axes"] = axes
-    if axes == "y:theta:x":
-        with pytest.raises(UnsupportedInput, match="its axes are 'y:theta:x'; expected theta:y:x"):
-            import_scan(path, stated())
-    else:
-        assert_is(import_scan(path, stated()))
+    assert_is(import_scan(path, stated()))
+
+
+def test_axes_that_are_not_known(tmp_path):
+    path = write_exchange(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["exchange/data"].attrs["axes"] = "theta:energy:x"
+    with pytest.raises(UnsupportedInput, match="its axes are 'theta:energy:x'; expected theta:y:x"):
+        import_scan(path, stated())
+    assert_is(import_scan(path, stated(order="view,row,bin")))
 
 
 def test_angles_that_count_clockwise(tmp_path):

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Import(Options):
-    """Make a scan of measured projections: Data Exchange HDF5, TIFF or NumPy with a geometry.
+    """Make a scan of measured projections: HDF5, TIFF or NumPy with a geometry.
 
     It says what it understood, and guesses nothing: whether the numbers are counts or line
     integrals, how large a detector pixel is, and how the axes of an array lie come from the file,
@@ -22,8 +22,8 @@ class Import(Options):
     """
 
     source: Input
-    """Data Exchange file (.h5), a folder of TIFF, a TIFF, .npy or .npz, or a geometry.json that
-    names one of these."""
+    """HDF5 (Data Exchange, NXtomo), a folder of TIFF or a pattern of their names in it, a TIFF,
+    .npy or .npz, or a geometry.json that names one of these."""
     output: Output
     """Where the scan goes (.h5)."""
     json: bool = False

@@ -18,6 +18,7 @@ from diffusionblend.projections.beam import Beam
 from diffusionblend.projections.crosscheck import doubts, odd_lengths
 from diffusionblend.projections.lines import Lines, joined_pixels, read_lines
 from diffusionblend.projections.names import fingerprint
+from diffusionblend.projections.notes import Notes
 from diffusionblend.projections.options import Options
 from diffusionblend.projections.placing import Placed, central_row, place_axis
 from diffusionblend.projections.recognise import find_data, find_geometry, open_source
@@ -66,7 +67,8 @@ def _imported(
     found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)
     notes = meaning.notes + lines.notes
     done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
-    remarks += (*odd_lengths(beam), *_doubts(meaning, rows, placed.axis, options))
+    against = (*odd_lengths(beam), *_doubts(meaning, rows, placed.axis, options))
+    notes += Notes(warnings=against)
     facts = {
         **origin,
         "quantity": meaning.quantity,

@@ -8,7 +8,8 @@ from diffusionblend.files import inside, naming
 from diffusionblend.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.formats.foreign import extra, parsing
-from diffusionblend.projections import arrays, exchange, tiff
+from diffusionblend.projections import arrays, hdf5, tiff
+from diffusionblend.projections.exchange import read_exchange
 from diffusionblend.projections.geometry_file import (
     NAME,
     AnyFacts,
@@ -16,14 +17,16 @@ from diffusionblend.projections.geometry_file import (
     read_geometry,
 )
 from diffusionblend.projections.names import fingerprint, is_pattern, series_of, tiff_files
+from diffusionblend.projections.nexus import read_nexus
 from diffusionblend.projections.rtk import read_rtk
 from diffusionblend.projections.source import Source
-from diffusionblend.projections.stack import AXES, Stack
+from diffusionblend.projections.stack import AXES, Stack, orders_of_fields
 
 _EXPECTED = (
-    "expected projections: Data Exchange HDF5, a folder of TIFF, a TIFF, .npy or .npz with a "
-    "geometry.json, or that geometry.json"
+    "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
+    "with a geometry.json, or that geometry.json"
 )
+OURS = "diffusionblend-scan"
 CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
 
@@ -95,16 +98,31 @@ def open_source(
     if order is None and facts is not None:
         order = order_of(facts)
     start = _start(path)
-    if start.startswith(exchange.MAGIC):
-        if order is not None and tuple(order) != AXES:
-            raise UnsupportedInput(f"{path}: Data Exchange has the order {', '.join(AXES)}")
-        return exchange.open_exchange(path)
+    if start.startswith(hdf5.MAGIC):
+        return _open_hdf5(path, order)
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
         return Source("folder of TIFF", stack, series=series)
     kind, stack = _open(path, start, order, None if facts is None else facts.data.array)
     return Source(kind, stack)
+
+
+def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
+    import h5py
+
+    with parsing(path), h5py.File(path) as file:
+        if str(file.attrs.get("schema", "")).startswith(OURS):
+            raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
+        source = read_exchange(file, path, order) or read_nexus(file, path)
+        if source is not None:
+            return source
+        held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
+    raise UnsupportedInput(
+        f"{path}: has no /exchange/data; expected Data Exchange or NXtomo; holds {held}; write its "
+        "projections as .npy with a geometry.json, by numpy: save('p.npy', "
+        "h5py.File('FILE')['/PLACE'][...])"
+    )
 
 
 def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
@@ -122,9 +140,8 @@ def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]
     files = tiff_files(path)
     if not path.exists() and not files:
         raise CorruptInput(f"{path}: no such file or folder; expected TIFF, .npy or .npz")
-    axes = tuple(order or AXES)
     problems: list[UnsupportedInput] = []
-    for tried in dict.fromkeys((axes, tuple(a for a in axes if a != "view"), AXES, AXES[1:])):
+    for tried in orders_of_fields(order or AXES):
         try:
             if files:
                 stack = tiff.open_tiff(path, files, tried)

@@ -21,6 +21,9 @@ class Source:
         white: Projections of air, if the format has such.
         dark: Projections without rays, if the format has such.
         series: The files, if each view has one.
+        i0: Counts of air, if the format states them.
+        diverges: Whether the format says that rays come from a point.
+        no_angles: Why it does not tell the angles, though it has some.
         remarks: What is to be said of how it was read.
         white_at: How many views were measured before each projection of air, if the format says.
     """
@@ -34,3 +37,6 @@ class Source:
     series: Series | None = None
     remarks: tuple[str, ...] = ()
     white_at: tuple[float, ...] | None = None
+    i0: float | None = None
+    diverges: bool = False
+    no_angles: str = ""

@@ -114,6 +114,13 @@ def arrange(values: np.ndarray, order: Sequence[str]) -> np.ndarray:
     return values.transpose([list(order).index(axis) for axis in AXES])
 
 
+def orders_of_fields(order: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return what the axes of fields may be, the likeliest first: one picture has no views."""
+    same = tuple(order)
+    one = tuple(axis for axis in order if axis != "view")
+    return list(dict.fromkeys((same, one, AXES, AXES[1:])))
+
+
 def check_type(name: object, dtype: np.dtype) -> None:
     """Raise UnsupportedInput if values are not one real number each."""
     if dtype.kind not in "iuf":

@@ -86,7 +86,8 @@ def understand(
         facts = in_mm(facts, options.lengths)
     white, dark = _fields(source, facts, described, options)
     white, white_at = _all_white(white, source, facts, options)
-    i0 = _agreed("--i0", options.i0, None if facts is None else facts.data.i0)
+    stated = source.i0 if facts is None else facts.data.i0 or source.i0
+    i0 = _agreed("--i0", options.i0, stated)
     quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
     data, notes = source.data, NOTHING
     if quantity == "counts":
@@ -180,7 +181,9 @@ def _agreed(option: str, given: float | None, stated: float | None) -> float | N
 def _quantity(
     source: Source, facts: AnyFacts | None, options: Options, *, known_air: bool
 ) -> Quantity:
-    by_format: Quantity | None = None if source.white is None else "counts"
+    by_format: Quantity | None = None
+    if source.white is not None or source.i0 is not None:
+        by_format = "counts"
     said = (by_format, None if facts is None else facts.data.quantity, options.quantity)
     stated = {quantity for quantity in said if quantity is not None}
     if len(stated) > 1:
@@ -240,6 +243,11 @@ def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:
 
 
 def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
+    if source.diverges and facts.kind == "parallel":
+        raise UnsupportedInput(
+            "its rays come from a point; give --geometry FILE with `kind` cone or fan, `sod_mm` "
+            "and `sdd_mm`"
+        )
     _, rows, bins = source.data.shape
     _check_number("bins", facts.bins, bins)
     _check_number("rows", facts.rows, rows)
@@ -308,7 +316,10 @@ def _angles(source: Source, facts: AnyFacts, options: Options) -> tuple[float, .
             )
         stored = stated
     if stored is None:
-        raise CorruptInput(f"nothing says the angles of its views; add `angles_deg` to its {NAME}")
+        raise CorruptInput(
+            f"{source.no_angles}nothing says the angles of its {views} views; add `angles_deg` to "
+            f"its {NAME}, or give --geometry FILE"
+        )
     return tuple((-stored if options.clockwise else stored).tolist())
 
 
