@@ -144,8 +144,21 @@ def test_nxtomo(tmp_path, entry):
     scan = import_scan(write_nxtomo(tmp_path / "a.nxs", entry), stated())
     assert_is(scan)
     assert scan.provenance["kind"] == "NXtomo HDF5"
-    assert scan.provenance["corrections"].startswith("mean of 2 white fields, 1 dark field")
+    words = scan.provenance["corrections"]
+    assert words.startswith("mean of 2 white fields, interpolated over the views between 2 times")
+    assert "(as the source says), 1 dark field" in words
     assert "1 frames left out" in scan.provenance["remarks"]
+
+
+def test_a_source_that_fades_between_the_fields_of_nxtomo(tmp_path):
+    flux = 1 - 0.2 * (np.arange(VIEWS) + 0.5)[:, None, None] / VIEWS
+    y = DARK + (counts(lines()) - DARK) * flux
+    last = DARK + (WHITE - DARK) * 0.8
+    path = write_nxtomo(
+        tmp_path / "a.nxs", frames=np.concatenate([[WHITE, NO_RAYS], y, [last]]),
+        keys=[1, 2, *[0] * VIEWS, 1], angles=[0, 0, *ANGLES, 180],
+    )  # fmt: skip
+    assert_is(import_scan(path, stated()), atol=0.02)
 
 
 def test_views_and_rows_of_nxtomo(tmp_path):
