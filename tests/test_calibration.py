@@ -10,22 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import cylinder, project
 from conftest import save_tiny_prior
-from diffusionblend.beams import cone_beam, fan_beam, limited_angle, sparse_view
-from diffusionblend.calibration import (
-    calibrated,
-    estimate_mu_water,
-    match_tissue,
-    spread,
-    typical_attenuation,
+from diffusionblend.beams import (
+    cone_beam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
 )
-from diffusionblend.errors import UsageError
+from diffusionblend.body import find_outline
+from diffusionblend.calibration import calibrated, estimate_mu_water, typical_attenuation
+from diffusionblend.coarse import spread
+from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
+from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate
-from diffusionblend.tissue import TISSUES
-from diffusionblend.units import MU_WATER
+from diffusionblend.tissue import BODIES, match_tissue
+from diffusionblend.units import MU_WATER, WATER_PER_MM, energy_of_water
 from diffusionblend.volume import Volume
+from phantoms import changed
 
 GRID = Grid.from_spacing((6, 64, 64), (4.0, 4.0, 4.0))
 EVEN = sparse_view(20)
@@ -103,19 +108,22 @@ def test_what_the_scan_says_is_not_looked_at_where_it_is_estimated():
         assert estimate_mu_water(dataclasses.replace(scan, mu_water=wrong)) == expected
 
 
-def test_twice_the_line_integrals_are_twice_the_attenuation():
-    scan = scan_of(patient())
-    twice = dataclasses.replace(scan, y=2 * scan.y)
-    assert estimate_mu_water(twice).mu_water == pytest.approx(
-        2 * estimate_mu_water(scan).mu_water, rel=1e-4
-    )
+@pytest.mark.parametrize(("how", "factor"), [("tissue", 0.5), ("material", 1e-3), ("material", 50)])
+def test_so_many_times_the_line_integrals_are_as_many_times_the_attenuation(how, factor):
+    y, x = radius()
+    u = patient() if how == "tissue" else np.where(np.hypot(x, y) < 0.7, 1.0, 0)
+    scan = scan_of(u)
+    changed = dataclasses.replace(scan, y=factor * scan.y)
+    before, after = (estimate_mu_water(s) for s in (scan, changed))
+    assert before.how == after.how == how
+    assert after.mu_water == pytest.approx(factor * before.mu_water, rel=1e-4)
 
 
 @functools.cache
-def tissue(count=100_000):
-    """Draw voxels whose mass is distributed as in `TISSUES`."""
+def tissue(body, count=100_000):
+    """Draw voxels whose mass is distributed as in a body."""
     rng = np.random.default_rng(0)
-    shares, mean, std = np.array(TISSUES).T
+    shares, mean, std = np.array(BODIES[body]).T
     kind = rng.choice(len(shares), count, p=shares / shares.sum())
     u = rng.normal(1 + mean[kind] / 1000, std[kind] / 1000)
     u = u[u > 0.02]
@@ -123,14 +131,13 @@ def tissue(count=100_000):
 
 
 @settings(max_examples=20, deadline=None)
-@given(scale=st.floats(1e-4, 1e4), air=st.integers(0, 3))
-def test_the_histogram_of_tissue_is_recognised_on_any_scale_in_any_amount_of_air(scale, air):
-    u = tissue()
+@given(body=st.sampled_from(list(BODIES)), scale=st.floats(1e-4, 1e4), air=st.integers(0, 3))
+def test_the_histogram_of_tissue_is_recognised_on_any_scale_in_any_amount_of_air(body, scale, air):
+    u = tissue(body)
     mu = scale * np.concatenate([u, np.zeros(air * len(u))])
     found = match_tissue(mu)
-    assert found.mu_water == pytest.approx(scale, rel=0.01)
+    assert found.water == pytest.approx(scale, rel=0.01)
     assert found.overlap > 0.97
-    assert found.sure
 
 
 @pytest.mark.parametrize("views", [8, 60])
@@ -159,7 +166,7 @@ def test_a_scan_of_air_is_no_reason_to_fail():
     found = estimate_mu_water(scan)
     assert not found.sure
     assert "nothing in it does attenuate" in found.words
-    assert match_tissue(np.zeros(8)) == found
+    assert match_tissue(np.zeros(8)) is None
 
 
 def test_what_is_given_goes_before_what_is_stated_and_that_before_an_estimate():
@@ -228,3 +235,133 @@ def test_indices_that_are_spread_evenly_are_there_and_differ(count, most):
     found = spread(count, most)
     assert len(set(found)) == len(found) == min(count, most)
     assert 0 <= min(found) <= max(found) < count
+
+
+def lines_of(objects, views=60, size=64):
+    """Return a scan, in bins of 2 mm, of objects in closed form; it states no mu_water."""
+    grid = Grid.from_spacing((1, size, size), (2.0, 2.0, 2.0))
+    geometry = parallel_beam(grid, sparse_view(views))
+    return Scan(project(objects, geometry).transpose(1, 0, 2), geometry, mu_water=None)
+
+
+def ring_of(number, radius, part, mu):
+    """Return cylinders spread evenly over a circle: teeth, or the holes of a casting."""
+    turns = np.linspace(0, 2 * np.pi, number, endpoint=False)
+    return [(cylinder(radius * np.cos(t), radius * np.sin(t), part), mu) for t in turns]
+
+
+def foam(radius, mu, bubbles, seed):
+    """Return a cylinder with bubbles of air that do not touch."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(4000):
+        place, r = rng.uniform(-radius, radius, 2), rng.uniform(0.03, 0.12) * radius
+        inside = np.hypot(*place) + r < 0.98 * radius
+        if inside and all(np.hypot(*(place - p)) > r + s for p, s in found):
+            found.append((place, r))
+        if len(found) == bubbles:
+            break
+    return [(cylinder(0, 0, radius), mu), *((cylinder(*p, r), -mu) for p, r in found)]
+
+
+NO_BODIES = {
+    "steel gear": [
+        (cylinder(0, 0, 30), 0.05),
+        (cylinder(0, 0, 8), -0.05),
+        *ring_of(24, 34, 3, 0.05),
+    ],
+    "large gear of plastic": [(cylinder(0, 0, 48), 0.02), *ring_of(16, 52, 6, 0.02)],
+    "casting with cores": [(cylinder(5, 0, 55), 0.08), *ring_of(9, 30, 8, -0.08)],
+    "polymer foam": foam(40, 0.03, 200, 5),
+    "large foam": foam(60, 0.02, 120, 6),
+    "bolt in plastic": [(cylinder(4, -3, 40), 0.02), (cylinder(10, 5, 12), 0.48)],
+    "bar of three metals": [
+        (cylinder(0, 0, 50), 0.02),
+        (cylinder(9, 9, 20), 0.01),
+        (cylinder(-20, 5, 12), 0.03),
+    ],
+    "pipe": [(cylinder(0, 0, 58), 0.03), (cylinder(0, 0, 50), -0.03)],
+}
+
+
+@pytest.mark.parametrize("views", [8, 20, 60])
+@pytest.mark.parametrize("name", NO_BODIES)
+def test_what_is_no_body_is_never_taken_for_one_with_certainty(name, views):
+    found = estimate_mu_water(lines_of(NO_BODIES[name], views))
+    assert found.how == "material"
+    assert not found.sure
+    assert "percent" not in found.words
+    assert "--mu-water" in found.words
+    assert "--scale" in found.words
+
+
+@pytest.mark.parametrize(
+    ("name", "mu"),
+    [("steel gear", 0.05), ("large gear of plastic", 0.02), ("casting with cores", 0.08)],
+)
+def test_the_main_material_is_taken_for_water(name, mu):
+    assert estimate_mu_water(lines_of(NO_BODIES[name])).mu_water == pytest.approx(mu, rel=0.04)
+
+
+def test_a_patient_is_sure_from_many_views_and_not_from_few():
+    assert estimate_mu_water(scan_of(patient(), sparse_view(60))).sure
+    few = estimate_mu_water(scan_of(patient(), sparse_view(8)))
+    assert (few.how, few.sure) == ("tissue", False)
+    assert "8 views do not tell tissue" in few.words
+
+
+@pytest.mark.parametrize(
+    ("lengths", "numbers"), [(1e-3, 1), (0.1, 1), (10, 1), (1e3, 1), (1, 1e3), (1, 1e-3), (1, 6e4)]
+)
+def test_a_patient_in_a_wrong_unit_is_not_sure_and_the_unit_is_named(lengths, numbers):
+    scan = scan_of(patient(), sparse_view(60))
+    geometry = scan.geometry
+    grid = Grid.from_spacing(geometry.grid.shape, [lengths * mm for mm in geometry.grid.spacing_mm])
+    wrong = changed(geometry, grid=grid, bin_mm=lengths * geometry.bin_mm)
+    found = estimate_mu_water(dataclasses.replace(scan, geometry=wrong, y=numbers * scan.y))
+    assert (found.how, found.sure) == ("material", False)
+    assert "the lengths are" in found.words
+    assert found.mu_water == pytest.approx(MU_WATER * numbers / lengths, rel=0.2)
+
+
+@pytest.mark.parametrize("value", [2e-10, 2e8])
+def test_one_rule_limits_what_is_given_stated_and_estimated(value):
+    scan = scan_of(patient(), sparse_view(20))
+    nobody = dataclasses.replace(scan, mu_water=None)
+    with pytest.raises(UsageError, match="--mu-water"):
+        calibrated(nobody, value)
+    with pytest.raises(UnsupportedInput, match="mu_water"):
+        dataclasses.replace(scan, mu_water=value)
+    with pytest.raises(UsageError, match="estimated at"):
+        calibrated(dataclasses.replace(nobody, y=(value / MU_WATER) * scan.y.astype(np.float64)))
+
+
+@pytest.mark.parametrize(
+    ("value", "possible"), [(0.0193, True), (0.5, True), (1e-5, False), (800.0, False)]
+)
+def test_an_attenuation_that_water_never_has_is_told_whoever_says_it(value, possible):
+    scan = scan_of(patient(), sparse_view(2))
+    _, given = calibrated(scan, value)
+    _, stated = calibrated(dataclasses.replace(scan, mu_water=value))
+    for found in (given, stated):
+        assert found.sure == possible
+        assert ("for no X-rays" in found.words) != possible
+
+
+@pytest.mark.parametrize("kev", [8, 15, 50, 70, 500, 5000])
+def test_the_energy_of_water_is_between_those_of_the_table(kev):
+    table = np.array(list(WATER_PER_MM.items())).T
+    mu = float(np.exp(np.interp(math.log(kev), *np.log(table))))
+    assert energy_of_water(mu) == pytest.approx(kev, rel=1e-3)
+    assert energy_of_water(table[1].max() * 1.01) is None
+    assert energy_of_water(table[1].min() / 1.01) is None
+
+
+@pytest.mark.parametrize(("height", "long"), [(1.0, 1.0), (0.6, 1 / 0.6)])
+def test_the_outline_is_that_of_the_largest_part_without_its_holes(height, long):
+    y, x = radius()
+    r = np.hypot(x, y / height)
+    u = np.where((r < 0.7) & (r > 0.3), 1.0, 0.0)
+    u[:3, :3] = 1.0
+    found = find_outline(np.stack([u, 0 * u]), 0.3, 4.0)
+    assert found.across_mm == pytest.approx(0.7 * 256 * math.sqrt(height), rel=0.02)
+    assert found.long == pytest.approx(long, rel=0.03)

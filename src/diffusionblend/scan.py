@@ -12,7 +12,7 @@ from diffusionblend.arrays import to_numpy
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.files import PathLike, atomic, naming
 from diffusionblend.geometry import Geometry, geometry_from_json
-from diffusionblend.units import MU_WATER
+from diffusionblend.units import MU_WATER, check_mu_water
 
 SCHEMA = "diffusionblend-scan/1"
 SUFFIXES = (".h5", ".hdf5")
@@ -62,7 +62,8 @@ class Scan:
         provenance: What made the scan.
 
     Raises:
-        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is not positive.
+        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is none that
+            can be.
         CorruptInput: They hold NaN or infinity.
     """
 
@@ -77,10 +78,8 @@ class Scan:
         _check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
-        if self.mu_water is not None and not 0 < self.mu_water < math.inf:  # NaN is neither
-            raise UnsupportedInput(
-                f"mu_water is {self.mu_water}; expected a positive number in 1/mm"
-            )
+        if self.mu_water is not None:
+            check_mu_water(self.mu_water, error=UnsupportedInput)
 
     def __repr__(self) -> str:
         rows, views, bins = self.y.shape

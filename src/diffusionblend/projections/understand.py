@@ -30,6 +30,7 @@ from diffusionblend.projections.recognise import open_fields
 from diffusionblend.projections.source import Source, Unit
 from diffusionblend.projections.stack import Stack, finite_angles, joined, parse_order
 from diffusionblend.scan import Noise
+from diffusionblend.units import MU_WATER_RANGE
 
 LENGTH_MM = (1e-6, 1e5)
 SAME = 1e-6
@@ -150,7 +151,7 @@ def _check_options(options: Options) -> None:
         "i0": (1e-9, 1e15),
         "photons": (1, 1e15),
         "electronic": (0, 1e9),
-        "mu_water": (1e-6, 1e3),
+        "mu_water": MU_WATER_RANGE,
         "size": (2, 100_000),
         "bin": (1, 1024),
     }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration import spread
+from diffusionblend.coarse import spread
 from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.record import Outlier, Residual

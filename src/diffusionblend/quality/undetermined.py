@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration import spread
+from diffusionblend.coarse import spread
 from diffusionblend.consistency import WeightedProximal
 from diffusionblend.projector import Projector
 from diffusionblend.quality.record import Undetermined

@@ -218,7 +218,7 @@ def _spread(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _calibration(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.calibration
-    if found is not None and found.how in ("tissue", "material"):
+    if found is not None and (found.how in ("tissue", "material") or not found.sure):
         yield found.words
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusionblend.assessment import assess_volume
-from diffusionblend.calibration import spread
+from diffusionblend.coarse import spread
 from diffusionblend.metrics import evaluate
 from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Record
