@@ -16,11 +16,18 @@ from diffusionblend.projections.geometry_file import (
     order_of,
     read_geometry,
 )
-from diffusionblend.projections.names import fingerprint, is_pattern, series_of, tiff_files
+from diffusionblend.projections.names import (
+    SUFFIXES,
+    fingerprint,
+    is_pattern,
+    series_of,
+    tiff_files,
+)
 from diffusionblend.projections.nexus import read_nexus
 from diffusionblend.projections.rtk import read_rtk
 from diffusionblend.projections.source import Source
 from diffusionblend.projections.stack import AXES, Stack, orders_of_fields
+from diffusionblend.projections.vendors import foreign
 
 _EXPECTED = (
     "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
@@ -103,7 +110,8 @@ def open_source(
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
-        return Source("folder of TIFF", stack, series=series)
+        folder = path.parent if is_pattern(path) else path
+        return Source("folder of TIFF", stack, series=series, hint=_description_beside(folder))
     kind, stack = _open(path, start, order, None if facts is None else facts.data.array)
     return Source(kind, stack)
 
@@ -175,6 +183,7 @@ def _open(
         if start.startswith(arrays.NPY):
             return "NumPy array", arrays.open_npy(path, order)
         return "NumPy arrays", arrays.open_npz(path, order, array)
+    _refuse_foreign(path)
     _refuse_dicom(path)
     raise CorruptInput(f"{path}: is none that is known; {_EXPECTED}; or copy it again")
 
@@ -186,11 +195,39 @@ def _start(path: Path) -> bytes:
         return file.read(DICOM_AT + len(DICOM))
 
 
-def _refuse_dicom(path: Path) -> None:
-    """Refuse DICOM by its name, if it is such."""
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a format of others by its name, if it is such; of a folder that of a file in it."""
+    for file in _files(path):
+        found = foreign(file, _start(file))
+        if found is None:
+            continue
+        cure = found.cure
+        if found.describes:
+            cure = f"import the folder of its TIFF with a geometry.json: {cure}"
+        inside_it = f"holds {file.name}, which " if path.is_dir() else ""
+        raise UnsupportedInput(f"{path}: {inside_it}is {found.what}; {cure}")
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the file, or those directly in a folder."""
     with parsing(path):
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = next((f for f in files if f.is_file() and _start(f)[DICOM_AT:] == DICOM), None)
+        return [file for file in files if file.is_file()]
+
+
+def _description_beside(folder: Path) -> str:
+    """Return what a vendor's text in a folder says, if there is one."""
+    for file in _files(folder) if folder.is_dir() else []:
+        if file.suffix.lower() not in SUFFIXES:
+            found = foreign(file, _start(file))
+            if found is not None and found.describes:
+                return f"; {file.name} is {found.what}: {found.cure}"
+    return ""
+
+
+def _refuse_dicom(path: Path) -> None:
+    """Refuse DICOM by its name, if it is such."""
+    found = next((file for file in _files(path) if _start(file)[DICOM_AT:] == DICOM), None)
     if found is None:
         return
     with extra(found, "pydicom"):

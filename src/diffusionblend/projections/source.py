@@ -24,6 +24,7 @@ class Source:
         i0: Counts of air, if the format states them.
         diverges: Whether the format says that rays come from a point.
         no_angles: Why it does not tell the angles, though it has some.
+        hint: What else tells its geometry, in words to end a message with.
         remarks: What is to be said of how it was read.
         white_at: How many views were measured before each projection of air, if the format says.
     """
@@ -40,3 +41,4 @@ class Source:
     i0: float | None = None
     diverges: bool = False
     no_angles: str = ""
+    hint: str = ""

@@ -256,7 +256,7 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
     if bin_mm is None:
         raise UsageError(
             "--bin-mm: nothing says how large a detector pixel is; give its size in mm, or add "
-            f"`bin_mm` to {NAME}"
+            f"`bin_mm` to {NAME}{source.hint}"
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
     more: dict[str, float] = {}
@@ -319,7 +319,7 @@ def _angles(source: Source, facts: AnyFacts, options: Options) -> tuple[float, .
     if stored is None:
         raise CorruptInput(
             f"{source.no_angles}nothing says the angles of its {views} views; add `angles_deg` to "
-            f"its {NAME}, or give --geometry FILE"
+            f"its {NAME}, or give --geometry FILE{source.hint}"
         )
     return tuple((-stored if options.clockwise else stored).tolist())
 

@@ -1,0 +1,148 @@
+"""Formats that are not read, by their names and makers, and the way that works for each.
+
+They are known by their first bytes or by the ends of their names.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_SAVE = "save its projections as .npy with a geometry.json, by"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A format of others.
+
+    Attributes:
+        what: What it is, and whose.
+        cure: What to do with it.
+        starts: What its files may begin with.
+        ends: Ends of their names.
+        describes: Whether it is the text that describes a scan, beside its projections.
+    """
+
+    what: str
+    cure: str
+    starts: tuple[bytes, ...] = ()
+    ends: tuple[str, ...] = ()
+    describes: bool = False
+
+    def of(self, path: Path, start: bytes) -> bool:
+        """Return whether a file is of this format."""
+        return start.startswith(self.starts) or path.suffix.lower() in self.ends
+
+
+FOREIGN = (
+    Foreign(
+        "Nikon's text of an XT H scan",
+        "SrcToObject is sod_mm of a cone, SrcToDetector sdd_mm, DetectorPixelSizeX bin_mm, "
+        "DetectorPixelSizeY row_mm, InitialAngle and AngularStep start and step of angles_deg, "
+        "Projections its count, WhiteLevel i0 of counts",
+        starts=(b"[XTekCT]",),
+        ends=(".xtekct",),
+        describes=True,
+    ),
+    Foreign(
+        "the log of a Bruker SkyScan",
+        "Object to Source is sod_mm of a cone, Camera to Source sdd_mm, Camera Pixel Size in um / "
+        "1000 bin_mm (Image Pixel Size is that at the axis, smaller by Object to Source / Camera "
+        "to Source), Rotation Step the step of angles_deg, Number of Files its count",
+        starts=(b"[System]",),
+        describes=True,
+    ),
+    Foreign(
+        "the text of a phoenix scan (Waygate, GE)",
+        "FOD is sod_mm of a cone, FDD sdd_mm, PixelsizeX bin_mm, PixelsizeY row_mm, RotationSector "
+        "/ NumberImages the step of angles_deg, NumberImages its count",
+        ends=(".pca",),
+        describes=True,
+    ),
+    Foreign(
+        "VGStudio's text of a volume",
+        "expected projections; import the folder of TIFF that it was made of",
+        ends=(".vgi", ".vgl"),
+    ),
+    Foreign(
+        "Zeiss Xradia's TXRM or XRM",
+        f"{_SAVE} dxchange: read_txrm; its angles are in radians, StoRADistance is sod_mm of a "
+        "cone, and with DtoRADistance sdd_mm",
+        starts=(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
+        ends=(".txrm", ".xrm", ".txm"),
+    ),
+    Foreign(
+        "MetaImage, as RTK writes projections",
+        f"{_SAVE} SimpleITK: numpy.save('p.npy', GetArrayFromImage(ReadImage(FILE))); import p.npy "
+        "with --geometry GEOMETRY.xml --order view,row,bin",
+        starts=(b"ObjectType", b"NDims"),
+        ends=(".mha", ".mhd"),
+    ),
+    Foreign(
+        "MRC, the tilt series of electron microscopes",
+        f"{_SAVE} mrcfile: numpy.save('p.npy', mrcfile.read(FILE)), in the order view,row,bin; the "
+        "angles are in its .tlt or .rawtlt",
+        ends=(".mrc", ".mrcs", ".st", ".ali", ".rec"),
+    ),
+    Foreign(
+        "NetCDF",
+        f"{_SAVE} scipy: numpy.save('p.npy', scipy.io.netcdf_file(FILE).variables[NAME][:])",
+        starts=(b"CDF\x01", b"CDF\x02"),
+    ),
+    Foreign(
+        "EDF of the ESRF",
+        "write it as TIFF, by fabio and tifffile: tifffile.imwrite('p.tif', fabio.open(FILE).data)",
+        ends=(".edf",),
+    ),
+    Foreign(
+        "FITS",
+        "write it as TIFF, by astropy and tifffile: tifffile.imwrite('p.tif', "
+        "astropy.io.fits.getdata(FILE))",
+        starts=(b"SIMPLE  =",),
+    ),
+    Foreign(
+        "HIS of PerkinElmer detectors (Elekta)",
+        "convert it by RTK: rtkprojections, and save that as .npy by SimpleITK",
+        ends=(".his",),
+    ),
+    Foreign(
+        "XIM, HNC, HND or ATT of Varian",
+        "convert it by RTK: rtkprojections, and save that as .npy by SimpleITK",
+        starts=(b"VMS.XI", b"VARIAN_VA"),
+    ),
+    Foreign(
+        "PNG",
+        "write it as TIFF, by Pillow and tifffile: tifffile.imwrite('p.tif', "
+        "numpy.asarray(PIL.Image.open(FILE)))",
+        starts=(b"\x89PNG",),
+    ),
+    Foreign(
+        "JPEG, a picture of 8 bits with losses",
+        "export the projections anew, as TIFF of 16 bits",
+        starts=(b"\xff\xd8\xff",),
+    ),
+    Foreign(
+        "MATLAB's MAT-file",
+        f"{_SAVE} scipy: numpy.save('p.npy', scipy.io.loadmat(FILE)[NAME])",
+        starts=(b"MATLAB 5.0",),
+    ),
+    Foreign(
+        "MATLAB's MAT-file of version 7.3",
+        f"{_SAVE} h5py: numpy.save('p.npy', h5py.File(FILE)[PLACE][...]), whose axes are in the "
+        "opposite order of MATLAB's",
+        starts=(b"MATLAB 7.3",),
+    ),
+    Foreign(
+        "XML",
+        "RTK's geometry is given as --geometry FILE beside the projections",
+        starts=(b"<?xml", b"<RTK"),
+    ),
+    Foreign(
+        "numbers without a header",
+        f"{_SAVE} numpy: save('p.npy', fromfile(FILE, 'u2').reshape(VIEWS, ROWS, BINS))",
+        ends=(".raw", ".bin", ".dat", ".img", ".vol"),
+    ),
+)
+
+
+def foreign(path: Path, start: bytes) -> Foreign | None:
+    """Return the format of a file, if it is one of these."""
+    return next((one for one in FOREIGN if one.of(path, start)), None)
