@@ -156,6 +156,14 @@ def test_counts_without_noise_are_not_clipped(tmp_path, y, rounded):
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), y, atol=2e-4 if rounded else 1e-6)
 
 
+def test_a_range_that_is_used_up_without_noise_is_told(tmp_path, y):
+    """A scan that was computed so that air is the end of the range is right."""
+    values = (65535 * np.exp(-y)).round().astype(np.uint16)
+    scan = imported(tmp_path, values, white=np.full((1, *y.shape[1:]), 65535, np.uint16))
+    assert "clipped at 65535" in warnings(scan)
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2), y, atol=1e-4)
+
+
 @pytest.mark.parametrize("stored", ["all", "views", "air above zero again"])
 def test_signed_numbers_that_wrapped_are_read_as_unsigned(tmp_path, y, stored):
     photons = 64000 if stored == "air above zero again" else 60000

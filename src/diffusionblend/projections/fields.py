@@ -6,7 +6,7 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput
 from diffusionblend.projections import flat, noise
-from diffusionblend.projections.integers import CLIPPED, clipped_at
+from diffusionblend.projections.integers import CLIPPED, clipped_at, noisy
 from diffusionblend.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.projections.options import Options
 from diffusionblend.projections.understand import Meaning
@@ -49,7 +49,7 @@ class Fields:
         if top is None:
             return NOTHING
         white = 0.0 if self.white is None else float((self.white >= top).mean())
-        if white > MOST_CLIPPED:
+        if white > MOST_CLIPPED and noisy(counts, top):
             raise CorruptInput(
                 f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
                 "range, so that nobody knows the counts of air; measure them with less exposure, "

@@ -146,5 +146,5 @@ def _check_upright(edges: Edges) -> None:
     raise CorruptInput(
         f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
         f"where the object is: they are counts or shares of rays; give --quantity counts with "
-        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json"
+        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json if that says otherwise"
     )

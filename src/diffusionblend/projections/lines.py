@@ -27,6 +27,7 @@ from diffusionblend.scan import Noise
 NO_RAYS = 0.1
 """Share of the flux of most views below which a view has none."""
 _NAMED = 8
+_ROWS, _VIEWS = 16, 60  # as good as all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     values = meaning.data.read(views, slice(rows.start, rows.stop, rows.step))
     if meaning.quantity == "counts":
         return _from_counts(values, meaning, views, rows, options)
-    notes = _repaired(values, values, None, rows, options)
+    notes = _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
     return Lines(_in_order(_binned(values, options.bin)), notes)
 
@@ -74,7 +75,8 @@ def _from_counts(
     fields = read_fields(meaning, rows, options)
     notes = fields.notes + fields.clipping(counts)
     shares = flat.transmission(counts, fields.air, fields.dark, views)
-    notes += _repaired(shares, -np.log(np.maximum(shares, DARKEST)), fields, rows, options)
+    rough = -np.log(np.maximum(_some(shares), DARKEST))
+    notes += _repaired(shares, rough, fields, rows, options)
     notes += even_counts(shares, options.air_bins, known=fields.white is not None)
     notes += _without_rays(shares, views)
     one = _one_pixel(meaning, fields, options)
@@ -92,7 +94,7 @@ def _repaired(
 
     Args:
         values: Shares or line integrals.
-        y: Line integrals, which may be rough.
+        y: Line integrals of some of the views, which may be rough.
         fields: Of counts.
         rows: Which of the detector's rows they are in.
         options: What the user says of it.
@@ -116,6 +118,11 @@ def _repaired(
     return notes if white is not None else notes + _suspects(judged.suspect & ~dead, y, rows)
 
 
+def _some(values: np.ndarray) -> np.ndarray:
+    """Return some of the views (views, rows, bins), to judge the pixels by."""
+    return values[:: max(1, len(values) // _VIEWS)]
+
+
 def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
     """Name pixels that may be dead, of a detector without fields."""
     if not suspect.any() or suspect.mean() > MOST or not noise.is_transmission(y):
@@ -129,7 +136,8 @@ def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
 
 def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     """Name views that hardly any rays reached."""
-    brightest = np.quantile(shares, 0.98, axis=(1, 2))
+    some = shares[:, :: max(1, shares.shape[1] // _ROWS)]
+    brightest = np.quantile(some, 0.98, axis=(1, 2))
     dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
     if not dark.size:
         return NOTHING

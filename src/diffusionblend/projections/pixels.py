@@ -1,12 +1,12 @@
 """Dead and hot detector pixels: found by their fields and by what no ray can do, then replaced.
 
 Fields decide: a pixel is dead that sees a fifth of what its neighbours see of air, or five times as
-much, or that flickers five times as much. What the object alone shows is no defect, for a wire on
-the axis is as dark, on the same bins in all views. Of the views, a pixel is dead if it says
-nothing; or more than air does; or if it hardly changes while both neighbours change: what turns
-about the axis is seen by neighbours alike. Where there are no fields, what else may be a defect is
-named: what is far darker or brighter than its neighbours in most views, or swings from one to the
-other.
+much, or that flickers five times as much, or not at all. What the object alone shows is no defect,
+for a wire on the axis is as dark, on the same bins in all views. Of the views, a pixel is dead if
+it says nothing; or more than air does; or if it hardly changes while both neighbours change: what
+turns about the axis is seen by neighbours alike. Where there are no fields, what else may be a
+defect is named: what is far darker or brighter than its neighbours in most views, or swings from
+one to the other.
 """
 
 import re
@@ -32,6 +32,8 @@ LEAST_VIEWS, MANY_VIEWS = 8, 20
 """Views from which on it is told what a pixel does in most of them, and in some."""
 STEADY_FIELDS = 5
 """Fields from which on it is told how much a pixel flickers."""
+NOISY = 3.0
+"""Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
 """Share of the rays that no flicker of a source explains."""
 DARKEST = 1e-3
@@ -40,7 +42,6 @@ MOST = 0.3
 """Share of a detector row that may be dead."""
 MOST_NAMED = 12
 """Pixels that are named in words."""
-_SOME = 60  # views: the median over them is as good
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,7 @@ class Judged:
 def judge_views(y: np.ndarray) -> Judged:
     """Judge pixels by line integrals (views, rows, bins), which may hold NaN and infinity."""
     silent = ~np.isfinite(y).any(axis=0)
-    some = np.nan_to_num(y[:: max(1, len(y) // _SOME)], nan=0.0, posinf=0.0, neginf=0.0)
-    some = some.astype(np.float64)  # a damaged file may hold 1e38
+    some = np.nan_to_num(y.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     apart = some - _around(some)
     usual = np.median(apart, axis=0)
     bright = (usual < -np.log(FAR)) & (np.median(some, axis=0) < -np.log(BRIGHT))
@@ -86,7 +86,9 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
     bright = np.median(white, axis=(1, 2), keepdims=True)
     steady = white * (np.median(bright) / np.where(bright > 0, bright, 1))
     flicker = np.median(np.abs(steady - np.median(steady, axis=0)), axis=0)
-    return dead | (flicker > FAR * _around(flicker)) & (flicker > FAR * np.median(flicker))
+    usual = np.minimum(_around(flicker), np.median(flicker))
+    frozen = (white == white[0]).all(axis=0) & (white[0] < white.max()) & (usual >= NOISY)
+    return dead | frozen | (flicker > FAR * np.maximum(_around(flicker), np.median(flicker)))
 
 
 def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
