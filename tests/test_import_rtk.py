@@ -1,13 +1,19 @@
 """RTK's geometry: its matrices, put together as RTK documents them, project where ours do."""
 
+import json
+
 import numpy as np
 import pytest
 
+import cases
+from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam
 from diffusionblend.projections.importing import import_scan
 from diffusionblend.projections.options import Options
+from diffusionblend.volume import read_volume
 from measured import write_tiffs
+from phantoms import changed
 
 SID, SDD = 500.0, 800.0
 ANGLES = (0.0, 40.0, 130.0, 245.0)
@@ -136,4 +142,91 @@ def test_entities_do_not_grow(tmp_path):
     bomb = f'<!DOCTYPE RTKGEOMETRY [<!ENTITY a0 "x">{entities}]>'
     text = xml().replace("<!DOCTYPE RTKGEOMETRY>", bomb).replace(f">{SID}<", ">&a11;<")
     with pytest.raises(CorruptInput, match="EntitiesForbidden"):
+        imported(tmp_path, text)
+
+
+# Numbers that jitter, as calibrated arcs have them
+
+
+JITTERS = {
+    "the detector along u": {"ProjectionOffsetX": 0.1},
+    "the detector along v": {"ProjectionOffsetY": 0.1},
+    "both, and the distances": {
+        "ProjectionOffsetX": 0.08, "ProjectionOffsetY": 0.08, "SourceToDetectorDistance": 0.1,
+        "SourceToIsocenterDistance": 0.08,
+    },
+    "the source": {"SourceOffsetX": 0.15, "SourceOffsetY": 0.1},
+}  # fmt: skip
+
+
+def of_one(geometry, view, numbers):
+    """Return the beam of one view, with the numbers that RTK has for it."""
+    known = {"ProjectionOffsetX": geometry.offset_mm, "SourceOffsetX": 0.0, "SourceOffsetY": 0.0}
+    known |= {"ProjectionOffsetY": geometry.row_offset_mm} | numbers
+    return changed(
+        geometry,
+        angles_deg=(geometry.angles_deg[view],),
+        sod_mm=known.get("SourceToIsocenterDistance", geometry.sod_mm),
+        sdd_mm=known.get("SourceToDetectorDistance", geometry.sdd_mm),
+        axis_mm=-known["SourceOffsetX"],
+        offset_mm=known["ProjectionOffsetX"] - known["SourceOffsetX"],
+        row_offset_mm=known["ProjectionOffsetY"] - known["SourceOffsetY"],
+    )
+
+
+@pytest.mark.parametrize("jitter", JITTERS)
+def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
+    geometry = changed(cases.beam("cone", 60, size=96, slices=11), offset_mm=2.4)
+    middle = {"ProjectionOffsetX": 2.4, "SourceToDetectorDistance": geometry.sdd_mm}
+    middle |= {"SourceToIsocenterDistance": geometry.sod_mm}
+    rng = np.random.default_rng(0)
+    body, y = [], []
+    for view, angle in enumerate(geometry.angles_deg):
+        numbers = {n: middle.get(n, 0.0) + rng.normal(0, s) for n, s in JITTERS[jitter].items()}
+        y.append(cases.project(cases.phantom(), of_one(geometry, view, numbers), oversampling=1)[0])
+        held = "".join(f"<{n}>{v:.6f}</{n}>" for n, v in (middle | numbers).items())
+        body.append(f"<Projection><GantryAngle>{angle}</GantryAngle>{held}</Projection>")
+    (tmp_path / "g.xml").write_text(
+        '<?xml version="1.0"?><!DOCTYPE RTKGEOMETRY><RTKThreeDCircularGeometry version="3">'
+        + "".join(body)
+        + "</RTKThreeDCircularGeometry>"
+    )
+    np.save(tmp_path / "p.npy", np.stack(y))
+    wish = (
+        "--geometry",
+        tmp_path / "g.xml",
+        "--bin-mm",
+        geometry.bin_mm,
+        "--order",
+        "view,row,bin",
+    )
+    wish += ("--quantity", "line-integrals", "--size", 96, "--pixel-mm", 1)
+    ended = command("import", tmp_path / "p.npy", "-o", tmp_path / "s.h5", *wish, "--json")
+    assert ended.code == 0, ended.err
+    assert "its mean is taken for all" in json.loads(ended.out)["remarks"]
+    ended = command(
+        "reconstruct", tmp_path / "s.h5", "-o", tmp_path / "v.nii.gz", "--method", "fbp",
+        "--mu-water", cases.MU,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    found = cases.measure(read_volume(tmp_path / "v.nii.gz"))
+    assert max(found.balls) < 0.1
+    assert abs(found.water) < 3
+
+
+@pytest.mark.parametrize(
+    ("number", "middle", "step"),
+    [
+        ("ProjectionOffsetX", -7.0, 1.2),
+        ("SourceOffsetY", 5.0, 2.0),
+        ("SourceToDetectorDistance", SDD, 40.0),
+    ],
+)
+def test_numbers_that_vary_more_are_refused(tmp_path, number, middle, step):
+    text = xml(matrices=False)
+    for view, angle in enumerate(ANGLES):
+        here = f"<GantryAngle>{angle}</GantryAngle>"
+        own = f"<{number}>{middle + step * (view % 2)}</{number}>"
+        text = text.replace(here, here + own)
+    with pytest.raises(UnsupportedInput, match=f"{number} varies by up to .* expected one circle"):
         imported(tmp_path, text)

@@ -22,6 +22,7 @@ from diffusionblend.projections.notes import Notes
 from diffusionblend.projections.options import Options
 from diffusionblend.projections.placing import Placed, central_row, place_axis
 from diffusionblend.projections.recognise import find_data, find_geometry, open_source
+from diffusionblend.projections.rtk import RtkFacts, departures
 from diffusionblend.projections.source import Source
 from diffusionblend.projections.stack import parse_order
 from diffusionblend.projections.stripes import remove_stripes
@@ -49,7 +50,9 @@ def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008
     source = open_source(data, facts, order, options.number)
     with naming(data):
         meaning = understand(source, facts, described, options)
-        return _imported(meaning, options, _origin(source, data, described), source.remarks)
+        apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()
+        origin = _origin(source, data, described)
+        return _imported(meaning, options, origin, source.remarks + apart)
 
 
 def _imported(
