@@ -59,7 +59,7 @@ BEAMS = {
 class _Seen:
     """Stands for a projector of which only the geometry is asked."""
 
-    slicewise = True
+    slicewise, weights = True, None
 
     def __init__(self, geometry):
         self.geometry, self.volume_shape = geometry, geometry.grid.shape

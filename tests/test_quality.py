@@ -15,6 +15,7 @@ from conftest import contents, save_tiny_prior
 from diffusionblend import provenance
 from diffusionblend.arc import missing_arc
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.completion import make_problem
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.files import sha256
 from diffusionblend.geometry import Grid
@@ -27,7 +28,6 @@ from diffusionblend.quality.undetermined import undetermined, unseen
 from diffusionblend.quality.words import warnings
 from diffusionblend.reconstruction import (
     classical_method,
-    make_problem,
     reconstruct,
     reconstruct_and_assess,
 )
@@ -302,10 +302,13 @@ def test_a_long_object_in_a_cone_reaches_the_last_row():
     whole = scan_of(truth, beam=lambda grid, angles: cone_beam(grid, angles, **FAN))
     out = len(whole.y) // 2 - 1
     y = whole.y[out : len(whole.y) - out]
-    short = dataclasses.replace(whole, y=y, geometry=changed(whole.geometry, rows=len(y)))
+    tall = dataclasses.replace(whole, y=y, geometry=changed(whole.geometry, rows=len(y)))
+    low = truth.slices(4, 6)
+    short = dataclasses.replace(tall, geometry=changed(tall.geometry, grid=low.grid))
     assert judged(whole, truth).coverage.cut_rows == 0
-    assert judged(short, truth).coverage.cut_rows > 0.3
-    assert "truncated" in codes(judged(short, truth))
+    assert judged(short, low).coverage.cut_rows > 0.3
+    assert "truncated" in codes(judged(short, low))
+    assert "truncated" not in codes(judged(tall, truth))  # the grid holds what is beyond
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from diffusionblend.geometry import Geometry, ParallelBeam
+from diffusionblend.geometry import Geometry
 
 TURN = 360.0
 HOLE = 3.0
@@ -163,9 +163,5 @@ def _missing_at(geometry: Geometry, s_mm: float) -> float:
 
 def _fan_angle(geometry: Geometry, s_mm: float) -> float:
     """Return by how many degrees the ray at s is turned from the view; NaN if no bin sees it."""
-    if isinstance(geometry, ParallelBeam):
-        s, fan = geometry.positions_mm(), np.zeros(geometry.bins)
-    else:
-        fan = geometry.fan_angles
-        s = geometry.sod_mm * np.sin(fan) - geometry.axis_mm * np.cos(fan)
+    s, fan = geometry.distances_mm(), geometry.fan_angles
     return math.degrees(float(np.interp(s_mm, s, fan, left=math.nan, right=math.nan)))

@@ -3,11 +3,11 @@
 import torch
 
 from diffusionblend.calibration import calibrated
+from diffusionblend.completion import make_problem
 from diffusionblend.device import find_device
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.prior import Prior
 from diffusionblend.quality import Quality, assess
-from diffusionblend.reconstruction import make_problem
 from diffusionblend.scan import Scan
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import Volume

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration import calibrated
+from diffusionblend.completion import make_task
 from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import ConeBeam
 from diffusionblend.memory import free_bytes
@@ -24,8 +25,10 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
-from diffusionblend.reconstruction import classical_method, is_classical, make_problem
+from diffusionblend.reconstruction import classical_method, is_classical
 from diffusionblend.scan import Scan
+from diffusionblend.surroundings import covering
+from diffusionblend.truncation import extended
 
 TRIAL_VOXELS = 2 * BLOCK * 256**2
 """A trial has about so many voxels, 18 slices of 256 x 256: of nine, the network's batches are so
@@ -97,21 +100,22 @@ def estimate(
     known = None
     if method.needs_prior:
         known = from_pretrained(prior, device) if isinstance(prior, str) else prior
-    part = some_slices(scan)
-    scan_part, _ = calibrated(part, mu_water, scale)
-    problem = make_problem(scan_part, known, device)
-    slices = scan.geometry.grid.shape[0]
-    found, x = _of_method(method, problem, slices, samples)
+    whole = covering(scan)
+    scan_part, _ = calibrated(some_slices(whole), mu_water, scale)
+    task = make_task(scan_part, scan_part.geometry.grid, known, device)
+    slices = whole.geometry.grid.shape[0]
+    found, x = _of_method(method, task.problem, slices, samples)
     seconds = {name: found}
     other = classical_method(scan.geometry)
     if classical and not is_classical(method):
-        seconds[other], plain = _of_method(find_method(other)(), problem, slices)
-        seconds["quality"] = _of_quality(problem, x, slices, (other, plain))
+        seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
+        seconds["quality"] = _of_quality(task.measured, x, slices, (other, plain))
     else:
-        seconds["quality"] = _of_quality(problem, x, slices)
+        seconds["quality"] = _of_quality(task.measured, x, slices)
     if device.type != "cpu":
         return Estimate(seconds, None, None)
-    shapes = scan.geometry.grid.shape, scan.geometry.sinogram_shape
+    longer = extended(whole.y, whole.geometry).geometry
+    shapes = longer.grid.shape, longer.sinogram_shape
     memory = peak_memory(
         *shapes,
         method,

@@ -161,6 +161,15 @@ class _Beam(
 class ParallelBeam(_Beam, frozen=True, kw_only=True, tag="parallel"):
     """A parallel beam that turns about the axis of the slices."""
 
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle of each bin's ray from the central ray, in radians (bins,): 0."""
+        return np.zeros(self.bins)
+
+    def distances_mm(self) -> np.ndarray:
+        """Return how far each bin's ray passes from the axis, with the sign of s (bins,)."""
+        return self.positions_mm()
+
     def lines(self, view: int) -> tuple[np.ndarray, np.ndarray]:
         """Return phi and s in mm of the rays x cos(phi) + y sin(phi) = s of a view (bins,)."""
         s = self.positions_mm()
@@ -198,6 +207,16 @@ class _Diverging(_Beam, frozen=True, kw_only=True):
         """Size of a shadow on the detector over that of the object at the axis."""
         return self.sdd_mm / self.sod_mm
 
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle of each bin's ray from the central one, in radians (bins,)."""
+        return np.arctan(self.positions_mm() / self.sdd_mm)
+
+    def distances_mm(self) -> np.ndarray:
+        """Return how far each bin's ray in the plane of the source passes from the axis (bins,)."""
+        fan = self.fan_angles
+        return self.sod_mm * np.sin(fan) - self.axis_mm * np.cos(fan)
+
 
 class FanBeam(_Diverging, frozen=True, kw_only=True, tag="fan"):
     """A fan in the plane of each slice.
@@ -210,15 +229,13 @@ class FanBeam(_Diverging, frozen=True, kw_only=True, tag="fan"):
 
     @property
     def fan_angles(self) -> np.ndarray:
-        """Angle of each bin's ray from the central ray, in radians (bins,)."""
+        """Angle of each bin's ray from the central one, in radians (bins,)."""
         ratio = self.positions_mm() / self.sdd_mm
         return np.arctan(ratio) if self.detector == "flat" else ratio
 
     def lines(self, view: int) -> tuple[np.ndarray, np.ndarray]:
         """Return phi and s in mm of the rays x cos(phi) + y sin(phi) = s of a view (bins,)."""
-        fan = self.fan_angles
-        s = self.sod_mm * np.sin(fan) - self.axis_mm * np.cos(fan)
-        return self.angles[view] - fan, s
+        return self.angles[view] - self.fan_angles, self.distances_mm()
 
 
 class ConeBeam(_Diverging, frozen=True, kw_only=True, tag="cone"):
@@ -245,11 +262,6 @@ class ConeBeam(_Diverging, frozen=True, kw_only=True, tag="cone"):
     def sinogram_shape(self) -> tuple[int, int, int]:
         """Shape of the line integrals: detector rows, views, bins."""
         return self.rows, len(self.angles_deg), self.bins
-
-    @property
-    def fan_angles(self) -> np.ndarray:
-        """Angle of each bin's ray from the central ray in the plane of z = 0, in radians."""
-        return np.arctan(self.positions_mm() / self.sdd_mm)
 
     def row_positions_mm(self) -> np.ndarray:
         """Return where the rows lie along t, in mm (rows,)."""

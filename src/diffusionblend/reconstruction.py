@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.arc import missing_arc
 from diffusionblend.calibration import calibrated
 from diffusionblend.coercion import ScanLike, as_scan
+from diffusionblend.completion import Task, make_task
 from diffusionblend.device import find_device
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
 from diffusionblend.files import PathLike
@@ -36,10 +36,10 @@ from diffusionblend.methods.options import make_method
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
-from diffusionblend.projector import make_projector
 from diffusionblend.quality import Quality, assess
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Scan
+from diffusionblend.surroundings import covering
 from diffusionblend.units import hu_from_x
 from diffusionblend.volume import Volume
 
@@ -138,9 +138,10 @@ def reconstruct(
         scan, calibration = calibrated(scan, mu_water)
         if known_before is None:
             log.info(calibration.words)
-        problem = make_problem(scan, known, place)
-        drawn = draw_samples(chosen, problem, (seed,), _watched(callback, problem), start)
-        return _volume(drawn.mean, scan)
+        task = make_task(covering(scan), scan.geometry.grid, known, place)
+        watch = _watched(callback, task)
+        drawn = draw_samples(chosen, task.problem, (seed,), watch, start)
+        return _volume(drawn.mean, task)
 
 
 def reconstruct_and_assess(
@@ -188,14 +189,14 @@ def reconstruct_and_assess(
     scan = as_scan(scan)
     with _memory(scan):
         scan, calibration = calibrated(scan, mu_water, scale)
-        problem = make_problem(scan, known, place)
+        task = make_task(covering(scan), scan.geometry.grid, known, place)
         began = time.monotonic()
-        drawn = draw_samples(chosen, problem, seeds, _watched(callback, problem), start)
+        drawn = draw_samples(chosen, task.problem, seeds, _watched(callback, task), start)
         x, std = drawn.mean, drawn.std
         seconds = round(time.monotonic() - began, 2)
-        plain = _classical(chosen, problem) if classical else None
+        plain = _classical(chosen, task.problem, scan.geometry) if classical else None
         quality = assess(
-            problem,
+            task.measured,
             x,
             scale=scan.scale,
             classical=plain,
@@ -204,10 +205,10 @@ def reconstruct_and_assess(
             calibration=calibration,
         )
         return Reconstruction(
-            volume=_volume(x, scan),
+            volume=_volume(x, task),
             quality=quality,
-            std=None if std is None else Volume(_hu(std), scan.geometry.grid),
-            classical=None if plain is None else _volume(plain[1], scan),
+            std=None if std is None else _volume(std, task),
+            classical=None if plain is None else _volume(plain[1], task),
             seconds=seconds,
         )
 
@@ -224,20 +225,6 @@ def check_samples(method: Method, samples: int) -> None:
         )
 
 
-def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
-    """State a scan in pixels: y = A u."""
-    variance = scan.noise.variance(scan.y)
-    return Problem(
-        y=torch.from_numpy(scan.y / scan.scale).float().to(place),
-        A=make_projector(scan.geometry, device=place),
-        prior=prior,
-        photons=scan.noise.photons,
-        variance=None
-        if variance is None
-        else torch.from_numpy(variance / scan.scale**2).float().to(place),
-    )
-
-
 def classical_method(geometry: Geometry) -> str:
     """Return the name of the classical method to compare with."""
     views, pixels = len(geometry.angles_deg), max(geometry.grid.shape[1:])
@@ -249,11 +236,11 @@ def is_classical(method: Method) -> bool:
     return isinstance(method, FBP | SIRT | CGLS | SBTV)
 
 
-def _classical(method: Method, problem: Problem) -> tuple[str, Tensor] | None:
+def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
     """Return name and x of the classical reconstruction; none if the method is one itself."""
     if is_classical(method):
         return None
-    name = classical_method(problem.A.geometry)
+    name = classical_method(geometry)
     with show_steps(name) as callback:
         return name, find_method(name)()(problem, callback=callback)
 
@@ -272,15 +259,13 @@ def _memory(scan: Scan) -> Iterator[None]:
         raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
 
 
-def _volume(x: Tensor, scan: Scan) -> Volume:
-    return Volume(_hu(x), scan.geometry.grid)
+def _volume(x: Tensor, task: Task) -> Volume:
+    """Return what was asked for of a volume, in HU."""
+    problem = task.measured
+    return Volume(hu_from_x(problem.cropped(x)).cpu().numpy(), problem.grid)
 
 
-def _hu(x: Tensor) -> np.ndarray:
-    return hu_from_x(x).cpu().numpy()
-
-
-def _watched(callback: Callback, problem: Problem) -> Callback:
+def _watched(callback: Callback, task: Task) -> Callback:
     """Stop at the first step whose estimate is not finite: nothing good can follow."""
 
     def watch(step: Step) -> None:
@@ -289,6 +274,6 @@ def _watched(callback: Callback, problem: Problem) -> Callback:
                 f"the estimate is not finite at step {step.index} of {step.steps}; "
                 "check the prior and the units of the scan"
             )
-        callback(dataclasses.replace(step, problem=problem))
+        callback(dataclasses.replace(step, problem=task.measured))
 
     return watch

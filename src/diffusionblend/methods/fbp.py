@@ -55,7 +55,9 @@ class FBP:
     ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         del seed, start
-        y, geometry = extended(weighted(problem.y, problem.A.geometry), problem.A.geometry)
+        A = problem.A
+        plain = problem.y if A.weights is None else problem.y / A.weights
+        y, geometry = extended(weighted(plain, A.geometry), A.geometry)
         u = back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
         callback(Step(1, 1, u - 1))
         return u - 1

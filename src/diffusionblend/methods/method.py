@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from diffusionblend.errors import PriorError, UsageError
+from diffusionblend.geometry import Grid
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
@@ -35,6 +36,8 @@ class Problem:
         prior: What is known of slices; classical methods need none.
         photons: Photons a bin through air; none means no noise, or that it is not known.
         variance: Variance of y (detector rows, views, bins), in its units; none likewise.
+        asked: Grid of the volume that was asked for, where A has a larger one about the same
+            centre: the object goes on outside. None where A's own is that.
     """
 
     y: Tensor
@@ -42,6 +45,18 @@ class Problem:
     prior: Prior | None = None
     photons: float | None = None
     variance: Tensor | None = None
+    asked: Grid | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the volume that was asked for."""
+        return self.asked or self.A.geometry.grid
+
+    def cropped(self, x: Tensor) -> Tensor:
+        """Return what was asked for of a volume (slices, rows, columns) on the grid of A."""
+        for axis, wanted in enumerate(self.asked.shape if self.asked else ()):
+            x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
+        return x
 
     @property
     def volume_shape(self) -> tuple[int, int, int]:
@@ -87,7 +102,8 @@ class Step:
     @property
     def volume(self) -> Volume:
         """The estimate in HU, on the grid of the scan; made when asked for."""
-        return Volume(hu_from_x(self.x0).cpu().numpy(), self._problem().A.geometry.grid)
+        problem = self._problem()
+        return Volume(hu_from_x(problem.cropped(self.x0)).cpu().numpy(), problem.grid)
 
     @property
     def residual(self) -> float:

@@ -1,12 +1,16 @@
-"""The same problem on other grids: slices added to make blocks of nine, larger pixels."""
+"""The same problem on other grids: slices added to make blocks of nine, larger pixels.
+
+And on other detectors: bins that weigh less, or are left out.
+"""
 
 import dataclasses
 
 import msgspec
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Problem
 from diffusionblend.partition import pad_slices, padded_length
 from diffusionblend.projector import Projector, make_projector
@@ -30,10 +34,11 @@ def coarser(problem: Problem, factor: int) -> Problem:
         return problem
     A = problem.A
     geometry = msgspec.structs.replace(A.geometry, grid=A.geometry.grid.binned(factor))
+    larger = make_projector(geometry, device=A.device, dtype=A.dtype)
     return dataclasses.replace(
         problem,
         y=problem.y / factor,
-        A=make_projector(geometry, device=A.device, dtype=A.dtype),
+        A=larger if A.weights is None else Weighed(larger, A.weights),
         variance=None if problem.variance is None else problem.variance / factor**2,
     )
 
@@ -45,6 +50,48 @@ def resized(x: Tensor, rows: int, columns: int) -> Tensor:
     return interpolate(x[:, None], (rows, columns), mode="bilinear", align_corners=False)[:, 0]
 
 
+class Weighed(Projector):
+    """A projector whose rays are multiplied by a weight of their bin.
+
+    Args:
+        A: The projector.
+        weights: The weights (bins,).
+    """
+
+    def __init__(self, A: Projector, weights: Tensor) -> None:
+        super().__init__(A.geometry, A.device, A.dtype)
+        self._A, self.weights, self.slicewise = A, weights, A.slicewise
+        self._weights = weights
+
+    def product(self, x: Tensor, transpose: bool) -> Tensor:
+        """Multiply by W A, or by A^T W."""
+        if transpose:
+            return self._A.product(x * self._weights, True)
+        return self._A.product(x, False) * self._weights
+
+
+class Cut(Projector):
+    """A projector to some of the bins of a longer detector.
+
+    Args:
+        A: The projector to the longer one.
+        geometry: The beam with the shorter one.
+        first: Its first bin.
+    """
+
+    def __init__(self, A: Projector, geometry: Geometry, first: int) -> None:
+        super().__init__(geometry, A.device, A.dtype)
+        self._A, self._first, self.slicewise = A, first, A.slicewise
+
+    def product(self, x: Tensor, transpose: bool) -> Tensor:
+        """Apply A and leave bins out, or A^T to zeros beside those that there are."""
+        bins = self.sinogram_shape[-1]
+        if not transpose:
+            return self._A.product(x, False).narrow(-1, self._first, bins)
+        behind = self._A.sinogram_shape[-1] - bins - self._first
+        return self._A.product(pad(x, (self._first, behind)), True)
+
+
 class _Leading(Projector):
     """A projector of the first slices of a volume."""
 
@@ -52,7 +99,7 @@ class _Leading(Projector):
 
     def __init__(self, A: Projector) -> None:
         super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self._slices = A, A.volume_shape[0]
+        self._A, self._slices, self.weights = A, A.volume_shape[0], A.weights
         self.volume_shape = (padded_length(self._slices), *A.volume_shape[1:])
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:

@@ -15,6 +15,13 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.projections.geometry_file import Kind
 
+MOVED = 0.05
+"""Part of a detector by which its middle may lie beside the axis without a larger grid.
+
+What the farther one sees beyond is air in most scans, and is reconstructed if it is not
+(`surroundings`); a grid of as many pixels as bins halves evenly.
+"""
+
 
 def shadow_of_axis_mm(axis_mm: float, sod_mm: float, sdd_mm: float, *, curved: bool) -> float:
     """Return where along s the axis casts its shadow in a beam from a point."""
@@ -157,16 +164,27 @@ class Beam:
             first_mm=self.first_mm + (deep - 1) / 2 * self.row_mm,
         )
 
-    def place(self, size: int | None = None, pixel_mm: float | None = None) -> Geometry:
+    def place(
+        self, size: int | None = None, pixel_mm: float | None = None, slices: int | None = None
+    ) -> Geometry:
         """Return the geometry, with a grid about the axis if none is given.
+
+        Without sizes it is as large as what the rays see, from the axis to the farther end of the
+        detector; of slices that are no cone's there is one for each row.
 
         Raises:
             UsageError: A grid is given twice, or has sizes that cannot be used.
             UnsupportedInput: The source would turn inside the slices.
         """
-        if self.grid is not None and (size is not None or pixel_mm is not None):
-            raise UsageError("--size and --pixel-mm: geometry.json states a grid; leave them out")
-        grid = self.grid or self._grid(size or self.bins, pixel_mm)
+        if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
+            raise UsageError(
+                "--size, --pixel-mm and --slices: geometry.json states a grid; leave them out"
+            )
+        if slices is not None and self.kind != "cone":
+            raise UsageError(
+                f"--slices {slices}: each row of a {self.kind} beam is a slice; choose --rows"
+            )
+        grid = self.grid or self._grid(size or self._pixels(), pixel_mm, slices or self._slices())
         parts: dict[str, object] = {"kind": self.kind, "grid": grid}
         names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
         if self.kind != "parallel":
@@ -183,12 +201,28 @@ class Beam:
                 f"cannot be placed: {error}; check the geometry, or give --size or --pixel-mm"
             ) from error
 
-    def _grid(self, size: int, pixel_mm: float | None) -> Grid:
-        """Return square slices about the axis, one a row, z counted from the first row measured."""
+    def _pixels(self) -> int:
+        """Return how many pixels across hold what the bins see, on both sides of the axis."""
+        farther = abs(self.axis_bin - (self.bins - 1) / 2)
+        if farther <= MOVED * self.bins:
+            return self.bins
+        reach = self.bins / 2 + farther  # in bins, which is too far for the rays of a wide fan
+        if self.kind != "parallel":
+            angle = float(np.abs(self.fan_angles(self.axis_bin)).max())
+            reach = 0.5 + self.sod_mm * math.sin(angle) * self.magnification / self.bin_mm
+        return max(self.bins, 2 * math.ceil(reach))
+
+    def _slices(self) -> int:
+        """Return how many slices hold what the rows see, of a cone on both sides of its plane."""
+        farther = abs(self.row_offset_mm) / self.row_mm if self.kind == "cone" else 0.0
+        return self.rows if farther <= MOVED * self.rows else 2 * math.ceil(self.rows / 2 + farther)
+
+    def _grid(self, size: int, pixel_mm: float | None, slices: int) -> Grid:
+        """Return square slices about the axis, z counted from the first row measured."""
         pixel = self.bin_mm / self.magnification if pixel_mm is None else pixel_mm
         z_mm = self.row_mm / (self.magnification if self.kind == "cone" else 1.0)
         affine = np.diag([pixel, pixel, z_mm, 1.0])
         affine[:2, 3] = -(size - 1) / 2 * pixel
-        middle = -(self.rows - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
+        middle = -(slices - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
         affine[2, 3] = middle if self.kind == "cone" else self.first_mm
-        return Grid.from_affine((self.rows, size, size), affine)
+        return Grid.from_affine((slices, size, size), affine)

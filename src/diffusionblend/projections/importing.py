@@ -64,7 +64,8 @@ def _imported(
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
     seen = taken.take_views(views).with_axis_on(axis_bin).binned(options.bin)
-    geometry = seen.place(options.size, options.pixel_mm)  # refused before the long work
+    # Refused before the long work.
+    geometry = seen.place(options.size, options.pixel_mm, options.slices)
     lines = _upright_lines(meaning, views, rows, placed.axis, options)
     y = remove_stripes(lines.y, options.stripes)
     found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)

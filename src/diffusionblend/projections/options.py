@@ -55,7 +55,10 @@ class Options:
     bin: int = 1
     """Average K x K detector pixels."""
     size: int | None = None
-    """Pixels a side to reconstruct; without it as many as bins."""
+    """Pixels a side to reconstruct; without it as many as bins, or so many that a detector that is
+    moved aside sees no farther."""
+    slices: int | None = None
+    """Slices of a cone; without it as many as rows, about the plane of the source."""
     pixel_mm: float | None = None
     """Their size in mm; without it that of a bin, seen from the axis."""
     repair: bool = True

@@ -153,6 +153,7 @@ def _check_options(options: Options) -> None:
         "electronic": (0, 1e9),
         "mu_water": MU_WATER_RANGE,
         "size": (2, 100_000),
+        "slices": (1, 100_000),
         "bin": (1, 1024),
     }
     for name, between in limits.items():

@@ -24,9 +24,11 @@ class Projector(ABC):
         slicewise: Whether each slice is projected by itself, to the detector row of its number;
             such a projector takes any number of slices.
         device, dtype: Where it works, and the type of its numbers.
+        weights: By how much the rays of each bin are multiplied in it (bins,); none: by nothing.
     """
 
     slicewise: bool
+    weights: Tensor | None = None
 
     def __init__(self, geometry: Geometry, device: torch.device, dtype: torch.dtype) -> None:
         self.geometry, self.device, self.dtype = geometry, device, dtype

@@ -45,13 +45,14 @@ def assess(
     began = time.monotonic()
     u = 1 + x
     plain = u if classical is None else 1 + classical[1]
+    shown, shown_plain = problem.cropped(u), problem.cropped(plain)
     quality = Quality(
         residual=residual(problem, u, scale),
         coverage=coverage(problem, plain),
         undetermined=undetermined(problem.A, u),
-        values=_values(problem, u, plain),
-        classical=None if classical is None else _distance(classical[0], u, plain),
-        samples=None if std is None else _samples(seeds, std, u),
+        values=_values(problem, shown, shown_plain),
+        classical=None if classical is None else _distance(classical[0], shown, shown_plain),
+        samples=None if std is None else _samples(seeds, problem.cropped(std), shown),
         calibration=calibration,
     )
     quality = msgspec.structs.replace(quality, warnings=warnings(quality, problem.A.geometry))

@@ -69,7 +69,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
             directions are spread about evenly.
         cut_bins: Share of the projections whose object reaches an end of the detector's rows.
         cut_rows: Share of the columns of a cone's projections whose object reaches the first or
-            the last row.
+            the last row and goes on outside of the grid; 0 if the grid holds all that rays cross.
         outside: Share of the rays beside the grid that are attenuated: something is there.
         unseen: Share of the object that fewer than 40 percent of the views see.
     """

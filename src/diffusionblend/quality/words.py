@@ -149,14 +149,15 @@ def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:
     reach = quality.coverage
     if reach.cut_bins > CUT:
         yield (
-            f"The object reaches the detector's edge in {100 * reach.cut_bins:.2g} percent of the "
-            "projections: what is beyond is not measured, and values inside are shifted, most "
-            "near the rim."
+            f"The object reaches the detector's edge in {100 * reach.cut_bins:.0f} percent of the "
+            "projections: what is beyond is not measured and was guessed, so that values inside "
+            "may be shifted by some percent, most near the rim; a wider detector, or one that is "
+            "moved aside over a full turn, sees all of it."
         )
     if reach.cut_rows > CUT:
         yield (
-            "The object reaches the first or last row of the detector: it goes on beyond, and the "
-            "slices at the ends hold shadows of what is not in the volume."
+            "The object reaches the first or last row of the detector: it goes on beyond the "
+            "volume, whose slices at the ends hold its shadows; take more slices (import --slices)."
         )
 
 
@@ -166,7 +167,7 @@ def _outside(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"{100 * reach.outside:.2g} percent of the rays beside the volume are attenuated: "
             "something lies outside of it, and its shadow falls into the picture; take a larger "
-            "grid."
+            "grid (import --size)."
         )
     if reach.unseen > CUT:
         yield (
