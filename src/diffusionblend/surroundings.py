@@ -16,9 +16,10 @@ from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.scan import MAX_VALUES, Scan
 from diffusionblend.truncation import CUT, Extended, extended, seen_from, usual
 
-_BLOCKS = 8
+_HEIGHTS = 16
 _SMOOTH = 5
-"""Blocks of rows and bins: what is seen in one ray alone is noise."""
+"""At so many heights three rows and so many bins are looked at: one ray or one row alone, noisy or
+dead, says nothing."""
 _BESIDE = 0.5  # pixels beyond the grid a bin may have its middle, and still see it
 _STEP = 4
 """Pixels that are added are a multiple of it at each side: larger pixels fit in, too."""
@@ -56,8 +57,9 @@ def covering_grid(full: Extended) -> Grid:
 
 def _outline(y: np.ndarray, seen: float) -> np.ndarray:
     """Return which rays of any detector row see the object (views, bins)."""
-    blocks = np.stack([b.mean(0) for b in np.array_split(y, min(_BLOCKS, len(y)))])
-    return (median_filter(blocks, (1, 1, _SMOOTH), mode="nearest") > seen).any(0)
+    middles = np.linspace(1, len(y) - 2, min(_HEIGHTS, max(1, len(y) - 2))).round().astype(int)
+    heights = np.stack([np.median(y[max(0, m - 1) : m + 2], axis=0) for m in middles])
+    return (median_filter(heights, (1, 1, _SMOOTH), mode="nearest") > seen).any(0)
 
 
 def _more_pixels(outline: np.ndarray, geometry: Geometry) -> int:
@@ -89,7 +91,8 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
     """
     if not isinstance(geometry, ConeBeam):
         return 0
-    rows = np.flatnonzero((y > seen).mean((1, 2)) > CUT)
+    lit = median_filter((y > seen).mean((1, 2)), 3, mode="nearest")
+    rows = np.flatnonzero(lit > CUT)
     if not len(rows):
         return 0
     z_mm, half = (

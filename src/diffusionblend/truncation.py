@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from scipy.ndimage import median_filter
 
 from diffusionblend.arc import find_arc
 from diffusionblend.geometry import Geometry
@@ -70,8 +71,8 @@ def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
     Returns:
         Truths (ends, detector rows, views).
     """
-    seen = seen_from(y)
-    reached = np.stack([y[..., :_EDGE_BINS].mean(-1), y[..., -_EDGE_BINS:].mean(-1)]) > seen
+    ends = np.stack([y[..., :_EDGE_BINS].mean(-1), y[..., -_EDGE_BINS:].mean(-1)])
+    reached = median_filter(ends, (1, 3, 1), mode="nearest") > seen_from(y)  # no row that is dead
     return reached & (usual(y) & ~_goes_on_opposite(geometry))[:, None]
 
 

@@ -56,11 +56,12 @@ class Options:
     """Average K x K detector pixels."""
     size: int | None = None
     """Pixels a side to reconstruct; without it as many as bins, or so many that a detector that is
-    moved aside sees no farther."""
-    slices: int | None = None
-    """Slices of a cone; without it as many as rows, about the plane of the source."""
+    moved aside sees none beyond."""
     pixel_mm: float | None = None
     """Their size in mm; without it that of a bin, seen from the axis."""
+    slices: int | None = None
+    """Slices of a cone, about the plane of the source; without it as many as rows, or so many that
+    rows that are moved aside see none beyond."""
     repair: bool = True
     """Replace dead and hot detector pixels, and values that are no numbers, by their
     neighbours'."""
