@@ -164,15 +164,15 @@ def test_a_range_that_is_used_up_without_noise_is_told(tmp_path, y):
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), y, atol=1e-4)
 
 
-@pytest.mark.parametrize("stored", ["all", "views", "air above zero again"])
+@pytest.mark.parametrize("stored", ["all", "views", "air just below zero"])
 def test_signed_numbers_that_wrapped_are_read_as_unsigned(tmp_path, y, stored):
-    photons = 64000 if stored == "air above zero again" else 60000
-    values, white = counts(y, photons).astype(np.uint16), fields(GEOMETRY, photons)
+    photons = 65000 if stored == "air just below zero" else 60000
+    values, white = counts(y, photons).clip(max=65535).astype(np.uint16), fields(GEOMETRY, photons)
     white = white.astype(np.int32 if stored == "views" else np.uint16)
     if stored != "views":
         white = white.view(np.int16)
     scan = imported(tmp_path, values.view(np.int16), white=white)
-    assert "read as unsigned" in scan.provenance["corrections"]
+    assert "views stored as int16 read as uint16" in scan.provenance["corrections"]
     right = imported(tmp_path, values, white=white.astype(np.int64) % 65536)
     np.testing.assert_array_equal(scan.y, right.y)
 
@@ -181,7 +181,33 @@ def test_counts_below_the_dark_level_are_not_unsigned(tmp_path, y):
     """Electronics that take the dark level away themselves leave noise on both sides of zero."""
     values = (counts(4 * y) + np.random.default_rng(0).normal(0, 20, y.shape)).round()
     scan = imported(tmp_path, values.astype(np.int16), white=fields(GEOMETRY).astype(np.int16))
-    assert "unsigned" not in scan.provenance["corrections"]
+    assert "int16" not in scan.provenance["corrections"]
+
+
+@pytest.mark.parametrize("stored", [np.uint16, np.uint32])
+def test_unsigned_numbers_that_went_below_zero_are_read_as_signed(tmp_path, y, stored):
+    """The same noise, stored by electronics that know no sign: two less than none is 65534."""
+    values = (counts(4 * y) + np.random.default_rng(0).normal(0, 20, y.shape)).round()
+    white = fields(GEOMETRY)
+    scan = imported(tmp_path, values.astype(np.int64).astype(stored), white=white)
+    assert f"stored as {np.dtype(stored)} read as int" in scan.provenance["corrections"]
+    np.testing.assert_array_equal(scan.y, imported(tmp_path, values, white=white).y)
+
+
+def test_a_few_values_that_wrapped_are_enough(tmp_path, y):
+    values = counts(y, 32600)
+    assert 0 < (values > 32767).mean() < 0.15
+    scan = imported(tmp_path, values.astype(np.int16), white=fields(GEOMETRY, 32600))
+    right = imported(tmp_path, values, white=fields(GEOMETRY, 32600))
+    np.testing.assert_array_equal(scan.y, right.y)
+
+
+def test_bright_air_and_hot_pixels_are_not_below_zero(tmp_path, y):
+    values = counts(y, 64500).clip(max=65535)
+    values[:, 3, 40] = 65535
+    values[:, 5, 70] = 65000 + np.arange(60)
+    scan = imported(tmp_path, values.astype(np.uint16), white=fields(GEOMETRY, 64500))
+    assert "int16" not in scan.provenance["corrections"]
 
 
 # The flux of each view

@@ -16,6 +16,8 @@ PARTS = (8, 16, 32)
 LEAST_BINS = 3
 SAME = 0.003
 """Share of the largest values by which two parts of air may differ: what white fields leave."""
+LASTING = 3
+"""Times as much may they differ in all views: the beam has moved since its fields were taken."""
 SURE = 5.0
 """Standard errors."""
 UNEVEN = 5e-4
@@ -84,7 +86,9 @@ def find_edges(values: np.ndarray) -> Edges | None:
             halves = [sides[..., :half], sides[..., half:]]
             groups = np.concatenate([part.mean((2, 3)) for part in halves], axis=1)
             error = spread / math.sqrt(half * values.shape[1])
-            if (np.ptp(groups, axis=1) <= SURE * error + same).all():
+            lasting = np.median(groups, axis=0)  # what the fields leave
+            moving = np.ptp(groups - lasting, axis=1)
+            if np.ptp(lasting) <= LASTING * same and (moving <= SURE * error + same).all():
                 levels = sides.mean((1, 2, 3), dtype=np.float64)
                 return Edges(bins, levels, spread / math.sqrt(sides[0].size), low, high)
     return None

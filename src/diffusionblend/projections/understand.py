@@ -23,7 +23,7 @@ from diffusionblend.projections.geometry_file import (
     in_mm,
     order_of,
 )
-from diffusionblend.projections.integers import all_unsigned
+from diffusionblend.projections.integers import as_counted
 from diffusionblend.projections.notes import NOTHING, Notes
 from diffusionblend.projections.options import Options, Quantity
 from diffusionblend.projections.recognise import open_fields
@@ -92,7 +92,7 @@ def understand(
     quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
     data, notes = source.data, NOTHING
     if quantity == "counts":
-        data, white, dark, notes = all_unsigned(data, white, dark)
+        data, white, dark, notes = as_counted(data, white, dark)
     return Meaning(
         data=data,
         quantity=quantity,
