@@ -413,3 +413,27 @@ def test_the_command_prints_its_warnings(tmp_path, y, caplog):
     assert "warnings" not in ended.out
     ended = command("import", path, "-o", tmp_path / "scan.h5", "--json")
     assert '"warnings": ["line integrals are 0.3' in ended.out
+
+
+def test_infinity_is_what_others_make_of_no_rays(tmp_path):
+    """Behind metal; a single pixel that never says anything else is dead."""
+    y = project([(cylinder(2, 1, 40), MU), (cylinder(9, 5, 6), 1.0)], GEOMETRY)
+    with np.errstate(divide="ignore"):
+        lines = -np.log(counts(y) / 2e4)
+    lines[:, 4, 60] = np.inf
+    dark = np.isinf(lines)
+    dark[:, 4, 60] = False
+    scan = imported(tmp_path, lines, say={"quantity": "line-integrals"})
+    found = scan.y.transpose(1, 0, 2)
+    assert (found[dark] == found.max()).all()
+    assert found.max() == pytest.approx(np.log(2e4), abs=0.01)
+    assert "1 dead pixels interpolated (4:60)" in scan.provenance["corrections"]
+
+
+def test_fields_may_hold_what_is_no_number(tmp_path, y):
+    white = fields(GEOMETRY).astype(float)
+    white[2, 3, 40] = np.nan
+    white[:, 5, 70] = np.nan
+    scan = imported(tmp_path, counts(y), white=white)
+    assert "5:70" in scan.provenance["corrections"]
+    assert np.abs(scan.y.transpose(1, 0, 2) - y).mean() < 0.01

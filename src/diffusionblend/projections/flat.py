@@ -73,7 +73,7 @@ def field_levels(white: np.ndarray) -> np.ndarray:
     seen = whole > 0
     if not seen.any():
         return np.ones(len(white))
-    return np.median(white[:, seen] / whole[seen], axis=1)
+    return np.nanmedian(white[:, seen] / whole[seen], axis=1)
 
 
 def change_of_level(levels: np.ndarray) -> int | None:

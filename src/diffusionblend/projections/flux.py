@@ -39,7 +39,7 @@ def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Not
     if air_bins not in {None, "auto"}:
         return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
     edges = find_edges(shares)
-    if edges is not None and not known:
+    if edges is not None:
         _check_bright(edges)
     if edges is not None and _corrects(edges, air_bins):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
@@ -111,8 +111,9 @@ def _misfit(edges: Edges | None, told: str) -> Notes:
         return NOTHING
     return warned(
         f"{told.format(edges.usual, -np.log(edges.usual))} in every view: the source changed, a "
-        "constant was added, or the object is wider than the detector; --air-bins auto takes the "
-        "edges for air, --air-bins none leaves this out"
+        "constant was added, they are divided by their fields already, or the object is wider "
+        "than the detector; --air-bins auto takes the edges for air, --air-bins none leaves this "
+        "out"
     )
 
 

@@ -56,7 +56,8 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     values = meaning.data.read(views, slice(rows.start, rows.stop, rows.step))
     if meaning.quantity == "counts":
         return _from_counts(values, meaning, views, rows, options)
-    notes = _repaired(values, _some(values), None, rows, options)
+    notes = _darkest_for_infinity(values) if options.repair else NOTHING
+    notes += _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
     return Lines(_in_order(_binned(values, options.bin)), notes)
 
@@ -67,6 +68,20 @@ def joined_pixels(y: np.ndarray, factor: int, quantity: Quantity) -> np.ndarray:
     if quantity == "counts":  # means of the rays, not of their logarithms
         return _in_order(-np.log(_binned(np.exp(-values), factor)))
     return _in_order(_binned(values, factor))
+
+
+def _darkest_for_infinity(y: np.ndarray) -> Notes:
+    """Take the largest line integral for infinity, which is what other programs make of no rays.
+
+    Pixels that never say anything else are left, for they are dead.
+    """
+    infinite = np.isposinf(y)
+    infinite &= np.isfinite(y).any(axis=0)
+    if not infinite.any():
+        return NOTHING
+    darkest = float(np.max(y, where=np.isfinite(y), initial=-np.inf))
+    y[infinite] = darkest
+    return noted(f"{int(infinite.sum())} values of infinity taken for the largest, {darkest:.4g}")
 
 
 def _from_counts(
