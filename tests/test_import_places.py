@@ -108,7 +108,7 @@ def test_a_grid_and_an_attenuation_in_micrometres():
 # What opposite rays say of the beam that is stated
 
 
-def said(folder, geometry, *options, views=None, **changes):
+def said(folder, geometry, *options, **changes):
     """Import line integrals of a right beam with a geometry that was changed; return the facts."""
     y = cases.project(cases.phantom(), geometry)
     stated = changed(geometry, **changes)
@@ -128,8 +128,10 @@ def said(folder, geometry, *options, views=None, **changes):
         (lambda g: {"bin_mm": g.bin_mm / 1.5}, "agree better with pixels of 1.5"),
     ],
 )
-def test_a_full_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words):
-    right = cases.beam(kind, 72, slices=3)
+@pytest.mark.parametrize("views", [72, 48])
+def test_a_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words, views):
+    """Or a short scan, whose views go around by 240 degrees."""
+    right = cases.beam(kind, slices=3, angles=tuple(5.0 * v for v in range(views)))
     facts = said(tmp_path, right, **change(right))
     warnings = " ".join(facts.get("warnings", ()))
     assert words in warnings if words else not warnings
@@ -138,6 +140,19 @@ def test_a_full_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words):
         assert "warnings" not in turned
         found = read_scan(tmp_path / "s.h5").geometry.angles_deg
         assert found == pytest.approx(right.angles_deg)
+
+
+@pytest.mark.parametrize("views", [180, 30])
+@pytest.mark.parametrize("bins", [0.0, 4.0, -6.0])
+def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):
+    """By its ends where views are dense, else by centres of mass."""
+    right = cases.beam("parallel", views, slices=1)
+    warnings = said(tmp_path, right, offset_mm=bins).get("warnings", [])
+    if bins:
+        assert "give --centre auto" in warnings[0]
+        assert "warnings" not in said(tmp_path, right, "--centre", "auto", offset_mm=bins)
+    else:
+        assert not warnings
 
 
 def test_parallel_rays_do_not_tell_the_sense_of_rotation(tmp_path):

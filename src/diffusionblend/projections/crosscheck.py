@@ -1,4 +1,4 @@
-"""Whether a full turn bears out the beam that is stated: its centre, sense of rotation, and pixels.
+"""Whether the rays bear out the beam that is stated: its centre, sense of rotation, and pixels.
 
 Opposite rays of a fan or a cone agree only where all three are right; those of a parallel beam
 agree in either sense. Nothing is changed by what is found: it is said.
@@ -10,8 +10,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from diffusionblend.errors import UnsupportedInput
 from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.opposite import Match, discord, full_turn, match, turn_of
+from diffusionblend.projections.centre import find_centre
+from diffusionblend.projections.opposite import (
+    FEWEST,
+    Match,
+    discord,
+    full_turn,
+    has_opposites,
+    match,
+    turn_of,
+)
 
 CLEAR = 3e-4
 """Discord below which nothing is asked: of a body with balls in a right fan, 1e-4; 6e-4 where the
@@ -66,7 +76,9 @@ def doubts(beam: Beam, axis_bin: float, read: Read) -> Iterator[str]:
     """
     some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
     beam = beam.take_views(some)
-    if not full_turn(beam.angles_deg):
+    if not (full_turn(beam.angles_deg) or has_opposites(beam)):
+        if beam.kind == "parallel" and len(some) >= FEWEST:
+            yield from _beside_the_masses(read(some), beam, axis_bin)
         return
     sinogram = read(some)
     stated = discord(turn_of(sinogram, beam.angles_deg), beam, axis_bin)
@@ -89,6 +101,18 @@ def doubts(beam: Beam, axis_bin: float, read: Read) -> Iterator[str]:
         yield (
             f"opposite rays agree better with pixels of {wider.bin_mm:.5g} mm; bin_mm is the size "
             f"on the detector, not at the axis, where it is {beam.magnification:.4g} times smaller"
+        )
+
+
+def _beside_the_masses(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[str]:
+    try:
+        found = find_centre(sinogram[None], beam).axis.at(0)
+    except UnsupportedInput:
+        return
+    if abs(found - axis_bin) > APART:
+        yield (
+            f"the views' centres of mass turn about bin {found:.2f}; if the axis is there, give "
+            "--centre auto"
         )
 
 
