@@ -17,7 +17,7 @@ from torch import Tensor
 from diffusionblend.calibration import calibrated
 from diffusionblend.completion import make_task
 from diffusionblend.footprint import peak_memory
-from diffusionblend.geometry import ConeBeam
+from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.memory import free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.partition import BLOCK, padded_length
@@ -49,11 +49,13 @@ class Estimate:
         seconds: Of each part, by name: the method, the classical one, the assessment.
         memory: Peak of the process in bytes, on the CPU.
         free: Bytes of memory that can still be taken.
+        worked_on: Beam and grid that the method works on, where they are larger than the scan's.
     """
 
     seconds: dict[str, float | None]
     memory: int | None
     free: int | None
+    worked_on: Geometry | None = None
 
     @property
     def total(self) -> float | None:
@@ -112,9 +114,10 @@ def estimate(
         seconds["quality"] = _of_quality(task.measured, x, slices, (other, plain))
     else:
         seconds["quality"] = _of_quality(task.measured, x, slices)
-    if device.type != "cpu":
-        return Estimate(seconds, None, None)
     longer = extended(whole.y, whole.geometry).geometry
+    worked_on = None if longer == scan.geometry else longer
+    if device.type != "cpu":
+        return Estimate(seconds, None, None, worked_on)
     shapes = longer.grid.shape, longer.sinogram_shape
     memory = peak_memory(
         *shapes,
@@ -123,7 +126,7 @@ def estimate(
         classical=other in seconds,
         cone=isinstance(scan.geometry, ConeBeam),
     )
-    return Estimate(seconds, memory, free_bytes())
+    return Estimate(seconds, memory, free_bytes(), worked_on)
 
 
 def some_slices(scan: Scan) -> Scan:

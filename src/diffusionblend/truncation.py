@@ -10,6 +10,7 @@ What goes on is right for ellipses alone. For others it leaves the level inside 
 percent: no ray says better (the interior problem).
 """
 
+import math
 from dataclasses import dataclass
 
 import msgspec
@@ -92,17 +93,36 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
     ends = cut.mean((1, 2)) > CUT
     if not ends.any():
         return Extended(y, geometry)
-    seen, bins = seen_from(y), y.shape[-1]
-    tails = [_tails(y[..., ::-1] if end == 0 else y, cut[end], seen) for end in (0, 1)]
-    added = np.array([t.bins(bins) for t in tails]) * ends
+    seen = seen_from(y)
+    places = [_places(geometry, end) for end in (0, 1)]
+    tails = [_tails(y[..., :: 2 * end - 1], cut[end], seen, places[end]) for end in (0, 1)]
+    added = np.array([tail.bins() for tail in tails]) * ends
     before, behind = np.full(2, added.max()) if ends.all() else added
-    parts = [tails[0].values(before, bins)[..., ::-1], y, tails[1].values(behind, bins)]
-    offset = geometry.offset_mm + (behind - before) / 2 * geometry.bin_mm
-    longer = msgspec.structs.replace(
-        geometry, bins=int(bins + before + behind), offset_mm=float(offset)
-    )
+    parts = [tails[0].values(before)[..., ::-1], y, tails[1].values(behind)]
     joined = np.concatenate(parts, axis=-1, dtype=y.dtype)
-    return Extended(joined, longer, int(before), int(behind))
+    return Extended(joined, _longer(geometry, before, behind), int(before), int(behind))
+
+
+def _longer(geometry: Geometry, before: int, behind: int) -> Geometry:
+    """Return a beam with bins added before its first and behind its last."""
+    offset = geometry.offset_mm + (behind - before) / 2 * geometry.bin_mm
+    bins = int(geometry.bins + before + behind)
+    return msgspec.structs.replace(geometry, bins=bins, offset_mm=float(offset))
+
+
+def _places(geometry: Geometry, end: int) -> np.ndarray:
+    """Return how far rays pass beyond that of the last bin at an end, in widths of what is seen.
+
+    The lines of a fan are told by their distance from the axis, as those of a parallel beam.
+
+    Returns:
+        Places of the bins, rising to 0, and of the bins beyond that could be added.
+    """
+    most = math.ceil(FARTHEST * geometry.bins)
+    s = _longer(geometry, most * (1 - end), most * end).distances_mm()
+    s = s if end else -s[::-1]
+    last = s[geometry.bins - 1]
+    return (s - last) / max(last - s[0], _TINY)
 
 
 def _goes_on_opposite(geometry: Geometry) -> np.ndarray:
@@ -120,48 +140,47 @@ def _goes_on_opposite(geometry: Geometry) -> np.ndarray:
 class _Tails:
     """Squares of line integrals beyond the last bin: level + slope t + bend t^2 up to `reach`.
 
-    t counts detectors; all are (detector rows, views).
+    t counts widths of what the detector sees; all but `beyond` are (detector rows, views).
     """
 
     level: np.ndarray
     slope: np.ndarray
     reach: np.ndarray
+    beyond: np.ndarray
 
-    def bins(self, bins: int) -> int:
-        """Return how many bins hold almost all of them."""
+    def bins(self) -> int:
+        """Return how many of the bins beyond hold almost all of them."""
         some = self.reach[self.reach > 0]
-        return int(np.ceil(np.quantile(some, _ALMOST) * bins)) if some.size else 0
+        return 1 + int((self.beyond < np.quantile(some, _ALMOST)).sum()) if some.size else 0
 
-    def values(self, count: int, bins: int) -> np.ndarray:
+    def values(self, count: int) -> np.ndarray:
         """Return line integrals in the first bins beyond (detector rows, views, count)."""
-        reach = np.minimum(self.reach, (count + 1) / bins)[..., None]
+        t = self.beyond[:count]
+        reach = np.minimum(self.reach, t.max(initial=0.0) + _TINY)[..., None]
         level, slope = self.level[..., None], self.slope[..., None]
-        t = np.arange(1, count + 1) / bins
         bend = -(level + slope * reach) / np.maximum(reach, _TINY) ** 2
         return np.sqrt(np.maximum(level + slope * t + bend * t**2, 0)) * (t < reach)
 
 
-def _tails(y: np.ndarray, cut: np.ndarray, seen: float) -> _Tails:
+def _tails(y: np.ndarray, cut: np.ndarray, seen: float, places: np.ndarray) -> _Tails:
     """Fit the tails beyond the last bin of each projection (detector rows, views, bins)."""
-    fitted = [_fit(row, seen) for row in y]  # row by row: squares of all would be large
+    t, beyond = np.split(places, [y.shape[-1]])
+    fitted = [_fit(row, t, seen) for row in y]  # row by row: squares of all would be large
     level, slope, reach = (np.stack(parts) for parts in zip(*fitted, strict=True))
-    return _Tails(level, slope, reach * cut)
+    return _Tails(level, slope, np.minimum(reach, beyond[-1]) * cut, beyond)
 
 
-def _fit(p: np.ndarray, seen: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit(p: np.ndarray, t: np.ndarray, seen: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return level, slope and reach of the tails of projections (views, bins)."""
-    bins = p.shape[-1]
-    t = np.arange(1 - bins, 1) / bins
-    basis = np.stack([np.ones(bins), t, t**2])
+    basis = np.stack([np.ones_like(t), t, t**2])
     counted = (p > seen).astype(float)
     normal = np.einsum("vk,ik,jk->vij", counted, basis, basis, optimize=True)
     right = (counted * p.astype(float) ** 2) @ basis.T
     fitted = np.linalg.solve(normal + _TINY * np.eye(3), right[..., None])[..., 0]
     _, slope, bend = fitted.T
-    few = min(_LEVEL_BINS, bins)
-    level = p[:, -few:].mean(-1, dtype=float) ** 2 + slope * (few - 1) / 2 / bins
+    level = p[:, -_LEVEL_BINS:].mean(-1, dtype=float) ** 2 - slope * t[-_LEVEL_BINS:].mean()
     level, bend = np.maximum(level, _TINY), np.minimum(bend, -_TINY)
     reach = (-slope - np.sqrt(slope**2 - 4 * bend * level)) / (2 * bend)
     # A parabola that does not come down in time says nothing: go down from the level there is.
     slope = np.where(reach < FARTHEST, slope, np.minimum(slope, 0))
-    return level, slope, np.clip(reach, 1 / bins, FARTHEST)
+    return level, slope, np.clip(reach, 1 / len(t), FARTHEST)

@@ -66,6 +66,12 @@ def plan_reconstruction(
     )
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
+    larger = found.worked_on
+    if larger is not None:
+        told["works on"] = (
+            f"{' x '.join(map(str, larger.grid.shape))} voxels and {larger.bins} bins: the object "
+            "goes on outside, and what was not asked for is cropped"
+        )
     told |= {
         "method": f"{command.method} ({', '.join(f'{k}={v}' for k, v in options.items())})",
         "prior": "none" if prior is None else f"{prior['name']} {prior['weights_sha256'][:12]}",
@@ -76,6 +82,7 @@ def plan_reconstruction(
     facts = {
         "scan": {"path": str(command.scan), "shape": scan.y.shape, **geometry},
         "grid": scan.geometry.grid.shape,
+        "works_on": None if larger is None else larger.grid.shape,
         "method": {"name": command.method, **options},
         "prior": prior,
         "samples": command.samples,
