@@ -277,9 +277,29 @@ def test_views_without_rays_are_named(tmp_path, y):
     values[[7, 31]] = np.random.default_rng(0).poisson(3, values[:2].shape)
     scan = imported(tmp_path, values, white=fields(GEOMETRY))
     assert "2 of 60 views" in warnings(scan)
-    assert "(views 7, 31)" in warnings(scan)
+    assert "--without 7,31 leaves them out" in warnings(scan)
     others = np.delete(scan.y.transpose(1, 0, 2) - y, [7, 31], axis=0)
     assert np.abs(others.mean(axis=(1, 2))).max() < 2e-3
+    left = imported(tmp_path, values, white=fields(GEOMETRY), without="7,31")
+    assert warnings(left) == ""
+    assert len(left.geometry.angles_deg) == 58
+    np.testing.assert_allclose(left.y, np.delete(scan.y, [7, 31], axis=1))
+    assert abs(levels(left).water) < 1
+
+
+def test_views_that_are_left_out_are_counted_as_they_were_measured(tmp_path, y):
+    """Their numbers stay, and so does the time of the fields."""
+    flux = 1 - 0.2 * (np.arange(60) + 0.5) / 60
+    values = counts(y, flux=flux)
+    values[50] = 3
+    white = {"white": fields(GEOMETRY), "white_after": fields(GEOMETRY, 16000, seed=2)}
+    first = imported(tmp_path, values, air_bins="none", **white)
+    some = imported(tmp_path, values, without="0-19", air_bins="none", **white)
+    assert "--without 50 leaves" in warnings(some)
+    np.testing.assert_allclose(some.y[:, 1:20], first.y[:, 21:40], atol=6e-3)
+    for wrong in ("60", "5-3", "a", "", "0-59", "-1"):
+        with pytest.raises(UsageError, match="--without"):
+            imported(tmp_path, values, without=wrong, **white)
 
 
 # Fields before and after

@@ -91,7 +91,7 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
 
 def _when(white: np.ndarray, meaning: Meaning, options: Options) -> tuple[np.ndarray, str]:
     """Return how many views were measured before each field, and how that is known."""
-    views, count = meaning.data.shape[0], len(white)
+    views, count = meaning.measured, len(white)
     before: int | None = None
     if options.fields == "together":
         return np.zeros(count), ""

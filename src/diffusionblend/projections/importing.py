@@ -16,6 +16,7 @@ from diffusionblend.files import naming, sha256
 from diffusionblend.projections import noise
 from diffusionblend.projections.beam import Beam
 from diffusionblend.projections.crosscheck import doubts, odd_lengths
+from diffusionblend.projections.leaving import leave_out
 from diffusionblend.projections.lines import Lines, joined_pixels, read_lines
 from diffusionblend.projections.names import fingerprint
 from diffusionblend.projections.notes import Notes
@@ -49,7 +50,7 @@ def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008
     order = None if options.order is None else parse_order(options.order)
     source = open_source(data, facts, order, options.number)
     with naming(data):
-        meaning = understand(source, facts, described, options)
+        meaning = leave_out(understand(source, facts, described, options), options.without)
         apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)

@@ -26,7 +26,7 @@ from diffusionblend.scan import Noise
 
 NO_RAYS = 0.1
 """Share of the flux of most views below which a view has none."""
-_NAMED = 8
+_NAMED = 40
 _ROWS, _VIEWS = 16, 60  # as good as all of them
 
 
@@ -89,11 +89,12 @@ def _from_counts(
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
     notes = fields.notes + fields.clipping(counts)
-    shares = flat.transmission(counts, fields.air, fields.dark, views)
+    numbers = [meaning.numbers[view] for view in views]
+    shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     notes += even_counts(shares, options.air_bins, known=fields.white is not None)
-    notes += _without_rays(shares, views)
+    notes += _without_rays(shares, numbers)
     one = _one_pixel(meaning, fields, options)
     air = _binned(fields.air.mean[None].astype(np.float32), options.bin)[0]
     shares = _binned(shares, options.bin)
@@ -150,18 +151,22 @@ def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
 
 
 def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
-    """Name views that hardly any rays reached."""
+    """Name views that hardly any rays reached.
+
+    Args:
+        shares: What comes through (views, rows, bins).
+        views: Their numbers.
+    """
     some = shares[:, :: max(1, shares.shape[1] // _ROWS)]
     brightest = np.quantile(some, 0.98, axis=(1, 2))
     dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
     if not dark.size:
         return NOTHING
-    named = ", ".join(str(views[v]) for v in dark[:_NAMED]) + (
-        ", ..." if dark.size > _NAMED else ""
-    )
+    named = ",".join(str(views[v]) for v in dark[:_NAMED])
+    more = " and so on" if dark.size > _NAMED else ""
     return warned(
         f"{dark.size} of {len(views)} views have less than a tenth of the others' rays, as if the "
-        f"shutter was closed (views {named})"
+        f"shutter was closed; --without {named}{more} leaves them out"
     )
 
 

@@ -52,6 +52,8 @@ class Options:
     """Take so many of the measured views, evenly spread."""
     every: int | None = None
     """Take every K-th view."""
+    without: str | None = None
+    """Views to leave out, counted from 0, for instance 7,31,40-43."""
     bin: int = 1
     """Average K x K detector pixels."""
     size: int | None = None

@@ -55,6 +55,8 @@ class Meaning:
         i0: Counts of air, where there are no projections of it.
         noise: If it is stated.
         mu_water: If it is stated, in 1/mm.
+        measured: How many views there were.
+        numbers: Which of them these are.
         white_at: How many views were measured before each projection of air, if anybody says.
         notes: What was done to read them.
     """
@@ -68,6 +70,8 @@ class Meaning:
     i0: float | None
     noise: Noise | None
     mu_water: float | None
+    measured: int
+    numbers: Sequence[int]
     white_at: tuple[float, ...] | None = None
     notes: Notes = NOTHING
 
@@ -105,6 +109,8 @@ def understand(
         mu_water=_agreed(
             "--mu-water", options.mu_water, None if facts is None else facts.mu_water_per_mm
         ),
+        measured=data.shape[0],
+        numbers=range(data.shape[0]),
         white_at=white_at,
         notes=notes,
     )
@@ -189,8 +195,14 @@ def _quantity(
     said = (by_format, None if facts is None else facts.data.quantity, options.quantity)
     stated = {quantity for quantity in said if quantity is not None}
     if len(stated) > 1:
-        who = "has white fields, so that they are counts" if by_format else "says otherwise"
-        raise UsageError(f"--quantity {options.quantity}: the source {who}; give one of them")
+        if by_format is not None:
+            raise UsageError(
+                "--quantity line-integrals: the source has white fields, so that its numbers are "
+                f"counts; leave it out, here or in {NAME}"
+            )
+        raise UsageError(
+            f"--quantity {options.quantity}: {NAME} says otherwise; change one of them"
+        )
     if not stated:
         raise UsageError(
             f"--quantity: nothing says whether the numbers are counts or line integrals; give "
