@@ -211,7 +211,11 @@ def saved(folder, **data):
     [
         ({}, {}, "--quantity: nothing says whether the numbers are counts or line integrals"),
         ({"quantity": "counts"}, {}, "nothing says how many come through air"),
-        ({"quantity": LINES}, {"quantity": "counts"}, "--quantity counts: geometry.json says other"),
+        (
+            {"quantity": LINES},
+            {"quantity": "counts"},
+            "--quantity counts: geometry.json says other",
+        ),
         ({"quantity": LINES}, {"bin_mm": 2.0}, "--bin-mm 2: the geometry states 1"),
         ({"quantity": LINES}, {"views": 4, "every": 2}, "exclude each other"),
         ({"quantity": LINES}, {"views": VIEWS + 1}, "--views 13: expected 1 to 12"),
