@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+import cases
 from diffusionblend.projections.directions import spread
+from diffusionblend.projections.importing import import_scan
+from diffusionblend.projections.options import Options
 
 GOLDEN = 180 * (np.sqrt(5) - 1) / 2
 RANDOM = np.sort(np.random.default_rng(3).uniform(0, 180, 400))
@@ -79,3 +82,16 @@ def test_all_and_one(name, kind):
     assert len(spread(angles, 1, kind)) == 1
     assert len(spread(angles, len(angles) - 3, kind)) == len(angles) - 3
     assert spread((7.0, 7.0), 2, kind) == [0, 1]
+
+
+def test_every_kth_view_of_a_full_turn_is_said_to_see_lines_twice(tmp_path):
+    geometry = cases.beam("parallel", size=48, slices=1, angles=tuple(np.arange(72) * 5.0))
+    y = cases.project(cases.phantom(radius=18), geometry, oversampling=1)
+    source = cases.write_case(tmp_path, y, geometry, quantity="line-integrals")
+    for options, words in (
+        (Options(every=6), "12 views have 6 directions, some opposite others; --views 12"),
+        (Options(views=12), None),
+        (Options(), None),
+    ):
+        remarks = import_scan(source, options).provenance.get("remarks")
+        assert words in remarks if words else remarks is None

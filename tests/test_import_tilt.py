@@ -101,6 +101,17 @@ def test_a_tilt_that_is_given(tmp_path):
     assert read_scan(joined).y.shape == (ROWS // 2, len(HALF), BINS // 2)
 
 
+@pytest.mark.parametrize(("degrees", "warned"), [(3.0, True), (0.0, False)])
+def test_a_tilt_under_a_stated_centre_is_told(tmp_path, degrees, warned):
+    scan, said = imported(tmp_path, tilted(degrees), offset_mm=0.0)
+    warnings = " ".join(said.get("warnings", ()))
+    assert ("axis tilted by " in warnings and "--tilt auto turns it" in warnings) == warned
+    if warned:
+        _, cured = imported(tmp_path, tilted(degrees), "--tilt", "auto", offset_mm=0.0)
+        assert "warnings" not in cured
+        assert max(balls(scan.with_name("s.h5")).balls) < 0.1
+
+
 def test_a_line_in_spite_of_wrong_rows():
     rows = np.arange(2, 80, 9)
     bins = 50 + 0.05 * rows

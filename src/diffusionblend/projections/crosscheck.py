@@ -22,6 +22,13 @@ from diffusionblend.projections.opposite import (
     match,
     turn_of,
 )
+from diffusionblend.projections.placing import (
+    Placed,
+    central_row,
+    rows_to_search,
+    tilt_in_words,
+)
+from diffusionblend.projections.tilt import ENOUGH
 
 CLEAR = 3e-4
 """Discord below which nothing is asked: of a body with balls in a right fan, 1e-4; 6e-4 where the
@@ -39,8 +46,8 @@ VIEWS = 180
 WIDEST_MM, NEAREST_MM, NARROWEST_DEG = 5e3, 5.0, 0.5
 """A detector that is wider, nearer to the source, or sees a narrower fan has other units."""
 
-Read = Callable[[range], np.ndarray]
-"""Returns the line integrals of one row (views, bins) at some of the views."""
+Read = Callable[[range, range], np.ndarray]
+"""Returns line integrals of some views and rows (rows, views, bins)."""
 
 
 def odd_lengths(beam: Beam) -> Iterator[str]:
@@ -66,21 +73,31 @@ def odd_lengths(beam: Beam) -> Iterator[str]:
         )
 
 
-def doubts(beam: Beam, axis_bin: float, read: Read) -> Iterator[str]:
+def doubts(beam: Beam, placed: Placed, taken: range, read: Read) -> Iterator[str]:
     """Yield what speaks against a beam, in words with the option that may cure it.
 
     Args:
-        beam: The beam, with all views that were measured.
-        axis_bin: On which the axis is taken to cast its shadow.
-        read: Reads a row that sees the object.
+        beam: The beam, with all views and rows that were measured.
+        placed: Where the axis is taken to be.
+        taken: The rows to take.
+        read: Reads rows of some views.
     """
+    if placed.searched and beam.kind == "parallel":
+        return
     some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
     beam = beam.take_views(some)
-    if not (full_turn(beam.angles_deg) or has_opposites(beam)):
-        if beam.kind == "parallel" and len(some) >= FEWEST:
-            yield from _beside_the_masses(read(some), beam, axis_bin)
-        return
-    sinogram = read(some)
+    row = central_row(beam, taken)
+    if full_turn(beam.angles_deg) or has_opposites(beam):
+        yield from _disagreeing(read(some, range(row, row + 1))[0], beam, placed.axis.at(row))
+    elif beam.kind == "parallel" and len(some) >= FEWEST:
+        sinogram = read(some, range(row, row + 1))[0]
+        yield from _beside_the_masses(sinogram, beam, placed.axis.at(row))
+    if beam.kind == "parallel" and beam.rows >= ENOUGH and placed.axis.slope == 0:
+        yield from _leaning(beam, taken, placed, lambda rows: read(some, rows))
+
+
+def _disagreeing(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[str]:
+    """Yield which other beam's opposite rays agree much better, if one's do."""
     stated = discord(turn_of(sinogram, beam.angles_deg), beam, axis_bin)
     if not CLEAR < stated < math.inf:
         return
@@ -102,6 +119,19 @@ def doubts(beam: Beam, axis_bin: float, read: Read) -> Iterator[str]:
             f"opposite rays agree better with pixels of {wider.bin_mm:.5g} mm; bin_mm is the size "
             f"on the detector, not at the axis, where it is {beam.magnification:.4g} times smaller"
         )
+
+
+def _leaning(
+    beam: Beam, taken: range, placed: Placed, read: Callable[[range], np.ndarray]
+) -> Iterator[str]:
+    """Yield how the axis leans, where it is stated to be upright."""
+    rows = rows_to_search(beam, taken)
+    try:
+        found = find_centre(read(rows), beam, rows)
+    except UnsupportedInput:
+        return
+    if words := tilt_in_words(placed.axis, found.axis, beam):
+        yield words
 
 
 def _beside_the_masses(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[str]:

@@ -6,12 +6,14 @@ is taken from what was left out: twenty views of a scan give what a scan of twen
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diffusionblend import __version__
+from diffusionblend.arc import Directions
+from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.files import naming, sha256
 from diffusionblend.projections import noise
 from diffusionblend.projections.beam import Beam
@@ -21,7 +23,7 @@ from diffusionblend.projections.lines import Lines, joined_pixels, read_lines
 from diffusionblend.projections.names import fingerprint
 from diffusionblend.projections.notes import Notes
 from diffusionblend.projections.options import Options
-from diffusionblend.projections.placing import Placed, central_row, place_axis
+from diffusionblend.projections.placing import Placed, place_axis
 from diffusionblend.projections.recognise import find_data, find_geometry, open_source
 from diffusionblend.projections.rtk import RtkFacts, departures
 from diffusionblend.projections.source import Source
@@ -72,7 +74,8 @@ def _imported(
     found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)
     notes = meaning.notes + lines.notes
     done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
-    against = (*odd_lengths(beam), *_doubts(meaning, rows, placed.axis, options))
+    remarks += _twice(seen, options)
+    against = (*odd_lengths(beam), *_doubts(meaning, rows, placed, options))
     notes += Notes(warnings=against)
     facts = {
         **origin,
@@ -112,15 +115,32 @@ def _plain(options: Options) -> Options:
     return dataclasses.replace(options, bin=1, stripes="none", air_bins=air_bins)
 
 
-def _doubts(meaning: Meaning, rows: range, axis: Axis, options: Options) -> Iterator[str]:
-    """Yield what a full turn says against the beam, seen in one row."""
+def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> tuple[str, ...]:
+    """Return what rays that were measured from both ends say against the beam."""
     plain = _plain(options)
-    row = central_row(meaning.beam, rows)
-    return doubts(
-        meaning.beam,
-        axis.at(row),
-        lambda some: read_lines(meaning, some, range(row, row + 1), plain).y[0],
-    )
+    try:
+        return tuple(
+            doubts(
+                meaning.beam,
+                placed,
+                rows,
+                lambda views, some: read_lines(meaning, views, some, plain).y,
+            )
+        )
+    except DiffusionBlendError:  # of what is not taken
+        return ()
+
+
+def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
+    """Say that views which --every takes lie opposite each other."""
+    if options.every is None or beam.kind != "parallel":
+        return ()
+    number = len(beam.angles_deg)
+    directions = len(Directions(np.array(beam.angles_deg), 180.0).places)
+    if directions == number:
+        return ()
+    words = f"{number} views have {directions} directions, some opposite others"
+    return (f"{words}; --views {number} spreads directions",)
 
 
 def _rotation(beam: Beam, options: Options) -> dict[str, str]:

@@ -27,11 +27,13 @@ class Placed:
     Attributes:
         axis: Its line over all rows that were measured.
         how: How it is known, in words.
+        searched: Whether its line was searched for.
         tilt: What is to be said of its tilt, if anything is.
     """
 
     axis: Axis
     how: str
+    searched: bool
     tilt: str | None = None
 
 
@@ -54,7 +56,7 @@ def place_axis(beam: Beam, taken: range, read: Read, options: Options, *, unknow
     known = None if wish == "auto" else _known(wish, beam)
     found = None
     if known is None or options.tilt == "auto":
-        rows = _rows_to_search(beam, taken)
+        rows = rows_to_search(beam, taken)
         found = find_centre(read(rows), beam, rows)
     if known is not None:
         middle, how = known
@@ -62,7 +64,8 @@ def place_axis(beam: Beam, taken: range, read: Read, options: Options, *, unknow
         middle, how = found.axis.at(_middle(beam)), found.how
     seen = 0.0 if found is None else found.axis.slope
     axis = through(middle, seen if given is None else given, beam)
-    return Placed(axis, how, _tilt_in_words(axis, through(middle, seen, beam), beam))
+    said = tilt_in_words(axis, through(middle, seen, beam), beam)
+    return Placed(axis, how, found is not None, said)
 
 
 def through(middle_bin: float, slope: float, beam: Beam) -> Axis:
@@ -112,7 +115,7 @@ def _number(option: str, text: str, limits: tuple[float, float], words: str) -> 
     return number
 
 
-def _rows_to_search(beam: Beam, taken: range) -> range:
+def rows_to_search(beam: Beam, taken: range) -> range:
     """Return rows to search the centre in: of a cone that in the source's plane."""
     if beam.kind == "cone":
         return range(central_row(beam, taken), central_row(beam, taken) + 1)
@@ -131,7 +134,7 @@ def central_row(beam: Beam, taken: range) -> int:
     return min(max(at, taken.start), taken.stop - 1)
 
 
-def _tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:
+def tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:
     """Say how the axis is tilted, and what was done about it."""
     if axis.slope == seen.slope == 0:
         return None
