@@ -146,6 +146,20 @@ def test_air_that_is_clipped_in_part_is_told(tmp_path, y, clip):
     assert "white fields" in warnings(scan)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_hot_column_is_dead_and_not_clipped(tmp_path, y, known):
+    values, white = counts(y).astype(np.uint16), fields(GEOMETRY).astype(np.uint16)
+    values[:, :, 70] = white[:, :, 70] = 65535
+    options = {
+        "white": white,
+        "dark": np.where(np.arange(182) == 70, 65535, 0) * np.ones((2, 9, 1)),
+    }
+    scan = imported(tmp_path, values, **(options if known else {"i0": 2e4}))
+    assert "(70)" in scan.provenance["corrections"]
+    assert warnings(scan) == ""
+    assert np.abs((scan.y.transpose(1, 0, 2) - y)[:, :, 70]).mean() < 0.1
+
+
 @pytest.mark.parametrize("rounded", [True, False])
 def test_counts_without_noise_are_not_clipped(tmp_path, y, rounded):
     """All of air is the largest there, and a field without noise is one value."""

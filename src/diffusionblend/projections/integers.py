@@ -97,10 +97,14 @@ def clipped_at(counts: np.ndarray) -> float | None:
     """Return the largest of counts (views, rows, bins), if they were clipped there; else none.
 
     Where there is noise, hardly two are the largest; without any, all that see air are. Then only
-    the end of a range, 2^n - 1, is told.
+    the end of a range, 2^n - 1, is told. A pixel that is the largest and has neighbours that never
+    are is hot.
     """
     top = float(np.max(counts, where=np.isfinite(counts), initial=0))
-    if top < LEAST_TOP or float((counts == top).mean()) < CLIPPED:
+    largest = counts == top
+    beside = np.pad(largest.any(axis=0), ((0, 0), (1, 1)))
+    largest &= beside[:, :-2] | beside[:, 2:]
+    if top < LEAST_TOP or float(largest.mean()) < CLIPPED:
         return None
     return top if _is_range(top) or noisy(counts, top) else None
 

@@ -15,6 +15,7 @@ from diffusionblend.projections.options import Options, Quantity
 from diffusionblend.projections.pixels import (
     DARKEST,
     MOST,
+    around,
     in_words,
     judge_fields,
     judge_views,
@@ -191,7 +192,7 @@ def _grain(
         whole: Whether counts are whole numbers, so that one is the least that a photon counts.
     """
     usual = float(np.median(air))
-    level = np.maximum(air, usual / 1e3) / usual
+    level = np.maximum(around(air), usual / 1e3) / usual  # that of a dead pixel is its neighbours'
     photon: np.ndarray | float = 0.0
     if one is not None and one.photons is not None:
         photon = 1 / (one.photons * level * pixels)

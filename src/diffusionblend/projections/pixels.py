@@ -61,7 +61,7 @@ def judge_views(y: np.ndarray) -> Judged:
     """Judge pixels by line integrals (views, rows, bins), which may hold NaN and infinity."""
     silent = ~np.isfinite(y).any(axis=0)
     some = np.nan_to_num(y.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    apart = some - _around(some)
+    apart = some - around(some)
     usual = np.median(apart, axis=0)
     bright = (usual < -np.log(FAR)) & (np.median(some, axis=0) < -np.log(BRIGHT))
     dead, suspect = silent | bright, np.abs(usual) > np.log(FAR)
@@ -80,15 +80,15 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
         white: Projections of air (fields, rows, bins).
         air: Mean counts of air above those without rays (rows, bins).
     """
-    dead = _far(air, _around(air)) | ~(air > 0)
+    dead = _far(air, around(air)) | ~(air > 0)
     if len(white) < STEADY_FIELDS:
         return dead
     bright = np.median(white, axis=(1, 2), keepdims=True)
     steady = white * (np.median(bright) / np.where(bright > 0, bright, 1))
     flicker = np.median(np.abs(steady - np.median(steady, axis=0)), axis=0)
-    usual = np.minimum(_around(flicker), np.median(flicker))
+    usual = np.minimum(around(flicker), np.median(flicker))
     frozen = (white == white[0]).all(axis=0) & (white[0] < white.max()) & (usual >= NOISY)
-    return dead | frozen | (flicker > FAR * np.maximum(_around(flicker), np.median(flicker)))
+    return dead | frozen | (flicker > FAR * np.maximum(around(flicker), np.median(flicker)))
 
 
 def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
@@ -130,6 +130,12 @@ def in_words(pixels: np.ndarray, rows: range, most: int = MOST_NAMED) -> str:
     return ",".join(names[:most]) + (",..." if len(names) > most else "")
 
 
+def around(values: np.ndarray) -> np.ndarray:
+    """Return the median of the bins around each."""
+    size = (1,) * (values.ndim - 1) + (min(WINDOW, values.shape[-1]),)
+    return median_filter(values, size, mode="nearest")
+
+
 def repair(values: np.ndarray, dead: np.ndarray) -> int:
     """Interpolate dead pixels, and values that are no numbers, along their rows, in place.
 
@@ -159,14 +165,8 @@ def repair(values: np.ndarray, dead: np.ndarray) -> int:
     return alone
 
 
-def _around(values: np.ndarray) -> np.ndarray:
-    """Return the median of the bins around each."""
-    size = (1,) * (values.ndim - 1) + (min(WINDOW, values.shape[-1]),)
-    return median_filter(values, size, mode="nearest")
-
-
-def _far(values: np.ndarray, around: np.ndarray) -> np.ndarray:
-    return (values < around / FAR) | (values > FAR * around) & (around > 0)
+def _far(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    return (values < usual / FAR) | (values > FAR * usual) & (usual > 0)
 
 
 def _steady(some: np.ndarray) -> np.ndarray:
@@ -195,4 +195,4 @@ def _swinging(some: np.ndarray) -> np.ndarray:
     above = np.maximum(some - beside.max(axis=0), 0)
     below = np.maximum(beside.min(axis=0) - some, 0)
     swing = np.minimum(*(np.quantile(part, 1 - OFTEN, axis=0) for part in (above, below)))
-    return (swing > STUCK) & (swing > FAR * _around((above + below).mean(axis=0)))
+    return (swing > STUCK) & (swing > FAR * around((above + below).mean(axis=0)))
