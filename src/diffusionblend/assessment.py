@@ -19,6 +19,7 @@ def assess_volume(
     *,
     classical: tuple[str, Volume] | None = None,
     prior: Prior | None = None,
+    fits_data: bool = True,
     device: str | torch.device = "auto",
 ) -> Quality:
     """Say how far a volume can be trusted, as `reconstruct_and_assess` does.
@@ -28,6 +29,7 @@ def assess_volume(
         volume: A reconstruction of it, on its grid.
         classical: Name of a classical method, and its volume, to compare with.
         prior: What the method knew.
+        fits_data: Whether the method fits the data; filtered back-projection does not.
         device: Where to work.
 
     Raises:
@@ -43,6 +45,7 @@ def assess_volume(
         scale=scan.scale,
         classical=None if classical is None else (classical[0], _x(classical[1], place)),
         calibration=calibration,
+        fits_data=fits_data,
     )
 
 

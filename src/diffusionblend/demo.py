@@ -17,7 +17,7 @@ from diffusionblend.beams import sparse_view
 from diffusionblend.errors import CorruptInput
 from diffusionblend.files import atomic, make_folder, sha256
 from diffusionblend.methods import Callback, Method
-from diffusionblend.methods.method import in_turn
+from diffusionblend.methods.method import fits_data, in_turn
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import PLANES
 from diffusionblend.prior import Prior, from_pretrained
@@ -127,6 +127,7 @@ def _reconstruct(
         volume,
         classical=None if plain is None else (CLASSICAL, plain),
         prior=prior if method.needs_prior else None,
+        fits_data=fits_data(method),
     )
     write_reconstruction(
         Reconstruction(volume, quality, seconds=seconds),

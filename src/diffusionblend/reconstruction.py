@@ -31,7 +31,7 @@ from diffusionblend.methods import (
     Step,
     find_method,
 )
-from diffusionblend.methods.method import ignore
+from diffusionblend.methods.method import fits_data, ignore
 from diffusionblend.methods.options import make_method
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
@@ -203,6 +203,7 @@ def reconstruct_and_assess(
             std=std,
             seeds=seeds,
             calibration=calibration,
+            fits_data=fits_data(chosen),
         )
         return Reconstruction(
             volume=_volume(x, task),

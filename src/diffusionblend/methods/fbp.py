@@ -43,6 +43,7 @@ class FBP:
     """
 
     needs_prior = False
+    fits_data = False
 
     @torch.inference_mode()
     def __call__(

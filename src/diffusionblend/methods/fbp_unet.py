@@ -190,6 +190,7 @@ class FBPUNet:
     weights: str = "fbp-unet"
 
     needs_prior = False
+    fits_data = False
 
     @torch.inference_mode()
     def __call__(

@@ -135,7 +135,13 @@ def in_turn(*callbacks: Callback) -> Callback:
 
 
 class Method(Protocol):
-    """A method of reconstruction."""
+    """A method of reconstruction.
+
+    Attributes:
+        needs_prior: Whether it needs a prior.
+        fits_data: Optional, true if it is missing: whether A u comes as near to y as the noise
+            lets it. What computes u by a formula, as filtered back-projection, does not try.
+    """
 
     needs_prior: bool
 
@@ -153,6 +159,11 @@ class Method(Protocol):
         have no state ignore it, and begin anew.
         """
         ...
+
+
+def fits_data(method: Method | type[Method]) -> bool:
+    """Return whether a method fits the data."""
+    return getattr(method, "fits_data", True)
 
 
 ENTRY_POINTS = "diffusionblend.methods"

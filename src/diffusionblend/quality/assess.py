@@ -1,5 +1,6 @@
 """All figures of a reconstruction, from the data and the picture; the truth is not needed."""
 
+import dataclasses
 import math
 import time
 
@@ -11,7 +12,7 @@ from diffusionblend.calibration import Calibration, typical_attenuation
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.coverage import OBJECT, coverage
-from diffusionblend.quality.record import Distance, Quality, Samples, Values
+from diffusionblend.quality.record import Distance, Quality, Residual, Samples, Values
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.quality.words import warnings
@@ -30,6 +31,7 @@ def assess(
     std: Tensor | None = None,
     seeds: tuple[int, ...] = (),
     calibration: Calibration | None = None,
+    fits_data: bool = True,
 ) -> Quality:
     """Say how far a picture can be trusted.
 
@@ -41,14 +43,16 @@ def assess(
         std: Standard deviation of the samples of x; none if it is one sample.
         seeds: Their seeds.
         calibration: Where the scale of the values comes from.
+        fits_data: Whether the picture's method fits the data: see `Method`.
     """
     began = time.monotonic()
     u = 1 + x
     plain = u if classical is None else 1 + classical[1]
     shown, shown_plain = problem.cropped(u), problem.cropped(plain)
+    left = residual(problem, u, scale, fits_data=fits_data)
     quality = Quality(
-        residual=residual(problem, u, scale),
-        coverage=coverage(problem, plain),
+        residual=left,
+        coverage=coverage(_without(problem, left), plain),
         undetermined=undetermined(problem.A, u),
         values=_values(problem, shown, shown_plain),
         classical=None if classical is None else _distance(classical[0], shown, shown_plain),
@@ -57,6 +61,18 @@ def assess(
     )
     quality = msgspec.structs.replace(quality, warnings=warnings(quality, problem.A.geometry))
     return msgspec.structs.replace(quality, seconds=round(time.monotonic() - began, 2))
+
+
+def _without(problem: Problem, found: Residual) -> Problem:
+    """Empty the views, and the rows of beams that go slice by slice, that disagree.
+
+    One whose shutter was closed looks as if an object reached everywhere.
+    """
+    y = problem.y.clone()
+    y[:, [view.where[0] for view in found.bad_views]] = 0
+    if problem.A.slicewise:
+        y[[row.where[0] for row in found.bad_rows]] = 0
+    return dataclasses.replace(problem, y=y)
 
 
 def _distance(method: str, u: Tensor, plain: Tensor) -> Distance:

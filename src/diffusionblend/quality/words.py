@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from diffusionblend.geometry import Geometry
-from diffusionblend.quality.record import Outlier, Quality, Warn
+from diffusionblend.quality.record import Outlier, Quality, Residual, Warn
 
 FEW_VIEWS = 30
 """Views below which small structures are guessed.
@@ -18,17 +18,6 @@ MUCH_UNDETERMINED = 0.3
 """Unseen share of the contrast from which the picture is the prior's as much as the data's.
 
 The default method's picture of a chest has 0.48 from 8 views, 0.34 from 20, 0.19 from 60.
-"""
-HIGH_RESIDUAL = 2.0
-"""Normalised residual from which the picture does not explain the data.
-
-Its sigma holds the operator's inexactness: the truth has 0.1 to 0.6, the default method 0.3 to 0.7.
-"""
-HIGH_RELATIVE = 0.03
-"""The same for |r| / |y|, where the noise is not known.
-
-The default method has 0.002 without noise and 0.005 with 1e5 photons, total variation 0.03 from 8
-views.
 """
 LOW_CHI_SQUARE = 0.5
 """Chi-square per ray below which a picture follows the noise.
@@ -97,18 +86,42 @@ def _undetermined(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _residual_high(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.residual
-    if found.sigma == "noise" and found.normalised > HIGH_RESIDUAL:
-        yield (
-            f"The picture does not explain the data: its residual is {found.normalised:.3g} times "
-            "what noise and projector leave; the geometry, the noise or the reconstruction is "
-            "wrong."
+    if found.inconsistent or (found.high and found.fits_data):
+        yield f"The picture does not explain the data ({_left_over(found)}): {_why(quality)}."
+
+
+def _why(quality: Quality) -> str:
+    """Return what is the likeliest cause of a residual that is high, and the cure."""
+    found = quality.residual
+    if _beyond(quality):
+        return "something lies beyond volume or detector, as is said below"
+    if found.bad_views or found.bad_rows or found.bad_bins or found.bad_pixels:
+        return (
+            "views or parts of the detector that are named below disagree with the rest; if it "
+            "stays without them, the geometry (centre, angles, sense of rotation) is wrong"
         )
-    if found.sigma == "spread" and found.relative > HIGH_RELATIVE:
-        yield (
-            f"The picture does not explain the data: {100 * found.relative:.2g} percent of the "
-            "line integrals is left over; the geometry is wrong, the data are noisy, or the "
-            "reconstruction is."
+    if found.explained_nearby:
+        return (
+            "one near it would, so that the method has not come to its end, or its options do not "
+            "suit the scan; compare it with another, such as --method sbtv"
         )
+    return (
+        "none near it does, so that the geometry (centre, angles, sense of rotation, distances) or "
+        "the noise that is stated is wrong, or the object moved"
+    )
+
+
+def _beyond(quality: Quality) -> bool:
+    """Return whether something lies outside of the volume, or of the detector."""
+    reach = quality.coverage
+    return max(reach.outside, reach.cut_bins, reach.cut_rows) > CUT
+
+
+def _left_over(found: Residual) -> str:
+    left = found if found.fits_data or found.least is None else found.least
+    if found.sigma == "noise":
+        return f"its residual is {left.normalised:.3g} times what noise and projector leave"
+    return f"{100 * left.relative:.2g} percent of the line integrals is left over"
 
 
 def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
@@ -137,12 +150,13 @@ def _bad_bins(quality: Quality, geometry: Geometry) -> Iterator[str]:
         ("Detector bin", found.bad_bins),
         ("Detector pixel (row, bin)", _others(found.bad_pixels, found.bad_rows, found.bad_bins)),
     )
+    why = "dead or badly corrected pixels leave rings or streaks in the picture"
+    if _beyond(quality):
+        why = "what lies beyond volume or detector, or dead pixels, leave rings or streaks there"
     for name, bad in named:
         if bad:
-            yield (
-                f"{name} {_listed([_place(b) for b in bad])} disagrees with its neighbours: dead "
-                "or badly corrected pixels leave rings or streaks in the picture."
-            )
+            places = _listed([_place(b) for b in bad])
+            yield f"{name} {places} disagrees with its neighbours: {why}."
 
 
 def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:

@@ -11,6 +11,8 @@ import numpy as np
 
 from diffusionblend.assessment import assess_volume
 from diffusionblend.coarse import spread
+from diffusionblend.methods import methods
+from diffusionblend.methods.method import fits_data
 from diffusionblend.metrics import evaluate
 from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Record
@@ -106,8 +108,15 @@ def _quality(run: Run, compared: Compared) -> "tuple[Quality | None, str]":
     if record is not None and record.quality is not None:
         return record.quality, ""
     if scan is not None and run.volume.grid.close_to(scan.geometry.grid):
-        return assess_volume(scan, run.volume), "its quality was assessed now, from the scan given"
+        quality = assess_volume(scan, run.volume, fits_data=_fits_data(record))
+        return quality, "its quality was assessed now, from the scan given"
     return None, "" if record is None else "its record holds no quality record"
+
+
+def _fits_data(record: Record | None) -> bool:
+    """Return whether a record's method is known to fit the data."""
+    known = None if record is None else methods().get(str(record.method.get("name")))
+    return known is not None and fits_data(known)
 
 
 def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
