@@ -5,14 +5,10 @@ import dataclasses
 import msgspec
 import numpy as np
 import pytest
-import torch
 
 from cases import beam, counts, cylinder, phantom, project
-from diffusionblend.calibration import calibrated
-from diffusionblend.methods.method import fits_data
-from diffusionblend.methods.options import make_method
-from diffusionblend.quality import assess, quality_from_json
-from diffusionblend.reconstruction import make_problem
+from diffusionblend.quality import quality_from_json
+from diffusionblend.reconstruction import reconstruct_and_assess
 from diffusionblend.scan import Noise, Scan
 
 METHODS = {"fbp": {}, "sbtv": {"iterations": 20}}
@@ -33,12 +29,8 @@ def scan_of(kind="parallel", views=60, *, photons=2e4, objects=None, flux=1.0, c
 
 def judged(scan, method, **options):
     """Reconstruct, and return the quality record."""
-    made = make_method(method, **(METHODS.get(method, {}) | options))
-    scan, _ = calibrated(scan)
-    problem = make_problem(scan, None, torch.device("cpu"))
-    with torch.inference_mode():
-        x = made(problem)
-    return assess(problem, x, scale=scan.scale, fits_data=fits_data(made))
+    options = METHODS[method] | options
+    return reconstruct_and_assess(scan, method, device="cpu", **options).quality
 
 
 def said(quality):
