@@ -159,6 +159,16 @@ def test_axes_in_another_order_are_seen_by_the_number_of_angles(tmp_path, order,
     assert_is(import_scan(folder, Options(order=order)))
 
 
+def test_times_that_pause_and_angles_that_are_rounded_miss_nothing(tmp_path):
+    """Beside a number that runs on, a time may jump; whole degrees skip some of 1.2 each."""
+    times = [101500 + n + 40 * (n > 6) for n in range(VIEWS)]
+    names = [f"x_{t}_{n:03d}.tif" for n, t in enumerate(times)]
+    scan = import_scan(written(tmp_path / "times", names, lines()))
+    assert "by the number 2 in their names; the numbers 1 rise with it" in scan.provenance["files"]
+    found = series_of(touched(tmp_path / "a", [f"S_{int(1.2 * n):03d}.tif" for n in range(150)]))
+    assert not found.surely
+
+
 # Fields of one picture
 
 

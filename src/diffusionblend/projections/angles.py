@@ -76,7 +76,7 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
             f"{len(angles)} angles for {views} views; files are missing, {series.missing}; copy "
             f"them again, or give `angles_deg` in {NAME} as a list without theirs"
         )
-    if len(angles) == views and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
+    if len(angles) == views and series.surely and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
         raise UnsupportedInput(
             f"files are missing, {series.missing}, but the angles go on evenly there; give "
             f"`angles_deg` in {NAME} as a list of those that were measured; if none is missing, "

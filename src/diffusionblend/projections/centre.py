@@ -67,7 +67,7 @@ def find_centre(y: np.ndarray, beam: Beam, rows: range | None = None) -> Centre:
     at, bins, misfits = np.array(told).T
     fit = words.format(float(np.median(misfits)))
     rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
-    return Centre(axis_through(at, bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
+    return Centre(axis_through(at, bins, beam.bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
 
 
 def _search(y: np.ndarray, beam: Beam) -> tuple[Finder, str, str]:

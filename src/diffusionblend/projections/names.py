@@ -6,6 +6,7 @@ number counts if it is another in each file; so neither a detector's nor a sampl
 
 import fnmatch
 import hashlib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from diffusionblend.formats.foreign import parsing
 SUFFIXES = (".tif", ".tiff")
 REGULAR = 0.8
 """Share of steps from number to number that have to be alike for a longer one to be a gap."""
+SURE = 0.95
+"""The same, where nothing else speaks for a gap."""
 _WORDS = r"(^|[_.\- ])({})[#_.\- ]"
 CONVENTIONS = (
     ("deg", "a view beside the scan", None),
@@ -50,13 +53,18 @@ class Series:
     @cached_property
     def gaps(self) -> dict[int, int]:
         """Of each file before which some are missing, by its place: how many."""
-        steps = [b - a for a, b in zip(self.numbers, self.numbers[1:], strict=False)]
+        steps = [b - a for a, b in itertools.pairwise(self.numbers)]
         if not steps:
             return {}
         step, often = Counter(steps).most_common(1)[0]
         if often < REGULAR * len(steps):
             return {}
         return {at: round(n / step) - 1 for at, n in enumerate(steps, 1) if n > 1.5 * step}
+
+    @property
+    def surely(self) -> bool:
+        """Whether gaps are no rounding: of angles of 1.2 degrees each, whole numbers skip some."""
+        return len(self.gaps) == 1 or len(self.gaps) <= (1 - SURE) * len(self.files)
 
     @property
     def words(self) -> str:
@@ -207,17 +215,28 @@ def _by_one(
     path: Path, files: Sequence[Path], columns: Sequence[Sequence[float]], own: Sequence[int]
 ) -> Series:
     """Sort files by a number that differs in each; if several do, they have to agree."""
-    at = own[0]
-    order = sorted(range(len(files)), key=lambda file: columns[at][file])
-    for other in own[1:]:
+    order = sorted(range(len(files)), key=lambda file: columns[own[0]][file])
+    for at, other in itertools.pairwise(own):
         if sorted(order, key=lambda file: columns[other][file]) != order:
             raise UnsupportedInput(
                 f"{path}: the numbers {at + 1} and {other + 1} in the names of its files, as of "
                 f"{files[order[0]].name}, sort them differently; give the one that counts: "
                 f"--number {at + 1} or --number {other + 1}"
             )
+    found = [_series(files, order, columns, at, own) for at in own]
+    return min(found, key=lambda series: len(series.gaps))  # a time has more than a number
+
+
+def _series(
+    files: Sequence[Path],
+    order: Sequence[int],
+    columns: Sequence[Sequence[float]],
+    at: int,
+    own: Sequence[int],
+) -> Series:
     which = "" if len(columns) == 1 else f" {at + 1}"
-    agree = "" if len(own) == 1 else f"; the numbers {_listed(own[1:])} rise with it"
+    others = [other for other in own if other != at]
+    agree = f"; the numbers {_listed(others)} rise with it" if others else ""
     return Series(
         tuple(files[file] for file in order),
         tuple(columns[at][file] for file in order),
