@@ -39,12 +39,15 @@ def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Not
     if air_bins not in {None, "auto"}:
         return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
     edges = find_edges(shares)
-    if edges is not None:
-        _check_bright(edges)
-    if edges is not None and _corrects(edges, air_bins):
+    if edges is None:
+        return _no_edges(air_bins)
+    _check_bright(edges)
+    if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
     told = "of the white fields" if known else "of the stated counts"
-    return _misfit(edges, "air at both edges of the detector has {0:.3g} " + told)
+    return _misfit(
+        edges, 1.0, 1.0, f"air at both edges of the detector has {edges.usual:.3g} {told}"
+    )
 
 
 def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
@@ -59,32 +62,52 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         UsageError: There are no such bins.
         UnsupportedInput: Air is not seen there.
     """
+    notes = NOTHING if is_transmission(y) else _other_quantity(y)
     if air_bins not in {None, "auto", "none"}:
-        return _applied(y, np.subtract, level_of_bins(y, str(air_bins)), f"bins {air_bins}")
-    edges = find_edges(y)
-    if edges is not None:
-        _check_upright(edges)
-    if not is_transmission(y):
-        return warned(
-            f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if "
-            "they are counts, say so by --quantity counts with --white or --i0, or in "
-            "geometry.json; if they are another quantity, noise is not known, the picture is in "
-            "their unit per mm, and `reconstruct --mu-water X` makes X of it 0 HU"
-        )
-    if air_bins == "none" or edges is None:
+        levels = level_of_bins(y, str(air_bins))
+        return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
+    edges = None if air_bins == "none" else find_edges(y)
+    if edges is None:
+        return notes + _no_edges(air_bins)
+    _check_upright(edges)
+    rays = notes == NOTHING
+    if air_bins == "auto" or (rays and _flickers(_flux(edges))):
+        levels, place = edges.levels, f"{edges.bins} bins at either edge"
+        return notes + _applied(y, np.subtract, levels, place)
+    unit = 1.0 if rays else edges.high - edges.low
+    told = f"line integrals are {edges.usual:.3g} at both edges of the detector"
+    return notes + _misfit(edges, 0.0, unit, told)
+
+
+def _no_edges(air_bins: str | None) -> Notes:
+    """Say that nothing was taken for air, if it was asked for."""
+    if air_bins != "auto":
         return NOTHING
+    return warned(
+        "--air-bins auto: the edges of the detector do not show the same in every view, and "
+        "nothing was taken for air; name the bins that see air, for instance --air-bins 0:10"
+    )
+
+
+def _other_quantity(y: np.ndarray) -> Notes:
+    return warned(
+        f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
+        "are counts, say so by --quantity counts with --white or --i0, or in geometry.json; if "
+        "they are another quantity, noise is not known, the picture is in their unit per mm, and "
+        "`reconstruct --mu-water X` makes X of it 0 HU"
+    )
+
+
+def _flux(edges: Edges) -> Edges:
+    """Return the shares of rays of what line integrals the edges show."""
     with np.errstate(over="ignore"):
         shares = np.exp(-edges.levels)
-    flux = dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
-    if _corrects(flux, air_bins):
-        return _applied(y, np.subtract, edges.levels, f"{edges.bins} bins at either edge")
-    return _misfit(flux, "line integrals are {1:.3g} at both edges of the detector")
+    return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
 
 
-def _corrects(edges: Edges, air_bins: str | None) -> bool:
-    """Return whether the edges are to be taken for air."""
-    plausible = PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1]
-    return edges.usual > 0 and (air_bins == "auto" or (plausible and edges.varied(_LIT)))
+def _flickers(edges: Edges) -> bool:
+    """Return whether what the edges show is air, and the source that changed."""
+    return PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1] and edges.varied(_LIT)
 
 
 def _applied(
@@ -102,18 +125,21 @@ def _applied(
     )
 
 
-def _misfit(edges: Edges | None, told: str) -> Notes:
-    """Warn if air is not as bright as it is said to be."""
-    if edges is None or not edges.usual > 0:
-        return NOTHING
-    error = max(OFF, SURE * edges.error / edges.usual)
-    if abs(edges.usual - 1) <= error:
+def _misfit(edges: Edges, expected: float, unit: float, told: str) -> Notes:
+    """Warn if air is not what it is said to be.
+
+    Args:
+        edges: What they show.
+        expected: What air is.
+        unit: What is much.
+        told: The warning's beginning.
+    """
+    if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
         return NOTHING
     return warned(
-        f"{told.format(edges.usual, -np.log(edges.usual))} in every view: the source changed, a "
-        "constant was added, they are divided by their fields already, or the object is wider "
-        "than the detector; --air-bins auto takes the edges for air, --air-bins none leaves this "
-        "out"
+        f"{told} in every view: the source changed, a constant was added, they are divided by "
+        "their fields already, or the object is wider than the detector; --air-bins auto takes "
+        "the edges for air, --air-bins none leaves this out"
     )
 
 
@@ -147,5 +173,6 @@ def _check_upright(edges: Edges) -> None:
     raise CorruptInput(
         f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
         f"where the object is: they are counts or shares of rays; give --quantity counts with "
-        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json if that says otherwise"
+        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json if that says otherwise; "
+        "--air-bins none takes them as they are"
     )

@@ -26,7 +26,7 @@ STUCK = 0.1
 OFTEN = 0.2
 """Share of the views in which a pixel has to be above its neighbours, and below them, to swing.
 
-Of 40 objects of up to 30 dense cylinders none had a bin that did; at half of it 25 had.
+Of 40 objects of up to 30 dense cylinders none had a bin that did; at half of it 4 had.
 """
 LEAST_VIEWS, MANY_VIEWS = 8, 20
 """Views from which on it is told what a pixel does in most of them, and in some."""
