@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -88,3 +89,54 @@ def test_a_source_inside_the_slices_is_refused_in_one_line(water, make):
     with pytest.raises(UnsupportedInput, match=r"cannot be scanned: .* change the beam") as refused:
         simulate(water, (0.0,), size=48, beam=partial(make, sod_mm=30.0, sdd_mm=60.0))
     assert "\n" not in str(refused.value)
+
+
+def grey(kind):
+    """Return a disc as volumes hold it that are not in HU."""
+    y, x = np.mgrid[:48, :48] - 23.5
+    disc = np.repeat((np.hypot(x, y) < 17)[None] * 1.0, 4, axis=0)
+    noise = np.random.default_rng(0).standard_normal(disc.shape)
+    return {
+        "attenuation": 0.02 * disc,
+        "attenuation, with noise": 0.02 * disc + 0.001 * noise,
+        "attenuation in 1/cm": 0.2 * disc,
+        "0 to 1": disc,
+        "8 bits": 180 * disc + 20,
+        "16 bits": 42000 * disc + 3000 + 500 * noise,
+        "signed 16 bits": 40000 * disc - 26000 + 900 * noise,
+        "HU without the intercept": 1040 * disc,
+        "integers of a DICOM file": 1040 * disc + 8,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        ("attenuation", "1000 (mu / mu_water - 1)"),
+        ("attenuation, with noise", "rescale slope"),
+        ("attenuation in 1/cm", "attenuation"),
+        ("0 to 1", "attenuation"),
+        ("8 bits", "grey values"),
+        ("16 bits", "grey values"),
+        ("signed 16 bits", "grey values"),
+        ("HU without the intercept", "intercept"),
+        ("integers of a DICOM file", "intercept"),
+    ],
+)
+def test_a_volume_that_is_not_in_hu_is_refused_however_it_is_given(tmp_path, kind, cure):
+    values = grey(kind).astype(np.float32)
+    grid = Grid.from_spacing(values.shape)
+    nibabel.save(nibabel.Nifti1Image(values.T, np.diag([1.0, 1, 1, 1])), tmp_path / "v.nii.gz")
+    for given in (Volume(values, grid), tmp_path / "v.nii.gz", values):
+        size = {"spacing_mm": (1, 1, 1)} if given is values else {}
+        with pytest.raises(UnsupportedInput, match="are not Hounsfield units") as refused:
+            simulate(given, sparse_view(2), size=48, **size)
+        assert cure in str(refused.value)
+
+
+@pytest.mark.parametrize(("noise", "padding"), [(0, -1000), (200, -1000), (50, -3024), (0, -32768)])
+def test_noise_and_padding_below_air_are_no_reason_to_refuse_a_volume(noise, padding):
+    hu = 1000 * grey("0 to 1") - 1000 + noise * np.random.default_rng(0).standard_normal((4, 48, 48))
+    hu[:, 0], hu[:, :, 0] = padding, padding
+    volume = Volume(hu.astype(np.float32), Grid.from_spacing(hu.shape))
+    assert simulate(volume, sparse_view(2), size=48).y.max() > 0

@@ -115,9 +115,9 @@ def _of_attenuation(mu: float) -> Iterator[Doubt]:
     if energy is None:
         least, most = min(WATER_PER_MM.values()), max(WATER_PER_MM.values())
         yield Doubt(
-            f"water attenuates X-rays of 5 keV to 10 MeV by {least:g} to {most:g} per mm, never "
-            "so: the lengths are not in mm, the numbers no line integrals of X-rays, or the "
-            "material is a very dense one",
+            f"water attenuates X-rays of 5 keV to 10 MeV by {least:g} to {most:g} per mm, so that "
+            "the lengths are not in mm, the numbers no line integrals of X-rays, or the material "
+            "is a very dense one",
             True,
         )
     elif not BODY_PER_MM[0] <= mu <= BODY_PER_MM[1]:

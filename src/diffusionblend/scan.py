@@ -79,7 +79,7 @@ class Scan:
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
         if self.mu_water is not None:
-            check_mu_water(self.mu_water, error=UnsupportedInput)
+            check_mu_water(self.mu_water, "mu_water is", UnsupportedInput)
 
     def __repr__(self) -> str:
         rows, views, bins = self.y.shape

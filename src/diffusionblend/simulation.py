@@ -12,7 +12,7 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
-from diffusionblend.volume import Volume
+from diffusionblend.volume import Volume, check_hu
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
@@ -82,13 +82,15 @@ def simulate(
 
     Raises:
         UsageError: An option has a value that cannot be used.
-        UnsupportedInput: The volume does not fit the size or the beam.
+        UnsupportedInput: The volume is not in HU, or does not fit the size or the beam.
         CorruptInput: Its file is missing or damaged.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     check_photons(photons)
     volume = as_volume(volume, spacing_mm)
+    if (volume.hu != HU_AIR).any():  # a scan of air is one, too
+        check_hu("the volume", volume.hu)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper

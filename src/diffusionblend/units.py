@@ -64,7 +64,7 @@ def x_from_mu(mu: Array, mu_water: float = MU_WATER) -> Array:
 
 
 def check_mu_water(
-    value: float, name: str = "mu_water", error: type[DiffusionBlendError] = UsageError
+    value: float, name: str, error: type[DiffusionBlendError] = UsageError
 ) -> None:
     """Raise if a number cannot be the attenuation of water, in whatever unit the scan is.
 

@@ -23,6 +23,11 @@ MAX_DEFLATE = 1032
 """Bytes that one byte of a compressed file can become at most: deflate's limit."""
 SPACING_MM = (0.001, 100.0)
 HU_LIMITS = (-32768.0, 65535.0)
+BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
+"""HU below which there is noise or padding alone, and the share of voxels from which it is neither.
+
+Noise of 200 HU in air, and streaks of metal, leave 0.6 percent there.
+"""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the coordinates of DICOM and ITK to those of NIfTI; its own inverse."""
 
@@ -283,8 +288,28 @@ def check_hu(name: object, hu: np.ndarray, ct: bool = True) -> None:
         raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")
     if not ct:
         return
-    if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
+    no_scan = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200
+    if no_scan or _share_below_air(hu) > MOST_BELOW_AIR:
         raise UnsupportedInput(
             f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
-            "water 0); apply the rescale slope and intercept first"
+            f"water 0); {_way_to_hu(low, high)}"
         )
+
+
+def _share_below_air(hu: np.ndarray) -> float:
+    """Return the share of values that no air has, but for the lowest: padding is one value."""
+    return float(((hu < BELOW_AIR) & (hu > hu.min())).mean())
+
+
+def _way_to_hu(low: float, high: float) -> str:
+    if low >= 0 and high <= 5:
+        return (
+            "they may be attenuation in 1/mm, mu: store 1000 (mu / mu_water - 1), where water has "
+            "0.0193 at 70 keV"
+        )
+    if low >= 0 and high in (*range(1, 256), 65535):
+        return "they may be grey values, whose scale is lost: give the volume in HU"
+    return (
+        "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
+        "scaled so that air is -1000 and water 0"
+    )
