@@ -89,7 +89,7 @@ def simulate(
         raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
     check_photons(photons)
     volume = as_volume(volume, spacing_mm)
-    if (volume.hu != HU_AIR).any():  # a scan of air is one, too
+    if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
         check_hu("the volume", volume.hu)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))

@@ -63,9 +63,7 @@ def x_from_mu(mu: Array, mu_water: float = MU_WATER) -> Array:
     return mu / mu_water - 1.0
 
 
-def check_mu_water(
-    value: float, name: str, error: type[DiffusionBlendError] = UsageError
-) -> None:
+def check_mu_water(value: float, name: str, error: type[DiffusionBlendError] = UsageError) -> None:
     """Raise if a number cannot be the attenuation of water, in whatever unit the scan is.
 
     Args:
