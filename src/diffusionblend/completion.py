@@ -26,6 +26,12 @@ Interiors of 80 mm of seven bodies, 60 views (ellipses, a chest with lungs, arms
 the level is within 1.5 percent by `cgls` and 2.3 by `sbtv`. At 1 rays that contradict each other
 spoil `cgls` (a standard deviation of 900 HU), at 0.03 they no longer hold the level (8 percent).
 """
+GUESSED = 0.1
+"""Standard deviation of a ray that was not measured, in parts of the largest line integral.
+
+For methods that weigh rays by their variance: by the default one the same chest is off by 5 HU with
+a standard deviation of 28, without it by 37 and 62; at 0.3 by 19.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +82,13 @@ def _weighed(plain: Problem, full: Extended, scan: Scan) -> Task:
     weights = plain.y.new_full((full.geometry.bins,), MADE_UP)
     weights[full.before : full.before + bins] = 1.0
     variance = plain.variance
+    known = torch.zeros_like(plain.y) if variance is None else variance
+    guessed = (GUESSED * float(plain.y.max())) ** 2 * (weights < 1)
     problem = dataclasses.replace(
         plain,
         y=plain.y * weights,
         A=Weighed(plain.A, weights),
-        variance=None if variance is None else variance * weights**2,
+        variance=(known + guessed) * weights**2,
     )
     measured = dataclasses.replace(
         plain,

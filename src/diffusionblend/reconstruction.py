@@ -135,10 +135,10 @@ def reconstruct(
     scan = as_scan(scan, geometry)
     with _memory(scan):
         known_before = mu_water or scan.mu_water
-        scan, calibration = calibrated(scan, mu_water)
+        whole, calibration = calibrated(covering(scan), mu_water)
         if known_before is None:
             log.info(calibration.words)
-        task = make_task(covering(scan), scan.geometry.grid, known, place)
+        task = make_task(whole, scan.geometry.grid, known, place)
         watch = _watched(callback, task)
         drawn = draw_samples(chosen, task.problem, (seed,), watch, start)
         return _volume(drawn.mean, task)
@@ -188,8 +188,8 @@ def reconstruct_and_assess(
     seeds = tuple(range(seed, seed + samples))
     scan = as_scan(scan)
     with _memory(scan):
-        scan, calibration = calibrated(scan, mu_water, scale)
-        task = make_task(covering(scan), scan.geometry.grid, known, place)
+        whole, calibration = calibrated(covering(scan), mu_water, scale)
+        task = make_task(whole, scan.geometry.grid, known, place)
         began = time.monotonic()
         drawn = draw_samples(chosen, task.problem, seeds, _watched(callback, task), start)
         x, std = drawn.mean, drawn.std
@@ -198,7 +198,7 @@ def reconstruct_and_assess(
         quality = assess(
             task.measured,
             x,
-            scale=scan.scale,
+            scale=whole.scale,
             classical=plain,
             std=std,
             seeds=seeds,
