@@ -55,7 +55,8 @@ class Problem:
     def cropped(self, x: Tensor) -> Tensor:
         """Return what was asked for of a volume (slices, rows, columns) on the grid of A."""
         for axis, wanted in enumerate(self.asked.shape if self.asked else ()):
-            x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
+            if axis > 0 or not self.A.slicewise:  # such a projector takes any number of slices
+                x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
         return x
 
     @property

@@ -53,7 +53,7 @@ def assess(
     quality = Quality(
         residual=left,
         coverage=coverage(_without(problem, left), plain),
-        undetermined=undetermined(problem.A, u),
+        undetermined=undetermined(problem.A, u, problem.cropped),
         values=_values(problem, shown, shown_plain),
         classical=None if classical is None else _distance(classical[0], shown, shown_plain),
         samples=None if std is None else _samples(seeds, problem.cropped(std), shown),

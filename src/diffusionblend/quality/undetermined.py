@@ -1,5 +1,7 @@
 """The share of a picture that the data do not determine."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,9 @@ _VARIANCE = 0.04
 _SIZE = 1.0
 
 
-def undetermined(A: Projector, u: Tensor) -> Undetermined:
+def undetermined(
+    A: Projector, u: Tensor, shown: Callable[[Tensor], Tensor] = lambda u: u
+) -> Undetermined:
     """Estimate the part of u that A cannot see.
 
     P u = u - A^T (A A^T + V)^-1 A u, with V as small as what the operator itself gets wrong, so
@@ -27,10 +31,12 @@ def undetermined(A: Projector, u: Tensor) -> Undetermined:
     Args:
         A: Projector.
         u: A picture (slices, rows, columns), for instance 1 + x.
+        shown: Returns the part of a picture to speak of: what was asked for.
     """
     if A.slicewise:
         u = u[torch.from_numpy(spread(len(u), SLICES)).to(u.device)]
-    hidden = unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS)
+    hidden = shown(unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS))
+    u = shown(u)
     contrast = float((u - u.mean()).norm())
     return Undetermined(
         share=float(hidden.norm()) / contrast if contrast > 0 else 0.0,
