@@ -106,8 +106,8 @@ def _why(quality: Quality) -> str:
             "suit the scan; compare it with another, such as --method sbtv"
         )
     return (
-        "none near it does, so that the geometry (centre, angles, sense of rotation, distances) or "
-        "the noise that is stated is wrong, or the object moved"
+        "none near it does, so that the geometry (centre, angles, sense of rotation, distances) is "
+        "wrong, the object moved, the source was not steady, or the noise was underestimated"
     )
 
 
@@ -136,10 +136,12 @@ def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
 def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
     bad = quality.residual.bad_views
     if bad:
+        numbers = ",".join(str(b.where[0]) for b in bad)
         angles = [f"{b.where[0]} ({geometry.angles_deg[b.where[0]]:g} degrees)" for b in bad]
         yield (
             f"View {_listed(angles)} disagrees with the others: the object may have moved, or the "
-            "exposure or the angle be wrong; leave it out and compare."
+            f"exposure or the angle be wrong; leave it out (import --without {numbers}, where all "
+            "views were imported) and compare."
         )
 
 
