@@ -116,6 +116,16 @@ def test_views_with_a_closed_shutter_are_named_and_nothing_else_is_blamed(
         assert "named below" in text_of(quality, "residual-high")
 
 
+def test_of_an_interior_only_the_cut_is_told():
+    """Its views differ by how much is cut off of each, which is no fault of theirs."""
+    scan = scan_of(views=90)
+    middle = np.s_[:, :, 61:121]
+    inner = msgspec.structs.replace(scan.geometry, bins=60)
+    for method in METHODS:
+        cut = dataclasses.replace(scan, y=scan.y[middle].copy(), geometry=inner)
+        assert said(judged(cut, method)) - {"outside-view"} == {"truncated"}
+
+
 METALS = {
     "wire on the axis": [(cylinder(0, 0, 45), 0.02), (cylinder(0, 0, 3), STEEL)],
     "wire beside it": [*phantom(), (cylinder(15, -4, 3), STEEL)],

@@ -86,7 +86,7 @@ def _undetermined(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _residual_high(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.residual
-    if found.inconsistent or (found.high and found.fits_data):
+    if _says_something(quality) and (found.inconsistent or (found.high and found.fits_data)):
         yield f"The picture does not explain the data ({_left_over(found)}): {_why(quality)}."
 
 
@@ -117,6 +117,14 @@ def _beyond(quality: Quality) -> bool:
     return max(reach.outside, reach.cut_bins, reach.cut_rows) > CUT
 
 
+def _says_something(quality: Quality) -> bool:
+    """Return whether the residual speaks of the data.
+
+    Some steps from a picture that does not fit them do not reach what lies beyond the detector.
+    """
+    return quality.residual.fits_data or not _beyond(quality)
+
+
 def _left_over(found: Residual) -> str:
     left = found if found.fits_data or found.least is None else found.least
     if found.sigma == "noise":
@@ -135,7 +143,7 @@ def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
     bad = quality.residual.bad_views
-    if bad:
+    if bad and _says_something(quality):
         numbers = ",".join(str(b.where[0]) for b in bad)
         angles = [f"{b.where[0]} ({geometry.angles_deg[b.where[0]]:g} degrees)" for b in bad]
         yield (
