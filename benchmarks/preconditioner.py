@@ -11,15 +11,18 @@ import time
 import torch
 
 import diffusionblend as db
-from diffusionblend.consistency import WeightedProximal, conjugate_gradient
+from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.projector import make_projector
+from diffusionblend.proximal import WeightedProximal
 from diffusionblend.simulation import truth_on_grid
 
 ACQUISITIONS = {
     "8 views": db.sparse_view(8),
     "20 views": db.sparse_view(20),
     "60 views": db.sparse_view(60),
+    "180 views": db.sparse_view(180),
+    "360 views": db.sparse_view(360),
     "90 degrees": db.limited_angle(90),
 }
 R = 0.1  # the error of an estimate half-way
@@ -37,7 +40,7 @@ def main() -> None:
         A, y = make_projector(scan.geometry), torch.from_numpy(scan.y / scan.scale)
         known = scan.noise.variance(scan.y)
         V = 0.04 + (torch.zeros(()) if known is None else torch.from_numpy(known) / scan.scale**2)
-        exact = WeightedProximal(A, y, V, cg_steps=600)(v, R) - v
+        exact = WeightedProximal(A, y, V, cg_steps=600, tolerance=1e-6)(v, R) - v
 
         def plain(steps: int) -> torch.Tensor:
             def normal(w: torch.Tensor) -> torch.Tensor:
@@ -47,14 +50,14 @@ def main() -> None:
             return R**2 * A.T(w)  # noqa: B023
 
         def ours(steps: int) -> torch.Tensor:
-            return WeightedProximal(A, y, V, cg_steps=steps)(v, R) - v  # noqa: B023
+            return WeightedProximal(A, y, V, cg_steps=steps, tolerance=1e-6)(v, R) - v  # noqa: B023
 
         errors = [
             float((solve(steps) - exact).norm() / exact.norm())
             for solve in (plain, ours)
             for steps in (3, 6, 12)
         ]
-        step = WeightedProximal(A, y, V, cg_steps=3)
+        step = WeightedProximal(A, y, V, cg_steps=3, tolerance=1e-6)
         began = time.perf_counter()
         step(v, R)
         ms = 1e3 * (time.perf_counter() - began)

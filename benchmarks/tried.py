@@ -14,10 +14,10 @@ import torch
 
 import diffusionblend as db
 from diffusionblend.blend import blend
-from diffusionblend.consistency import WeightedProximal
 from diffusionblend.methods import SBTV, DiffusionBlendFast
 from diffusionblend.methods.method import ignore
 from diffusionblend.partition import BLOCK, adjacent, draw_partition
+from diffusionblend.proximal import WeightedProximal
 from diffusionblend.simulation import truth_on_grid
 
 PLANES = ("axial", "coronal", "sagittal")

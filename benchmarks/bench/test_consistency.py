@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 
-from diffusionblend.consistency import WeightedProximal, data_consistency
+from diffusionblend.consistency import data_consistency
+from diffusionblend.proximal import WeightedProximal
 
-STEPS = {"CG for pixels": 5, "preconditioned CG for rays": 3}  # as the methods take them
+STEPS = {"CG for pixels": 5, "preconditioned CG": 3}  # as the methods take them
 R = 0.1
 
 
@@ -16,10 +17,10 @@ def test_data_consistency(benchmark, A, x, step):
     # Far enough that CG does not stop before its last step, and not the same twice: the second
     # method starts where its last call ended.
     y, estimates = A(x), itertools.cycle([x.roll(9, dims=1), x.roll(-9, dims=2)])
-    rays = WeightedProximal(A, y, torch.tensor(0.04), cg_steps=3)
+    weighted = WeightedProximal(A, y, torch.tensor(0.04), cg_steps=3, tolerance=1e-6)
     calls = {
         "CG for pixels": lambda: data_consistency(A, y, next(estimates), steps=5),
-        "preconditioned CG for rays": lambda: rays(next(estimates), R),
+        "preconditioned CG": lambda: weighted(next(estimates), R),
     }
     benchmark.group = "consistency"
     benchmark.extra_info |= {"views": A.sinogram_shape[1], "step": step, "steps": STEPS[step]}

@@ -2,9 +2,8 @@
 
 A few steps of conjugate gradients on the normal equations, started from the estimate, stay in the
 Krylov subspace around it (Decomposed Diffusion Sampling; DiffusionBlend, eq. 8). Some methods add
-total variation, by one iteration of split Bregman at a time; another weighs the data by their
-noise, and solves for the rays in place of the pixels. Inner products run over the whole volume:
-one step size for all slices.
+total variation, by one iteration of split Bregman at a time; `proximal` weighs the data by their
+noise. Inner products run over the whole volume: one step size for all slices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +15,6 @@ from torch.nn.functional import softshrink
 from diffusionblend.projector import Projector
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
-_LEAST_RESPONSE = 0.01  # of the median: a tenth of the least of any beam whose pixels suffice
-
 
 def conjugate_gradient(
     operator: Callable[[Tensor], Tensor],
@@ -25,7 +22,8 @@ def conjugate_gradient(
     x: Tensor,
     *,
     steps: int,
-    tolerance: float,
+    tolerance: float = 0.0,
+    decrease: float = 0.0,
     preconditioner: Callable[[Tensor], Tensor] = lambda r: r,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
@@ -37,24 +35,27 @@ def conjugate_gradient(
         x: Start, of b's shape.
         steps: Most iterations.
         tolerance: Stop when the residual is below this part of |b|.
+        decrease: Stop behind an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
         preconditioner: A symmetric positive operator near the inverse of `operator`.
-        callback: Is told of each iteration and its x.
+        callback: Is told of each iteration and its x, which the next one changes.
     """
-    r = b - operator(x)
-    p = z = preconditioner(r)
-    rz, limit = _dot(r, z), (tolerance**2) * _dot(b, b)
+    x, r = x.clone(), b - operator(x)
+    z = preconditioner(r)
+    p, rz, limit = z.clone(), _dot(r, z), (tolerance**2) * _dot(b, b)
     for step in range(steps):
         if (rz if z is r else _dot(r, r)) <= limit:
             break
         ap = operator(p)
         alpha = rz / _dot(p, ap)
-        x = x + alpha * p
-        r = r - alpha * ap
+        x.add_(p, alpha=alpha)
+        r.sub_(ap, alpha=alpha)
         z = preconditioner(r)
         rz, previous = _dot(r, z), rz
-        p = z + (rz / previous) * p
+        p.mul_(rz / previous).add_(z)
         if callback is not None:
             callback(step + 1, x)
+        if alpha * previous < 2 * decrease:
+            break
     return x
 
 
@@ -127,100 +128,6 @@ class SplitBregman:
 
     def _normal(self, v: Tensor) -> Tensor:
         return self._scale * self._A.T(self._A(v)) + self._rho * laplacian(v, self._axes)
-
-
-class WeightedProximal:
-    """The proximal map of weighted least squares, solved for the rays.
-
-        prox(v) = argmin_u 1/2 |V^-1/2 (A u - y)|^2 + 1/2 |u - v|^2 / r^2
-                = v + r^2 A^T w,   (r^2 A A^T + V) w = y - A v
-
-    V is the variance of y, so that a ray says as much as its photons (penalised weighted least
-    squares). CG solves for w. It is preconditioned by the ramp filter of filtered back-projection,
-    1 / (r^2 response + V) at each frequency of the detector: three iterations come as far as
-    five to twelve without, and farther where there is noise (docs/speed.md). From one call to the
-    next r^2 w changes little, and CG starts there.
-
-    Args:
-        A: Projector.
-        y: Line integrals (slices, views, bins), in units of A u.
-        variance: Variance of y, of its shape or a scalar; not zero.
-        cg_steps: CG iterations in each call.
-        huber: Beyond so many standard deviations a residual counts by its size, not its square
-            (Huber 1964), for rays that are wrong in a way that V does not know of: from one call
-            to the next their variance grows by how far they are beyond. 0 is never.
-    """
-
-    def __init__(
-        self, A: Projector, y: Tensor, variance: Tensor, *, cg_steps: int, huber: float = 0.0
-    ) -> None:
-        self._A, self._y, self._known, self._cg_steps = A, y, variance, cg_steps
-        self._huber, self._variance = huber, variance
-        self._typical = variance.log().mean().exp()
-        self._response = frequency_response(A)
-        self._scaled = torch.zeros_like(y)  # r^2 w
-
-    def __call__(self, v: Tensor, r: float) -> Tensor:
-        """Bring an estimate (slices, rows, columns) towards the data.
-
-        Args:
-            v: The estimate.
-            r: How far it is from the truth: the standard deviation of its error.
-        """
-        A, V = self._A, self._variance
-        floor = r**2 * self._response.min()
-        balance = ((floor + self._typical) / (floor + V)).sqrt()
-        filtering = 1 / (r**2 * self._response + self._typical)
-        w = conjugate_gradient(
-            lambda w: r**2 * A(A.T(w)) + V * w,
-            self._y - A(v),
-            self._scaled / r**2,
-            steps=self._cg_steps,
-            tolerance=1e-3,
-            preconditioner=lambda w: balance * _filter(balance * w, filtering),
-        )
-        self._scaled = r**2 * w
-        u = v + A.T(self._scaled)
-        if self._huber:
-            # Both are the residual once CG has converged. Before that the first is large all over,
-            # and the second grows where no volume fits.
-            residual = torch.minimum((self._y - A(u)).abs(), (V * w).abs())
-            beyond = residual / (self._huber * self._known.sqrt())
-            self._variance = self._known * beyond.clamp(min=1)
-        return u
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what is kept from one call to the next."""
-        return {"scaled": self._scaled, "variance": self._variance}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
-        self._scaled, self._variance = (state[k].to(v) for k, v in self.state().items())
-
-
-def frequency_response(A: Projector) -> Tensor:
-    """Return by how much A A^T scales each frequency along the detector (bins + 1,).
-
-    The mean over the projections of white noise, with the detector padded to twice its bins: about
-    1 / |frequency| where views overlap, as the ramp filter has it, and level where they do not.
-    """
-    slices = 4 if A.slicewise else A.volume_shape[0]
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(slices, *A.volume_shape[1:], generator=generator)
-    y = A(noise.to(A.device, A.dtype))
-    before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, A(A.T(y))))
-    power = before.abs().square().sum((0, 1))
-    # Where a detector sees nothing at all there is nothing to scale.
-    response = (after * before.conj()).real.sum((0, 1)) / power.clamp(min=1e-12)
-    # Frequencies that the pixels cannot make are noise alone here, of either sign, but a
-    # preconditioner must be positive.
-    return response.clamp(min=_LEAST_RESPONSE * float(response.median())) + 1e-6
-
-
-def _filter(y: Tensor, response: Tensor) -> Tensor:
-    """Filter along the detector (slices, views, bins)."""
-    bins = y.shape[-1]
-    return torch.fft.irfft(torch.fft.rfft(y, 2 * bins) * response, 2 * bins)[..., :bins]
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from diffusionblend.coarse import spread
-from diffusionblend.consistency import WeightedProximal
 from diffusionblend.projector import Projector
+from diffusionblend.proximal import WeightedProximal
 from diffusionblend.quality.record import Undetermined
 
 SLICES = 12
@@ -18,6 +18,7 @@ CG_STEPS, CONE_CG_STEPS = 10, 5
 views); a cone's projections take long."""
 _VARIANCE = 0.04
 _SIZE = 1.0
+_TOLERANCE = 1e-3
 
 
 def undetermined(
@@ -49,5 +50,6 @@ def unseen(A: Projector, u: Tensor, cg_steps: int) -> Tensor:
     """Return P u (slices, rows, columns)."""
     y = A(u)
     variance = y.new_tensor(_VARIANCE)
-    seen = WeightedProximal(A, y, variance, cg_steps=cg_steps)(torch.zeros_like(u), _SIZE)
+    step = WeightedProximal(A, y, variance, cg_steps=cg_steps, tolerance=_TOLERANCE)
+    seen = step(torch.zeros_like(u), _SIZE)
     return u - seen
