@@ -10,6 +10,7 @@ import numpy as np
 
 from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
+from diffusionblend.scan import NO_NOISE, Noise, Scan
 from measured import write_geometry
 from phantoms import Ellipsoid
 
@@ -71,6 +72,26 @@ def write_case(folder, values, geometry, *, name="case", **data):
     np.save(folder / f"{name}.npy", values)
     data = {"file": f"{name}.npy", "order": ["view", "row", "bin"]} | data
     return write_geometry(folder, geometry, name=f"{name}.json", **data)
+
+
+def scan_of(geometry, *, objects=None, photons=2e4, flux=1.0, seed=0):
+    """Return the scan of a source whose views have so much flux each, and believed to have 1."""
+    y = project(phantom() if objects is None else objects, geometry)
+    if photons is None:
+        y, noise = y - np.log(np.broadcast_to(flux, len(y)))[:, None, None], NO_NOISE
+    else:
+        seen, noise = counts(y, photons, flux=flux, seed=seed), Noise(photons, 0.0)
+        y = -np.log(np.maximum(seen, 1) / photons)
+    return Scan(np.ascontiguousarray(y.transpose(1, 0, 2), np.float32), geometry, noise, MU)
+
+
+def coarse_beam(kind="parallel", views=60, *, slices=9):
+    """Return a beam for slices of 64 x 64 pixels of 2 mm."""
+    grid = Grid.from_spacing((slices, 64, 64), (2.0, 2.0, 2.0))
+    angles = sparse_view(views, 180 if kind == "parallel" else 360)
+    if kind == "parallel":
+        return parallel_beam(grid, angles)
+    return (fan_beam if kind == "fan" else cone_beam)(grid, angles, **DISTANCES)
 
 
 @dataclass(frozen=True)

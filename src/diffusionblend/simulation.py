@@ -12,7 +12,7 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.projector import make_projector, strip_project
 from diffusionblend.scan import NO_NOISE, Noise, Scan
 from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
-from diffusionblend.volume import Volume, check_hu
+from diffusionblend.volume import Volume, check_air, check_hu
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
@@ -91,6 +91,7 @@ def simulate(
     volume = as_volume(volume, spacing_mm)
     if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
         check_hu("the volume", volume.hu)
+        check_air("the volume", volume.hu)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper

@@ -14,7 +14,7 @@ from scipy.ndimage import median_filter
 
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.scan import MAX_VALUES, Scan
-from diffusionblend.truncation import CUT, Extended, extended, seen_from, usual
+from diffusionblend.truncation import CUT, Extended, extended, seen_from, steady, usual
 
 _HEIGHTS = 16
 _SMOOTH = 5
@@ -44,10 +44,11 @@ def covering_grid(full: Extended) -> Grid:
     Args:
         full: Line integrals to the end of the object.
     """
-    geometry, seen = full.geometry, seen_from(full.y)
-    outline = _outline(full.y, seen) & usual(full.y)[:, None]
+    geometry, y = full.geometry, steady(full.y)
+    seen = seen_from(y)
+    outline = _outline(y, seen) & usual(y)[:, None]
     across = _more_pixels(outline, geometry)
-    along = _more_slices(full.y, seen, outline, geometry)
+    along = _more_slices(y, seen, outline, geometry)
     more = (along, across, across)
     shape = [n + 2 * m for n, m in zip(geometry.grid.shape, more, strict=True)]
     if not any(more) or math.prod(shape) > MAX_VALUES:

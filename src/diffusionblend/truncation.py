@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from diffusionblend.arc import find_arc
+from diffusionblend.edges import find_edges
 from diffusionblend.geometry import Geometry
 
 EDGE = 0.05
@@ -62,6 +63,19 @@ def seen_from(y: np.ndarray) -> float:
     return EDGE * float(some[int(0.999 * (len(some) - 1))])  # but for one in a thousand
 
 
+def steady(y: np.ndarray) -> np.ndarray:
+    """Return line integrals less what air at the detector's edges shows in each view, of any beam.
+
+    Where the flux of the source varies air is attenuated, too, and is no object for that. Where the
+    edges do not show air alike, the line integrals are those that were given.
+
+    Args:
+        y: Line integrals (detector rows, views, bins).
+    """
+    edges = find_edges(y.transpose(1, 0, 2))
+    return y if edges is None else (y - edges.levels[:, None]).astype(y.dtype)
+
+
 def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Return where an object reaches an end of the detector and no other view sees it go on.
 
@@ -89,7 +103,7 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
     Returns:
         The same array and geometry where it does not.
     """
-    cut = cut_ends(y, geometry)
+    cut = cut_ends(steady(y), geometry)
     ends = cut.mean((1, 2)) > CUT
     if not ends.any():
         return Extended(y, geometry)

@@ -288,17 +288,25 @@ def check_hu(name: object, hu: np.ndarray, ct: bool = True) -> None:
         raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")
     if not ct:
         return
-    no_scan = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200
-    if no_scan or _share_below_air(hu) > MOST_BELOW_AIR:
-        raise UnsupportedInput(
-            f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
-            f"water 0); {_way_to_hu(low, high)}"
-        )
+    if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
+        raise _not_hu(name, low, high)
 
 
-def _share_below_air(hu: np.ndarray) -> float:
-    """Return the share of values that no air has, but for the lowest: padding is one value."""
-    return float(((hu < BELOW_AIR) & (hu > hu.min())).mean())
+def check_air(name: object, hu: np.ndarray) -> None:
+    """Raise UnsupportedInput if many values are none that air has: grey values with a sign.
+
+    Padding is one value, the lowest, and does not count. A reconstruction may have such values, and
+    is read; what is to be scanned may not.
+    """
+    if float(((hu < BELOW_AIR) & (hu > hu.min())).mean()) > MOST_BELOW_AIR:
+        raise _not_hu(name, float(hu.min()), float(hu.max()))
+
+
+def _not_hu(name: object, low: float, high: float) -> UnsupportedInput:
+    return UnsupportedInput(
+        f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
+        f"water 0); {_way_to_hu(low, high)}"
+    )
 
 
 def _way_to_hu(low: float, high: float) -> str:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
-OPERATOR_SLOPE, STEEP = 0.07, 30.0
+OPERATOR_SLOPE, STEEP = 0.07, 20.0
 """Beyond a slope of so many pixels of water a bin, which no body has, it is wrong by this share of
 the slope: of balls and cylinders of water, enamel and steel 0.05 to 0.13."""
 _ENOUGH = ((0.5, 96), (0.1, 192))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from diffusionblend.edges import SURE, Edges, find_edges, level_of_bins
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.projections.edges import SURE, Edges, find_edges, level_of_bins
 from diffusionblend.projections.noise import DARKEST, is_transmission
 from diffusionblend.projections.notes import NOTHING, Notes, noted, warned
 

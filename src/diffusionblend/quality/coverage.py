@@ -1,6 +1,9 @@
 """What the rays reach: directions that are missing, projections that are cut, what lies outside."""
 
+import dataclasses
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from diffusionblend.arc import missing_arc
@@ -8,7 +11,7 @@ from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.record import Coverage
 from diffusionblend.surroundings import covering_grid
-from diffusionblend.truncation import Extended, cut_ends, seen_from
+from diffusionblend.truncation import Extended, cut_ends, seen_from, steady
 
 OBJECT = 0.5
 """u from which a voxel is part of the object: half of water, -500 HU."""
@@ -26,7 +29,8 @@ def coverage(problem: Problem, u: Tensor) -> Coverage:
         problem: y and A.
         u: A picture, 1 + x (slices, rows, columns), that shows where the object is.
     """
-    geometry, lines = problem.A.geometry, problem.y.cpu().numpy()
+    geometry, lines = problem.A.geometry, steady(problem.y.cpu().numpy())
+    problem = dataclasses.replace(problem, y=torch.from_numpy(lines).to(problem.y))
     return Coverage(
         views=problem.y.shape[1],
         missing_arc_deg=round(missing_arc(geometry), 1),

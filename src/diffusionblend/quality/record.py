@@ -64,6 +64,9 @@ class Residual(msgspec.Struct, frozen=True, kw_only=True):
         normalised: Mean of (r / sigma)^2.
         fits_data: Whether the method fits the data: filtered back-projection does not, and its
             residual says nothing against the data.
+        flux: By how much the flux of the source differs from view to view: its standard deviation,
+            as a share. What that adds to each view is not in the figures above and below; 0 where
+            it is nothing, or the method does not fit the data.
         least: What is left over by the picture after some steps towards the data, where it leaves
             more than it should, or does not fit them: much, if no picture explains the data.
         views: RMS of r / sigma of each view. In views, rows and bins sigma also holds the place of
@@ -81,6 +84,7 @@ class Residual(msgspec.Struct, frozen=True, kw_only=True):
     chi_square: float | None
     normalised: float
     fits_data: bool = True
+    flux: float = 0.0
     least: Left | None = None
     views: tuple[float, ...] = ()
     rows: tuple[float, ...] = ()

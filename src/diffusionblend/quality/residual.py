@@ -1,5 +1,6 @@
 """The normalised residual, per view, row and bin, and what stands out of it."""
 
+import dataclasses
 import math
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 from diffusionblend.coarse import spread
+from diffusionblend.covariance import Covariance
 from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.fitted import fitted, some_slices
@@ -50,6 +52,11 @@ of steel on the axis, markers, teeth. A bin that is off by 0.15 is found beside 
 """
 NEAR_EDGE = 3
 """Bins beside an edge over which it rings in filtered back-projection."""
+LEAST_FLUX = 0.003
+"""Share by which the flux has to differ from view to view before it is told.
+
+Right scans, of 8 to 720 views without noise or of 2e4 photons, leave 0.0005 at most.
+"""
 _MOST_EXPONENT = 20.0
 _BLOCK = 1 << 24
 
@@ -65,6 +72,9 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
             back-projection, are judged by what a picture near it leaves.
     """
     predicted, variance = problem.A(u), problem.variance
+    flux = 0.0
+    if fits_data:
+        problem, flux = steady(problem, predicted, scale)
     r = problem.y - predicted
     left, kind = _left(problem, predicted)
     found = Residual(
@@ -74,6 +84,7 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
         chi_square=None if variance is None else float((r.square() / variance).mean()),
         normalised=left.normalised,
         fits_data=fits_data,
+        flux=flux,
     )
     if fits_data and not found.high:
         return _with_parts(found, problem, u, scale)
@@ -83,6 +94,27 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
     if fits_data:
         return _with_parts(found, problem, u, scale)
     return _with_views(found, some, near, problem, u, scale)
+
+
+def steady(problem: Problem, predicted: Tensor, scale: float) -> tuple[Problem, float]:
+    """Return the problem without what the flux of each view adds, and how much the flux differs.
+
+    Args:
+        problem: y, A and the variance of y.
+        predicted: A u of a picture that fits the data.
+        scale: Line integral of a pixel of water.
+
+    Returns:
+        The problem, as it is where the flux does not differ; and the flux's standard deviation, as
+        a share of the flux.
+    """
+    known = OPERATOR_VARIANCE if problem.variance is None else OPERATOR_VARIANCE + problem.variance
+    r = problem.y - predicted
+    C = Covariance(torch.as_tensor(known).to(r).expand_as(r), r.new_zeros(())).learned(r)
+    share = scale * math.sqrt(float(C.flux))
+    if share < LEAST_FLUX:
+        return problem, 0.0
+    return dataclasses.replace(problem, y=problem.y - C.constants(r)), _rounded(share)
 
 
 def _left(problem: Problem, predicted: Tensor) -> tuple[Left, Literal["noise", "spread"]]:

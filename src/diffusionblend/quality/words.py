@@ -29,8 +29,11 @@ CUT = 0.01
 
 Less is the edge of a table, or a bad pixel.
 """
-ABOVE = 1e-3
-"""Share of the voxels above the prior's range from which something dense is there: a filling."""
+ABOVE = 5e-5
+"""Share of the voxels above the prior's range from which something dense is there: a filling.
+
+A steel ball of 4 mm is 2e-4 of the voxels of a small scan.
+"""
 UNLIKE_ATTENUATION = 1.25
 """Factor between the mean attenuation and that of training from which the scale is doubtful.
 
@@ -88,6 +91,16 @@ def _residual_high(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.residual
     if _says_something(quality) and (found.inconsistent or (found.high and found.fits_data)):
         yield f"The picture does not explain the data ({_left_over(found)}): {_why(quality)}."
+
+
+def _flux(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    share = quality.residual.flux
+    if share > 0 and not _beyond(quality):
+        yield (
+            f"The flux of the source differs from view to view by {100 * share:.2g} percent "
+            "(standard deviation): diffusionblend-fast takes that out, other methods carry a part "
+            "of it into the picture; import --air-bins corrects it where the detector sees air."
+        )
 
 
 def _why(quality: Quality) -> str:
@@ -205,8 +218,9 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if values.above is not None and values.above > ABOVE:
         yield (
             f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
-            "prior was trained on, and it may distort them and what is near; --scale makes all "
-            "values smaller."
+            "prior was trained on, and it may distort what is near. diffusionblend-fast leaves "
+            "them to the data; other methods with a prior clip them, but for a larger "
+            "--set highest."
         )
     here, trained = values.attenuation, values.trained_attenuation
     if here and trained and abs(math.log(here / trained)) > math.log(UNLIKE_ATTENUATION):
@@ -249,6 +263,7 @@ def _calibration(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 _RULES: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
     ("residual-high", _residual_high),
+    ("flux", _flux),
     ("bad-views", _bad_views),
     ("bad-bins", _bad_bins),
     ("outside-view", _outside),
