@@ -11,6 +11,7 @@ import torch
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
+from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import DiffusionBlendFast, Problem
 from diffusionblend.methods import diffusion_blend_fast as module
@@ -142,6 +143,13 @@ def test_the_smaller_system_is_solved():
         step = WeightedProximal(A, y, torch.tensor(1.0, dtype=torch.float64), cg_steps=3)
         step(v, 0.1)
         assert step.state()["start"].shape == {"y": y, "v": v}[like].shape
+
+
+def test_a_state_of_another_version_is_refused_in_words():
+    A, y, _, variance = setting(ACQUISITIONS["few"])
+    step = WeightedProximal(A, y, variance, cg_steps=3)
+    with pytest.raises(CorruptInput, match="lacks flux, start, as one of another"):
+        step.load_state({"scaled": y, "variance": variance})
 
 
 def test_the_rays_preconditioner_is_about_the_ramp():

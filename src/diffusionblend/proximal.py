@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
+from diffusionblend.errors import CorruptInput
 from diffusionblend.preconditioners import Operator, RayFilter, VoxelFilter
 from diffusionblend.projector import Projector
 
@@ -90,7 +91,16 @@ class WeightedProximal:
         return {"start": self._start, "variance": variance, "flux": flux}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` returned.
+
+        Raises:
+            CorruptInput: It is of a version that kept something else.
+        """
+        if missing := self.state().keys() - state.keys():
+            raise CorruptInput(
+                f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
+                "remove it, or leave --resume out"
+            )
         start, variance, flux = (state[k].to(v) for k, v in self.state().items())
         self._start, self._covariance = start, Covariance(variance, flux)
 

@@ -316,7 +316,10 @@ def _way_to_hu(low: float, high: float) -> str:
             "0.0193 at 70 keV"
         )
     if low >= 0 and high in (*range(1, 256), 65535):
-        return "they may be grey values, whose scale is lost: give the volume in HU"
+        return (
+            "they may be grey values: apply the rescale slope and intercept if there are any, or "
+            "give the volume in HU"
+        )
     return (
         "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
         "scaled so that air is -1000 and water 0"
