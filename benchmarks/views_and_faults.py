@@ -212,7 +212,7 @@ def table(runs: Runs) -> Iterator[str]:
 def in_words(found: Found | None) -> str:
     if found is None:
         return ""
-    told = " !" if {"residual-high", "bad-views"} & set(found.warnings) else ""
+    told = " !" if {"residual-high", "flux", "bad-views"} & set(found.warnings) else ""
     return f"{found.bias:+.1f} ± {found.spread:.1f}{told}"
 
 

@@ -71,21 +71,13 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
         fits_data: Whether its method fits the data; the parts of one that does not, as filtered
             back-projection, are judged by what a picture near it leaves.
     """
-    predicted, variance = problem.A(u), problem.variance
-    flux = 0.0
+    predicted = problem.A(u)
+    found = _figures(problem, predicted, scale, fits_data=fits_data)
     if fits_data:
-        problem, flux = steady(problem, predicted, scale)
-    r = problem.y - predicted
-    left, kind = _left(problem, predicted)
-    found = Residual(
-        sigma=kind,
-        relative=left.relative,
-        rms=scale * math.sqrt(float(r.square().mean())),
-        chi_square=None if variance is None else float((r.square() / variance).mean()),
-        normalised=left.normalised,
-        fits_data=fits_data,
-        flux=flux,
-    )
+        calm, flux = steady(problem, predicted, scale)
+        calmer = _figures(calm, predicted, scale, flux=flux)
+        if not calmer.high:  # else the picture is what is wrong, and its misfit is no flux
+            problem, found = calm, calmer
     if fits_data and not found.high:
         return _with_parts(found, problem, u, scale)
     some, at = some_slices(problem)
@@ -94,6 +86,23 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
     if fits_data:
         return _with_parts(found, problem, u, scale)
     return _with_views(found, some, near, problem, u, scale)
+
+
+def _figures(
+    problem: Problem, predicted: Tensor, scale: float, *, fits_data: bool = True, flux: float = 0.0
+) -> Residual:
+    """Return the figures of the whole scan."""
+    r, variance = problem.y - predicted, problem.variance
+    left, kind = _left(problem, predicted)
+    return Residual(
+        sigma=kind,
+        relative=left.relative,
+        rms=scale * math.sqrt(float(r.square().mean())),
+        chi_square=None if variance is None else float((r.square() / variance).mean()),
+        normalised=left.normalised,
+        fits_data=fits_data,
+        flux=flux,
+    )
 
 
 def steady(problem: Problem, predicted: Tensor, scale: float) -> tuple[Problem, float]:
@@ -105,16 +114,14 @@ def steady(problem: Problem, predicted: Tensor, scale: float) -> tuple[Problem, 
         scale: Line integral of a pixel of water.
 
     Returns:
-        The problem, as it is where the flux does not differ; and the flux's standard deviation, as
-        a share of the flux.
+        The problem; and the flux's standard deviation, as a share of the flux, 0 where it is small.
     """
     known = OPERATOR_VARIANCE if problem.variance is None else OPERATOR_VARIANCE + problem.variance
     r = problem.y - predicted
     C = Covariance(torch.as_tensor(known).to(r).expand_as(r), r.new_zeros(())).learned(r)
     share = scale * math.sqrt(float(C.flux))
-    if share < LEAST_FLUX:
-        return problem, 0.0
-    return dataclasses.replace(problem, y=problem.y - C.constants(r)), _rounded(share)
+    told = _rounded(share) if share >= LEAST_FLUX else 0.0
+    return dataclasses.replace(problem, y=problem.y - C.constants(r)), told
 
 
 def _left(problem: Problem, predicted: Tensor) -> tuple[Left, Literal["noise", "spread"]]:

@@ -218,8 +218,8 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if values.above is not None and values.above > ABOVE:
         yield (
             f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
-            "prior was trained on, and it may distort what is near. diffusionblend-fast leaves "
-            "them to the data; other methods with a prior clip them, but for a larger "
+            "prior was trained on, and it may distort what is near: diffusionblend-fast leaves "
+            "them to the data, other methods with a prior clip them, but for a larger "
             "--set highest."
         )
     here, trained = values.attenuation, values.trained_attenuation
