@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
 OPERATOR_SLOPE, STEEP = 0.07, 20.0
-"""Beyond a slope of so many pixels of water a bin, which no body has, it is wrong by this share of
-the slope: of balls and cylinders of water, enamel and steel 0.05 to 0.13."""
+"""Beyond a slope of so many pixels of water a bin it is wrong by this share of the slope.
+
+Of balls and cylinders of water, enamel and steel by 0.05 to 0.13. Few rays of a body are so steep,
+along its skin; from 15 on the validation volume loses 0.1 dB at 60 views without noise.
+"""
 _ENOUGH = ((0.5, 96), (0.1, 192))
 """Above these sigmas, so many pixels across are enough to see what the noise leaves."""
 _BEYOND = 2.0
