@@ -7,6 +7,7 @@ where there is one. TEST_DEVICE=cpu lets the latter run on the CPU, to rehearse 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -42,7 +43,7 @@ from pretended import WrongPlace, is_there, pretended
 from test_every_beam import ANY, BEAMS, GRID
 from test_fbp_unet import RECIPE as FBP_UNET
 from test_sampler import MEAN, STD
-from test_training_command import RECIPE, VALIDATION, furnish
+from test_training_command import RECIPE, VALIDATION
 
 DEVICE = os.environ.get("TEST_DEVICE", "cuda")
 HERE = Path(__file__).parent
@@ -300,10 +301,12 @@ def test_training_of_a_prior_goes_on_from_the_device_on_the_cpu(place, tmp_path)
     assert went_on[0][0] == pytest.approx(went_on[1][0], rel=1e-3)
 
 
-def test_validation_of_a_prior(place, data, tmp_path):
-    recipe = read_recipe(furnish(data, tmp_path, RECIPE + VALIDATION) / "recipe.toml")
-    validation = Validation.read(recipe, tmp_path)
-    prior = from_pretrained(data.prior)
+def test_validation_of_a_prior(place, tmp_path):
+    (tmp_path / "volumes").mkdir()
+    shutil.copy(HERE.parent / "recipes/smoke/train/one.nii.gz", tmp_path / "volumes")
+    (tmp_path / "recipe.toml").write_text(RECIPE + VALIDATION, encoding="utf-8")
+    validation = Validation.read(read_recipe(tmp_path / "recipe.toml"), tmp_path)
+    prior = from_pretrained(save_tiny_prior(tmp_path / "prior"))
     expected, _ = validation.measure(prior)
     found, pictures = validation.measure(prior.to(place.device))
     assert found == pytest.approx(expected, rel=2e-2)

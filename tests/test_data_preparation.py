@@ -1,5 +1,6 @@
 """The cache and packs: each volume once, found again, and every one that is left out is named."""
 
+import dataclasses
 import json
 import shutil
 
@@ -157,6 +158,23 @@ def test_a_pack_keeps_weights_and_a_recipe_multiplies_them(workshop):
     write_packs(made, workshop / "all.h5")
     unpacked, _ = load_sources(recipe(data=(Folder("all.h5", weight=3.0),)), workshop)
     assert [s.weight for s in unpacked] == [1.5, 1.5]
+
+
+def test_a_folder_of_packs_holds_the_volumes_of_all(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    (workshop / "packs").mkdir()
+    for number, source in enumerate(made):
+        write_packs([source], workshop / f"packs/part-{number}.h5")
+    unpacked, _ = load_sources(recipe("packs"), workshop)
+    assert [s.name for s in unpacked] == [s.name for s in made]
+
+
+def test_volumes_of_one_name_are_packed_apart(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    alike = [dataclasses.replace(s, name="one.nii.gz") for s in made]
+    write_packs([*alike, made[0]], workshop / "all.h5")
+    names = [v.name for v in read_pack(workshop / "all.h5")]
+    assert names == ["one.nii.gz", "one.nii.gz-2", "one.nii.gz-3"]
 
 
 def test_parts_of_a_pack_are_small_enough_and_hold_all(workshop):

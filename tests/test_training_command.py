@@ -224,6 +224,23 @@ def test_a_run_that_goes_on_with_other_threads_says_so(
     assert ("number of threads: 1 before, 2 now" in caplog.text) == said
 
 
+def test_a_run_in_stretches_of_time_equals_one_in_one(uninterrupted, workshop):
+    """Each stretch ends with a checkpoint behind its first step, as its time is over by then."""
+    for step in range(1, STEPS + 1):
+        ended = command("train", workshop / "recipe.toml", "--minutes", 1e-9)
+        assert ended.code == 0, ended.err
+        assert statistics_lines(workshop)[-1]["step"] == step
+    assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))
+
+
+@pytest.mark.parametrize("minutes", [0, -1, "nan"])
+def test_no_time_is_refused(workshop, minutes):
+    ended = command("train", workshop / "recipe.toml", "--minutes", minutes)
+    assert ended.code == 2
+    assert f"--minutes {minutes}: expected more than 0" in ended.err
+    assert not (workshop / "run").exists()
+
+
 def test_an_interrupted_run_exits_with_130_and_goes_on_later(uninterrupted, workshop, monkeypatch):
     draw = Sampler.__getitem__
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from diffusionblend.commands.arguments import Changes, Input, Output
 from diffusionblend.commands.plan import plan_training
+from diffusionblend.errors import UsageError
 from diffusionblend.progress import Progress
 from diffusionblend.terminal import show
 
@@ -18,6 +19,9 @@ class Train:
     set: Changes = ()
     """What takes the place of what the recipe says, for instance `--set budget.steps=100
     optimiser.rate=3e-3`."""
+    minutes: float | None = None
+    """Stop with a checkpoint after so many minutes if the recipe's budget is not spent; the same
+    command goes on."""
     dry_run: bool = False
     """Check the recipe and say what would be trained, on what; write nothing."""
     json: bool = False
@@ -28,6 +32,9 @@ class Train:
         from diffusionblend.training.loop import is_first_process
         from diffusionblend.training.supervised import train_by
 
+        limit = math.inf if self.minutes is None else self.minutes
+        if not limit > 0:
+            raise UsageError(f"--minutes {limit:g}: expected more than 0")
         if self.dry_run:
             return plan_training(self)
         with Progress("train") as bar:
@@ -37,7 +44,7 @@ class Train:
                 note = f"loss {report['loss']:.4f}, {report['samples_per_second']:.1f} samples/s"
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
-            task, folder = train_by(self.recipe, show_report, self.set)
+            task, folder = train_by(self.recipe, show_report, self.set, minutes=limit)
         if is_first_process():
             show({task: str(folder)}, self.json, f"{folder}")
 

@@ -20,7 +20,7 @@ from diffusionblend.files import atomic, make_folder, sha256
 from diffusionblend.formats import find_volumes
 from diffusionblend.formats.find import Candidate
 from diffusionblend.progress import counted
-from diffusionblend.training.pack import Packed, read_pack
+from diffusionblend.training.pack import SUFFIX, Packed, read_pack
 from diffusionblend.training.recipe import Folder, Recipe
 from diffusionblend.training.samples import Source
 
@@ -93,14 +93,20 @@ def tell(sources: list[Source], left_out: list[str]) -> None:
 def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     """List what a recipe's folder or pack holds, sorted by name, without what is to be left out.
 
+    A folder without volumes may hold packs.
+
     Raises:
         CorruptInput: There is no such folder or pack.
     """
     place = root / folder.path
     if not (place.is_dir() or place.is_file()):
         raise CorruptInput(f"{place}: no such folder or pack; expected one of CT volumes")
-    found = read_pack(place) if place.is_file() else find_volumes(place)
+    found = read_pack(place) if place.is_file() else find_volumes(place) or _packed(place)
     return [c for c in found if not {c.name, c.name.split(".")[0]} & set(folder.without)]
+
+
+def _packed(place: Path) -> list[Packed]:
+    return [volume for pack in sorted(place.glob(f"*{SUFFIX}")) for volume in read_pack(pack)]
 
 
 class Cache:

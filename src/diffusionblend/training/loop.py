@@ -5,6 +5,7 @@ gradients are averaged, and the first one validates and writes.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,13 +38,17 @@ Progress = Callable[[dict[str, float]], None]
 Measured = tuple[dict[str, float], dict[str, Tensor]]
 
 
-def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Path:
+def train(
+    recipe: Recipe, root: Path, *, progress: Progress | None = None, deadline: float = math.inf
+) -> Path:
     """Train a prior, or go on where the last run of this recipe stopped.
 
     Args:
         recipe: What to train, on what, for how long.
         root: The folder that the recipe's paths start from.
         progress: Is told step, loss, samples per second and seconds left, now and then.
+        deadline: When to stop with a checkpoint if the budget is not spent, on the clock of
+            `time.monotonic`.
 
     Returns:
         The folder of the trained prior (EMA weights): that of the checkpoint that reconstructed
@@ -67,7 +72,7 @@ def train(recipe: Recipe, root: Path, *, progress: Progress | None = None) -> Pa
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
     run = Run(recipe, output, sources, accelerator)
     measure = None if validation is None else lambda: validation.measure(run.average)
-    follow(run, sampler, measure, progress)
+    follow(run, sampler, measure, progress, deadline)
     return output / PRIOR
 
 
@@ -76,6 +81,7 @@ def follow(
     sampler: "Dataset[AnyBatch]",
     measure: Callable[[], Measured] | None,
     progress: Progress | None,
+    deadline: float = math.inf,
 ) -> None:
     """Train until the budget is spent; the first process reports, validates and writes.
 
@@ -85,11 +91,13 @@ def follow(
         measure: Returns what a checkpoint's network is worth, in numbers and pictures; `score` is
             the number that the best one is chosen by.
         progress: Is told of each report.
+        deadline: When to stop before that, on the clock of `time.monotonic`; one step is made.
     """
     if run.finished:
         return
     journal = Journal(run.output, run.steps) if run.speaks else None
-    for due in _advance(run, _batches(sampler, run.steps, run.plan.workers)):
+    until = run.seconds + run.agreed(deadline - time.monotonic())
+    for due in _advance(run, _batches(sampler, run.steps, run.plan.workers), until):
         report = run.report()
         if journal is None:
             continue
@@ -150,15 +158,18 @@ def make_accelerator() -> "Accelerator":
     return Accelerator(cpu=not torch.cuda.is_available())
 
 
-def _advance(run: TrainingRun[Net, AnyBatch], batches: Iterator[AnyBatch]) -> Iterator[bool]:
-    """Train until the budget is spent; yield at each report, whether a checkpoint is due."""
-    began = time.monotonic()
-    while not run.finished:
+def _advance(
+    run: TrainingRun[Net, AnyBatch], batches: Iterator[AnyBatch], until: float
+) -> Iterator[bool]:
+    """Train until the budget, or so many seconds, are spent; yield whether a checkpoint is due."""
+    began, over = time.monotonic(), False
+    while not over:
         run.step(next(batches))
         now = time.monotonic()
-        run.pass_time(now - began)
+        run.seconds += run.agreed(now - began)
         began = now
-        due = run.checkpoint_due or run.finished
+        over = run.finished or run.seconds >= until
+        due = run.checkpoint_due or over
         if due:
             run.saved_at = run.seconds  # in every process, though one alone saves
         if due or run.steps % LOG_STEPS == 0:

@@ -101,10 +101,17 @@ def _write(sources: Sequence[Source], path: Path, limit: float) -> int:
         file.attrs["schema"] = SCHEMA
         used = 0
         for count, source in enumerate(counted("pack", sources)):
-            data = file.create_dataset(source.name.replace("/", "_"), data=source.hu, **_STORAGE)
+            data = file.create_dataset(_unused(file, source.name), data=source.hu, **_STORAGE)
             data.attrs["weight"] = source.weight
             used += data.id.get_storage_size()
             if used > limit:
                 del file[data.name]
                 return count
     return len(sources)
+
+
+def _unused(file: h5py.File, name: str) -> str:
+    """Return a name that no volume in the pack has: those of other folders may be called alike."""
+    name = name.replace("/", "_")
+    names = (name, *(f"{name}-{number}" for number in range(2, len(file) + 3)))
+    return next(n for n in names if n not in file)

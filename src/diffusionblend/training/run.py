@@ -103,14 +103,13 @@ class TrainingRun(Generic[Net, AnyBatch]):
         self._update_average(count)
         self._window.add(batch.sigma, losses.detach(), norm)
 
-    def pass_time(self, seconds: float) -> None:
-        """Count time; all processes take the first one's, so that they end at the same step."""
-        if self._accelerator.num_processes > 1:
-            from accelerate.utils import broadcast
+    def agreed(self, seconds: float) -> float:
+        """Return the first process's seconds in all of them, so that they end at the same step."""
+        if self._accelerator.num_processes == 1:
+            return seconds
+        from accelerate.utils import broadcast
 
-            clock = torch.tensor([seconds], device=self._accelerator.device)
-            seconds = float(broadcast(clock))
-        self.seconds += seconds
+        return float(broadcast(torch.tensor([seconds], device=self._accelerator.device)))
 
     def report(self) -> dict[str, float]:
         """Say how far the run is; losses are means since the last report.

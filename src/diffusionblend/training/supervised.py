@@ -5,6 +5,8 @@ the reconstruction. As with priors, sample n of a step is drawn from (seed, step
 batch's acquisition from (seed, step).
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,11 @@ _SLICES_FOR_STATISTICS = 32
 
 
 def train_by(
-    path: PathLike, progress: Progress | None = None, changes: Sequence[str] = ()
+    path: PathLike,
+    progress: Progress | None = None,
+    changes: Sequence[str] = (),
+    *,
+    minutes: float = math.inf,
 ) -> tuple[str, Path]:
     """Train by the recipe of any task, or go on where its last run stopped.
 
@@ -54,6 +60,8 @@ def train_by(
         path: The recipe (.toml); its own paths start from its folder.
         progress: Is told step, loss, samples per second and seconds left, now and then.
         changes: What the recipe says otherwise, such as "budget.steps=100".
+        minutes: Time after which it stops with a checkpoint if the budget is not spent; the same
+            call goes on.
 
     Returns:
         The task's name, and the folder that was trained.
@@ -63,20 +71,29 @@ def train_by(
         OutputError: A checkpoint cannot be written; the last one stays whole.
         UsageError: The recipe and the data, or the earlier run, do not go together.
     """
-    path = Path(path)
+    path, deadline = Path(path), time.monotonic() + 60 * minutes
     task, recipe = read_any_recipe(path, changes)
     if isinstance(recipe, FBPUNetRecipe):
-        return task, train_fbp_unet(recipe, path.parent, progress=progress)
-    return task, train(recipe, path.parent, progress=progress)
+        folder = train_fbp_unet(recipe, path.parent, progress=progress, deadline=deadline)
+    else:
+        folder = train(recipe, path.parent, progress=progress, deadline=deadline)
+    return task, folder
 
 
-def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | None = None) -> Path:
+def train_fbp_unet(
+    recipe: FBPUNetRecipe,
+    root: Path,
+    *,
+    progress: Progress | None = None,
+    deadline: float = math.inf,
+) -> Path:
     """Train the network, or go on where the last run of this recipe stopped.
 
     Args:
         recipe: What to train, on what, for how long.
         root: The folder that the recipe's paths start from.
         progress: Is told step, loss, samples per second and seconds left, now and then.
+        deadline: When to stop with a checkpoint, as in `train`.
 
     Returns:
         The folder of the trained network (EMA weights): that of the checkpoint that reconstructed
@@ -97,7 +114,7 @@ def train_fbp_unet(recipe: FBPUNetRecipe, root: Path, *, progress: Progress | No
     run = FBPUNetRun(recipe, root / recipe.output, sampler.statistics(), accelerator)
     unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
     measure = None if unseen is None else lambda: unseen.measure(run.average)
-    follow(run, sampler, measure, progress)
+    follow(run, sampler, measure, progress, deadline)
     return run.folder
 
 
