@@ -46,7 +46,7 @@ def main() -> None:
     truth = truth_on_grid(volume, SIZE)
     prior = db.from_pretrained("chest")
     ways = {
-        "`sbtv`": {"method": "sbtv"},
+        "`tv`": {"method": "tv"},
         "fine pixels all the way": {"prior": prior, "coarse": False},
         "the same, network in crops": {"prior": InCrops(prior), "coarse": False},
         "begun on larger pixels (default)": {"prior": prior},

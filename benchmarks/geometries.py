@@ -26,7 +26,7 @@ BEAMS = {
     "cone, 360 degrees": (partial(cone_beam, **PLACE), 360.0),
     "cone, 240 degrees": (partial(cone_beam, **PLACE), 240.0),
 }
-METHODS = ("fbp", "sbtv", "diffusionblend-fast")
+METHODS = ("fbp", "tv", "diffusionblend-fast")
 
 
 def main() -> None:

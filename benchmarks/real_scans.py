@@ -19,8 +19,8 @@ from diffusionblend.projections.importing import import_scan
 from diffusionblend.projections.options import Options
 
 VIEWS = 20
-METHODS = ("fbp", "sbtv", "diffusionblend++", "diffusionblend-fast")
-REFERENCES = ("sbtv", "fbp")
+METHODS = ("fbp", "tv", "diffusionblend++", "diffusionblend-fast")
+REFERENCES = ("tv", "fbp")
 SHOWN = (-1000.0, 1200.0)
 
 

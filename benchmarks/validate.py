@@ -33,7 +33,7 @@ def main() -> None:
     first, last = map(int, options.slices.split(":"))
     volume = db.read_volume(options.volume).slices(first, last)
     truth = truth_on_grid(volume, 256)
-    methods = {name: make_method(name) for name in ("fbp", "sbtv")}
+    methods = {name: make_method(name) for name in ("fbp", "sbtv", "tv")}
     for steps in options.steps:
         methods[f"diffusionblend++, {steps}"] = make_method("diffusionblend++", steps=steps)
     print("| views | method |", *(f"{p} PSNR | SSIM |" for p in PLANES), "seconds |")

@@ -38,7 +38,7 @@ BEAMS = {
     "fan": (partial(db.fan_beam, **DISTANCES), 360.0),
     "cone": (partial(db.cone_beam, **DISTANCES), 360.0),
 }
-METHODS = (DEFAULT_METHOD, "sbtv", "fbp")
+METHODS = (DEFAULT_METHOD, "tv", "fbp")
 MORE_BIAS_HU = 2.0
 """By how much the default method may be farther off than total variation."""
 
@@ -219,11 +219,11 @@ def in_words(found: Found | None) -> str:
 def shortcomings(runs: Runs) -> Iterator[str]:
     """Yield where the default method is farther off than it may be, or more views are worse."""
     for cell, found in runs.items():
-        other = runs.get(Cell(cell.beam, cell.views, cell.fault, "sbtv"))
+        other = runs.get(Cell(cell.beam, cell.views, cell.fault, "tv"))
         if cell.method != DEFAULT_METHOD:
             continue
         if other and abs(found.bias) > abs(other.bias) + MORE_BIAS_HU:
-            yield f"- {cell}: {found.bias:+.1f} HU, sbtv {other.bias:+.1f}"
+            yield f"- {cell}: {found.bias:+.1f} HU, tv {other.bias:+.1f}"
         fewer = max((v for v in VIEWS if v < cell.views), default=None)
         before = runs.get(Cell(cell.beam, fewer or 0, cell.fault, cell.method))
         if before and found.spread > before.spread:

@@ -470,7 +470,7 @@ def test_an_estimate_that_is_not_finite_stops_and_is_not_written(data, old):
         (["--steps", "1001"], ["--steps 1001", "`int` <= 1000"]),
         (["--method", "diffusionblend++", "--steps", "1001"], ["--steps 1001", "1 to 1000"]),
         (["--method", "fbp", "--steps", "5"], ["--steps", "fbp has no such option"]),
-        (["--method", "fbpp"], ["--method fbpp", "fbp, ", "sbtv, sirt, tpdm"]),
+        (["--method", "fbpp"], ["--method fbpp", "fbp, ", "sbtv, sirt, tpdm, tv"]),
         (["--seed", "-1"], ["--seed -1", "expected 0"]),
         (["--seed", str(2**64)], [f"--seed {2**64}", f"{2**63 - 1}"]),
         (["--device", "cuda:99"], ["--device cuda:99", "expected cpu or auto"]),

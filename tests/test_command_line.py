@@ -294,7 +294,7 @@ def test_progress_is_shown_by_commands_alone(capsys, monkeypatch, caplog):
 LONG = {
     "simulate": "project: ",
     "evaluate": "compare: ",
-    "sbtv": "sbtv: ",
+    "tv": "tv: ",
     "fast": "diffusionblend-fast: ",
 }
 

@@ -122,7 +122,7 @@ def test_evaluate_prints_exactly_these_keys(session):
 def test_info_lists_methods_priors_devices_and_versions(session):
     facts = json.loads(session[1]["info"].out)
     assert set(facts) == {"methods", "priors", "devices", "versions"}
-    assert {"fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast"} <= set(
+    assert {"fbp", "sirt", "sbtv", "tv", "diffusionblend++", "diffusionblend-fast"} <= set(
         facts["methods"]
     )
     assert "chest" in facts["priors"]
@@ -280,7 +280,7 @@ def test_without_options_the_method_and_the_prior_are_those_of_the_package(data,
 
 
 @pytest.mark.parametrize(
-    "method", ["fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast"]
+    "method", ["fbp", "sirt", "sbtv", "tv", "diffusionblend++", "diffusionblend-fast"]
 )
 def test_two_slices_and_one_view_are_enough(data, place, method):
     run("simulate", data.volume, "-o", place / "s.h5", "--slices", "0:2", "--views", 1)

@@ -56,6 +56,7 @@ OPTIONS = {name: {"steps": 2} for name, cls in methods().items() if cls.needs_pr
 OPTIONS |= {
     "sirt": {"iterations": 3},
     "sbtv": {"iterations": 2, "cg_steps": 2},
+    "tv": {"iterations": 3},
     "cgls": {"iterations": 3},
 }
 BFLOAT16 = 2e-2  # how far networks are apart whose numbers have 8 bits or 24
@@ -410,6 +411,8 @@ def stays(function):
         ("methods.fbp.ramp_filter", "fbp"),
         ("methods.regrid.pad_slices", "diffusionblend++"),  # data
         ("consistency.differences", "sbtv"),  # a variable
+        ("penalised.differences", "tv"),
+        ("preconditioners._mean_weight", "tv"),
     ],
 )
 def test_a_fault_that_is_planted_is_found(where, method, monkeypatch):

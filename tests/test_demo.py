@@ -25,7 +25,7 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
     folder = tmp_path / "demo"
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert list(results["methods"]) == list(demo.METHODS)
-    assert {"sbtv", "diffusionblend++", "diffusionblend-fast"} <= set(demo.METHODS)
+    assert {"tv", "diffusionblend++", "diffusionblend-fast"} <= set(demo.METHODS)
     printed = capsys.readouterr().out.splitlines()
     for name, row in results["methods"].items():
         assert set(row) == {*PLANES, "seconds"}
@@ -57,7 +57,7 @@ def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path
 
 def test_total_variation_beats_back_projection(small, tmp_path):
     results = demo.run_demo(tmp_path, dict.fromkeys(demo.STEPS, 2), show_steps)["methods"]
-    assert results["sbtv"]["axial"]["psnr"] > results["fbp"]["axial"]["psnr"] + 3
+    assert results["tv"]["axial"]["psnr"] > results["fbp"]["axial"]["psnr"] + 3
 
 
 def test_a_missing_demonstration_scan_says_what_to_install(monkeypatch):

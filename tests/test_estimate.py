@@ -60,13 +60,13 @@ def test_a_small_scan_is_tried_as_a_whole():
 
 
 @pytest.mark.parametrize("beam", BEAMS)
-@pytest.mark.parametrize("name", ["diffusionblend-fast", "diffusionblend++", "sbtv", "fbp"])
+@pytest.mark.parametrize("name", ["diffusionblend-fast", "diffusionblend++", "sbtv", "tv", "fbp"])
 def test_every_beam_and_kind_of_method_is_estimated(name, beam, few, data):
     prior = from_pretrained(str(data.prior))
     method = make_method(name)
     found = estimate(scan_of(beam), name, method, prior=prior, device=CPU)
-    classical = name in ("sbtv", "fbp")
-    assert list(found.seconds) == [name, *([] if classical else ["sbtv"]), "quality"]
+    classical = name in ("sbtv", "tv", "fbp")
+    assert list(found.seconds) == [name, *([] if classical else ["tv"]), "quality"]
     assert all(seconds > 0 for seconds in found.seconds.values())
     assert found.total == pytest.approx(sum(found.seconds.values()))
 

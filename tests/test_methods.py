@@ -58,6 +58,7 @@ def test_the_papers_eleven_methods_are_there():
         "sirt",
         "cgls",
         "sbtv",
+        "tv",
         "fbp-unet",
         "diffusion-mbir",
         "tpdm",

@@ -436,8 +436,8 @@ def test_one_sample_is_what_reconstruct_gives_to_the_byte(one, tiny):
 
 def test_the_classical_reconstruction_is_that_of_its_method(one):
     scan, result = one
-    assert result.quality.classical.method == "sbtv"
-    assert np.array_equal(result.classical.hu, reconstruct(scan, "sbtv").hu)
+    assert result.quality.classical.method == "tv"
+    assert np.array_equal(result.classical.hu, reconstruct(scan, "tv").hu)
     apart = np.sqrt(np.mean((result.volume.hu - result.classical.hu) ** 2.0))
     assert result.quality.classical.rms_hu == pytest.approx(apart, abs=0.02)
 
@@ -457,7 +457,9 @@ def test_samples_are_those_of_the_next_seeds(one, tiny):
     assert [(s.index, s.steps) for s in steps] == [(n, 4) for n in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize(("method", "samples"), [("sbtv", 2), ("fbp", 3), ("dds", 0), ("dds", -1)])
+@pytest.mark.parametrize(
+    ("method", "samples"), [("sbtv", 2), ("tv", 2), ("fbp", 3), ("dds", 0), ("dds", -1)]
+)
 def test_samples_that_cannot_be_are_refused(one, method, samples):
     with pytest.raises(UsageError, match="--samples"):
         reconstruct_and_assess(one[0], method, samples=samples)
@@ -472,7 +474,7 @@ def test_a_classical_method_has_no_other_beside_it(one):
 
 @pytest.mark.parametrize(
     ("angles", "name"),
-    [(sparse_view(8), "sbtv"), (sparse_view(40), "fbp"), (limited_angle(90), "sbtv")],
+    [(sparse_view(8), "tv"), (sparse_view(40), "fbp"), (limited_angle(90), "tv")],
 )
 def test_from_many_views_the_classical_method_is_filtered_back_projection(angles, name):
     assert classical_method(parallel_beam(GRID, angles)) == name

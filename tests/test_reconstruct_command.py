@@ -58,10 +58,10 @@ def test_the_line_in_the_record_gives_the_same_bytes(user, options):
 
 def test_the_classical_reconstruction_stands_beside_and_is_that_of_its_method(user):
     run("reconstruct", "chest.h5", "--prior", "prior", "--steps", 1, "-o", "o.nii.gz")
-    run("reconstruct", "chest.h5", "--method", "sbtv", "-o", "tv.nii.gz")
+    run("reconstruct", "chest.h5", "--method", "tv", "-o", "tv.nii.gz")
     beside, alone = (read_volume(user / n) for n in ("o.classical.nii.gz", "tv.nii.gz"))
     assert np.array_equal(beside.hu, alone.hu)
-    assert record()["quality"]["classical"]["method"] == "sbtv"
+    assert record()["quality"]["classical"]["method"] == "tv"
     assert record()["files"]["classical"]["sha256"] == sha256(user / "o.classical.nii.gz")
 
 

@@ -69,7 +69,7 @@ def test_all_that_is_beside_a_volume_is_shown(user):
     ended = run("report", "o.nii.gz", "--truth", "truth.nii.gz", "--scan", "chest.h5")
     text = page()
     for said in (
-        "nearest to the truth", "diffusionblend-fast", "sbtv (classical)", "chi-square",
+        "nearest to the truth", "diffusionblend-fast", "tv (classical)", "chi-square",
         "PSNR over the steps", "Residual over the steps", "Residual of each view",
         "Profile along z", "Error along the slices", "deviation of its samples",
         "Nobody has calibrated it", "Only 8 views", "Versions", "weights_sha256",
@@ -88,7 +88,7 @@ def test_all_that_is_beside_a_volume_is_shown(user):
 def test_a_folder_is_all_volumes_in_it_but_the_truth_and_what_is_beside(user):
     ended = run("report", user, "--truth", "truth.nii.gz", "-o", "r.html", "--json")
     told = json.loads(ended.out)
-    plain = "sbtv (classical, of diffusionblend-fast)"
+    plain = "tv (classical, of diffusionblend-fast)"
     assert list(told["volumes"]) == ["fbp", "diffusionblend-fast", plain]
     truth = read_volume(user / "truth.nii.gz")
     for name, file in (("fbp", "fbp.nii.gz"), ("diffusionblend-fast", "o.nii.gz")):

@@ -39,24 +39,63 @@ def conjugate_gradient(
         preconditioner: A symmetric positive operator near the inverse of `operator`.
         callback: Is told of each iteration and its x, which the next one changes.
     """
-    x, r = x.clone(), b - operator(x)
-    z = preconditioner(r)
-    p, rz, limit = z.clone(), _dot(r, z), (tolerance**2) * _dot(b, b)
+    limit = (tolerance**2) * _dot(b, b)
+    x, _ = descend(
+        operator,
+        x,
+        b - operator(x),
+        steps=steps,
+        limit=limit,
+        decrease=decrease,
+        preconditioner=preconditioner,
+        callback=callback,
+    )
+    return x
+
+
+def descend(
+    operator: Callable[[Tensor], Tensor],
+    x: Tensor,
+    r: Tensor,
+    *,
+    steps: int,
+    limit: float = 0.0,
+    decrease: float = 0.0,
+    preconditioner: Callable[[Tensor], Tensor] = lambda r: r,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Go on with conjugate gradients where the residual is known: a product fewer.
+
+    Args:
+        operator: As for `conjugate_gradient`, and so are those that follow.
+        x: Start.
+        r: Its residual b - `operator`(x).
+        steps: Most iterations.
+        limit: Stop when |r|^2 is not above this.
+        decrease: Stop behind an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
+        preconditioner: A symmetric positive operator near the inverse of `operator`.
+        callback: Is told of each iteration and its x, which the next one changes.
+
+    Returns:
+        The solution and its residual.
+    """
+    x, r = x.clone(), r.clone()
+    p, rz = x, 1.0
     for step in range(steps):
+        z = preconditioner(r)
+        rz, previous = _dot(r, z), rz
         if (rz if z is r else _dot(r, r)) <= limit:
             break
+        p = p.mul_(rz / previous).add_(z) if step else z.clone()
         ap = operator(p)
         alpha = rz / _dot(p, ap)
         x.add_(p, alpha=alpha)
         r.sub_(ap, alpha=alpha)
-        z = preconditioner(r)
-        rz, previous = _dot(r, z), rz
-        p.mul_(rz / previous).add_(z)
         if callback is not None:
             callback(step + 1, x)
-        if alpha * previous < 2 * decrease:
+        if alpha * rz < 2 * decrease:
             break
-    return x
+    return x, r
 
 
 def data_consistency(

@@ -32,9 +32,9 @@ from diffusionblend.simulation import simulate, truth_on_grid
 from diffusionblend.trace import Trace
 from diffusionblend.volume import Volume, read_volume, write_volume
 
-METHODS = ("fbp", "sirt", "sbtv", "diffusionblend++", "diffusionblend-fast")
+METHODS = ("fbp", "sirt", "tv", "diffusionblend++", "diffusionblend-fast")
 VIEWS, SIZE, SLICES = 8, 256, (42, 90)
-SCAN, TRUTH, CLASSICAL = "scan.h5", "truth.nii.gz", "sbtv"
+SCAN, TRUTH, CLASSICAL = "scan.h5", "truth.nii.gz", "tv"
 STEPS = {"diffusionblend++": 50, "diffusionblend-fast": 30}
 CREDIT = (
     "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
@@ -185,5 +185,5 @@ def _verdict(entries: Sequence[Entry]) -> str:
     return (
         f"From {VIEWS} views, {DEFAULT_METHOD} reaches {ours:.1f} dB in the axial plane: "
         f"{ours - axial['fbp']:+.1f} dB against filtered back-projection and "
-        f"{ours - axial['sbtv']:+.1f} dB against total variation. {verdict(entries, truth=True)}"
+        f"{ours - axial[CLASSICAL]:+.1f} dB against total variation. {verdict(entries, truth=True)}"
     )

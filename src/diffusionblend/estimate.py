@@ -177,11 +177,12 @@ def _of_quality(
 
 
 def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
-    """Return the method with so many steps at most, and how many times more it has itself."""
+    """Return the method with so many steps at most, and how many times more it takes itself."""
     if option is None:
         return method, 1.0
-    fewer = min(steps, getattr(method, option))
-    return dataclasses.replace(method, **{option: fewer}), getattr(method, option) / fewer
+    most = getattr(method, option)
+    fewer, usual = min(steps, most), min(most, getattr(method, "usual_iterations", most))
+    return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
 
 
 def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:

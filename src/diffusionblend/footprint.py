@@ -8,7 +8,7 @@ The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 
 
 import math
 
-from diffusionblend.methods import CGLS, DDS, FBP, SBTV, SIRT, FBPUNet, Method
+from diffusionblend.methods import CGLS, DDS, FBP, SBTV, SIRT, TV, FBPUNet, Method
 from diffusionblend.methods import DiffusionBlendFast as Fast
 from diffusionblend.partition import GROUP, padded_length
 
@@ -26,6 +26,7 @@ _COPIES: dict[type, tuple[float, float]] = {
     SIRT: (8, 12),
     CGLS: (11, 15),
     SBTV: (21, 15),
+    TV: (27, 15),
     FBPUNet: (9, 5),
     Fast: (6.5, 3),
     DDS: (18, 5),
@@ -63,7 +64,7 @@ def peak_memory(
     volumes, sinograms = _copies(method)
     peak = volumes * one + sinograms * lines + _activations(method, slices, pixels)
     if classical:
-        volumes, sinograms = _COPIES[SBTV]
+        volumes, sinograms = _COPIES[TV]
         after = AFTERWARDS + 2 * one if method.needs_prior else 0
         peak = max(peak, after + volumes * one + sinograms * lines)
     return round(fixed + peak)

@@ -80,6 +80,40 @@ class VoxelFilter:
         )
 
 
+class SmoothFilter:
+    """Near (A^T V^-1 A + rho (D^T D + I))^-1, D being the differences along z, y and x.
+
+    1 / (weight c / |frequency| + rho (|D|^2 + 1)) at each frequency of the volume, as if that
+    were joined at its ends.
+
+    Args:
+        A: Projector.
+        variance: V (detector rows, views, bins).
+    """
+
+    def __init__(self, A: Projector, variance: Tensor) -> None:
+        weight = _mean_weight(A, 1 / variance)
+        seen = weight[weight > 0]
+        typical = float(seen.log().mean().exp()) if len(seen) else 0.0
+        self._level, self._like = level_of_views(A) * typical, weight
+
+    def __call__(self, rho: float) -> Operator:
+        """Return the preconditioner for a weight of the differences."""
+        slices, rows, columns = shape = self._like.shape
+        squares = [
+            4 * torch.sin(torch.pi * f).square()
+            for f in (
+                torch.fft.fftfreq(slices),
+                torch.fft.fftfreq(rows),
+                torch.fft.rfftfreq(columns),
+            )
+        ]
+        smooth = squares[0][:, None, None] + squares[1][:, None] + squares[2] + 1
+        passed = 1 / (self._level / _frequencies(rows, columns) + rho * smooth)
+        passed = passed.to(self._like)
+        return lambda u: torch.fft.irfftn(passed * torch.fft.rfftn(u), shape)
+
+
 def frequency_response(A: Projector) -> Tensor:
     """Return by how much A A^T scales each frequency along the detector (bins + 1,).
 

@@ -79,7 +79,7 @@ class Progress:
 def show_steps(method: str) -> Iterator["Callback"]:
     """Show the steps of a method as they come."""
     with Progress(method) as bar:
-        yield lambda step: bar.show(step.index, step.steps)
+        yield lambda step: bar.show(step.index, step.steps, str(step.convergence or ""))
 
 
 def counted(name: str, items: Sequence[_Item]) -> Iterator[_Item]:

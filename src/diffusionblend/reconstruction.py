@@ -25,13 +25,14 @@ from diffusionblend.methods import (
     FBP,
     SBTV,
     SIRT,
+    TV,
     Callback,
     Method,
     Problem,
     Step,
     find_method,
 )
-from diffusionblend.methods.method import fits_data, ignore
+from diffusionblend.methods.method import Convergence, fits_data, ignore, in_turn
 from diffusionblend.methods.options import make_method
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 DEFAULT_METHOD, DEFAULT_PRIOR = "diffusionblend-fast", "chest"
 MOST_SAMPLES = 1000
 MANY_VIEWS = 0.7
-"""Views a pixel across from which the classical reconstruction is `fbp`, else it is `sbtv`.
+"""Views a pixel across from which the classical reconstruction is `fbp`, else it is `tv`.
 
 180 views of 256 pixels: filtered back-projection is then within 1.5 dB of total variation (1e5
 photons, validation volume; 0.7 without noise), at a fifth of the time; from 60 views it is 4 dB
@@ -68,6 +69,7 @@ class Reconstruction:
         classical: The classical reconstruction of the same scan; none if it was not asked for, or
             if `volume` is one.
         seconds: What the volume took.
+        convergence: Where its method ended, if it ends by residuals of its own.
     """
 
     volume: Volume
@@ -75,6 +77,7 @@ class Reconstruction:
     std: Volume | None = None
     classical: Volume | None = None
     seconds: float = 0.0
+    convergence: Convergence | None = None
 
     def __repr__(self) -> str:
         codes = ", ".join(dict.fromkeys(w.code for w in self.quality.warnings)) or "none"
@@ -139,8 +142,10 @@ def reconstruct(
         if known_before is None:
             log.info(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place)
-        watch = _watched(callback, task)
+        end = _End()
+        watch = in_turn(_watched(callback, task), end)
         drawn = draw_samples(chosen, task.problem, (seed,), watch, start)
+        end.tell(chosen)
         return _volume(drawn.mean, task)
 
 
@@ -191,7 +196,10 @@ def reconstruct_and_assess(
         whole, calibration = calibrated(covering(scan), mu_water, scale)
         task = make_task(whole, scan.geometry.grid, known, place)
         began = time.monotonic()
-        drawn = draw_samples(chosen, task.problem, seeds, _watched(callback, task), start)
+        end = _End()
+        watch = in_turn(_watched(callback, task), end)
+        drawn = draw_samples(chosen, task.problem, seeds, watch, start)
+        end.tell(chosen)
         x, std = drawn.mean, drawn.std
         seconds = round(time.monotonic() - began, 2)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None
@@ -211,6 +219,7 @@ def reconstruct_and_assess(
             std=None if std is None else _volume(std, task),
             classical=None if plain is None else _volume(plain[1], task),
             seconds=seconds,
+            convergence=end.convergence,
         )
 
 
@@ -229,12 +238,12 @@ def check_samples(method: Method, samples: int) -> None:
 def classical_method(geometry: Geometry) -> str:
     """Return the name of the classical method to compare with."""
     views, pixels = len(geometry.angles_deg), max(geometry.grid.shape[1:])
-    return "fbp" if views >= MANY_VIEWS * pixels and missing_arc(geometry) == 0 else "sbtv"
+    return "fbp" if views >= MANY_VIEWS * pixels and missing_arc(geometry) == 0 else "tv"
 
 
 def is_classical(method: Method) -> bool:
     """Return whether a method is classical, so that no other need stand beside its volume."""
-    return isinstance(method, FBP | SIRT | CGLS | SBTV)
+    return isinstance(method, FBP | SIRT | CGLS | SBTV | TV)
 
 
 def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
@@ -242,8 +251,11 @@ def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[st
     if is_classical(method):
         return None
     name = classical_method(geometry)
+    plain, end = find_method(name)(), _End()
     with show_steps(name) as callback:
-        return name, find_method(name)()(problem, callback=callback)
+        x = plain(problem, callback=in_turn(callback, end))
+    end.tell(plain)
+    return name, x
 
 
 def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
@@ -264,6 +276,27 @@ def _volume(x: Tensor, task: Task) -> Volume:
     """Return what was asked for of a volume, in HU."""
     problem = task.measured
     return Volume(hu_from_x(problem.cropped(x)).cpu().numpy(), problem.grid)
+
+
+class _End:
+    """Remembers how the last step of a method stood; a callback."""
+
+    def __init__(self) -> None:
+        self.convergence: Convergence | None = None
+
+    def __call__(self, step: Step) -> None:
+        self.convergence = step.convergence
+
+    def tell(self, method: Method) -> None:
+        """Warn of a method that ended before its residuals were small."""
+        if self.convergence is not None and not self.convergence.reached:
+            log.warning(
+                "%s ended by its count, not its residuals (%s; expected below %g); take more "
+                "iterations",
+                type(method).__name__,
+                self.convergence,
+                self.convergence.tolerance,
+            )
 
 
 def _watched(callback: Callback, task: Task) -> Callback:

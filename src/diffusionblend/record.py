@@ -14,6 +14,7 @@ from msgspec import Meta
 from diffusionblend.checkpoint import SavedStep
 from diffusionblend.errors import CorruptInput
 from diffusionblend.files import inside, sha256
+from diffusionblend.methods.method import Convergence
 from diffusionblend.provenance import Machine, beside, record_of, steps_folder
 from diffusionblend.quality import Quality
 from diffusionblend.volume import Volume, read_beside
@@ -51,6 +52,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         steps: Volumes on the way.
         seconds: What it took.
         quality: How far it can be trusted.
+        convergence: The residuals that the method ended with, of one that ends by its own.
     """
 
     schema: Literal["diffusionblend-run/1"]
@@ -70,6 +72,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     steps: Annotated[tuple[SavedStep, ...], Meta(max_length=100_000)] = ()
     seconds: float | None = None
     quality: Quality | None = None
+    convergence: Convergence | None = None
 
 
 @dataclass(frozen=True)

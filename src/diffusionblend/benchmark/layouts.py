@@ -13,7 +13,7 @@ from diffusionblend.benchmark.table import Entry, Table, mark_best
 HEADINGS = {"psnr": "PSNR / dB", "ssim": "SSIM"}
 DECIMALS = {"psnr": 2, "ssim": 3}
 NEVER = "never"
-TV = "sbtv"
+TOTAL_VARIATION = ("tv", "sbtv")
 
 
 def quality(shown: Shown) -> Table:
@@ -199,19 +199,19 @@ def _columns(shown: Shown, scans: Scans, plane: str) -> list[list[Entry]]:
 
 def _tv_words(shown: Shown) -> list[str]:
     """Say where total variation wins: a learned prior that does not beat it shows nothing."""
-    tv = [row for row in shown.rows if row.method == TV]
-    others = [row for row in shown.rows if row.method != TV]
+    tv = [row for row in shown.rows if row.method in TOTAL_VARIATION]
+    others = [row for row in shown.rows if row.method not in TOTAL_VARIATION]
     if not tv or not others:
         return []
-    wins = []
+    named, wins = " or ".join(row.label for row in tv), []
     for scans in shown.scans:
         for plane in shown.show.planes:
             best, second = (_best(shown, scans, rows, plane) for rows in (tv, others))
             if best > second:
                 wins.append(f"{shown.name(scans)}, {plane}: by {best - second:.2f} dB")
     if not wins:
-        return ["Total variation (SBTV) wins nowhere here"]
-    return [f"Total variation (SBTV) wins over every other row in PSNR: {'; '.join(wins)}"]
+        return [f"Total variation ({named}) wins nowhere here"]
+    return [f"Total variation ({named}) wins over every other row in PSNR: {'; '.join(wins)}"]
 
 
 def _seed_words(shown: Shown) -> list[str]:

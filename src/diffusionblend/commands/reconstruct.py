@@ -167,6 +167,7 @@ class Reconstruct:
             description=self._description(len(scan.geometry.angles)),
             **facts,
             seconds=made.seconds,
+            convergence=None if made.convergence is None else vars(made.convergence),
         )
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:

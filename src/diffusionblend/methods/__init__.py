@@ -19,6 +19,7 @@ from diffusionblend.methods.method import (
 )
 from diffusionblend.methods.sbtv import SBTV
 from diffusionblend.methods.tpdm import TPDM
+from diffusionblend.methods.tv import TV
 
 __all__ = [
     "CGLS",
@@ -28,6 +29,7 @@ __all__ = [
     "SBTV",
     "SIRT",
     "TPDM",
+    "TV",
     "Callback",
     "DiffusionBlend",
     "DiffusionBlendFast",

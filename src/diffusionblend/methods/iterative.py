@@ -19,10 +19,13 @@ class SIRT:
     Attributes:
         iterations: Most iterations.
         tolerance: Stop when the relative change of u in one iteration is below this.
+        lowest: What lies below it behind an iteration is set to it, in x: -1 is air, and the
+            usual constraint u >= 0 (Gregor, Benson 2008); none is no bound.
     """
 
     iterations: Count = 1000
     tolerance: NonNegative = 1e-6
+    lowest: float | None = None
 
     needs_prior = False
 
@@ -42,10 +45,13 @@ class SIRT:
         C = _inverse(A.T(torch.ones_like(y)))
         u = start["u"].to(y) if start else y.new_zeros(problem.volume_shape)
         for step in range(steps_done(start) + 1, self.iterations + 1):
-            change = C * A.T(R * (y - A(u)))
-            u = u + change
-            callback(Step.resumable(step, self.iterations, u - 1, {"u": u}))
-            if change.norm() < self.tolerance * u.norm():
+            before, u = u, u + C * A.T(R * (y - A(u)))
+            if self.lowest is not None:
+                u = u.clamp(min=1 + self.lowest)
+            settled = bool((u - before).norm() < self.tolerance * u.norm())
+            last = step if settled else self.iterations
+            callback(Step.resumable(step, last, u - 1, {"u": u}))
+            if settled:
                 break
         return u - 1
 

@@ -66,6 +66,28 @@ class Problem:
         return len(self.y) if self.A.slicewise else slices, rows, columns
 
 
+@dataclass(frozen=True)
+class Convergence:
+    """How near an iteration is to its end, by its residuals (Boyd et al. 2011, section 3.3).
+
+    Attributes:
+        primal, dual: The residuals, each beside the size of what it is the difference of.
+        tolerance: Where the iteration ends.
+    """
+
+    primal: float
+    dual: float
+    tolerance: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether both residuals are below the tolerance."""
+        return max(self.primal, self.dual) < self.tolerance
+
+    def __str__(self) -> str:
+        return f"residuals {self.primal:.1e}, {self.dual:.1e}"
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """What a method reports: step `index` of `steps` is done, and x0 is its estimate so far.
@@ -77,6 +99,7 @@ class Step:
         state: What the method goes on from, if it is given as `start`; none behind the last step,
             and of methods whose whole work is done in seconds.
         problem: What is reconstructed; none while a method tells it.
+        convergence: How near the method is to its end, if it ends by residuals of its own.
     """
 
     index: int
@@ -84,6 +107,7 @@ class Step:
     x0: Tensor
     state: State | None = None
     problem: Problem | None = None
+    convergence: Convergence | None = None
 
     @classmethod
     def resumable(
@@ -93,12 +117,14 @@ class Step:
         x0: Tensor,
         variables: State,
         generator: Generator | None = None,
+        convergence: Convergence | None = None,
     ) -> "Step":
         """Make a step whose state holds loop variables, and the generator if there is one."""
         if index == steps:
-            return cls(index, steps, x0)
+            return cls(index, steps, x0, convergence=convergence)
         drawn = {} if generator is None else {"generator": generator.get_state()}
-        return cls(index, steps, x0, {"step": torch.tensor(index), **drawn, **variables})
+        state = {"step": torch.tensor(index), **drawn, **variables}
+        return cls(index, steps, x0, state, convergence=convergence)
 
     @property
     def volume(self) -> Volume:
@@ -142,6 +168,7 @@ class Method(Protocol):
         needs_prior: Whether it needs a prior.
         fits_data: Optional, true if it is missing: whether A u comes as near to y as the noise
             lets it. What computes u by a formula, as filtered back-projection, does not try.
+        usual_iterations: Optional: how many of its `iterations` it takes, if it ends before.
     """
 
     needs_prior: bool

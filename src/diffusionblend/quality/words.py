@@ -116,7 +116,7 @@ def _why(quality: Quality) -> str:
     if found.explained_nearby:
         return (
             "one near it would, so that the method has not come to its end, or its options do not "
-            "suit the scan; compare it with another, such as --method sbtv"
+            "suit the scan; compare it with another, such as --method tv"
         )
     return (
         "none near it does, so that the geometry (centre, angles, sense of rotation, distances) is "

@@ -159,6 +159,7 @@ def _provenance(record: Record) -> dict[str, str]:
         "Seed": "" if record.seed is None else f"{record.seed}{several}",
         **prior,
         **scan,
+        "Ended with": "" if record.convergence is None else str(record.convergence),
         "Device": record.device,
         "Processor": record.machine.processor,
         "Threads": "" if record.machine.threads is None else str(record.machine.threads),
