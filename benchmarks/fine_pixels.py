@@ -27,7 +27,7 @@ class InCrops:
         self.prior, self.generator = prior, torch.Generator().manual_seed(0)
 
     def denoise(
-        self, x: torch.Tensor, sigma: float, gap: int, plane: str = "axial"
+        self, x: torch.Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
     ) -> torch.Tensor:
         """Denoise groups (groups, slices, 512, 512); what leaves at a side enters opposite."""
         offset = torch.randint(CROP, (2,), generator=self.generator).tolist()
@@ -36,7 +36,7 @@ class InCrops:
         for rows in range(0, SIZE, CROP):
             for columns in range(0, SIZE, CROP):
                 crop = (..., slice(rows, rows + CROP), slice(columns, columns + CROP))
-                found[crop] = self.prior.denoise(x[crop].contiguous(), sigma, gap, plane)
+                found[crop] = self.prior.denoise(x[crop].contiguous(), sigma, gap, plane, scale)
         return found.roll([-o for o in offset], (-2, -1))
 
 

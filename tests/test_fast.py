@@ -1,6 +1,7 @@
 """diffusionblend-fast: its data step against dense algebra, the whole against a known optimum."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
-from diffusionblend.methods import DiffusionBlendFast, Problem
+from diffusionblend.methods import DiffusionBlendFast, Problem, ladder
 from diffusionblend.methods import diffusion_blend_fast as module
 from diffusionblend.methods.regrid import coarser
 from diffusionblend.preconditioners import RayFilter, VoxelFilter, frequency_response
@@ -26,6 +27,11 @@ from diffusionblend.simulation import measure, simulate
 from diffusionblend.volume import Volume
 from test_sampler import MEAN, STD, tiny_problem
 
+SMALL_LADDER = (
+    ladder.Rung(2, math.inf, 0.5, 5, 5),
+    ladder.Rung(4, 0.5, 0.1, 4, 4),
+    ladder.Rung(8, 0.1, 0.0, 3, 3),
+)
 ACQUISITIONS = {"few": sparse_view(6), "many": sparse_view(40), "limited": limited_angle(60)}
 
 
@@ -296,7 +302,7 @@ def test_equal_weights_are_what_is_left_without_weighing():
 
 
 def test_larger_pixels_while_the_noise_is_strong_end_on_the_same_grid(monkeypatch):
-    monkeypatch.setattr(module, "_ENOUGH", ((0.5, 2), (0.1, 4)))
+    monkeypatch.setattr(ladder, "LADDER", SMALL_LADDER)
     problem = tiny_problem(slices=10)
     told = []
     coarse = DiffusionBlendFast(steps=12)(problem, callback=told.append)
@@ -308,14 +314,47 @@ def test_larger_pixels_while_the_noise_is_strong_end_on_the_same_grid(monkeypatc
     assert float((problem.A(1 + coarse) - problem.y).norm() / problem.y.norm()) < 0.1
 
 
+def test_the_ladder_of_a_whole_body_goes_down_to_its_own_pixels():
+    levels = ladder.climb((9, 256, 256), 30, sigma_max=3.0, sigma_min=0.03)
+    assert len(levels) == 30
+    assert (levels[0].sigma, levels[-1].sigma) == pytest.approx((3.0, 0.03))
+    factors = [level.factor for level in levels]
+    assert sorted(set(factors)) == [1, 2, 4]
+    assert factors == sorted(factors, reverse=True)
+    assert all(level.scale == level.factor for level in levels)
+    for before, level in itertools.pairwise(levels):
+        if before.factor == level.factor:
+            assert before.sigma == level.before > level.sigma
+        else:  # as much noise for a shape as before, or more: on smaller pixels twice the sigma
+            assert before.sigma < level.sigma == level.before
+
+
 @pytest.mark.parametrize(
-    ("rows", "columns", "factors"),
-    [(256, 256, (2, 1, 1)), (512, 512, (4, 2, 1)), (64, 64, (1, 1, 1)), (255, 255, (1, 1, 1)),
-     (512, 320, (2, 1, 1)), (1024, 1024, (8, 4, 1))],
+    ("rows", "columns", "grids"),
+    [(512, 512, {8: 4, 4: 2, 2: 1, 1: 1}), (128, 128, {2: 4, 1: 1}), (64, 64, {1: 1}),
+     (255, 255, {1: 1}), (512, 320, {4: 2, 2: 1, 1: 1}), (1024, 1024, {16: 4, 8: 2, 4: 1, 1: 1})],
 )  # fmt: skip
-def test_pixels_are_larger_where_few_are_enough(rows, columns, factors):
-    found = [DiffusionBlendFast()._factor((9, rows, columns), sigma) for sigma in (1.0, 0.3, 0.05)]
-    assert tuple(found) == factors
+def test_pixels_are_larger_where_few_are_enough(rows, columns, grids):
+    levels = ladder.climb((9, rows, columns), 30, sigma_max=3.0, sigma_min=0.03)
+    assert {level.factor: level.scale for level in levels} == grids
+
+
+@pytest.mark.parametrize("shape", [(9, 64, 64), (9, 256, 256)])
+def test_on_one_grid_the_noise_falls_evenly(shape):
+    levels = ladder.climb(shape, 12, sigma_max=2.0, sigma_min=0.02, coarse=False)
+    assert {(level.factor, level.scale) for level in levels} == {(1, 1)}
+    sigmas = [level.sigma for level in levels]
+    assert sigmas == pytest.approx(np.geomspace(2.0, 0.02, 12))
+
+
+def test_a_missing_arc_takes_more_sweeps_on_larger_pixels_alone():
+    whole, part, quarter = (
+        ladder.climb((9, 256, 256), 30, sigma_max=3.0, sigma_min=0.03, missing_deg=missing)
+        for missing in (0.0, 20.0, 90.0)
+    )
+    assert len(whole) < len(part) < len(quarter)
+    fine = [sum(level.factor == 1 for level in levels) for levels in (whole, part, quarter)]
+    assert fine[0] == fine[1] == fine[2]
 
 
 def test_the_problem_on_larger_pixels_is_the_same_in_millimetres():
@@ -325,10 +364,23 @@ def test_the_problem_on_larger_pixels_is_the_same_in_millimetres():
     smaller = coarser(problem, 2)
     # A block of pixels of one value is one large pixel, half as many pixels across.
     blocks = u.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    assert torch.allclose(smaller.A(u).mean(), problem.A(blocks).mean() / 2, rtol=1e-2)
-    assert torch.equal(smaller.y, problem.y / 2)
-    assert torch.equal(smaller.variance, problem.variance / 4)
+    pairs = (problem.y.shape[-1] // 2, 2)
+    kept = problem.y[..., : math.prod(pairs)].unflatten(-1, pairs)
+    fine = problem.A(blocks)[..., : math.prod(pairs)].unflatten(-1, pairs)
+    assert float((smaller.A(u) - fine.mean(-1) / 2).abs().mean()) < 0.02 * float(fine.mean())
+    torch.testing.assert_close(smaller.y, kept.mean(-1) / 2)
+    torch.testing.assert_close(smaller.variance, torch.full_like(smaller.y, 1 / 8))
     assert smaller.A.geometry.pixel_mm == 2 * problem.A.geometry.pixel_mm
+
+
+def test_a_dead_pixel_leaves_its_larger_bin_to_its_neighbour():
+    problem = tiny_problem(slices=2, size=16)
+    variance = torch.ones_like(problem.y)
+    y = problem.y.clone()
+    y[:, 2, 4], variance[:, 2, 4] = 50.0, 1e9
+    smaller = coarser(dataclasses.replace(problem, y=y, variance=variance), 2)
+    torch.testing.assert_close(smaller.y[:, 2, 2], problem.y[:, 2, 5] / 2)
+    torch.testing.assert_close(smaller.variance[:, 2, 2], torch.full((2,), 1 / 4))
 
 
 def test_without_noise_the_seed_decides_nothing_but_the_partition():

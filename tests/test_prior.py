@@ -65,8 +65,35 @@ def test_gap_and_plane_and_noise_each_change_the_estimate(tiny):
 
 
 def test_position_codes_are_all_different():
-    codes = [position_code(gap, plane) for gap in range(16) for plane in PLANES]
+    codes = [
+        position_code(gap, plane, scale)
+        for gap in range(16)
+        for plane in PLANES
+        for scale in range(3)
+    ]
     assert len(set(codes)) == len(codes)
+
+
+def test_a_copy_that_is_told_of_scales_says_at_first_what_the_network_said(tiny):
+    copy, x = tiny.rescaled((1, 2, 4)), noisy(1, 3, 8, 8)
+    for scale in (1, 2, 4, 8):
+        assert torch.equal(copy.denoise(x, 0.5, 3, scale=scale), tiny.denoise(x, 0.5, 3))
+    copy.unet.code.weight.data[position_code(3, scale=1)] += 3
+    expected = tiny.denoise(x, 0.5, 3)
+    said = {scale: copy.denoise(x, 0.5, 3, scale=scale) for scale in (1, 2, 4, 8)}
+    changed = [scale for scale, found in said.items() if not torch.equal(found, expected)]
+    assert changed == [2]
+
+
+def test_larger_pixels_are_left_to_the_coarse_network_where_there_is_one(tiny, tmp_path):
+    coarse = tiny.rescaled((2, 4))
+    coarse.unet.last.weight.data *= -1
+    save_pretrained(tiny.with_coarse(coarse), tmp_path, dtype=torch.float32)
+    both, x = from_pretrained(tmp_path), noisy(1, 3, 8, 8)
+    for scale, network in ((1, tiny), (2, coarse), (4, coarse)):
+        assert torch.equal(both.denoise(x, 0.5, 1, scale=scale), network.denoise(x, 0.5, 1))
+    assert not torch.equal(coarse.denoise(x, 0.5, 1), tiny.denoise(x, 0.5, 1))
+    assert both.coarse.config.planes == ("axial",)
 
 
 def test_groups_do_not_see_each_other(tiny):

@@ -72,6 +72,47 @@ def test_planes_are_cut_where_they_should_be(plane):
     assert (z.diff(dim=2) == 0).all()
 
 
+@pytest.mark.parametrize("augment", [0.0, 1.0])
+def test_larger_pixels_are_means_over_blocks(augment):
+    noise = np.random.default_rng(0).integers(-1000, 1000, (9, 64, 64)).astype(np.int16)
+    fine = Sampler(recipe(augment=augment), [Source("noise", noise, 1.0)])[0].clean
+    for scale in (2, 4):
+        changes = {"augment": augment, "crops": (Crops(16, 6, scale=scale),)}
+        coarse = Sampler(recipe(**changes), [Source("noise", noise, 1.0)])[0]
+        assert coarse.clean.shape == (6, 3, 16, 16)
+        expected = float(fine.std()) / scale  # of a mean over scale x scale independent pixels
+        assert float(coarse.clean.std()) == pytest.approx(
+            expected, rel=0.15 if not augment else 0.4
+        )
+
+
+def test_a_crop_of_larger_pixels_is_a_whole_slice_where_it_is_as_large():
+    clean = Sampler(recipe(crops=(Crops(6, 4, scale=4),)), [CODED])[0].clean
+    found = (clean[:, 0] * 1000).numpy()
+    pieces = [CODED.hu[0][:, left : left + 24] for left in (0, 2, 4)]
+    places = [piece.reshape(6, 4, 6, 4).mean(axis=(1, 3)) for piece in pieces]
+    places += [place[:, ::-1] for place in places]
+    assert all(any(np.allclose(f, place, atol=0.1) for place in places) for f in found)
+
+
+def test_volumes_of_larger_pixels_are_drawn_at_their_scale_and_above():
+    coarse = Source("coarse", SLICES.hu, 1.0, scale=2)
+    noisy = Source("noisy", SLICES.hu, 1.0, finest=2)
+    for source in (coarse, noisy):
+        with pytest.raises(CorruptInput, match="no volume is large enough"):
+            Sampler(recipe(crops=(Crops(8, 1),)), [source])
+    own = Sampler(recipe(crops=(Crops(16, 2, scale=2),)), [coarse])[0]
+    assert own.clean.shape == (2, 3, 16, 16)
+    assert Sampler(recipe(crops=(Crops(8, 2, scale=2),)), [noisy])[0].clean.shape == (2, 3, 8, 8)
+
+
+def test_each_scale_has_its_own_codes():
+    crops = (Crops(8, 4, scale=1), Crops(8, 4, scale=2))
+    sampler = Sampler(recipe(crops=crops, kinds=(Kind(1),)), [SLICES])
+    seen = {int(code) for step in range(12) for code in sampler[step].code}
+    assert seen == {position_code(1, scale=0), position_code(1, scale=1)}
+
+
 def test_crops_larger_than_every_volume_are_refused():
     with pytest.raises(CorruptInput, match="32 pixels"):
         Sampler(recipe(crops=(Crops(32, 1),)), [CODED])

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -19,7 +21,7 @@ from diffusionblend.errors import UsageError
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training import loop
 from diffusionblend.training.cache import load_sources
-from diffusionblend.training.loop import Run
+from diffusionblend.training.loop import Run, new_network
 from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Budget, Crops, Recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source, statistics
@@ -271,7 +273,8 @@ def test_the_loss_falls_on_an_easy_task(data, workshop):
     recipe = read_recipe(recipe_path)
     sources, _ = load_sources(recipe, workshop)
     sampler = Sampler(recipe, sources)
-    run = Run(recipe, workshop / "run", sources, Accelerator(cpu=True))
+    network = new_network(recipe, sources)
+    run = Run(recipe, workshop / "run", network, Accelerator(cpu=True))
 
     @torch.no_grad()
     def loss_on_unseen_batches():
@@ -305,8 +308,11 @@ def test_validation_on_a_short_volume_is_written_for_each_gap(data, workshop):
 
 def test_a_start_is_looked_for_from_the_place_of_the_recipe(workshop):
     start = from_pretrained(str(save_tiny_prior(workshop / "start")))
+    digest = start.config.weights_sha256
     recipe = RECIPE.replace("rate = 3e-2", "rate = 1e-12").replace("steps = 6", "steps = 1")
-    (workshop / "recipe.toml").write_text(f'start = "start"\n{recipe}')
+    (workshop / "recipe.toml").write_text(
+        f'start = {{ prior = "start", sha256 = "{digest[:8]}" }}\n{recipe}'
+    )
     prior = from_pretrained(train(workshop))
     assert prior.config.data_mean == start.config.data_mean
     for name, weights in start.state_dict().items():
@@ -405,3 +411,112 @@ def test_workers_draw_the_batches_that_are_drawn_in_between(uninterrupted, works
     (workshop / "recipe.toml").write_text(f"workers = 2\n{RECIPE}")
     train(workshop)
     assert_equal_bit_for_bit(state(workshop), state(uninterrupted[0]))
+
+
+@pytest.mark.parametrize(("share", "used"), [(1.0, True), (0.5, False)])
+def test_a_compiler_that_loses_gradients_is_not_used(workshop, monkeypatch, caplog, share, used):
+    """As torch.compile did on a CPU: the loss is the same, the gradient of some layers is 0."""
+    calls = []
+
+    def compiled(network, **options):
+        def forward(*arguments):
+            calls.append(options)
+            out = network(*arguments)
+            return share * out + (1 - share) * out.detach()
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    (workshop / "recipe.toml").write_text(RECIPE.replace("compile = false", "compile = true"))
+    train(workshop)
+    assert ("other gradients (50 % away)" in caplog.text) != used
+    assert len(calls) == (STEPS + 1 if used else 1)
+
+
+PHASES = RECIPE.replace(
+    "[budget]",
+    """
+[[phases]]
+budget = { steps = 2 }
+crops = [{ size = 32, batch = 2 }]
+
+[[phases]]
+trains = "coarse"
+budget = { steps = 2 }
+rate = 1e-2
+crops = [{ size = 32, batch = 2, scale = 2 }]
+
+[[phases]]
+budget = { steps = 1 }
+crops = [{ size = 16, batch = 2 }]
+
+[budget]""",
+)
+
+
+def test_phases_train_one_network_after_another_and_end_in_one_prior(workshop):
+    (workshop / "recipe.toml").write_text(PHASES)
+    prior = from_pretrained(train(workshop))
+    first, coarse, last = (from_pretrained(str(workshop / f"run/{n}/prior")) for n in (1, 2, 3))
+    assert (prior.config.scales, prior.config.coarse.scales) == ((1,), (2,))
+    assert_equal_bit_for_bit(prior.coarse.state_dict(), coarse.state_dict())
+    own = {k: v for k, v in prior.state_dict().items() if not k.startswith("coarse.")}
+    assert_equal_bit_for_bit(own, last.state_dict())
+    assert not torch.equal(first.unet.first.weight, last.unet.first.weight)
+    before = contents(workshop / "run/2")
+    train(workshop)
+    assert contents(workshop / "run/2") == before
+
+
+def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
+    (workshop / "recipe.toml").write_text(PHASES)
+    whole = from_pretrained(train(workshop))
+    first = workshop / "run/1/prior"
+    digest = from_pretrained(str(first)).config.weights_sha256
+    shutil.copytree(first, workshop / "first")
+    shutil.rmtree(workshop / "run")
+    start = f'start={{prior="first", sha256="{digest}"}}'
+    ended = command("train", workshop / "recipe.toml", "--set", "first_phase=2", start)
+    assert ended.code == 0, ended.err
+    assert not (workshop / "run/1").exists()
+    found = from_pretrained(str(workshop / "run/prior"))
+    assert_equal_bit_for_bit(found.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('start={prior="start", sha256="0123456789ab"}', "expected 0123456789ab"),
+        ('start={prior="nowhere", sha256="0123456789ab"}', "nowhere: no such prior"),
+        ('start="chest"', "Expected `object`"),
+        ("first_phase=2", "needs the weights before it as `start`"),
+        ("first_phase=4", "has 3 phases"),
+    ],
+)
+def test_a_start_that_is_not_what_was_meant_is_refused(workshop, change, said):
+    save_tiny_prior(workshop / "start")
+    (workshop / "recipe.toml").write_text(PHASES)
+    ended = command("train", workshop / "recipe.toml", "--set", change)
+    assert ended.code not in (0, 1)
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+def test_the_recipe_of_the_shipped_prior_runs_from_nothing(workshop):
+    """In short, on synthetic volumes: each phase, with its crops and its noise."""
+    recipe = (Path(__file__).parent.parent / "recipes/chest.toml").read_text()
+    recipe = re.sub(r"(samples|hours) = [\d._]+", "steps = 2", recipe)
+    recipe = recipe.replace("../", "")
+    recipe = re.sub(r"batch = \d+", "batch = 2", recipe)
+    (workshop / "recipe.toml").write_text(recipe)
+    for folder, side in (("train", 256), ("train_cropped", 200), ("train_coarse", 128),
+                         ("validation", 256)):  # fmt: skip
+        (workshop / "data" / folder).mkdir(parents=True)
+        hu = np.random.default_rng(side).integers(-1000, 1000, (side, side, 9)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(hu, np.eye(4)), workshop / f"data/{folder}/v.nii")
+    ended = command("train", workshop / "recipe.toml", "--json", "--set", "validation.views=[]",
+                    "validation.slices=3", "validation.steps=1")  # fmt: skip
+    assert ended.code == 0, ended.err
+    prior = from_pretrained(json.loads(ended.out)["prior"])
+    assert prior.config.widths == from_pretrained("chest").config.widths
+    assert prior.config.coarse.scales == (2, 4)

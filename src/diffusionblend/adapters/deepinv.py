@@ -175,9 +175,11 @@ class _DenoiserPrior:
         self._denoiser, self._layout = denoiser, layout
         self._low, self._width = value_range[0], value_range[1] - value_range[0]
 
-    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
         """Estimate clean slices (see `Prior`)."""
-        del gap, plane
+        del gap, plane, scale
         scaled = (x - self._low) / self._width
         if self._layout == "slices":
             shaped = scaled.flatten(0, 1)[:, None]

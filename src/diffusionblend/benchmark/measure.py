@@ -61,11 +61,13 @@ class CountingPrior:
         self.prior = prior
         self.groups = self.calls = 0
 
-    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
         """Estimate clean groups, and count (see `Prior`)."""
         self.groups += len(x)
         self.calls += 1
-        return self.prior.denoise(x, sigma, gap, plane)
+        return self.prior.denoise(x, sigma, gap, plane, scale)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the prior has
         return getattr(self.prior, name)

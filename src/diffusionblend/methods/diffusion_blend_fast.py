@@ -3,15 +3,15 @@
 import dataclasses
 import itertools
 import logging
-import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.arc import missing_arc
 from diffusionblend.blend import blend
 from diffusionblend.methods.ddim import DDIM
+from diffusionblend.methods.ladder import climb
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
 from diffusionblend.methods.regrid import by_nines, coarser, resized
 from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
@@ -29,8 +29,6 @@ OPERATOR_SLOPE, STEEP = 0.07, 20.0
 Of balls and cylinders of water, enamel and steel by 0.05 to 0.13. Few rays of a body are so steep,
 along its skin; from 15 on the validation volume loses 0.1 dB at 60 views without noise.
 """
-_ENOUGH = ((0.5, 96), (0.1, 192))
-"""Above these sigmas, so many pixels across are enough to see what the noise leaves."""
 _BEYOND = 2.0
 """So many sigmas above its range a value is none that the prior knows with noise on it."""
 _QUIET = 0.5
@@ -51,7 +49,8 @@ class DiffusionBlendFast:
     prior's range, such as metal, it says nothing of: the data alone decide it.
 
     Attributes:
-        steps: Levels of noise; each is one sweep of the network over the volume.
+        steps: Levels of noise; each is one sweep of the network over the volume. Where an arc of
+            directions is missing there are more, on larger pixels (`ladder`).
         sigma_max, sigma_min: First and last level, in x; a higher first one brings nothing.
         leak: The dual variable falls with this power of sigma, so that it does not wind up on
             noise that nothing can satisfy; 0 keeps all of it.
@@ -102,14 +101,21 @@ class DiffusionBlendFast:
         shape, prior = problem.volume_shape, problem.prior or no_prior()
         callback = _at_full_size(callback, shape)
         generator, done = generator_at(seed, start), steps_done(start)
-        sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
-        levels = [*zip(range(self.steps), [sigmas[0], *sigmas], sigmas, strict=False)][done:]
+        levels = climb(
+            shape,
+            self.steps,
+            sigma_max=self.sigma_max,
+            sigma_min=self.sigma_min,
+            missing_deg=missing_arc(problem.A.geometry),
+            coarse=self.coarse,
+        )
+        to_do = [*enumerate(levels)][done:]
         air = problem.y.new_full((padded_length(shape[0]), 1, 1), -1.0)
         x = start["x"].to(air) if start else air
 
         # fmt: off
         # ruff: noqa: B023 - the lambda is used up before sigma and S change
-        for factor, some in itertools.groupby(levels, lambda level: self._factor(shape, level[2])):
+        for factor, sweeps in itertools.groupby(to_do, lambda sweep: sweep[1].factor):
             here = by_nines(coarser(problem, factor))
             towards_data = WeightedProximal(here.A, here.y, self._variance(here),
                                             cg_steps=self.cg_steps, tolerance=self.tolerance,
@@ -119,35 +125,28 @@ class DiffusionBlendFast:
             if start and factor == start["factor"]:                            # where it stopped
                 dual = start["dual"].to(x)
                 towards_data.load_state(start)
-            for step, before, sigma in some:
-                kept = (sigma / before) ** self.leak * dual
+            for step, level in sweeps:
+                sigma = level.sigma
+                kept = (sigma / level.before) ** self.leak * dual
                 added = self.noise * sigma * min(1, sigma / _QUIET)
                 clean, most = x + kept, self.highest + _BEYOND * sigma
                 z = clean.clamp(max=most) + added * torch.randn(
                     x.shape, generator=generator).to(x)
                 S = draw_partition(len(x), step, self.jump_every, generator)   # S_1 u ... u S_r
-                x0 = blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)
+                x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
+                           self.batch_size)
                 x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
                 x0 = torch.where(clean > most, clean, x0)                      # of that, nothing
                 v = 1 + x0 - kept
                 u = towards_data(v, self.error * sigma**0.5)                   # what the data say
                 x, dual = u - 1, u - v                                         # what is between
-                callback(Step.resumable(
-                    step + 1, self.steps, x0, {"factor": torch.tensor(factor), "x": x, "dual": dual,
-                                               **towards_data.state()}, generator))
+                state = {"factor": torch.tensor(factor), "x": x, "dual": dual}
+                callback(Step.resumable(step + 1, len(levels), x0,
+                                        state | towards_data.state(), generator))
         # fmt: on
-        if levels and towards_data.iterations >= self.cg_steps:
+        if to_do and towards_data.iterations >= self.cg_steps:
             log.warning("the data step ended by its count, not its residual; take more cg_steps")
         return resized(x0, *shape[1:])[: shape[0]]
-
-    def _factor(self, shape: tuple[int, int, int], sigma: float) -> int:
-        """Return how many times larger pixels are at a noise level."""
-        _, rows, columns = shape
-        enough = next((n for above, n in _ENOUGH if sigma > above), math.inf)
-        factor = 1
-        while self.coarse and min(rows, columns) >= 2 * factor * enough:
-            factor *= 2
-        return factor if rows % factor == columns % factor == 0 else 1
 
     def _variance(self, problem: Problem) -> Tensor:
         """Return the variance of y, or one for all rays."""

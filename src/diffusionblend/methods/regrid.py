@@ -4,8 +4,10 @@ And on other detectors: bins that weigh less, or are left out.
 """
 
 import dataclasses
+import math
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -14,6 +16,8 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Problem
 from diffusionblend.partition import pad_slices, padded_length
 from diffusionblend.projector import Projector, make_projector
+
+_ROUNDING = 1e-6
 
 
 def by_nines(problem: Problem) -> Problem:
@@ -29,18 +33,46 @@ def by_nines(problem: Problem) -> Problem:
 
 
 def coarser(problem: Problem, factor: int) -> Problem:
-    """Return the problem on pixels `factor` times as large; y and V are counted in pixels."""
+    """Return the problem on pixels `factor` times as large; y and V are counted in pixels.
+
+    Bins that are narrower than these pixels are taken together; what is left over at the end of the
+    detector is dropped.
+    """
     if factor == 1:
         return problem
-    A = problem.A
-    geometry = msgspec.structs.replace(A.geometry, grid=A.geometry.grid.binned(factor))
-    larger = make_projector(geometry, device=A.device, dtype=A.dtype)
+    A, geometry = problem.A, problem.A.geometry
+    together = _bins_together(geometry, factor)
+    bins, left_over = divmod(geometry.bins, together)
+    larger = make_projector(
+        msgspec.structs.replace(
+            geometry,
+            grid=geometry.grid.binned(factor),
+            bins=bins,
+            bin_mm=together * geometry.bin_mm,
+            offset_mm=geometry.offset_mm - left_over * geometry.bin_mm / 2,
+        ),
+        device=A.device,
+        dtype=A.dtype,
+    )
+
+    def means(rays: Tensor) -> Tensor:
+        return rays[..., : bins * together].unflatten(-1, (bins, together)).mean(dim=-1)
+
+    # A ray of much variance, such as that of a dead pixel, says little beside its neighbours.
+    certain = torch.ones_like(problem.y) if problem.variance is None else 1 / problem.variance
     return dataclasses.replace(
         problem,
-        y=problem.y / factor,
-        A=larger if A.weights is None else Weighed(larger, A.weights),
-        variance=None if problem.variance is None else problem.variance / factor**2,
+        y=means(certain * problem.y) / means(certain) / factor,
+        A=larger if A.weights is None else Weighed(larger, means(A.weights)),
+        variance=None if problem.variance is None else 1 / (factor**2 * together * means(certain)),
     )
+
+
+def _bins_together(geometry: Geometry, factor: int) -> int:
+    """Return how many bins are no wider, at the axis, than a pixel that is so much larger."""
+    wide = np.abs(np.diff(geometry.distances_mm())).max(initial=0.0)
+    most = min(factor, geometry.bins, factor * geometry.pixel_mm / wide if wide else 1)
+    return 2 ** int(math.log2(max(most, 1) * (1 + _ROUNDING)))
 
 
 def resized(x: Tensor, rows: int, columns: int) -> Tensor:

@@ -28,7 +28,9 @@ __all__ = [
 class Prior(Protocol):
     """A denoiser of three slices."""
 
-    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
         """Estimate E[x0 | x0 + sigma n = x] for groups of three slices.
 
         Args:
@@ -37,6 +39,7 @@ class Prior(Protocol):
             gap: Slices from one of the three to the next; 0 is one slice, three times, with one
                 noise.
             plane: `axial`, `coronal` or `sagittal`.
+            scale: Size of the pixels, in pixels of which some 256 show a whole body.
 
         Returns:
             Clean groups, of the same shape.

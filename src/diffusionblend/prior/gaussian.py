@@ -30,9 +30,11 @@ class GaussianPrior:
         distance = gap * (index[:, None] - index[None]).abs()
         return self.std**2 * torch.tensor(self.correlation, dtype=torch.float64) ** distance
 
-    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
         """Return the conditional mean of the clean slices (see `Prior`)."""
-        del plane
+        del plane, scale
         if gap == 0:  # one slice three times, with one noise: one observation, not three
             return self.mean + self.std**2 / (self.std**2 + sigma**2) * (x - self.mean)
         prior = self.covariance(gap)

@@ -100,6 +100,20 @@ def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetP
     return load_network(folder, read_config(folder), UNetPrior).to(device)
 
 
+def check_digest(prior: str, digest: str) -> None:
+    """Check that the weights of a prior are those that are meant.
+
+    Raises:
+        PriorError: They are others, or there is no such prior.
+    """
+    found = read_config(find_prior(prior)).weights_sha256
+    if not found.startswith(digest):
+        raise PriorError(
+            f"{prior}: its weights have the SHA-256 {found[:12]}..., expected {digest[:12]}...; "
+            "name the prior that has these weights, or train the phases before"
+        )
+
+
 def load_network(folder: Path, config: Config, make: Callable[[Config], Net]) -> Net:
     """Load the network of a configuration from its folder, in float32, not to be trained.
 

@@ -7,11 +7,15 @@ Around the network F (`network.py`) stands the preconditioning of EDM (Karras et
     c_skip = s^2 / (sigma^2 + s^2)      c_out   = sigma s / sqrt(sigma^2 + s^2)
     c_in   = 1 / sqrt(sigma^2 + s^2)
 
-Where the slices lie (their gap and plane) is one number, the position code: an embedding of its
-own, added to that of the noise (DiffusionBlend, section 3).
+Where the slices lie (their gap and plane) and how large their pixels are is one number, the
+position code: an embedding of its own, added to that of the noise (DiffusionBlend, section 3).
+
+A prior may hold a second network for larger pixels. What is decided there, at strong noise, is the
+shape of bodies; what is decided at full size is texture: each has the whole of its weights for it.
 """
 
 import contextlib
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -23,22 +27,34 @@ from diffusionblend.prior.network import UNet
 
 PLANES = ("axial", "coronal", "sagittal")
 MAX_GAP = 15
+CODES = len(PLANES) * (MAX_GAP + 1)
+"""Position codes of one scale."""
 
 
-def position_code(gap: int, plane: str = "axial") -> int:
+def position_code(gap: int, plane: str = "axial", scale: int = 0) -> int:
     """Return the number that tells the network how its three slices lie.
 
     Args:
         gap: Slices from one of the three to the next; 0 is one slice, three times.
         plane: The plane of the slices, one of `PLANES`.
+        scale: Index of their scale among those that the network knows.
     """
-    return gap + (MAX_GAP + 1) * PLANES.index(plane)
+    return gap + (MAX_GAP + 1) * PLANES.index(plane) + CODES * scale
 
 
 class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `config.json` of a prior holds.
 
-    `pixel_mm` and `slice_mm` are the range of the voxel sizes in training, if they are known.
+    Attributes:
+        widths, blocks, attention: Shape of the network (see `UNet`).
+        data_mean, data_std: Of the volumes that it was trained on, in x.
+        gaps, planes: How three slices may lie.
+        scales: Sizes of pixels that the network knows, in pixels of scale 1, at which some 256 show
+            a whole body.
+        coarse: The network for larger pixels; none leaves them to this one.
+        unit, value_range: Of its input.
+        pixel_mm, slice_mm: Range of the voxel sizes in training, if they are known.
+        weights_sha256: Of the file of weights.
     """
 
     schema: str = "diffusionblend-prior/2"
@@ -49,6 +65,8 @@ class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     data_std: float = 0.5
     gaps: tuple[int, ...] = (0, 1, 3)
     planes: tuple[str, ...] = ("axial",)
+    scales: tuple[int, ...] = (1,)
+    coarse: "PriorConfig | None" = None
     unit: str = "x = HU / 1000"
     value_range: tuple[float, float] = (-1.0, 3.071)
     pixel_mm: tuple[float, float] | None = None
@@ -66,9 +84,32 @@ class UNetPrior(nn.Module):
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config = config
-        codes = len(PLANES) * (MAX_GAP + 1)
+        codes = CODES * len(config.scales)
         self.unet = UNet(config.widths, config.blocks, config.attention, codes)
+        self.coarse = None if config.coarse is None else UNetPrior(config.coarse)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def rescaled(self, scales: tuple[int, ...]) -> "UNetPrior":
+        """Return a copy, without a coarse network, that is told of scales.
+
+        What it says of a scale that it did not know is what it says of the nearest that it did.
+        """
+        rows = [_nearest(scale, self.config.scales) for scale in scales]
+        # Across the slices nothing is averaged: axial ones alone have larger pixels.
+        planes = self.config.planes if 1 in scales else ("axial",)
+        config = msgspec.structs.replace(self.config, scales=scales, planes=planes, coarse=None)
+        copy = UNetPrior(config)
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith("coarse.")}
+        codes = own["unet.code.weight"].unflatten(0, (-1, CODES))
+        copy.load_state_dict(own | {"unet.code.weight": codes[rows].flatten(0, 1)})
+        return copy
+
+    def with_coarse(self, coarse: "UNetPrior | None") -> "UNetPrior":
+        """Return a prior of this network and, for larger pixels, another."""
+        own = self.rescaled(self.config.scales)
+        own.config = msgspec.structs.replace(self.config, coarse=coarse and coarse.config)
+        own.coarse = coarse
+        return own.requires_grad_(False).eval()
 
     @property
     def multiple(self) -> int:
@@ -93,12 +134,18 @@ class UNetPrior(nn.Module):
         output = self.unet(centred / total, sigma.flatten().log(), code)
         return mean + (std / total) ** 2 * centred + sigma * std / total * output.float()
 
-    def denoise(self, x: Tensor, sigma: float, gap: int, plane: str = "axial") -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
         """Estimate the clean slices from noisy ones that all lie alike (see `Prior`).
+
+        Of pixels that it does not know it takes the nearest size that it does.
 
         Raises:
             PriorError: It was not trained for slices that lie so.
         """
+        if scale > 1 and self.coarse is not None:
+            return self.coarse.denoise(x, sigma, gap, plane, scale)
         if gap not in self.config.gaps or plane not in self.config.planes:
             raise PriorError(
                 f"the prior knows slices of gap {_list(self.config.gaps)} in the planes "
@@ -109,9 +156,15 @@ class UNetPrior(nn.Module):
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         padded = nn.functional.pad(x, pad, mode="replicate") if any(pad) else x
         ones = torch.ones(len(x), device=x.device)
+        code = position_code(gap, plane, _nearest(scale, self.config.scales))
         with arithmetic(x.device):
-            clean = self(padded, sigma * ones, position_code(gap, plane) * ones.long())
+            clean = self(padded, sigma * ones, code * ones.long())
         return clean[..., :height, :width].to(x.dtype)
+
+
+def _nearest(scale: int, known: tuple[int, ...]) -> int:
+    """Return the index of the known scale whose ratio to `scale` is nearest to 1."""
+    return min(range(len(known)), key=lambda i: abs(math.log(known[i] / scale)))
 
 
 def _list(items: Iterable[object]) -> str:

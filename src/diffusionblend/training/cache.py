@@ -74,7 +74,10 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
                 continue
             seen[entry.content] = candidate.name
             own = candidate.weight if isinstance(candidate, Packed) else 1.0
-            sources.append(Source(candidate.name, cache.voxels(entry), own * folder.weight))
+            weight = own * folder.weight
+            sources.append(
+                Source(candidate.name, cache.voxels(entry), weight, folder.scale, folder.finest)
+            )
     if not sources:
         reasons = "; ".join(left_out) or "there is no volume in it"
         places = ", ".join(f.path for f in recipe.data)
@@ -102,7 +105,11 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     if not (place.is_dir() or place.is_file()):
         raise CorruptInput(f"{place}: no such folder or pack; expected one of CT volumes")
     found = read_pack(place) if place.is_file() else find_volumes(place) or _packed(place)
-    return [c for c in found if not {c.name, c.name.split(".")[0]} & set(folder.without)]
+    return [c for c in found if _is_wanted({c.name, c.name.split(".")[0]}, folder)]
+
+
+def _is_wanted(names: set[str], folder: Folder) -> bool:
+    return not names & set(folder.without) and (not folder.only or bool(names & set(folder.only)))
 
 
 def _packed(place: Path) -> list[Packed]:

@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diffusionblend.errors import UsageError
 from diffusionblend.files import make_folder
-from diffusionblend.prior.store import from_pretrained, save_pretrained, shipped_priors
+from diffusionblend.prior.store import (
+    CARD,
+    check_digest,
+    from_pretrained,
+    save_pretrained,
+    shipped_priors,
+)
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.journal import Journal
 from diffusionblend.training.loss import denoising_losses
-from diffusionblend.training.recipe import Recipe
+from diffusionblend.training.recipe import Recipe, in_phases, scales
 from diffusionblend.training.run import AnyBatch, Net, TrainingRun
 from diffusionblend.training.samples import Batch, Sampler, Source, statistics
 from diffusionblend.training.validation import Validation
@@ -62,15 +67,49 @@ def train(
     accelerator = make_accelerator()
     output = root / recipe.output
     make_folder(output)
-    if recipe.start is not None and recipe.start not in shipped_priors():
-        recipe = msgspec.structs.replace(recipe, start=str(root / recipe.start))
+    networks = _start(recipe, root)
     with accelerator.main_process_first():  # the others find the cache made
         sources, left_out = load_sources(recipe, root)
     if accelerator.is_main_process:
         tell(sources, left_out)
+    for name, phase in in_phases(recipe):
+        start = networks.get(name, networks.get("fine"))
+        folder = _train_phase(phase, root, start, sources, accelerator, progress)
+        accelerator.wait_for_everyone()  # until the first process has written it
+        networks[name] = from_pretrained(folder)
+    if recipe.phases and accelerator.is_main_process:
+        whole = networks["fine"].with_coarse(networks.get("coarse"))
+        save_pretrained(whole, output / PRIOR, card=_cards(recipe, output))
+    return output / PRIOR
+
+
+def _start(recipe: Recipe, root: Path) -> dict[str, UNetPrior]:
+    """Return the networks that a recipe starts from, by name."""
+    if recipe.start is None:
+        return {}
+    name = recipe.start.prior
+    place = name if name in shipped_priors() else str(root / name)
+    check_digest(place, recipe.start.sha256)
+    prior = from_pretrained(place)
+    fine = prior.rescaled(prior.config.scales)
+    return {"fine": fine} if prior.coarse is None else {"fine": fine, "coarse": prior.coarse}
+
+
+def _train_phase(
+    recipe: Recipe,
+    root: Path,
+    start: UNetPrior | None,
+    sources: list[Source],
+    accelerator: "Accelerator",
+    progress: Progress | None,
+) -> Path:
+    """Train one network by a recipe of one phase; return the folder where it is."""
+    output = root / recipe.output
+    make_folder(output)
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
-    run = Run(recipe, output, sources, accelerator)
+    network = new_network(recipe, sources) if start is None else _taught(start, recipe)
+    run = Run(recipe, output, network, accelerator)
     measure = None if validation is None else lambda: validation.measure(run.average)
     follow(run, sampler, measure, progress, deadline)
     return output / PRIOR
@@ -115,14 +154,14 @@ class Run(TrainingRun[UNetPrior, Batch]):
     Args:
         recipe: What to train.
         output: Its folder; a checkpoint there is taken up.
-        sources: The training data, for their statistics.
+        network: What is trained, as it is at first.
         accelerator: Knows the device, and the other processes.
     """
 
     def __init__(
-        self, recipe: Recipe, output: Path, sources: list[Source], accelerator: "Accelerator"
+        self, recipe: Recipe, output: Path, network: UNetPrior, accelerator: "Accelerator"
     ) -> None:
-        super().__init__(recipe, output, _new_network(recipe, sources), accelerator)
+        super().__init__(recipe, output, network, accelerator)
         self.recipe = recipe
 
     def losses(self, forward: Callable[..., Tensor], batch: Batch) -> Tensor:
@@ -189,10 +228,14 @@ def _batches(sampler: "Dataset[AnyBatch]", step: int, workers: int) -> Iterator[
     return iter(loader)
 
 
-def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
+def _taught(network: UNetPrior, recipe: Recipe) -> UNetPrior:
+    """Return a copy of a network, to be trained at the scales of a recipe."""
+    return network.rescaled(scales(recipe)).train().requires_grad_(True)
+
+
+def new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
+    """Return the network of a recipe with random weights."""
     torch.manual_seed(recipe.seed)
-    if recipe.start is not None:
-        return from_pretrained(recipe.start).train().requires_grad_(True)
     mean, std = statistics(sources)
     config = PriorConfig(
         widths=recipe.network.widths,
@@ -202,8 +245,15 @@ def _new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
         data_std=round(std, 4),
         gaps=tuple(sorted({k.gap for k in recipe.kinds})),
         planes=tuple(dict.fromkeys(k.plane for k in recipe.kinds)),
+        scales=scales(recipe),
     )
     return UNetPrior(config)
+
+
+def _cards(recipe: Recipe, output: Path) -> str:
+    """Return the card of a prior that phases made, from theirs."""
+    cards = [output / Path(phase.output).name / PRIOR / CARD for _, phase in in_phases(recipe)]
+    return "\n".join(card.read_text(encoding="utf-8") for card in cards)
 
 
 def _card(recipe: Recipe, state: dict[str, float], measured: dict[str, float]) -> str:

@@ -24,11 +24,18 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True):
             that `diffusionblend pack` made; from the recipe's own place.
         weight: How often its slices are drawn, against slices of weight 1.
         without: Names of volumes to leave out, with or without suffix.
+        only: Names of the volumes to take; none takes all.
+        scale: Size of its pixels, in pixels of scale 1 (see `Crops`).
+        finest: Least scale that they are drawn at: noise that is too strong for their own pixels is
+            less in larger ones.
     """
 
     path: str
     weight: Positive = 1.0
     without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    scale: Count = 1
+    finest: Count = 1
 
 
 class Kind(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,13 +59,22 @@ class Crops(Struct, frozen=True, forbid_unknown_fields=True):
     """Crops of size x size pixels, `batch` at a time over all processes; their share of steps.
 
     `noise` takes the place of the recipe's: strong noise leaves nothing but the shape of the body,
-    which crops do not show.
+    which crops do not show. Pixels of `scale` 2 are the means of 2 x 2 pixels of scale 1, at which
+    some 256 show a whole body; so whole bodies are crops of 256, 128 and 64 at scale 1, 2 and 4.
     """
 
     size: Count
     batch: Count
     weight: Positive = 1.0
+    scale: Count = 1
     noise: Noise | None = None
+
+
+class Start(Struct, frozen=True, forbid_unknown_fields=True):
+    """A prior to start from: its name or folder, and the first digits of its weights' SHA-256."""
+
+    prior: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{8,64}$")]
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +99,25 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
     steps: Count | None = None
     samples: Count | None = None
     hours: Positive | None = None
+
+
+class Phase(Struct, frozen=True, forbid_unknown_fields=True):
+    """A stretch of training: what takes the place of what the recipe says.
+
+    Attributes:
+        trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
+            The first phase of the coarse one starts from the weights of the other.
+        budget: When it ends.
+        crops: Sizes of crops and of batches.
+        noise: Levels of noise; none are the recipe's.
+        rate: Learning rate; none is the recipe's.
+    """
+
+    budget: Budget
+    crops: Annotated[tuple[Crops, ...], Meta(min_length=1)]
+    trains: Literal["fine", "coarse"] = "fine"
+    noise: Noise | None = None
+    rate: Positive | None = None
 
 
 class Validation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,8 +156,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     output: str
-    budget: Budget
-    data: tuple[Folder, ...]
+    budget: Budget = Budget()
+    data: tuple[Folder, ...] = ()
     cache: str = ""
     seed: Whole = 0
     window: tuple[int, int] = (-1000, 3071)
@@ -141,14 +176,18 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
     Attributes:
         validation: What to measure at each checkpoint. With views, the prior that is kept is the
             one that reconstructs best; otherwise the last.
-        start: Prior to start from (a name or a folder); none starts from random weights.
+        start: Prior to start from; none starts from random weights.
+        phases: Stretches of training, one after another; none is one by the recipe itself.
+        first_phase: The phase to begin with, for those who have the weights before it as `start`.
         kinds: Gaps and planes.
         crops: Sizes of crops and of batches.
         noise: Levels of noise.
     """
 
     validation: Validation | None = None
-    start: str | None = None
+    start: Start | None = None
+    phases: tuple[Phase, ...] = ()
+    first_phase: Count = 1
     kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
     crops: tuple[Crops, ...] = (Crops(128, 8),)
     noise: Noise = Noise()
@@ -200,6 +239,43 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def in_phases(recipe: Recipe) -> tuple[tuple[str, Recipe], ...]:
+    """Return what each phase trains, `fine` or `coarse`, and its recipe, of a single phase.
+
+    The output of each is a numbered folder in that of the recipe; a recipe without phases is its
+    own.
+    """
+    if not recipe.phases:
+        return (("fine", recipe),)
+    return tuple(
+        (
+            phase.trains,
+            msgspec.structs.replace(
+                recipe,
+                output=f"{recipe.output}/{number}",
+                cache=recipe.cache or f"{recipe.output}/cache",
+                seed=recipe.seed + number - 1,
+                budget=phase.budget,
+                crops=phase.crops,
+                noise=phase.noise or recipe.noise,
+                optimiser=msgspec.structs.replace(
+                    recipe.optimiser, rate=phase.rate or recipe.optimiser.rate
+                ),
+                start=None,
+                phases=(),
+                first_phase=1,
+            ),
+        )
+        for number, phase in enumerate(recipe.phases, 1)
+        if number >= recipe.first_phase
+    )
+
+
+def scales(recipe: Recipe) -> tuple[int, ...]:
+    """Return the scales of a recipe's crops, finest first."""
+    return tuple(sorted({crops.scale for crops in recipe.crops}))
+
+
 def read_fbp_unet_recipe(path: Path, changes: Sequence[str] = ()) -> FBPUNetRecipe:
     """Read the recipe of the supervised baseline; as `read_recipe`.
 
@@ -248,14 +324,19 @@ def _check(path: Path, recipe: Recipe) -> None:
 
     if not (recipe.kinds and recipe.crops):
         raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")
+    if recipe.first_phase > max(1, len(recipe.phases)):
+        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
+    if recipe.first_phase > 1 and recipe.start is None:
+        raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
     for kind in recipe.kinds:
         if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
             raise UsageError(
                 f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to {MAX_GAP}"
             )
-    if recipe.noise.low >= recipe.noise.high:
-        raise UsageError(f"{path}: {recipe.noise}; expected `low` below `high`")
-    _check_plan(path, recipe, recipe.crops)
+    for _, phase in in_phases(recipe):
+        if phase.noise.low >= phase.noise.high:
+            raise UsageError(f"{path}: {phase.noise}; expected `low` below `high`")
+        _check_plan(path, phase, phase.crops)
 
 
 def _check_plan(path: Path, plan: Plan, sizes: tuple[Crops, ...]) -> None:

@@ -17,22 +17,41 @@ from torch.utils.data import Dataset
 
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.prior.unet import position_code
-from diffusionblend.training.recipe import Crops, Kind, Noise, Recipe
+from diffusionblend.training.recipe import Crops, Kind, Noise, Recipe, scales
 from diffusionblend.units import x_from_hu
 
 MAX_TURN = math.radians(10)
 ZOOMS = (0.8, 1.25)
+MAX_STRETCH = 1.1
+"""Bodies are wider or deeper than others by more than this."""
 # The order of axes that brings the slices of a plane to the front.
 _SLICES_FIRST = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A volume to draw from: int16 HU (slices, rows, columns), and its weight."""
+    """A volume to draw from.
+
+    Attributes:
+        name: Its name.
+        hu: Its voxels (slices, rows, columns), int16.
+        weight: How often its slices are drawn.
+        scale: Size of its pixels, in pixels of scale 1.
+        finest: Least scale that they are drawn at.
+    """
 
     name: str
     hu: np.ndarray
     weight: float
+    scale: int = 1
+    finest: int = 1
+
+    def shows(self, plane: str, gap: int, size: int, scale: int) -> bool:
+        """Return whether crops of size x size pixels of a scale can be drawn from it."""
+        slices, *sides = (self.hu.shape[axis] for axis in _SLICES_FIRST[plane])
+        if scale % self.scale or scale < self.finest:
+            return False
+        return slices > 2 * gap and min(sides) // (scale // self.scale) >= size
 
 
 class Batch(NamedTuple):
@@ -103,7 +122,9 @@ class Sampler(Dataset[Batch]):
             for plane, order in _SLICES_FIRST.items()
         }
         self._weights = [s.weight for s in sources]
-        self._allowed = {crops.size: self._kinds(crops) for crops in recipe.crops}
+        self._sources = sources
+        self._known = scales(recipe)
+        self._allowed = {crops: self._kinds(crops) for crops in recipe.crops}
         for crops in recipe.crops:
             if crops.batch % world:
                 raise UsageError(f"{crops}: {world} processes cannot share it; change `batch`")
@@ -121,16 +142,17 @@ class Sampler(Dataset[Batch]):
     def _sample(self, step: int, index: int, crops: Crops) -> tuple[Tensor, ...]:
         """Draw clean crop, noise, sigma and code of one sample."""
         rng = np.random.default_rng((self._recipe.seed, step, index))
-        kinds = self._allowed[crops.size]
+        kinds = self._allowed[crops]
         kind, fitting = kinds[pick(rng, [k.weight for k, _ in kinds])]
-        clean = self._crop(rng, kind, fitting, crops.size)
+        clean = self._crop(rng, kind, fitting, crops)
         noise = unit_noise(clean.shape, kind.gap, int(rng.integers(2**62)))
         sigma = draw_sigma(rng, crops.noise or self._recipe.noise)
-        return clean, noise, sigma, torch.tensor(position_code(kind.gap, kind.plane))
+        code = position_code(kind.gap, kind.plane, self._known.index(crops.scale))
+        return clean, noise, sigma, torch.tensor(code)
 
     def _kinds(self, crops: Crops) -> list[tuple[Kind, list[int]]]:
         """Return the kinds for which some volume is large enough, and which volumes are."""
-        kinds = [(k, self._fitting(k, crops.size)) for k in self._recipe.kinds]
+        kinds = [(k, self._fitting(k, crops)) for k in self._recipe.kinds]
         kinds = [(k, fitting) for k, fitting in kinds if fitting]
         if not kinds:
             largest = max(min(s.shape[1:]) for stacks in self._stacks.values() for s in stacks)
@@ -140,30 +162,43 @@ class Sampler(Dataset[Batch]):
             )
         return kinds
 
-    def _fitting(self, kind: Kind, size: int) -> list[int]:
-        stacks = self._stacks[kind.plane]
+    def _fitting(self, kind: Kind, crops: Crops) -> list[int]:
+        if crops.scale > 1 and kind.plane != "axial":  # across the slices nothing is averaged
+            return []
         return [
             i
-            for i, stack in enumerate(stacks)
-            if stack.shape[0] > 2 * kind.gap and min(stack.shape[1:]) >= size
+            for i, source in enumerate(self._sources)
+            if source.shows(kind.plane, kind.gap, crops.size, crops.scale)
         ]
 
-    def _crop(self, rng: np.random.Generator, kind: Kind, fitting: list[int], size: int) -> Tensor:
+    def _crop(
+        self, rng: np.random.Generator, kind: Kind, fitting: list[int], crops: Crops
+    ) -> Tensor:
         """Draw one crop (3, size, size) in x."""
         stacks = self._stacks[kind.plane]
-        stack = stacks[fitting[pick(rng, [self._weights[i] * len(stacks[i]) for i in fitting])]]
+        which = fitting[pick(rng, [self._weights[i] * len(stacks[i]) for i in fitting])]
+        stack = stacks[which]
         first = rng.integers(len(stack) - 2 * kind.gap)
         slices = [stack[first + i * kind.gap] for i in range(3)]
         if rng.random() < 0.5:  # flip along z
             slices.reverse()
+        block = crops.scale // self._sources[which].scale
+        # Turned on pixels of half the size, where interpolation blurs less than the mean does.
+        finer = 2 if block > 1 else 1
+        size = finer * crops.size
+        image = means(torch.from_numpy(np.stack(slices)), block // finer)
         if rng.random() < self._recipe.augment:
-            crop = turned(rng, np.stack(slices), size)
+            crop = turned(rng, image, size)
         else:
-            top, left = (rng.integers(n - size + 1) for n in slices[0].shape)
-            window = np.s_[top : top + size, left : left + size]
-            crop = torch.from_numpy(np.stack([s[window] for s in slices]))
-        crop = x_from_hu(crop.float())
+            top, left = (int(rng.integers(n - size + 1)) for n in image.shape[1:])
+            crop = image[:, top : top + size, left : left + size]
+        crop = x_from_hu(means(crop, finer).float())
         return crop.flip(-1) if rng.random() < 0.5 else crop  # flip along x
+
+
+def means(image: Tensor, side: int) -> Tensor:
+    """Return the means of blocks of side x side pixels of an image (slices, rows, columns)."""
+    return functional.avg_pool2d(image.float(), side) if side > 1 else image
 
 
 def unit_noise(shape: torch.Size, gap: int, seed: int) -> Tensor:
@@ -180,18 +215,24 @@ def draw_sigma(rng: np.random.Generator, noise: Noise) -> Tensor:
     return torch.tensor(min(max(sigma, noise.low), noise.high), dtype=torch.float32)
 
 
-def turned(rng: np.random.Generator, slices: np.ndarray, size: int) -> Tensor:
-    """Crop (slices, size, size) at a random place, angle and zoom, bilinearly."""
+def turned(rng: np.random.Generator, slices: Tensor, size: int) -> Tensor:
+    """Crop (slices, size, size) at a random place, angle, zoom and stretch, bilinearly."""
     height, width = slices.shape[1:]
     angle, zoom = rng.uniform(-MAX_TURN, MAX_TURN), math.exp(rng.uniform(*np.log(ZOOMS)))
+    stretch = math.exp(rng.uniform(-1, 1) * math.log(MAX_STRETCH) / 2)
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     y, x = (rng.uniform(size / n - 1, 1 - size / n) for n in (height, width))
     # From the crop's coordinates to the slice's, both in [-1, 1].
-    theta = torch.tensor([[cos * size / width, -sin * size / width, x],
-                          [sin * size / height, cos * size / height, y]]).float()  # fmt: skip
-    grid = functional.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
-    image = torch.from_numpy(slices).float()[None]
-    return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
+    theta = torch.tensor(
+        [
+            [cos * size / width / stretch, -sin * size / width * stretch, x],
+            [sin * size / height / stretch, cos * size / height * stretch, y],
+        ]
+    )
+    grid = functional.affine_grid(theta[None].float(), [1, 1, size, size], align_corners=False)
+    return functional.grid_sample(
+        slices.float()[None], grid, padding_mode="border", align_corners=False
+    )[0]
 
 
 def pick(rng: np.random.Generator, weights: list[float]) -> int:

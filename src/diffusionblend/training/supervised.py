@@ -169,7 +169,7 @@ class SliceSampler(Dataset[Slices]):
         source = self._sources[pick(rng, [s.weight * len(s.hu) for s in self._sources])]
         hu = source.hu[rng.integers(len(source.hu))]
         if rng.random() < self._recipe.augment:
-            image = turned(rng, np.array(hu[None]), self._recipe.size)[0]
+            image = turned(rng, torch.from_numpy(np.array(hu[None])), self._recipe.size)[0]
         else:
             image = torch.from_numpy(hu.astype(np.float32))
         image = x_from_hu(image)

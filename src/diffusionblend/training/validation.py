@@ -19,7 +19,8 @@ from diffusionblend.reconstruction import reconstruct
 from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate
 from diffusionblend.training.cache import candidates
-from diffusionblend.training.recipe import Folder, Recipe
+from diffusionblend.training.recipe import Folder, Recipe, scales
+from diffusionblend.training.samples import means
 from diffusionblend.units import x_from_hu
 from diffusionblend.volume import Volume
 
@@ -33,13 +34,13 @@ class Validation:
     """What is measured.
 
     Attributes:
-        groups: Groups (groups, 3, height, width) in x, by their gap.
+        groups: Groups (groups, 3, height, width) in x, by their scale and gap.
         truth: Slices that are reconstructed.
         scans: Their scans, by the number of views.
         steps: Time steps of a reconstruction.
     """
 
-    groups: dict[int, Tensor]
+    groups: dict[tuple[int, int], Tensor]
     truth: Volume
     scans: dict[int, Scan]
     steps: int
@@ -60,13 +61,18 @@ class Validation:
         first = (len(x) - count) // 2
         truth = volume.slices(first, first + count)
         return cls(
-            groups={g: x[_starts(len(x), g)[:, None] + g * torch.arange(3)] for g in gaps},
+            groups={
+                (scale, g): means(x, scale)[_starts(len(x), g)[:, None] + g * torch.arange(3)]
+                for scale in scales(recipe)
+                for g in gaps
+            },
             truth=truth,
             scans={
                 views: simulate(
                     truth, sparse_view(views), size=x.shape[-1], protocol="paper", seed=0
                 )
                 for views in recipe.validation.views
+                if 1 in scales(recipe)
             },
             steps=recipe.validation.steps,
         )
@@ -74,7 +80,8 @@ class Validation:
     def measure(self, prior: UNetPrior) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Return PSNR in dB of denoising and of reconstruction, and pictures in [0, 1].
 
-        The data range is 2, as everywhere. `score` is the mean of the reconstructions' axial PSNR.
+        The data range is 2, as everywhere. `score` is the mean of the reconstructions' axial PSNR;
+        of a network of larger pixels alone, which reconstructs nothing, that of the denoising.
         """
         numbers, pictures, scores = self.denoise(prior), {}, []
         for views, scan in self.scans.items():
@@ -85,6 +92,8 @@ class Validation:
             pictures[f"views{views}"] = picture(
                 torch.from_numpy(x_from_hu(volume.hu[len(volume.hu) // 2]))
             )
+        if not any(scale == 1 for scale, _ in self.groups):
+            scores = list(numbers.values())
         if scores:
             numbers["score"] = sum(scores) / len(scores)
         return numbers, pictures
@@ -92,10 +101,16 @@ class Validation:
     def denoise(self, prior: UNetPrior) -> dict[str, float]:
         """Return the PSNR in dB of denoising, for each gap and level of noise."""
         return {
-            f"psnr_gap{gap}_sigma{sigma}": denoising_psnr(prior, clean, sigma, gap)
-            for gap, clean in self.groups.items()
+            f"psnr_{_at(scale)}gap{gap}_sigma{sigma}": denoising_psnr(
+                prior, clean, sigma, gap, scale
+            )
+            for (scale, gap), clean in self.groups.items()
             for sigma in SIGMAS
         }
+
+
+def _at(scale: int) -> str:
+    return "" if scale == 1 else f"scale{scale}_"
 
 
 def first_volume(root: Path, path: str) -> Volume:
@@ -119,14 +134,16 @@ def _starts(slices: int, gap: int) -> Tensor:
 
 
 @torch.inference_mode()
-def denoising_psnr(prior: UNetPrior, clean: Tensor, sigma: float, gap: int) -> float:
+def denoising_psnr(
+    prior: UNetPrior, clean: Tensor, sigma: float, gap: int, scale: int = 1
+) -> float:
     """Return the PSNR in dB of denoising clean groups (groups, 3, height, width) in x."""
     clean = clean.to(_device(prior))
     # Drawn on the CPU: the same noise on every device.
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(clean)
     if gap == 0:
         noise = noise[:, :1].expand_as(clean)
-    estimate = prior.denoise(clean + sigma * noise, sigma, gap)
+    estimate = prior.denoise(clean + sigma * noise, sigma, gap, scale=scale)
     error = (estimate.clamp(-1, 1) - clean.clamp(-1, 1)).square().mean()
     return 10 * math.log10(4 / float(error))
 

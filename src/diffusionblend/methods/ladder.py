@@ -1,0 +1,119 @@
+"""The ladder of grids: how large pixels are, and how strong the noise, at each sweep.
+
+White noise hides a shape on pixels twice as large as much as noise of twice its sigma does on the
+others. So what larger pixels can show is found on them, by sweeps that cost a quarter or a
+sixteenth, down to a sigma well below the one that the next grid begins with.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+WHOLE = 256
+"""Pixels across a whole body at scale 1 of a prior."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Sweeps on one grid.
+
+    Attributes:
+        pixels: Across the slices, at least; of infinitely many there are those of the volume.
+        highest, lowest: Sigma of its first and its last sweep, in x.
+        sweeps: Their number.
+        limited: Their number where an arc of directions is missing.
+    """
+
+    pixels: float
+    highest: float
+    lowest: float
+    sweeps: float
+    limited: float
+
+
+LADDER = (
+    Rung(48, highest=math.inf, lowest=0.7, sweeps=10, limited=20),
+    Rung(96, highest=1.4, lowest=0.35, sweeps=8, limited=16),
+    Rung(192, highest=0.7, lowest=0.1, sweeps=8, limited=8),
+    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=6, limited=6),
+)
+"""Chosen on the validation volume (docs/speed.md)."""
+FULLY_LIMITED = 60.0
+"""From so many missing degrees on, an arc takes all the sweeps for one; fewer take a part."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One sweep.
+
+    Attributes:
+        factor: Size of its pixels, in those of the volume.
+        scale: Size of its pixels as a prior is told (see `Prior`).
+        before: Sigma of the sweep before it on this grid; of the first its own.
+        sigma: Sigma of this one, in x.
+    """
+
+    factor: int
+    scale: int
+    before: float
+    sigma: float
+
+
+def climb(
+    shape: tuple[int, int, int],
+    steps: int,
+    *,
+    sigma_max: float,
+    sigma_min: float,
+    missing_deg: float = 0.0,
+    coarse: bool = True,
+) -> list[Level]:
+    """Return the sweeps over a volume, in their order.
+
+    Args:
+        shape: Of the volume (slices, rows, columns).
+        steps: Their number, where no arc is missing.
+        sigma_max: Sigma of the first, in x.
+        sigma_min: Sigma of the last.
+        missing_deg: Arc of directions that nobody measured.
+        coarse: Whether there are larger pixels than those of the volume.
+    """
+    sides = shape[1:]
+    # A volume of few pixels has one grid for several rungs.
+    grids = itertools.groupby(LADDER, lambda rung: _factor(sides, rung.pixels) if coarse else 1)
+    parts = [(factor, [*rungs]) for factor, rungs in grids]
+    counts = _shared(steps, [rungs for _, rungs in parts], min(1.0, missing_deg / FULLY_LIMITED))
+    levels = []
+    for (factor, rungs), count in zip(parts, counts, strict=True):
+        first = min(sigma_max, rungs[0].highest)
+        sigmas = np.geomspace(first, max(sigma_min, min(first, rungs[-1].lowest)), count).tolist()
+        scale = _scale(sides, factor)
+        levels += [Level(factor, scale, *pair) for pair in pairwise([first, *sigmas])]
+    return levels
+
+
+def _factor(sides: tuple[int, int], pixels: float) -> int:
+    """Return how many times larger pixels can be, of which so many are enough."""
+    factor = 1
+    while min(sides) >= 2 * factor * pixels and not any(n % (2 * factor) for n in sides):
+        factor *= 2
+    return factor
+
+
+def _scale(sides: tuple[int, int], factor: int) -> int:
+    """Return what a prior is told of pixels that are so many times larger than the volume's."""
+    if factor == 1:  # as they were measured: what is to be told of them is fine
+        return 1
+    return 2 ** max(0, round(math.log2(WHOLE * factor / max(sides))))
+
+
+def _shared(steps: int, grids: list[list[Rung]], limited: float) -> list[int]:
+    """Return the sweeps on each grid, which are `steps` if no arc is missing."""
+    sweeps = np.array([sum(rung.sweeps for rung in rungs) for rungs in grids])
+    longer = np.array([sum(rung.limited - rung.sweeps for rung in rungs) for rungs in grids])
+    usual = np.diff((np.cumsum(sweeps) * steps / sweeps.sum()).round(), prepend=0)
+    more = (limited * longer * steps / sweeps.sum()).round()
+    return (usual + more).astype(int).tolist()
