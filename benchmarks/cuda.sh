@@ -103,10 +103,10 @@ figures() {
 # Lay what there is to bring back into $OUT, whole or not: also what a stage left that failed.
 bring() {
   if [ -d "$WORK/runs" ]; then
-    # The whole prior of a run, not the networks of its phases besides.
+    # The whole prior of a run; the networks of its phases go with the state, which needs them.
     (cd "$WORK" && find runs -type f \( -regex 'runs/[^/]*/prior/[^/]*' -o -name stats.jsonl \) \
       -exec cp --parents -t "$RESULTS" {} +)
-    parcels split "$WORK/runs" --match '**/state.safetensors' -o "$OUT/state" \
+    parcels split "$WORK/runs" --match '**/state.safetensors' '*/[0-9]*/prior/*' -o "$OUT/state" \
       --mib "$PART_MIB" --most "$STATE_MIB" || echo "cuda.sh: the state stays in $WORK/runs" >&2
   fi
   parcels split "$RESULTS" -o "$OUT/results" --mib "$PART_MIB"

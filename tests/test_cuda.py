@@ -5,6 +5,7 @@ one operation are refused and the numbers must be the CPU's; and on a CUDA devic
 where there is one. TEST_DEVICE=cpu lets the latter run on the CPU, to rehearse them.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from conftest import save_tiny_prior
 from diffusionblend.checkpoint import Checkpoint
 from diffusionblend.completion import make_task
 from diffusionblend.geometry import ConeBeam
-from diffusionblend.methods import Problem, Step, diffusion_blend_fast, find_method, methods, regrid
+from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
 from diffusionblend.methods.fbp_unet import Scaled
 from diffusionblend.methods.regrid import by_nines
 from diffusionblend.prior import GaussianPrior, from_pretrained
@@ -33,7 +34,7 @@ from diffusionblend.quality import assess
 from diffusionblend.reconstruction import reconstruct
 from diffusionblend.samples import draw_samples
 from diffusionblend.scan import Noise, Scan
-from diffusionblend.training.loop import Run
+from diffusionblend.training.loop import Run, new_network
 from diffusionblend.training.recipe import Recipe, read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source
 from diffusionblend.training.supervised import FBPUNetRun, SliceSampler, UnseenSlices
@@ -173,7 +174,8 @@ CASES += [("fbp", "parallel"), ("fbp", "fan, flat")]
 @old_name
 @pytest.mark.parametrize(("name", "beam"), CASES)
 def test_methods(place, name, beam, monkeypatch):
-    monkeypatch.setattr(diffusion_blend_fast, "_ENOUGH", ((2.0, 4), (0.5, 8)))  # larger pixels too
+    fewer = [dataclasses.replace(rung, pixels=rung.pixels / 24) for rung in ladder.LADDER]
+    monkeypatch.setattr(ladder, "LADDER", tuple(fewer))  # larger pixels too
     monkeypatch.setattr(regrid, "make_projector", operator)
     method = find_method(name)(**OPTIONS.get(name, {}))
     here, there = problems(FEW_VIEWS[beam], place)
@@ -290,7 +292,7 @@ def test_training_of_a_prior_goes_on_from_the_device_on_the_cpu(place, tmp_path)
         folder.mkdir()
 
     def run(folder, where):
-        return Run(recipe, folder, sources, on(where))
+        return Run(recipe, folder, new_network(recipe, sources), on(where))
 
     expected, _ = trained(run(folders[0], CPU), sampler, 3)
     found, there = trained(run(folders[1], place), sampler, 3)

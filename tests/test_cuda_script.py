@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from diffusionblend.prior import from_pretrained
+from diffusionblend.prior.store import check_digest
+from diffusionblend.training.recipe import in_phases, read_recipe
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ROOT / "recipes/smoke"
@@ -28,12 +30,19 @@ cache = "../runs/cache"
 checkpoint_minutes = 10
 data = [{ path = "../packs" }]
 validation = { path = "../validation", views = [4], slices = 3, steps = 1 }
-crops = [{ size = 16, batch = 2 }]
-budget = { hours = 1 }
 
 [network]
 widths = [8, 16]
 blocks = [1, 1]
+
+[[phases]]
+budget = { hours = 1 }
+crops = [{ size = 16, batch = 2 }]
+
+[[phases]]
+trains = "coarse"
+budget = { hours = 1 }
+crops = [{ size = 16, batch = 2, scale = 2 }]
 """
 STAGES = ("check", "test", "train", "figures")
 
@@ -100,7 +109,7 @@ class Rehearsal:
         return self.here / "results" / name
 
     def steps(self):
-        lines = self.collected("runs/small/stats.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = self.collected("runs/small/1/stats.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line)["step"] for line in lines]
 
 
@@ -118,6 +127,13 @@ def rehearsal(tmp_path_factory):
         found.run("collect", found.out)
         found.rounds.append(found.steps())
     return found
+
+
+def test_the_recipe_starts_from_the_prior_of_the_package_and_has_its_grids():
+    recipe = read_recipe(ROOT / "recipes/chest_gpu.toml")
+    check_digest(recipe.start.prior, recipe.start.sha256)
+    known = {name: {(c.size, c.scale) for c in phase.crops} for name, phase in in_phases(recipe)}
+    assert known == {"fine": {(128, 1), (256, 1)}, "coarse": {(128, 2), (64, 4)}}
 
 
 def test_loads_hold_data_and_wheels(rehearsal):
@@ -158,7 +174,7 @@ def test_the_training_went_on_from_its_checkpoint(rehearsal):
     prior = from_pretrained(rehearsal.collected("runs/small/prior"))
     assert prior.config.widths == (8, 16)
     assert "resumed at step" in rehearsal.collected("train.log").read_text(encoding="utf-8")
-    assert rehearsal.collected("runs/small/state.safetensors").is_file()
+    assert rehearsal.collected("runs/small/1/state.safetensors").is_file()
 
 
 def test_another_machine_goes_on_with_what_came_back(rehearsal, tmp_path):

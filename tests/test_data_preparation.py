@@ -160,6 +160,14 @@ def test_a_pack_keeps_weights_and_a_recipe_multiplies_them(workshop):
     assert [s.weight for s in unpacked] == [1.5, 1.5]
 
 
+def test_a_pack_keeps_scales(workshop):
+    folder = Folder("volumes", scale=2, finest=4)
+    made, _ = load_sources(recipe(data=(folder,)), workshop)
+    write_packs(made, workshop / "all.h5")
+    unpacked, _ = load_sources(recipe("all.h5"), workshop)
+    assert [(s.scale, s.finest) for s in unpacked] == [(2, 4), (2, 4)]
+
+
 def test_a_folder_of_packs_holds_the_volumes_of_all(workshop):
     made, _ = load_sources(recipe(), workshop)
     (workshop / "packs").mkdir()

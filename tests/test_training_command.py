@@ -468,6 +468,17 @@ def test_phases_train_one_network_after_another_and_end_in_one_prior(workshop):
     assert contents(workshop / "run/2") == before
 
 
+def test_phases_in_stretches_of_time_leave_a_whole_prior_behind_each(workshop):
+    (workshop / "recipe.toml").write_text(PHASES)
+    for steps, phase in ((1, 1), (2, 1), (1, 2)):
+        ended = command("train", workshop / "recipe.toml", "--minutes", 1e-9, "--json")
+        assert ended.code == 0, ended.err
+        text = (workshop / f"run/{phase}/stats.jsonl").read_text(encoding="utf-8")
+        assert json.loads(text.splitlines()[-1])["step"] == steps
+        prior = from_pretrained(json.loads(ended.out)["prior"])
+        assert (prior.coarse is not None) == (phase == 2)
+
+
 def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
     (workshop / "recipe.toml").write_text(PHASES)
     whole = from_pretrained(train(workshop))

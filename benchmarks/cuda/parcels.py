@@ -13,6 +13,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 MIB = 2**20
@@ -23,7 +24,12 @@ class Refused(Exception):
 
 
 def split(
-    folder: Path, output: Path, mib: float, *, match: str = "**/*", most_mib: float = float("inf")
+    folder: Path,
+    output: Path,
+    mib: float,
+    *,
+    match: Sequence[str] = ("**/*",),
+    most_mib: float = float("inf"),
 ) -> list[Path]:
     """Write the parts of a folder, and the list of them; remove those of an earlier call.
 
@@ -31,15 +37,15 @@ def split(
         folder: What to carry; it is taken out under its own name.
         output: Folder and name of the parts.
         mib: Largest size of a part.
-        match: Pattern of the files in it that are carried.
+        match: Patterns of the files in it that are carried.
         most_mib: Largest size of all; more is refused.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     for earlier in (*output.parent.glob(f"{output.name}.tar.*"), output.with_suffix(".json")):
         earlier.unlink(missing_ok=True)
-    files = sorted(path for path in folder.glob(match) if path.is_file())
+    files = sorted({path for one in match for path in folder.glob(one) if path.is_file()})
     if not files:
-        raise Refused(f"{folder}: nothing in it is {match}")
+        raise Refused(f"{folder}: nothing in it is {' or '.join(match)}")
     with tempfile.TemporaryFile() as whole:
         with tarfile.open(fileobj=whole, mode="w") as archive:
             for path in files:
@@ -107,7 +113,7 @@ def main() -> None:
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--mib", type=float, default=15.0, help="largest part or load, in MiB")
-    parser.add_argument("--match", default="**/*", help="files of the folder that is split")
+    parser.add_argument("--match", nargs="+", default=["**/*"], help="files that are split")
     parser.add_argument("--most", type=float, default=float("inf"), help="largest whole, in MiB")
     try:
         run(parser.parse_args())

@@ -73,16 +73,21 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
                 left_out.append(f"{candidate.name}: {reason}")
                 continue
             seen[entry.content] = candidate.name
-            own = candidate.weight if isinstance(candidate, Packed) else 1.0
-            weight = own * folder.weight
-            sources.append(
-                Source(candidate.name, cache.voxels(entry), weight, folder.scale, folder.finest)
-            )
+            sources.append(_source(candidate, cache.voxels(entry), folder))
     if not sources:
         reasons = "; ".join(left_out) or "there is no volume in it"
         places = ", ".join(f.path for f in recipe.data)
         raise CorruptInput(f"{places}: nothing to train on ({reasons}); name a folder of CT")
     return sources, left_out
+
+
+def _source(candidate: Candidate | Packed, hu: np.ndarray, folder: Folder) -> Source:
+    """Return a volume to draw from: a pack knows weight and scales, which a recipe adds to."""
+    weight, scale, finest = folder.weight, folder.scale, folder.finest
+    if isinstance(candidate, Packed):
+        weight, scale = candidate.weight * weight, candidate.scale * scale
+        finest = max(candidate.finest, finest)
+    return Source(candidate.name, hu, weight, scale, finest)
 
 
 def tell(sources: list[Source], left_out: list[str]) -> None:

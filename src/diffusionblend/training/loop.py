@@ -74,9 +74,11 @@ def train(
         tell(sources, left_out)
     for name, phase in in_phases(recipe):
         start = networks.get(name, networks.get("fine"))
-        folder = _train_phase(phase, root, start, sources, accelerator, progress)
+        goes_on = _train_phase(phase, root, start, sources, accelerator, progress, deadline)
         accelerator.wait_for_everyone()  # until the first process has written it
-        networks[name] = from_pretrained(folder)
+        networks[name] = from_pretrained(root / phase.output / PRIOR)
+        if not goes_on:
+            break
     if recipe.phases and accelerator.is_main_process:
         whole = networks["fine"].with_coarse(networks.get("coarse"))
         save_pretrained(whole, output / PRIOR, card=_cards(recipe, output))
@@ -102,17 +104,20 @@ def _train_phase(
     sources: list[Source],
     accelerator: "Accelerator",
     progress: Progress | None,
-) -> Path:
-    """Train one network by a recipe of one phase; return the folder where it is."""
+    deadline: float,
+) -> bool:
+    """Train one network by a recipe of one phase; return whether there is time for the next."""
     output = root / recipe.output
     make_folder(output)
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
     network = new_network(recipe, sources) if start is None else _taught(start, recipe)
     run = Run(recipe, output, network, accelerator)
+    if run.finished:
+        return True
     measure = None if validation is None else lambda: validation.measure(run.average)
     follow(run, sampler, measure, progress, deadline)
-    return output / PRIOR
+    return run.finished and run.agreed(deadline - time.monotonic()) > 0
 
 
 def follow(
@@ -253,7 +258,7 @@ def new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
 def _cards(recipe: Recipe, output: Path) -> str:
     """Return the card of a prior that phases made, from theirs."""
     cards = [output / Path(phase.output).name / PRIOR / CARD for _, phase in in_phases(recipe)]
-    return "\n".join(card.read_text(encoding="utf-8") for card in cards)
+    return "\n".join(card.read_text(encoding="utf-8") for card in cards if card.is_file())
 
 
 def _card(recipe: Recipe, state: dict[str, float], measured: dict[str, float]) -> str:

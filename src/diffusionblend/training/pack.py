@@ -5,9 +5,10 @@ training does not use them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,11 +32,14 @@ class Packed:
         name: Its name there.
         files: The pack.
         weight: How often its slices are drawn.
+        scale, finest: Size of its pixels, and the least that they are drawn at, as in `Source`.
     """
 
     name: str
     files: tuple[Path, ...]
     weight: float = 1.0
+    scale: int = 1
+    finest: int = 1
 
     def read(self) -> Volume:
         """Read it.
@@ -66,9 +70,15 @@ def read_pack(path: Path) -> list[Packed]:
         with h5py.File(path) as file:
             if file.attrs.get("schema") != SCHEMA:
                 raise CorruptInput(f"{path}: not a pack of this version; make it again by `pack`")
-            return [Packed(n, (path,), float(file[n].attrs["weight"])) for n in sorted(file)]
+            return [_packed(path, name, file[name].attrs) for name in sorted(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise CorruptInput(f"{path}: not a pack ({error}); make it again by `pack`") from error
+
+
+def _packed(path: Path, name: str, facts: Mapping[str, Any]) -> Packed:
+    # Earlier packs do not say of scales: all of theirs are 1.
+    scale, finest = (int(facts.get(key, 1)) for key in ("scale", "finest"))
+    return Packed(name, (path,), float(facts["weight"]), scale, finest)
 
 
 def write_packs(sources: Sequence[Source], output: Path, max_mib: float = math.inf) -> list[Path]:
@@ -102,7 +112,8 @@ def _write(sources: Sequence[Source], path: Path, limit: float) -> int:
         used = 0
         for count, source in enumerate(counted("pack", sources)):
             data = file.create_dataset(_unused(file, source.name), data=source.hu, **_STORAGE)
-            data.attrs["weight"] = source.weight
+            for key in ("weight", "scale", "finest"):
+                data.attrs[key] = getattr(source, key)
             used += data.id.get_storage_size()
             if used > limit:
                 del file[data.name]
