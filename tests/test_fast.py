@@ -319,7 +319,7 @@ def test_the_ladder_of_a_whole_body_goes_down_to_its_own_pixels():
     assert len(levels) == 30
     assert (levels[0].sigma, levels[-1].sigma) == pytest.approx((3.0, 0.03))
     factors = [level.factor for level in levels]
-    assert sorted(set(factors)) == [1, 2, 4]
+    assert sorted(set(factors)) == [1, 2]
     assert factors == sorted(factors, reverse=True)
     assert all(level.scale == level.factor for level in levels)
     for before, level in itertools.pairwise(levels):
@@ -331,8 +331,8 @@ def test_the_ladder_of_a_whole_body_goes_down_to_its_own_pixels():
 
 @pytest.mark.parametrize(
     ("rows", "columns", "grids"),
-    [(512, 512, {8: 4, 4: 2, 2: 1, 1: 1}), (128, 128, {2: 4, 1: 1}), (64, 64, {1: 1}),
-     (255, 255, {1: 1}), (512, 320, {4: 2, 2: 1, 1: 1}), (1024, 1024, {16: 4, 8: 2, 4: 1, 1: 1})],
+    [(512, 512, {4: 2, 2: 1, 1: 1}), (128, 128, {1: 1}), (64, 64, {1: 1}),
+     (255, 255, {1: 1}), (512, 320, {2: 1, 1: 1}), (1024, 1024, {8: 2, 4: 1, 1: 1})],
 )  # fmt: skip
 def test_pixels_are_larger_where_few_are_enough(rows, columns, grids):
     levels = ladder.climb((9, rows, columns), 30, sigma_max=3.0, sigma_min=0.03)
@@ -347,10 +347,10 @@ def test_on_one_grid_the_noise_falls_evenly(shape):
     assert sigmas == pytest.approx(np.geomspace(2.0, 0.02, 12))
 
 
-def test_a_missing_arc_takes_more_sweeps_on_larger_pixels_alone():
+def test_wider_gaps_between_directions_take_more_sweeps_on_larger_pixels_alone():
     whole, part, quarter = (
-        ladder.climb((9, 256, 256), 30, sigma_max=3.0, sigma_min=0.03, missing_deg=missing)
-        for missing in (0.0, 20.0, 90.0)
+        ladder.climb((9, 256, 256), 30, sigma_max=3.0, sigma_min=0.03, gap_deg=gap)
+        for gap in (3.0, 22.5, 90.0)
     )
     assert len(whole) < len(part) < len(quarter)
     fine = [sum(level.factor == 1 for level in levels) for levels in (whole, part, quarter)]

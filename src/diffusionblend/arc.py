@@ -5,7 +5,7 @@ cover all of it unless one gap is far wider than the others; then their arc is w
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -144,21 +144,29 @@ def missing_arc(geometry: Geometry) -> float:
     turned by 180 degrees). They are asked for at the axis and towards the edge of the slices:
     a fan on a short arc has all at the one, and misses twice its angle at the other.
     """
-    radius = min(geometry.grid.shape[1:]) / 2 * geometry.pixel_mm
-    return max(_missing_at(geometry, s) for s in (0.0, 0.5 * radius, 0.9 * radius))
-
-
-def _missing_at(geometry: Geometry, s_mm: float) -> float:
-    """Return the widest arc in degrees that the rays at distance s_mm from the axis leave out."""
-    near, far = (_fan_angle(geometry, s) for s in (s_mm, -s_mm))
-    angles = np.array(geometry.angles_deg)
     # Lines of a turn that is even come in pairs, of which only the views tell what is typical.
-    typical = Directions(angles).typical
-    if near == far:  # a line and its opposite are the same
-        return Directions(angles - near, TURN / 2).missing_for(typical)
-    found = np.concatenate([angles - near, angles + 180 - far])
-    found = found[np.isfinite(found)]
-    return Directions(found).missing_for(typical) if len(found) else 0.0
+    typical = Directions(np.array(geometry.angles_deg)).typical
+    return max((lines.missing_for(typical) for lines in _lines(geometry)), default=0.0)
+
+
+def widest_gap(geometry: Geometry) -> float:
+    """Return the widest gap between directions, in degrees, of the rays through any such point."""
+    return max((lines.widest for lines in _lines(geometry)), default=0.0)
+
+
+def _lines(geometry: Geometry) -> Iterator[Directions]:
+    """Return the directions of the rays at some distances from the axis, where there are any."""
+    radius = min(geometry.grid.shape[1:]) / 2 * geometry.pixel_mm
+    angles = np.array(geometry.angles_deg)
+    for s in (0.0, 0.5 * radius, 0.9 * radius):
+        near, far = _fan_angle(geometry, s), _fan_angle(geometry, -s)
+        if near == far:  # a line and its opposite are the same
+            yield Directions(angles - near, TURN / 2)
+        else:
+            found = np.concatenate([angles - near, angles + 180 - far])
+            found = found[np.isfinite(found)]
+            if len(found):
+                yield Directions(found)
 
 
 def _fan_angle(geometry: Geometry, s_mm: float) -> float:

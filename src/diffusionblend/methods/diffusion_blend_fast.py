@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffusionblend.arc import missing_arc
+from diffusionblend.arc import widest_gap
 from diffusionblend.blend import blend
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import climb
+from diffusionblend.methods.ladder import STEPS, climb
 from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
 from diffusionblend.methods.regrid import by_nines, coarser, resized
 from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
@@ -49,8 +49,8 @@ class DiffusionBlendFast:
     prior's range, such as metal, it says nothing of: the data alone decide it.
 
     Attributes:
-        steps: Levels of noise; each is one sweep of the network over the volume. Where an arc of
-            directions is missing there are more, on larger pixels (`ladder`).
+        steps: Levels of noise; each is one sweep of the network over the volume. The wider
+            the gaps between directions are, the more are added on larger pixels (`ladder`).
         sigma_max, sigma_min: First and last level, in x; a higher first one brings nothing.
         leak: The dual variable falls with this power of sigma, so that it does not wind up on
             noise that nothing can satisfy; 0 keeps all of it.
@@ -69,8 +69,8 @@ class DiffusionBlendFast:
         lowest, highest: Range of the prior, in x.
     """
 
-    steps: Sweeps = 30
-    sigma_max: Positive = 3.0
+    steps: Sweeps = STEPS
+    sigma_max: Positive = 2.0
     sigma_min: Positive = 0.03
     leak: NonNegative = 1 / 3
     error: Positive = 0.25
@@ -106,7 +106,7 @@ class DiffusionBlendFast:
             self.steps,
             sigma_max=self.sigma_max,
             sigma_min=self.sigma_min,
-            missing_deg=missing_arc(problem.A.geometry),
+            gap_deg=widest_gap(problem.A.geometry),
             coarse=self.coarse,
         )
         to_do = [*enumerate(levels)][done:]

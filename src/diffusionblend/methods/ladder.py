@@ -1,8 +1,8 @@
 """The ladder of grids: how large pixels are, and how strong the noise, at each sweep.
 
 White noise hides a shape on pixels twice as large as much as noise of twice its sigma does on the
-others. So what larger pixels can show is found on them, by sweeps that cost a quarter or a
-sixteenth, down to a sigma well below the one that the next grid begins with.
+others. So what larger pixels can show is found on them, by sweeps that cost a quarter, down to a
+sigma below the one that the next grid begins with.
 """
 
 import itertools
@@ -24,7 +24,7 @@ class Rung:
         pixels: Across the slices, at least; of infinitely many there are those of the volume.
         highest, lowest: Sigma of its first and its last sweep, in x.
         sweeps: Their number.
-        limited: Their number where an arc of directions is missing.
+        limited: Their number where a quarter of all directions is missing.
     """
 
     pixels: float
@@ -35,14 +35,14 @@ class Rung:
 
 
 LADDER = (
-    Rung(48, highest=math.inf, lowest=0.7, sweeps=10, limited=20),
-    Rung(96, highest=1.4, lowest=0.35, sweeps=8, limited=16),
-    Rung(192, highest=0.7, lowest=0.1, sweeps=8, limited=8),
-    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=6, limited=6),
+    Rung(96, highest=math.inf, lowest=0.3, sweeps=18, limited=90),
+    Rung(192, highest=0.4, lowest=0.1, sweeps=12, limited=12),
+    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=8, limited=8),
 )
 """Chosen on the validation volume (docs/speed.md)."""
-FULLY_LIMITED = 60.0
-"""From so many missing degrees on, an arc takes all the sweeps for one; fewer take a part."""
+STEPS = int(sum(rung.sweeps for rung in LADDER))
+DENSE, LIMITED = 10.0, 90.0
+"""Between gaps of so many degrees the number of sweeps grows from the usual to that for an arc."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,25 @@ def climb(
     *,
     sigma_max: float,
     sigma_min: float,
-    missing_deg: float = 0.0,
+    gap_deg: float = 0.0,
     coarse: bool = True,
 ) -> list[Level]:
     """Return the sweeps over a volume, in their order.
 
     Args:
         shape: Of the volume (slices, rows, columns).
-        steps: Their number, where no arc is missing.
+        steps: Their number, where directions are dense.
         sigma_max: Sigma of the first, in x.
         sigma_min: Sigma of the last.
-        missing_deg: Arc of directions that nobody measured.
+        gap_deg: Widest gap between directions.
         coarse: Whether there are larger pixels than those of the volume.
     """
     sides = shape[1:]
     # A volume of few pixels has one grid for several rungs.
     grids = itertools.groupby(LADDER, lambda rung: _factor(sides, rung.pixels) if coarse else 1)
     parts = [(factor, [*rungs]) for factor, rungs in grids]
-    counts = _shared(steps, [rungs for _, rungs in parts], min(1.0, missing_deg / FULLY_LIMITED))
+    limited = min(max((gap_deg - DENSE) / (LIMITED - DENSE), 0.0), 1.0)
+    counts = _shared(steps, [rungs for _, rungs in parts], limited)
     levels = []
     for (factor, rungs), count in zip(parts, counts, strict=True):
         first = min(sigma_max, rungs[0].highest)
@@ -111,7 +112,7 @@ def _scale(sides: tuple[int, int], factor: int) -> int:
 
 
 def _shared(steps: int, grids: list[list[Rung]], limited: float) -> list[int]:
-    """Return the sweeps on each grid, which are `steps` if no arc is missing."""
+    """Return the sweeps on each grid, which are `steps` if nothing is limited."""
     sweeps = np.array([sum(rung.sweeps for rung in rungs) for rungs in grids])
     longer = np.array([sum(rung.limited - rung.sweeps for rung in rungs) for rungs in grids])
     usual = np.diff((np.cumsum(sweeps) * steps / sweeps.sum()).round(), prepend=0)

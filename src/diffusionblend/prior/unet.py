@@ -98,6 +98,8 @@ class UNetPrior(nn.Module):
         # Across the slices nothing is averaged: axial ones alone have larger pixels.
         planes = self.config.planes if 1 in scales else ("axial",)
         config = msgspec.structs.replace(self.config, scales=scales, planes=planes, coarse=None)
+        if 1 not in scales:  # the range is that of the other pixels
+            config = msgspec.structs.replace(config, pixel_mm=None)
         copy = UNetPrior(config)
         own = {k: v for k, v in self.state_dict().items() if not k.startswith("coarse.")}
         codes = own["unet.code.weight"].unflatten(0, (-1, CODES))
