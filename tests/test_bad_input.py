@@ -757,7 +757,11 @@ def workshop(data: Data, place):
             ["recipe.toml", "oblique", "sagittal"],
         ),
         (("[network]", "[noise]\nlow = 2.0\nhigh = 1.0\n[network]"), USAGE, ["low", "high"]),
-        (("[budget]", 'start = "nowhere"\n[budget]'), PRIOR, ["nowhere", "no such prior"]),
+        (
+            ("[budget]", 'start = { prior = "nowhere", sha256 = "01234567" }\n[budget]'),
+            PRIOR,
+            ["nowhere", "no such prior"],
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(workshop, change, code, words):

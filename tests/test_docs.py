@@ -61,10 +61,12 @@ CHANGES = [
 # The same for recipes, those of the repository and those that pages show.
 RECIPES = [
     (r'task = "fbp-unet"', 'task = "fbp-unet"\nsize = 64', "as the volumes"),
-    (r"hours = .*", "samples = 8", "hours"),
-    (r"samples = 1600", "samples = 8", "a minute"),
+    (r"hours = [\d.]+", "samples = 8", "hours"),
+    (r"samples = (1600|\d\d_\d+)", "samples = 8", "minutes to hours"),
+    (r"size = 64, scale = 4", "size = 16, scale = 4", "as the volumes"),
+    (r"batch = (16|64)\b", "batch = 4", "time"),
     (
-        r"(?s)\A(?=.*\[\[data)(?!.*\[\[(?:crops|acquisitions))(.*)",
+        r"(?s)\A(?=.*\[\[data)(?!.*\[\[(?:crops|acquisitions|phases))(.*)",
         r"\1\n[[crops]]\nsize = 32\nbatch = 2\n\n[network]\nwidths = [8, 16]\nblocks = [1, 1]\n",
         "the network and crops of a recipe that says nothing of them",
     ),
@@ -96,7 +98,8 @@ def fill(folder, data):
     chest = read_volume(data.volume)
     write_volume(chest, folder / "SERIES")
     write_volume(chest, folder / "truth.nii.gz")
-    for place in ("volumes/train", "volumes/unseen", "data/train", "data/train_cropped"):
+    for place in ("volumes/train", "volumes/unseen", "data/train", "data/train_cropped",
+                  "data/train_coarse"):  # fmt: skip
         _copied(data.volume, folder / place / "one.nii.gz")
     _copied(data.volume, folder / "data/validation/other.nii.gz")
     for name in ("one", "two"):
