@@ -353,6 +353,7 @@ def test_wider_gaps_between_directions_take_more_sweeps_on_larger_pixels_alone()
         for gap in (3.0, 22.5, 90.0)
     )
     assert len(whole) < len(part) < len(quarter)
+    assert len(ladder.climb((9, 255, 255), 30, sigma_max=3.0, sigma_min=0.03, gap_deg=90.0)) == 30
     fine = [sum(level.factor == 1 for level in levels) for levels in (whole, part, quarter)]
     assert fine[0] == fine[1] == fine[2]
 

@@ -86,7 +86,7 @@ def climb(
     grids = itertools.groupby(LADDER, lambda rung: _factor(sides, rung.pixels) if coarse else 1)
     parts = [(factor, [*rungs]) for factor, rungs in grids]
     limited = min(max((gap_deg - DENSE) / (LIMITED - DENSE), 0.0), 1.0)
-    counts = _shared(steps, [rungs for _, rungs in parts], limited)
+    counts = _shared(steps, parts, limited)
     levels = []
     for (factor, rungs), count in zip(parts, counts, strict=True):
         first = min(sigma_max, rungs[0].highest)
@@ -111,10 +111,12 @@ def _scale(sides: tuple[int, int], factor: int) -> int:
     return 2 ** max(0, round(math.log2(WHOLE * factor / max(sides))))
 
 
-def _shared(steps: int, grids: list[list[Rung]], limited: float) -> list[int]:
-    """Return the sweeps on each grid, which are `steps` if nothing is limited."""
+def _shared(steps: int, parts: list[tuple[int, list[Rung]]], limited: float) -> list[int]:
+    """Return the sweeps on each grid: `steps`, and more on larger pixels, where they are cheap."""
+    grids = [rungs for _, rungs in parts]
+    larger = np.array([factor > 1 for factor, _ in parts])
     sweeps = np.array([sum(rung.sweeps for rung in rungs) for rungs in grids])
     longer = np.array([sum(rung.limited - rung.sweeps for rung in rungs) for rungs in grids])
     usual = np.diff((np.cumsum(sweeps) * steps / sweeps.sum()).round(), prepend=0)
-    more = (limited * longer * steps / sweeps.sum()).round()
+    more = (larger * limited * longer * steps / sweeps.sum()).round()
     return (usual + more).astype(int).tolist()
