@@ -15,6 +15,7 @@ import torch
 import diffusionblend as db
 from diffusionblend.blend import blend
 from diffusionblend.methods import SBTV, DiffusionBlendFast
+from diffusionblend.methods.diffusion_blend_fast import ray_variance
 from diffusionblend.methods.method import ignore
 from diffusionblend.partition import BLOCK, adjacent, draw_partition
 from diffusionblend.proximal import WeightedProximal
@@ -41,7 +42,9 @@ class Tried(DiffusionBlendFast):
     def __call__(self, problem, *, seed=0, callback=ignore):
         A, y, prior = problem.A, problem.y, problem.prior
         generator = torch.Generator().manual_seed(seed)
-        towards_data = WeightedProximal(A, y, self._variance(problem), cg_steps=self.cg_steps)
+        towards_data = WeightedProximal(
+            A, y, ray_variance(problem, self.weigh), cg_steps=self.cg_steps
+        )
         sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
         dual = y.new_zeros(len(y), *A.volume_shape[1:])
         x = SBTV()(problem) if self.warm else dual - 1

@@ -117,7 +117,7 @@ class DiffusionBlendFast:
         # ruff: noqa: B023 - the lambda is used up before sigma and S change
         for factor, sweeps in itertools.groupby(to_do, lambda sweep: sweep[1].factor):
             here = by_nines(coarser(problem, factor))
-            towards_data = WeightedProximal(here.A, here.y, self._variance(here),
+            towards_data = WeightedProximal(here.A, here.y, ray_variance(here, self.weigh),
                                             cg_steps=self.cg_steps, tolerance=self.tolerance,
                                             huber=self.huber, flux=self.flux)
             x = resized(x, *here.A.volume_shape[1:])
@@ -148,12 +148,13 @@ class DiffusionBlendFast:
             log.warning("the data step ended by its count, not its residual; take more cg_steps")
         return resized(x0, *shape[1:])[: shape[0]]
 
-    def _variance(self, problem: Problem) -> Tensor:
-        """Return the variance of y, or one for all rays."""
-        known = operator_variance(problem.y)
-        if problem.variance is not None:
-            known = known + problem.variance
-        return known if self.weigh else known.log().mean().exp()
+
+def ray_variance(problem: Problem, weigh: bool) -> Tensor:
+    """Return the variance of y, of each ray or, not weighed, one that is typical of all."""
+    known = operator_variance(problem.y)
+    if problem.variance is not None:
+        known = known + problem.variance
+    return known if weigh else known.log().mean().exp()
 
 
 def operator_variance(y: Tensor) -> Tensor:

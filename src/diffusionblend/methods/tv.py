@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusionblend.arc import Directions
 from diffusionblend.geometry import Geometry
-from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE, operator_variance
+from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE, ray_variance
 from diffusionblend.methods.method import Callback, Convergence, Problem, Step, ignore, register
 from diffusionblend.methods.state import BEGINNING, State, steps_done
 from diffusionblend.penalised import PenalisedLeastSquares
@@ -72,7 +72,7 @@ class TV:
     ) -> Tensor:
         """Reconstruct x (slices, rows, columns)."""
         del seed
-        A, variance = problem.A, self._variance(problem)
+        A, variance = problem.A, ray_variance(problem, self.weigh).expand_as(problem.y)
         tuned = tuned_weight(A.geometry, variance)
         iterate = PenalisedLeastSquares(
             A,
@@ -92,12 +92,6 @@ class TV:
             if at.reached:
                 break
         return iterate.u - 1
-
-    def _variance(self, problem: Problem) -> Tensor:
-        known = operator_variance(problem.y)
-        if problem.variance is not None:
-            known = known + problem.variance
-        return known if self.weigh else known.log().mean().exp().expand_as(known)
 
 
 def tuned_weight(geometry: Geometry, variance: Tensor) -> float:
