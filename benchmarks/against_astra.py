@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 import diffusionblend as db
+from diffusionblend.data.units import hu_from_x
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.geometry import ParallelBeam
 from diffusionblend.methods import Problem
@@ -33,7 +34,6 @@ from diffusionblend.methods.iterative import CGLS, SIRT
 from diffusionblend.metrics import RANGE_HU, psnr
 from diffusionblend.projector import Projector, make_projector
 from diffusionblend.simulation import truth_on_grid
-from diffusionblend.units import hu_from_x
 
 SLICES, SIZE, VIEWS = (60, 64), 256, (60, 8)
 SIRT_ITERATIONS, CGLS_ITERATIONS = 100, 25

@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from diffusionblend.data.units import x_from_hu
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training.cache import candidates, load_sources
 from diffusionblend.training.recipe import Folder, read_recipe
 from diffusionblend.training.validation import denoising_psnr
-from diffusionblend.units import x_from_hu
 
 SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 SAMPLES, STEPS, SIZE = 20, 60, 256

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 import diffusionblend as db
+from diffusionblend.data.units import HU_AIR, hu_from_x, x_from_hu
 from diffusionblend.methods.fbp_unet import load_fbp_unet
 from diffusionblend.metrics import RANGE_HU, psnr
 from diffusionblend.training.supervised import filtered
-from diffusionblend.units import HU_AIR, hu_from_x, x_from_hu
 
 
 def main(path: str, slices: str) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 import diffusionblend as db
 from diffusionblend.benchmark.volumes import find_volume, load_volume
 from diffusionblend.calibration import Calibration, estimate_mu_water
+from diffusionblend.data.units import MU_WATER
 from diffusionblend.geometry import Grid
-from diffusionblend.units import MU_WATER
 
 VIEWS = (8, 20, 60)
 SLICES, EVERY = 48, 4

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 
 import diffusionblend as db
 from diffusionblend.calibration import calibrated
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from diffusionblend.metrics import RANGE_HU, psnr
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
 
 VIEWS = 20
 METHODS = ("fbp", "tv", "diffusionblend++", "diffusionblend-fast")

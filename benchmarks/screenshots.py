@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 from diffusionblend.viewer import ViewerServer, gather
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"

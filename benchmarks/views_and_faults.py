@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.projections.flat import lifted
+from diffusionblend.io.projections.flat import lifted
 from diffusionblend.reconstruction import DEFAULT_METHOD
 
 PHOTONS = 2e4

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from diffusionblend.cli import main
+from diffusionblend.data.volume import Volume
 from diffusionblend.demo import demonstration_volume
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior import PriorConfig, UNetPrior, save_pretrained
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 SLICES, FINE = (60, 72), 128
 

@@ -9,7 +9,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.volume import read_volume
+from diffusionblend.io.volumes import read_volume
 
 SHAPE = (8, 7, 6)
 SPACING = (0.75, 0.5, 2.5)

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from conftest import Data, command, contents, save_tiny_prior, user_command
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import UNetPrior, from_pretrained
-from diffusionblend.volume import read_volume
 
 # Where not even root can make a file.
 needs_proc = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no /proc")
@@ -574,8 +574,8 @@ def test_a_place_without_permission_is_refused_before_work_begins(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("diffusionblend.formats.nifti._checked", None)
-    monkeypatch.setattr("diffusionblend.scan.read_scan", None)
+    monkeypatch.setattr("diffusionblend.io.formats.nifti._checked", None)
+    monkeypatch.setattr("diffusionblend.io.scans.read_scan", None)
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]
     assert_refused(old, OUTPUT, words, arguments)

@@ -22,14 +22,14 @@ from diffusionblend.beams import (
 from diffusionblend.body import find_outline
 from diffusionblend.calibration import calibrated, estimate_mu_water, typical_attenuation
 from diffusionblend.coarse import spread
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import MU_WATER, WATER_PER_MM, energy_of_water
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
-from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate
 from diffusionblend.tissue import BODIES, match_tissue
-from diffusionblend.units import MU_WATER, WATER_PER_MM, energy_of_water
-from diffusionblend.volume import Volume
 from phantoms import changed
 
 GRID = Grid.from_spacing((6, 64, 64), (4.0, 4.0, 4.0))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import diffusionblend as db
-from diffusionblend.coercion import as_pair, as_scan, as_volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.io.inputs import as_pair, as_scan, as_volume
 
 SPACING = (2.5, 5.625, 5.625)
 

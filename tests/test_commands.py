@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from conftest import FINE, command, user_command
+from diffusionblend.data.units import mu_from_x, x_from_hu
+from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projector import make_projector
-from diffusionblend.scan import read_scan
-from diffusionblend.units import mu_from_x, x_from_hu
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 PLANES = ("axial", "coronal", "sagittal")
 FIGURES = {"psnr", "psnr_std", "ssim", "ssim_std"}

@@ -23,6 +23,7 @@ import torch
 from conftest import save_tiny_prior
 from diffusionblend.checkpoint import Checkpoint
 from diffusionblend.completion import make_task
+from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.geometry import ConeBeam
 from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
 from diffusionblend.methods.fbp_unet import Scaled
@@ -33,7 +34,6 @@ from diffusionblend.projector.cone_diffct import DiffctProjector
 from diffusionblend.quality import assess
 from diffusionblend.reconstruction import reconstruct
 from diffusionblend.samples import draw_samples
-from diffusionblend.scan import Noise, Scan
 from diffusionblend.training.loop import Run, new_network
 from diffusionblend.training.recipe import Recipe, read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from conftest import command
-from diffusionblend.formats import find_volumes
+from diffusionblend.data.volume import Volume
+from diffusionblend.io.formats import find_volumes
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.training import cache as cache_module
 from diffusionblend.training.cache import Cache, load_sources
 from diffusionblend.training.pack import read_pack, write_packs
 from diffusionblend.training.recipe import Budget, Folder, Recipe
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 
 @pytest.fixture

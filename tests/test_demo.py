@@ -8,10 +8,10 @@ import pytest
 from diffusionblend import demo
 from diffusionblend.cli import main
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import sha256
+from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.metrics import PLANES
 from diffusionblend.progress import show_steps
-from diffusionblend.volume import read_volume
 
 
 @pytest.fixture

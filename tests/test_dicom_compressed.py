@@ -18,8 +18,8 @@ from pydicom.uid import (
 )
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.formats.dicom_pixels import picture_size
-from diffusionblend.volume import read_volume
+from diffusionblend.io.formats.dicom_pixels import picture_size
+from diffusionblend.io.volumes import read_volume
 from small_volumes import assert_same, datasets, every, refusal, save
 
 SYNTAXES = [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless]

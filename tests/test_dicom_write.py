@@ -10,9 +10,10 @@ import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
 from pydicom.uid import CTImageStorage
 
 from conftest import contents
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, OutputError, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.volume import Volume, check_source, check_suffix, read_volume, write_volume
+from diffusionblend.io.volumes import check_source, check_suffix, read_volume, write_volume
 from small_volumes import (
     PLANES,
     UID,

@@ -27,7 +27,7 @@ from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
 from diffusionblend.benchmark import recipe as experiments
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.geometry import Grid
-from diffusionblend.volume import read_volume, write_volume
+from diffusionblend.io.volumes import read_volume, write_volume
 from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of
 from measured import GRID, lines, write_exchange
 from phantoms import changed

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
-from diffusionblend.projections.drawing import FIRST, PANEL, draw_scan, panels
-from diffusionblend.scan import Scan
+from diffusionblend.io.projections.drawing import FIRST, PANEL, draw_scan, panels
 
 GRID = Grid.from_spacing((8, 24, 24), (2.0, 1.5, 1.5))
 PLACE = {"sod_mm": 100.0, "sdd_mm": 150.0}

@@ -10,14 +10,15 @@ import torch
 from conftest import command, contents
 from diffusionblend import estimate as module
 from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.data.scan import Scan
 from diffusionblend.estimate import Estimate, estimate, some_slices
 from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import Grid
+from diffusionblend.io.scans import read_scan
 from diffusionblend.methods import methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projector import make_projector
-from diffusionblend.scan import Scan, read_scan
 
 BEAMS = {
     "parallel": parallel_beam,

@@ -12,6 +12,8 @@ import torch
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
+from diffusionblend.data.scan import NO_NOISE, Noise
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import DiffusionBlendFast, Problem, ladder
@@ -22,9 +24,7 @@ from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import make_projector
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
-from diffusionblend.scan import NO_NOISE, Noise
 from diffusionblend.simulation import measure, simulate
-from diffusionblend.volume import Volume
 from test_sampler import MEAN, STD, tiny_problem
 
 SMALL_LADDER = (

@@ -11,9 +11,11 @@ import torch
 
 from conftest import command, contents, with_gains
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
+from diffusionblend.data.volume import Volume
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import (
     Acquisition,
@@ -34,7 +36,6 @@ from diffusionblend.training.recipe import read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Source
 from diffusionblend.training.supervised import SliceSampler, UnseenSlices, train_fbp_unet
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 KNOWN = (Scaled(8, 180.0, -0.6, 0.7), Scaled(90, 90.0, -0.6, 0.6))
 TINY = FBPUNetConfig(widths=(8, 16), blocks=(1, 1), acquisitions=KNOWN)

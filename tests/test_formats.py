@@ -24,10 +24,10 @@ from pydicom.uid import (
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.formats import dicom_files, find_volumes
-from diffusionblend.formats.dicom import read_series
-from diffusionblend.formats.dicom_files import dicom_series
-from diffusionblend.volume import read_volume
+from diffusionblend.io.formats import dicom_files, find_volumes
+from diffusionblend.io.formats.dicom import read_series
+from diffusionblend.io.formats.dicom_files import dicom_series
+from diffusionblend.io.volumes import read_volume
 from small_volumes import (
     NAN,
     ORIGIN,

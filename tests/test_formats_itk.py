@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
-from diffusionblend.volume import Volume, read_volume, write_volume
+from diffusionblend.io.volumes import read_volume, write_volume
 from small_volumes import ORIGIN, PLANES, SPACING, lps, ras, stored_values
 
 FILES = ("v.nii", "v.nii.gz", "v.nrrd", "v.mha")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conftest import contents
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.volume import read_volume
+from diffusionblend.io.volumes import read_volume
 from small_volumes import datasets, lps, ras, save, stored_values, write_nrrd
 from test_mha import write_mha
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
+from diffusionblend.data.units import MU_WATER, hu_from_x, mu_from_x, x_from_hu, x_from_mu
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid, ParallelBeam, geometry_from_json
-from diffusionblend.units import MU_WATER, hu_from_x, mu_from_x, x_from_hu, x_from_mu
 
 GRID = Grid.from_spacing((4, 12, 16), (2.5, 1.4, 1.4))
 finite = st.floats(-1e4, 1e4, allow_nan=False)

@@ -10,8 +10,8 @@ import cases
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
-from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.centre import find_centre
+from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.centre import find_centre
 from phantoms import Ellipsoid
 
 GRID = Grid.from_spacing((1, 64, 64))

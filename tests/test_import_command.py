@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from conftest import command, contents, user_command
-from diffusionblend.projections.drawing import axis_bin
-from diffusionblend.scan import Scan, read_scan, write_scan
-from diffusionblend.volume import read_volume
+from diffusionblend.data.scan import Scan
+from diffusionblend.io.projections.drawing import axis_bin
+from diffusionblend.io.scans import read_scan, write_scan
+from diffusionblend.io.volumes import read_volume
 from measured import MU, PARALLEL, lines, write_exchange, write_geometry
 from phantoms import beams, changed
 

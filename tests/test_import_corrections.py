@@ -5,14 +5,14 @@ import pytest
 
 from cases import beam, cylinder, fields, phantom, project, write_case
 from cases import counts as counts_of
+from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.projections import noise
-from diffusionblend.projections.flat import mean_field
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
-from diffusionblend.projections.pixels import judge_fields, judge_views, parse_pixels, repair
-from diffusionblend.projections.stripes import offsets_removed, remove_stripes
-from diffusionblend.scan import Noise
+from diffusionblend.io.projections import noise
+from diffusionblend.io.projections.flat import mean_field
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.pixels import judge_fields, judge_views, parse_pixels, repair
+from diffusionblend.io.projections.stripes import offsets_removed, remove_stripes
 from measured import AIR, DARK, PARALLEL, VIEWS, air, counts, lines, write_exchange
 from phantoms import changed
 

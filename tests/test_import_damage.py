@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from conftest import command, contents
 from diffusionblend.commands import Import
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from measured import PARALLEL, counts, lines, write_exchange, write_geometry, write_tiffs
 
 CORRUPT, UNSUPPORTED = CorruptInput.code, UnsupportedInput.code

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import cases
-from diffusionblend.projections.directions import spread
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.directions import spread
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 
 GOLDEN = 180 * (np.sqrt(5) - 1) / 2
 RANDOM = np.sort(np.random.default_rng(3).uniform(0, 180, 400))

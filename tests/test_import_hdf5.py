@@ -6,8 +6,8 @@ import pytest
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
 from diffusionblend.geometry import ConeBeam
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from measured import (
     AIR,
     DARK,

@@ -10,10 +10,10 @@ import tifffile
 
 from conftest import command
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.names import series_of
-from diffusionblend.projections.options import Options
-from diffusionblend.scan import read_scan
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.names import series_of
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.scans import read_scan
 from measured import DARK, PARALLEL, VIEWS, air, counts, lines, write_geometry
 from test_import_readers import assert_is, stated
 

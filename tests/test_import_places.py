@@ -11,11 +11,11 @@ from conftest import command
 from diffusionblend.beams import fan_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
-from diffusionblend.projections.geometry_file import ParallelFacts, in_mm
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
-from diffusionblend.scan import read_scan
-from diffusionblend.volume import read_volume
+from diffusionblend.io.projections.geometry_file import ParallelFacts, in_mm
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
 from measured import GRID, PARALLEL, VIEWS, lines, write_exchange, write_geometry
 from phantoms import changed
 from test_import_readers import assert_is, stated

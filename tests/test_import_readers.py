@@ -11,10 +11,10 @@ import tifffile
 from pydicom.dataset import FileMetaDataset
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.files import sha256
 from diffusionblend.geometry import FanBeam, ParallelBeam
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.files import sha256
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from measured import (
     AIR,
     DARK,

@@ -9,9 +9,9 @@ import cases
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
-from diffusionblend.volume import read_volume
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.volumes import read_volume
 from measured import write_tiffs
 from phantoms import changed
 

@@ -7,10 +7,10 @@ import pytest
 
 import cases
 from conftest import command
-from diffusionblend.projections.beam import Beam
-from diffusionblend.projections.tilt import Axis, axis_through, set_upright
-from diffusionblend.scan import read_scan
-from diffusionblend.volume import read_volume
+from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.tilt import Axis, axis_through, set_upright
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
 from phantoms import changed
 
 ROWS, BINS = 40, 112

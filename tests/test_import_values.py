@@ -18,12 +18,12 @@ from cases import (
     write_case,
 )
 from conftest import command
+from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.projections.flat import lifted
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.flat import lifted
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from diffusionblend.reconstruction import reconstruct
-from diffusionblend.scan import Noise
 
 MU = 0.02
 GEOMETRY = beam("parallel", 60, size=128, slices=9)

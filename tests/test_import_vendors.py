@@ -12,8 +12,8 @@ from scipy.io import loadmat, netcdf_file, savemat
 from conftest import command
 from diffusionblend.errors import DiffusionBlendError, UnsupportedInput
 from diffusionblend.geometry import ConeBeam
-from diffusionblend.projections.importing import import_scan
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
 from measured import ROWS, VIEWS, lines, write_geometry, write_tiffs
 from test_import_readers import assert_is
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.metrics import common_grid, evaluate
-from diffusionblend.volume import Volume
 
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from diffusionblend import Grid, Noise, Scan, Volume, reconstruct_and_assess
 from diffusionblend.beams import parallel_beam, sparse_view
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.quality.record import Warn
-from diffusionblend.scan import read_scan
-from diffusionblend.volume import read_volume
 
 LIMIT = 300_000
 EMPTY = {"img", "br"}

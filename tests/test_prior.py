@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from conftest import with_gains
+from diffusionblend.data.units import x_from_hu
 from diffusionblend.demo import demonstration_volume
 from diffusionblend.errors import PriorError
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import (
     GaussianPrior,
     PriorConfig,
@@ -16,8 +18,6 @@ from diffusionblend.prior import (
 from diffusionblend.prior.network import Attention, Layer, UNet
 from diffusionblend.prior.unet import PLANES, position_code
 from diffusionblend.simulation import truth_on_grid
-from diffusionblend.units import x_from_hu
-from diffusionblend.volume import read_volume
 
 TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5, planes=PLANES)
 

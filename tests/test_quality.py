@@ -16,9 +16,11 @@ from diffusionblend import provenance
 from diffusionblend.arc import missing_arc
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.completion import make_problem
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import OutputError, UsageError
-from diffusionblend.files import sha256
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import from_pretrained
 from diffusionblend.provenance import beside, record_of, write_reconstruction
 from diffusionblend.quality import assess, quality_from_json
@@ -33,7 +35,6 @@ from diffusionblend.reconstruction import (
 )
 from diffusionblend.samples import Moments
 from diffusionblend.simulation import simulate
-from diffusionblend.volume import Volume, read_volume
 from phantoms import changed
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from conftest import command
-from diffusionblend.files import sha256
+from diffusionblend.io.files import sha256
+from diffusionblend.io.scans import read_scan, write_scan
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.quality import Quality
 from diffusionblend.quality.words import rank
-from diffusionblend.scan import read_scan, write_scan
-from diffusionblend.volume import read_volume
 
 
 def run(*arguments):

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from conftest import command
-from diffusionblend.files import sha256
+from diffusionblend.data.volume import Volume
+from diffusionblend.io.files import sha256
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.metrics import evaluate
 from diffusionblend.report.compose import make_report
 from diffusionblend.report.entries import Compared, make_entries
 from diffusionblend.report.model import Entry
 from diffusionblend.report.runs import find_runs, read_runs
 from diffusionblend.report.words import verdict
-from diffusionblend.scan import read_scan
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 PARTS = ("o.nii.gz", "o.nii.gz.json", "o.classical.nii.gz", "o.std.nii.gz")
 

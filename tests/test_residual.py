@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cases import beam, counts, cylinder, phantom, project
+from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.quality import quality_from_json
 from diffusionblend.reconstruction import reconstruct_and_assess
-from diffusionblend.scan import Noise, Scan
 
 METHODS = {"fbp": {}, "sbtv": {"iterations": 20}}
 OF_DATA = {"residual-high", "bad-views", "bad-bins", "outside-view", "truncated"}

@@ -17,9 +17,9 @@ import torch
 from conftest import command, contents, user_command
 from diffusionblend.checkpoint import Checkpoint, read_steps
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import sha256
-from diffusionblend.scan import read_scan
-from diffusionblend.volume import read_volume
+from diffusionblend.io.files import sha256
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
 
 STEPS = 6
 STOP = """
@@ -348,8 +348,8 @@ def hang(*_):
     import hashlib, sys
     print("writing", file=sys.stderr, flush=True)
     hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**9)
-import diffusionblend.files
-diffusionblend.files._flush = hang
+import diffusionblend.io.files
+diffusionblend.io.files._flush = hang
 """
     before = contents(user)
     arguments = ["reconstruct", "chest.h5", "--method", "fbp", "-o", "o.nii.gz"]

@@ -25,7 +25,7 @@ from PIL import Image
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import sha256
+from diffusionblend.io.files import sha256
 from diffusionblend.viewer import ViewerServer, gather
 from diffusionblend.viewer.contents import MAX_VOLUMES, MAX_VOXELS, check_size
 from small_volumes import ORIGIN, SPACING, datasets, lps, ras, save, stored_values, write_nrrd

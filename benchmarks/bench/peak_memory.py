@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+from diffusionblend.io.scans import read_scan
 from diffusionblend.reconstruction import reconstruct
-from diffusionblend.scan import read_scan
 from diffusionblend.terminal import split_pairs
 
 

@@ -21,12 +21,12 @@ from torch.profiler import ProfilerActivity, profile
 
 import diffusionblend as db
 from diffusionblend.benchmark.measure import hardware, timed
+from diffusionblend.data.scan import NO_NOISE, Scan
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projector import make_projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR
-from diffusionblend.scan import NO_NOISE, Scan
 
 MU_WATER = 0.02
 ELLIPSOIDS = (  # centre and half axes, as shares of the half field, and what each adds to u

@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from diffusionblend.beams import limited_angle as limited_angle
     from diffusionblend.beams import parallel_beam as parallel_beam
     from diffusionblend.beams import sparse_view as sparse_view
+    from diffusionblend.data.scan import Noise as Noise
+    from diffusionblend.data.scan import Scan as Scan
+    from diffusionblend.data.volume import Volume as Volume
     from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Grid as Grid
     from diffusionblend.geometry import ParallelBeam as ParallelBeam
+    from diffusionblend.io.scans import read_scan as read_scan
+    from diffusionblend.io.scans import write_scan as write_scan
+    from diffusionblend.io.volumes import read_volume as read_volume
+    from diffusionblend.io.volumes import write_volume as write_volume
     from diffusionblend.methods.method import Step as Step
     from diffusionblend.methods.method import method_names as method_names
     from diffusionblend.methods.options import make_method as make_method
@@ -28,16 +35,9 @@ if TYPE_CHECKING:
     from diffusionblend.reconstruction import Reconstruction as Reconstruction
     from diffusionblend.reconstruction import reconstruct as reconstruct
     from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
-    from diffusionblend.scan import Noise as Noise
-    from diffusionblend.scan import Scan as Scan
-    from diffusionblend.scan import read_scan as read_scan
-    from diffusionblend.scan import write_scan as write_scan
     from diffusionblend.simulation import simulate as simulate
     from diffusionblend.simulation import truth_on_grid as truth_on_grid
     from diffusionblend.training.supervised import train_by as train_by
-    from diffusionblend.volume import Volume as Volume
-    from diffusionblend.volume import read_volume as read_volume
-    from diffusionblend.volume import write_volume as write_volume
 
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
 _HOMES = {
@@ -45,14 +45,14 @@ _HOMES = {
     "DiffusionBlendError": "errors",
     "FanBeam": "geometry",
     "Grid": "geometry",
-    "Noise": "scan",
+    "Noise": "data.scan",
     "ParallelBeam": "geometry",
     "Prior": "prior",
     "Projector": "projector",
     "Reconstruction": "reconstruction",
-    "Scan": "scan",
+    "Scan": "data.scan",
     "Step": "methods.method",
-    "Volume": "volume",
+    "Volume": "data.volume",
     "cone_beam": "beams",
     "evaluate": "metrics",
     "fan_beam": "beams",
@@ -62,8 +62,8 @@ _HOMES = {
     "make_projector": "projector",
     "method_names": "methods.method",
     "parallel_beam": "beams",
-    "read_scan": "scan",
-    "read_volume": "volume",
+    "read_scan": "io.scans",
+    "read_volume": "io.volumes",
     "reconstruct": "reconstruction",
     "reconstruct_and_assess": "reconstruction",
     "save_pretrained": "prior.store",
@@ -71,8 +71,8 @@ _HOMES = {
     "sparse_view": "beams",
     "train_by": "training.supervised",
     "truth_on_grid": "simulation",
-    "write_scan": "scan",
-    "write_volume": "volume",
+    "write_scan": "io.scans",
+    "write_volume": "io.volumes",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names are made above

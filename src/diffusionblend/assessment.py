@@ -4,13 +4,13 @@ import torch
 
 from diffusionblend.calibration import calibrated
 from diffusionblend.completion import make_problem
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import x_from_hu
+from diffusionblend.data.volume import Volume
 from diffusionblend.device import find_device
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.prior import Prior
 from diffusionblend.quality import Quality, assess
-from diffusionblend.scan import Scan
-from diffusionblend.units import x_from_hu
-from diffusionblend.volume import Volume
 
 
 def assess_volume(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusionblend.arc import missing_arc
-from diffusionblend.scan import Scan
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import WATER_PER_MM, energy_of_water
 from diffusionblend.tissue import Match
-from diffusionblend.units import WATER_PER_MM, energy_of_water
 
 TISSUE = 0.8
 """Overlap of histograms below which it is not tissue: from 8 views on, bodies have 0.86."""

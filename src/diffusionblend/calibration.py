@@ -21,10 +21,10 @@ from torch import Tensor
 
 from diffusionblend.body import CLEAR, Doubt, doubts
 from diffusionblend.coarse import Coarse, coarse_scan
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import check_mu_water, energy_of_water
 from diffusionblend.errors import UsageError
-from diffusionblend.scan import Scan
 from diffusionblend.tissue import Match, match_tissue
-from diffusionblend.units import check_mu_water, energy_of_water
 
 SCALE_RANGE = (1e-6, 1e6)
 """Factors on the attenuation: what lies outside is a slip."""

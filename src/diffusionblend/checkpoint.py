@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import atomic, make_folder
+from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.volumes import write_volume
 from diffusionblend.methods import Step
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.provenance import Machine, machine
-from diffusionblend.volume import write_volume
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from diffusionblend.consistency import SplitBregman
+from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.methods.sbtv import tuned_weights
 from diffusionblend.projector import Projector, make_projector
-from diffusionblend.scan import Scan
 
 _PIXELS, _VIEWS = 128, 60  # at most, where each slice is projected by itself
 _CONE_PIXELS, _CONE_VIEWS = 64, 30

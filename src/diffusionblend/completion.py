@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.method import Problem
 from diffusionblend.methods.regrid import Cut, Weighed
 from diffusionblend.prior import Prior
 from diffusionblend.projector import make_projector
-from diffusionblend.scan import Scan
 from diffusionblend.truncation import Extended, extended
 
 MADE_UP = 0.1

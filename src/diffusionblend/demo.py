@@ -14,8 +14,11 @@ from typing import Any
 
 from diffusionblend.assessment import assess_volume
 from diffusionblend.beams import sparse_view
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import atomic, make_folder, sha256
+from diffusionblend.io.files import atomic, make_folder, sha256
+from diffusionblend.io.scans import read_scan, write_scan
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods import Callback, Method
 from diffusionblend.methods.method import fits_data, in_turn
 from diffusionblend.methods.options import make_method
@@ -27,10 +30,8 @@ from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR, Reconst
 from diffusionblend.report import Entry, Report, overview, write_report
 from diffusionblend.report.compose import make_report
 from diffusionblend.report.words import verdict
-from diffusionblend.scan import read_scan, write_scan
 from diffusionblend.simulation import simulate, truth_on_grid
 from diffusionblend.trace import Trace
-from diffusionblend.volume import Volume, read_volume, write_volume
 
 METHODS = ("fbp", "sirt", "tv", "diffusionblend++", "diffusionblend-fast")
 VIEWS, SIZE, SLICES = 8, 256, (42, 90)

@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from diffusionblend.beams import parallel_beam, sparse_view
+from diffusionblend.data.scan import Scan
 from diffusionblend.device import find_device
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.estimate import estimate
-from diffusionblend.files import writable
 from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import writable
 from diffusionblend.memory import free_bytes
 from diffusionblend.methods.options import make_method
 from diffusionblend.partition import BLOCK, padded_length
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projector import make_projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR
-from diffusionblend.scan import Scan
 
 VIEWS = 8
 SIZES, SLICES = (256, 512), (48, 133, 300)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffusionblend.calibration import calibrated
 from diffusionblend.completion import make_task
+from diffusionblend.data.scan import Scan
 from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.memory import free_bytes
@@ -26,7 +27,6 @@ from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction import classical_method, is_classical
-from diffusionblend.scan import Scan
 from diffusionblend.surroundings import covering
 from diffusionblend.truncation import extended
 

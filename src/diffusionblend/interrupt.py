@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from diffusionblend.files import remove_unfinished
+from diffusionblend.io.files import remove_unfinished
 
 INTERRUPTED = "interrupted; nothing half written is left"
 PATIENCE_SECONDS = 3.0

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from diffusionblend.coercion import VolumeLike, as_pair
+from diffusionblend.data.units import x_from_hu
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.io.inputs import VolumeLike, as_pair
 from diffusionblend.progress import counted
-from diffusionblend.units import x_from_hu
-from diffusionblend.volume import Volume
 
 RANGE_HU = (-1000.0, 1000.0)
 DATA_RANGE = RANGE_HU[1] - RANGE_HU[0]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from diffusionblend.projections.drawing import panels
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
+from diffusionblend.io.projections.drawing import panels
 from diffusionblend.report.pictures import CHEST_HU, PLANES, data_uri, grey, section
-from diffusionblend.scan import Scan
-from diffusionblend.volume import Volume
 
 if TYPE_CHECKING:
     from diffusionblend.quality import Quality

@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from diffusionblend import __version__
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.files import atomic, sha256, writable
+from diffusionblend.io.files import atomic, sha256, writable
 
 if TYPE_CHECKING:
+    from diffusionblend.data.volume import Volume
     from diffusionblend.reconstruction import Reconstruction
-    from diffusionblend.volume import Volume
 
 STD, CLASSICAL = "std", "classical"
 MOST_THREADS = 1024
@@ -154,7 +154,7 @@ def _write(
     **options: Any,  # noqa: ANN401 - those of `write_volume`
 ) -> str:
     """Write a volume under a temporary name until the stack unwinds; return its SHA-256."""
-    from diffusionblend.volume import write_volume
+    from diffusionblend.io.volumes import write_volume
 
     temporary = stack.enter_context(atomic(path))
     try:

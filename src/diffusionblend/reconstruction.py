@@ -14,12 +14,15 @@ from torch import Tensor
 
 from diffusionblend.arc import missing_arc
 from diffusionblend.calibration import calibrated
-from diffusionblend.coercion import ScanLike, as_scan
 from diffusionblend.completion import Task, make_task
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import hu_from_x
+from diffusionblend.data.volume import Volume
 from diffusionblend.device import find_device
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
-from diffusionblend.files import PathLike
 from diffusionblend.geometry import Geometry
+from diffusionblend.io.files import PathLike
+from diffusionblend.io.inputs import ScanLike, as_scan
 from diffusionblend.methods import (
     CGLS,
     FBP,
@@ -39,10 +42,7 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
 from diffusionblend.quality import Quality, assess
 from diffusionblend.samples import draw_samples
-from diffusionblend.scan import Scan
 from diffusionblend.surroundings import covering
-from diffusionblend.units import hu_from_x
-from diffusionblend.volume import Volume
 
 log = logging.getLogger(__name__)
 

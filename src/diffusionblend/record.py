@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.checkpoint import SavedStep
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import inside, sha256
+from diffusionblend.io.files import inside, sha256
+from diffusionblend.io.volumes import read_beside
 from diffusionblend.methods.method import Convergence
 from diffusionblend.provenance import Machine, beside, record_of, steps_folder
 from diffusionblend.quality import Quality
-from diffusionblend.volume import Volume, read_beside
 
 MAX_BYTES = 2**25
 Text = Annotated[str, Meta(max_length=20_000)]

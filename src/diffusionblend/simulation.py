@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from diffusionblend.beams import parallel_beam
-from diffusionblend.coercion import VolumeLike, as_volume
+from diffusionblend.data.hounsfield import check_air, check_hu
+from diffusionblend.data.scan import NO_NOISE, Noise, Scan
+from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.io.inputs import VolumeLike, as_volume
 from diffusionblend.projector import make_projector, strip_project
-from diffusionblend.scan import NO_NOISE, Noise, Scan
-from diffusionblend.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
-from diffusionblend.volume import Volume, check_air, check_hu
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from scipy.ndimage import median_filter
 
+from diffusionblend.data.scan import MAX_VALUES, Scan
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
-from diffusionblend.scan import MAX_VALUES, Scan
 from diffusionblend.truncation import CUT, Extended, extended, seen_from, steady, usual
 
 _HEIGHTS = 16

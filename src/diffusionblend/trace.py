@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 
+from diffusionblend.data.units import hu_from_x
+from diffusionblend.data.volume import Volume
 from diffusionblend.methods import Step
 from diffusionblend.metrics import RANGE_HU, psnr
-from diffusionblend.units import hu_from_x
-from diffusionblend.volume import Volume
 
 TRACED = 20
 

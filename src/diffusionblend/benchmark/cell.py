@@ -12,14 +12,14 @@ import numpy as np
 
 import diffusionblend
 from diffusionblend.benchmark.recipe import Acquisition, Value
-from diffusionblend.files import atomic, make_folder
+from diffusionblend.io.files import atomic, make_folder
 from diffusionblend.methods import find_method
 from diffusionblend.metrics import Figures
 
 SCHEMA = "diffusionblend-cell/1"
 FOLDER = "cells"
 _PACKAGE = Path(diffusionblend.__file__).parent
-_NO_NUMBERS = ("benchmark", "commands", "projections", "quality", "report", "training")
+_NO_NUMBERS = ("benchmark", "commands", "io/projections", "quality", "report", "training")
 _NO_NUMBERS_FILES = ("cli.py", "demo.py", "provenance.py", "terminal.py", "progress.py")
 
 
@@ -161,7 +161,7 @@ def _package_digest() -> str:
     lines = [
         f"{path.relative_to(_PACKAGE).as_posix()} {_file_digest(path)}\n"
         for path in sorted(_PACKAGE.rglob("*.py"))
-        if path.relative_to(_PACKAGE).parts[0] not in (*_NO_NUMBERS, *_NO_NUMBERS_FILES)
+        if not any(path.is_relative_to(_PACKAGE / name) for name in _NO_NUMBERS + _NO_NUMBERS_FILES)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from diffusionblend.benchmark.results import Run, mean, over_seeds
 from diffusionblend.benchmark.table import Entry, Table
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 from diffusionblend.partition import padded_length
 
 FILE = "directions.json"

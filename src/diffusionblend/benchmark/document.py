@@ -4,7 +4,7 @@ from pathlib import Path
 
 from diffusionblend import __version__
 from diffusionblend.benchmark.recipe import names
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 
 DOCUMENT = "results.md"
 INTRODUCTION = """# Results

@@ -15,7 +15,7 @@ from diffusionblend.benchmark.plan import Plan, make_plan
 from diffusionblend.benchmark.recipe import Recipe, Scale, Source, find_recipe, read_recipe
 from diffusionblend.benchmark.results import Run, runs_of, write_results
 from diffusionblend.benchmark.shown import Shown, select
-from diffusionblend.files import atomic, make_folder
+from diffusionblend.io.files import atomic, make_folder
 
 PICTURES = "pictures"
 DRAWN = {"sweep", "trace", "minutes"}  # with matplotlib

@@ -11,9 +11,9 @@ from diffusionblend.benchmark.recipe import Row
 from diffusionblend.benchmark.results import Run, over_seeds
 from diffusionblend.benchmark.shown import Scans, Shown
 from diffusionblend.benchmark.volumes import load_volume
+from diffusionblend.data.volume import Volume
 from diffusionblend.report.pictures import CHEST_HU, grey, section, sheet
 from diffusionblend.simulation import truth_on_grid
-from diffusionblend.volume import Volume
 
 _FRAME = np.array((255, 196, 0), dtype=np.uint8)
 _ZOOM = 3

@@ -16,15 +16,15 @@ from diffusionblend.benchmark import cell as cells
 from diffusionblend.benchmark.cell import Cell, Result, Times
 from diffusionblend.benchmark.recipe import Acquisition
 from diffusionblend.benchmark.volumes import load_volume
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
 from diffusionblend.device import find_device, processor
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.reconstruction import reconstruct
-from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate, truth_on_grid
 from diffusionblend.trace import Trace
-from diffusionblend.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from diffusionblend.benchmark.directions import FILE as DIRECTIONS_FILE
 from diffusionblend.benchmark.directions import Direction
 from diffusionblend.benchmark.recipe import names
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import atomic, inside
+from diffusionblend.io.files import atomic, inside
 from diffusionblend.report import render_page, write_page
 from diffusionblend.report.pictures import file_uri
 from diffusionblend.report.tables import Cell, Column, Table

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import UsageError
+from diffusionblend.io.toml import read_toml
 from diffusionblend.terminal import did_you_mean
-from diffusionblend.toml import read_toml
 
 Struct = msgspec.Struct
 Value = bool | int | float | str

@@ -11,7 +11,7 @@ import msgspec
 
 from diffusionblend.benchmark.cell import Result
 from diffusionblend.benchmark.plan import Plan, Point
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 
 RESULTS, TIMES = "results.json", "times.json"
 _DIGITS = {"psnr": 3, "psnr_std": 3, "ssim": 5, "ssim_std": 5}

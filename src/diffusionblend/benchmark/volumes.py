@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.demo import CREDIT, demonstration_volume
 from diffusionblend.errors import CorruptInput
-from diffusionblend.files import sha256
 from diffusionblend.geometry import Grid
-from diffusionblend.volume import Volume, read_volume
+from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import read_volume
 
 DEMONSTRATION, MICRO_CT = "demonstration", "microct-"
 MICRO_CT_CREDIT = (

@@ -20,9 +20,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Read both, crop to the common grid, compare."""
-        from diffusionblend.files import naming
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.volumes import read_volume
         from diffusionblend.metrics import evaluate
-        from diffusionblend.volume import read_volume
 
         volume, truth = read_volume(self.volume), read_volume(self.truth)
         with naming(self.volume):

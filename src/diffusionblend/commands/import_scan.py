@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diffusionblend.commands.arguments import Input, Output, command_line
 from diffusionblend.errors import UsageError
-from diffusionblend.projections.options import Options
+from diffusionblend.io.projections.options import Options
 from diffusionblend.terminal import show
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ class Import(Options):
 
     def run(self) -> None:
         """Read, understand, correct, write."""
-        from diffusionblend.files import writable
-        from diffusionblend.projections.importing import WARNINGS, import_scan
-        from diffusionblend.scan import check_suffix, write_scan
+        from diffusionblend.io.files import writable
+        from diffusionblend.io.projections.importing import WARNINGS, import_scan
+        from diffusionblend.io.scans import check_suffix, write_scan
 
         check_suffix(self.output)
         writable(self.output)

@@ -29,7 +29,7 @@ class Info:
 
     def run(self) -> None:
         """Look around."""
-        from diffusionblend.scan import SUFFIXES
+        from diffusionblend.io.scans import SUFFIXES
 
         if self.about is not None and Path(self.about).suffix in SUFFIXES:
             return self._scan(Path(self.about))
@@ -52,14 +52,14 @@ class Info:
     def _scan(self, path: Path) -> None:
         import json
 
-        from diffusionblend.files import atomic
-        from diffusionblend.scan import read_scan
+        from diffusionblend.io.files import atomic
+        from diffusionblend.io.scans import read_scan
 
         if self.output is not None and self.output.suffix != ".png":
             raise UsageError(f"--output {self.output}: expected a name in .png for the picture")
         scan = read_scan(path)
         if self.output is not None:
-            from diffusionblend.projections.drawing import draw_scan
+            from diffusionblend.io.projections.drawing import draw_scan
 
             with atomic(self.output) as temporary:
                 draw_scan(scan).save(temporary)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from diffusionblend.commands.reconstruct import Reconstruct
     from diffusionblend.commands.simulate import Simulate
     from diffusionblend.commands.train import Train
+    from diffusionblend.data.scan import Scan
     from diffusionblend.estimate import Estimate
     from diffusionblend.geometry import Geometry
     from diffusionblend.methods import Method
-    from diffusionblend.scan import Scan
 
 
 def show_plan(

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import torch
 
     from diffusionblend.checkpoint import Checkpoint, SavedSteps
+    from diffusionblend.data.scan import Scan
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
     from diffusionblend.methods.state import State
     from diffusionblend.reconstruction import Reconstruction
-    from diffusionblend.scan import Scan
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,11 @@ class Reconstruct:
     def run(self) -> None:
         """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
         from diffusionblend.device import find_device, threads
-        from diffusionblend.files import naming
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.scans import read_scan
         from diffusionblend.methods.options import make_method
         from diffusionblend.provenance import MOST_THREADS
         from diffusionblend.reconstruction import check_samples
-        from diffusionblend.scan import read_scan
 
         in_range("--seed", self.seed, 0, 2**63 - self.samples)
         if self.save_steps is not None:
@@ -131,7 +131,7 @@ class Reconstruct:
         """Reconstruct, saving the state on the way, and write what was made."""
         import msgspec
 
-        from diffusionblend.files import naming
+        from diffusionblend.io.files import naming
         from diffusionblend.methods.method import ignore, in_turn
         from diffusionblend.reconstruction import reconstruct_and_assess
 
@@ -171,7 +171,7 @@ class Reconstruct:
         )
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
-        from diffusionblend.files import sha256
+        from diffusionblend.io.files import sha256
 
         return {
             "command": "reconstruct",
@@ -228,16 +228,16 @@ class Reconstruct:
         return options if self.steps is None else {**options, "steps": self.steps}
 
     def _check_outputs(self, method: "Method") -> None:
+        from diffusionblend.io.volumes import check_suffix
         from diffusionblend.provenance import check_outputs
         from diffusionblend.reconstruction import is_classical
-        from diffusionblend.volume import check_suffix
 
         check_suffix(self.output)
         another = self.classical and not is_classical(method)
         check_outputs(self.output, samples=self.samples, classical=another)
 
     def _check_source(self, grid: "Grid") -> None:
-        from diffusionblend.volume import check_source
+        from diffusionblend.io.volumes import check_source
 
         if self.like is not None:
             check_source(self.like, self.output, grid)

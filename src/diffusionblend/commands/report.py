@@ -42,7 +42,7 @@ class Report:
 
     def run(self) -> None:
         """Read, put together, write."""
-        from diffusionblend.files import writable
+        from diffusionblend.io.files import writable
         from diffusionblend.report import write_report
         from diffusionblend.report.compose import make_report
 

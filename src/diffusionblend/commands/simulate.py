@@ -56,15 +56,15 @@ class Simulate:
 
     def run(self) -> None:
         """Read, project, write."""
-        from diffusionblend.files import naming
-        from diffusionblend.scan import write_scan
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.scans import write_scan
+        from diffusionblend.io.volumes import read_volume, write_volume
         from diffusionblend.simulation import (
             check_photons,
             scan_geometry,
             simulate,
             truth_on_grid,
         )
-        from diffusionblend.volume import read_volume, write_volume
 
         angles = self._angles()
         in_range("--size", self.size, 2, 100_000)
@@ -97,7 +97,7 @@ class Simulate:
         show({"scan": str(self.output), **facts}, self.json, f"{self.output}: {told}")
 
     def _provenance(self) -> dict[str, str]:
-        from diffusionblend.files import sha256
+        from diffusionblend.io.files import sha256
 
         return {
             "source": self.volume.name,
@@ -107,9 +107,9 @@ class Simulate:
         }
 
     def _check_outputs(self) -> None:
-        from diffusionblend.files import writable
-        from diffusionblend.scan import check_suffix as check_scan_suffix
-        from diffusionblend.volume import check_suffix
+        from diffusionblend.io.files import writable
+        from diffusionblend.io.scans import check_suffix as check_scan_suffix
+        from diffusionblend.io.volumes import check_suffix
 
         check_scan_suffix(self.output)
         writable(self.output)

@@ -12,8 +12,8 @@ import msgspec
 
 from diffusionblend.console.arguments import Argument, arguments_of
 from diffusionblend.errors import UsageError
+from diffusionblend.io.toml import read_table
 from diffusionblend.terminal import did_you_mean
-from diffusionblend.toml import read_table
 
 OPTION = "--config"
 SET = "set"

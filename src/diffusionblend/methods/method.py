@@ -15,14 +15,14 @@ from typing import NoReturn, Protocol, TypeVar
 import torch
 from torch import Generator, Tensor
 
+from diffusionblend.data.units import hu_from_x
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
 from diffusionblend.terminal import did_you_mean
-from diffusionblend.units import hu_from_x
-from diffusionblend.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

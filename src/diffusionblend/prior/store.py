@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from diffusionblend.errors import PriorError
-from diffusionblend.files import PathLike, atomic, make_folder, sha256
+from diffusionblend.io.files import PathLike, atomic, make_folder, sha256
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 from diffusionblend.terminal import did_you_mean
 

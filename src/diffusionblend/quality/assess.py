@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration import Calibration, typical_attenuation
+from diffusionblend.data.units import hu_from_x
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.method import Problem
 from diffusionblend.quality.coverage import OBJECT, coverage
@@ -16,7 +17,6 @@ from diffusionblend.quality.record import Distance, Quality, Residual, Samples, 
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.quality.words import warnings
-from diffusionblend.units import hu_from_x
 
 _SORTED = 1_000_000
 

@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend import __version__
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.files import naming, sha256
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import naming, sha256
+from diffusionblend.io.projections.drawing import draw_scan
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.metrics import common_grid
-from diffusionblend.projections.drawing import draw_scan
 from diffusionblend.report.entries import Compared, make_entries
 from diffusionblend.report.model import Report, Voxel
 from diffusionblend.report.runs import Run, find_runs, in_words, read_runs
 from diffusionblend.report.words import verdict
-from diffusionblend.scan import Scan, read_scan
-from diffusionblend.volume import Volume, read_volume
 
 FIGURES = (
     "PSNR and SSIM of each slice, mean and standard deviation over the slices of a plane, HU "

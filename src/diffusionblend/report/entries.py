@@ -11,6 +11,8 @@ import numpy as np
 
 from diffusionblend.assessment import assess_volume
 from diffusionblend.coarse import spread
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
 from diffusionblend.methods import methods
 from diffusionblend.methods.method import fits_data
 from diffusionblend.metrics import evaluate
@@ -18,9 +20,7 @@ from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Record
 from diffusionblend.report.model import Entry, Points
 from diffusionblend.report.runs import LONGEST_NAME, Run, expect_grid
-from diffusionblend.scan import Scan
 from diffusionblend.trace import Trace
-from diffusionblend.volume import Volume
 
 if TYPE_CHECKING:
     from diffusionblend.quality import Quality

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 from diffusionblend.report import pictures
 from diffusionblend.report.model import Report
 from diffusionblend.report.pictures import SOFT

@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 from diffusionblend.quality.words import rank
 from diffusionblend.report import pictures
 from diffusionblend.report.model import Report

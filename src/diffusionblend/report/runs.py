@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.volumes import read_volume
 from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Found, find_record
-from diffusionblend.volume import Volume, read_volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 TRUTH = "truth"

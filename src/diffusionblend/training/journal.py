@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from diffusionblend.files import atomic, output_error
+from diffusionblend.io.files import atomic, output_error
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

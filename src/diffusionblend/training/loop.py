@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diffusionblend.errors import UsageError
-from diffusionblend.files import make_folder
+from diffusionblend.io.files import make_folder
 from diffusionblend.prior.store import (
     CARD,
     check_digest,

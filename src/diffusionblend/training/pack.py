@@ -13,12 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.files import atomic
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import atomic
+from diffusionblend.io.formats.headers import MAX_VOXELS
 from diffusionblend.progress import counted
 from diffusionblend.training.samples import Source
-from diffusionblend.volume import MAX_VOXELS, Volume
 
 SCHEMA, SUFFIX = "diffusionblend-pack/1", ".h5"
 _STORAGE = {"compression": "gzip", "compression_opts": 9, "shuffle": True}

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import UsageError
+from diffusionblend.io.toml import read_toml
 from diffusionblend.methods.fbp_unet import Acquisition
 from diffusionblend.ranges import Count, Positive, Share, Whole
-from diffusionblend.toml import read_toml
 
 Struct = msgspec.Struct
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]

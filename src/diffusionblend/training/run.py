@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import atomic
+from diffusionblend.io.files import atomic
 from diffusionblend.training.loss import Window
 from diffusionblend.training.recipe import Budget, Optimiser, Plan
 from diffusionblend.training.samples import Batch, Slices

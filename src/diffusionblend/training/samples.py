@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from diffusionblend.data.units import x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.prior.unet import position_code
 from diffusionblend.training.recipe import Crops, Kind, Noise, Recipe, scales
-from diffusionblend.units import x_from_hu
 
 MAX_TURN = math.radians(10)
 ZOOMS = (0.8, 1.25)

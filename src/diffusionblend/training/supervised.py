@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffusionblend.beams import parallel_beam
+from diffusionblend.data.units import hu_from_x, x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.files import PathLike, make_folder
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import PathLike, make_folder
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
 from diffusionblend.methods.method import Problem
@@ -38,7 +39,6 @@ from diffusionblend.training.recipe import (
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
 from diffusionblend.training.validation import first_volume, picture
-from diffusionblend.units import hu_from_x, x_from_hu
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from diffusionblend.beams import sparse_view
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import x_from_hu
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
 from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.reconstruction import reconstruct
-from diffusionblend.scan import Scan
 from diffusionblend.simulation import simulate
 from diffusionblend.training.cache import candidates
 from diffusionblend.training.recipe import Folder, Recipe, scales
 from diffusionblend.training.samples import means
-from diffusionblend.units import x_from_hu
-from diffusionblend.volume import Volume
 
 SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 GROUPS = 4

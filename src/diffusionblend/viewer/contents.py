@@ -18,16 +18,17 @@ import msgspec
 import numpy as np
 
 from diffusionblend.checkpoint import read_steps
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.files import sha256
-from diffusionblend.formats.read import read_shape
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import sha256
+from diffusionblend.io.formats.read import read_shape
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_beside, read_volume
 from diffusionblend.provenance import steps_folder
 from diffusionblend.record import find_record
 from diffusionblend.report.pictures import DIFFERENCE_HU, colours
-from diffusionblend.scan import read_scan
 from diffusionblend.viewer.server import Answer, Routes
-from diffusionblend.volume import Volume, read_beside, read_volume
 
 MAX_VOXELS, MAX_VOLUMES = 400_000_000, 8
 """Of all volumes together: docs/viewer.md says what was measured."""
@@ -220,7 +221,7 @@ def _told(shown: Sequence[Shown], scan: Path | None, shrink: int) -> dict[str, o
 
 
 def _picture(scan: Path) -> bytes:
-    from diffusionblend.projections.drawing import draw_scan
+    from diffusionblend.io.projections.drawing import draw_scan
 
     stream = io.BytesIO()
     draw_scan(read_scan(scan)).save(stream, "PNG")

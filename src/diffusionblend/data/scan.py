@@ -1,0 +1,115 @@
+"""A scan: what a scanner gives. The truth is never in it."""
+
+import math
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from diffusionblend.data.arrays import to_numpy
+from diffusionblend.data.units import MU_WATER, check_mu_water
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry import Geometry
+
+MAX_VALUES = 2**31
+FEWEST = 0.5
+"""Photons that a ray is taken for which brought none: ln(n + 1/2) has least bias of a few."""
+
+
+class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the line integrals were measured.
+
+    Attributes:
+        photons: Photons a bin that would arrive through air; none means no noise.
+        electronic: Standard deviation of the electronic noise, in photons.
+    """
+
+    photons: float | None = None
+    electronic: float = 0.0
+
+    def variance(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the variance of line integrals, as they are after the logarithm; none: no noise.
+
+        To first order (N + electronic^2) / N^2 for N = photons exp(-y) counts, of which half a one
+        is the least: a ray that brought none has 2 and more, and next to no weight.
+        """
+        if self.photons is None:
+            return None
+        counts = np.maximum(self.photons * np.exp(-y.astype(np.float64)), FEWEST)
+        return ((counts + self.electronic**2) / counts**2).astype(np.float32)
+
+
+NO_NOISE = Noise()
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Line integrals and all that is needed to understand them.
+
+    Attributes:
+        y: Line integrals of mu (detector rows, views, bins), float32, without unit; arrays of other
+            types and tensors become that.
+        geometry: Where the rays ran, and the grid to reconstruct on.
+        noise: How they were measured.
+        mu_water: Attenuation of water in 1/mm, for the conversion to HU; none where nobody measured
+            it: `calibration` estimates it.
+        provenance: What made the scan.
+
+    Raises:
+        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is none that
+            can be.
+        CorruptInput: They hold NaN or infinity.
+    """
+
+    y: np.ndarray
+    geometry: Geometry
+    noise: Noise = NO_NOISE
+    mu_water: float | None = MU_WATER
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "y", to_numpy(self.y))
+        check_shape(self.y.shape, self.geometry)
+        if not np.isfinite(self.y).all():
+            raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
+        if self.mu_water is not None:
+            check_mu_water(self.mu_water, "mu_water is", UnsupportedInput)
+
+    def __repr__(self) -> str:
+        rows, views, bins = self.y.shape
+        photons = self.noise.photons
+        noise = "noise not stated" if photons is None else f"{photons:g} photons"
+        kind = type(self.geometry).__name__
+        return f"Scan({rows} rows x {views} views x {bins} bins, {kind}, {noise})"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import scan_html
+
+        return scan_html(self)
+
+    @property
+    def scale(self) -> float:
+        """Line integral of a pixel of water: y = scale A (1 + x), with A in pixels.
+
+        Raises:
+            UnsupportedInput: Nobody knows how much water attenuates.
+        """
+        if self.mu_water is None:
+            raise UnsupportedInput(
+                "the scan does not say how much water attenuates; give --mu-water, or calibrate it"
+            )
+        return self.mu_water * self.geometry.pixel_mm
+
+
+def check_shape(shape: tuple[int, ...], geometry: Geometry) -> None:
+    """Raise UnsupportedInput if line integrals do not fit a geometry, or are too many."""
+    if shape != geometry.sinogram_shape:
+        raise UnsupportedInput(
+            f"line integrals have the shape {shape}, the geometry needs {geometry.sinogram_shape} "
+            "(detector rows, views, bins); give the geometry of this scan"
+        )
+    if max(math.prod(shape), math.prod(geometry.grid.shape)) > MAX_VALUES:
+        raise UnsupportedInput(
+            f"line integrals of the shape {shape} for a volume of {geometry.grid.shape}; "
+            f"expected at most {MAX_VALUES} values in each"
+        )

@@ -1,0 +1,91 @@
+"""Volumes: Hounsfield units on a grid in space.
+
+Arrays are (slices, rows, columns), that is (z, y, x): the reverse of the order of the files. The
+signs of the axes stay as they are in the file, so that what is written lies voxel on voxel over
+what was read.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusionblend.data.arrays import to_numpy
+from diffusionblend.errors import UsageError
+from diffusionblend.geometry import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume in HU.
+
+    `np.asarray(volume)` is its values; `torch.from_numpy(volume.hu)` shares their memory.
+
+    Attributes:
+        hu: Values (slices, rows, columns), float32, in HU; arrays of other types and tensors
+            become that.
+        grid: Where its voxels lie.
+
+    Raises:
+        ValueError: The values have another shape than the grid.
+    """
+
+    hu: np.ndarray
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hu", to_numpy(self.hu))
+        if self.hu.shape != self.grid.shape:
+            raise ValueError(f"volume is {self.hu.shape}, its grid is {self.grid.shape}")
+
+    def __array__(self, dtype: "np.dtype | None" = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.hu, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.hu.shape))
+        spacing = " x ".join(f"{mm:.4g}" for mm in self.grid.spacing_mm)
+        low, high = float(self.hu.min()), float(self.hu.max())
+        return f"Volume({sizes} voxels of {spacing} mm, {low:.0f} to {high:.0f} HU)"
+
+    def _repr_html_(self) -> str:
+        from diffusionblend.notebook import volume_html
+
+        return volume_html(self)
+
+    def slices(self, first: int, last: int) -> "Volume":
+        """Return the slices `first` to `last` - 1, on their own grid.
+
+        Raises:
+            UsageError: There are no such slices.
+        """
+        if not 0 <= first < last <= len(self.hu):
+            raise UsageError(
+                f"slices {first}:{last} are not in the volume; expected A:B with "
+                f"0 <= A < B <= {len(self.hu)}"
+            )
+        return Volume(self.hu[first:last], self.grid.part((first, 0, 0), self.hu[first:last].shape))
+
+    def facing(self, grid: Grid) -> "Volume":
+        """Return the same voxels in the order in which another grid counts its own."""
+        along = [np.diag(np.array(g.affine)[:3, :3])[::-1] > 0 for g in (self.grid, grid)]
+        axes = tuple(int(axis) for axis in np.flatnonzero(along[0] != along[1]))
+        return Volume(np.flip(self.hu, axes), self.grid.reversed(axes)) if axes else self
+
+    def as_seen(self) -> np.ndarray:
+        """Return HU (slices, rows, columns) in the order of radiological display.
+
+        Columns run to the patient's left, rows to the back, slices to the head, whatever the
+        directions on disk.
+        """
+        return np.flip(self.hu, self.turned_axes)
+
+    @property
+    def turned_axes(self) -> tuple[int, ...]:
+        """The axes (z, y, x) that `as_seen` counts from the other end."""
+        x, y, z = np.diag(np.array(self.grid.affine)[:3, :3])
+        return tuple(axis for axis, right in enumerate((z > 0, y < 0, x < 0)) if not right)
+
+    def binned(self, factor: int) -> "Volume":
+        """Return the mean over blocks of `factor` x `factor` pixels in each slice."""
+        slices, rows, columns = self.hu.shape
+        blocks = self.hu.reshape(slices, rows // factor, factor, columns // factor, factor)
+        return Volume(blocks.mean(axis=(2, 4), dtype=np.float32), self.grid.binned(factor))

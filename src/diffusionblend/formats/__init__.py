@@ -1,5 +1,0 @@
-"""Formats of volumes: one module each, and what finds volumes in a folder."""
-
-from diffusionblend.formats.find import Candidate, find_volumes
-
-__all__ = ["Candidate", "find_volumes"]

@@ -1,0 +1,1 @@
+"""Files: scans, volumes of every format, projections of scanners, and TOML."""

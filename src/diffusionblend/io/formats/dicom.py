@@ -1,0 +1,306 @@
+"""A DICOM CT series: one slice a file, in a folder or a zip, read with pydicom.
+
+Axes follow DICOM's patient coordinates (LPS, in mm) and are turned to RAS+. Positions are decimal
+strings, often rounded to 0.01 mm, so that a check of them needs some room.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.archive import File
+from diffusionblend.io.formats.dicom_files import number, numbers, one_series, read_header, required
+from diffusionblend.io.formats.dicom_files import value as value_of
+from diffusionblend.io.formats.dicom_pixels import check_storage, read_pixels
+from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+HOUNSFIELD = ("", "HU", "US")
+"""Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+MAX_TILT_DEG = 0.5
+MAX_UNEVEN = 0.01
+ROUNDING_MM = 0.02
+SAME = 1e-4
+"""How much sizes in mm and parts of directions may differ among slices."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What all slices of a series have in common.
+
+    Attributes:
+        series: UID of the series.
+        frame: UID of the frame of reference, empty if it is not stated.
+        size: Rows and columns.
+        spacing: Distance of the rows and of the columns, in mm.
+        orientation: Direction along a row, and along a column, LPS.
+    """
+
+    series: str
+    frame: str
+    size: tuple[int, int]
+    spacing: tuple[float, ...]
+    orientation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the header of one file says.
+
+    Attributes:
+        file: The file.
+        plane: What all slices of a series have in common.
+        position: Centre of the first voxel (x, y, z) in mm, LPS.
+        slope: Of the rescale to HU.
+        intercept: Of the rescale to HU.
+    """
+
+    file: File
+    plane: Plane
+    position: tuple[float, ...]
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The slices of a series, in order, and where they lie.
+
+    Attributes:
+        slices: From one end to the other, along the normal.
+        affine: 4 x 4, from (column, row, slice) to millimetres, RAS+.
+    """
+
+    slices: tuple[Slice, ...]
+    affine: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows, slices."""
+        rows, columns = self.slices[0].plane.size
+        return columns, rows, len(self.slices)
+
+
+def read(path: Path) -> Volume:
+    """Read the one CT series of a folder or a zip.
+
+    Raises:
+        CorruptInput: There is none, or it is damaged.
+        UnsupportedInput: There are several, or it is not one CT volume in HU on straight axes.
+        UsageError: pydicom is not installed.
+    """
+    with one_series(path) as files:
+        return read_series(files, str(path))
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return columns, rows and slices, from the headers.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+        UsageError: As `read`.
+    """
+    with one_series(path) as files:
+        return stacked(files, str(path)).shape
+
+
+def read_series(files: Sequence[File], name: str) -> Volume:
+    """Read the files of one CT series.
+
+    Args:
+        files: One slice each, in any order.
+        name: What to call the series in messages.
+
+    Raises:
+        CorruptInput: A file is damaged, or a slice is missing or there twice.
+        UnsupportedInput: It is not one CT volume in HU, of even slices on straight axes.
+        UsageError: pydicom is not installed.
+    """
+    stack = stacked(files, name)
+    columns, rows, count = stack.shape
+    hu = np.empty((count, rows, columns), np.float32)
+    for index, one in enumerate(stack.slices):
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            hu[index] = read_pixels(one.file, one.plane.size) * one.slope + one.intercept
+    return volume_in_order(name, hu.T, stack.affine)
+
+
+def stacked(files: Sequence[File], name: str) -> Stack:
+    """Read the headers of one CT series, and put its slices in order.
+
+    Raises:
+        CorruptInput: As `read_series`.
+        UnsupportedInput: As `read_series`.
+        UsageError: pydicom is not installed.
+    """
+    slices = [_slice(file) for file in files]
+    if len(slices) < 2:
+        raise UnsupportedInput(
+            f"{name}: has {len(slices)} slice, that is, is two-dimensional; expected a series of "
+            "two slices or more"
+        )
+    _check_same(slices)
+    row, column = _directions(slices[0])
+    normal = np.cross(row, column)
+    slices.sort(key=lambda s: float(normal @ s.position))
+    _check_steps(slices, normal)
+    stack = Stack(tuple(slices), _affine(slices, row, column))
+    check_header(name, stack.shape, stack.affine)
+    return stack
+
+
+# One file
+
+
+def _slice(file: File) -> Slice:
+    header = read_header(file)
+    _check_sort(file, header)
+    rows, columns, bits = (
+        int(numbers(file, header, keyword, 1)[0])
+        for keyword in ("Rows", "Columns", "BitsAllocated")
+    )
+    check_storage(file, header, rows * columns * bits // 8)
+    plane = Plane(
+        series=str(required(file, header, "SeriesInstanceUID")),
+        frame=str(value_of(file, header, "FrameOfReferenceUID") or ""),
+        size=(rows, columns),
+        spacing=numbers(file, header, "PixelSpacing", 2),
+        orientation=numbers(file, header, "ImageOrientationPatient", 6),
+    )
+    return Slice(
+        file=file,
+        plane=plane,
+        position=numbers(file, header, "ImagePositionPatient", 3),
+        slope=numbers(file, header, "RescaleSlope", 1)[0],
+        intercept=numbers(file, header, "RescaleIntercept", 1)[0],
+    )
+
+
+def _check_sort(file: File, header: "Dataset") -> None:
+    """Refuse what is not one slice of CT in HU."""
+    modality = required(file, header, "Modality")
+    kind = value_of(file, header, "SOPClassUID")
+    unit = value_of(file, header, "RescaleType") or ""
+    colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
+    samples = number(file, header, "SamplesPerPixel", 1)
+    frames = number(file, header, "NumberOfFrames", 1)
+    tilt = number(file, header, "GantryDetectorTilt", 0)
+    faults = (
+        (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
+        (
+            "LOCALIZER" in (value_of(file, header, "ImageType") or ()),
+            "is a localizer; expected slices only; take it out of the series",
+        ),
+        (
+            frames > 1 or kind == ENHANCED_CT,
+            f"is multi-frame ({frames:g} frames); expected one slice; convert it to single frames",
+        ),
+        (
+            samples != 1 or not str(colour).startswith("MONOCHROME"),
+            f"is in colour ({colour}); expected one grey value a pixel; export it from the scanner",
+        ),
+        (
+            unit not in HOUNSFIELD,
+            f"its values are {unit}; expected HU; give a series of Hounsfield units",
+        ),
+        (
+            abs(tilt) > MAX_TILT_DEG,
+            f"has a gantry tilt of {tilt:g} degrees; expected {MAX_TILT_DEG:g} at most; resample "
+            "it to straight axes first",
+        ),
+    )
+    for found, fault in faults:
+        if found:
+            raise UnsupportedInput(f"{file}: {fault}")
+
+
+# All slices
+
+
+def _check_same(slices: Sequence[Slice]) -> None:
+    """Refuse slices whose planes differ."""
+    first = slices[0]
+    for one in slices[1:]:
+        for field, known in vars(first.plane).items():
+            value = getattr(one.plane, field)
+            same = value == known if isinstance(value, str) else np.allclose(value, known, 0, SAME)
+            if not same:
+                raise UnsupportedInput(
+                    f"{one.file}: mixed {field}: {value}, but {known} in {first.file.name}; "
+                    "expected the same in all slices; split the series"
+                )
+
+
+def _directions(one: Slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit vectors along a row and along a column."""
+    row, column = np.array(one.plane.orientation).reshape(2, 3)
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if not np.allclose([*lengths, row @ column], [1, 1, 0], 0, 1e-2):
+        raise CorruptInput(
+            f"{one.file}: ImageOrientationPatient is {one.plane.orientation}; expected two unit "
+            "vectors at right angles; repair the header"
+        )
+    return row / lengths[0], column / lengths[1]
+
+
+def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
+    """Refuse slices, sorted along the normal, that do not lie evenly one above the other."""
+    positions = np.array([one.position for one in slices])
+    along = positions @ normal
+    steps = np.diff(along)
+    low = int(steps.argmin())
+    if steps[low] < ROUNDING_MM / 2:
+        raise CorruptInput(
+            f"{slices[low + 1].file}: at {along[low]:g} mm, as {slices[low].file.name} is: two "
+            "slices at one place; expected each position once; remove the duplicate or split the "
+            "series"
+        )
+    _check_straight(slices, positions, along, normal)
+    uneven = np.abs(steps - np.median(steps))
+    if uneven.max() > max(MAX_UNEVEN * np.median(steps), ROUNDING_MM):
+        at = int(uneven.argmax())
+        raise CorruptInput(
+            f"{slices[at + 1].file}: missing slice or mixed spacing: {steps[at]:g} mm after the "
+            f"slice at {along[at]:g} mm, {slices[at].file.name}; elsewhere {np.median(steps):g} "
+            "mm; add the slice or split the series"
+        )
+
+
+def _check_straight(
+    slices: Sequence[Slice], positions: np.ndarray, along: np.ndarray, normal: np.ndarray
+) -> None:
+    """Refuse slices that are shifted in their planes: positions (slices, 3) and along the normal.
+
+    A tilted gantry shifts each a little further than the last.
+    """
+    across = positions - positions[0] - np.outer(along - along[0], normal)
+    room = math.tan(math.radians(MAX_TILT_DEG)) * (along - along[0])
+    aside = np.linalg.norm(across, axis=1) - room - 0.1 * min(slices[0].plane.spacing)
+    if aside.max() > 0:
+        raise UnsupportedInput(
+            f"{slices[int(aside.argmax())].file}: at {along[aside.argmax()]:g} mm, does not lie "
+            f"along the normal of {slices[0].file.name} (gantry tilt, or shifted slices); resample "
+            "it to straight axes first"
+        )
+
+
+def _affine(slices: Sequence[Slice], row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return the affine (4 x 4) from (column, row, slice) to millimetres, RAS+."""
+    spacing = slices[0].plane.spacing
+    first, last = np.array(slices[0].position), np.array(slices[-1].position)
+    affine = np.eye(4)
+    # PixelSpacing is the distance of the rows, then that of the columns.
+    affine[:3, 0], affine[:3, 1] = row * spacing[1], column * spacing[0]
+    affine[:3, 2] = (last - first) / (len(slices) - 1)
+    affine[:3, 3] = first
+    return LPS_TO_RAS @ affine

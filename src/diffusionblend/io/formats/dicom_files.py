@@ -1,0 +1,205 @@
+"""DICOM files: which there are, what series they belong to, and single values of their headers.
+
+A DICOMDIR is never followed: it may name any file. What is read is what lies in the folder, or in
+the zip.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats import archive
+from diffusionblend.io.formats.archive import File, Member, opened
+from diffusionblend.io.formats.foreign import extra, parsing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+AnyFile = TypeVar("AnyFile", Path, Member, File)
+MAGIC, MAGIC_AT = b"DICM", 128
+DEFLATED = "1.2.840.10008.1.2.1.99"
+DIRECTORY = "1.2.840.10008.1.3.10"
+DIRECTORY_NAME = "DICOMDIR"
+MAX_HEADER_BYTES = 2**21
+"""Before the pixels of a slice: pydicom may take 100 bytes of memory and 5 us for each."""
+MAX_NUMBER = 1e9
+"""No number of a slice is larger; the square of what is may be none."""
+
+
+# Which files
+
+
+def is_dicom(file: File) -> bool:
+    """Return whether a file is DICOM by its magic, or says so by its name.
+
+    Raises:
+        CorruptInput: It cannot be read.
+    """
+    if file.name.startswith(".") or (isinstance(file, Path) and not file.is_file()):
+        return False
+    with parsing(file), file.open("rb") as stream:
+        start = stream.read(MAGIC_AT + len(MAGIC))
+    return start[MAGIC_AT:] == MAGIC or file.suffix.lower() == ".dcm"
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files directly in a folder, sorted.
+
+    Raises:
+        CorruptInput: The folder or a file in it cannot be read.
+    """
+    with parsing(folder):
+        return [file for file in sorted(folder.iterdir()) if is_dicom(file)]
+
+
+def by_series(files: Iterable[AnyFile]) -> dict[str, list[AnyFile]]:
+    """Return DICOM files by the UID of their series, sorted, without a DICOMDIR.
+
+    Reads headers only.
+
+    Raises:
+        CorruptInput: A file is damaged.
+        UnsupportedInput: A file is deflated as a whole.
+        UsageError: There are files, and pydicom is not installed.
+    """
+    series: dict[str, list[AnyFile]] = {}
+    for file in files:
+        header = read_header(file, ["SeriesInstanceUID"])
+        if value(file, header.file_meta, "MediaStorageSOPClassUID") != DIRECTORY:
+            series.setdefault(str(required(file, header, "SeriesInstanceUID")), []).append(file)
+    return dict(sorted(series.items()))
+
+
+def dicom_series(folder: Path) -> dict[str, list[Path]]:
+    """Return the DICOM files directly in a folder, by the UID of their series, sorted.
+
+    Files that are not DICOM are left out, and so is a DICOMDIR.
+
+    Raises:
+        CorruptInput: A DICOM file is damaged.
+        UnsupportedInput: A DICOM file is deflated as a whole.
+        UsageError: There are DICOM files, and pydicom is not installed.
+    """
+    return by_series(dicom_files(folder))
+
+
+@contextlib.contextmanager
+def one_series(path: Path) -> Iterator[list[File]]:
+    """Yield the files of the one series in a folder or a zip, as long as that is open.
+
+    In a zip they may lie in folders.
+
+    Raises:
+        CorruptInput: There is none, or it is damaged.
+        UnsupportedInput: There are several.
+        UsageError: pydicom is not installed.
+    """
+    with _files(path) as files:
+        series = by_series(files)
+        if not series:
+            raise CorruptInput(_nothing_in(path, files))
+        if len(series) > 1:
+            listed = ", ".join(f"{uid} ({len(found)} files)" for uid, found in series.items())
+            raise UnsupportedInput(
+                f"{path}: {len(series)} series: {listed}; expected one; give each a folder of its "
+                "own"
+            )
+        yield next(iter(series.values()))
+
+
+@contextlib.contextmanager
+def _files(path: Path) -> Iterator[list[File]]:
+    if path.is_dir():
+        yield list(dicom_files(path))
+    else:
+        with archive.members(path) as members:
+            yield [member for member in members if is_dicom(member)]
+
+
+def _nothing_in(path: Path, files: list[File]) -> str:
+    place = "this folder" if path.is_dir() else "this zip"
+    if files:
+        return (
+            f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
+            "folder of the slices"
+        )
+    return f"{path}: no DICOM file in {place}; expected the files of one CT series"
+
+
+# One header
+
+
+def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
+    """Read a header, or some tags of it, without pixels.
+
+    Raises:
+        CorruptInput: It is damaged.
+        UnsupportedInput: The file is deflated as a whole.
+        UsageError: pydicom is not installed.
+    """
+    with extra(file, "pydicom"):
+        import pydicom
+    with parsing(file), opened(file, MAX_HEADER_BYTES) as stream:
+        if _syntax(file, stream) == DEFLATED:
+            # Only the whole of it can be inflated, to whatever size that is.
+            raise UnsupportedInput(f"{file}: is deflated as a whole; convert it to explicit VR")
+        stream.seek(0)
+        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=tags)
+
+
+def _syntax(file: File, stream: BinaryIO) -> str:
+    """Return the transfer syntax that the first elements of a file name."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    read_preamble(stream, force=False)
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    return str(required(file, meta, "TransferSyntaxUID"))
+
+
+# One value
+
+
+def value(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 - any DICOM value
+    """Return the value of a tag or none; pydicom converts it only now, and may fail."""
+    with parsing(file):
+        return header.get(keyword)
+
+
+def required(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 - as above
+    """Return the value of a tag that must be there.
+
+    Raises:
+        CorruptInput: It is not, or is empty.
+    """
+    found = value(file, header, keyword)
+    if found is None or str(found) == "":
+        raise CorruptInput(f"{file}: lacks {keyword}; copy it again or remove it")
+    return found
+
+
+def numbers(file: File, header: "Dataset", keyword: str, count: int) -> tuple[float, ...]:
+    """Return the numbers of a tag.
+
+    Raises:
+        CorruptInput: They are NaN or too large, or not `count`.
+    """
+    found = required(file, header, keyword)
+    with parsing(file):
+        array = np.atleast_1d(np.array(found, dtype=float))
+    if array.shape != (count,) or not (np.abs(array) <= MAX_NUMBER).all():  # NaN is not
+        raise CorruptInput(
+            f"{file}: {keyword} is {found}; expected finite numbers up to {MAX_NUMBER:g}, {count} "
+            "of them; copy it again"
+        )
+    return tuple(array.tolist())
+
+
+def number(file: File, header: "Dataset", keyword: str, default: float) -> float:
+    """Return the number of a tag that may be absent or empty."""
+    if value(file, header, keyword) in (None, ""):
+        return default
+    return numbers(file, header, keyword, 1)[0]

@@ -1,0 +1,146 @@
+"""Pixels of one DICOM slice, compressed or not.
+
+pydicom reads what is not compressed, run lengths and, through Pillow, JPEG 2000; imagecodecs reads
+lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, and never whatever
+is installed: GDCM, for one, ends the whole process at damaged data. They take the size of a
+picture from the compressed data, which may claim any, so that it is compared with the header
+first.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.archive import File, opened, size_of
+from diffusionblend.io.formats.dicom_files import number, required
+from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.formats.headers import check_claim
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PIXELS = 0x7FE00008
+"""The first tag that is one of pixels."""
+RLE = "1.2.840.10008.1.2.5"
+JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_LS = ("1.2.840.10008.1.2.4.80",)
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+_PLUGINS = {RLE: "pydicom", **dict.fromkeys(JPEG_2000, "pillow")}
+_FRAMES = (0xC3, 0xF7)
+"""Last byte of the markers that begin a frame of lossless JPEG, and of JPEG-LS."""
+_SIZED_2000 = b"\xff\x4f\xff\x51"
+
+
+def check_storage(file: File, header: "Dataset", needed: int) -> None:
+    """Refuse pixels that are not decoded here, or that the file cannot hold.
+
+    Args:
+        file: The file.
+        header: Its header.
+        needed: Bytes of pixels that it claims.
+
+    Raises:
+        CorruptInput: It claims more than it can hold.
+        UnsupportedInput: There is no decoder for its transfer syntax.
+        UsageError: The decoder is not installed.
+    """
+    syntax = required(file, header.file_meta, "TransferSyntaxUID")
+    with parsing(file):  # an unknown syntax is no syntax
+        compressed = syntax.is_compressed
+    if compressed and syntax not in (*_PLUGINS, *JPEG_LOSSLESS, *JPEG_LS):
+        raise UnsupportedInput(
+            f"{file}: its transfer syntax is {syntax.name} ({syntax}), which is not decoded here; "
+            "decompress it first"
+        )
+    if syntax in JPEG_LOSSLESS + JPEG_LS:
+        with extra(file, "imagecodecs"):
+            import imagecodecs  # noqa: F401 - asked for before any pixel is read
+    check_claim(file, needed, size_of(file), compressed)
+
+
+def read_pixels(file: File, size: tuple[int, int]) -> np.ndarray:
+    """Read the stored values (rows, columns) of a slice whose header was accepted.
+
+    Raises:
+        CorruptInput: They are damaged, or not of the size.
+    """
+    from pydicom.filereader import read_partial
+
+    with parsing(file), opened(file) as stream:
+        data = read_partial(stream, stop_when=_behind_pixels())
+        pixels = _decoded(file, data, size)
+    _check_size(file, pixels.shape, size)
+    return pixels
+
+
+def _behind_pixels() -> Callable[[int, str | None, int], bool]:
+    """Return what stops a parser at the element behind the pixels, whatever that is."""
+    seen = False
+
+    def stop(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal seen
+        before, seen = seen, seen or tag >= PIXELS
+        return before
+
+    return stop
+
+
+def _decoded(file: File, data: "Dataset", size: tuple[int, int]) -> np.ndarray:
+    from pydicom.encaps import get_frame
+
+    syntax = str(data.file_meta.TransferSyntaxUID)
+    if syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000:
+        frame = get_frame(data.PixelData, 0, number_of_frames=1)
+        _check_size(file, picture_size(frame), size)
+        if syntax not in JPEG_2000:
+            return _decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS)
+    if syntax in _PLUGINS:
+        data.pixel_array_options(decoding_plugin=_PLUGINS[syntax])
+    return data.pixel_array
+
+
+def _decoded_jpeg(file: File, data: "Dataset", frame: bytes, *, ls: bool) -> np.ndarray:
+    """Decode lossless JPEG, or JPEG-LS, whose values have no sign of their own."""
+    import imagecodecs
+
+    pixels = (imagecodecs.jpegls_decode if ls else imagecodecs.jpegsof3_decode)(frame)
+    bits = int(number(file, data, "BitsStored", 16))
+    if pixels.dtype.itemsize * 8 != data.BitsAllocated or not 1 <= bits <= data.BitsAllocated:
+        raise CorruptInput(
+            f"{file}: its pixels are {pixels.dtype}, its header says {bits} of "
+            f"{data.BitsAllocated} bits; copy it again"
+        )
+    if not data.PixelRepresentation:
+        return pixels
+    room = data.BitsAllocated - bits
+    return (pixels.astype(f"i{pixels.dtype.itemsize}") << room) >> room
+
+
+def picture_size(frame: bytes) -> tuple[int, int]:
+    """Return the rows and columns that a JPEG, JPEG-LS or JPEG 2000 picture says it has.
+
+    From its markers: those of JPEG are FF and a byte, most with a length of two bytes (ISO/IEC
+    10918-1, B.2); in JPEG 2000 the size comes first, as two corners of four-byte numbers (ISO/IEC
+    15444-1, A.5.1).
+
+    Raises:
+        ValueError: It does not say.
+    """
+    if frame[:4] == _SIZED_2000:
+        right, bottom, left, top = np.frombuffer(frame, ">u4", 4, offset=8).tolist()
+        return bottom - top, right - left
+    at = 2
+    while frame[at : at + 1] == b"\xff":
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker in _FRAMES:
+            rows, columns = np.frombuffer(frame, ">u2", 2, offset=at + 5).tolist()
+            return rows, columns
+        at += 2 + length
+    raise ValueError("compressed pixels without a size")
+
+
+def _check_size(file: File, found: tuple[int, ...], size: tuple[int, int]) -> None:
+    if found != size:
+        raise CorruptInput(f"{file}: holds {found} pixels, its header says {size}; copy it again")

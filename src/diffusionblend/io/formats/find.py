@@ -1,0 +1,84 @@
+"""Find the volumes in a folder and all its subfolders, without reading a voxel."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.archive import SUFFIX as ZIP
+from diffusionblend.io.formats.dicom import read_series
+from diffusionblend.io.formats.dicom_files import dicom_files, dicom_series, is_dicom
+from diffusionblend.io.formats.read import READERS, read
+
+SUFFIXES = tuple(suffix for suffix in READERS if suffix != ZIP)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be a volume: reading it tells.
+
+    Attributes:
+        name: Its file or folder, relative to the folder that was searched, with the end of the
+            series' UID where a folder holds several.
+        files: One file, or those of a DICOM series.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+    def read(self) -> Volume:
+        """Read it.
+
+        Raises:
+            CorruptInput: It is damaged, or holds NaN or infinity.
+            UnsupportedInput: It is not one CT volume in HU on straight axes.
+            UsageError: The package that reads the format is not installed.
+        """
+        if self.files[0].name.endswith(SUFFIXES):
+            return read(self.files[0])
+        return read_series(list(self.files), self.name)
+
+
+def find_volumes(folder: Path) -> list[Candidate]:
+    """Return the volumes under a folder, sorted by name.
+
+    A file of NIfTI, NRRD or MetaImage is one, and so is a DICOM series of any one folder. Hidden
+    files and folders are left out, as are archives, and links to folders are not followed.
+
+    Raises:
+        CorruptInput: A folder or a file in it cannot be read.
+        UsageError: There are DICOM files, and pydicom is not installed.
+    """
+    found: list[Candidate] = []
+    for place, subfolders, names in os.walk(folder, onerror=_refuse):
+        subfolders[:] = _visible(subfolders)
+        files = [Path(place, name) for name in _visible(names)]
+        volumes = [file for file in files if file.name.endswith(SUFFIXES)]
+        found += [Candidate(file.relative_to(folder).as_posix(), (file,)) for file in volumes]
+        if any(is_dicom(file) for file in files if file not in volumes):
+            found += _series(Path(place), folder)
+    return sorted(found, key=lambda candidate: candidate.name)
+
+
+def _series(place: Path, folder: Path) -> list[Candidate]:
+    """Return the DICOM series directly in the folder `place`."""
+    name = place.relative_to(folder).as_posix()
+    try:
+        series = dicom_series(place)
+    except (CorruptInput, UnsupportedInput):
+        # One damaged file must not hide the other folders: reading this candidate names it.
+        return [Candidate(name, tuple(dicom_files(place)))]
+    return [
+        Candidate(name if len(series) == 1 else f"{name}#{uid[-8:]}", tuple(files))
+        for uid, files in series.items()
+    ]
+
+
+def _visible(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.startswith(".")]
+
+
+def _refuse(error: OSError) -> None:
+    raise CorruptInput(f"{error.filename}: cannot be read ({error.strerror}); check the folder")

@@ -1,0 +1,200 @@
+"""MetaImage in one file, `.mha`: lines `Key = Value`, then the voxels, raw or zlib.
+
+Read here, in a page, since the libraries that read it take a damaged file for zeros, and open
+whatever second file a header names. The format is what ITK makes of it (MetaIO's
+`metaImage.cxx`): lengths in mm and positions in LPS; `TransformMatrix` holds the direction of the
+first axis, then of the second, then of the third; `CenterOfRotation` and `AnatomicalOrientation`
+place nothing.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.formats.headers import LPS_TO_RAS, check_claim, check_header, volume_in_order
+
+Header = Mapping[str, str]
+
+MAX_LINES, MAX_LINE_BYTES = 10_000, 2**16
+LAST, HERE = "ElementDataFile", "LOCAL"
+ZLIB_OR_GZIP = 47
+TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+"""MET_LONG is not among them: it has four bytes or eight, by the machine that wrote it."""
+_OTHER_NAMES = {
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
+    "Position": "Offset",
+    "Origin": "Offset",
+    "Rotation": "TransformMatrix",
+    "Orientation": "TransformMatrix",
+}
+_REQUIRED = ("BinaryData", "NDims", "DimSize", "ElementType", "ElementSpacing")
+_FIXED = {
+    "ObjectType": "Image",
+    "BinaryData": "True",
+    "HeaderSize": "0",
+    "ElementNumberOfChannels": "1",
+    "ElementToIntensityFunctionSlope": "1",
+    "ElementToIntensityFunctionOffset": "0",
+}
+"""What these fields must be, where they are there."""
+_MM = ("mm", "?", "")
+
+
+def read(path: Path) -> Volume:
+    """Read a MetaImage that holds its own voxels, raw or zlib, a CT volume in HU.
+
+    Raises:
+        CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It names another file, is not three-dimensional on straight axes, has
+            voxels of a type that is not known here, or is not in HU.
+    """
+    with parsing(path), open(path, "rb") as stream:
+        header, shape, affine = _checked_header(path, stream)
+        kind = np.dtype(TYPES[header["ElementType"]])
+        if _flag(path, header, "BinaryDataByteOrderMSB"):
+            kind = kind.newbyteorder(">")
+        compressed = _flag(path, header, "CompressedData")
+        needed = kind.itemsize * math.prod(shape)
+        check_claim(path, needed, path.stat().st_size, compressed)
+        data = (_unpacked if compressed else _raw)(path, stream, needed)
+        voxels = np.frombuffer(data, kind).reshape(shape, order="F")
+    return volume_in_order(path, voxels, affine)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the numbers of voxels along the file's axes, from the header.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+    """
+    with parsing(path), open(path, "rb") as stream:
+        return _checked_header(path, stream)[1]
+
+
+def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
+    """Return the header, the shape and the affine, with the stream where the voxels begin."""
+    header = _header(path, stream)
+    _check_fields(path, header)
+    shape = tuple(int(n) for n in header["DimSize"].split())
+    affine = _affine(path, header, len(shape))
+    check_header(path, shape, affine)
+    return header, shape, affine
+
+
+def _header(path: Path, stream: BinaryIO) -> Header:
+    """Read the lines up to the one that says where the voxels are."""
+    header: dict[str, str] = {}
+    for _ in range(MAX_LINES):
+        line = stream.readline(MAX_LINE_BYTES)
+        key, equals, value = (part.strip() for part in line.decode("latin-1").partition("="))
+        if not (line.endswith(b"\n") and equals) or (not header and not key.isidentifier()):
+            break
+        key = _OTHER_NAMES.get(key, key)
+        if key in header:
+            raise CorruptInput(f"{path}: its header has {key} twice; copy or convert it again")
+        header[key] = value
+        if key == LAST:
+            return header
+    raise CorruptInput(
+        f"{path}: not a MetaImage, or cut: expected lines `Key = Value` up to `{LAST}`; copy or "
+        "convert it again"
+    )
+
+
+def _check_fields(path: Path, header: Header) -> None:
+    if header[LAST] != HERE:
+        raise UnsupportedInput(
+            f"{path}: its voxels are in another file ({header[LAST]!r:.80}); expected `{LAST} = "
+            f"{HERE}`, header and voxels in one file; convert it to .mha"
+        )
+    missing = [field for field in _REQUIRED if field not in header]
+    if missing:
+        raise CorruptInput(f"{path}: its header lacks {', '.join(missing)}; copy it again")
+    if header["ElementType"] not in TYPES:
+        raise UnsupportedInput(
+            f"{path}: its voxels are {header['ElementType']}; expected one of {', '.join(TYPES)}; "
+            "convert it"
+        )
+    for field, expected in _FIXED.items():
+        if header.get(field, expected) != expected:
+            raise UnsupportedInput(
+                f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
+            )
+    if header.get("DistanceUnits", "mm") not in _MM:
+        raise UnsupportedInput(
+            f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"
+        )
+
+
+def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
+    """Return the affine (4 x 4) from indices to millimetres, RAS+."""
+    if header["NDims"] != str(axes) or axes != 3:
+        raise UnsupportedInput(
+            f"{path}: NDims is {header['NDims']}, DimSize is {header['DimSize']}; expected three "
+            "dimensions; convert it to one three-dimensional volume"
+        )
+    spacing = _numbers(path, header, "ElementSpacing", "")
+    directions = _numbers(path, header, "TransformMatrix", "1 0 0 0 1 0 0 0 1").reshape(3, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = directions.T * spacing
+    affine[:3, 3] = _numbers(path, header, "Offset", "0 0 0")
+    return LPS_TO_RAS @ affine
+
+
+def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray:
+    text = header.get(field, default)
+    count = 9 if field == "TransformMatrix" else 3
+    found = np.array([float(word) for word in text.split()])
+    if found.shape != (count,):
+        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected {count} numbers; repair it")
+    return found
+
+
+def _flag(path: Path, header: Header, field: str) -> bool:
+    text = header.get(field, "False")
+    if text not in ("True", "False"):
+        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected True or False; repair it")
+    return text == "True"
+
+
+def _raw(path: Path, stream: BinaryIO, needed: int) -> bytes:
+    data = stream.read(needed + 1)
+    _check_size(path, data, needed)
+    return data
+
+
+def _unpacked(path: Path, stream: BinaryIO, needed: int) -> bytes:
+    inflate = zlib.decompressobj(ZLIB_OR_GZIP)
+    data = inflate.decompress(stream.read(), needed + 1)
+    _check_size(path, data, needed)
+    if not inflate.eof or inflate.unused_data:  # the checksum comes last, and is compared there
+        raise CorruptInput(f"{path}: its compressed voxels have no end, or more; copy it again")
+    return data
+
+
+def _check_size(path: Path, data: bytes, needed: int) -> None:
+    if len(data) != needed:
+        relation = "more" if len(data) > needed else f"{len(data)}"
+        raise CorruptInput(
+            f"{path}: its header claims {needed} bytes of voxels, it holds {relation}; copy it "
+            "again"
+        )

@@ -1,0 +1,123 @@
+"""The direction of each view: as the format or geometry.json states it, in the unit it is in.
+
+Angles that cannot be those of the views are refused: other numbers of them, files that are
+missing, radians for degrees.
+"""
+
+import math
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.projections.geometry_file import NAME, AnyFacts
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.source import Source, Unit
+from diffusionblend.io.projections.stack import finite_angles
+
+SAME_DEG = 1e-3
+EVEN = 0.01
+"""Share of a step by which even angles may differ."""
+MOST_TURNS = 10
+"""More turns than a scan takes: 62.8 radians."""
+
+
+def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float, ...]:
+    """Return the direction of each view in degrees.
+
+    Raises:
+        CorruptInput: Nobody says it, or a number is none.
+        UnsupportedInput: There are more or fewer than views, or they are in another unit.
+    """
+    views = source.data.shape[0]
+    stored = None
+    if source.angles is not None:
+        stored = _in_degrees(np.array(source.angles), source.unit, options)
+    if facts.angles is not None:
+        _check_views(source, np.array(facts.angles))
+        stated = finite_angles(NAME, np.array(facts.angles), views)
+        stated = _in_degrees(stated, "degrees", options)
+        if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
+            raise UnsupportedInput(
+                f"its angles are not those of {NAME}; expected the same; leave one of them out"
+            )
+        stored = stated
+    if stored is None:
+        raise CorruptInput(
+            f"{source.no_angles}nothing says the angles of its {views} views; add `angles_deg` to "
+            f"its {NAME}, or give --geometry FILE{source.hint}"
+        )
+    return tuple((-stored if options.clockwise else stored).tolist())
+
+
+def _check_views(source: Source, angles: np.ndarray) -> None:
+    """Refuse angles that are not those of the views that are there.
+
+    Raises:
+        UnsupportedInput: There are as many as another axis is long, or a file is missing.
+    """
+    views, *others = source.data.shape
+    for axis, length in zip(("row", "bin"), others, strict=True):
+        if len(angles) == length != views:
+            raise UnsupportedInput(
+                f"{views} views, but {length} angles and {length} {axis}s; is the order of the "
+                f"axes another? give --order, for instance {_swapped(axis)}"
+            )
+    series = source.series
+    if series is None or not series.gaps:
+        return
+    if len(series.files) != views:
+        raise UnsupportedInput(
+            f"files are missing, {series.missing}; expected all rows; copy them again, or give a "
+            "pattern of those on one side, such as 'FOLDER/sino_00*.tif'"
+        )
+    steps = np.diff(angles)
+    if len(angles) == views + sum(series.gaps.values()):
+        raise UnsupportedInput(
+            f"{len(angles)} angles for {views} views; files are missing, {series.missing}; copy "
+            f"them again, or give `angles_deg` in {NAME} as a list without theirs"
+        )
+    if len(angles) == views and series.surely and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
+        raise UnsupportedInput(
+            f"files are missing, {series.missing}, but the angles go on evenly there; give "
+            f"`angles_deg` in {NAME} as a list of those that were measured; if none is missing, "
+            "rename the files"
+        )
+
+
+def _swapped(axis: str) -> str:
+    """Return the order of axes in which another one than the first is the view."""
+    return "row,view,bin" if axis == "row" else "bin,row,view"
+
+
+def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.ndarray:
+    """Return angles in degrees: as the user says, as it is stated, or as the format has it.
+
+    Raises:
+        UnsupportedInput: They look as if they were in the other unit, and the user does not say.
+    """
+    if options.angles is None:
+        likely = _likely_unit(angles)
+        if likely is not None and likely != (unit or "degrees"):
+            stated = "as is stated" if unit else "by the format"
+            raise UnsupportedInput(
+                f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is no arc of a scan in "
+                f"{unit or 'degrees'}, {stated}, but one in {likely}; give --angles radians or "
+                "--angles degrees"
+            )
+    return np.degrees(angles) if (options.angles or unit) == "radians" else angles
+
+
+def _likely_unit(angles: np.ndarray) -> Unit | None:
+    """Return the unit that the span of angles speaks for, if it does.
+
+    One turn or less in radians is 6.3 degrees; more turns are known by their whole number.
+    """
+    span, turn = float(np.ptp(angles)), 2 * math.pi
+    if len(angles) < 2 or span == 0:
+        return None
+    if span > MOST_TURNS * turn:
+        return "degrees"
+    step = float(np.median(np.diff(np.unique(angles))))
+    turns = round((span + step / 2) / turn)
+    whole = turns > 0 and step < 0.3 and -0.3 * step < turns * turn - span < 1.3 * step
+    return "radians" if span <= 1.005 * turn or whole else None

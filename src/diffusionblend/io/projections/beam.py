@@ -1,0 +1,228 @@
+"""The beam of a measured scan: taken apart by views, rows and bins, and put into a geometry.
+
+Sizes and places are those of the detector as it is read, until `place` adds the grid.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.io.projections.geometry_file import Kind
+
+MOVED = 0.05
+"""Part of a detector by which its middle may lie beside the axis without a larger grid.
+
+What the farther one sees beyond is air in most scans, and is reconstructed if it is not
+(`surroundings`); a grid of as many pixels as bins halves evenly.
+"""
+
+
+def shadow_of_axis_mm(axis_mm: float, sod_mm: float, sdd_mm: float, *, curved: bool) -> float:
+    """Return where along s the axis casts its shadow in a beam from a point."""
+    ratio = axis_mm / sod_mm
+    return sdd_mm * (math.atan(ratio) if curved else ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam:
+    """Where views, source and detector are; see `geometry` for the conventions.
+
+    Attributes:
+        kind: Of the beam.
+        angles_deg: Direction of each view.
+        bins: Number of bins.
+        rows: Number of rows.
+        bin_mm: Size of a bin.
+        row_mm: Size of a row.
+        offset_mm: Where the middle of the detector lies along s.
+        row_offset_mm: Where it lies along t, of a cone.
+        axis_mm: How far the axis lies from the central ray.
+        sod_mm: Distance from the source to the axis.
+        sdd_mm: Distance from the source to the detector.
+        curved: Whether the detector of a fan is curved about the source.
+        first_mm: Where the first row lies, from the first that was measured.
+        grid: To reconstruct on, if it is given.
+    """
+
+    kind: Kind
+    angles_deg: tuple[float, ...]
+    bins: int
+    rows: int
+    bin_mm: float
+    row_mm: float
+    offset_mm: float = 0.0
+    row_offset_mm: float = 0.0
+    axis_mm: float = 0.0
+    sod_mm: float = math.inf
+    sdd_mm: float = math.inf
+    curved: bool = False
+    first_mm: float = 0.0
+    grid: Grid | None = None
+
+    @property
+    def magnification(self) -> float:
+        """Size of a shadow on the detector over that of the object at the axis."""
+        return 1.0 if self.kind == "parallel" else self.sdd_mm / self.sod_mm
+
+    @property
+    def axis_bin(self) -> float:
+        """Bin, counted from 0, on which the axis casts its shadow."""
+        return (self.bins - 1) / 2 + (self._shadow_mm - self.offset_mm) / self.bin_mm
+
+    @property
+    def _shadow_mm(self) -> float:
+        """Where along s the axis casts its shadow."""
+        if self.kind == "parallel":
+            return 0.0
+        return shadow_of_axis_mm(self.axis_mm, self.sod_mm, self.sdd_mm, curved=self.curved)
+
+    def with_axis_on(self, axis_bin: float) -> "Beam":
+        """Move the detector so that the axis casts its shadow on a bin."""
+        moved = (self.axis_bin - axis_bin) * self.bin_mm
+        return dataclasses.replace(self, offset_mm=self.offset_mm + moved)
+
+    def fan_angles(self, axis_bin: float) -> np.ndarray:
+        """Return the angle of each bin's ray from that through the axis, in radians (bins,).
+
+        Args:
+            axis_bin: Bin on which the axis casts its shadow.
+        """
+        if self.kind == "parallel":
+            return np.zeros(self.bins)
+        s = (np.arange(self.bins) - axis_bin) * self.bin_mm + self._shadow_mm
+        return self._angle(s) - self._angle(np.array(self._shadow_mm))
+
+    def mirrored(self, axis_bin: float) -> np.ndarray:
+        """Return on which bin a ray at the negative angle of each bin's falls (bins,)."""
+        if self.kind == "parallel":
+            return 2 * axis_bin - np.arange(self.bins)
+        angle = self._angle(np.array(self._shadow_mm)) - self.fan_angles(axis_bin)
+        s = self.sdd_mm * (angle if self.curved else np.tan(angle))
+        return axis_bin + (s - self._shadow_mm) / self.bin_mm
+
+    def _angle(self, s: np.ndarray) -> np.ndarray:
+        return s / self.sdd_mm if self.curved else np.arctan(s / self.sdd_mm)
+
+    def take_views(self, views: Sequence[int]) -> "Beam":
+        """Keep some views."""
+        return dataclasses.replace(self, angles_deg=tuple(self.angles_deg[v] for v in views))
+
+    def take_rows(self, first: int, last: int) -> "Beam":
+        """Keep the rows `first` to `last` - 1.
+
+        Raises:
+            UnsupportedInput: They are not about the middle plane of a cone, which the slices are.
+        """
+        moved = ((first + last) / 2 - self.rows / 2) * self.row_mm
+        offset = self.row_offset_mm + moved
+        if self.kind == "cone" and abs(offset) > (last - first) / 2 * self.row_mm:
+            raise UnsupportedInput(
+                f"rows {first}:{last} do not see the plane of the source, about which a cone "
+                "reconstructs; expected rows on both sides of it"
+            )
+        grid = self.grid
+        if grid is not None and (first, last) != (0, self.rows) and self.kind != "cone":
+            if grid.shape[0] != self.rows:
+                raise UnsupportedInput(
+                    f"the grid has {grid.shape[0]} slices, the detector {self.rows} rows; "
+                    "expected the same"
+                )
+            grid = grid.part((first, 0, 0), (last - first, *grid.shape[1:]))
+        begin = self.first_mm + first * self.row_mm
+        return dataclasses.replace(
+            self, rows=last - first, row_offset_mm=offset, first_mm=begin, grid=grid
+        )
+
+    def binned(self, factor: int) -> "Beam":
+        """Join `factor` x `factor` pixels; what is left over at the end is dropped.
+
+        Raises:
+            UsageError: The detector is too small, or the grid was given for the pixels as they are.
+        """
+        if factor == 1:
+            return self
+        if not 1 <= factor <= self.bins:
+            raise UsageError(f"--bin {factor}: expected 1 to {self.bins}")
+        if self.grid is not None:
+            raise UsageError("--bin: geometry.json states a grid; leave one of them out")
+        deep = min(factor, self.rows)
+        left_bins, left_rows = self.bins % factor, self.rows % deep
+        return dataclasses.replace(
+            self,
+            bins=self.bins // factor,
+            rows=self.rows // deep,
+            bin_mm=self.bin_mm * factor,
+            row_mm=self.row_mm * deep,
+            offset_mm=self.offset_mm - left_bins * self.bin_mm / 2,
+            row_offset_mm=self.row_offset_mm - left_rows * self.row_mm / 2,
+            first_mm=self.first_mm + (deep - 1) / 2 * self.row_mm,
+        )
+
+    def place(
+        self, size: int | None = None, pixel_mm: float | None = None, slices: int | None = None
+    ) -> Geometry:
+        """Return the geometry, with a grid about the axis if none is given.
+
+        Without sizes it is as large as what the rays see, from the axis to the farther end of the
+        detector; of slices that are no cone's there is one for each row.
+
+        Raises:
+            UsageError: A grid is given twice, or has sizes that cannot be used.
+            UnsupportedInput: The source would turn inside the slices.
+        """
+        if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
+            raise UsageError(
+                "--size, --pixel-mm and --slices: geometry.json states a grid; leave them out"
+            )
+        if slices is not None and self.kind != "cone":
+            raise UsageError(
+                f"--slices {slices}: each row of a {self.kind} beam is a slice; choose --rows"
+            )
+        grid = self.grid or self._grid(size or self._pixels(), pixel_mm, slices or self._slices())
+        parts: dict[str, object] = {"kind": self.kind, "grid": grid}
+        names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
+        if self.kind != "parallel":
+            names += ["sod_mm", "sdd_mm", "axis_mm"]
+        if self.kind == "fan":
+            parts["detector"] = "curved" if self.curved else "flat"
+        if self.kind == "cone":
+            names += ["rows", "row_mm", "row_offset_mm"]
+        parts |= {name: getattr(self, name) for name in names}
+        try:
+            return msgspec.convert(parts, Geometry)
+        except ValueError as error:
+            raise UnsupportedInput(
+                f"cannot be placed: {error}; check the geometry, or give --size or --pixel-mm"
+            ) from error
+
+    def _pixels(self) -> int:
+        """Return how many pixels across hold what the bins see, on both sides of the axis."""
+        farther = abs(self.axis_bin - (self.bins - 1) / 2)
+        if farther <= MOVED * self.bins:
+            return self.bins
+        reach = self.bins / 2 + farther  # in bins, which is too far for the rays of a wide fan
+        if self.kind != "parallel":
+            angle = float(np.abs(self.fan_angles(self.axis_bin)).max())
+            reach = 0.5 + self.sod_mm * math.sin(angle) * self.magnification / self.bin_mm
+        return max(self.bins, 2 * math.ceil(reach))
+
+    def _slices(self) -> int:
+        """Return how many slices hold what the rows see, of a cone on both sides of its plane."""
+        farther = abs(self.row_offset_mm) / self.row_mm if self.kind == "cone" else 0.0
+        return self.rows if farther <= MOVED * self.rows else 2 * math.ceil(self.rows / 2 + farther)
+
+    def _grid(self, size: int, pixel_mm: float | None, slices: int) -> Grid:
+        """Return square slices about the axis, z counted from the first row measured."""
+        pixel = self.bin_mm / self.magnification if pixel_mm is None else pixel_mm
+        z_mm = self.row_mm / (self.magnification if self.kind == "cone" else 1.0)
+        affine = np.diag([pixel, pixel, z_mm, 1.0])
+        affine[:2, 3] = -(size - 1) / 2 * pixel
+        middle = -(slices - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
+        affine[2, 3] = middle if self.kind == "cone" else self.first_mm
+        return Grid.from_affine((slices, size, size), affine)

@@ -1,0 +1,128 @@
+"""Where the axis casts its shadow on the detector: the centre of rotation, row by row.
+
+Rays that were measured from both ends have to agree (see `opposite`). On less than a full turn the
+centre of mass of a parallel view has to follow c + a cos(theta) + b sin(theta) (Helgason and
+Ludwig): c is the centre, if nothing is cut off. A row that does not tell is left out; the others
+are put on one line, the axis, which may be tilted.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.io.projections import opposite
+from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.tilt import Axis, axis_through
+from diffusionblend.progress import counted
+
+UNSURE = 25.0
+"""Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
+ASTRAY = 0.5
+"""Standard error in bins from which centres of mass do not tell the centre."""
+EDGE = 0.05
+"""Share of the largest line integral at the detector's edge from which an object is cut off."""
+CURE = "give --centre BIN, or --centre none"
+
+Finder = Callable[[np.ndarray], tuple[float, float] | None]
+"""Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if it tells it."""
+
+
+@dataclass(frozen=True)
+class Centre:
+    """The centre of rotation.
+
+    Attributes:
+        axis: The axis's line over the rows.
+        how: How it was found and how well it fits, in words.
+    """
+
+    axis: Axis
+    how: str
+
+
+def find_centre(y: np.ndarray, beam: Beam, rows: range | None = None) -> Centre:
+    """Search for the centre of rotation.
+
+    Args:
+        y: Line integrals of a few rows (rows, views, bins), of all views that were measured.
+        beam: Their beam; its offset is not looked at.
+        rows: Which rows of the beam they are; without it the first ones.
+
+    Raises:
+        UnsupportedInput: These views do not tell it.
+        UsageError: algotom is needed and not installed.
+    """
+    find, how, words = _search(y, beam)
+    each = [find(sinogram) for sinogram in counted("centre", list(y))]
+    told = [(row, *found) for row, found in zip(rows or range(len(y)), each, strict=True) if found]
+    if not told:
+        raise UnsupportedInput(
+            f"the centre is not distinct: searched for {how}, no place on the detector fits the "
+            f"{y.shape[1]} views much better than others; {CURE}"
+        )
+    at, bins, misfits = np.array(told).T
+    fit = words.format(float(np.median(misfits)))
+    rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
+    return Centre(axis_through(at, bins, beam.bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
+
+
+def _search(y: np.ndarray, beam: Beam) -> tuple[Finder, str, str]:
+    """Return how to find the centre of a sinogram, that in words, and its misfit in words."""
+    by_masses = beam.kind == "parallel" and np.linalg.cond(_turning(beam)) < UNSURE
+    whole = opposite.full_turn(beam.angles_deg)
+    if by_masses and not whole and y.max() > 0 and not _cut(y):
+        words = "its standard error is {:.2g} bins"
+        return lambda sinogram: _masses(sinogram, beam), "by centres of mass", words
+    if whole or opposite.has_opposites(beam):
+        words = "opposite rays differ by {:.2g} of what unlike ones do"
+        return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words
+    raise UnsupportedInput(
+        "--centre auto: these views do not tell the centre (expected a full turn; a fan's short "
+        "scan; of parallel beams half a turn of dense views, or 90 degrees of an object that is "
+        f"not cut off); {CURE}"
+    )
+
+
+def _opposite(sinogram: np.ndarray, beam: Beam) -> tuple[float, float] | None:
+    found = opposite.match(opposite.turn_of(sinogram, beam.angles_deg), beam)
+    return (found.axis_bin, found.discord) if found.distinct else None
+
+
+def _masses(sinogram: np.ndarray, beam: Beam) -> tuple[float, float] | None:
+    """Return the bin about which the centres of mass turn, and its standard error."""
+    object_seen = (uniform_filter1d(sinogram, 5, axis=1) > _edge(sinogram)).any(axis=0)
+    if not object_seen.any():
+        return None
+    seen = np.flatnonzero(object_seen)
+    first, last = max(int(seen[0]) - 5, 0), int(seen[-1]) + 6
+    beside = np.delete(sinogram, slice(first, last), axis=1).astype(np.float64)
+    flicker = beside.mean(axis=1, keepdims=True) if beside.size else 0.0  # of the source
+    masses = sinogram[:, first:last] - flicker
+    at = masses @ np.arange(first, first + masses.shape[1])
+    at /= np.maximum(masses.sum(axis=1), 1e-9)
+    turning = _turning(beam)
+    found, *_ = np.linalg.lstsq(turning, at, rcond=None)
+    apart = np.square(at - turning @ found).sum() / max(len(at) - 3, 1)
+    error = math.sqrt(apart * np.linalg.inv(turning.T @ turning)[0, 0])
+    return (float(found[0]), error) if error < ASTRAY else None
+
+
+def _turning(beam: Beam) -> np.ndarray:
+    """Return what a point's place along the bins is made of: 1, cos, sin (views, 3)."""
+    angles = np.radians(beam.angles_deg)
+    return np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _cut(y: np.ndarray) -> bool:
+    """Return whether the object reaches the detector's edge in a view."""
+    edges = np.concatenate([y[..., :2], y[..., -2:]], axis=-1)
+    return bool(np.median(np.abs(edges), axis=-1).max() > _edge(y))
+
+
+def _edge(y: np.ndarray) -> float:
+    """Return the line integral from which a bin sees the object."""
+    return EDGE * max(float(np.quantile(y, 0.999)), 1e-9)

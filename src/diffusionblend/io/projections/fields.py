@@ -1,0 +1,112 @@
+"""Fields of air and of no rays: read, and judged for what they can tell."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusionblend.data.scan import Noise
+from diffusionblend.errors import CorruptInput
+from diffusionblend.io.projections import flat, noise
+from diffusionblend.io.projections.integers import CLIPPED, clipped_at, noisy
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.understand import Meaning
+
+MOST_CLIPPED = 0.5
+"""Share of the pixels of air whose level nobody knows, from which on fields are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """What is known of air, and of the detector without rays.
+
+    Attributes:
+        air: Counts of air above those without rays.
+        dark: Mean counts without rays (rows, bins).
+        white: Projections of air (fields, rows, bins); none where one number stands for them.
+        noise: Of one pixel, as the fields tell it.
+        notes: What they are, in words.
+    """
+
+    air: flat.Air
+    dark: np.ndarray
+    white: np.ndarray | None
+    noise: Noise | None
+    notes: Notes
+
+    def clipping(self, counts: np.ndarray) -> Notes:
+        """Warn of counts that were clipped at the top of the detector's range.
+
+        Args:
+            counts: As measured (views, rows, bins).
+
+        Raises:
+            CorruptInput: Most of the air was, so that nobody knows its level.
+        """
+        top = clipped_at(counts)
+        if top is None and self.white is not None:
+            top = clipped_at(self.white)
+        if top is None:
+            return NOTHING
+        white = 0.0 if self.white is None else float((self.white >= top).mean())
+        if white > MOST_CLIPPED and noisy(counts, top):
+            raise CorruptInput(
+                f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
+                "range, so that nobody knows the counts of air; measure them with less exposure, "
+                "or give the counts by --i0"
+            )
+        views = float((counts >= top).mean())
+        parts = [
+            f"{s:.2g} of the {n}"
+            for s, n in ((views, "views"), (white, "white fields"))
+            if s > CLIPPED
+        ]
+        return warned(
+            f"counts are clipped at {top:g}, the top of the range, in {' and '.join(parts)} "
+            "(shares of their pixels): what was brighter is not known, and thin parts are wrong; "
+            "measure with less exposure"
+        )
+
+
+def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
+    """Read the fields of some rows.
+
+    Raises:
+        CorruptInput: They are damaged, or air has no more counts than no rays.
+    """
+    part = slice(rows.start, rows.stop, rows.step)
+    shape = (len(rows), meaning.data.shape[2])
+    darks = None if meaning.dark is None else meaning.dark.read(None, part)
+    dark = np.zeros(shape) if darks is None else flat.mean_field(darks)
+    no_rays = "no dark field" if darks is None else f"{len(darks)} dark fields"
+    if meaning.white is None:
+        air = flat.Air(flat.counts_of_air(np.full(shape, meaning.i0), dark)[None], (0.0,))
+        return Fields(air, dark, None, None, noted(f"air {meaning.i0:g} counts, {no_rays}"))
+    white = meaning.white.read(None, part)
+    at, how = _when(white, meaning, options)
+    air = flat.air_of_fields(white[np.argsort(at, kind="stable")], dark, np.sort(at))
+    notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}")
+    return Fields(air, dark, white, noise.from_fields(white, darks), notes)
+
+
+def _when(white: np.ndarray, meaning: Meaning, options: Options) -> tuple[np.ndarray, str]:
+    """Return how many views were measured before each field, and how that is known."""
+    views, count = meaning.measured, len(white)
+    before: int | None = None
+    if options.fields == "together":
+        return np.zeros(count), ""
+    if meaning.white_at is not None:
+        at, said = np.array(meaning.white_at, dtype=np.float64), "as the source says"
+    else:
+        before = count // 2 if options.fields == "before-after" else None
+        said = "as said" if before else "by their levels; --fields together if not"
+        before = before or flat.change_of_level(flat.field_levels(white))
+        at = np.where(np.arange(count) < (before or count), 0.0, float(views))
+    if len(set(at)) == 1:
+        return at, ""
+    levels = flat.field_levels(white)
+    first, last = (float(levels[at == end].mean()) for end in (at.min(), at.max()))
+    return at, (
+        f", interpolated over the views between {len(set(at))} times of measurement, the last "
+        f"with {last / first:.3g} of the first's counts ({said})"
+    )

@@ -1,0 +1,178 @@
+"""The flux of each view, from air at the edges of the detector; and what the edges give away."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from diffusionblend.edges import SURE, Edges, find_edges, level_of_bins
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.projections.noise import DARKEST, is_transmission
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
+
+HIGH, LOW = 0.8, 0.2
+"""Places between the lowest and the highest values from which the edges are one or the other."""
+CONTRAST = 0.05
+"""Least range, as a share of the largest, that shows an object."""
+PLAUSIBLE = (0.5, 1.5)
+"""Shares of the fields that are taken for a source that changed, unless --air-bins says so."""
+OFF = 0.01
+"""Share by which air may differ from its fields in all views before it is told."""
+_LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
+
+
+def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Notes:
+    """Divide shares (views, rows, bins) by the flux of each view, in place, where it is seen.
+
+    Args:
+        shares: What comes through.
+        air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
+        known: Whether there were white fields.
+
+    Raises:
+        CorruptInput: They are line integrals.
+        UsageError: There are no such bins.
+        UnsupportedInput: Air is not seen there.
+    """
+    if air_bins == "none":
+        return NOTHING
+    if air_bins not in {None, "auto"}:
+        return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
+    edges = find_edges(shares)
+    if edges is None:
+        return _no_edges(air_bins)
+    _check_bright(edges)
+    if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
+        return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
+    told = "of the white fields" if known else "of the stated counts"
+    return _misfit(
+        edges, 1.0, 1.0, f"air at both edges of the detector has {edges.usual:.3g} {told}"
+    )
+
+
+def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
+    """Subtract what air shows in each view from line integrals (views, rows, bins), in place.
+
+    Args:
+        y: Line integrals.
+        air_bins: As for `even_counts`.
+
+    Raises:
+        CorruptInput: They are counts, or shares, or of the other sign.
+        UsageError: There are no such bins.
+        UnsupportedInput: Air is not seen there.
+    """
+    notes = NOTHING if is_transmission(y) else _other_quantity(y)
+    if air_bins not in {None, "auto", "none"}:
+        levels = level_of_bins(y, str(air_bins))
+        return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
+    edges = None if air_bins == "none" else find_edges(y)
+    if edges is None:
+        return notes + _no_edges(air_bins)
+    _check_upright(edges)
+    rays = notes == NOTHING
+    if air_bins == "auto" or (rays and _flickers(_flux(edges))):
+        levels, place = edges.levels, f"{edges.bins} bins at either edge"
+        return notes + _applied(y, np.subtract, levels, place)
+    unit = 1.0 if rays else edges.high - edges.low
+    told = f"line integrals are {edges.usual:.3g} at both edges of the detector"
+    return notes + _misfit(edges, 0.0, unit, told)
+
+
+def _no_edges(air_bins: str | None) -> Notes:
+    """Say that nothing was taken for air, if it was asked for."""
+    if air_bins != "auto":
+        return NOTHING
+    return warned(
+        "--air-bins auto: the edges of the detector do not show the same in every view, and "
+        "nothing was taken for air; name the bins that see air, for instance --air-bins 0:10"
+    )
+
+
+def _other_quantity(y: np.ndarray) -> Notes:
+    return warned(
+        f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
+        "are counts, say so by --quantity counts with --white or --i0, or in geometry.json; if "
+        "they are another quantity, noise is not known, the picture is in their unit per mm, and "
+        "`reconstruct --mu-water X` makes X of it 0 HU"
+    )
+
+
+def _flux(edges: Edges) -> Edges:
+    """Return the shares of rays of what line integrals the edges show."""
+    with np.errstate(over="ignore"):
+        shares = np.exp(-edges.levels)
+    return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
+
+
+def _flickers(edges: Edges) -> bool:
+    """Return whether what the edges show is air, and the source that changed."""
+    return PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1] and edges.varied(_LIT)
+
+
+def _applied(
+    values: np.ndarray, how: Callable[..., object], levels: np.ndarray, place: str
+) -> Notes:
+    """Divide or subtract the level of air in each view; those without rays are left."""
+    usual = float(np.median(levels))
+    if how is np.divide:
+        if not usual > 0:
+            raise UnsupportedInput(f"--air-bins: {place} see no rays; expected bins that see air")
+        levels = np.where(levels > _LIT * usual, levels, 1.0)
+    how(values, levels[:, None, None].astype(values.dtype), out=values)
+    return noted(
+        f"air in {place} taken for air in each view ({levels.min():.4g} to {levels.max():.4g})"
+    )
+
+
+def _misfit(edges: Edges, expected: float, unit: float, told: str) -> Notes:
+    """Warn if air is not what it is said to be.
+
+    Args:
+        edges: What they show.
+        expected: What air is.
+        unit: What is much.
+        told: The warning's beginning.
+    """
+    if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
+        return NOTHING
+    return warned(
+        f"{told} in every view: the source changed, a constant was added, they are divided by "
+        "their fields already, or the object is wider than the detector; --air-bins auto takes "
+        "the edges for air, --air-bins none leaves this out"
+    )
+
+
+def _check_bright(edges: Edges) -> None:
+    """Refuse counts of which air has the least.
+
+    Raises:
+        CorruptInput: It has.
+    """
+    if edges.place < LOW and edges.contrast > CONTRAST:
+        raise CorruptInput(
+            "its counts are the fewest at both edges of the detector in every view, where air has "
+            "the most: if these are line integrals, say so by --quantity line-integrals, or as "
+            "`quantity` in geometry.json; if the edges are covered, give --air-bins none"
+        )
+
+
+def _check_upright(edges: Edges) -> None:
+    """Refuse line integrals of which air has the most.
+
+    Raises:
+        CorruptInput: It has.
+    """
+    if not (edges.place > HIGH and edges.contrast > CONTRAST):
+        return
+    if abs(edges.usual) < LOW * (edges.high - edges.low):
+        raise CorruptInput(
+            f"line integrals are {edges.usual:.3g} at both edges of the detector and down to "
+            f"{edges.low:.3g} between: their sign is turned; expected -ln of the transmission"
+        )
+    raise CorruptInput(
+        f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
+        f"where the object is: they are counts or shares of rays; give --quantity counts with "
+        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json if that says otherwise; "
+        "--air-bins none takes them as they are"
+    )

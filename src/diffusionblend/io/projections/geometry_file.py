@@ -1,0 +1,191 @@
+"""geometry.json: what a stack of TIFF or a NumPy array does not say of itself.
+
+The schema is that of `geometry`, with what a file of projections knows already left out (`bins`,
+`rows`), what nobody need decide left out (`grid`), evenly spread angles in short, and a part
+`data` that says what the numbers are. Degrees and millimetres; what is not named is not guessed.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from diffusionblend.data.scan import Noise
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry import Grid
+from diffusionblend.io.projections.options import Quantity
+from diffusionblend.io.projections.stack import AXES
+
+NAME = "geometry.json"
+MAX_BYTES = 2**26
+MAX_VIEWS = 100_000
+Kind = Literal["parallel", "fan", "cone"]
+Length = Annotated[float, Meta(gt=0, le=1e12)]  # in any unit
+Number = Annotated[int, Meta(ge=1, le=2**20)]
+
+
+class Even(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Angles spread evenly: start, start + step, ..., `count` of them, in degrees."""
+
+    start: float
+    step: float
+    count: Annotated[int, Meta(ge=1, le=MAX_VIEWS)]
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the numbers are.
+
+    Attributes:
+        file: Name of the projections, beside geometry.json or below.
+        quantity: `counts` or `line-integrals`.
+        order: What the axes of the array are.
+        array: Which of several arrays of a .npz.
+        white: Name of projections of air, for counts.
+        dark: Name of projections without rays.
+        i0: Counts through air, where there are no projections of it.
+        sha256: Of the file (or folder), if it is to be checked.
+    """
+
+    file: str | None = None
+    quantity: Quantity | None = None
+    order: tuple[Literal["view", "row", "bin"], ...] | None = None
+    array: str | None = None
+    white: str | None = None
+    dark: str | None = None
+    i0: Length | None = None
+    sha256: str | None = None
+
+
+class Facts(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
+):
+    """What all beams have; see `geometry` for the conventions.
+
+    Attributes:
+        angles_deg: Direction of each view, in degrees.
+        bins: Number of detector bins; none takes that of the data.
+        bin_mm: Size of a bin, on the detector.
+        rows: Number of detector rows; none takes that of the data.
+        row_mm: Size of a row; of a parallel beam or a fan, the distance of the slices.
+        offset_mm: Where the middle of the detector lies along s; none if nobody knows.
+        grid: Grid to reconstruct on; none makes one.
+        data: What the numbers are.
+        noise: How they were measured.
+        mu_water_per_mm: Attenuation of water.
+    """
+
+    schema: Literal["diffusionblend-geometry/1"]
+    angles_deg: tuple[float, ...] | Even | None = None
+    bins: Number | None = None
+    bin_mm: Length | None = None
+    rows: Number | None = None
+    row_mm: Length | None = None
+    offset_mm: float | None = None
+    grid: Grid | None = None
+    data: Data = Data()
+    noise: Noise | None = None
+    mu_water_per_mm: float | None = None
+
+    @property
+    def angles(self) -> tuple[float, ...] | None:
+        """Direction of each view in degrees, if it is stated."""
+        if isinstance(self.angles_deg, Even):
+            even = self.angles_deg
+            return tuple(even.start + even.step * view for view in range(even.count))
+        return self.angles_deg
+
+
+class ParallelFacts(Facts, frozen=True, kw_only=True, tag="parallel"):
+    """A parallel beam."""
+
+    kind: ClassVar[Kind] = "parallel"
+
+
+class _DivergingFacts(Facts, frozen=True, kw_only=True):
+    sod_mm: Length
+    sdd_mm: Length
+    axis_mm: float = 0.0
+
+
+class FanFacts(_DivergingFacts, frozen=True, kw_only=True, tag="fan"):
+    """A fan in the plane of each slice."""
+
+    kind: ClassVar[Kind] = "fan"
+    detector: Literal["flat", "curved"]
+
+
+class ConeFacts(_DivergingFacts, frozen=True, kw_only=True, tag="cone"):
+    """A circular cone on a flat detector."""
+
+    kind: ClassVar[Kind] = "cone"
+    row_offset_mm: float = 0.0
+
+
+AnyFacts = ParallelFacts | FanFacts | ConeFacts
+_MM = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "nm": 1e-6}
+
+
+def in_mm(facts: AnyFacts, unit: str) -> AnyFacts:
+    """Return facts whose lengths were in another unit in millimetres."""
+    mm = _MM[unit]
+    if mm == 1:
+        return facts
+    changes: dict[str, object] = {
+        name: getattr(facts, name) * mm
+        for name in facts.__struct_fields__
+        if name.endswith("_mm") and name != "mu_water_per_mm" and getattr(facts, name) is not None
+    }
+    if facts.mu_water_per_mm is not None:
+        changes["mu_water_per_mm"] = facts.mu_water_per_mm / mm
+    if facts.grid is not None:
+        affine = np.array(facts.grid.affine) * [[mm], [mm], [mm], [1.0]]
+        changes["grid"] = Grid.from_affine(facts.grid.shape, affine)
+    return msgspec.structs.replace(facts, **changes)
+
+
+def read_geometry(path: Path) -> AnyFacts:
+    """Read geometry.json.
+
+    Raises:
+        CorruptInput: It is missing, too large, or no such JSON.
+    """
+    text = read_text(path)
+    try:
+        facts = msgspec.json.decode(text, type=AnyFacts)
+    except (ValueError, RecursionError) as error:
+        raise CorruptInput(f"{path}: {error}; expected the geometry of a scan") from error
+    angles = facts.angles
+    if angles is not None and not (angles and all(map(math.isfinite, angles))):
+        raise CorruptInput(f"{path}: angles_deg holds NaN or nothing; expected finite numbers")
+    if angles is not None and len(angles) > MAX_VIEWS:
+        raise UnsupportedInput(f"{path}: {len(angles)} angles; expected at most {MAX_VIEWS}")
+    return facts
+
+
+def read_text(path: Path) -> bytes:
+    """Read a small file.
+
+    Raises:
+        CorruptInput: It is missing, cannot be read, or is too large.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a geometry")
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); check the name") from error
+
+
+def order_of(facts: AnyFacts) -> tuple[str, ...] | None:
+    """Return the order of the axes, if it is stated.
+
+    Raises:
+        CorruptInput: It names an axis twice, or leaves out views or bins.
+    """
+    order = facts.data.order
+    if order is not None and sorted(order) not in (sorted(AXES), ["bin", "view"]):
+        raise CorruptInput(f"data.order is {list(order)}; expected view, row and bin, each once")
+    return order

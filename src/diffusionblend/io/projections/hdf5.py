@@ -1,0 +1,219 @@
+"""HDF5: data sets that lie in one file and hold what they claim, whatever layout they are part of.
+
+Values may lie in this one file only: a link to another could name any file of the machine.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.formats.headers import check_claim
+from diffusionblend.io.projections.source import Unit
+from diffusionblend.io.projections.stack import (
+    AXES,
+    Stack,
+    arrange,
+    arranged_shape,
+    check_type,
+    finite_angles,
+    orders_of_fields,
+    volume_of,
+)
+
+if TYPE_CHECKING:
+    import h5py
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+MAX_ANGLES = 1_000_000
+AXIS_NAMES = {
+    **dict.fromkeys(("theta", "angle", "rotation_angle", "view"), "view"),
+    **dict.fromkeys(("y", "vertical", "row"), "row"),
+    **dict.fromkeys(("x", "horizontal", "bin"), "bin"),
+}
+"""What Data Exchange and CIL call the axes."""
+_LISTED = 6  # of the arrays of a layout that is not known
+
+
+def dataset(file: "h5py.File", path: Path, name: str) -> Any:  # noqa: ANN401 - h5py has no types
+    """Return a data set by its place in the file, or none if it is not there.
+
+    Raises:
+        UnsupportedInput: It is none, or lies in another file.
+    """
+    import h5py
+
+    parts = name.strip("/").split("/")
+    for part in ("/".join(parts[: depth + 1]) for depth in range(len(parts))):
+        if not _leads_somewhere(file, part):
+            return None
+        if isinstance(file.get(part, getlink=True), h5py.ExternalLink):
+            raise _elsewhere(path, part)
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise UnsupportedInput(f"{path}: /{name} is a group; expected numbers")
+    if found.external or found.is_virtual or found.file.filename != file.filename:
+        raise _elsewhere(path, name)
+    return found
+
+
+def _leads_somewhere(file: "h5py.File", part: str) -> bool:
+    import h5py
+
+    try:
+        link = file.get(part, getlink=True)
+        return isinstance(link, h5py.ExternalLink) or part in file
+    except (KeyError, RuntimeError):  # a link to what was left out when its group was copied
+        return False
+
+
+def _elsewhere(path: Path, part: str) -> UnsupportedInput:
+    return UnsupportedInput(
+        f"{path}: /{part} lies in another file, which is not followed; copy all into one file, by "
+        f"h5py: new['{part}'] = old['{part}'][...]"
+    )
+
+
+def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequence[int]) -> Stack:  # noqa: ANN401
+    """Return projections of a data set.
+
+    Args:
+        path: The file.
+        name: Where the data set is.
+        found: The data set.
+        order: Of its axes.
+        some: Which of its views they are; none means all.
+
+    Raises:
+        CorruptInput: It claims more than it holds.
+        UnsupportedInput: It has other axes, or values that are no real numbers.
+    """
+    place = f"{path}: /{name}"
+    check_type(place, found.dtype)
+    views, rows, bins = arranged_shape(place, found.shape or (), order)
+    _check_held(place, found)
+    views = len(some) if len(some) else views
+
+    def read(chosen: Sequence[int], part: slice) -> np.ndarray:
+        import h5py
+
+        places = [some[view] for view in chosen] if len(some) else chosen
+        at = {"view": _stretch(places), "row": part, "bin": slice(None)}
+        with parsing(path), h5py.File(path) as again:
+            return arrange(again[name][tuple(at[axis] for axis in order)], order)
+
+    return Stack(place, (views, rows, bins), found.dtype, read)
+
+
+def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
+    """Return places as one stretch if they are one, which is read much faster than a list."""
+    steps = np.unique(np.diff(places))
+    if len(places) and len(steps) < 2 and (len(steps) == 0 or steps[0] > 0):
+        step = int(steps[0]) if len(steps) else 1
+        return slice(int(places[0]), int(places[-1]) + 1, step)
+    return np.asarray(places)
+
+
+def _check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
+    """Refuse a data set that claims more than is stored: a stopped acquisition, or a bomb."""
+    filtered = found.id.get_create_plist().get_nfilters() > 0
+    needed = volume_of(found.shape, found.dtype)
+    check_claim(place, needed, found.id.get_storage_size(), filtered)
+
+
+def fields(
+    file: "h5py.File", path: Path, name: str, order: Sequence[str], pixels: tuple[int, int]
+) -> Stack | None:
+    """Return projections of air, or without rays, which may be one picture; none without such.
+
+    Raises:
+        CorruptInput: They claim more than they hold.
+        UnsupportedInput: They are of another size.
+    """
+    found = dataset(file, path, name)
+    if found is None:
+        return None
+    shape = tuple(found.shape or ())
+    for tried in orders_of_fields(order):
+        if len(tried) == len(shape) and arranged_shape(name, shape, tried)[1:] == pixels:
+            return stack(path, name, found, tried, ())
+    raise UnsupportedInput(
+        f"{path}: /{name} has the shape {shape}, the projections {pixels} pixels; expected the same"
+    )
+
+
+def numbers(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
+    """Return a few numbers (n,), or none if they are not there."""
+    found = dataset(file, path, name)
+    if found is None:
+        return None
+    check_type(f"{path}: /{name}", found.dtype)
+    if found.size > MAX_ANGLES:  # before it is read
+        raise UnsupportedInput(f"{path}: /{name} has {found.size} values; expected one for a view")
+    with parsing(path):
+        values = np.asarray(found).ravel()
+    return finite_angles(f"{path}: /{name}", values, values.size)
+
+
+def number(file: "h5py.File", path: Path, name: str) -> float | None:
+    """Return one number, or none if it is not there."""
+    found = numbers(file, path, name)
+    return float(found[0]) if found is not None and len(found) == 1 else None
+
+
+def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:
+    """Return the unit of angles, if it is stated.
+
+    Raises:
+        CorruptInput: It is neither degrees nor radians.
+    """
+    units = file[name].attrs.get("units")
+    if units is None:
+        return None
+    stated = text(units)
+    word = stated.lower()
+    if word in {"deg", "degs", "degree", "degrees", "\N{DEGREE SIGN}"}:
+        return "degrees"
+    if word in {"rad", "rads", "radian", "radians"}:
+        return "radians"
+    raise CorruptInput(
+        f"{path}: /{name}: its units are {stated[:40]!r}; expected degrees or radians"
+    )
+
+
+def text(attribute: object) -> str:
+    """Return an attribute as text, which is stored as text or as bytes."""
+    plain = attribute.decode(errors="replace") if isinstance(attribute, bytes) else str(attribute)
+    return plain.strip()
+
+
+def order_of_axes(names: Iterable[str]) -> tuple[str, ...] | None:
+    """Return the order that names of axes say, none if one is not known."""
+    axes = tuple(AXIS_NAMES.get(name.strip().lower(), "") for name in names)
+    return axes if "" not in axes and len(set(axes)) == len(axes) else None
+
+
+def order_by_angles(shape: Sequence[int], angles: np.ndarray | None) -> tuple[str, ...]:
+    """Return the order of axes of which the number of angles tells the views: else the usual."""
+    views = [at for at, length in enumerate(shape) if angles is not None and length == len(angles)]
+    if len(shape) == 2 and 0 in views:
+        return ("view", "bin")
+    return ("row", "view", "bin") if len(shape) == 3 and views == [1] else AXES
+
+
+def arrays_in(file: "h5py.File") -> Iterator[str]:
+    """Yield the places and shapes of arrays that may be projections, without following links."""
+    import h5py
+
+    found: list[str] = []
+
+    def look(name: str, item: object) -> bool | None:
+        if isinstance(item, h5py.Dataset) and len(item.shape or ()) in (2, 3):
+            found.append(f"/{name} {item.shape}")
+        return True if len(found) >= _LISTED else None
+
+    file.visititems(look)
+    yield from found

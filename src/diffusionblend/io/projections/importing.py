@@ -1,0 +1,207 @@
+"""From a source of projections to a scan: what to take, what to correct, where it is.
+
+Views and rows are chosen first, and nothing but the centre of rotation, which is the scanner's,
+is taken from what was left out: twenty views of a scan give what a scan of twenty views would.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diffusionblend import __version__
+from diffusionblend.arc import Directions
+from diffusionblend.data.scan import NO_NOISE, Noise, Scan
+from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.io.files import naming, sha256
+from diffusionblend.io.projections import noise
+from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
+from diffusionblend.io.projections.leaving import leave_out
+from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
+from diffusionblend.io.projections.names import fingerprint
+from diffusionblend.io.projections.notes import Notes
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.placing import Placed, place_axis
+from diffusionblend.io.projections.recognise import find_data, find_geometry, open_source
+from diffusionblend.io.projections.rtk import RtkFacts, departures
+from diffusionblend.io.projections.source import Source
+from diffusionblend.io.projections.stack import parse_order
+from diffusionblend.io.projections.stripes import remove_stripes
+from diffusionblend.io.projections.tilt import Axis, set_upright, with_margin
+from diffusionblend.io.projections.understand import Meaning, choose_rows, choose_views, understand
+
+WARNINGS = "warnings"
+"""Name of the warnings in the provenance of a scan: each is a line."""
+
+
+def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008 - is frozen
+    """Read projections, correct them, and make a scan of them.
+
+    What was read, chosen and done is in its provenance, in words.
+
+    Raises:
+        CorruptInput: The source is missing, damaged, or holds what cannot be.
+        UnsupportedInput: It is of no kind that is read here, or says what no beam of ours holds.
+        UsageError: An option has a value that cannot be used, or a package is missing.
+    """
+    facts, described = find_geometry(path, options.geometry)
+    data = find_data(path, facts, described)
+    order = None if options.order is None else parse_order(options.order)
+    source = open_source(data, facts, order, options.number)
+    with naming(data):
+        meaning = leave_out(understand(source, facts, described, options), options.without)
+        apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()
+        origin = _origin(source, data, described)
+        return _imported(meaning, options, origin, source.remarks + apart)
+
+
+def _imported(
+    meaning: Meaning, options: Options, origin: dict[str, str], remarks: tuple[str, ...]
+) -> Scan:
+    beam = meaning.beam
+    rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
+    taken = beam.take_rows(rows.start, rows.stop)
+    placed = _place_axis(meaning, rows, options)
+    axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
+    seen = taken.take_views(views).with_axis_on(axis_bin).binned(options.bin)
+    # Refused before the long work.
+    geometry = seen.place(options.size, options.pixel_mm, options.slices)
+    lines = _upright_lines(meaning, views, rows, placed.axis, options)
+    y = remove_stripes(lines.y, options.stripes)
+    found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)
+    notes = meaning.notes + lines.notes
+    done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
+    remarks += _twice(seen, options)
+    against = (*odd_lengths(beam), *_doubts(meaning, rows, placed, options))
+    notes += Notes(warnings=against)
+    facts = {
+        **origin,
+        "quantity": meaning.quantity,
+        "measured": _size(*meaning.data.shape),
+        "taken": _size(len(views), len(rows), beam.bins, options.bin),
+        "corrections": "; ".join(done) or "none",
+        "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({placed.how})",
+        **({} if placed.tilt is None else {"tilt": placed.tilt}),
+        **_rotation(beam, options),
+        "noise": noise.words(found, origin_of_noise),
+        **({"remarks": "; ".join(remarks)} if remarks else {}),
+        "version": __version__,
+        **({WARNINGS: "\n".join(notes.warnings)} if notes.warnings else {}),
+    }
+    return Scan(y, geometry, found, meaning.mu_water, facts)
+
+
+def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
+    plain = _plain(options)
+    every = range(meaning.data.shape[0])
+    return place_axis(
+        meaning.beam,
+        rows,
+        lambda some: read_lines(meaning, every, some, plain).y,
+        options,
+        unknown=meaning.offset_unknown,
+    )
+
+
+def _plain(options: Options) -> Options:
+    """Return the options to compare views by.
+
+    A flux that varies, or a constant that was added, moves their centres of mass.
+    """
+    air_bins = options.air_bins or "auto"
+    return dataclasses.replace(options, bin=1, stripes="none", air_bins=air_bins)
+
+
+def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> tuple[str, ...]:
+    """Return what rays that were measured from both ends say against the beam."""
+    plain = _plain(options)
+    try:
+        return tuple(
+            doubts(
+                meaning.beam,
+                placed,
+                rows,
+                lambda views, some: read_lines(meaning, views, some, plain).y,
+            )
+        )
+    except DiffusionBlendError:  # of what is not taken
+        return ()
+
+
+def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
+    """Say that views which --every takes lie opposite each other."""
+    if options.every is None or beam.kind != "parallel":
+        return ()
+    number = len(beam.angles_deg)
+    directions = len(Directions(np.array(beam.angles_deg), 180.0).places)
+    if directions == number:
+        return ()
+    words = f"{number} views have {directions} directions, some opposite others"
+    return (f"{words}; --views {number} spreads directions",)
+
+
+def _rotation(beam: Beam, options: Options) -> dict[str, str]:
+    """Say in which sense the object turns, where the rays do not tell it."""
+    if beam.kind != "parallel":
+        return {}
+    sense = "clockwise" if options.clockwise else "counterclockwise"
+    other = "without" if options.clockwise else "with"
+    return {
+        "rotation": f"taken for {sense}, which parallel rays do not tell; if slices are mirrored, "
+        f"import them {other} --clockwise"
+    }
+
+
+def _upright_lines(
+    meaning: Meaning, views: Sequence[int], rows: range, axis: Axis, options: Options
+) -> Lines:
+    """Read some views and rows, and correct them, for a tilted axis too."""
+    if axis.slope == 0:
+        return read_lines(meaning, views, rows, options)
+    wide = with_margin(rows, axis, meaning.beam)
+    lines = read_lines(meaning, views, wide, dataclasses.replace(options, bin=1))
+    about, first = (rows.start + rows.stop - 1) / 2 - wide.start, rows.start - wide.start
+    from_here = Axis(axis.at(wide.start), axis.slope)
+    y = set_upright(lines.y, from_here, about, meaning.beam)[first : first + len(rows)]
+    return dataclasses.replace(lines, y=joined_pixels(y, options.bin, meaning.quantity))
+
+
+def _noise(
+    y: np.ndarray, lines: Lines, meaning: Meaning, rows: int, options: Options
+) -> tuple[Noise, str]:
+    """Return the noise of a pixel after binning, and where it is known from."""
+    pixels = options.bin * min(options.bin, rows)
+    if options.photons is not None:
+        return _of_pixels(noise.stated(options.photons, options.electronic), pixels), "given"
+    if meaning.noise is not None:
+        return _of_pixels(meaning.noise, pixels), "stated by the geometry"
+    if lines.noise is not None:
+        return _of_pixels(lines.noise, pixels), "estimated from the white fields"
+    found = noise.from_lines(y)
+    if found is None:
+        return NO_NOISE, "the line integrals show none that photons make"
+    return found, "estimated from line integrals"
+
+
+def _of_pixels(one: Noise, pixels: int) -> Noise:
+    """Return the noise of several pixels together."""
+    if one.photons is None:
+        return one
+    return Noise(one.photons * pixels, one.electronic * math.sqrt(pixels))
+
+
+def _origin(source: Source, data: Path, described: Path | None) -> dict[str, str]:
+    origin = {"source": data.name, "kind": source.kind, "source_sha256": fingerprint(data)}
+    if source.series is not None:
+        origin["files"] = source.series.words
+    if described is not None:
+        origin |= {"geometry": described.name, "geometry_sha256": sha256(described)}
+    return origin
+
+
+def _size(views: int, rows: int, bins: int, factor: int = 1) -> str:
+    joined = "" if factor == 1 else f", {factor} x {factor} pixels joined"
+    return f"{views} views of {rows} x {bins} pixels{joined}"

@@ -1,0 +1,238 @@
+"""From what a source holds to line integrals: fields, defects, flux and logarithm, each told."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusionblend.data.scan import Noise
+from diffusionblend.errors import CorruptInput
+from diffusionblend.io.projections import flat, noise
+from diffusionblend.io.projections.fields import Fields, read_fields
+from diffusionblend.io.projections.flux import even_counts, even_lines
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
+from diffusionblend.io.projections.options import Options, Quantity
+from diffusionblend.io.projections.pixels import (
+    DARKEST,
+    MOST,
+    around,
+    in_words,
+    judge_fields,
+    judge_views,
+    parse_pixels,
+    repair,
+)
+from diffusionblend.io.projections.understand import Meaning
+
+NO_RAYS = 0.1
+"""Share of the flux of most views below which a view has none."""
+_NAMED = 40
+_ROWS, _VIEWS = 16, 60  # as good as all of them
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Line integrals, and what was done to get them.
+
+    Attributes:
+        y: Line integrals (rows, views, bins), float32.
+        notes: The corrections and warnings, in words.
+        noise: As fields of air tell it, for one pixel; none without such.
+    """
+
+    y: np.ndarray
+    notes: Notes
+    noise: Noise | None = None
+
+
+def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Options) -> Lines:
+    """Read some views and rows, and correct them.
+
+    Raises:
+        CorruptInput: They are damaged, or cannot be what they are said to be.
+        UnsupportedInput: They are too many, or options do not fit them.
+        UsageError: An option has a value that cannot be used.
+    """
+    values = meaning.data.read(views, slice(rows.start, rows.stop, rows.step))
+    if meaning.quantity == "counts":
+        return _from_counts(values, meaning, views, rows, options)
+    notes = _darkest_for_infinity(values) if options.repair else NOTHING
+    notes += _repaired(values, _some(values), None, rows, options)
+    notes += even_lines(values, options.air_bins)
+    return Lines(_in_order(_binned(values, options.bin)), notes)
+
+
+def joined_pixels(y: np.ndarray, factor: int, quantity: Quantity) -> np.ndarray:
+    """Return line integrals (rows, views, bins) of larger pixels, as `read_lines` joins them."""
+    values = y.transpose(1, 0, 2)
+    if quantity == "counts":  # means of the rays, not of their logarithms
+        return _in_order(-np.log(_binned(np.exp(-values), factor)))
+    return _in_order(_binned(values, factor))
+
+
+def _darkest_for_infinity(y: np.ndarray) -> Notes:
+    """Take the largest line integral for infinity, which is what other programs make of no rays.
+
+    Pixels that never say anything else are left, for they are dead.
+    """
+    infinite = np.isposinf(y)
+    infinite &= np.isfinite(y).any(axis=0)
+    if not infinite.any():
+        return NOTHING
+    darkest = float(np.max(y, where=np.isfinite(y), initial=-np.inf))
+    y[infinite] = darkest
+    return noted(f"{int(infinite.sum())} values of infinity taken for the largest, {darkest:.4g}")
+
+
+def _from_counts(
+    counts: np.ndarray, meaning: Meaning, views: Sequence[int], rows: range, options: Options
+) -> Lines:
+    fields = read_fields(meaning, rows, options)
+    notes = fields.notes + fields.clipping(counts)
+    numbers = [meaning.numbers[view] for view in views]
+    shares = flat.transmission(counts, fields.air, fields.dark, numbers)
+    rough = -np.log(np.maximum(_some(shares), DARKEST))
+    notes += _repaired(shares, rough, fields, rows, options)
+    notes += even_counts(shares, options.air_bins, known=fields.white is not None)
+    notes += _without_rays(shares, numbers)
+    one = _one_pixel(meaning, fields, options)
+    air = _binned(fields.air.mean[None].astype(np.float32), options.bin)[0]
+    shares = _binned(shares, options.bin)
+    pixels = options.bin * min(options.bin, len(rows))
+    notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
+    return Lines(_in_order(shares), notes, fields.noise)
+
+
+def _repaired(
+    values: np.ndarray, y: np.ndarray, fields: Fields | None, rows: range, options: Options
+) -> Notes:
+    """Repair dead pixels of values (views, rows, bins) in place; say what was done.
+
+    Args:
+        values: Shares or line integrals.
+        y: Line integrals of some of the views, which may be rough.
+        fields: Of counts.
+        rows: Which of the detector's rows they are in.
+        options: What the user says of it.
+    """
+    if not options.repair:
+        if not np.isfinite(values).all():
+            raise CorruptInput("holds NaN or infinity; leave --no-repair out, or mend it")
+        return NOTHING
+    judged = judge_views(y)
+    dead, white = judged.dead, None if fields is None else fields.white
+    if fields is not None and white is not None:
+        dead |= judge_fields(white, fields.air.mean)
+    if options.dead is not None:
+        dead |= parse_pixels(options.dead, rows, dead.shape[1])
+    alone = repair(values, dead)
+    notes = NOTHING
+    if dead.any():
+        notes += noted(f"{int(dead.sum())} dead pixels interpolated ({in_words(dead, rows)})")
+    if alone:
+        notes += noted(f"{alone} values that are no numbers interpolated")
+    return notes if white is not None else notes + _suspects(judged.suspect & ~dead, y, rows)
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    """Return some of the views (views, rows, bins), to judge the pixels by."""
+    return values[:: max(1, len(values) // _VIEWS)]
+
+
+def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
+    """Name pixels that may be dead, of a detector without fields."""
+    if not suspect.any() or suspect.mean() > MOST or not noise.is_transmission(y):
+        return NOTHING
+    named = in_words(suspect, rows)
+    return noted(
+        f"{int(suspect.sum())} pixels differ much from their neighbours and were left; if they are "
+        f"defects name them, --dead {named}"
+    )
+
+
+def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
+    """Name views that hardly any rays reached.
+
+    Args:
+        shares: What comes through (views, rows, bins).
+        views: Their numbers.
+    """
+    some = shares[:, :: max(1, shares.shape[1] // _ROWS)]
+    brightest = np.quantile(some, 0.98, axis=(1, 2))
+    dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
+    if not dark.size:
+        return NOTHING
+    named = ",".join(str(views[v]) for v in dark[:_NAMED])
+    more = " and so on" if dark.size > _NAMED else ""
+    return warned(
+        f"{dark.size} of {len(views)} views have less than a tenth of the others' rays, as if the "
+        f"shutter was closed; --without {named}{more} leaves them out"
+    )
+
+
+def _one_pixel(meaning: Meaning, fields: Fields, options: Options) -> Noise | None:
+    """Return the noise of one pixel, if it is known before there are line integrals."""
+    if options.photons is not None:
+        return noise.stated(options.photons, options.electronic)
+    stated = meaning.noise is not None and meaning.noise.photons is not None
+    return meaning.noise if stated else fields.noise
+
+
+def _grain(
+    shares: np.ndarray, air: np.ndarray, one: Noise | None, pixels: int, whole: bool
+) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """Return the share that one photon is, and the standard deviation of shares without rays.
+
+    Args:
+        shares: Of joined pixels (views, rows, bins).
+        air: Their counts (rows, bins), each the mean of its pixels.
+        one: Noise of one pixel, if it is known.
+        pixels: How many were joined.
+        whole: Whether counts are whole numbers, so that one is the least that a photon counts.
+    """
+    usual = float(np.median(air))
+    level = np.maximum(around(air), usual / 1e3) / usual  # that of a dead pixel is its neighbours'
+    photon: np.ndarray | float = 0.0
+    if one is not None and one.photons is not None:
+        photon = 1 / (one.photons * level * pixels)
+        if one.electronic > 0:
+            return photon, one.electronic / (one.photons * level * math.sqrt(pixels))
+    elif whole:
+        photon = 1 / (usual * level * pixels)
+    return photon, flat.readout_noise(shares)
+
+
+def _logarithm(shares: np.ndarray, photon: np.ndarray | float, spread: np.ndarray | float) -> Notes:
+    """Take -ln of shares (views, rows, bins) in their place; say how many were of no rays."""
+    least = flat.smallest_known(shares)
+    none = 0
+    for picture in shares:
+        none += int((picture <= photon / 2).sum())
+        lifted = flat.lifted(picture.astype(np.float64), photon, spread)
+        picture[:] = -np.log(np.where(lifted > 0, lifted, least))
+    if not none:
+        return NOTHING
+    taken = (
+        "half a photon, or what their noise allows" if np.any(photon > 0) else "what noise allows"
+    )
+    return noted(f"{none} values without rays taken for {taken}")
+
+
+def _binned(values: np.ndarray, factor: int) -> np.ndarray:
+    """Return the means of `factor` x `factor` pixels (views, rows, bins); what is over is dropped.
+
+    A detector of fewer rows is averaged over all of them.
+    """
+    if factor == 1:
+        return values
+    views, rows, bins = values.shape
+    deep = min(factor, rows)
+    kept = values[:, : rows // deep * deep, : bins // factor * factor]
+    blocks = kept.reshape(views, rows // deep, deep, bins // factor, factor)
+    return blocks.mean(axis=(2, 4), dtype=np.float32)
+
+
+def _in_order(values: np.ndarray) -> np.ndarray:
+    """Return values (views, rows, bins) as a scan has them (rows, views, bins)."""
+    return np.ascontiguousarray(values.transpose(1, 0, 2))

@@ -1,0 +1,248 @@
+"""Which files of a folder are its projections, and in what order: by the numbers in their names.
+
+Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
+number counts if it is another in each file; so neither a detector's nor a sample's does.
+"""
+
+import fnmatch
+import hashlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.io.files import sha256
+from diffusionblend.io.formats.foreign import parsing
+
+SUFFIXES = (".tif", ".tiff")
+REGULAR = 0.8
+"""Share of steps from number to number that have to be alike for a longer one to be a gap."""
+SURE = 0.95
+"""The same, where nothing else speaks for a gap."""
+_WORDS = r"(^|[_.\- ])({})[#_.\- ]"
+CONVENTIONS = (
+    ("deg", "a view beside the scan", None),
+    (_WORDS.format(r"di|df|drk|dark\w*|offset"), "dark fields", "--dark"),
+    (
+        _WORDS.format(r"io|i#|ff|ob|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*"),
+        "white fields",
+        "--white",
+    ),
+)
+"""What names without numbers say of files, and the option for them: di and io are FleX-ray's."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files whose names differ in numbers alone, in their order.
+
+    Attributes:
+        files: The files.
+        numbers: The number that counts of each; none if no single one does.
+        by: What they are sorted by, in words.
+    """
+
+    files: tuple[Path, ...]
+    numbers: tuple[float, ...] = ()
+    by: str = ""
+
+    @cached_property
+    def gaps(self) -> dict[int, int]:
+        """Of each file before which some are missing, by its place: how many."""
+        steps = [b - a for a, b in itertools.pairwise(self.numbers)]
+        if not steps:
+            return {}
+        step, often = Counter(steps).most_common(1)[0]
+        if often < REGULAR * len(steps):
+            return {}
+        return {at: round(n / step) - 1 for at, n in enumerate(steps, 1) if n > 1.5 * step}
+
+    @property
+    def surely(self) -> bool:
+        """Whether gaps are no rounding: of angles of 1.2 degrees each, whole numbers skip some."""
+        return len(self.gaps) == 1 or len(self.gaps) <= (1 - SURE) * len(self.files)
+
+    @property
+    def words(self) -> str:
+        """The files and their order."""
+        if len(self.files) < 2:
+            return ""
+        ends = f"{self.files[0].name} to {self.files[-1].name}"
+        return f"{len(self.files)}, {ends}, {self.by}"
+
+    @property
+    def missing(self) -> str:
+        """Which files are missing, if any are."""
+        return ", ".join(
+            f"{count} between {self.files[at - 1].name} and {self.files[at].name}"
+            for at, count in list(self.gaps.items())[:4]
+        )
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path is that of files in a folder, such as `scan_*.tif`."""
+    return any(c in path.name for c in "*?[") and not path.exists()
+
+
+def tiff_files(path: Path) -> list[Path]:
+    """Return the TIFF files directly in a folder, or those whose names follow a pattern."""
+    folder, pattern = (path.parent, path.name) if is_pattern(path) else (path, "*")
+    with parsing(path):
+        return sorted(
+            (
+                file
+                for file in (folder.iterdir() if folder.is_dir() else ())
+                if file.suffix.lower() in SUFFIXES
+                and not file.name.startswith(".")
+                and fnmatch.fnmatchcase(file.name, pattern)
+                and file.is_file()
+            ),
+            key=natural,
+        )
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Return what to sort names by, so that 2 comes before 10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file, of a folder's files, or of those of a pattern."""
+    if not is_pattern(path):
+        return sha256(path)
+    return hashlib.sha256("".join(map(sha256, tiff_files(path))).encode()).hexdigest()
+
+
+def series_of(path: Path, number: int | None = None) -> Series:
+    """Return the projections in a folder, or of a pattern, in their order.
+
+    Args:
+        path: The folder or pattern.
+        number: Which number in the names counts, 1 for the first; without it that which differs.
+
+    Raises:
+        UnsupportedInput: They are of several kinds, or their order is not clear.
+        UsageError: They have no such number.
+    """
+    files = tiff_files(path)
+    kinds = _kinds(files)
+    if len(kinds) > 1:
+        raise UnsupportedInput(_strangers(path, kinds))
+    if len(files) < 2:
+        return Series(tuple(files))
+    return _sorted(path, files, number)
+
+
+def _kinds(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return files by what their names are without numbers, fields last, the most first."""
+    kinds: dict[str, list[Path]] = {}
+    for file in files:
+        kinds.setdefault(re.sub(r"\d+", "#", file.name), []).append(file)
+    return dict(sorted(kinds.items(), key=lambda kind: (_role(kind[0])[1] or "", -len(kind[1]))))
+
+
+def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
+    """Say which kinds of files there are, what they may be, and how to name those of the scan."""
+    every = [file.name for files in kinds.values() for file in files]
+    folder = path.parent if is_pattern(path) else path
+    listed: list[str] = []
+    options: list[str] = []
+    for kind, files in kinds.items():
+        role, option = (None, None) if not listed else _role(kind)
+        listed.append(f"{kind} ({len(files)}{f', by its name {role}' if role else ''})")
+        pattern = _pattern(kind, files, every)
+        if pattern and (option or len(listed) == 1):
+            options.append(f"{option or 'import'} '{folder / pattern}'")
+    named = options[:1] != [] and options[0].startswith("import")
+    several = named and len(next(iter(kinds.values()))) > 1
+    cure = " ".join(options) if several else "in a folder of their own"
+    more = f", and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return (
+        f"{path}: holds TIFF of {len(kinds)} kinds: {', '.join(listed[:5])}{more}; expected those "
+        f"of one scan; give them alone: {cure}"
+    )
+
+
+def _role(kind: str) -> tuple[str | None, str | None]:
+    """Return what files are by the conventions of the field, and the option for them."""
+    found = ((role, option) for words, role, option in CONVENTIONS if re.search(words, kind, re.I))
+    return next(found, (None, None))
+
+
+def _pattern(kind: str, files: Sequence[Path], every: Sequence[str]) -> str | None:
+    """Return the pattern that selects the files of a kind and no others, if there is one."""
+    first, *parts = kind.split("#")
+    widths = map(len, re.findall(r"\d+", files[0].name))
+    exact = first + "".join("?" * width + part for width, part in zip(widths, parts, strict=True))
+    own = {file.name for file in files}
+    selects = (p for p in (kind.replace("#", "*"), exact) if set(fnmatch.filter(every, p)) == own)
+    return next(selects, None)
+
+
+def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
+    """Sort files of one kind by the number that counts, or by all of them together."""
+    names = [[float(part) for part in re.findall(r"\d+", file.name)] for file in files]
+    columns = list(zip(*names, strict=True))
+    own = [at for at, column in enumerate(columns) if len(set(column)) == len(files)]
+    if number is not None:
+        if number - 1 not in own:
+            raise UsageError(
+                f"--number {number}: the names in {path} have {len(columns)} numbers, of which "
+                f"{_listed(own) or 'none'} differ in each file; give one of these"
+            )
+        own = [number - 1]
+    if own:
+        return _by_one(path, files, columns, own)
+    decimals = [re.findall(r"\d+(?:\.\d+)?", file.stem) for file in files]
+    columns = [tuple(map(float, column)) for column in zip(*decimals, strict=True)]
+    own = [at for at, column in enumerate(columns) if len(set(column)) == len(files)]
+    if own:
+        return _by_one(path, files, columns, own)
+    if len({tuple(one) for one in names}) < len(files):
+        raise UnsupportedInput(
+            f"{path}: names of several files have the same numbers; their order is not known; "
+            "rename them"
+        )
+    return Series(tuple(files), (), "by all numbers in their names, of which none differs in each")
+
+
+def _by_one(
+    path: Path, files: Sequence[Path], columns: Sequence[Sequence[float]], own: Sequence[int]
+) -> Series:
+    """Sort files by a number that differs in each; if several do, they have to agree."""
+    order = sorted(range(len(files)), key=lambda file: columns[own[0]][file])
+    for at, other in itertools.pairwise(own):
+        if sorted(order, key=lambda file: columns[other][file]) != order:
+            raise UnsupportedInput(
+                f"{path}: the numbers {at + 1} and {other + 1} in the names of its files, as of "
+                f"{files[order[0]].name}, sort them differently; give the one that counts: "
+                f"--number {at + 1} or --number {other + 1}"
+            )
+    found = [_series(files, order, columns, at, own) for at in own]
+    return min(found, key=lambda series: len(series.gaps))  # a time has more than a number
+
+
+def _series(
+    files: Sequence[Path],
+    order: Sequence[int],
+    columns: Sequence[Sequence[float]],
+    at: int,
+    own: Sequence[int],
+) -> Series:
+    which = "" if len(columns) == 1 else f" {at + 1}"
+    others = [other for other in own if other != at]
+    agree = f"; the numbers {_listed(others)} rise with it" if others else ""
+    return Series(
+        tuple(files[file] for file in order),
+        tuple(columns[at][file] for file in order),
+        f"by the number{which} in their names{agree}",
+    )
+
+
+def _listed(columns: Sequence[int]) -> str:
+    return ", ".join(str(at + 1) for at in columns)

@@ -1,0 +1,152 @@
+"""NXtomo, the NeXus files of tomography, and what CIL writes in their likeness.
+
+The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection,
+1 of air, 2 without rays, anything else none that counts. `rotation_angle` has an angle for each.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.projections import hdf5
+from diffusionblend.io.projections.source import Source
+from diffusionblend.io.projections.stack import AXES
+
+if TYPE_CHECKING:
+    import h5py
+
+PROJECTION, WHITE, DARK = 0, 1, 2
+_KEYS = ("instrument/detector/image_key", "data/image_key")
+_ANGLES = ("sample/rotation_angle", "data/rotation_angle", "instrument/detector/rotation_angle")
+_CONES = ("cone", "cone_flex")
+
+
+def read_nexus(file: "h5py.File", path: Path) -> Source | None:
+    """Read an NXtomo or CIL file; return none if it is none.
+
+    Raises:
+        CorruptInput: It is damaged, or claims more than it holds.
+        UnsupportedInput: Its values lie in other files, or do not fit each other.
+    """
+    found = [source for entry in _entries(file) if (source := _read(file, path, entry))]
+    if len(found) > 1:
+        raise UnsupportedInput(
+            f"{path}: holds {len(found)} scans; expected one; copy that wanted into a file of its "
+            "own, by h5py: old.copy('ENTRY', new)"
+        )
+    return found[0] if found else None
+
+
+def _entries(file: "h5py.File") -> Iterator[str]:
+    """Yield the groups that may be entries: of the file, and of these."""
+    for outer in _groups(file):
+        yield outer
+        yield from (f"{outer}/{inner}" for inner in _groups(file[outer]))
+
+
+def _groups(parent: "h5py.Group") -> Iterator[str]:
+    """Yield the names of the groups in a group, but for links, which may lead to other files."""
+    import h5py
+
+    for name in parent:
+        if isinstance(parent.get(name, getlink=True), h5py.HardLink) and isinstance(
+            parent[name], h5py.Group
+        ):
+            yield name
+
+
+def _read(file: "h5py.File", path: Path, entry: str) -> Source | None:
+    key = _first(file, path, [f"{entry}/{name}" for name in _KEYS])
+    angles = _first(file, path, [f"{entry}/{name}" for name in _ANGLES])
+    if key is not None:
+        return _frames(file, path, key, angles)
+    place = f"{entry}/data/data"
+    if angles is None or not angles.startswith(f"{entry}/data/"):
+        return None
+    found = hdf5.dataset(file, path, place)
+    return None if found is None else _cil(file, path, place, found, angles)
+
+
+def _first(file: "h5py.File", path: Path, names: list[str]) -> str | None:
+    return next((name for name in names if hdf5.dataset(file, path, name) is not None), None)
+
+
+def _frames(file: "h5py.File", path: Path, key: str, angles: str | None) -> Source | None:
+    """Return projections and fields that are frames of one data set."""
+    place = key.removesuffix("image_key") + "data"
+    found = hdf5.dataset(file, path, place)
+    keys = hdf5.numbers(file, path, key)
+    if found is None or keys is None:
+        return None
+    shape = tuple(found.shape or ())
+    if len(shape) != 3 or len(keys) != shape[0]:
+        raise CorruptInput(
+            f"{path}: /{place} has the shape {shape}, /{key} {len(keys)} values; expected one for "
+            "each frame"
+        )
+    chosen = {kind: np.flatnonzero(keys == kind) for kind in (PROJECTION, WHITE, DARK)}
+    if not chosen[PROJECTION].size:
+        raise CorruptInput(f"{path}: /{key} marks no projection, which is 0; expected some")
+    data, white, dark = (
+        hdf5.stack(path, place, found, AXES, which.tolist()) if which.size else None
+        for which in chosen.values()
+    )
+    if data is None:
+        return None
+    theta, why = _angles(file, path, angles, chosen[PROJECTION], len(keys))
+    others = len(keys) - sum(which.size for which in chosen.values())
+    return Source(
+        "NXtomo HDF5",
+        data,
+        theta,
+        None if angles is None else hdf5.unit_of(file, path, angles),
+        white,
+        dark,
+        white_at=tuple(float((keys[:at] == PROJECTION).sum()) for at in chosen[WHITE]) or None,
+        remarks=(f"{others} frames left out, whose image_key is none of 0, 1, 2",)
+        if others
+        else (),
+        no_angles=why,
+    )
+
+
+def _angles(
+    file: "h5py.File", path: Path, name: str | None, projections: np.ndarray, frames: int
+) -> tuple[tuple[float, ...] | None, str]:
+    """Return the angle of each projection, or why the file does not tell it."""
+    angles = None if name is None else hdf5.numbers(file, path, name)
+    if angles is None:
+        return None, ""
+    if len(angles) == frames:
+        return tuple(angles[projections].tolist()), ""
+    if len(angles) == len(projections):
+        return tuple(angles.tolist()), ""
+    return None, f"/{name} has {len(angles)} angles for {frames} frames; "
+
+
+def _cil(file: "h5py.File", path: Path, place: str, found: Any, name: str) -> Source | None:  # noqa: ANN401
+    """Return projections that CIL wrote, which may be anything: it does not say counts or lines."""
+    angles = hdf5.numbers(file, path, name)
+    shape = tuple(found.shape or ())
+    labels = [hdf5.text(found.attrs.get(f"dimension{axis}", "")) for axis in range(len(shape))]
+    order = hdf5.order_of_axes(labels) if any(labels) else hdf5.order_by_angles(shape, angles)
+    if order is None or "view" not in order:
+        raise UnsupportedInput(
+            f"{path}: /{place} has the axes {', '.join(labels)[:60]}; expected projections: angle, "
+            "vertical and horizontal"
+        )
+    data = hdf5.stack(path, place, found, order, ())
+    views = data.shape[0]
+    why = "" if angles is None or len(angles) == views else f"{len(angles)} angles; "
+    cone = hdf5.text(found.attrs.get("geometry", "")) in _CONES
+    return Source(
+        "CIL's NeXus HDF5",
+        data,
+        None if angles is None or why else tuple(angles.tolist()),
+        hdf5.unit_of(file, path, name),
+        diverges=cone,
+        no_angles=why,
+    )

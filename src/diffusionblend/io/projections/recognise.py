@@ -1,0 +1,241 @@
+"""From a path to a source of projections: what it is is seen from its bytes, not its name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.files import inside, naming
+from diffusionblend.io.formats.dicom_files import MAGIC as DICOM
+from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
+from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.projections import arrays, hdf5, tiff
+from diffusionblend.io.projections.exchange import read_exchange
+from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, order_of, read_geometry
+from diffusionblend.io.projections.names import (
+    SUFFIXES,
+    fingerprint,
+    is_pattern,
+    series_of,
+    tiff_files,
+)
+from diffusionblend.io.projections.nexus import read_nexus
+from diffusionblend.io.projections.rtk import read_rtk
+from diffusionblend.io.projections.source import Source
+from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
+from diffusionblend.io.projections.vendors import foreign
+
+_EXPECTED = (
+    "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
+    "with a geometry.json, or that geometry.json"
+)
+OURS = "diffusionblend-scan"
+CT_PD_GROUPS = range(0x7029, 0x7042)
+"""Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
+
+
+def find_geometry(source: Path, given: Path | None = None) -> tuple[AnyFacts | None, Path | None]:
+    """Return what is said about projections, and the file that says it.
+
+    Args:
+        source: The projections, or a geometry.json that names them.
+        given: A geometry.json, or one of RTK (.xml); none looks beside the projections.
+
+    Raises:
+        CorruptInput: It is missing or damaged.
+        UnsupportedInput: It says what no beam of ours can hold.
+    """
+    path = given
+    if path is None:
+        beside = (source if source.is_dir() else source.parent) / NAME
+        path = source if source.suffix == ".json" else beside
+        if not path.is_file() and path != source:
+            return None, None
+    return (read_rtk(path) if path.suffix.lower() == ".xml" else read_geometry(path)), path
+
+
+def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> Path:
+    """Return where the projections are: `source`, or what a geometry.json names.
+
+    Raises:
+        CorruptInput: There is nothing, or it is not what the geometry is of.
+    """
+    named = None
+    if facts is not None and described is not None and facts.data.file is not None:
+        with naming(described):
+            named = inside(described.parent, facts.data.file)
+    if source == described or source.suffix == ".json":
+        if named is None:
+            raise CorruptInput(f"{source}: names no projections; add `file` to its data")
+        source = named
+    elif named is not None and named.resolve() != source.resolve():
+        raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
+    if not source.exists() and not tiff_files(source):
+        raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
+    _check_sum(source, facts)
+    return source
+
+
+def _check_sum(source: Path, facts: AnyFacts | None) -> None:
+    stated = None if facts is None else facts.data.sha256
+    if stated is not None and stated.lower() != fingerprint(source):
+        raise CorruptInput(f"{source}: its SHA-256 is not that in its geometry; copy it again")
+
+
+def open_source(
+    path: Path, facts: AnyFacts | None, order: Sequence[str] | None, number: int | None = None
+) -> Source:
+    """Open projections of any kind.
+
+    Args:
+        path: File, folder, or pattern of names in a folder.
+        facts: What is said about them, if anything.
+        order: Of the axes; none takes that of `facts`.
+        number: Which number in the names of files counts, if the user says so.
+
+    Raises:
+        CorruptInput: They are damaged.
+        UnsupportedInput: They are of no kind that is read here.
+        UsageError: A package is missing.
+    """
+    if order is None and facts is not None:
+        order = order_of(facts)
+    start = _start(path)
+    if start.startswith(hdf5.MAGIC):
+        return _open_hdf5(path, order)
+    if tiff_files(path):
+        series = series_of(path, number)
+        stack = tiff.open_tiff(path, series.files, order or AXES)
+        folder = path.parent if is_pattern(path) else path
+        return Source("folder of TIFF", stack, series=series, hint=_description_beside(folder))
+    kind, stack = _open(path, start, order, None if facts is None else facts.data.array)
+    return Source(kind, stack)
+
+
+def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
+    import h5py
+
+    with parsing(path), h5py.File(path) as file:
+        if str(file.attrs.get("schema", "")).startswith(OURS):
+            raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
+        source = read_exchange(file, path, order) or read_nexus(file, path)
+        if source is not None:
+            return source
+        held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
+    raise UnsupportedInput(
+        f"{path}: has no /exchange/data; expected Data Exchange or NXtomo; holds {held}; write its "
+        "projections as .npy with a geometry.json, by numpy: save('p.npy', "
+        "h5py.File('FILE')['/PLACE'][...])"
+    )
+
+
+def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
+    """Open projections of air, or without rays, which may be one picture alone.
+
+    Args:
+        path: File, folder, or pattern of names in a folder.
+        order: Of the axes of the projections; that of fields is the same, or lacks the views.
+        pixels: Rows and bins that they have to have.
+
+    Raises:
+        CorruptInput: They are missing or damaged.
+        UnsupportedInput: They are neither TIFF nor NumPy, or of another size.
+    """
+    files = tiff_files(path)
+    if not path.exists() and not files:
+        raise CorruptInput(f"{path}: no such file or folder; expected TIFF, .npy or .npz")
+    problems: list[UnsupportedInput] = []
+    for tried in orders_of_fields(order or AXES):
+        try:
+            if files:
+                stack = tiff.open_tiff(path, files, tried)
+            else:
+                stack = _open(path, _start(path), tried, None)[1]
+        except UnsupportedInput as problem:
+            problems.append(problem)
+            continue
+        if stack.shape[1:] == pixels:
+            return stack
+        problems.append(
+            UnsupportedInput(
+                f"{path}: has {stack.shape[1:]} pixels, the projections {pixels}; expected the same"
+            )
+        )
+    raise problems[0]
+
+
+def _open(
+    path: Path, start: bytes, order: Sequence[str] | None, array: str | None
+) -> tuple[str, Stack]:
+    """Open projections that lie in one file."""
+    if start.startswith(tiff.MAGIC):
+        return "TIFF of many pages", tiff.open_tiff(path, [path], order or AXES)
+    if start.startswith((arrays.NPY, arrays.NPZ)):
+        if order is None:
+            raise UnsupportedInput(
+                f"{path}: nothing says what its axes are; add `order` to the data of its "
+                f"{NAME}, or give --order view,row,bin"
+            )
+        if start.startswith(arrays.NPY):
+            return "NumPy array", arrays.open_npy(path, order)
+        return "NumPy arrays", arrays.open_npz(path, order, array)
+    _refuse_foreign(path)
+    _refuse_dicom(path)
+    raise CorruptInput(f"{path}: is none that is known; {_EXPECTED}; or copy it again")
+
+
+def _start(path: Path) -> bytes:
+    if path.is_dir() or is_pattern(path):
+        return b""
+    with parsing(path), open(path, "rb") as file:
+        return file.read(DICOM_AT + len(DICOM))
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a format of others by its name, if it is such; of a folder that of a file in it."""
+    for file in _files(path):
+        found = foreign(file, _start(file))
+        if found is None:
+            continue
+        cure = found.cure
+        if found.describes:
+            cure = f"import the folder of its TIFF with a geometry.json: {cure}"
+        inside_it = f"holds {file.name}, which " if path.is_dir() else ""
+        raise UnsupportedInput(f"{path}: {inside_it}is {found.what}; {cure}")
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the file, or those directly in a folder."""
+    with parsing(path):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return [file for file in files if file.is_file()]
+
+
+def _description_beside(folder: Path) -> str:
+    """Return what a vendor's text in a folder says, if there is one."""
+    for file in _files(folder) if folder.is_dir() else []:
+        if file.suffix.lower() not in SUFFIXES:
+            found = foreign(file, _start(file))
+            if found is not None and found.describes:
+                return f"; {file.name} is {found.what}: {found.cure}"
+    return ""
+
+
+def _refuse_dicom(path: Path) -> None:
+    """Refuse DICOM by its name, if it is such."""
+    found = next((file for file in _files(path) if _start(file)[DICOM_AT:] == DICOM), None)
+    if found is None:
+        return
+    with extra(found, "pydicom"):
+        import pydicom
+    with parsing(found):
+        header = pydicom.dcmread(found, stop_before_pixels=True, defer_size=1024)
+        projections = any(element.tag.group in CT_PD_GROUPS for element in header)
+    if projections:
+        raise UnsupportedInput(
+            f"{path}: is DICOM-CT-PD: projections of a helix on a curved detector, which have to "
+            "be rebinned to a fan or a cone on a circle; do that with a tool such as helix2fan, "
+            "write its sinograms as .npy or TIFF with a geometry.json, and import those"
+        )
+    raise UnsupportedInput(
+        f"{path}: is DICOM, but no projections; `simulate` reads a CT series; {_EXPECTED}"
+    )

@@ -1,0 +1,169 @@
+"""TIFF: a folder with one projection a file, or one file with a projection a page.
+
+Headers of all pages are read first: what differs, or claims more than its file holds, is named
+before a pixel is decoded. tifffile would take zeros for pixels that are not in the file.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.formats.headers import check_claim
+from diffusionblend.io.projections.stack import (
+    AXES,
+    Stack,
+    arrange,
+    arranged_shape,
+    check_type,
+    volume_of,
+)
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAX_PAGES = 100_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where one picture lies.
+
+    Attributes:
+        file: Its file.
+        index: Its number in the file.
+        shape: Rows and columns of pixels.
+        dtype: Of the pixels.
+    """
+
+    file: Path
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) -> Stack:
+    """Open a file of many pages, or files of one.
+
+    Args:
+        path: What to call them: the file, the folder, or the pattern of their names.
+        files: The files, in their order.
+        order: What pages, rows and columns of pixels are; or of one picture, what these two are.
+
+    Raises:
+        CorruptInput: A file is damaged, or claims more than it holds.
+        UnsupportedInput: The pages differ, are no grey values, or are compressed in a way that
+            cannot be read here.
+        UsageError: tifffile is not installed.
+    """
+    pages = [page for file in files for page in _pages(file)]
+    if len(files) > 1 and len(pages) != len(files):
+        many = next(page.file for page in pages if page.index)
+        raise UnsupportedInput(
+            f"{path}: {len(pages)} pages in {len(files)} files, {many.name} has several; expected "
+            "one a file, or one file"
+        )
+    if not pages or len(pages) > MAX_PAGES:
+        raise UnsupportedInput(f"{path}: {len(pages)} pages; expected 1 to {MAX_PAGES}")
+    _check_same(pages)
+    raw = (len(pages), *pages[0].shape)
+    if len(order) == 2 and len(pages) == 1:  # one picture, a sinogram
+        raw = pages[0].shape
+    shape = arranged_shape(path, raw, order)
+
+    def read(views: Sequence[int], rows: slice) -> np.ndarray:
+        wanted = {"view": views, "row": range(shape[1])[rows], "bin": range(shape[2])}
+        chosen = [pages[i] for i in wanted[order[0]]] if len(raw) == 3 else pages
+        values = _pixels(chosen, np.ix_(*(wanted[axis] for axis in order[-2:])))
+        return arrange(values if len(raw) == 3 else values[0], order)
+
+    return Stack(str(path), shape, pages[0].dtype, read)
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Around tifffile: its remarks name no file."""
+    with extra(file, "tifffile", "projections"):
+        import tifffile  # noqa: F401
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        with parsing(file):
+            yield
+    finally:
+        log.disabled = before
+
+
+def _pages(file: Path) -> list[Page]:
+    """Return the pages of a file, from its headers."""
+    with _reading(file):
+        import tifffile
+
+        size = file.stat().st_size
+        with tifffile.TiffFile(file) as tiff:
+            if not 1 <= len(tiff.pages) <= MAX_PAGES:
+                raise CorruptInput(f"{file}: has {len(tiff.pages)} pages; copy it again")
+            images = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
+            if images > len(tiff.pages):
+                raise UnsupportedInput(
+                    f"{file}: {images} pictures behind one page, as ImageJ writes stacks above "
+                    "4 GiB; save it as separate files"
+                )
+            pages = list(enumerate(tiff.pages))
+            return [_page(file, index, page.aspage(), size) for index, page in pages]
+
+
+def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
+    name = f"{file}, page {index}"
+    shape, dtype = tuple(int(n) for n in page.shape), page.dtype
+    if len(shape) != 2 or page.samplesperpixel != 1:
+        raise UnsupportedInput(f"{name}: has the shape {shape}; expected grey values")
+    if page.photometric == 0:
+        raise UnsupportedInput(f"{name}: white is zero in it; expected black to be; invert it")
+    if dtype is None:
+        raise UnsupportedInput(f"{name}: has pixels of no known type; convert it")
+    check_type(name, np.dtype(dtype))
+    held = _held(name, page, size)
+    check_claim(name, volume_of(shape, np.dtype(dtype)), held, page.compression != 1)
+    return Page(file, index, shape, np.dtype(dtype))
+
+
+def _held(name: str, page: "TiffPage", size: int) -> int:
+    """Return how many bytes of a page the file holds."""
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if any(offset <= 0 or count <= 0 or offset + count > size for offset, count in parts):
+        raise CorruptInput(f"{name}: ends before its pixels do; copy it again")
+    return sum(count for _, count in parts)
+
+
+def _check_same(pages: Sequence[Page]) -> None:
+    first = pages[0]
+    for page in pages:
+        if (page.shape, page.dtype) != (first.shape, first.dtype):
+            raise UnsupportedInput(
+                f"{page.file}: pixels {page.shape} of {page.dtype}, but {first.shape} of "
+                f"{first.dtype} in {first.file.name}; expected the same in all"
+            )
+
+
+def _pixels(pages: Sequence[Page], part: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Decode a part of pages (pages, rows, columns)."""
+    import tifffile
+
+    size = tuple(np.broadcast_shapes(*(indices.shape for indices in part)))
+    pixels = np.empty((len(pages), *size), pages[0].dtype)
+    by_file: dict[Path, list[int]] = {}
+    for number, page in enumerate(pages):
+        by_file.setdefault(page.file, []).append(number)
+    for file, numbers in by_file.items():
+        with _reading(file), tifffile.TiffFile(file) as tiff:
+            for number in numbers:
+                pixels[number] = tiff.pages[pages[number].index].asarray()[part]
+    return pixels

@@ -1,0 +1,308 @@
+"""What projections mean: their quantity, their beam, their fields, from the format and the user.
+
+What two of them state has to agree; what nobody states is asked for by name.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionblend.data.scan import Noise
+from diffusionblend.data.units import MU_WATER_RANGE
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.io.files import inside, naming
+from diffusionblend.io.projections.angles import angles_of
+from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.directions import spread
+from diffusionblend.io.projections.geometry_file import (
+    NAME,
+    AnyFacts,
+    ConeFacts,
+    FanFacts,
+    ParallelFacts,
+    in_mm,
+    order_of,
+)
+from diffusionblend.io.projections.integers import as_counted
+from diffusionblend.io.projections.notes import NOTHING, Notes
+from diffusionblend.io.projections.options import Options, Quantity
+from diffusionblend.io.projections.recognise import open_fields
+from diffusionblend.io.projections.source import Source
+from diffusionblend.io.projections.stack import Stack, joined, parse_order
+
+LENGTH_MM = (1e-6, 1e5)
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What projections are.
+
+    Attributes:
+        data: The projections.
+        quantity: What their numbers are.
+        beam: Where they were measured.
+        offset_unknown: Whether nobody said where the detector's middle is.
+        white: Projections of air.
+        dark: Projections without rays.
+        i0: Counts of air, where there are no projections of it.
+        noise: If it is stated.
+        mu_water: If it is stated, in 1/mm.
+        measured: How many views there were.
+        numbers: Which of them these are.
+        white_at: How many views were measured before each projection of air, if anybody says.
+        notes: What was done to read them.
+    """
+
+    data: Stack
+    quantity: Quantity
+    beam: Beam
+    offset_unknown: bool
+    white: Stack | None
+    dark: Stack | None
+    i0: float | None
+    noise: Noise | None
+    mu_water: float | None
+    measured: int
+    numbers: Sequence[int]
+    white_at: tuple[float, ...] | None = None
+    notes: Notes = NOTHING
+
+
+def understand(
+    source: Source, facts: AnyFacts | None, described: Path | None, options: Options
+) -> Meaning:
+    """Put together what a source, its geometry and the user say.
+
+    Raises:
+        CorruptInput: The source or its geometry hold what cannot be.
+        UnsupportedInput: They do not fit each other.
+        UsageError: The user contradicts them, or something is said by nobody.
+    """
+    _check_options(options)
+    if facts is not None:
+        facts = in_mm(facts, options.lengths)
+    white, dark = _fields(source, facts, described, options)
+    white, white_at = _all_white(white, source, facts, options)
+    stated = source.i0 if facts is None else facts.data.i0 or source.i0
+    i0 = _agreed("--i0", options.i0, stated)
+    quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
+    data, notes = source.data, NOTHING
+    if quantity == "counts":
+        data, white, dark, notes = as_counted(data, white, dark)
+    return Meaning(
+        data=data,
+        quantity=quantity,
+        beam=_beam(source, facts or ParallelFacts(schema="diffusionblend-geometry/1"), options),
+        offset_unknown=facts is None or facts.offset_mm is None,
+        white=white if options.i0 is None else None,
+        dark=dark,
+        i0=i0,
+        noise=None if facts is None else facts.noise,
+        mu_water=_agreed(
+            "--mu-water", options.mu_water, None if facts is None else facts.mu_water_per_mm
+        ),
+        measured=data.shape[0],
+        numbers=range(data.shape[0]),
+        white_at=white_at,
+        notes=notes,
+    )
+
+
+def choose_rows(beam: Beam, text: str | None) -> range:
+    """Return the detector rows `A:B`; without text all of them.
+
+    Raises:
+        UsageError: There are no such rows.
+    """
+    if text is None:
+        return range(beam.rows)
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and len(text) < 20):
+        raise UsageError(f"--rows {text}: expected A:B, for instance 40:88")
+    if not 0 <= int(first) < int(last) <= beam.rows:
+        raise UsageError(f"--rows {text}: expected A:B with 0 <= A < B <= {beam.rows}")
+    return range(int(first), int(last))
+
+
+def choose_views(beam: Beam, options: Options) -> Sequence[int]:
+    """Return the views to take, in the order they were measured.
+
+    Raises:
+        UsageError: There are not so many, or two options choose.
+    """
+    measured = len(beam.angles_deg)
+    if options.views is not None and options.every is not None:
+        raise UsageError("--views and --every exclude each other; give one of them")
+    if options.views is not None:
+        _expect("--views", options.views, (1, measured))
+        return spread(beam.angles_deg, options.views, beam.kind)
+    every = 1 if options.every is None else options.every
+    _expect("--every", every, (1, measured))
+    return range(0, measured, every)
+
+
+def _check_options(options: Options) -> None:
+    limits: dict[str, tuple[float, float]] = {
+        "bin_mm": LENGTH_MM,
+        "row_mm": LENGTH_MM,
+        "pixel_mm": LENGTH_MM,
+        "i0": (1e-9, 1e15),
+        "photons": (1, 1e15),
+        "electronic": (0, 1e9),
+        "mu_water": MU_WATER_RANGE,
+        "size": (2, 100_000),
+        "slices": (1, 100_000),
+        "bin": (1, 1024),
+    }
+    for name, between in limits.items():
+        value = getattr(options, name)
+        if value is not None:
+            _expect("--" + name.replace("_", "-"), value, between)
+    if options.electronic is not None and options.photons is None:
+        raise UsageError("--electronic: is in photons; give --photons, too")
+
+
+def _expect(option: str, value: float, limits: tuple[float, float]) -> None:
+    if not limits[0] <= value <= limits[1]:  # NaN is outside, too
+        raise UsageError(f"{option} {value:g}: expected {limits[0]:g} to {limits[1]:g}")
+
+
+def _agreed(option: str, given: float | None, stated: float | None) -> float | None:
+    """Return a number that the user or the geometry states, if any.
+
+    Raises:
+        UsageError: They differ.
+    """
+    if given is not None and stated is not None and not math.isclose(given, stated, rel_tol=SAME):
+        raise UsageError(f"{option} {given:g}: the geometry states {stated:g}; give one of them")
+    return stated if given is None else given
+
+
+def _quantity(
+    source: Source, facts: AnyFacts | None, options: Options, *, known_air: bool
+) -> Quantity:
+    by_format: Quantity | None = None
+    if source.white is not None or source.i0 is not None:
+        by_format = "counts"
+    said = (by_format, None if facts is None else facts.data.quantity, options.quantity)
+    stated = {quantity for quantity in said if quantity is not None}
+    if len(stated) > 1:
+        if by_format is not None:
+            raise UsageError(
+                "--quantity line-integrals: the source has white fields, so that its numbers are "
+                f"counts; leave it out, here or in {NAME}"
+            )
+        raise UsageError(
+            f"--quantity {options.quantity}: {NAME} says otherwise; change one of them"
+        )
+    if not stated:
+        raise UsageError(
+            f"--quantity: nothing says whether the numbers are counts or line integrals; give "
+            f"--quantity counts or line-integrals, or add `quantity` to the data of {NAME}"
+        )
+    quantity = stated.pop()
+    if quantity == "counts" and not known_air:
+        raise UsageError(
+            "--quantity counts: nothing says how many come through air; give --white FILE or "
+            f"--i0 COUNTS, or add `white` or `i0` to the data of {NAME}"
+        )
+    return quantity
+
+
+def _fields(
+    source: Source, facts: AnyFacts | None, described: Path | None, options: Options
+) -> tuple[Stack | None, Stack | None]:
+    """Return the fields of air and of no rays, if there are such."""
+    found = []
+    for name in ("white", "dark"):
+        stack: Stack | None = getattr(source, name)
+        path: Path | None = getattr(options, name)
+        named = None if facts is None else getattr(facts.data, name)
+        if path is None and named is not None and described is not None:
+            with naming(described):
+                path = inside(described.parent, named)
+        if path is not None:
+            if stack is not None:
+                raise UsageError(f"--{name} {path}: the source has such fields; leave it out")
+            stack = open_fields(path, _order(facts, options), source.data.shape[1:])
+        found.append(stack)
+    return found[0], found[1]
+
+
+def _all_white(
+    white: Stack | None, source: Source, facts: AnyFacts | None, options: Options
+) -> tuple[Stack | None, tuple[float, ...] | None]:
+    """Return projections of air with those that were taken after the views, and when each was."""
+    if options.white_after is None:
+        return white, source.white_at if white is source.white else None
+    if white is None:
+        raise UsageError("--white-after: give the projections of air before the views by --white")
+    after = open_fields(options.white_after, _order(facts, options), source.data.shape[1:])
+    at = (0.0,) * white.shape[0] + (float(source.data.shape[0]),) * after.shape[0]
+    return joined(white, after), at
+
+
+def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:
+    if options.order is not None:
+        return parse_order(options.order)
+    return None if facts is None else order_of(facts)
+
+
+def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
+    if source.diverges and facts.kind == "parallel":
+        raise UnsupportedInput(
+            "its rays come from a point; give --geometry FILE with `kind` cone or fan, `sod_mm` "
+            "and `sdd_mm`"
+        )
+    _, rows, bins = source.data.shape
+    _check_number("bins", facts.bins, bins)
+    _check_number("rows", facts.rows, rows)
+    bin_mm = _agreed("--bin-mm", options.bin_mm, facts.bin_mm)
+    if bin_mm is None:
+        raise UsageError(
+            "--bin-mm: nothing says how large a detector pixel is; give its size in mm, or add "
+            f"`bin_mm` to {NAME}{source.hint}"
+        )
+    row_mm = _row_mm(rows, bin_mm, facts, options)
+    more: dict[str, float] = {}
+    if isinstance(facts, FanFacts | ConeFacts):
+        more = {"sod_mm": facts.sod_mm, "sdd_mm": facts.sdd_mm, "axis_mm": facts.axis_mm}
+    if isinstance(facts, ConeFacts):
+        more["row_offset_mm"] = facts.row_offset_mm
+    return Beam(
+        kind=facts.kind,
+        angles_deg=angles_of(source, facts, options),
+        bins=bins,
+        rows=rows,
+        bin_mm=bin_mm,
+        row_mm=row_mm,
+        offset_mm=facts.offset_mm or 0.0,
+        curved=isinstance(facts, FanFacts) and facts.detector == "curved",
+        grid=facts.grid,
+        **more,
+    )
+
+
+def _check_number(name: str, stated: int | None, held: int) -> None:
+    if stated is not None and stated != held:
+        raise UnsupportedInput(
+            f"the geometry states {stated} {name}, the projections have {held}; check the order "
+            "of the axes"
+        )
+
+
+def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> float:
+    """Return the height of a row; a pixel whose size alone was given by --bin-mm is square."""
+    row_mm = _agreed("--row-mm", options.row_mm, facts.row_mm)
+    if row_mm is not None:
+        return row_mm
+    if facts.grid is not None and not isinstance(facts, ConeFacts):
+        return facts.grid.spacing_mm[0]
+    if rows > 1 and options.bin_mm is None:
+        raise UsageError(
+            f"--row-mm: {NAME} states the width of {rows} rows of pixels, not their height; give "
+            "it, or add `row_mm`"
+        )
+    return bin_mm
