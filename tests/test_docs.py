@@ -42,6 +42,7 @@ CHANGES = [
      "a GPU or minutes; test_cuda_script runs every stage in small"),
     (r"\. \.venv/bin/activate", f". {sys.prefix}/bin/activate", "the environment of the tests"),
     (r"^pip install .*\[(.*)\].*", r"extras \1", "no network; that the extras are there"),
+    (r"^pip install -e ([\w-]+)$", rf"{sys.executable} {ROOT}/tests/packages.py \1", "no network"),
     (r"import geometry.json", "import walnut.json --bin 4 --size 64",
      "here the name would be found by all imports; time"),
     (r"steps=100", "steps=5", "time"),
@@ -113,8 +114,9 @@ def fill(folder, data):
     for path in (folder / "recipes").glob("*.toml"):
         path.write_text(smaller(path.read_text(encoding="utf-8")))
     for block in (b for page in PAGES for b in blocks(page) if b.title):
-        name = block.title.replace("geometry.json", "walnut.json")
-        (folder / name).write_text(smaller(block.text))
+        path = folder / block.title.replace("geometry.json", "walnut.json")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(smaller(block.text))
 
 
 def _measured(folder):
@@ -164,6 +166,7 @@ def place(filled, data, tmp_path, monkeypatch):
     small_demonstration(monkeypatch, data)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # where `packages` installs
     return folder
 
 
