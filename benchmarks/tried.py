@@ -14,9 +14,7 @@ import torch
 
 import diffusionblend as db
 from diffusionblend.blend import blend
-from diffusionblend.methods import SBTV, DiffusionBlendFast
-from diffusionblend.methods.diffusion_blend_fast import ray_variance
-from diffusionblend.methods.method import ignore
+from diffusionblend.methods import SBTV, DiffusionBlendFast, Stepped
 from diffusionblend.partition import BLOCK, adjacent, draw_partition
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.simulation import truth_on_grid
@@ -38,31 +36,38 @@ class Tried(DiffusionBlendFast):
     averaged: int = 0
     periodic: bool = False
 
-    @torch.inference_mode()
-    def __call__(self, problem, *, seed=0, callback=ignore):
-        A, y, prior = problem.A, problem.y, problem.prior
-        generator = torch.Generator().manual_seed(seed)
-        towards_data = WeightedProximal(
-            A, y, ray_variance(problem, self.weigh), cg_steps=self.cg_steps
-        )
+    def prepare(self, problem):
+        variance = problem.ray_variance(weigh=self.weigh)
+        towards_data = WeightedProximal(problem.A, problem.y, variance, cg_steps=self.cg_steps)
         sigmas = np.geomspace(self.sigma_max, self.sigma_min, self.steps).tolist()
-        dual = y.new_zeros(len(y), *A.volume_shape[1:])
+        return problem, towards_data, list(itertools.pairwise([sigmas[0], *sigmas]))
+
+    def count(self, p):
+        return self.steps
+
+    def begin(self, p, generator):
+        problem, towards_data, _ = p
+        dual = problem.y.new_zeros(problem.volume_shape)
         x = SBTV()(problem) if self.warm else dual - 1
-        for step, (before, sigma) in enumerate(itertools.pairwise([sigmas[0], *sigmas])):
-            dual = (sigma / before) ** self.leak * dual
-            z = x + dual + sigma * min(1, sigma / 0.5) * self._noise(x.shape, generator)
-            if self.steps - step <= self.averaged:
-                partitions = [adjacent(len(y), offset) for offset in range(3)]
-            else:
-                partitions = [draw_partition(len(y), step, self.jump_every, generator)]
-            estimates = [
-                blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)  # noqa: B023
-                for S in partitions
-            ]
-            x0 = (sum(estimates) / len(estimates)).clamp(self.lowest, self.highest)
-            x = towards_data(1 + x0 - dual, self.error * sigma**0.5) - 1
-            dual = dual + x - x0
-        return x0
+        return {"x": x, "dual": dual, **towards_data.begin()}
+
+    def step(self, p, state, k, generator):
+        problem, towards_data, levels = p
+        x, (before, sigma), slices = state["x"], levels[k], len(problem.y)
+        dual = (sigma / before) ** self.leak * state["dual"]
+        z = x + dual + sigma * min(1, sigma / 0.5) * self._noise(x.shape, generator)
+        if self.steps - k <= self.averaged:
+            partitions = [adjacent(slices, offset) for offset in range(3)]
+        else:
+            partitions = [draw_partition(slices, k, self.jump_every, generator)]
+        prior = problem.required_prior
+        estimates = [
+            blend(lambda g: prior.denoise(g, sigma, S.gap), z, S, self.batch_size)  # noqa: B023
+            for S in partitions
+        ]
+        x0 = (sum(estimates) / len(estimates)).clamp(self.lowest, self.highest)
+        u, learned, _ = towards_data.step(1 + x0 - dual, self.error * sigma**0.5, state)
+        return Stepped(x0, {"x": u - 1, "dual": dual + u - 1 - x0, **learned})
 
     def _noise(self, shape, generator):
         if not self.periodic:

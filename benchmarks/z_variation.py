@@ -8,14 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 import diffusionblend as db
-from diffusionblend.consistency import SplitBregman
 from diffusionblend.methods import DDS, DDS2D, DiffusionBlendPlusPlus
-from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.method import ignore
-from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
 from diffusionblend.metrics import total_variation_z
 from diffusionblend.partition import draw_partition
 from diffusionblend.simulation import truth_on_grid
@@ -24,27 +18,11 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
-class Both(DDIM):
+class Both(DDS):
     """Partitions of ++, and DDS's z total variation in place of plain CG; slices by nines."""
 
-    needs_prior = True
-
-    @torch.inference_mode()
-    def __call__(self, problem, *, seed=0, callback=ignore):
-        A, dds = problem.A, DDS()
-        consistent = SplitBregman(
-            A,
-            problem.y,
-            axes=(0,),
-            weight=IMAGE_RANGE * dds.weight,
-            rho=dds.rho,
-            scale=data_scale(A.geometry),
-            cg_steps=self.cg_steps,
-        )
-        slices = len(problem.y)
-        return self.sample(
-            problem, lambda step, g: draw_partition(slices, step, 2, g), consistent, seed, callback
-        )
+    def partition(self, slices, k, generator):
+        return draw_partition(slices, k, 2, generator)
 
 
 def main(path: str, slices: str, *views: str) -> None:

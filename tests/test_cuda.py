@@ -27,13 +27,13 @@ from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.geometry import ConeBeam
 from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
 from diffusionblend.methods.fbp_unet import Scaled
-from diffusionblend.methods.regrid import by_nines
+from diffusionblend.methods.regrid import padded
 from diffusionblend.prior import GaussianPrior, from_pretrained
 from diffusionblend.projector import make_projector
 from diffusionblend.projector.cone_diffct import DiffctProjector
 from diffusionblend.quality import assess
 from diffusionblend.reconstruction import reconstruct
-from diffusionblend.samples import draw_samples
+from diffusionblend.samples import Moments, draw_samples
 from diffusionblend.training.loop import Run, new_network
 from diffusionblend.training.recipe import Recipe, read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source
@@ -146,7 +146,7 @@ def test_rays_that_were_not_measured_and_slices_that_were_added(place, name):
     scan = Scan(0.02 * make_projector(geometry)(body()).numpy(), geometry, Noise(1e5, 0.0), 0.02)
     task = make_task(scan, scan.geometry.grid, PRIOR, place.device)
     assert task.problem.A.weights is not None
-    for problem in (task.problem, task.measured, by_nines(task.problem)):
+    for problem in (task.problem, task.measured, padded(task.problem)):
         x = torch.ones(problem.A.volume_shape, device=place.device)
         left = (problem.A(x) * problem.y).sum()
         right = (x * problem.A.T(problem.y)).sum()
@@ -204,7 +204,8 @@ def test_samples_and_what_is_said_of_them(place):
     method = find_method("diffusionblend-fast")(steps=2)
     said = []
     for problem in (here, there):
-        drawn = draw_samples(method, problem, (0, 1, 2), lambda step: None)
+        drawn = Moments()
+        list(draw_samples(method, problem, (0, 1, 2), drawn))
         plain = find_method("sbtv")(iterations=2)(problem)
         quality = assess(
             problem, drawn.mean, classical=("sbtv", plain), std=drawn.std, seeds=(0, 1, 2)

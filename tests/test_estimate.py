@@ -15,7 +15,7 @@ from diffusionblend.estimate import Estimate, estimate, some_slices
 from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import Grid
 from diffusionblend.io.scans import read_scan
-from diffusionblend.methods import methods
+from diffusionblend.methods import Method, Stepped, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projector import make_projector
@@ -94,17 +94,19 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
 
 def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
     @dataclasses.dataclass(frozen=True)
-    class Other:
+    class Other(Method):
         steps: int = 50
-        needs_prior = False
+        counted_by = "steps"
 
-        def __call__(self, problem, *, seed=0, callback=None):
+        def prepare(self, problem):
             seen.append(self.steps)
-            return torch.zeros(problem.volume_shape)
+            return problem
 
-    @dataclasses.dataclass(frozen=True)
+        def step(self, problem, state, k, generator):
+            return Stepped(torch.zeros(problem.volume_shape), state)
+
     class Unknown(Other):
-        steps: None = None
+        counted_by = None
 
     seen = []
     found = estimate(scan_of("parallel"), "other", Other(), prior="", device=CPU)

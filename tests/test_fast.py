@@ -16,12 +16,12 @@ from diffusionblend.data.scan import NO_NOISE, Noise
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
-from diffusionblend.methods import DiffusionBlendFast, Problem, ladder
-from diffusionblend.methods import diffusion_blend_fast as module
+from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder
 from diffusionblend.methods.regrid import coarser
 from diffusionblend.preconditioners import RayFilter, VoxelFilter, frequency_response
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import make_projector
+from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
 from diffusionblend.simulation import measure, simulate
@@ -112,8 +112,7 @@ def test_the_data_step_with_flux_is_that_of_the_whole_covariance(angles):
     A, y, v, variance = setting(angles, size=8, slices=1)
     flux = torch.tensor(2.5, dtype=torch.float64)
     step = WeightedProximal(A, y, variance, cg_steps=400, tolerance=1e-5)
-    step.load_state(step.state() | {"flux": flux})
-    found = step(v, 0.3)
+    found = step.step(v, 0.3, step.begin() | {"flux": flux}).u
     matrix = A(torch.eye(64, dtype=torch.float64).view(-1, 8, 8)).flatten(1).T
     same_view = torch.block_diag(*[torch.ones(2 * [y.shape[-1]])] * y.shape[1]).double()
     W = torch.linalg.inv(variance.flatten().diag() + flux * same_view)
@@ -147,15 +146,18 @@ def test_the_smaller_system_is_solved():
     few, many = (setting(ACQUISITIONS[name])[:3] for name in ("few", "many"))
     for (A, y, v), like in ((few, "y"), (many, "v")):
         step = WeightedProximal(A, y, torch.tensor(1.0, dtype=torch.float64), cg_steps=3)
-        step(v, 0.1)
-        assert step.state()["start"].shape == {"y": y, "v": v}[like].shape
+        moved = step.step(v, 0.1, step.begin())
+        assert moved.learned["start"].shape == {"y": y, "v": v}[like].shape
+        assert 1 <= moved.cg_steps <= 3
 
 
 def test_a_state_of_another_version_is_refused_in_words():
-    A, y, _, variance = setting(ACQUISITIONS["few"])
-    step = WeightedProximal(A, y, variance, cg_steps=3)
+    problem, kept = tiny_problem(slices=9), []
+    method = DiffusionBlendFast(steps=4)
+    method(problem, callback=lambda step: kept.append(step.state))
+    state = {k: v for k, v in kept[0].items() if k not in ("flux", "start")}
     with pytest.raises(CorruptInput, match="lacks flux, start, as one of another"):
-        step.load_state({"scaled": y, "variance": variance})
+        method(problem, start=state)
 
 
 def test_the_rays_preconditioner_is_about_the_ramp():
@@ -203,8 +205,9 @@ def test_huber_is_the_minimum_of_its_own_sum():
     y[:, ::2, ::5] += 2.0
     r, beyond = 0.3, 2.0
     towards_data = WeightedProximal(A, y, variance, cg_steps=20, huber=beyond)
+    learned = towards_data.begin()
     for _ in range(50):
-        found = towards_data(v, r)
+        found, learned, _ = towards_data.step(v, r, learned)
 
     def total(u):
         t = (y - A(u)).abs() / variance.sqrt()
@@ -218,9 +221,12 @@ def test_huber_is_the_minimum_of_its_own_sum():
 
 def test_huber_leaves_data_alone_that_are_as_they_should_be():
     A, y, v, variance = setting(sparse_view(6))
-    plain = WeightedProximal(A, y, variance, cg_steps=5)
-    robust = WeightedProximal(A, y, variance, cg_steps=5, huber=1e4)
-    assert all(torch.equal(plain(v, r), robust(v, r)) for r in (0.5, 0.3, 0.1))
+    both = [WeightedProximal(A, y, variance, cg_steps=5, huber=huber) for huber in (0, 1e4)]
+    learned = [step.begin() for step in both]
+    for r in (0.5, 0.3, 0.1):
+        plain, robust = (s.step(v, r, own) for s, own in zip(both, learned, strict=True))
+        assert torch.equal(plain.u, robust.u)
+        learned = [plain.learned, robust.learned]
 
 
 def test_with_huber_dead_bins_do_little_harm():
@@ -272,13 +278,13 @@ def test_for_a_gaussian_it_converges_to_the_posteriors_mean(variance):
     method = DiffusionBlendFast(steps=150, sigma_max=sigma, sigma_min=sigma, error=sigma**0.5,
                                 noise=0, lowest=-9, highest=9, cg_steps=20)  # fmt: skip
     u = 1 + method(noisy).double()
-    expected = map_estimate(problem, variance + module.OPERATOR_VARIANCE)
+    expected = map_estimate(problem, variance + OPERATOR_VARIANCE)
     assert float((u - expected).abs().max()) < 2e-3
 
 
 def test_without_the_dual_variable_it_stays_away_from_that():
     problem = tiny_problem(slices=9)
-    expected = map_estimate(problem, module.OPERATOR_VARIANCE)
+    expected = map_estimate(problem, OPERATOR_VARIANCE)
 
     def error(leak):
         method = DiffusionBlendFast(
@@ -417,12 +423,10 @@ def test_the_variance_of_a_scan_reaches_the_method_in_its_units():
     seen = []
 
     @dataclasses.dataclass(frozen=True)
-    class Looking:
-        needs_prior = False
-
-        def __call__(self, problem, *, seed=0, callback=None):
+    class Looking(Method):
+        def step(self, problem, state, k, generator):
             seen.append(problem)
-            return torch.zeros(problem.A.volume_shape)
+            return Stepped(torch.zeros(problem.A.volume_shape), state)
 
     reconstruct(scan, Looking())
     variance = seen[0].variance

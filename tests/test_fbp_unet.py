@@ -16,6 +16,7 @@ from diffusionblend.demo import demonstration_volume
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.volumes import read_volume, write_volume
+from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import (
     Acquisition,
@@ -26,7 +27,6 @@ from diffusionblend.methods.fbp_unet import (
     load_fbp_unet,
     recognise,
 )
-from diffusionblend.methods.method import Problem, find_method
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import save_network

@@ -24,8 +24,7 @@ from pydicom.uid import (
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.io.find import find_volumes
-from diffusionblend.io.formats import dicom_files
+from diffusionblend.io.formats import dicom_files, find_volumes
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_series
 from diffusionblend.io.volumes import read_volume
@@ -284,6 +283,7 @@ REFUSED = {
         UnsupportedInput,
         "localizer",
     ),
+    "a tilt": (every(GantryDetectorTilt=5), UnsupportedInput, "gantry tilt of 5 degrees"),
     "a shear": (moved([0, 0.05, 0]), UnsupportedInput, "gantry tilt"),
     "a slice aside": (
         one(ImagePositionPatient=[-15, 35.5, -405.25]),

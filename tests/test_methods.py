@@ -3,7 +3,9 @@
 import inspect
 import json
 import math
+import re
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,12 +21,14 @@ from diffusionblend.methods import (
     DiffusionBlend,
     DiffusionBlendPlusPlus,
     DiffusionMBIR,
+    Method,
     Problem,
     find_method,
     method_names,
     methods,
+    registry,
 )
-from diffusionblend.methods import method as registry
+from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.predictor_corrector import PredictorCorrector, correct, predict
 from diffusionblend.methods.tpdm import distance_slope
 from diffusionblend.prior import GaussianPrior
@@ -68,6 +72,14 @@ def test_the_papers_eleven_methods_are_there():
         "diffusionblend++",
         "diffusionblend-fast",
     }
+
+
+def test_the_page_shows_algorithm_1_line_by_line_as_it_runs():
+    page = (Path(__file__).parent.parent / "docs" / "method.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| .* \| `(\w+(?:, \w+)? = .*)` \|$", page, re.MULTILINE)
+    source = re.sub(r"  # .*", "", inspect.getsource(DDIM.step))
+    assert len(shown) == 6
+    assert " ".join(shown) in " ".join(source.split())
 
 
 @pytest.mark.parametrize("name", sorted(methods()))
@@ -325,22 +337,23 @@ def test_info_lists_the_options_of_a_method():
     assert command("info", "fpb").code == 2
 
 
-class FromElsewhere:
+class FromElsewhere(Method):
     """A method of another package."""
-
-    needs_prior = False
 
 
 def test_another_package_adds_a_method_by_an_entry_point(monkeypatch):
     points = (
         EntryPoint("elsewhere", "test_methods:FromElsewhere", registry.ENTRY_POINTS),
         EntryPoint("broken", "no_such_module:Any", registry.ENTRY_POINTS),
+        EntryPoint("no-method", "test_methods:STD", registry.ENTRY_POINTS),
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     assert find_method("elsewhere") is FromElsewhere
-    assert set(method_names()) - set(methods()) == {"elsewhere", "broken"}
+    assert set(method_names()) - set(methods()) == {"elsewhere", "broken", "no-method"}
     with pytest.raises(UsageError, match="--method broken: no_such_module:Any cannot be loaded"):
         find_method("broken")
+    with pytest.raises(UsageError, match="STD is not a subclass of diffusionblend"):
+        find_method("no-method")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,20 @@
 """A run that was stopped goes on to the bytes of one that was not."""
 
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from diffusionblend.beams import cone_beam, parallel_beam, sparse_view
+from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.methods import Problem, find_method, methods
+from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projector import make_projector
 
-ONE_STEP = {"fbp", "fbp-unet", "cgls"}
-"""Methods whose whole work is done in seconds."""
+ONE_STEP = {"fbp", "fbp-unet"}
 STEPS = 5
 CONE = partial(cone_beam, sod_mm=60.0, sdd_mm=120.0)
 
@@ -28,8 +30,7 @@ def problem(beam=parallel_beam, pixels=8):
 
 def make(name, steps=STEPS):
     cls = find_method(name)
-    option = "iterations" if hasattr(cls, "iterations") else "steps"
-    return cls(**{option: steps})
+    return cls() if cls.counted_by is None else cls(**{cls.counted_by: steps})
 
 
 def states(method, task):
@@ -73,13 +74,77 @@ def test_a_state_decides_what_follows(name):
 
 
 def test_a_step_tells_volume_and_residual_of_its_problem():
-    import dataclasses
-
-    task, seen = problem(), []
-    make("sbtv")(task, callback=lambda s: seen.append(dataclasses.replace(s, problem=task)))
+    task = problem()
+    seen = list(run(make("sbtv"), task))
     last = seen[-1]
     u = 1 + last.x0
     assert last.residual == pytest.approx(float((task.A(u) - task.y).norm() / task.y.norm()))
     assert seen[0].residual > last.residual
     torch.testing.assert_close(torch.from_numpy(last.volume.hu), 1000 * last.x0)
     assert last.volume.grid == task.A.geometry.grid
+
+
+@pytest.mark.parametrize("name", sorted(methods().keys() - {"fbp-unet"}))
+def test_the_steps_can_be_left_and_gone_on_with(name):
+    task, method = problem(), make(name)
+    whole = method(task, seed=3)
+    for step in run(method, task, seed=3):
+        if step.index == 2:
+            break
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+    if name not in ONE_STEP:
+        *_, step = run(method, task, seed=3, start=step.state)
+    assert step.index == step.steps
+    assert torch.equal(step.x0, whole)
+
+
+@pytest.mark.parametrize("name", sorted(set(methods()) - ONE_STEP))
+def test_a_step_changes_nothing_that_it_was_given(name):
+    task, method = problem(), make(name)
+    p, generator = method.prepare(task), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        state = method.begin(p, generator)
+        for k in range(STEPS):
+            drawn = generator.get_state()
+            before = {name: value.clone() for name, value in state.items()}
+            first = method.step(p, state, k, generator)
+            assert all(torch.equal(state[name], value) for name, value in before.items())
+            generator.set_state(drawn)
+            again = method.step(p, state, k, generator)
+            assert torch.equal(first.x0, again.x0)
+            assert all(torch.equal(first.state[n], again.state[n]) for n in first.state)
+            state = again.state
+
+
+def test_a_state_past_the_last_step_is_refused():
+    _, kept = states(make("sirt"), problem())
+    with pytest.raises(UsageError, match="step 3 of 2 is done; there is no other"):
+        make("sirt", 2)(problem(), start=kept[2])
+    with pytest.raises(UsageError, match="step 0 of 0 is done"):
+        make("sirt", 0)(problem())
+
+
+def test_facts_of_methods():
+    """Of each: whether the seed decides, whether it is classical, and what counts its steps."""
+    task = problem()
+    for name in set(methods()) - {"fbp-unet"}:
+        method = make(name)
+        differs = not torch.equal(method(task, seed=0), method(task, seed=1))
+        assert method.random == differs, name
+        assert method.classical != method.needs_prior, name
+        *_, last = run(method, task)
+        assert last.steps == (1 if method.counted_by is None else STEPS), name
+
+
+STATES = Path(__file__).parent / "golden" / "states"
+
+
+@pytest.mark.parametrize("name", sorted(set(methods()) - ONE_STEP - {"cgls"}))
+def test_states_of_before_are_still_read(name):
+    """Of the first version with states: behind step 2, and what the run ended with."""
+    with np.load(STATES / f"{name}.npz") as file:
+        kept = {key: torch.from_numpy(file[key]) for key in file}
+    expected = kept.pop("result")
+    found = make(name)(problem(), seed=3, start=kept)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -13,10 +13,10 @@ from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient, descend
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import SIRT, TV, Problem
-from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE, operator_variance
 from diffusionblend.methods.tv import OF_ARC, OF_NOISE, OF_VIEWS, tuned_weight
 from diffusionblend.preconditioners import SmoothFilter
 from diffusionblend.projector import make_projector
+from diffusionblend.projector.accuracy import OPERATOR_VARIANCE, operator_variance
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 from test_classical import dense_matrix, disc
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from diffusionblend.io.volumes import read_volume as read_volume
     from diffusionblend.io.volumes import write_volume as write_volume
     from diffusionblend.methods.method import Step as Step
-    from diffusionblend.methods.method import method_names as method_names
     from diffusionblend.methods.options import make_method as make_method
+    from diffusionblend.methods.registry import method_names as method_names
     from diffusionblend.metrics import evaluate as evaluate
     from diffusionblend.prior import Prior as Prior
     from diffusionblend.prior.store import from_pretrained as from_pretrained
@@ -60,7 +60,7 @@ _HOMES = {
     "limited_angle": "beams",
     "make_method": "methods.options",
     "make_projector": "projector",
-    "method_names": "methods.method",
+    "method_names": "methods.registry",
     "parallel_beam": "beams",
     "read_scan": "io.scans",
     "read_volume": "io.volumes",

@@ -16,7 +16,7 @@ from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import atomic, make_folder
 from diffusionblend.io.volumes import write_volume
 from diffusionblend.methods import Step
-from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.methods.method import BEGINNING, State
 from diffusionblend.provenance import Machine, machine
 
 log = logging.getLogger(__name__)

@@ -62,16 +62,16 @@ class Coarse:
         weight, rho = tuned_weights(A.geometry)
         iterate = SplitBregman(
             A,
-            lines,
+            A.T(lines),
             axes=(1, 2) if A.slicewise else (0, 1, 2),  # slices alone if they are apart
             weight=weight,
             rho=rho,
             scale=1 / A.norm_squared,
             cg_steps=_CG_STEPS,
         )
-        u = torch.zeros_like(A.T(lines))
+        u, split = torch.zeros_like(iterate.backprojected), iterate.begin()
         for _ in range(_ITERATIONS):
-            u = iterate(u)
+            u, split = iterate(u, split)
         return (typical * u).numpy()
 
 

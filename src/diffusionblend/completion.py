@@ -13,7 +13,7 @@ import torch
 
 from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.regrid import Cut, Weighed
 from diffusionblend.prior import Prior
 from diffusionblend.projector import make_projector

@@ -123,7 +123,7 @@ class SplitBregman:
 
     Args:
         A: Projector.
-        y: Line integrals (slices, views, bins), in units of A u.
+        backprojected: A^T y (slices, rows, columns), y in units of A u.
         axes: Directions of the differences: 0 is z, 1 is y, 2 is x.
         weight: Weight of the total variation.
         rho: Weight of the splitting.
@@ -134,7 +134,7 @@ class SplitBregman:
     def __init__(
         self,
         A: Projector,
-        y: Tensor,
+        backprojected: Tensor,
         *,
         axes: Sequence[int],
         weight: float,
@@ -142,28 +142,23 @@ class SplitBregman:
         scale: float,
         cg_steps: int,
     ) -> None:
-        self._A, self._axes, self._scale = A, axes, scale
+        self._A, self.backprojected, self._axes, self._scale = A, backprojected, axes, scale
         self._rho, self._threshold, self._cg_steps = rho, weight / rho, cg_steps
-        self._target = scale * A.T(y)
-        self._d = torch.zeros_like(differences(self._target, axes))
-        self._b = torch.zeros_like(self._d)
 
-    def __call__(self, u: Tensor) -> Tensor:
-        """Go on from an estimate (slices, rows, columns)."""
-        right = self._target + self._rho * differences_adjoint(self._d - self._b, self._axes)
+    def begin(self) -> dict[str, Tensor]:
+        """Return d and b before the first call, both 0."""
+        d = torch.zeros_like(differences(self.backprojected, self._axes))
+        return {"d": d, "b": d}
+
+    def __call__(self, u: Tensor, split: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Go on from an estimate u (slices, rows, columns), and from d and b; return all three."""
+        d, b = split["d"], split["b"]
+        target = self._scale * self.backprojected
+        right = target + self._rho * differences_adjoint(d - b, self._axes)
         u = conjugate_gradient(self._normal, right, u, steps=self._cg_steps, tolerance=1e-6)
-        moved = differences(u, self._axes) + self._b
-        self._d = softshrink(moved, self._threshold)
-        self._b = moved - self._d
-        return u
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what is kept from one call to the next."""
-        return {"d": self._d, "b": self._b}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned; an empty one changes nothing."""
-        self._d, self._b = (state.get(k, v).to(v) for k, v in self.state().items())
+        moved = differences(u, self._axes) + b
+        d = softshrink(moved, self._threshold)
+        return u, {"d": d, "b": moved.sub_(d)}
 
     def _normal(self, v: Tensor) -> Tensor:
         return self._scale * self._A.T(self._A(v)) + self._rho * laplacian(v, self._axes)

@@ -20,7 +20,7 @@ from diffusionblend.io.files import atomic, make_folder, sha256
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods import Callback, Method
-from diffusionblend.methods.method import fits_data, in_turn
+from diffusionblend.methods.method import in_turn
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import PLANES
 from diffusionblend.prior import Prior, from_pretrained
@@ -128,7 +128,7 @@ def _reconstruct(
         volume,
         classical=None if plain is None else (CLASSICAL, plain),
         prior=prior if method.needs_prior else None,
-        fits_data=fits_data(method),
+        fits_data=method.fits_data,
     )
     write_reconstruction(
         Reconstruction(volume, quality, seconds=seconds),

@@ -26,7 +26,7 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
-from diffusionblend.reconstruction import classical_method, is_classical
+from diffusionblend.reconstruction import classical_method
 from diffusionblend.surroundings import covering
 from diffusionblend.truncation import extended
 
@@ -37,7 +37,6 @@ TRIAL_STEPS = 5
 """Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
 TRIAL_ITERATIONS = 4
 """Without a prior each step costs the same."""
-_STEPS = ("steps", "iterations")
 _Made = TypeVar("_Made")
 
 
@@ -109,7 +108,7 @@ def estimate(
     found, x = _of_method(method, task.problem, slices, samples)
     seconds = {name: found}
     other = classical_method(scan.geometry)
-    if classical and not is_classical(method):
+    if classical and not method.classical:
         seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
         seconds["quality"] = _of_quality(task.measured, x, slices, (other, plain))
     else:
@@ -151,7 +150,7 @@ def _of_method(
     method: Method, problem: Problem, slices: int, samples: int = 1
 ) -> tuple[float | None, Tensor]:
     """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
-    option = next((o for o in _STEPS if isinstance(getattr(method, o, None), int)), None)
+    option = method.counted_by
     if option is None and type(method) not in methods().values():
         # Nobody knows what another package's method does, or how often.
         return None, problem.y.new_zeros(problem.volume_shape)
@@ -181,7 +180,7 @@ def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, fl
     if option is None:
         return method, 1.0
     most = getattr(method, option)
-    fewer, usual = min(steps, most), min(most, getattr(method, "usual_iterations", most))
+    fewer, usual = min(steps, most), min(most, method.usual_iterations or most)
     return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
 
 

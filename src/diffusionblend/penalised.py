@@ -11,6 +11,7 @@ both d and the dual variable b, of which d = prox(t) is a function:
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ class PenalisedLeastSquares:
     """The sum above for one set of data: each call is an iteration of ADMM.
 
     u is found by a few steps of preconditioned conjugate gradients from the u before. What they
-    leave of the residual is part of the dual residual.
+    leave of the residual is part of the dual residual. The variables are u (below 0, too), t, and
+    `downhill`, A^T V^-1 (y - A u).
 
     Args:
         A: Projector.
@@ -46,11 +48,6 @@ class PenalisedLeastSquares:
         weight: Weight of the total variation.
         edge: weight / rho: by how much an iteration lowers each difference.
         cg_steps: Most steps of conjugate gradients in each iteration.
-        start: What `state` returned, to go on from; empty at the beginning.
-
-    Attributes:
-        primal: |K u - d| beside the larger of |K u| and |d|, d being that before.
-        dual: |A^T V^-1 (A u - y) + rho K^T b| beside |rho K^T b|.
     """
 
     def __init__(
@@ -62,69 +59,77 @@ class PenalisedLeastSquares:
         weight: float,
         edge: float,
         cg_steps: int,
-        start: Mapping[str, Tensor],
     ) -> None:
-        self._A, self._inverse = A, 1 / variance
+        self._A, self._y, self._inverse = A, y, 1 / variance
         self._rho, self._edge, self._cg_steps = weight / edge, edge, cg_steps
         self._preconditioner = SmoothFilter(A, variance)(self._rho)
-        if start:
-            self._u, self._t, self._downhill = (start[k].to(y) for k in ("u", "t", "downhill"))
-        else:
-            self._downhill = A.T(y * self._inverse).contiguous()  # A^T V^-1 (y - A u)
-            self._u = torch.zeros_like(self._downhill)
-            self._t = _split(self._u)
-        self._shrink()
-        self.primal = self.dual = torch.inf
+        self._last: tuple[Tensor, Shrunk] | None = None
 
-    @property
-    def u(self) -> Tensor:
-        """The estimate (slices, rows, columns)."""
-        return self._u.clamp(min=0)
+    def begin(self) -> dict[str, Tensor]:
+        """Return the variables before the first call; u is 0."""
+        downhill = self._A.T(self._y * self._inverse).contiguous()
+        u = torch.zeros_like(downhill)
+        return {"u": u, "t": _split(u), "downhill": downhill}
 
-    def state(self) -> dict[str, Tensor]:
-        """Return what is kept from one call to the next."""
-        return {"u": self._u, "t": self._t, "downhill": self._downhill}
+    def __call__(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float, float]:
+        """Go on from the variables.
 
-    def __call__(self) -> None:
-        """Go on by an iteration."""
-        rho, pulled = self._rho, self._pulled
-        right = self._downhill + rho * (pulled - _normal(self._u))
-        self._u, left = descend(
+        Returns:
+            The variables; the primal residual, |K u - d| beside the larger of |K u| and |d|, d
+            being that before; and the dual residual, |A^T V^-1 (A u - y) + rho K^T b| beside
+            |rho K^T b|.
+        """
+        rho, u, t = self._rho, state["u"], state["t"]
+        before = self._shrunk(t)
+        pulled = 2 * before.of_d - before.of_t
+        right = state["downhill"] + rho * (pulled - _normal(u))
+        u, left = descend(
             self._system,
-            self._u,
+            u,
             right,
             limit=(SHARE * float(right.norm())) ** 2,
             steps=self._cg_steps,
             preconditioner=self._preconditioner,
         )
-        self._downhill = left - rho * (pulled - _normal(self._u))
-        split = _split(self._u)
-        gap = split - self._d
-        self.primal = _ratio(gap, split, self._d)
-        self._t = self._t.add(gap, alpha=RELAXATION)
-        dual = rho * self._shrink()
-        self.dual = _ratio(dual - self._downhill, dual)
+        downhill = left - rho * (pulled - _normal(u))
+        split = _split(u)
+        gap = split - before.d
+        primal = _ratio(gap, split, before.d)
+        t = torch.add(t, gap, alpha=RELAXATION, out=gap)
+        after = self._shrunk(t)
+        dual = rho * (after.of_t - after.of_d)
+        state = {"u": u, "t": t, "downhill": downhill}
+        return state, primal, _ratio(dual - downhill, dual)
 
     def _system(self, v: Tensor) -> Tensor:
         """Apply A^T V^-1 A + rho K^T K."""
         return _normal(v).mul_(self._rho).add_(self._A.T(self._inverse * self._A(v)))
 
-    def _shrink(self) -> Tensor:
-        """Make d = prox(t) and K^T (2 d - t), and return K^T b."""
-        self._d = self._shrunk()
-        of_d, of_t = _split_adjoint(self._d), _split_adjoint(self._t)
-        self._pulled = 2 * of_d - of_t
-        return of_t - of_d
+    def _shrunk(self, t: Tensor) -> "Shrunk":
+        """Return d = prox(t) and more; that of the last t is kept for the next iteration."""
+        if self._last is None or self._last[0] is not t:
+            d = _prox(t, self._edge)
+            self._last = t, Shrunk(d, _split_adjoint(d), _split_adjoint(t))
+        return self._last[1]
 
-    def _shrunk(self) -> Tensor:
-        """Return d: vectors that are shorter by `edge`, and values that are not negative."""
-        d = torch.empty_like(self._t)
-        z, y, x, value = self._t
-        length = (z * z).addcmul_(y, y).addcmul_(x, x).sqrt_()
-        kept = 1 - self._edge / length.clamp_(min=self._edge)
-        torch.mul(self._t[:3], kept, out=d[:3])
-        torch.clamp(value, min=0, out=d[3])
-        return d
+
+class Shrunk(NamedTuple):
+    """d = prox(t), K^T d and K^T t."""
+
+    d: Tensor
+    of_d: Tensor
+    of_t: Tensor
+
+
+def _prox(t: Tensor, edge: float) -> Tensor:
+    """Return d: vectors that are shorter by `edge`, and values that are not negative."""
+    d = torch.empty_like(t)
+    z, y, x, value = t
+    length = (z * z).addcmul_(y, y).addcmul_(x, x).sqrt_()
+    kept = 1 - edge / length.clamp_(min=edge)
+    torch.mul(t[:3], kept, out=d[:3])
+    torch.clamp(value, min=0, out=d[3])
+    return d
 
 
 def _split(u: Tensor) -> Tensor:

@@ -12,14 +12,15 @@ With few views the first has next to no small eigenvalue. With many it has one f
 volume can explain, noise above all, which the right side of the second no longer holds.
 """
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
-from diffusionblend.errors import CorruptInput
 from diffusionblend.preconditioners import Operator, RayFilter, VoxelFilter
 from diffusionblend.projector import Projector
 
@@ -27,11 +28,26 @@ TOLERANCE = 0.05
 """CG ends when an iteration lowers the sum by less than a change of u by this share of r would."""
 
 
+class Moved(NamedTuple):
+    """What the proximal map returns.
+
+    Attributes:
+        u: The estimate (slices, rows, columns).
+        learned: What the next call goes on from: `start`, r^2 w or u - v; `variance` and `flux`
+            of the covariance.
+        cg_steps: How many CG iterations it took.
+    """
+
+    u: Tensor
+    learned: dict[str, Tensor]
+    cg_steps: int
+
+
 class WeightedProximal:
     """The proximal map of weighted least squares, for one set of data.
 
-    From one call to the next u - v changes little, and CG starts there. What is wrong with the data
-    in a way that V does not know of is learned from call to call:
+    From one step to the next u - v changes little, and CG starts there. What is wrong with the data
+    in a way that V does not know of is learned from step to step:
 
     - the flux of a source that differs from view to view (`covariance`);
     - rays that are far from all others. Beyond `huber` standard deviations a residual counts by its
@@ -47,7 +63,7 @@ class WeightedProximal:
         flux: Whether the flux may differ from view to view.
 
     Attributes:
-        iterations: What the last call took; `cg_steps` where they may have been too few.
+        volume_shape: Slices, rows and columns of u.
     """
 
     def __init__(
@@ -63,82 +79,70 @@ class WeightedProximal:
     ) -> None:
         self._A, self._y, self._known = A, y, variance.expand_as(y)
         self._cg_steps, self._tolerance = cg_steps, tolerance
-        self._huber, self._flux, self.iterations = huber, flux, 0
-        self._covariance = Covariance(self._known, y.new_zeros(()))
-        slices = len(y) if A.slicewise else A.volume_shape[0]
-        self._voxels = slices * A.volume_shape[1] * A.volume_shape[2]
+        self._huber, self._flux = huber, flux
+        slices, rows, columns = A.volume_shape
+        self.volume_shape = len(y) if A.slicewise else slices, rows, columns
+        self._voxels = math.prod(self.volume_shape)
         self._for_rays = y.numel() < self._voxels
         self._preconditioner = (RayFilter if self._for_rays else VoxelFilter)(A, self._known)
-        # r^2 w, or u - v, of the last call.
-        self._start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
+
+    def begin(self) -> dict[str, Tensor]:
+        """Return what the first step goes on from: nothing is learned."""
+        y = self._y
+        start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
+        return {"start": start, "variance": self._known, "flux": y.new_zeros(())}
 
     def __call__(self, v: Tensor, r: float) -> Tensor:
+        """Return u alone, with nothing learned; `step` says what is what."""
+        return self.step(v, r, self.begin()).u
+
+    def step(self, v: Tensor, r: float, learned: Mapping[str, Tensor]) -> Moved:
         """Bring an estimate (slices, rows, columns) towards the data.
 
         Args:
             v: The estimate.
             r: How far it is from the truth: the standard deviation of its error.
+            learned: What `begin` or the step before has returned.
         """
-        step = self._step_by_rays if self._for_rays else self._step_by_voxels
-        u = v + step(self._y - self._A(v), r)
-        if self._flux or self._huber:
-            self._learn(self._y - self._A(u))
-        return u
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what is kept from one call to the next."""
-        variance, flux = self._covariance.variance, self._covariance.flux
-        return {"start": self._start, "variance": variance, "flux": flux}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned.
-
-        Raises:
-            CorruptInput: It is of a version that kept something else.
-        """
-        if missing := self.state().keys() - state.keys():
-            raise CorruptInput(
-                f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
-                "remove it, or leave --resume out"
+        A, C = self._A, Covariance(learned["variance"], learned["flux"])
+        residual, start = self._y - A(v), learned["start"]
+        if self._for_rays:
+            w, taken = self._solve(
+                lambda w: r**2 * A(A.T(w)) + C(w), residual, start / r**2, r, C.flux
             )
-        start, variance, flux = (state[k].to(v) for k, v in self.state().items())
-        self._start, self._covariance = start, Covariance(variance, flux)
+            start = r**2 * w
+            u = v + A.T(start)
+        else:
+            right = A.T(C.solve(residual))
+            start, taken = self._solve(
+                lambda d: A.T(C.solve(A(d))) + d / r**2, right, start.expand_as(right), r, C.flux
+            )
+            u = v + start
+        if self._flux or self._huber:
+            C = self._learned(C, self._y - A(u))
+        return Moved(u, {"start": start, "variance": C.variance, "flux": C.flux}, taken)
 
-    def _step_by_rays(self, residual: Tensor, r: float) -> Tensor:
-        """Return u - v, given y - A v."""
-        A, C = self._A, self._covariance
-        w = self._solve(lambda w: r**2 * A(A.T(w)) + C(w), residual, self._start / r**2, r)
-        self._start = r**2 * w
-        return A.T(self._start)
-
-    def _step_by_voxels(self, residual: Tensor, r: float) -> Tensor:
-        """Return u - v, given y - A v."""
-        A, C = self._A, self._covariance
-        right = A.T(C.solve(residual))
-        start = self._start.expand_as(right)
-        self._start = self._solve(lambda d: A.T(C.solve(A(d))) + d / r**2, right, start, r)
-        return self._start
-
-    def _solve(self, operator: Operator, b: Tensor, start: Tensor, r: float) -> Tensor:
-        self.iterations = 0
-        return conjugate_gradient(
+    def _solve(
+        self, operator: Operator, b: Tensor, start: Tensor, r: float, flux: Tensor
+    ) -> tuple[Tensor, int]:
+        """Return the solution, and how many iterations it took."""
+        taken: list[int] = []
+        x = conjugate_gradient(
             operator,
             b,
             start,
             steps=self._cg_steps,
             decrease=self._tolerance**2 * self._voxels / 2,
-            preconditioner=self._preconditioner(r, self._covariance.flux),
-            callback=self._count,
+            preconditioner=self._preconditioner(r, flux),
+            callback=lambda iteration, x: taken.append(iteration),
         )
+        return x, len(taken)
 
-    def _count(self, step: int, x: Tensor) -> None:
-        self.iterations = step
-
-    def _learn(self, residual: Tensor) -> None:
+    def _learned(self, C: Covariance, residual: Tensor) -> Covariance:
         """Learn the spread of the flux, and which rays are far from all others."""
-        C = self._covariance.learned(residual) if self._flux else self._covariance
-        if self._huber:
-            own = residual - C.constants(residual)
-            beyond = own.abs() / (self._huber * self._known.sqrt())
-            C = Covariance(self._known * beyond.clamp(min=1), C.flux)
-        self._covariance = C
+        C = C.learned(residual) if self._flux else C
+        if not self._huber:
+            return C
+        own = residual - C.constants(residual)
+        beyond = own.abs() / (self._huber * self._known.sqrt())
+        return Covariance(self._known * beyond.clamp(min=1), C.flux)

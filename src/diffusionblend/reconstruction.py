@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,25 +23,13 @@ from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import ScanLike, as_scan
-from diffusionblend.methods import (
-    CGLS,
-    FBP,
-    SBTV,
-    SIRT,
-    TV,
-    Callback,
-    Method,
-    Problem,
-    Step,
-    find_method,
-)
-from diffusionblend.methods.method import Convergence, fits_data, ignore, in_turn
+from diffusionblend.methods import Callback, Convergence, Method, Problem, find_method, run
+from diffusionblend.methods.method import BEGINNING, State, ignore
 from diffusionblend.methods.options import make_method
-from diffusionblend.methods.state import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
 from diffusionblend.quality import Quality, assess
-from diffusionblend.samples import draw_samples
+from diffusionblend.samples import Moments, draw_samples
 from diffusionblend.surroundings import covering
 
 log = logging.getLogger(__name__)
@@ -142,10 +130,7 @@ def reconstruct(
         if known_before is None:
             log.info(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place)
-        end = _End()
-        watch = in_turn(_watched(callback, task), end)
-        drawn = draw_samples(chosen, task.problem, (seed,), watch, start)
-        end.tell(chosen)
+        drawn, _ = _run(chosen, task, (seed,), callback, start)
         return _volume(drawn.mean, task)
 
 
@@ -196,10 +181,7 @@ def reconstruct_and_assess(
         whole, calibration = calibrated(covering(scan), mu_water, scale)
         task = make_task(whole, scan.geometry.grid, known, place)
         began = time.monotonic()
-        end = _End()
-        watch = in_turn(_watched(callback, task), end)
-        drawn = draw_samples(chosen, task.problem, seeds, watch, start)
-        end.tell(chosen)
+        drawn, convergence = _run(chosen, task, seeds, callback, start)
         x, std = drawn.mean, drawn.std
         seconds = round(time.monotonic() - began, 2)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None
@@ -211,7 +193,7 @@ def reconstruct_and_assess(
             std=std,
             seeds=seeds,
             calibration=calibration,
-            fits_data=fits_data(chosen),
+            fits_data=chosen.fits_data,
         )
         return Reconstruction(
             volume=_volume(x, task),
@@ -219,7 +201,7 @@ def reconstruct_and_assess(
             std=None if std is None else _volume(std, task),
             classical=None if plain is None else _volume(plain[1], task),
             seconds=seconds,
-            convergence=end.convergence,
+            convergence=convergence,
         )
 
 
@@ -227,8 +209,7 @@ def check_samples(method: Method, samples: int) -> None:
     """Raise UsageError if a method cannot be asked for so many samples."""
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"--samples {samples}: expected 1 to {MOST_SAMPLES}")
-    # A method of another package may say so itself.
-    if samples > 1 and not getattr(method, "random", method.needs_prior):
+    if samples > 1 and not method.random:
         raise UsageError(
             f"--samples {samples}: {type(method).__name__} draws nothing and gives the same each "
             "time; leave --samples out, or take a method with a prior"
@@ -243,19 +224,20 @@ def classical_method(geometry: Geometry) -> str:
 
 def is_classical(method: Method) -> bool:
     """Return whether a method is classical, so that no other need stand beside its volume."""
-    return isinstance(method, FBP | SIRT | CGLS | SBTV | TV)
+    return method.classical
 
 
 def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
     """Return name and x of the classical reconstruction; none if the method is one itself."""
-    if is_classical(method):
+    if method.classical:
         return None
     name = classical_method(geometry)
-    plain, end = find_method(name)(), _End()
+    plain = find_method(name)()
     with show_steps(name) as callback:
-        x = plain(problem, callback=in_turn(callback, end))
-    end.tell(plain)
-    return name, x
+        for step in run(plain, problem):
+            callback(step)
+    _warn_of_end(plain, step.convergence)
+    return name, step.x0
 
 
 def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
@@ -278,36 +260,29 @@ def _volume(x: Tensor, task: Task) -> Volume:
     return Volume(hu_from_x(problem.cropped(x)).cpu().numpy(), problem.grid)
 
 
-class _End:
-    """Remembers how the last step of a method stood; a callback."""
-
-    def __init__(self) -> None:
-        self.convergence: Convergence | None = None
-
-    def __call__(self, step: Step) -> None:
-        self.convergence = step.convergence
-
-    def tell(self, method: Method) -> None:
-        """Warn of a method that ended before its residuals were small."""
-        if self.convergence is not None and not self.convergence.reached:
-            log.warning(
-                "%s ended by its count, not its residuals (%s; expected below %g); take more "
-                "iterations",
-                type(method).__name__,
-                self.convergence,
-                self.convergence.tolerance,
-            )
-
-
-def _watched(callback: Callback, task: Task) -> Callback:
-    """Stop at the first step whose estimate is not finite: nothing good can follow."""
-
-    def watch(step: Step) -> None:
+def _run(
+    method: Method, task: Task, seeds: Sequence[int], callback: Callback, start: State
+) -> tuple[Moments, Convergence | None]:
+    """Draw samples, and stop at the first estimate that is not finite: nothing good can follow."""
+    moments = Moments(start)
+    for step in draw_samples(method, task.problem, seeds, moments, start):
         if not math.isfinite(float(step.x0.sum())):
             raise CorruptInput(
                 f"the estimate is not finite at step {step.index} of {step.steps}; "
                 "check the prior and the units of the scan"
             )
         callback(dataclasses.replace(step, problem=task.measured))
+    _warn_of_end(method, step.convergence)
+    return moments, step.convergence
 
-    return watch
+
+def _warn_of_end(method: Method, convergence: Convergence | None) -> None:
+    """Warn of a method that ended before its residuals were small."""
+    if convergence is not None and not convergence.reached:
+        log.warning(
+            "%s ended by its count, not its residuals (%s; expected below %g); take more "
+            "iterations",
+            type(method).__name__,
+            convergence,
+            convergence.tolerance,
+        )

@@ -1,15 +1,16 @@
 """Several samples of one scan: drawn one after another, kept as their mean and deviation."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from diffusionblend.methods import Callback, Method, Problem, Step
-from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.methods import Method, Problem, Step, run
+from diffusionblend.methods.method import BEGINNING, State
 
 _PREFIX = "samples."
+_COUNT, _MEAN, _SQUARES = (_PREFIX + name for name in ("count", "mean", "squares"))
 
 
 class Moments:
@@ -18,40 +19,40 @@ class Moments:
     The mean of one is that one, to the byte, and there is no deviation; that of n is over n - 1.
 
     Args:
-        state: What `state` returned, to go on from; without it no volume is there.
+        state: What `state` returned, among others or alone, to go on from.
     """
 
     def __init__(self, state: State = BEGINNING) -> None:
-        self._state = dict(state)
+        self._state = {name: state[name] for name in state if name.startswith(_PREFIX)}
 
     @property
     def count(self) -> int:
         """How many volumes there are."""
-        return int(self._state.get("count", 0))
+        return int(self._state.get(_COUNT, 0))
 
     def add(self, x: Tensor) -> None:
         """Add a volume."""
         n, kept = self.count + 1, {}
         mean = x
         if n > 1:
-            before = self._state["mean"].to(x)
+            before = self.mean.to(x)
             mean = before + (x - before) / n
             squares = (x - before) * (x - mean)
-            kept["squares"] = squares + self._state["squares"].to(x) if n > 2 else squares
-        self._state = {"count": torch.tensor(n), "mean": mean, **kept}
+            kept[_SQUARES] = squares + self._state[_SQUARES].to(x) if n > 2 else squares
+        self._state = {_COUNT: torch.tensor(n), _MEAN: mean, **kept}
 
     @property
     def mean(self) -> Tensor:
         """Their mean."""
-        return self._state["mean"]
+        return self._state[_MEAN]
 
     @property
     def std(self) -> Tensor | None:
         """Their standard deviation; none of one."""
-        return None if self.count == 1 else (self._state["squares"] / (self.count - 1)).sqrt()
+        return None if self.count == 1 else (self._state[_SQUARES] / (self.count - 1)).sqrt()
 
     def state(self) -> State:
-        """Return what to go on from."""
+        """Return what to go on from: it can stand in one mapping with a method's variables."""
         return self._state
 
 
@@ -59,42 +60,28 @@ def draw_samples(
     method: Method,
     problem: Problem,
     seeds: Sequence[int],
-    callback: Callback,
+    moments: Moments,
     start: State = BEGINNING,
-) -> Moments:
-    """Draw a sample for each seed.
+) -> Iterator[Step]:
+    """Draw a sample for each seed, step by step.
 
     Args:
         method: What draws.
         problem: What is measured.
         seeds: One a sample.
-        callback: Is told of the steps of all samples, counted through, and of states that hold the
-            samples before.
-        start: Such a state, to go on behind it.
+        moments: Those of the samples that are done; each is added when it is.
+        start: The state of a step, to go on behind it; `moments` are made of it, too.
+
+    Yields:
+        The steps of all samples, counted through; their states hold the samples before.
     """
-    moments = Moments(_unprefixed(start))
-    # A method of another package may know nothing of states.
-    going_on = {"start": own} if (own := _own(start)) else {}
-    for index in range(moments.count, len(seeds)):
-
-        def tell(step: Step, before: int = index, moments: Moments = moments) -> None:
-            done, total = before * step.steps + step.index, len(seeds) * step.steps
-            state = step.state and {**step.state, **_prefixed(moments.state())}
-            callback(dataclasses.replace(step, index=done, steps=total, state=state))
-
-        moments.add(method(problem, seed=seeds[index], callback=tell, **going_on))
-        going_on = {}
-    return moments
-
-
-def _prefixed(state: State) -> State:
-    return {_PREFIX + name: tensor for name, tensor in state.items()}
-
-
-def _unprefixed(state: State) -> State:
-    names = (name for name in state if name.startswith(_PREFIX))
-    return {name.removeprefix(_PREFIX): state[name] for name in names}
-
-
-def _own(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith(_PREFIX)}
+    for before in range(moments.count, len(seeds)):
+        for step in run(method, problem, seed=seeds[before], start=start):
+            yield dataclasses.replace(
+                step,
+                index=before * step.steps + step.index,
+                steps=len(seeds) * step.steps,
+                state=step.state and {**step.state, **moments.state()},
+            )
+        moments.add(step.x0)
+        start = BEGINNING

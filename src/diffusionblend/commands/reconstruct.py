@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffusionblend.data.scan import Scan
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
-    from diffusionblend.methods.state import State
+    from diffusionblend.methods.method import State
     from diffusionblend.reconstruction import Reconstruction
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Reconstruct:
     def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
         """Begin, or go on from a state with as many threads as it was begun with."""
         from diffusionblend.device import threads
-        from diffusionblend.methods.state import BEGINNING
+        from diffusionblend.methods.method import BEGINNING
 
         facts = self._facts(scan, method, str(device))
         run = self._checkpoint(facts)

@@ -1,13 +1,11 @@
-"""Volumes read from and written to files, in any format of `formats.registry`."""
+"""Volumes read from and written to files; how each format is, is in `formats`."""
 
 from pathlib import Path
 
-from diffusionblend.data.hounsfield import check_finite, check_hu
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import PathLike, naming
-from diffusionblend.io.formats.registry import reader_of, writer_of
+from diffusionblend.io.files import PathLike
 
 
 def read_volume(path: PathLike) -> Volume:
@@ -21,10 +19,9 @@ def read_volume(path: PathLike) -> Volume:
         UnsupportedInput: It is not one three-dimensional volume on straight axes, or not in HU.
         UsageError: The package that reads the format is not installed.
     """
-    path = Path(path)
-    volume = _read(path)
-    check_hu(path, volume.hu)
-    return volume
+    from diffusionblend.io.formats.read import read
+
+    return read(Path(path))
 
 
 def read_beside(path: Path) -> Volume:
@@ -32,22 +29,13 @@ def read_beside(path: Path) -> Volume:
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not one three-dimensional volume on straight axes.
+        UnsupportedInput: It is not one three-dimensional NIfTI volume on straight axes.
     """
+    from diffusionblend.io.formats import nifti
+
     if not path.is_file():
         raise CorruptInput(f"{path}: no such file; make the volume again")
-    return _read(path)
-
-
-def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the number of voxels along each axis, in the order of the file, from its header.
-
-    Raises:
-        CorruptInput: As `read_volume`.
-        UnsupportedInput: As `read_volume`.
-        UsageError: As `read_volume`.
-    """
-    return reader_of(path).shape(path)
+    return nifti.read(path, ct=False)
 
 
 def write_volume(
@@ -70,25 +58,20 @@ def write_volume(
     Raises:
         OutputError: The place cannot be written or is full.
         UsageError: The name is of no format that is written, or its package is not installed.
-        CorruptInput: The volume holds NaN or infinity, or the source is missing or damaged.
+        CorruptInput: The source is missing or damaged.
         UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
-    path = Path(path)
-    form = writer_of(path)
-    with naming(path):
-        check_finite(volume.hu)
-    if form.check_source is not None:
-        series = None if source is None else Path(source)
-        form.write(volume, path, source=series, description=description)
-    elif source is not None:
-        raise UsageError(_no_place_for(source, path))
-    else:
-        form.write(volume, path)
+    from diffusionblend.io.formats.write import write
+
+    series = None if source is None else Path(source)
+    write(volume, Path(path), source=series, description=description)
 
 
 def check_suffix(path: Path) -> None:
     """Raise UsageError if `path` is not the name of a volume that can be written here."""
-    writer_of(path)
+    from diffusionblend.io.formats.write import find_writer
+
+    find_writer(path)
 
 
 def check_source(source: Path, path: Path, grid: Grid) -> None:
@@ -101,19 +84,6 @@ def check_source(source: Path, path: Path, grid: Grid) -> None:
         UnsupportedInput: It is no CT series, or the grid does not lie in it.
         UsageError: `path` is not the name of a folder, for DICOM.
     """
-    check = writer_of(path).check_source
-    if check is None:
-        raise UsageError(_no_place_for(source, path))
-    check(source, grid)
+    from diffusionblend.io.formats.write import check
 
-
-def _read(path: Path) -> Volume:
-    with naming(path):
-        return reader_of(path).read(path)
-
-
-def _no_place_for(source: PathLike, path: Path) -> str:
-    return (
-        f"{path}: has no place for the patient and study of {source}; expected a name without a "
-        "dot, for a folder of DICOM"
-    )
+    check(source, path, grid)

@@ -7,16 +7,9 @@ from diffusionblend.methods.diffusion_mbir import DiffusionMBIR
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import FBPUNet
 from diffusionblend.methods.iterative import CGLS, SIRT
-from diffusionblend.methods.method import (
-    Callback,
-    Method,
-    Problem,
-    Step,
-    find_method,
-    method_names,
-    methods,
-    register,
-)
+from diffusionblend.methods.method import Callback, Convergence, Method, State, Step, Stepped, run
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import find_method, method_names, methods, register
 from diffusionblend.methods.sbtv import SBTV
 from diffusionblend.methods.tpdm import TPDM
 from diffusionblend.methods.tv import TV
@@ -31,6 +24,7 @@ __all__ = [
     "TPDM",
     "TV",
     "Callback",
+    "Convergence",
     "DiffusionBlend",
     "DiffusionBlendFast",
     "DiffusionBlendPlusPlus",
@@ -38,9 +32,12 @@ __all__ = [
     "FBPUNet",
     "Method",
     "Problem",
+    "State",
     "Step",
+    "Stepped",
     "find_method",
     "method_names",
     "methods",
     "register",
+    "run",
 ]

@@ -1,31 +1,31 @@
 """Decomposed diffusion sampling (Chung, Lee, Ye, ICLR 2024): a prior of single slices."""
 
-import dataclasses
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from diffusionblend.consistency import SplitBregman
-from diffusionblend.methods.ddim import DDIM, OnePartition
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
-from diffusionblend.methods.state import BEGINNING, State
-from diffusionblend.partition import single
+from diffusionblend.methods.ddim import DDIM
+from diffusionblend.methods.method import State
+from diffusionblend.methods.paper_units import z_total_variation
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
+from diffusionblend.partition import Partition, single
 from diffusionblend.ranges import NonNegative, Positive
 
 
 @register("dds-2d")
 @dataclass(frozen=True)
-class DDS2D(OnePartition):
+class DDS2D(DDIM):
     """DDS without a bond between slices: p(x) = prod_i p(x_i), and plain CG."""
 
-    partition = staticmethod(single)
+    def partition(self, slices: int, k: int, generator: Generator) -> Partition:
+        """Return each slice alone."""
+        return single(slices)
 
 
 @register("dds")
 @dataclass(frozen=True)
-class DDS(DDIM):
+class DDS(DDS2D):
     """DDS for volumes: p(x) = prod_i p(x_i), and one ADMM iteration of z total variation a step.
 
         min_u 1/2 |A u - y|^2 + weight |D_z u|_1
@@ -41,32 +41,15 @@ class DDS(DDIM):
     weight: NonNegative = 0.4
     rho: Positive = 10.0
 
-    needs_prior = True
+    copies = (18, 5)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        S = single(problem.volume_shape[0])
-        consistent = SplitBregman(
-            problem.A,
-            problem.y,
-            axes=(0,),
-            weight=IMAGE_RANGE * self.weight,
-            rho=self.rho,
-            scale=data_scale(problem.A.geometry),
-            cg_steps=self.cg_steps,
-        )
-        consistent.load_state(start)
+    def begin(self, problem: Problem, generator: Generator) -> State:
+        """Draw x_T; nothing is split off yet."""
+        split = z_total_variation(problem, self.weight, self.rho, self.cg_steps).begin()
+        return {**super().begin(problem, generator), **split}
 
-        def tell(step: Step) -> None:
-            state = step.state and {**step.state, **consistent.state()}
-            callback(dataclasses.replace(step, state=state))
-
-        return self.sample(problem, lambda step, generator: S, consistent, seed, tell, start)
+    def towards_data(self, problem: Problem, x0: Tensor, state: State) -> tuple[Tensor, State]:
+        """Do one ADMM iteration."""
+        iterate = z_total_variation(problem, self.weight, self.rho, self.cg_steps)
+        u, split = iterate(1 + x0, state)
+        return u - 1, split

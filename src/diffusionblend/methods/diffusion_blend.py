@@ -3,21 +3,19 @@
 import dataclasses
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Generator
 
-from diffusionblend.consistency import data_consistency
-from diffusionblend.methods.ddim import DDIM, OnePartition, cropped
-from diffusionblend.methods.method import Callback, Problem, ignore, register
-from diffusionblend.methods.regrid import by_nines
-from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.methods.ddim import DDIM
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
+from diffusionblend.methods.regrid import padded
 from diffusionblend.partition import Partition, centred, draw_partition
 from diffusionblend.ranges import Whole
 
 
 @register("diffusionblend")
 @dataclass(frozen=True)
-class DiffusionBlend(OnePartition):
+class DiffusionBlend(DDIM):
     """DiffusionBlend: each slice given its two neighbours (eqs. 2-4, Algorithm 2).
 
         p(x) = prod_i p(x_i | x_{i-1}, x_{i+1}) / Z
@@ -27,7 +25,9 @@ class DiffusionBlend(OnePartition):
     a slice, three times those of ++.
     """
 
-    partition = staticmethod(centred)
+    def partition(self, slices: int, k: int, generator: Generator) -> Partition:
+        """Return each slice between its neighbours."""
+        return centred(slices)
 
 
 @register("diffusionblend++")
@@ -51,27 +51,11 @@ class DiffusionBlendPlusPlus(DDIM):
     random_offset: bool = True
     tell_gap: bool = True
 
-    needs_prior = True
+    def prepare(self, problem: Problem) -> Problem:
+        """Repeat the last slice up to a multiple of nine (A.5)."""
+        return padded(problem)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        padded = by_nines(problem)
-        slices, total = problem.volume_shape[0], padded.volume_shape[0]
-
-        def draw(step: int, generator: torch.Generator) -> Partition:
-            S = draw_partition(total, step, self.jump_every, generator, self.random_offset)
-            return S if self.tell_gap else dataclasses.replace(S, gap=1)
-
-        def consistent(u: Tensor) -> Tensor:
-            return data_consistency(padded.A, padded.y, u, steps=self.cg_steps)  # Krylov, eq. 8
-
-        x = self.sample(padded, draw, consistent, seed, cropped(callback, slices), start)
-        return x[:slices]
+    def partition(self, slices: int, k: int, generator: Generator) -> Partition:
+        """Draw groups of three slices (eqs. 5 and 6)."""
+        S = draw_partition(slices, k, self.jump_every, generator, self.random_offset)
+        return S if self.tell_gap else dataclasses.replace(S, gap=1)

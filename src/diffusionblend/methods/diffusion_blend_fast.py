@@ -1,43 +1,52 @@
 """DiffusionBlend in a few sweeps: blended denoising and the data, bound by a dual variable."""
 
-import dataclasses
-import itertools
+import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from diffusionblend.arc import widest_gap
 from diffusionblend.blend import blend
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, climb
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
-from diffusionblend.methods.regrid import by_nines, coarser, resized
-from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
+from diffusionblend.methods.ladder import STEPS, Level, climb
+from diffusionblend.methods.method import Method, State, Stepped
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
+from diffusionblend.methods.regrid import coarser, padded, resized
 from diffusionblend.partition import draw_partition, padded_length
 from diffusionblend.proximal import TOLERANCE, WeightedProximal
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 
 log = logging.getLogger(__name__)
 
-OPERATOR_VARIANCE = 0.04
-"""Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
-OPERATOR_SLOPE, STEEP = 0.07, 20.0
-"""Beyond a slope of so many pixels of water a bin it is wrong by this share of the slope.
-
-Of balls and cylinders of water, enamel and steel by 0.05 to 0.13. Few rays of a body are so steep,
-along its skin; from 15 on the validation volume loses 0.1 dB at 60 views without noise.
-"""
 _BEYOND = 2.0
 """So many sigmas above its range a value is none that the prior knows with noise on it."""
 _QUIET = 0.5
 """Below this sigma the noise that is added falls faster than the noise that the prior is told."""
 
 
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """What stays the same from sweep to sweep.
+
+    Attributes:
+        problem: The problem, on the pixels of the volume.
+        levels: The sweeps.
+        on: Returns the proximal map of the data for pixels so many times larger, in a volume
+            whose slices are a multiple of nine; that of the grid last asked for is kept.
+    """
+
+    problem: Problem
+    levels: list[Level]
+    on: Callable[[int], WeightedProximal]
+
+
 @register("diffusionblend-fast")
 @dataclass(frozen=True)
-class DiffusionBlendFast:
+class DiffusionBlendFast(Method):
     """The prior of DiffusionBlend++ by annealed ADMM: a seventh of its sweeps, and better.
 
         min_u 1/2 |C^-1/2 (A u - y)|^2 - log p(u),   p blended over partitions (eq. 5)
@@ -87,85 +96,76 @@ class DiffusionBlendFast:
     highest: float = DDIM.highest
 
     needs_prior = True
+    random = True
+    counted_by = "steps"
+    copies = (6.5, 3)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns). Nothing but y, A, V, prior and seed decides it."""
-        shape, prior = problem.volume_shape, problem.prior or no_prior()
-        callback = _at_full_size(callback, shape)
-        generator, done = generator_at(seed, start), steps_done(start)
+    def prepare(self, problem: Problem) -> Ladder:
+        """Choose the grids and the levels of noise."""
         levels = climb(
-            shape,
+            problem.volume_shape,
             self.steps,
             sigma_max=self.sigma_max,
             sigma_min=self.sigma_min,
             gap_deg=widest_gap(problem.A.geometry),
             coarse=self.coarse,
         )
-        to_do = [*enumerate(levels)][done:]
-        air = problem.y.new_full((padded_length(shape[0]), 1, 1), -1.0)
-        x = start["x"].to(air) if start else air
+        on = functools.partial(self._towards_data, problem)
+        return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on))
 
-        # fmt: off
-        # ruff: noqa: B023 - the lambda is used up before sigma and S change
-        for factor, sweeps in itertools.groupby(to_do, lambda sweep: sweep[1].factor):
-            here = by_nines(coarser(problem, factor))
-            towards_data = WeightedProximal(here.A, here.y, ray_variance(here, self.weigh),
-                                            cg_steps=self.cg_steps, tolerance=self.tolerance,
-                                            huber=self.huber, flux=self.flux)
-            x = resized(x, *here.A.volume_shape[1:])
-            dual = torch.zeros_like(x)                                         # of this grid alone
-            if start and factor == start["factor"]:                            # where it stopped
-                dual = start["dual"].to(x)
-                towards_data.load_state(start)
-            for step, level in sweeps:
-                sigma = level.sigma
-                kept = (sigma / level.before) ** self.leak * dual
-                added = self.noise * sigma * min(1, sigma / _QUIET)
-                clean, most = x + kept, self.highest + _BEYOND * sigma
-                z = clean.clamp(max=most) + added * torch.randn(
-                    x.shape, generator=generator).to(x)
-                S = draw_partition(len(x), step, self.jump_every, generator)   # S_1 u ... u S_r
-                x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
-                           self.batch_size)
-                x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
-                x0 = torch.where(clean > most, clean, x0)                      # of that, nothing
-                v = 1 + x0 - kept
-                u = towards_data(v, self.error * sigma**0.5)                   # what the data say
-                x, dual = u - 1, u - v                                         # what is between
-                state = {"factor": torch.tensor(factor), "x": x, "dual": dual}
-                callback(Step.resumable(step + 1, len(levels), x0,
-                                        state | towards_data.state(), generator))
-        # fmt: on
-        if to_do and towards_data.iterations >= self.cg_steps:
+    def count(self, p: Ladder) -> int:
+        """Return the number of sweeps, those that were added too."""
+        return len(p.levels)
+
+    def begin(self, p: Ladder, generator: Generator) -> State:
+        """Begin with air, on the largest pixels."""
+        y, slices = p.problem.y, p.problem.volume_shape[0]
+        return _onto(p, p.levels[0].factor, y.new_full((padded_length(slices), 1, 1), -1.0))
+
+    # fmt: off
+    def step(self, p: Ladder, state: State, k: int, generator: Generator) -> Stepped:
+        """Do one sweep: the prior, the data, and the dual variable between them."""
+        level, prior = p.levels[k], p.problem.required_prior
+        if state["factor"] != level.factor:                                # on to smaller pixels
+            state = _onto(p, level.factor, state["x"])
+        x, sigma, towards_data = state["x"], level.sigma, p.on(level.factor)
+        kept = (sigma / level.before) ** self.leak * state["dual"]
+        added = self.noise * sigma * min(1, sigma / _QUIET)
+        clean, most = x + kept, self.highest + _BEYOND * sigma
+        z = clean.clamp(max=most) + added * torch.randn(x.shape, generator=generator).to(x)
+        S = draw_partition(len(x), k, self.jump_every, generator)          # S_1 u ... u S_r
+        x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
+                   self.batch_size)
+        x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
+        x0 = torch.where(clean > most, clean, x0)                          # of that, nothing
+        v = 1 + x0 - kept
+        u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
+        if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
             log.warning("the data step ended by its count, not its residual; take more cg_steps")
-        return resized(x0, *shape[1:])[: shape[0]]
+        return Stepped(resized(x0, *p.problem.volume_shape[1:]),
+                       {"factor": state["factor"], "x": u - 1, "dual": u - v, **learned})
+    # fmt: on
+
+    def _towards_data(self, problem: Problem, factor: int) -> WeightedProximal:
+        here = padded(coarser(problem, factor))
+        return WeightedProximal(
+            here.A,
+            here.y,
+            here.ray_variance(weigh=self.weigh),
+            cg_steps=self.cg_steps,
+            tolerance=self.tolerance,
+            huber=self.huber,
+            flux=self.flux,
+        )
 
 
-def ray_variance(problem: Problem, weigh: bool) -> Tensor:
-    """Return the variance of y, of each ray or, not weighed, one that is typical of all."""
-    known = operator_variance(problem.y)
-    if problem.variance is not None:
-        known = known + problem.variance
-    return known if weigh else known.log().mean().exp()
-
-
-def operator_variance(y: Tensor) -> Tensor:
-    """Return the variance of what the operator gets wrong (detector rows, views, bins)."""
-    if y.shape[-1] < 2:
-        return torch.full_like(y, OPERATOR_VARIANCE)
-    (slope,) = torch.gradient(y, dim=-1)
-    return OPERATOR_VARIANCE + (OPERATOR_SLOPE * (slope.abs() - STEEP).clamp(min=0)) ** 2
-
-
-def _at_full_size(callback: Callback, shape: tuple[int, int, int]) -> Callback:
-    """Tell of volumes of a shape, without the slices that were added."""
-    slices, *pixels = shape
-    return lambda step: callback(dataclasses.replace(step, x0=resized(step.x0[:slices], *pixels)))
+def _onto(p: Ladder, factor: int, x: Tensor) -> State:
+    """Return the state before the first sweep on a grid; the dual variable is that grid's own."""
+    towards_data = p.on(factor)
+    x = resized(x, *towards_data.volume_shape[1:])
+    return {
+        "factor": torch.tensor(factor),
+        "x": x,
+        "dual": torch.zeros_like(x),
+        **towards_data.begin(),
+    }

@@ -1,21 +1,21 @@
 """DiffusionMBIR (Chung, Ryu, McCann, Klasky, Ye, CVPR 2023)."""
 
-import itertools
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from diffusionblend.consistency import SplitBregman
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
-from diffusionblend.methods.paper_units import IMAGE_RANGE, data_scale
+from diffusionblend.methods.method import State, Stepped
+from diffusionblend.methods.paper_units import z_total_variation
 from diffusionblend.methods.predictor_corrector import (
     PredictorCorrector,
     correct,
     denoise_slices,
     predict,
 )
-from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
 from diffusionblend.ranges import NonNegative, Positive, Whole
 
 
@@ -37,41 +37,27 @@ class DiffusionMBIR(PredictorCorrector):
     rho: Positive = 10.0
     cg_steps: Whole = 1
 
-    needs_prior = True
+    def begin(self, problem: Problem, generator: Generator) -> State:
+        """Draw x at the highest level; nothing is split off yet."""
+        return {**super().begin(problem, generator), **self._bound(problem).begin()}
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        A, y, prior = problem.A, problem.y, problem.prior or no_prior()
-        generator = generator_at(seed, start)
-        consistent = SplitBregman(
-            A,
-            y,
-            axes=(0,),
-            weight=IMAGE_RANGE * self.weight,
-            rho=self.rho,
-            scale=data_scale(A.geometry),
-            cg_steps=self.cg_steps,
-        )
-        consistent.load_state(start)
-        x = start["x"].to(y) if start else self.begin(problem, generator)
-        levels = itertools.islice(enumerate(self.levels(), start=1), steps_done(start), None)
-        for step, (sigma, lower) in levels:
-            x0 = denoise_slices(prior, x, sigma, self.batch_size)
-            x = predict(x, x0, sigma, lower, generator)
-            if lower:
-                x0 = denoise_slices(prior, x, lower, self.batch_size)
-                x = correct(x, x0, lower, self.snr, generator)
-            x = consistent(1 + x) - 1
-            callback(
-                Step.resumable(step, self.steps, x0, {"x": x, **consistent.state()}, generator)
-            )
+    def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
+        """Predict, correct, and go towards the data."""
+        prior, (sigma, lower) = problem.required_prior, self.levels()[k]
+        x = state["x"]
+        x0 = denoise_slices(prior, x, sigma, self.batch_size)
+        x = predict(x, x0, sigma, lower, generator)
+        if lower:
+            x0 = denoise_slices(prior, x, lower, self.batch_size)
+            x = correct(x, x0, lower, self.snr, generator)
+        u, split = self._bound(problem)(1 + x, state)
+        return Stepped(x0, {"x": u - 1, **split})
+
+    def finish(self, problem: Problem, state: State, x0: Tensor) -> Tensor:
+        """Do the Kaczmarz step."""
+        A, x = problem.A, state["x"]
         ones = torch.ones_like(x[:1] if A.slicewise else x)
-        return x + A.T(y - A(1 + x)) / A.T(A(ones)).clamp(min=1e-6)
+        return x + A.T(problem.y - A(1 + x)) / A.T(A(ones)).clamp(min=1e-6)
+
+    def _bound(self, problem: Problem) -> SplitBregman:
+        return z_total_variation(problem, self.weight, self.rho, self.cg_steps)

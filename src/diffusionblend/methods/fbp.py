@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from diffusionblend.arc import find_arc
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, ParallelBeam
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
+from diffusionblend.methods.method import Method, State, Stepped
+from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.redundancy import curved, lopsided_bins, ray_weights
-from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.methods.registry import register
 
 _LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
@@ -34,7 +35,7 @@ _SLICES = 16  # of a cone's, that are back-projected at once
 
 @register("fbp")
 @dataclass(frozen=True)
-class FBP:
+class FBP(Method):
     """Filtered back-projection, with the ramp filter of Ramachandran and Lakshminarayanan.
 
     u(r) = sum_v w_v (y_v * h)(x cos t_v + y sin t_v), interpolated linearly. The weights count each
@@ -42,26 +43,21 @@ class FBP:
     where views are even. Fans and cones (FDK) have weights of rays besides.
     """
 
-    needs_prior = False
+    classical = True
     fits_data = False
+    copies = (7, 5)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        del seed, start
-        A = problem.A
-        plain = problem.y if A.weights is None else problem.y / A.weights
-        y, geometry = extended(weighted(plain, A.geometry), A.geometry)
-        u = back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
-        callback(Step(1, 1, u - 1))
-        return u - 1
+    def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
+        """Do all of it."""
+        return Stepped(filtered_back_projection(problem) - 1, state)
+
+
+def filtered_back_projection(problem: Problem) -> Tensor:
+    """Return u (slices, rows, columns)."""
+    A = problem.A
+    plain = problem.y if A.weights is None else problem.y / A.weights
+    y, geometry = extended(weighted(plain, A.geometry), A.geometry)
+    return back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:

@@ -19,13 +19,14 @@ from typing import Annotated
 import msgspec
 import torch
 from msgspec import Meta
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from diffusionblend.errors import PriorError, UnsupportedInput
 from diffusionblend.geometry import ParallelBeam
-from diffusionblend.methods.fbp import FBP
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.state import BEGINNING, State
+from diffusionblend.methods.fbp import filtered_back_projection
+from diffusionblend.methods.method import Method, State, Stepped
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import CONFIG, WEIGHTS, load_network, read_any_config
 from diffusionblend.prior.unet import arithmetic
@@ -178,7 +179,7 @@ def load_fbp_unet(name: str, device: torch.device | str = "cpu") -> ResidualUNet
 
 @register("fbp-unet")
 @dataclass(frozen=True)
-class FBPUNet:
+class FBPUNet(Method):
     """Filtered back-projection, its artefacts removed by a trained network (see the module).
 
     x = FBP(y) + s_a F((FBP(y) - m_a) / s_a, a), for the acquisitions a that it was trained for.
@@ -189,25 +190,16 @@ class FBPUNet:
 
     weights: str = "fbp-unet"
 
-    needs_prior = False
     fits_data = False
+    copies = (9, 5)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns).
+    def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
+        """Do all of it.
 
         Raises:
             PriorError: There are no such weights, or they are damaged.
             UnsupportedInput: The network was not trained for the scan's beam or its views.
         """
-        del start
         geometry = problem.A.geometry
         if not isinstance(geometry, ParallelBeam):
             raise UnsupportedInput(
@@ -216,6 +208,4 @@ class FBPUNet:
             )
         network = load_fbp_unet(self.weights, problem.y.device)
         code = network.code(geometry.angles_deg)
-        x = network.correct(FBP()(problem, seed=seed), code)
-        callback(Step(1, 1, x))
-        return x
+        return Stepped(network.correct(filtered_back_projection(problem) - 1, code), state)

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from diffusionblend.consistency import conjugate_gradient
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.state import BEGINNING, State, steps_done
+from diffusionblend.methods.method import Method, State, Stepped
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
 from diffusionblend.ranges import Count, NonNegative
 
 
 @register("sirt")
 @dataclass(frozen=True)
-class SIRT:
+class SIRT(Method):
     """Simultaneous iterative reconstruction: u += C A^T R (y - A u), R = 1 / A 1, C = 1 / A^T 1.
 
     Attributes:
@@ -27,38 +27,36 @@ class SIRT:
     tolerance: NonNegative = 1e-6
     lowest: float | None = None
 
-    needs_prior = False
+    classical = True
+    counted_by = "iterations"
+    copies = (8, 12)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        del seed
-        y, A = problem.y, problem.A
+    def prepare(self, problem: Problem) -> tuple[Problem, Tensor, Tensor]:
+        """Return the problem, R and C."""
+        A, y = problem.A, problem.y
         R = _inverse(A(y.new_ones(problem.volume_shape)))
-        C = _inverse(A.T(torch.ones_like(y)))
-        u = start["u"].to(y) if start else y.new_zeros(problem.volume_shape)
-        for step in range(steps_done(start) + 1, self.iterations + 1):
-            before, u = u, u + C * A.T(R * (y - A(u)))
-            if self.lowest is not None:
-                u = u.clamp(min=1 + self.lowest)
-            settled = bool((u - before).norm() < self.tolerance * u.norm())
-            last = step if settled else self.iterations
-            callback(Step.resumable(step, last, u - 1, {"u": u}))
-            if settled:
-                break
-        return u - 1
+        return problem, R, _inverse(A.T(torch.ones_like(y)))
+
+    def begin(self, p: tuple[Problem, Tensor, Tensor], generator: Generator) -> State:
+        """Begin at nothing."""
+        return {"u": torch.zeros_like(p[2])}
+
+    def step(
+        self, p: tuple[Problem, Tensor, Tensor], state: State, k: int, generator: Generator
+    ) -> Stepped:
+        """Do one iteration."""
+        (problem, R, C), before = p, state["u"]
+        A, y = problem.A, problem.y
+        u = before + C * A.T(R * (y - A(before)))
+        if self.lowest is not None:
+            u = u.clamp(min=1 + self.lowest)
+        settled = bool((u - before).norm() < self.tolerance * u.norm())
+        return Stepped(u - 1, {"u": u}, settled)
 
 
 @register("cgls")
 @dataclass(frozen=True)
-class CGLS:
+class CGLS(Method):
     """Conjugate gradients for least squares: (A^T A + rho I) u = A^T y, from u = 0.
 
     Stopping early regularises. Values of the paper's A.6.
@@ -71,37 +69,32 @@ class CGLS:
     iterations: Count = 25
     rho: NonNegative = 1e-4
 
-    needs_prior = False
+    classical = True
+    counted_by = "iterations"
+    copies = (11, 15)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        del seed, start
-        A, b = problem.A, problem.A.T(problem.y)
+    def begin(self, problem: Problem, generator: Generator) -> State:
+        """Begin at nothing, whose residual r is A^T y."""
+        r = problem.backprojected
+        return {"u": torch.zeros_like(r), "r": r, "p": r, "rr": _square(r)}
 
-        def show(iteration: int, u: Tensor) -> None:
-            callback(Step(iteration, self.iterations, u - 1))
-
-        return (
-            conjugate_gradient(
-                lambda v: A.T(A(v)) + self.rho * v,
-                b,
-                torch.zeros_like(b),
-                steps=self.iterations,
-                tolerance=0.0,
-                callback=show,
-            )
-            - 1
-        )
+    def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
+        """Do one iteration; p is the direction, rr is |r|^2."""
+        u, r, p, rr = (state[name] for name in ("u", "r", "p", "rr"))
+        if rr == 0:
+            return Stepped(u - 1, state, done=True)
+        Ap = problem.A.T(problem.A(p)) + self.rho * p
+        alpha = float(rr) / float((p * Ap).sum())
+        u, r = u.add(p, alpha=alpha), r.sub(Ap, alpha=alpha)
+        before, rr = rr, _square(r)
+        p = p * (float(rr) / float(before)) + r
+        return Stepped(u - 1, {"u": u, "r": r, "p": p, "rr": rr})
 
 
 def _inverse(x: Tensor) -> Tensor:
     """Return 1 / x, and 0 where x is 0: rays that miss and pixels that are not seen."""
     return torch.where(x > 0, 1 / x, 0.0)
+
+
+def _square(r: Tensor) -> Tensor:
+    return (r * r).sum()

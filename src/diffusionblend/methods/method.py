@@ -1,69 +1,39 @@
-"""What a method of reconstruction is, and the list of them.
+"""What a method of reconstruction is, and the engine that runs any of them.
 
-A method is a frozen dataclass of options that is called with a problem: the measured data, the
-operator and, if it needs one, a prior. There is no place for the truth.
+A method is a frozen dataclass of options with up to four functions, of which it writes those that
+it needs:
 
-Another package adds its own by an entry point of the group `diffusionblend.methods`: the method's
-name there, and the class.
+    prepare(problem)                p, all that stays the same from step to step
+    begin(p, generator)             the state before the first step
+    step(p, state, k, generator)    the estimate of step k, and the state behind it
+    finish(p, state, x0)            the volume, where that is not the last estimate
+
+They are pure: what they return depends on their arguments alone, and a state that they were given
+does not change. So `run` can stop behind any step and go on later, to the same bytes: on the same
+kind of machine with as many threads, since both decide the order of sums. `registry` has the
+methods by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import NoReturn, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import PriorError, UsageError
-from diffusionblend.geometry import Grid
-from diffusionblend.methods.state import BEGINNING, State
-from diffusionblend.prior import Prior
-from diffusionblend.projector import Projector
-from diffusionblend.terminal import did_you_mean
+from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.methods.problem import Problem
 
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What is measured and what is known.
-
-    Attributes:
-        y: Line integrals (detector rows, views, bins) of u = 1 + x = mu / mu_water, in pixels:
-            y = A u.
-        A: Projector.
-        prior: What is known of slices; classical methods need none.
-        photons: Photons a bin through air; none means no noise, or that it is not known.
-        variance: Variance of y (detector rows, views, bins), in its units; none likewise.
-        asked: Grid of the volume that was asked for, where A has a larger one about the same
-            centre: the object goes on outside. None where A's own is that.
-    """
-
-    y: Tensor
-    A: Projector
-    prior: Prior | None = None
-    photons: float | None = None
-    variance: Tensor | None = None
-    asked: Grid | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Grid of the volume that was asked for."""
-        return self.asked or self.A.geometry.grid
-
-    def cropped(self, x: Tensor) -> Tensor:
-        """Return what was asked for of a volume (slices, rows, columns) on the grid of A."""
-        for axis, wanted in enumerate(self.asked.shape if self.asked else ()):
-            if axis > 0 or not self.A.slicewise:  # such a projector takes any number of slices
-                x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
-        return x
-
-    @property
-    def volume_shape(self) -> tuple[int, int, int]:
-        """Slices, rows and columns of x: a slice for each row of y, if A is slice by slice."""
-        slices, rows, columns = self.A.volume_shape
-        return len(self.y) if self.A.slicewise else slices, rows, columns
+State: TypeAlias = Mapping[str, Tensor]
+"""Tensors by name: a method's variables; in a step's state its number, too, as `step`, and of
+methods that draw the state of the random generator as `generator`."""
+BEGINNING: State = MappingProxyType({})
+"""No step is done."""
+Prepared: TypeAlias = Any
+"""What a method's `prepare` returns; it is given to the method's other functions."""
 
 
 @dataclass(frozen=True)
@@ -88,60 +58,56 @@ class Convergence:
         return f"residuals {self.primal:.1e}, {self.dual:.1e}"
 
 
+class Stepped(NamedTuple):
+    """What a step of a method returns.
+
+    Attributes:
+        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1. Slices behind those of
+            the problem, which the method has added, are cut off.
+        state: The method's variables, for the next step.
+        done: Whether the method has come to its end before its last step.
+        convergence: How near it is to its end, if it ends by residuals.
+    """
+
+    x0: Tensor
+    state: State
+    done: bool = False
+    convergence: Convergence | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a method reports: step `index` of `steps` is done, and x0 is its estimate so far.
+    """Step `index` of `steps` is done.
 
     Attributes:
         index: The step, from 1.
         steps: The last one.
-        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1.
-        state: What the method goes on from, if it is given as `start`; none behind the last step,
-            and of methods whose whole work is done in seconds.
-        problem: What is reconstructed; none while a method tells it.
-        convergence: How near the method is to its end, if it ends by residuals of its own.
+        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1; of the last step it is
+            the result.
+        problem: What is reconstructed.
+        state: What a run of the same method, problem and seed goes on from; none behind the last
+            step.
+        convergence: How near the method is to its end, if it ends by residuals.
     """
 
     index: int
     steps: int
     x0: Tensor
+    problem: Problem
     state: State | None = None
-    problem: Problem | None = None
     convergence: Convergence | None = None
-
-    @classmethod
-    def resumable(
-        cls,
-        index: int,
-        steps: int,
-        x0: Tensor,
-        variables: State,
-        generator: Generator | None = None,
-        convergence: Convergence | None = None,
-    ) -> "Step":
-        """Make a step whose state holds loop variables, and the generator if there is one."""
-        if index == steps:
-            return cls(index, steps, x0, convergence=convergence)
-        drawn = {} if generator is None else {"generator": generator.get_state()}
-        state = {"step": torch.tensor(index), **drawn, **variables}
-        return cls(index, steps, x0, state, convergence=convergence)
 
     @property
     def volume(self) -> Volume:
-        """The estimate in HU, on the grid of the scan; made when asked for."""
-        problem = self._problem()
-        return Volume(hu_from_x(problem.cropped(self.x0)).cpu().numpy(), problem.grid)
+        """The estimate in HU, on the grid of the scan; computed when it is asked for."""
+        x = self.problem.cropped(self.x0)
+        return Volume(hu_from_x(x).cpu().numpy(), self.problem.grid)
 
     @property
     def residual(self) -> float:
-        """|A u - y| / |y| of the estimate u = 1 + x0; made when asked for, by one projection."""
-        A, y = self._problem().A, self._problem().y
+        """|A u - y| / |y| of the estimate u = 1 + x0; computed by a projection when asked for."""
+        A, y = self.problem.A, self.problem.y
         return float((A(1 + self.x0) - y).norm() / y.norm())
-
-    def _problem(self) -> Problem:
-        if self.problem is None:
-            raise ValueError("this step does not know its problem; take it from a callback")
-        return self.problem
 
 
 Callback = Callable[[Step], None]
@@ -152,7 +118,7 @@ def ignore(step: Step) -> None:
 
 
 def in_turn(*callbacks: Callback) -> Callback:
-    """Tell several of a step, one after another."""
+    """Return a callback that calls several, one after another."""
 
     def tell(step: Step) -> None:
         for callback in callbacks:
@@ -161,17 +127,60 @@ def in_turn(*callbacks: Callback) -> Callback:
     return tell
 
 
-class Method(Protocol):
-    """A method of reconstruction.
+class Method:
+    """A method of reconstruction, and facts about it that others ask for.
 
     Attributes:
         needs_prior: Whether it needs a prior.
-        fits_data: Optional, true if it is missing: whether A u comes as near to y as the noise
-            lets it. What computes u by a formula, as filtered back-projection, does not try.
-        usual_iterations: Optional: how many of its `iterations` it takes, if it ends before.
+        random: Whether the seed decides the result, so that several samples differ.
+        classical: Whether it knows nothing that was learned: no other classical reconstruction
+            need stand beside its volume.
+        fits_data: Whether it brings A u as near to y as the noise lets it. What computes u by a
+            formula, as filtered back-projection, does not try.
+        counted_by: The option that says how many steps it takes; none if that is one.
+        usual_iterations: How many of them it usually takes, if it ends before.
+        copies: How many volumes and how many sets of data a reconstruction holds in memory at
+            once, for `footprint`.
     """
 
-    needs_prior: bool
+    needs_prior: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    classical: ClassVar[bool] = False
+    fits_data: ClassVar[bool] = True
+    counted_by: ClassVar[str | None] = None
+    usual_iterations: ClassVar[int | None] = None
+    copies: ClassVar[tuple[float, float]] = (20, 15)
+
+    def prepare(self, problem: Problem) -> Prepared:
+        """Return what stays the same from step to step: the problem, or more."""
+        return problem
+
+    def count(self, p: Prepared) -> int:
+        """Return the number of steps, at most.
+
+        Raises:
+            UsageError: There can be no such number.
+        """
+        return 1 if self.counted_by is None else int(getattr(self, self.counted_by))
+
+    def begin(self, p: Prepared, generator: Generator) -> State:
+        """Return the state before the first step."""
+        return BEGINNING
+
+    def step(self, p: Prepared, state: State, k: int, generator: Generator) -> Stepped:
+        """Do step k, from 0.
+
+        Args:
+            p: What `prepare` returned.
+            state: The state behind the step before; it is not changed.
+            k: The step.
+            generator: Where noise is drawn from, on the CPU.
+        """
+        raise NotImplementedError
+
+    def finish(self, p: Prepared, state: State, x0: Tensor) -> Tensor:
+        """Return the volume (slices, rows, columns) in x, from the last state and estimate."""
+        return x0
 
     def __call__(
         self,
@@ -181,71 +190,67 @@ class Method(Protocol):
         callback: Callback = ignore,
         start: State = BEGINNING,
     ) -> Tensor:
-        """Return x (slices, rows, columns).
-
-        `start` is the state of a step of the same run, to go on behind it. Methods whose steps
-        have no state ignore it, and begin anew.
-        """
-        ...
+        """Run to the end and return x (slices, rows, columns); `run` says what the rest is."""
+        for step in run(self, problem, seed=seed, start=start):
+            callback(step)
+        return step.x0
 
 
-def fits_data(method: Method | type[Method]) -> bool:
-    """Return whether a method fits the data."""
-    return getattr(method, "fits_data", True)
+@torch.no_grad()
+def run(
+    method: Method, problem: Problem, *, seed: int = 0, start: State = BEGINNING
+) -> Iterator[Step]:
+    """Run a method step by step.
 
+    Whoever takes the steps may stop behind any of them, by `break`, and go on from its state.
 
-ENTRY_POINTS = "diffusionblend.methods"
-_METHODS: dict[str, type[Method]] = {}
-_Class = TypeVar("_Class", bound=type)
+    Args:
+        method: The method.
+        problem: What is measured and what is known.
+        seed: Seed of all noise that the method draws.
+        start: The state of a step of the same run, to go on behind it.
 
-
-def register(name: str) -> Callable[[_Class], _Class]:
-    """Enter a class of methods into the list."""
-
-    def enter(cls: _Class) -> _Class:
-        _METHODS[name] = cls
-        return cls
-
-    return enter
-
-
-def methods() -> dict[str, type[Method]]:
-    """Return the classes of this package's methods, by name."""
-    return dict(sorted(_METHODS.items()))
-
-
-def method_names() -> list[str]:
-    """Return the names of all methods, those of other packages too."""
-    return sorted({*_METHODS, *_plugins()})
-
-
-def find_method(name: str) -> type[Method]:
-    """Return a class of methods.
+    Yields:
+        Each step, as soon as it is done.
 
     Raises:
-        UsageError: There is none of that name, or another package's cannot be loaded.
+        PriorError: The method needs a prior, and there is none.
+        UsageError: The method cannot have so few or so many steps, or `start` is past the last.
+        CorruptInput: `start` lacks what the method needs.
     """
-    if name in _METHODS:
-        return _METHODS[name]
-    plugin = _plugins().get(name)
-    if plugin is None:
-        known = method_names()
-        raise UsageError(
-            f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+    generator = Generator().manual_seed(seed)  # on the CPU, so that it is the same on every device
+    p = method.prepare(problem)
+    count, done = method.count(p), 0
+    state = method.begin(p, generator)
+    if start:
+        done, state = _taken_up(method, state, generator, start)
+    if done >= count:
+        raise UsageError(f"step {done} of {count} is done; there is no other")
+    for index in range(done + 1, count + 1):
+        x0, state, ended, convergence = method.step(p, state, index - 1, generator)
+        last = ended or index == count
+        x0 = (method.finish(p, state, x0) if last else x0)[: problem.volume_shape[0]]
+        kept = None if last else _kept(method, state, index, generator)
+        yield Step(index, index if last else count, x0, problem, kept, convergence)
+        if last:
+            return
+
+
+def _kept(method: Method, state: State, index: int, generator: Generator) -> State:
+    drawn = {"generator": generator.get_state()} if method.random else {}
+    return {"step": torch.tensor(index), **drawn, **state}
+
+
+def _taken_up(
+    method: Method, fresh: State, generator: Generator, start: State
+) -> tuple[int, State]:
+    """Return the number of a step and the variables behind it; set the generator to it."""
+    needed = {"step", *fresh, *(["generator"] if method.random else [])}
+    if missing := needed - start.keys():
+        raise CorruptInput(
+            f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
+            "remove it, or leave --resume out"
         )
-    try:
-        return plugin.load()
-    except Exception as error:  # whatever another package does
-        raise UsageError(
-            f"--method {name}: {plugin.value} cannot be loaded ({error}); "
-            "repair or remove the package that brings it"
-        ) from error
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def no_prior() -> NoReturn:
-    """Raise PriorError: a method that needs a prior was given none."""
-    raise PriorError("this method needs a prior; give one with --prior")
+    if method.random:
+        generator.set_state(start["generator"].cpu())
+    return int(start["step"]), {n: start[n].to(value.device) for n, value in fresh.items()}

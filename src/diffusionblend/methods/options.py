@@ -6,7 +6,8 @@ import typing
 import msgspec
 
 from diffusionblend.errors import UsageError
-from diffusionblend.methods.method import Method, find_method
+from diffusionblend.methods.method import Method
+from diffusionblend.methods.registry import find_method
 from diffusionblend.terminal import did_you_mean
 
 

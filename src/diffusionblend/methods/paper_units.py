@@ -6,7 +6,9 @@ pi / (2 views) times the adjoint of the projector, which ours is exactly.
 
 import math
 
+from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
+from diffusionblend.methods.problem import Problem
 
 IMAGE_RANGE = 2.0
 """u = `IMAGE_RANGE` v."""
@@ -15,3 +17,23 @@ IMAGE_RANGE = 2.0
 def data_scale(geometry: Geometry) -> float:
     """Return what A^T A must be multiplied by to be theirs, of norm about 400 for any views."""
     return math.pi / (2 * len(geometry.angles))
+
+
+def z_total_variation(problem: Problem, weight: float, rho: float, cg_steps: int) -> SplitBregman:
+    """Return the iteration that binds slices in DDS and DiffusionMBIR.
+
+    Args:
+        problem: What is measured.
+        weight: Weight of the total variation along z.
+        rho: Weight of the splitting.
+        cg_steps: CG iterations in each call.
+    """
+    return SplitBregman(
+        problem.A,
+        problem.backprojected,
+        axes=(0,),
+        weight=IMAGE_RANGE * weight,
+        rho=rho,
+        scale=data_scale(problem.A.geometry),
+        cg_steps=cg_steps,
+    )

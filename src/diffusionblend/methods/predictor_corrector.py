@@ -16,14 +16,15 @@ from torch import Generator, Tensor
 
 from diffusionblend.blend import blend
 from diffusionblend.errors import UsageError
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.method import Method, State
+from diffusionblend.methods.problem import Problem
 from diffusionblend.partition import single
 from diffusionblend.prior import Prior
 from diffusionblend.ranges import Count, Positive
 
 
 @dataclass(frozen=True)
-class PredictorCorrector:
+class PredictorCorrector(Method):
     """What the methods of this family have in common.
 
     Attributes:
@@ -39,9 +40,19 @@ class PredictorCorrector:
     sigma_min: Positive = 0.02
     batch_size: Count = 8
 
-    def begin(self, problem: Problem, generator: Generator) -> Tensor:
-        """Draw the volume (slices, rows, columns) at the highest level."""
-        return self.sigma_max * normal_like(problem.y.new_empty(problem.volume_shape), generator)
+    needs_prior = True
+    random = True
+    counted_by = "steps"
+    copies = (9, 5)
+
+    def count(self, problem: Problem) -> int:
+        """Return the number of levels."""
+        return len(self.levels())
+
+    def begin(self, problem: Problem, generator: Generator) -> State:
+        """Draw x at the highest level."""
+        noise = normal_like(problem.y.new_empty(problem.volume_shape), generator)
+        return {"x": self.sigma_max * noise}
 
     def levels(self) -> list[tuple[float, float]]:
         """Return the pairs (sigma, next sigma), geometric, and at the end 0.

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from diffusionblend.geometry import Geometry
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
 from diffusionblend.partition import pad_slices, padded_length
 from diffusionblend.projector import Projector, make_projector
 
 _ROUNDING = 1e-6
 
 
-def by_nines(problem: Problem) -> Problem:
+def padded(problem: Problem) -> Problem:
     """Return the problem of a volume whose slices are a multiple of nine (the paper's A.5).
 
     Where each slice has data of its own, the last one's are repeated. Where not, no ray meets the

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator
 
 from diffusionblend.arc import Directions
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, register
-from diffusionblend.methods.state import BEGINNING, State, steps_done
+from diffusionblend.methods.method import Method, State, Stepped
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
 from diffusionblend.ranges import Count, NonNegative, Positive
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
@@ -30,7 +31,7 @@ TUNED_LIMITED = (2e-3, 0.03)
 
 @register("sbtv")
 @dataclass(frozen=True)
-class SBTV:
+class SBTV(Method):
     """Anisotropic total variation in three dimensions, by split Bregman (Goldstein, Osher 2009).
 
         min_u 1/2 |A u - y|^2 / L + weight sum_d |D_d u|_1,   L = |A^T A|, d = z, y, x
@@ -47,36 +48,32 @@ class SBTV:
     iterations: Count = 30
     cg_steps: Count = 5
 
-    needs_prior = False
+    classical = True
+    counted_by = "iterations"
+    copies = (21, 15)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        del seed
+    def prepare(self, problem: Problem) -> SplitBregman:
+        """Choose the weights."""
         A = problem.A
-        tuned = tuned_weights(A.geometry, problem.photons)
-        iterate = SplitBregman(
+        weight, rho = tuned_weights(A.geometry, problem.photons)
+        return SplitBregman(
             A,
-            problem.y,
+            problem.backprojected,
             axes=(0, 1, 2),
-            weight=tuned[0] if self.weight is None else self.weight,
-            rho=tuned[1] if self.rho is None else self.rho,
+            weight=weight if self.weight is None else self.weight,
+            rho=rho if self.rho is None else self.rho,
             scale=1 / A.norm_squared,
             cg_steps=self.cg_steps,
         )
-        iterate.load_state(start)
-        u = start["u"].to(problem.y) if start else problem.y.new_zeros(problem.volume_shape)
-        for step in range(steps_done(start) + 1, self.iterations + 1):
-            u = iterate(u)
-            callback(Step.resumable(step, self.iterations, u - 1, {"u": u, **iterate.state()}))
-        return u - 1
+
+    def begin(self, iterate: SplitBregman, generator: Generator) -> State:
+        """Begin at nothing."""
+        return {"u": torch.zeros_like(iterate.backprojected), **iterate.begin()}
+
+    def step(self, iterate: SplitBregman, state: State, k: int, generator: Generator) -> Stepped:
+        """Do one outer iteration."""
+        u, split = iterate(state["u"], state)
+        return Stepped(u - 1, {"u": u, **split})
 
 
 def tuned_weights(geometry: Geometry, photons: float | None = None) -> tuple[float, float]:

@@ -1,13 +1,12 @@
 """TPDM: two perpendicular 2D models (Lee, Chung, Park, Park, Ryu, Ye, ICCV 2023)."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from diffusionblend.methods.method import Callback, Problem, Step, ignore, no_prior, register
+from diffusionblend.methods.method import State, Stepped
 from diffusionblend.methods.paper_units import IMAGE_RANGE
 from diffusionblend.methods.predictor_corrector import (
     PredictorCorrector,
@@ -15,7 +14,8 @@ from diffusionblend.methods.predictor_corrector import (
     denoise_slices,
     predict,
 )
-from diffusionblend.methods.state import BEGINNING, State, generator_at, steps_done
+from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.registry import register
 from diffusionblend.prior import Prior
 from diffusionblend.projector import Projector
 from diffusionblend.ranges import Count, NonNegative
@@ -37,39 +37,27 @@ class TPDM(PredictorCorrector):
     zeta: NonNegative = 0.5
     coronal_every: Count = 2
 
-    needs_prior = True
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        problem: Problem,
-        *,
-        seed: int = 0,
-        callback: Callback = ignore,
-        start: State = BEGINNING,
-    ) -> Tensor:
-        """Reconstruct x (slices, rows, columns)."""
-        A, y, prior = problem.A, problem.y, problem.prior or no_prior()
-        generator = generator_at(seed, start)
-        x = start["x"].to(y) if start else self.begin(problem, generator)
-        levels = itertools.islice(enumerate(self.levels(), start=1), steps_done(start), None)
-        for step, (sigma, lower) in levels:
-            coronal = step % self.coronal_every == 0
-            plane = "coronal" if coronal else "axial"
-            x = x.transpose(0, 1) if coronal else x
+    def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
+        """Correct and predict the slices of one plane."""
+        prior, (sigma, lower) = problem.required_prior, self.levels()[k]
+        coronal = (k + 1) % self.coronal_every == 0
+        plane = "coronal" if coronal else "axial"
+        x = state["x"].transpose(0, 1) if coronal else state["x"]
+        x0 = denoise_slices(prior, x, sigma, self.batch_size, plane)
+        x = correct(x, x0, sigma, self.snr, generator)
+        if coronal:
             x0 = denoise_slices(prior, x, sigma, self.batch_size, plane)
-            x = correct(x, x0, sigma, self.snr, generator)
-            if coronal:
-                x0 = denoise_slices(prior, x, sigma, self.batch_size, plane)
-                x = predict(x, x0, sigma, lower, generator).transpose(0, 1)
-                x0 = x0.transpose(0, 1)
-            else:
-                x0, slope = self._estimate(prior, x, sigma, A, y)
-                x = predict(x, x0, sigma, lower, generator) - IMAGE_RANGE * self.zeta * slope
-            # As it is kept: the order of strides would change sums by a bit.
-            x = x.contiguous()
-            callback(Step.resumable(step, self.steps, x0, {"x": x}, generator))
-        return x
+            x = predict(x, x0, sigma, lower, generator).transpose(0, 1)
+            x0 = x0.transpose(0, 1)
+        else:
+            x0, slope = self._estimate(prior, x, sigma, problem.A, problem.y)
+            x = predict(x, x0, sigma, lower, generator) - IMAGE_RANGE * self.zeta * slope
+        # As it is kept in a file: the order of strides would change sums by a bit.
+        return Stepped(x0, {"x": x.contiguous()})
+
+    def finish(self, problem: Problem, state: State, x0: Tensor) -> Tensor:
+        """Return what the last slope has made of the estimate."""
+        return state["x"]
 
     def _estimate(
         self, prior: Prior, x: Tensor, sigma: float, A: Projector, y: Tensor

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffusionblend.calibration import Calibration, typical_attenuation
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.geometry import Grid
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.coverage import OBJECT, coverage
 from diffusionblend.quality.record import Distance, Quality, Residual, Samples, Values
 from diffusionblend.quality.residual import residual

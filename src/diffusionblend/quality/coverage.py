@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusionblend.arc import missing_arc
 from diffusionblend.geometry import ConeBeam, Geometry
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.record import Coverage
 from diffusionblend.surroundings import covering_grid
 from diffusionblend.truncation import Extended, cut_ends, seen_from, steady

@@ -12,8 +12,8 @@ from torch.nn.functional import max_pool1d, pad
 
 from diffusionblend.coarse import spread
 from diffusionblend.covariance import Covariance
-from diffusionblend.methods.diffusion_blend_fast import OPERATOR_VARIANCE
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
+from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.fitted import fitted, some_slices
 from diffusionblend.quality.record import Left, Outlier, Residual
 

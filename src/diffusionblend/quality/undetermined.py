@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffusionblend.coarse import spread
 from diffusionblend.projector import Projector
+from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.quality.record import Undetermined
 
@@ -16,7 +17,6 @@ the next, and 12 take a fraction of the time of 500."""
 CG_STEPS, CONE_CG_STEPS = 10, 5
 """By then the share of a picture has come within 0.003 of where it ends, or within 0.01 (8 to 180
 views); a cone's projections take long."""
-_VARIANCE = 0.04
 _SIZE = 1.0
 _TOLERANCE = 1e-3
 
@@ -49,7 +49,7 @@ def undetermined(
 def unseen(A: Projector, u: Tensor, cg_steps: int) -> Tensor:
     """Return P u (slices, rows, columns)."""
     y = A(u)
-    variance = y.new_tensor(_VARIANCE)
+    variance = y.new_tensor(OPERATOR_VARIANCE)
     step = WeightedProximal(A, y, variance, cg_steps=cg_steps, tolerance=_TOLERANCE)
     seen = step(torch.zeros_like(u), _SIZE)
     return u - seen

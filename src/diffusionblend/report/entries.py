@@ -14,7 +14,6 @@ from diffusionblend.coarse import spread
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.methods import methods
-from diffusionblend.methods.method import fits_data
 from diffusionblend.metrics import evaluate
 from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Record
@@ -116,7 +115,7 @@ def _quality(run: Run, compared: Compared) -> "tuple[Quality | None, str]":
 def _fits_data(record: Record | None) -> bool:
     """Return whether a record's method is known to fit the data."""
     known = None if record is None else methods().get(str(record.method.get("name")))
-    return known is not None and fits_data(known)
+    return known is not None and known.fits_data
 
 
 def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:

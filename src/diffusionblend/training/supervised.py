@@ -24,7 +24,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.files import PathLike, make_folder
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
-from diffusionblend.methods.method import Problem
+from diffusionblend.methods.problem import Problem
 from diffusionblend.metrics import psnr
 from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic

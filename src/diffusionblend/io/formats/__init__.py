@@ -1,6 +1,5 @@
-"""Formats of volumes: one module and one line of `registry` each."""
+"""Formats of volumes: one module each, and what finds volumes in a folder."""
 
-from diffusionblend.io.formats.foreign import parsing
-from diffusionblend.io.formats.format import Format
+from diffusionblend.io.formats.find import Candidate, find_volumes
 
-__all__ = ["Format", "parsing"]
+__all__ = ["Candidate", "find_volumes"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import naming
 
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
@@ -18,7 +18,9 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the coordinates of DICOM and ITK to those of NIfTI; its own inverse."""
 
 
-def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Volume:
+def volume_in_order(
+    name: object, voxels: np.ndarray, affine: np.ndarray, *, ct: bool = True
+) -> Volume:
     """Make a volume of voxels as a file holds them: put the axes in the order x, y, z.
 
     Their directions stay as they are.
@@ -27,15 +29,17 @@ def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Vol
         name: What to call the input in messages.
         voxels: Values in HU, in the order of the file's axes, the fastest first.
         affine: 4 x 4, from indices of `voxels` to millimetres, RAS+, on straight axes.
+        ct: Whether to refuse values that no CT has.
 
     Raises:
         CorruptInput: A value is NaN or infinity.
+        UnsupportedInput: The values are not HU.
     """
     order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         hu = np.ascontiguousarray(voxels.transpose(order).T, dtype=np.float32)
-    with naming(name):
-        return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
+    check_hu(name, hu, ct)
+    return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
 
 
 def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None:
@@ -50,10 +54,10 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
         CorruptInput: It holds NaN or infinity, or voxels of a size that no scanner has.
         UnsupportedInput: It is not three-dimensional, too large, or oblique.
     """
-    if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
+    if len(shape) != 3 or min(shape) < 2:
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, expected three dimensions, and slices of two "
-            "voxels a side or more; stack the slices into one volume"
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions of two voxels or "
+            "more; stack the slices into one volume"
         )
     if math.prod(shape) > MAX_VOXELS:
         raise UnsupportedInput(f"{name}: has {math.prod(shape)} voxels; at most {MAX_VOXELS}")

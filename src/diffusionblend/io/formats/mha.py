@@ -59,12 +59,12 @@ _MM = ("mm", "?", "")
 
 
 def read(path: Path) -> Volume:
-    """Read a MetaImage that holds its own voxels, raw or zlib.
+    """Read a MetaImage that holds its own voxels, raw or zlib, a CT volume in HU.
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It names another file, is not three-dimensional on straight axes, has
-            voxels of a type that is not known here.
+            voxels of a type that is not known here, or is not in HU.
     """
     with parsing(path), open(path, "rb") as stream:
         header, shape, affine = _checked_header(path, stream)
@@ -135,7 +135,7 @@ def _check_fields(path: Path, header: Header) -> None:
             "convert it"
         )
     for field, expected in _FIXED.items():
-        if not _means(header.get(field, expected), expected):
+        if header.get(field, expected) != expected:
             raise UnsupportedInput(
                 f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
             )
@@ -143,14 +143,6 @@ def _check_fields(path: Path, header: Header) -> None:
         raise UnsupportedInput(
             f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"
         )
-
-
-def _means(text: str, expected: str) -> bool:
-    """Return whether two fields say the same: `1.0` is 1, and `TRUE` is True."""
-    try:
-        return float(text) == float(expected)
-    except ValueError:
-        return text.lower() == expected.lower()
 
 
 def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
@@ -179,9 +171,9 @@ def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray
 
 def _flag(path: Path, header: Header, field: str) -> bool:
     text = header.get(field, "False")
-    if text.lower() not in ("true", "false"):
+    if text not in ("True", "False"):
         raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected True or False; repair it")
-    return text.lower() == "true"
+    return text == "True"
 
 
 def _raw(path: Path, stream: BinaryIO, needed: int) -> bytes:

@@ -1,0 +1,70 @@
+"""The methods by name.
+
+Another package adds its own by an entry point of the group `diffusionblend.methods`: the method's
+name there, and the class.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from diffusionblend.errors import UsageError
+from diffusionblend.methods.method import Method
+from diffusionblend.terminal import did_you_mean
+
+ENTRY_POINTS = "diffusionblend.methods"
+_METHODS: dict[str, type[Method]] = {}
+_Class = TypeVar("_Class", bound=type[Method])
+
+
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Enter a class of methods into the list."""
+
+    def enter(cls: _Class) -> _Class:
+        _METHODS[name] = cls
+        return cls
+
+    return enter
+
+
+def methods() -> dict[str, type[Method]]:
+    """Return the classes of this package's methods, by name."""
+    return dict(sorted(_METHODS.items()))
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, those of other packages too."""
+    return sorted({*_METHODS, *_plugins()})
+
+
+def find_method(name: str) -> type[Method]:
+    """Return a class of methods.
+
+    Raises:
+        UsageError: There is none of that name, or another package's cannot be loaded.
+    """
+    if name in _METHODS:
+        return _METHODS[name]
+    plugin = _plugins().get(name)
+    if plugin is None:
+        known = method_names()
+        raise UsageError(
+            f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    try:
+        cls = plugin.load()
+    except Exception as error:  # whatever another package does
+        raise UsageError(
+            f"--method {name}: {plugin.value} cannot be loaded ({error}); "
+            "repair or remove the package that brings it"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise UsageError(
+            f"--method {name}: {plugin.value} is not a subclass of diffusionblend.methods.Method; "
+            "repair or remove the package that brings it"
+        )
+    return cls
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
