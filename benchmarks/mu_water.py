@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.benchmark.volumes import find_volume, load_volume
 from diffusionblend.calibration import Calibration, estimate_mu_water
 from diffusionblend.data.units import MU_WATER
+from diffusionblend.experiments.volumes import find_volume, load_volume
 from diffusionblend.geometry import Grid
 
 VIEWS = (8, 20, 60)

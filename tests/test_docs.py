@@ -24,8 +24,8 @@ from PIL import Image
 from conftest import command
 from diffusionblend import demo
 from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
-from diffusionblend.benchmark import recipe as experiments
 from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.experiments import recipe as experiments
 from diffusionblend.geometry import Grid
 from diffusionblend.io.volumes import read_volume, write_volume
 from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of

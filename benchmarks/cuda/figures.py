@@ -20,8 +20,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import diffusionblend as db
-from diffusionblend.benchmark.measure import hardware, timed
 from diffusionblend.data.scan import NO_NOISE, Scan
+from diffusionblend.experiments.cost import hardware, timed
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained

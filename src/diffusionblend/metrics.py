@@ -1,12 +1,18 @@
 """How good a reconstruction is: one definition, used everywhere.
 
-PSNR and SSIM of each slice, in the axial, coronal and sagittal planes, on HU clipped to
-[-1000, 1000] with a data range of 2000; mean and standard deviation over the slices of a plane.
-SSIM is that of Wang et al. (2004) with a uniform window of 7 x 7 and the unbiased covariance, the
-default of scikit-image.
+A metric compares two stacks of slices; it is taken of the axial, coronal and sagittal slices, as
+mean and standard deviation over the slices of a plane. PSNR and SSIM are on HU clipped to
+[-1000, 1000] with a data range of 2000. SSIM is that of Wang et al. (2004) with a uniform window of
+7 x 7 and the unbiased covariance, the default of scikit-image.
+
+Another package adds a metric by an entry point of the group `diffusionblend.metrics`: its name
+there, and a `Metric`.
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 import torch
@@ -14,53 +20,120 @@ from torch.nn import functional
 
 from diffusionblend.data.units import x_from_hu
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.inputs import VolumeLike, as_pair
 from diffusionblend.progress import counted
+from diffusionblend.terminal import did_you_mean
 
 RANGE_HU = (-1000.0, 1000.0)
 DATA_RANGE = RANGE_HU[1] - RANGE_HU[0]
 WINDOW = 7
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
+ENTRY_POINTS = "diffusionblend.metrics"
+
 Figures = dict[str, dict[str, float]]
 
 
-def evaluate(volume: VolumeLike, truth: VolumeLike) -> Figures:
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and how a table shows it.
+
+    Attributes:
+        of: Compares a reconstruction and the truth, both (slices, height, width), float64, in HU:
+            returns one number for each slice.
+        heading: What a table calls it, with its unit, such as `PSNR / dB`.
+        decimals: Digits after the point in a table.
+        best: Which of several values is the best one: `max` or `min`.
+    """
+
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    heading: str
+    decimals: int = 2
+    best: Callable[[Iterable[float]], float] = max
+
+
+def evaluate(
+    volume: VolumeLike, truth: VolumeLike, metrics: Sequence[str] = ("psnr", "ssim")
+) -> Figures:
     """Compare a reconstruction with the truth, on the grid that both have.
 
     Args:
         volume: The reconstruction: a volume, its file, or HU (slices, rows, columns) as an array.
         truth: The truth likewise. An array lies where the other volume does, and has its shape.
+        metrics: Names of metrics: `psnr` (in dB), `ssim`, and those of other packages.
 
     Returns:
-        `psnr`, `psnr_std` (dB), `ssim` and `ssim_std` of each plane.
+        For each plane, each metric's mean over the slices under its name, and its standard
+        deviation under the name with `_std`.
 
     Raises:
         UnsupportedInput: The volumes have no common grid.
         CorruptInput: A file is missing or damaged, or an array holds NaN or infinity.
+        UsageError: There is no such metric.
     """
+    chosen = {name: find_metric(name) for name in metrics}
     volume, truth = common_grid(*as_pair(volume, truth))
-    a, b = (v.hu.clip(*RANGE_HU).astype(np.float64) for v in (volume, truth))
-    return {plane: _plane_figures(a, b, PLANES[plane]) for plane in counted("compare", [*PLANES])}
+    a, b = (v.hu.astype(np.float64) for v in (volume, truth))
+    return {
+        plane: _plane_figures(a, b, PLANES[plane], chosen)
+        for plane in counted("compare", [*PLANES])
+    }
+
+
+def metric_names() -> list[str]:
+    """Return the names of all metrics, those of other packages too."""
+    return sorted({*METRICS, *_plugins()})
+
+
+def find_metric(name: str) -> Metric:
+    """Return a metric.
+
+    Raises:
+        UsageError: There is none of that name, or another package's cannot be loaded.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    plugin, known = _plugins().get(name), metric_names()
+    if plugin is None:
+        raise UsageError(
+            f"metric {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    try:
+        found = plugin.load()
+    except Exception as error:  # whatever another package does
+        raise UsageError(
+            f"metric {name}: {plugin.value} cannot be loaded ({error}); "
+            "repair or remove the package that brings it"
+        ) from error
+    if not isinstance(found, Metric):
+        raise UsageError(
+            f"metric {name}: {plugin.value} is a {type(found).__name__}, expected a "
+            "diffusionblend.metrics.Metric; ask the makers of its package"
+        )
+    return found
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the PSNR in dB of each slice of two stacks (slices, height, width)."""
-    error = np.square(a - b).mean(axis=(1, 2))
+    """Return the PSNR in dB of each slice of two stacks (slices, height, width) in HU."""
+    error = np.square(a.clip(*RANGE_HU) - b.clip(*RANGE_HU)).mean(axis=(1, 2))
     with np.errstate(divide="ignore"):
         return 10 * np.log10(DATA_RANGE**2 / error)
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the mean SSIM of each slice of two stacks (slices, height, width).
+    """Return the mean SSIM of each slice of two stacks (slices, height, width) in HU.
 
     Slices narrower than the window have none: NaN.
     """
     if min(a.shape[1:]) < WINDOW:
         return np.full(len(a), math.nan)
-    x, y = torch.from_numpy(a)[:, None], torch.from_numpy(b)[:, None]
+    x, y = (torch.from_numpy(v.clip(*RANGE_HU))[:, None] for v in (a, b))
 
     def mean(image: torch.Tensor) -> torch.Tensor:
         return functional.avg_pool2d(image, WINDOW, stride=1)
@@ -72,6 +145,13 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     c1, c2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
     index = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
     return index.mean(dim=(1, 2, 3)).numpy()
+
+
+METRICS = {
+    "psnr": Metric(psnr, "PSNR / dB"),
+    "ssim": Metric(ssim, "SSIM", decimals=3),
+}
+"""This package's metrics, by name."""
 
 
 def total_variation_z(hu: np.ndarray) -> float:
@@ -111,9 +191,11 @@ def common_grid(volume: Volume, truth: Volume) -> tuple[Volume, Volume]:
     return _box(volume, first, last), _box(truth, first - shift, last - shift)
 
 
-def _plane_figures(a: np.ndarray, b: np.ndarray, axis: int) -> dict[str, float]:
+def _plane_figures(
+    a: np.ndarray, b: np.ndarray, axis: int, metrics: dict[str, Metric]
+) -> dict[str, float]:
     a, b = (np.ascontiguousarray(np.moveaxis(v, axis, 0)) for v in (a, b))
-    values = {"psnr": psnr(a, b), "ssim": ssim(a, b)}
+    values = {name: np.asarray(metric.of(a, b)) for name, metric in metrics.items()}
     return {
         key: float(number)
         for name, value in values.items()

@@ -46,8 +46,7 @@ class Benchmark:
 
     def run(self) -> None:
         """Check the recipe, run what is missing, write tables and pictures."""
-        from diffusionblend.benchmark.experiment import Settings
-        from diffusionblend.benchmark.run import run_benchmark
+        from diffusionblend.experiments.benchmark import Settings, run_benchmark
 
         if self.slices is not None and self.volume is None:
             raise UsageError("--slices: needs --volume; a recipe has slices of its own")

@@ -9,13 +9,13 @@ from diffusionblend.terminal import in_minutes, in_units, show
 if TYPE_CHECKING:
     import torch
 
-    from diffusionblend.benchmark.experiment import Settings
     from diffusionblend.commands.benchmark import Benchmark
     from diffusionblend.commands.reconstruct import Reconstruct
     from diffusionblend.commands.simulate import Simulate
     from diffusionblend.commands.train import Train
     from diffusionblend.data.scan import Scan
     from diffusionblend.estimate import Estimate
+    from diffusionblend.experiments.benchmark import Settings
     from diffusionblend.geometry import Geometry
     from diffusionblend.methods import Method
 
@@ -131,17 +131,17 @@ def plan_simulation(command: "Simulate", geometry: "Geometry") -> None:
 
 def plan_benchmark(command: "Benchmark", settings: "Settings") -> None:
     """Print the runs of experiments and which of them are kept; run none."""
-    from diffusionblend.benchmark.cell import load_result
-    from diffusionblend.benchmark.run import prepare_all
+    from diffusionblend.experiments.benchmark import prepare_all
+    from diffusionblend.experiments.store import load_result
 
     runs = {
-        point.cell.key: {
+        run.key: {
             "experiment": plan.name,
-            "run": point.job.label,
-            "kept": load_result(settings.folder, point.cell.key) is not None,
+            "run": run.label,
+            "kept": load_result(settings.folder, run.key) is not None,
         }
         for plan in prepare_all(command.name, settings)
-        for point in plan.points
+        for run in plan.runs
     }
     kept = sum(bool(run["kept"]) for run in runs.values())
     told = {

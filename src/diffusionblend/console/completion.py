@@ -19,7 +19,7 @@ def script(shell: str, commands: Mapping[str, type]) -> str:
 
 def _values() -> Mapping[str, Callable[[], list[str]]]:
     """Return what lists the values that a text can have, by the name of the argument."""
-    from diffusionblend.benchmark.recipe import names
+    from diffusionblend.experiments.recipe import names
     from diffusionblend.methods import method_names
     from diffusionblend.prior import shipped_priors
 

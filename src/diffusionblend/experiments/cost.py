@@ -1,0 +1,77 @@
+"""What a reconstruction costs: time, memory, and on what machine."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import torch
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.device import processor
+
+
+class Times(msgspec.Struct, frozen=True):
+    """What a run cost, and where: the part of a result that is not the same twice.
+
+    Attributes:
+        seconds: Wall-clock time of the reconstruction, without evaluation.
+        peak_mib: Most memory of the process in MiB, if the system tells.
+        gpu_peak_mib: Most memory on the GPU in MiB, if there is one.
+        finished: Day, UTC.
+        hardware: CPU, cores and threads, GPU.
+    """
+
+    seconds: float
+    peak_mib: float | None
+    gpu_peak_mib: float | None
+    finished: str
+    hardware: str
+
+
+def timed(
+    work: Callable[[], Volume],
+    device: torch.device,
+    watched: Callable[[], float] = lambda: 0.0,
+) -> tuple[Volume, Times]:
+    """Work, and say what it took, without the seconds that were spent watching."""
+    cuda = device.type == "cuda"
+    _reset_peak()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    began = time.perf_counter()
+    found = work()  # ends on the CPU: nothing is left to wait for
+    seconds = time.perf_counter() - began - watched()
+    return found, Times(
+        seconds=round(seconds, 2),
+        peak_mib=_peak_mib(),
+        gpu_peak_mib=torch.cuda.max_memory_allocated(device) // 2**20 * 1.0 if cuda else None,
+        finished=time.strftime("%Y-%m-%d", time.gmtime()),
+        hardware=hardware(device),
+    )
+
+
+def hardware(device: torch.device) -> str:
+    """Say on what this runs."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{processor()}, {available} cores, {torch.get_num_threads()} threads"
+    return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
+
+
+def _reset_peak() -> None:
+    """Let the kernel forget how much memory this process once had (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def _peak_mib() -> float | None:
+    """Return the most memory since `_reset_peak`; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+    return None if kib is None else float(kib // 1024)

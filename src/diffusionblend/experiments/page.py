@@ -1,0 +1,203 @@
+"""What experiments show: a page of Markdown each, and one of all, as Markdown and as HTML."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from diffusionblend import __version__
+from diffusionblend.errors import CorruptInput
+from diffusionblend.experiments.directions import Direction, read_directions
+from diffusionblend.experiments.figures import draw
+from diffusionblend.experiments.notes import notes_of
+from diffusionblend.experiments.recipe import Show, names
+from diffusionblend.experiments.runs import Experiment
+from diffusionblend.experiments.tables import METHOD, TABLES
+from diffusionblend.experiments.writers import latex, markdown
+from diffusionblend.io.files import atomic, inside, make_folder
+from diffusionblend.report import render_page, write_page
+from diffusionblend.report.pictures import file_uri
+from diffusionblend.report.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGES, REPORT, DOCUMENT, PICTURES = "pages.json", "report.html", "results.md", "pictures"
+INTRODUCTION = """# Results
+
+Made by `diffusionblend benchmark all -o FOLDER` (version {version}) from nothing but runs of this
+code. No number is from anywhere else, except in columns that are headed "paper": those are what the
+paper's text states (Song, Hu, Luo, Fessler, Shen, NeurIPS 2024). All diffusion methods share one
+network and one operator, so that they differ in the method alone. Below each experiment stand its
+command, scale, seeds, hardware and date; `results.json` holds every figure, and a table of runs
+(`.csv`) beside each experiment what they cost.
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: what it is, and its place from the folder."""
+
+    title: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an experiment shows.
+
+    Attributes:
+        title: What it is.
+        command: The line that makes it again.
+        tables: Its tables.
+        figures: Its pictures.
+        notes: Sentences below all.
+    """
+
+    title: str
+    command: str
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+
+    def markdown(self, name: str) -> str:
+        """Return the page in Markdown."""
+        parts = [markdown(table).strip() for table in self.tables]
+        parts += [f"![{figure.title}]({figure.place})" for figure in self.figures]
+        below = "\n".join(f"- {note}" for note in self.notes)
+        return f"## {name}: {self.title}\n\n" + "\n\n".join(parts) + f"\n\n{below}\n"
+
+
+def make_page(
+    experiment: Experiment, frame: "pd.DataFrame", folder: Path, tables: Sequence[Table] = ()
+) -> Page:
+    """Return the tables and pictures of an experiment, and write the pictures.
+
+    Args:
+        experiment: The experiment.
+        frame: Its runs.
+        folder: Where runs are kept, and pictures go.
+        tables: Tables to begin with.
+    """
+    tables, figures, recipe = [*tables], [], experiment.recipe
+    for number, show in enumerate(recipe.show, 1):
+        title = recipe.title + (f": {show.caption}" if show.caption else "")
+        shown = select(frame, show)
+        if show.kind in TABLES:
+            tables.append(TABLES[show.kind](shown, show, title))
+        image = draw(show, shown, title, experiment, folder)
+        if image is not None:
+            figure = Figure(title, f"{PICTURES}/{experiment.name}-{number}.png")
+            make_folder(folder / PICTURES)
+            with atomic(folder / figure.place) as temporary:
+                image.save(temporary, "PNG", optimize=True)
+            figures.append(figure)
+    notes = notes_of(experiment, frame)
+    return Page(recipe.title, experiment.command, tuple(tables), tuple(figures), notes)
+
+
+def select(frame: "pd.DataFrame", show: Show) -> "pd.DataFrame":
+    """Return the runs that a `show` of a recipe asks for."""
+    for name, labels in (("acquisition", show.acquisitions), ("row", show.rows)):
+        if labels:
+            frame = frame[frame[name].isin(labels)]
+    return frame
+
+
+def write_experiment(folder: Path, name: str, page: Page) -> str:
+    """Write NAME.md and NAME.tex, and keep the page beside the others; return its Markdown."""
+    text = page.markdown(name)
+    _write(folder / f"{name}.md", text)
+    if page.tables:
+        tables = [latex(table, page.notes) for table in page.tables]
+        _write(folder / f"{name}.tex", "\n".join(tables))
+    pages = read_pages(folder) | {name: page}
+    with atomic(folder / PAGES) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(pages, order="sorted")))
+    return text
+
+
+def read_pages(folder: Path) -> dict[str, Page]:
+    """Return what the experiments in a folder show, in the order of the paper, others last.
+
+    Raises:
+        CorruptInput: The file is damaged.
+    """
+    path = folder / PAGES
+    if not path.is_file():
+        return {}
+    try:
+        pages = msgspec.json.decode(path.read_bytes(), type=dict[str, Page])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptInput(f"{path}: is damaged ({error}); remove it") from error
+    order = [*names(), *pages]
+    return {name: pages[name] for name in sorted(pages, key=order.index)}
+
+
+def write_pages(folder: Path) -> tuple[Path, Path]:
+    """Write the pages of all experiments in a folder, as Markdown and as HTML; return both.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+        CorruptInput: What is kept in the folder is damaged.
+    """
+    pages = read_pages(folder)
+    places = {figure.place for page in pages.values() for figure in page.figures}
+    html = render_page(
+        "benchmark.html",
+        title="Results" if len(pages) != 1 else next(iter(pages.values())).title,
+        verdict=verdict(pages, read_directions(folder)),
+        pages={name: _without_repetition(page) for name, page in pages.items()},
+        uris={place: file_uri(inside(folder, place)) for place in places},
+        version=__version__,
+    )
+    write_page(html, folder / REPORT)
+    parts = [INTRODUCTION.format(version=__version__)]
+    parts += [page.markdown(name) for name, page in pages.items()]
+    _write(folder / DOCUMENT, "\n".join(parts))
+    return folder / DOCUMENT, folder / REPORT
+
+
+def verdict(pages: dict[str, Page], directions: Sequence[Direction]) -> str:
+    """Return which method is best how often, and how many of the paper's directions hold."""
+    wins: Counter[str] = Counter()
+    compared = 0
+    for table in itertools.chain.from_iterable(page.tables for page in pages.values()):
+        best = list(_best(table))
+        compared += len({place for place, _ in best})
+        wins.update(name for _, name in best)
+    each = ", ".join(f"{name} in {count}" for name, count in wins.most_common())
+    words = [f"{len(pages)} experiment{'s' * (len(pages) != 1)}."]
+    if compared:
+        words.append(f"Of {compared} columns in which methods are compared, the best is {each}.")
+    if directions:
+        held = sum(direction.holds for direction in directions)
+        words.append(f"{held} of {len(directions)} directions of the paper hold.")
+    return " ".join(words)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _without_repetition(page: Page) -> Page:
+    """Return a page whose tables say nothing that its title does."""
+    tables = [replace(t, caption="" if t.caption == page.title else t.caption) for t in page.tables]
+    return replace(page, tables=tuple(tables))
+
+
+def _best(table: Table) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the places of comparison (scan, column) and the method that is best there."""
+    methods = next((c for c in table.columns if c.heading == METHOD), None)
+    if methods is None and table.corner != METHOD:
+        return
+    for index, scan in enumerate(table.names):
+        name = scan if methods is None else methods.cells[index].text
+        for column in table.columns:
+            if column.cells[index].best and column.number:
+                yield ("" if methods is None else scan, column.heading), name
