@@ -27,12 +27,12 @@ from torch import Tensor
 import diffusionblend as db
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.demo import demonstration_volume
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods import Problem
 from diffusionblend.methods.fbp import FBP, ramp_filter
 from diffusionblend.methods.iterative import CGLS, SIRT
 from diffusionblend.metrics import RANGE_HU, psnr
-from diffusionblend.projector import Projector, make_projector
+from diffusionblend.projectors import Projector, projector
 from diffusionblend.simulation import truth_on_grid
 
 SLICES, SIZE, VIEWS = (60, 64), 256, (60, 8)
@@ -45,15 +45,13 @@ class Astra:
     Its rows count against its y, ours along: a view's angle has the other sign.
     """
 
-    def __init__(self, geometry: ParallelBeam) -> None:
+    def __init__(self, geometry: Geometry) -> None:
         _, rows, columns = geometry.grid.shape
-        angles = -np.array(geometry.angles)
+        beam, pixel_mm = geometry.beam, geometry.grid.pixel_mm
+        angles = -np.array(beam.angles)
         self.volume = astra.create_vol_geom(rows, columns)
-        beam = astra.create_proj_geom(
-            "parallel", geometry.bin_mm / geometry.pixel_mm, geometry.bins, angles
-        )
-        self.projector = astra.create_projector("linear", beam, self.volume)
-        self.beam = beam
+        self.beam = astra.create_proj_geom("parallel", beam.bin_mm / pixel_mm, beam.bins, angles)
+        self.projector = astra.create_projector("linear", self.beam, self.volume)
 
     def project(self, x: np.ndarray) -> np.ndarray:
         return np.stack([astra.create_sino(u, self.projector)[1] for u in x])
@@ -120,7 +118,7 @@ def main() -> None:
     ]
     for views in VIEWS:
         scan = db.simulate(volume, db.sparse_view(views), size=SIZE, protocol="independent")
-        A, theirs = make_projector(scan.geometry), Astra(scan.geometry)
+        A, theirs = projector(*scan.geometry), Astra(scan.geometry)
         data = np.ascontiguousarray(scan.y / scan.scale, dtype=np.float32)
         y = torch.from_numpy(data)
         print(f"\n{views} views:\n")

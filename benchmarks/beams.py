@@ -16,7 +16,7 @@ import torch
 from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import FBP, Problem
-from diffusionblend.projector import make_projector, strip_project
+from diffusionblend.projectors import projector, strip_project
 
 GRID = Grid.from_spacing((48, 256, 256), (2.5, 1.4, 1.4))
 FINE = Grid.from_spacing((48, 512, 512), (2.5, 0.7, 0.7))
@@ -43,15 +43,14 @@ def shortest(work: Callable[[], object], rounds: int) -> str:
 
 def row(beam: str, views: int, threads: int, rounds: int) -> list[str]:
     torch.set_num_threads(threads)
-    geometry = BEAMS[beam](GRID, sparse_view(views, 360))
-    A = make_projector(geometry)
+    A = projector(GRID, BEAMS[beam](GRID, sparse_view(views, 360)))
     x = torch.randn(A.volume_shape, generator=torch.Generator().manual_seed(0))
     y, fine = A(x), torch.rand(FINE.shape).numpy()
     one = BEAMS[beam](GRID, (33.0,))
     return [
         beam,
         str(views),
-        " x ".join(map(str, geometry.sinogram_shape[::2])),
+        " x ".join(map(str, A.sinogram_shape[::2])),
         str(threads),
         shortest(lambda: A(x), rounds),
         shortest(lambda: A.T(y), rounds),

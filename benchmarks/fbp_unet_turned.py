@@ -24,7 +24,7 @@ def main(path: str, slices: str) -> None:
     for code, a in enumerate(network.config.acquisitions):
         for start in (0, a.arc_deg / a.views / 2 if a.arc_deg == 180 else 5, 45, 90):
             turned = tuple(angle + start for angle in a.angles_deg)
-            fbp = filtered(clean, db.make_projector(db.parallel_beam(grid, turned)))
+            fbp = filtered(clean, db.projector(grid, db.parallel_beam(grid, turned)))
             with torch.inference_mode():
                 found = network.correct(fbp, code)
             cells = (f"{_psnr(x, hu):.2f}" for x in (fbp, found))

@@ -114,8 +114,8 @@ def wrong_units(paths: list[Path]) -> Iterator[tuple[int, db.Scan]]:
             g = scan.geometry
             spacing = [factor * mm for mm in g.grid.spacing_mm]
             grid = Grid.from_spacing(g.grid.shape, spacing)
-            lengths = {"bin_mm": factor * g.bin_mm, "grid": grid}
-            yield 0, dataclasses.replace(scan, geometry=msgspec.structs.replace(g, **lengths))
+            beam = msgspec.structs.replace(g.beam, bin_mm=factor * g.beam.bin_mm)
+            yield 0, dataclasses.replace(scan, geometry=db.Geometry(grid, beam))
 
 
 def micro_ct() -> Iterator[tuple[int, db.Scan]]:

@@ -13,7 +13,7 @@ import torch
 import diffusionblend as db
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.demo import demonstration_volume
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.simulation import truth_on_grid
 
@@ -37,7 +37,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for label, photons in itertools.product(ACQUISITIONS, (None, 1e4)):
         scan = db.simulate(volume, ACQUISITIONS[label], photons=photons)
-        A, y = make_projector(scan.geometry), torch.from_numpy(scan.y / scan.scale)
+        A, y = projector(*scan.geometry), torch.from_numpy(scan.y / scan.scale)
         known = scan.noise.variance(scan.y)
         V = 0.04 + (torch.zeros(()) if known is None else torch.from_numpy(known) / scan.scale**2)
         exact = WeightedProximal(A, y, V, cg_steps=600, tolerance=1e-6)(v, R) - v

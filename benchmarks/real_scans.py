@@ -29,7 +29,7 @@ def main() -> None:
     options = Options(bin_mm=asked.bin_mm, size=asked.size, stripes=asked.stripes)
     few, _ = calibrated(import_scan(asked.scan, replace(options, views=VIEWS)))
     every, _ = calibrated(import_scan(asked.scan, options), few.mu_water)
-    views = len(every.geometry.angles)
+    views = len(every.geometry.beam.angles_deg)
     references = {name: db.reconstruct(every, name).hu for name in REFERENCES}
     pictures = {f"{name}, {views} views": hu for name, hu in references.items()}
     against = (f"against `{name}` of {views} views / dB" for name in REFERENCES)

@@ -12,7 +12,7 @@ from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.geometry import Grid
 from measured import write_geometry
-from phantoms import Ellipsoid
+from phantoms import Ellipsoid, placed
 
 MU = 0.02
 """Attenuation of water in 1/mm; a ball adds as much again: 1000 HU."""
@@ -42,10 +42,10 @@ def beam(kind="parallel", views=60, *, size=128, slices=9, angles=None):
     if angles is None:
         angles = sparse_view(views, 180 if kind == "parallel" else 360)
     if kind == "parallel":
-        return parallel_beam(grid, angles)
+        return placed(parallel_beam, grid, angles)
     if kind == "fan":
-        return fan_beam(grid, angles, **DISTANCES)
-    return cone_beam(grid, angles, **DISTANCES)
+        return placed(fan_beam, grid, angles, **DISTANCES)
+    return placed(cone_beam, grid, angles, **DISTANCES)
 
 
 def project(objects, geometry, *, oversampling=3):
@@ -90,8 +90,8 @@ def coarse_beam(kind="parallel", views=60, *, slices=9):
     grid = Grid.from_spacing((slices, 64, 64), (2.0, 2.0, 2.0))
     angles = sparse_view(views, 180 if kind == "parallel" else 360)
     if kind == "parallel":
-        return parallel_beam(grid, angles)
-    return (fan_beam if kind == "fan" else cone_beam)(grid, angles, **DISTANCES)
+        return placed(parallel_beam, grid, angles)
+    return placed(fan_beam if kind == "fan" else cone_beam, grid, angles, **DISTANCES)
 
 
 @dataclass(frozen=True)

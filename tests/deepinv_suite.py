@@ -16,19 +16,19 @@ from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem
 from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
-from phantoms import Ellipsoid
+from diffusionblend.projectors import projector
+from phantoms import Ellipsoid, placed
 
 GRID = Grid.from_spacing((9, 32, 32), (2.0, 1.0, 1.0))
 BEAMS = {
-    "parallel": parallel_beam(GRID, sparse_view(15)),
-    "cone": cone_beam(GRID, sparse_view(6, 360), sod_mm=60, sdd_mm=100),
+    "parallel": placed(parallel_beam, GRID, sparse_view(15)),
+    "cone": placed(cone_beam, GRID, sparse_view(6, 360), sod_mm=60, sdd_mm=100),
 }
 
 
 @pytest.fixture(params=list(BEAMS))
 def A(request):
-    return make_projector(BEAMS[request.param])
+    return projector(*BEAMS[request.param])
 
 
 def phantom():
@@ -65,7 +65,7 @@ def test_the_norm_is_what_was_asked_for(A):
 
 
 def test_deepinvs_least_squares_agrees_with_ours():
-    A, truth = make_projector(BEAMS["parallel"]), phantom()
+    A, truth = projector(*BEAMS["parallel"]), phantom()
     y = A(truth)
     theirs = to_physics(A, solver="CG", max_iter=300, tol=1e-6).A_dagger(y[None, None])[0, 0]
     ours = conjugate_gradient(
@@ -75,7 +75,7 @@ def test_deepinvs_least_squares_agrees_with_ours():
 
 
 def test_deepinvs_plug_and_play_improves_with_our_operator_and_prior():
-    A, truth = make_projector(BEAMS["parallel"]), phantom()
+    A, truth = projector(*BEAMS["parallel"]), phantom()
     y = A(truth)[None, None] / A.norm_squared**0.5
     noisy = y + 0.005 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     physics = to_physics(A, norm=1.0)
@@ -94,7 +94,7 @@ def test_deepinvs_plug_and_play_improves_with_our_operator_and_prior():
 
 
 def test_diffpir_runs_on_volumes():
-    A, truth = make_projector(BEAMS["parallel"]), phantom()
+    A, truth = projector(*BEAMS["parallel"]), phantom()
     physics = to_physics(A, norm=1.0)
     y = physics.A(truth[None, None])
     model = deepinv.sampling.DiffPIR(
@@ -116,8 +116,8 @@ def test_there_and_back_the_operator_is_the_same(A):
 
 
 def test_a_physics_of_another_shape_is_refused():
-    A = make_projector(BEAMS["parallel"])
-    other = parallel_beam(GRID, sparse_view(7))
+    A = projector(*BEAMS["parallel"])
+    other = placed(parallel_beam, GRID, sparse_view(7))
     with pytest.raises(UnsupportedInput, match=r"\(9, 7, 46\)"):
         from_physics(to_physics(A), other)
 
@@ -152,7 +152,7 @@ def test_a_denoiser_of_images_is_a_prior_in_our_method(layout, channels):
             seen.append(x.shape[1])
             return deepinv.models.TVDenoiser(n_it_max=20)(x, sigma)
 
-    A, truth = make_projector(BEAMS["parallel"]), phantom()
+    A, truth = projector(*BEAMS["parallel"]), phantom()
     prior = from_denoiser(Smooth(), layout=layout)
     method = DiffusionBlendFast(steps=8, sigma_max=0.5)
     x = method(Problem(A(truth), A, prior))

@@ -11,13 +11,13 @@ import tifffile
 
 from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
-from phantoms import Ellipsoid, changed
+from phantoms import Ellipsoid, changed, placed
 
 MU, AIR, DARK = 0.03, 20000.0, 100.0
 ROWS, SIZE, VIEWS = 3, 40, 12
 GRID = Grid.from_spacing((ROWS, SIZE, SIZE), (1.5, 1.0, 1.0))
-PARALLEL = changed(parallel_beam(GRID, sparse_view(VIEWS)), offset_mm=1.2)
-FAN = fan_beam(GRID, sparse_view(VIEWS, 360), sod_mm=150.0, sdd_mm=260.0)
+PARALLEL = changed(placed(parallel_beam, GRID, sparse_view(VIEWS)), offset_mm=1.2)
+FAN = placed(fan_beam, GRID, sparse_view(VIEWS, 360), sod_mm=150.0, sdd_mm=260.0)
 BODY = Ellipsoid((3.0, -5.0, 0.0), (12.0, 7.0, np.inf))
 
 
@@ -42,7 +42,7 @@ def write_exchange(path, y=None, units=None, **more):
         "data": counts(y).astype(np.float32),
         "data_white": np.repeat(air(y.shape[-1])[None], 2, 0).astype(np.float32),
         "data_dark": np.full((2, *y.shape[1:]), DARK, np.float32),
-        "theta": np.array(PARALLEL.angles_deg),
+        "theta": np.array(PARALLEL.beam.angles_deg),
     }
     with h5py.File(path, "w") as file:
         for name, values in (parts | more).items():

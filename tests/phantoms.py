@@ -9,25 +9,29 @@ import msgspec
 import numpy as np
 
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
-from diffusionblend.geometry import ConeBeam, ParallelBeam
+from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
 
 PLACE = {"sod_mm": 150.0, "sdd_mm": 260.0}
 VIEWS = (*sparse_view(5, 360), 1000.0)
 
 
-def changed(geometry, **changes):
-    return msgspec.structs.replace(geometry, **changes)
+def placed(make, grid, *arguments, **options):
+    """Return a grid, and the beam that is made for it."""
+    return Geometry(grid, make(grid, *arguments, **options))
+
+
+def changed(geometry, *, grid=None, **changes):
+    """Return a geometry with another grid, or with changes of its beam."""
+    return Geometry(grid or geometry.grid, msgspec.structs.replace(geometry.beam, **changes))
 
 
 def beams(grid, angles=VIEWS):
     """Return a beam of every kind for a grid, with detectors and axes in place and not."""
-    flat, curved = (
-        fan_beam(grid, angles, detector=detector, **PLACE) for detector in ("flat", "curved")
-    )
-    cone = cone_beam(grid, angles, **PLACE)
+    flat, curved = (placed(fan_beam, grid, angles, detector=d, **PLACE) for d in ("flat", "curved"))
+    cone = placed(cone_beam, grid, angles, **PLACE)
     return {
-        "parallel": parallel_beam(grid, angles),
-        "parallel, offset": changed(parallel_beam(grid, angles), offset_mm=5.3),
+        "parallel": placed(parallel_beam, grid, angles),
+        "parallel, offset": changed(placed(parallel_beam, grid, angles), offset_mm=5.3),
         "flat fan": flat,
         "flat fan, offset": changed(flat, offset_mm=7.7),
         "flat fan, axis shifted": changed(flat, axis_mm=-4.1),
@@ -42,32 +46,33 @@ def beams(grid, angles=VIEWS):
 
 def finer(geometry, factor):
     """Return the beam with each bin, and each row of a cone's, cut into `factor`."""
-    cut = {"bins": geometry.bins * factor, "bin_mm": geometry.bin_mm / factor}
-    if isinstance(geometry, ConeBeam):
-        cut |= {"rows": geometry.rows * factor, "row_mm": geometry.row_mm / factor}
+    beam = geometry.beam
+    cut = {"bins": beam.bins * factor, "bin_mm": beam.bin_mm / factor}
+    if isinstance(beam, ConeBeam):
+        cut |= {"rows": beam.rows * factor, "row_mm": beam.row_mm / factor}
     return changed(geometry, **cut)
 
 
 def rays(geometry):
     """Return a point and the direction, of length 1, of each ray (rows, views, bins, 3) in mm."""
-    rows, _, bins = geometry.sinogram_shape
-    angle = np.array(geometry.angles)[:, None]
+    (rows, _, bins), (grid, beam) = geometry.sinogram_shape, geometry
+    angle = np.radians(beam.angles_deg)[:, None]
     z = np.array([0.0, 0.0, 1.0])
     e = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
     d = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=-1)
-    s = ((np.arange(bins) - (bins - 1) / 2) * geometry.bin_mm + geometry.offset_mm)[:, None]
+    s = ((np.arange(bins) - (bins - 1) / 2) * beam.bin_mm + beam.offset_mm)[:, None]
     row = (np.arange(rows) - (rows - 1) / 2)[:, None, None, None]
-    level = row * geometry.grid.spacing_mm[0] * z
-    if isinstance(geometry, ParallelBeam):
+    level = row * grid.spacing_mm[0] * z
+    if isinstance(beam, ParallelBeam):
         return np.broadcast_arrays(s * e + level, d)
-    point = level - geometry.sod_mm * d - geometry.axis_mm * e
-    if isinstance(geometry, ConeBeam):
-        height = row * geometry.row_mm + geometry.row_offset_mm
-        point, direction = point - level, geometry.sdd_mm * d + s * e + height * z
-    elif geometry.detector == "flat":
-        direction = geometry.sdd_mm * d + s * e
+    point = level - beam.sod_mm * d - beam.axis_mm * e
+    if isinstance(beam, ConeBeam):
+        height = row * beam.row_mm + beam.row_offset_mm
+        point, direction = point - level, beam.sdd_mm * d + s * e + height * z
+    elif beam.detector == "flat":
+        direction = beam.sdd_mm * d + s * e
     else:
-        direction = np.cos(s / geometry.sdd_mm) * d + np.sin(s / geometry.sdd_mm) * e
+        direction = np.cos(s / beam.sdd_mm) * d + np.sin(s / beam.sdd_mm) * e
     length = np.linalg.norm(direction, axis=-1, keepdims=True)
     return np.broadcast_arrays(point, direction / length)
 
@@ -103,7 +108,7 @@ class Ellipsoid:
         """Return the mean of the chords over each bin."""
         y, k = self.chords(finer(geometry, oversampling)), oversampling
         y = y.reshape(*y.shape[:2], -1, k).mean(-1)
-        if isinstance(geometry, ConeBeam):
+        if isinstance(geometry.beam, ConeBeam):
             y = y.reshape(-1, k, *y.shape[1:]).mean(1)
         return y
 

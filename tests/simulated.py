@@ -17,14 +17,14 @@ from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 from diffusionblend.beams import cone_beam
 from diffusionblend.geometry import Grid
-from diffusionblend.projector import make_projector
-from diffusionblend.projector.cone_diffct import DiffctProjector
-from phantoms import blob, changed
+from diffusionblend.projectors import projector
+from diffusionblend.projectors.cone_diffct import DiffctProjector
+from phantoms import blob, changed, placed
 from pretended import CUDA, pretended
 
 GRID = Grid.from_spacing((5, 8, 6), (2.0, 1.0, 1.0))
 CONE = changed(
-    cone_beam(GRID, (10.0, 250.0), sod_mm=20, sdd_mm=30),
+    placed(cone_beam, GRID, (10.0, 250.0), sod_mm=20, sdd_mm=30),
     bins=7, rows=6, offset_mm=0.7, row_offset_mm=-0.4, axis_mm=0.3,
 )  # fmt: skip
 
@@ -56,7 +56,7 @@ def relative(a, b):
 
 def main():
     x = torch.from_numpy(blob(GRID, (0.5, -0.5, 0.3), sigma=2)).float()
-    A = make_projector(CONE)
+    A = projector(*CONE)
     y = A(x)
     with (
         pretended() as device,
@@ -65,7 +65,7 @@ def main():
         mock.patch.object(diffct.utils.TorchCUDABridge, "tensor_to_cuda_array", array),
         mock.patch.object(numba.cuda, "external_stream", stream, create=True),
     ):
-        B = make_projector(CONE, device=device)
+        B = projector(*CONE, device=device)
         ax = B(x.to(device))
         at_y = B.T(y.to(device))
         places = sorted({str(ax.device), str(at_y.device)})

@@ -10,7 +10,7 @@ from conftest import contents, user_command
 from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem, find_method
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from documents import blocks
 from packages import install
 
@@ -51,7 +51,8 @@ def reconstruct(data, output, *more, **kwargs):
 @pytest.mark.usefixtures("installed")
 def test_it_agrees_with_its_definition():
     """u = max(u + A^T (y - A u) / |A^T A|, 0), on a dense matrix in float64."""
-    A = make_projector(parallel_beam(Grid.from_spacing((1, 8, 8)), sparse_view(5)))
+    grid = Grid.from_spacing((1, 8, 8))
+    A = projector(grid, parallel_beam(grid, sparse_view(5)))
     u = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.2
     y = A(u)
     dense = A(torch.eye(64).view(-1, 8, 8)).flatten(1).T.double()

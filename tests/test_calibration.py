@@ -30,7 +30,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
 from diffusionblend.simulation import simulate
 from diffusionblend.tissue import BODIES, match_tissue
-from phantoms import changed
+from phantoms import changed, placed
 
 GRID = Grid.from_spacing((6, 64, 64), (4.0, 4.0, 4.0))
 EVEN = sparse_view(20)
@@ -240,7 +240,7 @@ def test_indices_that_are_spread_evenly_are_there_and_differ(count, most):
 def lines_of(objects, views=60, size=64):
     """Return a scan, in bins of 2 mm, of objects in closed form; it states no mu_water."""
     grid = Grid.from_spacing((1, size, size), (2.0, 2.0, 2.0))
-    geometry = parallel_beam(grid, sparse_view(views))
+    geometry = placed(parallel_beam, grid, sparse_view(views))
     return Scan(project(objects, geometry).transpose(1, 0, 2), geometry, mu_water=None)
 
 
@@ -316,7 +316,7 @@ def test_a_patient_in_a_wrong_unit_is_not_sure_and_the_unit_is_named(lengths, nu
     scan = scan_of(patient(), sparse_view(60))
     geometry = scan.geometry
     grid = Grid.from_spacing(geometry.grid.shape, [lengths * mm for mm in geometry.grid.spacing_mm])
-    wrong = changed(geometry, grid=grid, bin_mm=lengths * geometry.bin_mm)
+    wrong = changed(geometry, grid=grid, bin_mm=lengths * geometry.beam.bin_mm)
     found = estimate_mu_water(dataclasses.replace(scan, geometry=wrong, y=numbers * scan.y))
     assert (found.how, found.sure) == ("material", False)
     assert "the lengths are" in found.words

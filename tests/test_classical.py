@@ -6,11 +6,12 @@ import torch
 
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.consistency import conjugate_gradient, data_consistency
-from diffusionblend.geometry import Grid, ParallelBeam
+from diffusionblend.geometry import Grid
 from diffusionblend.methods import CGLS, FBP, SBTV, SIRT, Problem
 from diffusionblend.methods.sbtv import TUNED, TUNED_1E4, TUNED_LIMITED, tuned_weights
-from diffusionblend.projector import make_projector, strip_project
+from diffusionblend.projectors import projector, strip_project
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
+from phantoms import changed, placed
 
 
 def disc(size, centre=(0.0, 0.0), radius=20.0, fine=8):
@@ -22,9 +23,9 @@ def disc(size, centre=(0.0, 0.0), radius=20.0, fine=8):
 
 def problem_of(u, views, pixel_mm=1.3):
     grid = Grid.from_spacing(u.shape, (1, pixel_mm, pixel_mm))
-    geometry = parallel_beam(grid, sparse_view(views))
-    y = strip_project(u, grid, geometry) / pixel_mm
-    return Problem(torch.from_numpy(y), make_projector(geometry))
+    geometry = placed(parallel_beam, grid, sparse_view(views))
+    y = strip_project(u, *geometry) / pixel_mm
+    return Problem(torch.from_numpy(y), projector(*geometry))
 
 
 def test_fbp_of_a_disc_is_right_within_one_percent_and_does_not_shift():
@@ -45,10 +46,10 @@ def test_fbp_agrees_with_scikit_image():
     # scikit-image centres on a whole pixel and a whole bin: the same place only if both are odd.
     u = disc(65, centre=(5.0, 3.0), radius=15.0)
     grid = Grid.from_spacing(u.shape)
-    geometry = ParallelBeam(angles_deg=sparse_view(60), bins=93, bin_mm=1.0, grid=grid)
-    y = torch.from_numpy(strip_project(u, grid, geometry))
-    found = (FBP()(Problem(y, make_projector(geometry))) + 1)[0].numpy()
-    angles = -np.array(geometry.angles_deg)  # it counts them the other way round
+    geometry = changed(placed(parallel_beam, grid, sparse_view(60)), bins=93, bin_mm=1.0)
+    y = torch.from_numpy(strip_project(u, *geometry))
+    found = (FBP()(Problem(y, projector(*geometry))) + 1)[0].numpy()
+    angles = -np.array(geometry.beam.angles_deg)  # it counts them the other way round
     theirs = iradon(y[0].numpy().T, theta=angles, circle=False, output_size=65)
     assert np.abs(found - theirs).max() < 0.01
 
@@ -137,19 +138,21 @@ def test_tv_minimises_its_objective():
 
 def test_weights_are_the_tuned_ones_and_follow_the_views():
     grid = Grid.from_spacing((1, 8, 8))
-    found = {v: tuned_weights(parallel_beam(grid, sparse_view(v))) for v in (2, *TUNED, 14, 500)}
+    found = {
+        v: tuned_weights(placed(parallel_beam, grid, sparse_view(v))) for v in (2, *TUNED, 14, 500)
+    }
     for views, weights in TUNED.items():
         assert found[views] == pytest.approx(weights)
     assert found[2] == found[4]
     assert found[500] == found[100]
     assert found[20][0] < found[14][0] < found[8][0]
-    assert tuned_weights(parallel_beam(grid, limited_angle(90))) == TUNED_LIMITED
-    beam = parallel_beam(grid, sparse_view(60))
+    assert tuned_weights(placed(parallel_beam, grid, limited_angle(90))) == TUNED_LIMITED
+    beam = placed(parallel_beam, grid, sparse_view(60))
     assert tuned_weights(beam, 1e5) == pytest.approx(TUNED[60])
     assert tuned_weights(beam, 1e4) == pytest.approx(TUNED_1E4[60])
     assert tuned_weights(beam, 1e3) == pytest.approx(TUNED_1E4[60])
     assert TUNED[60][0] < tuned_weights(beam, 3e4)[0] < TUNED_1E4[60][0]
-    assert tuned_weights(parallel_beam(grid, limited_angle(180))) == found[500]
+    assert tuned_weights(placed(parallel_beam, grid, limited_angle(180))) == found[500]
 
 
 def test_differences_have_an_exact_adjoint():
@@ -179,7 +182,7 @@ def test_conjugate_gradients_equal_a_direct_solve():
 def test_data_consistency_is_the_projection_onto_the_data():
     """Converged from u, it is u + A^+ (y - A u): nothing changes that is not measured."""
     grid = Grid.from_spacing((2, 8, 8))
-    A = make_projector(parallel_beam(grid, sparse_view(3)), dtype=torch.float64)
+    A = projector(*placed(parallel_beam, grid, sparse_view(3)), dtype=torch.float64)
     dense = A(torch.eye(64, dtype=torch.float64).view(64, 8, 8)).flatten(1).T
     generator = torch.Generator().manual_seed(0)
     u, truth = (torch.randn(2, 8, 8, dtype=torch.float64, generator=generator) for _ in range(2))

@@ -18,7 +18,7 @@ from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior import from_pretrained
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 
 PLANES = ("axial", "coronal", "sagittal")
 FIGURES = {"psnr", "psnr_std", "ssim", "ssim_std"}
@@ -318,16 +318,16 @@ def test_odd_names_are_names(data, place, name):
 def test_views_and_limited_angles_are_where_they_should_be(data, place):
     run("simulate", data.volume, "-o", place / "v.h5", "--views", 6)
     run("simulate", data.volume, "-o", place / "l.h5", "--limited-angle", 5)
-    assert read_scan(place / "v.h5").geometry.angles_deg == (0, 30, 60, 90, 120, 150)
-    assert read_scan(place / "l.h5").geometry.angles_deg == (0, 1, 2, 3, 4)
-    assert len(read_scan(data.scan).geometry.angles_deg) == 8
+    assert read_scan(place / "v.h5").geometry.beam.angles_deg == (0, 30, 60, 90, 120, 150)
+    assert read_scan(place / "l.h5").geometry.beam.angles_deg == (0, 1, 2, 3, 4)
+    assert len(read_scan(data.scan).geometry.beam.angles_deg) == 8
 
 
 def test_the_protocol_of_the_paper_is_the_operator_and_the_other_one_is_not(data, place):
     run("simulate", data.volume, "-o", place / "p.h5", "--protocol", "paper")
     paper, independent = read_scan(place / "p.h5"), read_scan(data.scan)
     mu = torch.from_numpy(mu_from_x(x_from_hu(read_volume(data.volume).hu)))
-    expected = paper.geometry.pixel_mm * make_projector(paper.geometry)(mu)
+    expected = paper.geometry.grid.pixel_mm * projector(*paper.geometry)(mu)
     np.testing.assert_allclose(paper.y, expected.numpy(), rtol=1e-5, atol=1e-6)
     apart = np.linalg.norm(paper.y - independent.y) / np.linalg.norm(paper.y)
     assert 1e-3 < apart < 0.1

@@ -24,13 +24,13 @@ from conftest import save_tiny_prior
 from diffusionblend.checkpoint import Checkpoint
 from diffusionblend.completion import make_task
 from diffusionblend.data.scan import Noise, Scan
-from diffusionblend.geometry import ConeBeam
+from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
 from diffusionblend.methods.fbp_unet import Scaled
 from diffusionblend.methods.regrid import padded
 from diffusionblend.prior import GaussianPrior, from_pretrained
-from diffusionblend.projector import make_projector
-from diffusionblend.projector.cone_diffct import DiffctProjector
+from diffusionblend.projectors import projector
+from diffusionblend.projectors.cone_diffct import DiffctProjector
 from diffusionblend.quality import assess
 from diffusionblend.reconstruction import reconstruct
 from diffusionblend.samples import Moments, draw_samples
@@ -52,7 +52,7 @@ absent = pytest.mark.skipif(
     DEVICE == "cuda" and not torch.cuda.is_available(), reason="there is no CUDA device here"
 )
 old_name = pytest.mark.filterwarnings("ignore:Importing from 'diffct:DeprecationWarning")
-FEW_VIEWS = {name: changed(g, angles_deg=g.angles_deg[::5]) for name, g in BEAMS.items()}
+FEW_VIEWS = {name: changed(g, angles_deg=g.beam.angles_deg[::5]) for name, g in BEAMS.items()}
 OPTIONS = {name: {"steps": 2} for name, cls in methods().items() if cls.needs_prior}
 OPTIONS |= {
     "sirt": {"iterations": 3},
@@ -88,9 +88,9 @@ def place(request):
 
 def operator(geometry, *, device="cpu", dtype=torch.float32):
     """Return the operator of a device; on the CPU one by the same weights."""
-    if isinstance(geometry, ConeBeam):
+    if isinstance(geometry.beam, ConeBeam):
         return DiffctProjector(geometry, device=device, dtype=dtype)
-    return make_projector(geometry, device=device, dtype=dtype)
+    return projector(*geometry, device=device, dtype=dtype)
 
 
 def body():
@@ -131,7 +131,7 @@ def test_operators(place, name):
 @old_name
 @pytest.mark.parametrize("name", FEW_VIEWS)
 def test_double_precision(place, name):
-    A = make_projector(FEW_VIEWS[name], device=place.device, dtype=torch.float64)
+    A = projector(*FEW_VIEWS[name], device=place.device, dtype=torch.float64)
     x = body().double().to(place.device)
     y = A(x)
     assert y.dtype == torch.float64
@@ -143,7 +143,7 @@ def test_double_precision(place, name):
 def test_rays_that_were_not_measured_and_slices_that_were_added(place, name):
     """The operators of `regrid`, by the task of a scan whose object goes on outside."""
     geometry = changed(FEW_VIEWS[name], bins=14, offset_mm=0.0)
-    scan = Scan(0.02 * make_projector(geometry)(body()).numpy(), geometry, Noise(1e5, 0.0), 0.02)
+    scan = Scan(0.02 * projector(*geometry)(body()).numpy(), geometry, Noise(1e5, 0.0), 0.02)
     task = make_task(scan, scan.geometry.grid, PRIOR, place.device)
     assert task.problem.A.weights is not None
     for problem in (task.problem, task.measured, padded(task.problem)):
@@ -157,11 +157,11 @@ def test_rays_that_were_not_measured_and_slices_that_were_added(place, name):
 def test_the_cone_of_the_device_is_that_of_the_cpu(place):
     """On what is smooth: Siddon's voxels have edges, Joseph's have none."""
     if place.device.type != "cpu":
-        assert isinstance(make_projector(BEAMS["cone"], device=place.device), DiffctProjector)
+        assert isinstance(projector(*BEAMS["cone"], device=place.device), DiffctProjector)
     geometry = changed(BEAMS["cone"], angles_deg=(0.0, 33.0, 200.0))
     x = torch.from_numpy(blob(GRID, (1.0, -2.0, 0.5), sigma=3))
-    y = make_projector(geometry)(x)
-    found = make_projector(geometry, device=place.device)(x.to(place.device)).cpu()
+    y = projector(*geometry)(x)
+    found = projector(*geometry, device=place.device)(x.to(place.device)).cpu()
     assert float((found - y).norm()) < 0.06 * float(y.norm())
 
 
@@ -176,7 +176,7 @@ CASES += [("fbp", "parallel"), ("fbp", "fan, flat")]
 def test_methods(place, name, beam, monkeypatch):
     fewer = [dataclasses.replace(rung, pixels=rung.pixels / 24) for rung in ladder.LADDER]
     monkeypatch.setattr(ladder, "LADDER", tuple(fewer))  # larger pixels too
-    monkeypatch.setattr(regrid, "make_projector", operator)
+    monkeypatch.setattr(regrid, "projector", lambda *g, **place: operator(Geometry(*g), **place))
     method = find_method(name)(**OPTIONS.get(name, {}))
     here, there = problems(FEW_VIEWS[beam], place)
     expected, told = method(here, seed=1), []
@@ -222,7 +222,7 @@ def test_samples_and_what_is_said_of_them(place):
 def test_a_scan(place, beam, tmp_path):
     """All from a scan to its volume, with a network, whose numbers are bfloat16 on a device."""
     geometry = FEW_VIEWS[beam]
-    y = make_projector(geometry)(body())
+    y = projector(*geometry)(body())
     scan = Scan(0.02 * y.numpy(), geometry, Noise(1e5, 0.0), 0.02)
     prior = save_tiny_prior(tmp_path / "prior")
     method = {"method": "diffusionblend-fast", "steps": 2, "prior": prior}
@@ -432,7 +432,7 @@ def test_a_fault_that_is_planted_is_found(where, method, monkeypatch):
 
 def test_a_volume_that_was_not_brought_back_is_found(monkeypatch):
     scan = Scan(
-        0.02 * make_projector(FEW_VIEWS["parallel"])(body()).numpy(), FEW_VIEWS["parallel"],
+        0.02 * projector(*FEW_VIEWS["parallel"])(body()).numpy(), FEW_VIEWS["parallel"],
         Noise(None, 0.0), 0.02,
     )  # fmt: skip
     with pretended() as device:

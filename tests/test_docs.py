@@ -30,7 +30,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.volumes import read_volume, write_volume
 from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of
 from measured import GRID, lines, write_exchange
-from phantoms import changed
+from phantoms import changed, placed
 from test_import_rtk import BINS, ROWS, xml
 
 # A command's pattern; what takes the place of it; why. All that fit are applied, in this order.
@@ -82,7 +82,7 @@ RECIPES = [
 
 CODES = {"diffusionblend benchmark directions": {0, 8}}  # 0 everywhere else
 NOT_RUN = {"text", "toml", "json", "py"}  # `py`: of an extra that is not installed, deepinv
-GEOMETRY = parallel_beam(GRID, sparse_view(40))
+GEOMETRY = placed(parallel_beam, GRID, sparse_view(40))
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +122,11 @@ def fill(folder, data):
 def _measured(folder):
     parallel = changed(GEOMETRY, offset_mm=1.2)
     for name in ("SCAN.h5", "tooth.h5"):
-        write_exchange(folder / name, lines(parallel), theta=np.array(parallel.angles_deg))
+        write_exchange(folder / name, lines(parallel), theta=np.array(parallel.beam.angles_deg))
     np.save(folder / "PROJECTIONS.npy", lines(parallel))
     np.save(folder / "SINOGRAM.npy", lines(parallel)[:, 0].T)
     # The walnut's file: bins by views, 16 bits.
-    fan = fan_beam(Grid.from_spacing((1, 40, 40), (1.0, 1.0, 1.0)), sparse_view(120, 360),
+    fan = placed(fan_beam, Grid.from_spacing((1, 40, 40), (1.0, 1.0, 1.0)), sparse_view(120, 360),
                    sod_mm=110.0, sdd_mm=300.0)  # fmt: skip
     sinogram = lines(changed(fan, bins=328, bin_mm=0.35))[:, 0].T
     Image.fromarray((sinogram / sinogram.max() * 65535).astype(np.uint16)).save(

@@ -1,6 +1,5 @@
 """Pictures of scans: what is drawn is there, and true to scale."""
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -8,13 +7,14 @@ from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
 from diffusionblend.io.projections.drawing import FIRST, PANEL, draw_scan, panels
+from phantoms import changed, placed
 
 GRID = Grid.from_spacing((8, 24, 24), (2.0, 1.5, 1.5))
 PLACE = {"sod_mm": 100.0, "sdd_mm": 150.0}
 BEAMS = {
-    "parallel": parallel_beam(GRID, sparse_view(4)),
-    "fan": fan_beam(GRID, sparse_view(4, 360), **PLACE),
-    "cone": cone_beam(GRID, sparse_view(4, 360), **PLACE),
+    "parallel": placed(parallel_beam, GRID, sparse_view(4)),
+    "fan": placed(fan_beam, GRID, sparse_view(4, 360), **PLACE),
+    "cone": placed(cone_beam, GRID, sparse_view(4, 360), **PLACE),
 }
 
 
@@ -41,8 +41,9 @@ def test_a_sheet_shows_the_panels_side_by_side(beam):
 
 @pytest.mark.parametrize("offset_mm", [0.0, 6.0])
 def test_the_side_of_a_cone_is_true_to_scale(offset_mm):
-    cone = msgspec.structs.replace(BEAMS["cone"], row_offset_mm=offset_mm)
-    picture = panels(scan_of(cone))[1].picture
+    geometry = changed(BEAMS["cone"], row_offset_mm=offset_mm)
+    cone = geometry.beam
+    picture = panels(scan_of(geometry))[1].picture
     down, across = painted(picture, FIRST, 14)
     detector = down[across == across.max() - 1]
     box_down, box_across = painted(picture, PANEL, 3)

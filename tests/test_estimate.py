@@ -18,7 +18,8 @@ from diffusionblend.io.scans import read_scan
 from diffusionblend.methods import Method, Stepped, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
+from phantoms import placed
 
 BEAMS = {
     "parallel": parallel_beam,
@@ -30,11 +31,12 @@ CPU = torch.device("cpu")
 
 def scan_of(beam, slices=30, size=32):
     grid = Grid.from_spacing((slices, size, size), (2.0, 4.0, 4.0))
-    geometry = BEAMS[beam](grid, sparse_view(6, 180.0 if beam == "parallel" else 360.0))
+    angles = sparse_view(6, 180.0 if beam == "parallel" else 360.0)
+    geometry = placed(BEAMS[beam], grid, angles)
     u = torch.zeros(grid.shape)
     u[:, size // 4 : -size // 4, size // 4 : -size // 4] = 1
     empty = Scan(torch.zeros(geometry.sinogram_shape).numpy(), geometry)
-    return dataclasses.replace(empty, y=(make_projector(geometry)(u) * empty.scale).numpy())
+    return dataclasses.replace(empty, y=(projector(*geometry)(u) * empty.scale).numpy())
 
 
 @pytest.fixture

@@ -9,20 +9,22 @@ from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem, find_method, methods
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
-from phantoms import changed
+from diffusionblend.projectors import projector
+from phantoms import changed, placed
 from test_sampler import MEAN, STD
 
 GRID = Grid.from_spacing((9, 20, 16), (2.0, 1.0, 1.0))
 PLACE = {"sod_mm": 60.0, "sdd_mm": 100.0}
 MOVED = {"axis_mm": 0.7, "offset_mm": -1.3}
 BEAMS = {
-    "parallel": changed(parallel_beam(GRID, sparse_view(30)), offset_mm=2.2),
-    "fan, flat": changed(fan_beam(GRID, sparse_view(40, 360), **PLACE), **MOVED),
+    "parallel": changed(placed(parallel_beam, GRID, sparse_view(30)), offset_mm=2.2),
+    "fan, flat": changed(placed(fan_beam, GRID, sparse_view(40, 360), **PLACE), **MOVED),
     "fan, curved, short": changed(
-        fan_beam(GRID, sparse_view(40, 230), detector="curved", **PLACE), **MOVED
+        placed(fan_beam, GRID, sparse_view(40, 230), detector="curved", **PLACE), **MOVED
     ),
-    "cone": changed(cone_beam(GRID, sparse_view(30, 360), **PLACE), **MOVED, row_offset_mm=1.1),
+    "cone": changed(
+        placed(cone_beam, GRID, sparse_view(30, 360), **PLACE), **MOVED, row_offset_mm=1.1
+    ),
 }
 ANY = sorted(set(methods()) - {"fbp-unet"})  # which refuses what it was not trained for
 FEW = {"steps": 20}
@@ -34,7 +36,7 @@ OF_THOUSANDS_OF_LEVELS = ("diffusion-mbir", "tpdm")
 @pytest.fixture(scope="module", params=BEAMS)
 def scanned(request):
     """A smooth body in air, as the prior's slices are on the mean, and its data."""
-    A = make_projector(BEAMS[request.param])
+    A = projector(*BEAMS[request.param])
     z, y, x = (torch.linspace(-1, 1, n) for n in GRID.shape)
     r = z[:, None, None] ** 2 / 8 + (y[:, None] / 0.7) ** 2 + (x / 0.6) ** 2
     u = torch.sigmoid(6 * (1 - r))
@@ -55,8 +57,8 @@ def test_the_volume_is_found(scanned, name):
 @pytest.mark.parametrize("name", sorted(set(ANY) - set(OF_THOUSANDS_OF_LEVELS)))
 def test_a_shift_that_is_not_told_of_is_missed(scanned, name):
     problem, u = scanned
-    geometry = changed(problem.A.geometry, offset_mm=problem.A.geometry.offset_mm + 4.0)
-    wrong = dataclasses.replace(problem, A=make_projector(geometry))
+    geometry = changed(problem.A.geometry, offset_mm=problem.A.geometry.beam.offset_mm + 4.0)
+    wrong = dataclasses.replace(problem, A=projector(*geometry))
     method = find_method(name)(**OPTIONS.get(name, {}))
     apart = [float((1 + method(p) - u).norm()) for p in (problem, wrong)]
     assert apart[1] > 1.5 * apart[0]

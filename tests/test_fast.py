@@ -20,11 +20,12 @@ from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped,
 from diffusionblend.methods.regrid import coarser
 from diffusionblend.preconditioners import RayFilter, VoxelFilter, frequency_response
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors import projector
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
 from diffusionblend.simulation import measure, simulate
+from phantoms import placed
 from test_sampler import MEAN, STD, tiny_problem
 
 SMALL_LADDER = (
@@ -39,7 +40,7 @@ def setting(angles, size=16, slices=2, seed=0):
     """Operator in float64, line integrals, an estimate of the volume, and a variance."""
     g = torch.Generator().manual_seed(seed)
     grid = Grid.from_spacing((slices, size, size))
-    A = make_projector(parallel_beam(grid, angles), dtype=torch.float64)
+    A = projector(*placed(parallel_beam, grid, angles), dtype=torch.float64)
     u = torch.rand(slices, size, size, generator=g, dtype=torch.float64)
     y = A(u)
     v = u + 0.2 * torch.randn(u.shape, generator=g, dtype=torch.float64)
@@ -172,8 +173,8 @@ def test_the_rays_preconditioner_is_about_the_ramp():
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_the_preconditioner_is_positive_where_pixels_cannot_make_all_frequencies(views, factor):
     """The mean over noise is near 0 there, on either side."""
-    geometry = parallel_beam(Grid.from_spacing((9, 64, 64)), sparse_view(views))
-    problem = Problem(torch.zeros(geometry.sinogram_shape), make_projector(geometry))
+    geometry = placed(parallel_beam, Grid.from_spacing((9, 64, 64)), sparse_view(views))
+    problem = Problem(torch.zeros(geometry.sinogram_shape), projector(*geometry))
     response = frequency_response(coarser(problem, factor).A)
     assert float(response.min()) > 0.005 * float(response.median())
 
@@ -264,7 +265,7 @@ def test_conjugate_gradients_solve_the_same_with_a_preconditioner():
 def map_estimate(problem, variance):
     """The minimum of |A u - y|^2 / (2 V) + |u - 1 - mean|^2 / (2 std^2)."""
     v = torch.full(problem.A.volume_shape, 1 + MEAN, dtype=torch.float64)
-    A = make_projector(problem.A.geometry, dtype=torch.float64)
+    A = projector(*problem.A.geometry, dtype=torch.float64)
     V = torch.full(problem.y.shape, variance, dtype=torch.float64)
     return dense_proximal(A, problem.y.double(), v, V, STD)
 
@@ -377,7 +378,7 @@ def test_the_problem_on_larger_pixels_is_the_same_in_millimetres():
     assert float((smaller.A(u) - fine.mean(-1) / 2).abs().mean()) < 0.02 * float(fine.mean())
     torch.testing.assert_close(smaller.y, kept.mean(-1) / 2)
     torch.testing.assert_close(smaller.variance, torch.full_like(smaller.y, 1 / 8))
-    assert smaller.A.geometry.pixel_mm == 2 * problem.A.geometry.pixel_mm
+    assert smaller.A.geometry.grid.pixel_mm == 2 * problem.A.geometry.grid.pixel_mm
 
 
 def test_a_dead_pixel_leaves_its_larger_bin_to_its_neighbour():
@@ -446,7 +447,7 @@ def test_it_is_the_default():
 def test_nothing_measured_gives_the_prior():
     """One view that misses the slice: the response is of nothing, and nothing may divide by it."""
     grid = Grid.from_spacing((9, 8, 8))
-    A = make_projector(parallel_beam(grid, sparse_view(1)))
+    A = projector(*placed(parallel_beam, grid, sparse_view(1)))
     A._matrix, A._transpose = 0 * A._matrix, 0 * A._transpose
     problem = Problem(torch.zeros(9, *A.sinogram_shape[1:]), A, GaussianPrior(MEAN, STD))
     x = DiffusionBlendFast(noise=0, lowest=-9, highest=9)(problem)

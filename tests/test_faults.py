@@ -6,7 +6,7 @@ import torch
 
 import diffusionblend as db
 from cases import MU, ball, coarse_beam, cylinder, measure, phantom, scan_of
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE, operator_variance
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, operator_variance
 
 
 def flickering(views, share, seed=3):

@@ -9,22 +9,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusionblend.arc import find_arc
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import ConeBeam, Grid
+from diffusionblend.geometry.arc import Directions
 from diffusionblend.methods import FBP, FBPUNet, Problem
-from diffusionblend.methods.redundancy import confidence, lopsided_bins, ray_weights
-from diffusionblend.projector import make_projector
-from phantoms import Ellipsoid, changed
+from diffusionblend.methods.redundancy import confidence, ray_weights
+from diffusionblend.projectors import projector
+from phantoms import Ellipsoid, changed, placed
 
 GRID = Grid.from_spacing((1, 80, 76), (1.0, 1.5, 1.5))
 DISC = Ellipsoid((14.0, -9.0, 0.0), (24.0, 24.0, np.inf))
 PLACE = {"sod_mm": 180.0, "sdd_mm": 300.0}
 FULL = sparse_view(180, 360)
-FLAT, CURVED = (fan_beam(GRID, FULL, detector=d, **PLACE) for d in ("flat", "curved"))
-PARALLEL = parallel_beam(GRID, sparse_view(120))
-WIDTH = FLAT.bins * FLAT.bin_mm
+FLAT, CURVED = (placed(fan_beam, GRID, FULL, detector=d, **PLACE) for d in ("flat", "curved"))
+PARALLEL = placed(parallel_beam, GRID, sparse_view(120))
+WIDTH = FLAT.beam.bins * FLAT.beam.bin_mm
 SHORT = tuple(2.0 * v for v in range(120))  # 240 degrees
 
 BEAMS = {
@@ -46,12 +46,12 @@ BEAMS = {
     "flat, more than a short scan": changed(FLAT, angles_deg=tuple(2.0 * v for v in range(155))),
     "flat, two turns": changed(FLAT, angles_deg=sparse_view(300, 720)),
     "flat, ends twice": changed(FLAT, angles_deg=(*FULL, 360.0)),
-    "flat, half a detector": changed(FLAT, bins=FLAT.bins * 2 // 3, offset_mm=WIDTH / 6),
+    "flat, half a detector": changed(FLAT, bins=FLAT.beam.bins * 2 // 3, offset_mm=WIDTH / 6),
     "curved": CURVED,
     "curved, short scan, offset": changed(CURVED, angles_deg=SHORT, offset_mm=-9.3),
     "curved, both shifted": changed(CURVED, axis_mm=-8.0, offset_mm=-12.0),
     "curved, half a detector": changed(
-        CURVED, bins=CURVED.bins * 2 // 3, offset_mm=-CURVED.bins * CURVED.bin_mm / 6
+        CURVED, bins=CURVED.beam.bins * 2 // 3, offset_mm=-CURVED.beam.bins * CURVED.beam.bin_mm / 6
     ),
 }
 
@@ -59,15 +59,16 @@ BEAMS = {
 class _Seen:
     """Stands for a projector of which only the geometry is asked."""
 
-    slicewise, weights = True, None
+    weights = None
 
     def __init__(self, geometry):
         self.geometry, self.volume_shape = geometry, geometry.grid.shape
+        self.slicewise = geometry.beam.slicewise
 
 
 def fbp(geometry, shape=DISC, dtype=torch.float32):
     """Reconstruct u from the body's chords, which are known without a projector."""
-    y = shape.mean_chords(geometry, oversampling=2) / geometry.pixel_mm
+    y = shape.mean_chords(geometry, oversampling=2) / geometry.grid.pixel_mm
     return (FBP()(Problem(torch.from_numpy(y).to(dtype), _Seen(geometry))) + 1).numpy()
 
 
@@ -142,13 +143,13 @@ def test_detectors_of_few_bins_are_taken(bins):
 def test_weights_of_a_ray_and_its_opposite_add_up_to_one(name):
     """The same line, seen by the opposite ray of a view that is interpolated."""
     geometry = BEAMS[name]
-    arc, weights = find_arc(geometry.angles_deg), ray_weights(geometry)
-    once = weights / arc.shares[:, None] / len(geometry.angles) * math.pi
-    skew = math.atan2(geometry.axis_mm, geometry.sod_mm)
-    for view in range(0, len(geometry.angles), 37):
-        g = geometry.fan_angles - skew
-        for bin_ in range(3, geometry.bins, 19):
-            angle = geometry.angles_deg[view] - math.degrees(2 * g[bin_]) + 180
+    arc, weights = geometry.arc.views, ray_weights(geometry.beam)
+    once = weights / arc.shares[:, None] / len(geometry.beam.angles) * math.pi
+    skew = math.atan2(geometry.beam.axis_mm, geometry.beam.sod_mm)
+    for view in range(0, len(geometry.beam.angles), 37):
+        g = geometry.beam.fan_angles - skew
+        for bin_ in range(3, geometry.beam.bins, 19):
+            angle = geometry.beam.angles_deg[view] - math.degrees(2 * g[bin_]) + 180
             (other,) = ray_weights_at(geometry, arc, angle, -g[bin_])
             assert once[view, bin_] + other == pytest.approx(1, abs=1e-6)
 
@@ -158,23 +159,23 @@ def ray_weights_at(geometry, arc, angle, g):
     from diffusionblend.methods import redundancy
 
     angles, g = np.array([math.radians(angle)]), np.array([g])
-    side = functools.partial(redundancy._side_confidence, geometry)
+    side = functools.partial(redundancy._side_confidence, geometry.beam)
     own = confidence(arc, angles) * side(g)
     other = confidence(arc, angles - 2 * g + math.pi) * side(-g)
     return own / (own + other)
 
 
 def test_weights_are_one_where_nothing_is_to_be_weighed():
-    assert (ray_weights(PARALLEL) == 1).all()
-    assert (ray_weights(changed(PARALLEL, angles_deg=FULL)) == 1).all()
-    assert (ray_weights(changed(PARALLEL, angles_deg=limited_angle(90))) == 1).all()
-    np.testing.assert_allclose(ray_weights(FLAT), 1)
-    np.testing.assert_allclose(ray_weights(changed(FLAT, angles_deg=sparse_view(8, 360))), 1)
+    assert (ray_weights(PARALLEL.beam) == 1).all()
+    assert (ray_weights(changed(PARALLEL, angles_deg=FULL).beam) == 1).all()
+    assert (ray_weights(changed(PARALLEL, angles_deg=limited_angle(90)).beam) == 1).all()
+    np.testing.assert_allclose(ray_weights(FLAT.beam), 1)
+    np.testing.assert_allclose(ray_weights(changed(FLAT, angles_deg=sparse_view(8, 360)).beam), 1)
 
 
 @pytest.mark.parametrize("name", ["flat, short scan", "flat, half a detector"])
 def test_weights_have_no_steps(name):
-    steps = np.abs(np.diff(ray_weights(BEAMS[name]), axis=1))
+    steps = np.abs(np.diff(ray_weights(BEAMS[name].beam), axis=1))
     assert 0 < steps.max() < 0.25
 
 
@@ -192,7 +193,7 @@ def test_weights_have_no_steps(name):
     ],
 )
 def test_the_arc_is_what_the_views_stand_for(angles, degrees):
-    arc = find_arc(angles)
+    arc = Directions(np.array(angles))
     assert math.degrees(arc.length) == pytest.approx(degrees)
     np.testing.assert_allclose(np.degrees(arc.shares), degrees / len(angles))
 
@@ -200,7 +201,7 @@ def test_the_arc_is_what_the_views_stand_for(angles, degrees):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=12))
 def test_any_views_have_an_arc(angles):
-    arc = find_arc(tuple(angles))
+    arc = Directions(np.array(angles))
     assert 0 < arc.length <= 2 * math.pi + 1e-9
     assert (arc.shares > 0).all()
     assert arc.shares.sum() == pytest.approx(arc.length)
@@ -236,7 +237,7 @@ def body(geometry):
 @pytest.mark.parametrize("name", UNEVEN)
 def test_each_line_counts_once_whatever_the_angles(name, beam):
     angles, even = tuple(map(float, UNEVEN[name])), sparse_view(240, 360)
-    if beam is not PARALLEL and find_arc(angles).length < math.radians(300):
+    if beam is not PARALLEL and Directions(np.array(angles)).length < math.radians(300):
         pytest.skip("leaves lines out")
     difference = (body(changed(beam, angles_deg=angles)) - body(changed(beam, angles_deg=even)))[
         distance(GRID, DISC)[0] < 30
@@ -255,18 +256,18 @@ def test_a_short_arc_of_a_fan_keeps_the_level(beam, arc, begin):
 
 
 def test_lopsided_detectors_are_told_by_their_reach_about_the_axis():
-    assert lopsided_bins(FLAT) == 0
-    assert lopsided_bins(changed(FLAT, offset_mm=5 * FLAT.bin_mm)) == 10
-    assert lopsided_bins(changed(FLAT, offset_mm=-5 * FLAT.bin_mm)) == -10
-    seen = {"axis_mm": 9.0, "offset_mm": 9.0 * FLAT.magnification}
-    assert lopsided_bins(changed(FLAT, **seen)) == 0
+    assert FLAT.beam.farther_bins == 0
+    assert changed(FLAT, offset_mm=5 * FLAT.beam.bin_mm).beam.farther_bins == 10
+    assert changed(FLAT, offset_mm=-5 * FLAT.beam.bin_mm).beam.farther_bins == -10
+    seen = {"axis_mm": 9.0, "offset_mm": 9.0 * FLAT.beam.magnification}
+    assert changed(FLAT, **seen).beam.farther_bins == 0
 
 
 # Cones: FDK
 
 BOX = Grid.from_spacing((22, 60, 52), (2.0, 1.3, 1.3))
 BALL = Ellipsoid((7.0, -5.0, 3.0), (16.0, 16.0, 16.0))
-CONE = cone_beam(BOX, sparse_view(90, 360), sod_mm=400, sdd_mm=700)
+CONE = placed(cone_beam, BOX, sparse_view(90, 360), sod_mm=400, sdd_mm=700)
 CONES = {
     "cone": CONE,
     "both offsets": changed(CONE, offset_mm=9.0, row_offset_mm=4.0),
@@ -275,8 +276,8 @@ CONES = {
     "half a detector": changed(
         CONE,
         angles_deg=sparse_view(120, 360),
-        bins=CONE.bins * 2 // 3,
-        offset_mm=CONE.bins * CONE.bin_mm / 6,
+        bins=CONE.beam.bins * 2 // 3,
+        offset_mm=CONE.beam.bins * CONE.beam.bin_mm / 6,
     ),
 }
 
@@ -295,9 +296,10 @@ def test_a_ball_comes_back_in_its_place(name):
 def test_fdk_is_the_fans_in_the_middle():
     """With one row there and an odd number of slices, nothing else is left of a cone."""
     box = Grid.from_spacing((3, 60, 52), (2.0, 1.3, 1.3))
-    cone = changed(cone_beam(box, SHORT[::4], sod_mm=150, sdd_mm=200), rows=1, axis_mm=3.0)
-    fan = changed(fan_beam(box, SHORT[::4], sod_mm=150, sdd_mm=200), bins=cone.bins, axis_mm=3.0)
-    y = torch.randn(1, len(cone.angles), cone.bins, generator=torch.Generator().manual_seed(0))
+    cone = changed(placed(cone_beam, box, SHORT[::4], sod_mm=150, sdd_mm=200), rows=1, axis_mm=3.0)
+    fan = placed(fan_beam, box, SHORT[::4], sod_mm=150, sdd_mm=200)
+    fan = changed(fan, bins=cone.beam.bins, axis_mm=3.0)
+    y = torch.randn(cone.sinogram_shape, generator=torch.Generator().manual_seed(0))
     middle = FBP()(Problem(y, _Seen(cone)))[1]
     alone = FBP()(Problem(y, _Seen(fan)))[0]
     torch.testing.assert_close(middle, alone, rtol=1e-4, atol=1e-4)
@@ -308,7 +310,8 @@ def test_off_the_middle_a_cone_darkens_with_its_angle():
     away = distance(BOX, BALL)
     lost = []
     for sod in (4000, 400, 150):
-        found = fbp(cone_beam(BOX, CONE.angles_deg[::2], sod_mm=sod, sdd_mm=2 * sod), BALL)
+        views = CONE.beam.angles_deg[::2]
+        found = fbp(placed(cone_beam, BOX, views, sod_mm=sod, sdd_mm=2 * sod), BALL)
         means = [s[a < 13].mean() for s, a in zip(found, away, strict=True) if (a < 13).any()]
         lost.append(np.abs(np.array(means) - 1).max())
     assert lost == sorted(lost)
@@ -319,7 +322,7 @@ def test_off_the_middle_a_cone_darkens_with_its_angle():
 
 def test_fdk_takes_what_the_projector_gives():
     """y = A u, lengths in pixels."""
-    A = make_projector(CONE)
+    A = projector(*CONE)
     found = FBP()(Problem(A(torch.from_numpy(BALL.image(BOX, oversampling=3))), A)).numpy() + 1
     assert found.shape == BOX.shape
     assert found[distance(BOX, BALL) < 13].mean() == pytest.approx(1, abs=0.01)
@@ -332,10 +335,11 @@ def test_fdk_in_float64_is_that_in_float32():
 
 
 def test_a_single_row_and_slice_are_taken():
-    geometry = cone_beam(Grid.from_spacing((1, 8, 8)), sparse_view(9, 360), sod_mm=20, sdd_mm=30)
+    grid = Grid.from_spacing((1, 8, 8))
+    geometry = placed(cone_beam, grid, sparse_view(9, 360), sod_mm=20, sdd_mm=30)
     geometry = changed(geometry, rows=1)
-    assert isinstance(geometry, ConeBeam)
-    u = FBP()(Problem(torch.ones(1, 9, geometry.bins), _Seen(geometry)))
+    assert isinstance(geometry.beam, ConeBeam)
+    u = FBP()(Problem(torch.ones(1, 9, geometry.beam.bins), _Seen(geometry)))
     assert u.isfinite().all()
 
 

@@ -30,12 +30,13 @@ from diffusionblend.methods.fbp_unet import (
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import save_network
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.training.recipe import read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Source
 from diffusionblend.training.supervised import SliceSampler, UnseenSlices, train_fbp_unet
+from phantoms import placed
 
 KNOWN = (Scaled(8, 180.0, -0.6, 0.7), Scaled(90, 90.0, -0.6, 0.6))
 TINY = FBPUNetConfig(widths=(8, 16), blocks=(1, 1), acquisitions=KNOWN)
@@ -78,7 +79,7 @@ def ellipses(slices, size, seed=0):
 def problem(angles, size=SIZE, rows=None, slices=2):
     """Ideal line integrals of ellipses."""
     hu = ellipses(slices, size)[:, :rows]
-    A = make_projector(parallel_beam(Grid.from_spacing(hu.shape), angles))
+    A = projector(*placed(parallel_beam, Grid.from_spacing(hu.shape), angles))
     return Problem(A(torch.from_numpy(hu) / 1000 + 1), A)
 
 
@@ -250,7 +251,7 @@ def test_a_batch_is_of_one_acquisition_and_depends_on_the_step_alone(tmp_path):
 def test_a_sample_holds_a_slice_and_its_own_back_projection(tmp_path):
     batch = sampler(folder=tmp_path, augment=0.0)[0]
     angles = (Acquisition(8), Acquisition(16, 90.0))[int(batch.code[0])].angles_deg
-    A = make_projector(parallel_beam(Grid.from_spacing((1, SIZE, SIZE)), angles))
+    A = projector(*placed(parallel_beam, Grid.from_spacing((1, SIZE, SIZE)), angles))
     torch.testing.assert_close(batch.fbp, FBP()(Problem(A(1 + batch.clean), A)))
     known = torch.from_numpy(ellipses(10, SIZE)) / 1000
     for clean in batch.clean:
@@ -393,7 +394,7 @@ def test_the_method_is_in_the_list():
 @pytest.mark.parametrize(("angles", "margin"), [(sparse_view(8), 5), (limited_angle(90), 3)])
 def test_the_shipped_weights_beat_the_back_projection_on_a_scan_they_never_saw(angles, margin):
     truth = truth_on_grid(read_volume(demonstration_volume()).slices(60, 62), 256)
-    A = make_projector(parallel_beam(truth.grid, angles))
+    A = projector(*placed(parallel_beam, truth.grid, angles))
     given = Problem(A(torch.from_numpy(truth.hu) / 1000 + 1), A)
     fbp, x = (
         evaluate(Volume(1000 * method(given).numpy(), truth.grid), truth)["axial"]["psnr"]

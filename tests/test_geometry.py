@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.data.units import MU_WATER, hu_from_x, mu_from_x, x_from_hu, x_from_mu
 from diffusionblend.errors import CorruptInput
-from diffusionblend.geometry import Grid, ParallelBeam, geometry_from_json
+from diffusionblend.geometry import Geometry, Grid, ParallelBeam, geometry_from_json
+from phantoms import placed
 
 GRID = Grid.from_spacing((4, 12, 16), (2.5, 1.4, 1.4))
 finite = st.floats(-1e4, 1e4, allow_nan=False)
@@ -30,7 +31,7 @@ def test_units_round_trip_without_a_clip(hu):
 
 @given(st.lists(finite, min_size=1, max_size=9), st.integers(1, 999), st.floats(0.01, 10))
 def test_geometry_survives_json(angles, bins, bin_mm):
-    geometry = ParallelBeam(angles_deg=tuple(angles), bins=bins, bin_mm=bin_mm, grid=GRID)
+    geometry = Geometry(GRID, ParallelBeam(angles_deg=tuple(angles), bins=bins, bin_mm=bin_mm))
     assert geometry_from_json(geometry.to_json()) == geometry
     assert hash(geometry_from_json(geometry.to_json())) == hash(geometry)
 
@@ -49,7 +50,7 @@ def test_geometry_survives_json(angles, bins, bin_mm):
     ],
 )
 def test_geometry_refuses_what_cannot_be(old, new):
-    text = parallel_beam(GRID, (0.0,)).to_json()
+    text = placed(parallel_beam, GRID, (0.0,)).to_json()
     assert old in text
     with pytest.raises(CorruptInput, match="geometry cannot be used"):
         geometry_from_json(text.replace(old, new, 1))

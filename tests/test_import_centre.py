@@ -2,7 +2,6 @@
 
 import contextlib
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +11,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.centre import find_centre
-from phantoms import Ellipsoid
+from phantoms import Ellipsoid, changed, placed
 
 GRID = Grid.from_spacing((1, 64, 64))
 BODIES = [
@@ -23,38 +22,38 @@ BODIES = [
 PLACE = {"sod_mm": 150.0, "sdd_mm": 260.0}
 FULL = sparse_view(72, 360)
 GEOMETRIES = {
-    "parallel, 180 views": parallel_beam(GRID, sparse_view(180)),
-    "parallel, both ends of the half turn": parallel_beam(GRID, tuple(np.arange(91) * 2.0)),
-    "parallel, 20 views": parallel_beam(GRID, sparse_view(20)),
-    "parallel, 100 degrees": parallel_beam(GRID, limited_angle(100)),
-    "parallel, uneven": parallel_beam(GRID, (0.0, 11.0, 40.0, 62.0, 99.0, 130.0, 171.0)),
-    "parallel, full turn": parallel_beam(GRID, FULL),
-    "flat fan": fan_beam(GRID, FULL, **PLACE),
-    "curved fan": fan_beam(GRID, FULL, **PLACE, detector="curved"),
-    "fan, clockwise": fan_beam(GRID, tuple(-a for a in FULL), **PLACE),
-    "fan, source shifted": msgspec.structs.replace(fan_beam(GRID, FULL, **PLACE), axis_mm=2.0),
-    "cone": cone_beam(GRID, FULL, **PLACE),
+    "parallel, 180 views": placed(parallel_beam, GRID, sparse_view(180)),
+    "parallel, both ends of the half turn": placed(parallel_beam, GRID, tuple(np.arange(91) * 2.0)),
+    "parallel, 20 views": placed(parallel_beam, GRID, sparse_view(20)),
+    "parallel, 100 degrees": placed(parallel_beam, GRID, limited_angle(100)),
+    "parallel, uneven": placed(parallel_beam, GRID, (0.0, 11.0, 40.0, 62.0, 99.0, 130.0, 171.0)),
+    "parallel, full turn": placed(parallel_beam, GRID, FULL),
+    "flat fan": placed(fan_beam, GRID, FULL, **PLACE),
+    "curved fan": placed(fan_beam, GRID, FULL, **PLACE, detector="curved"),
+    "fan, clockwise": placed(fan_beam, GRID, tuple(-a for a in FULL), **PLACE),
+    "fan, source shifted": changed(placed(fan_beam, GRID, FULL, **PLACE), axis_mm=2.0),
+    "cone": placed(cone_beam, GRID, FULL, **PLACE),
 }
 
 
 def beam_of(geometry):
-    apart = {name: getattr(geometry, name, 0.0) for name in ("sod_mm", "sdd_mm", "axis_mm")}
+    apart = {name: getattr(geometry.beam, name, 0.0) for name in ("sod_mm", "sdd_mm", "axis_mm")}
     return Beam(
-        kind=type(geometry).__name__.removesuffix("Beam").lower(),
-        angles_deg=geometry.angles_deg,
-        bins=geometry.bins,
+        kind=geometry.beam.kind,
+        angles_deg=geometry.beam.angles_deg,
+        bins=geometry.beam.bins,
         rows=1,
-        bin_mm=geometry.bin_mm,
+        bin_mm=geometry.beam.bin_mm,
         row_mm=1.0,
-        offset_mm=geometry.offset_mm,
-        curved=getattr(geometry, "detector", "flat") == "curved",
+        offset_mm=geometry.beam.offset_mm,
+        curved=geometry.beam.curved,
         **apart,
     )
 
 
 def moved(geometry, bins):
     """Move the detector so that the axis falls so many bins further."""
-    return msgspec.structs.replace(geometry, offset_mm=-bins * geometry.bin_mm)
+    return changed(geometry, offset_mm=-bins * geometry.beam.bin_mm)
 
 
 def measured(geometry, photons, seed=0):
@@ -72,7 +71,7 @@ def test_a_shifted_centre_is_found_within_a_fifth_of_a_bin(name, bins):
     beam = beam_of(geometry)
     found = find_centre(measured(geometry, 1e4), beam)
     assert abs(found.axis.at(0) - beam.axis_bin) < 0.2
-    assert f"{len(geometry.angles_deg)} views" in found.how
+    assert f"{len(geometry.beam.angles_deg)} views" in found.how
 
 
 def test_a_source_that_flickers_moves_no_centre():
@@ -84,7 +83,7 @@ def test_a_source_that_flickers_moves_no_centre():
 
 def test_an_object_that_is_cut_off_is_seen_from_both_ends_of_the_half_turn():
     geometry = moved(GEOMETRIES["parallel, 180 views"], 3.0)
-    y, geometry = measured(geometry, 1e5)[..., 26:-26], msgspec.structs.replace(geometry, bins=39)
+    y, geometry = measured(geometry, 1e5)[..., 26:-26], changed(geometry, bins=39)
     found = find_centre(y, beam_of(geometry))
     assert found.how.startswith("by opposite rays, 180 views; opposite rays differ by 0.00")
     assert abs(found.axis.at(0) - beam_of(geometry).axis_bin) < 0.1
@@ -109,7 +108,7 @@ def test_an_object_that_is_cut_off_is_seen_from_both_ends_of_the_half_turn():
     ],
 )
 def test_views_that_do_not_tell_the_centre(name, change, words):
-    whole = msgspec.structs.replace(GEOMETRIES[name], **change)
+    whole = changed(GEOMETRIES[name], **change)
     y = measured(whole, 1e5)
     with pytest.raises(UnsupportedInput, match="give --centre BIN, or --centre none") as caught:
         find_centre(y, beam_of(whole))
@@ -119,7 +118,7 @@ def test_views_that_do_not_tell_the_centre(name, change, words):
 def test_nothing_has_no_centre():
     geometry = GEOMETRIES["parallel, 20 views"]
     with pytest.raises(UnsupportedInput, match="--centre auto: these views do not tell"):
-        find_centre(np.zeros((1, 20, geometry.bins), np.float32), beam_of(geometry))
+        find_centre(np.zeros((1, 20, geometry.beam.bins), np.float32), beam_of(geometry))
 
 
 # The axis anywhere on the detector
@@ -132,7 +131,7 @@ def body(kind, views, bins, axis_bin, *, photons=2e4, angles=None, rows=1, seed=
     geometry = cases.beam(kind, slices=rows, angles=tuple(angles))
     bin_mm = 1.0 if kind == "parallel" else 1.6
     offset = ((bins - 1) / 2 - axis_bin) * bin_mm
-    geometry = msgspec.structs.replace(geometry, bins=bins, bin_mm=bin_mm, offset_mm=offset)
+    geometry = changed(geometry, bins=bins, bin_mm=bin_mm, offset_mm=offset)
     seen = cases.counts(cases.project(cases.phantom(), geometry), photons, seed=seed)
     y = -np.log(np.maximum(seen, 1) / photons).transpose(1, 0, 2).astype(np.float32)
     return y[[len(y) // 2]], beam_of(geometry)

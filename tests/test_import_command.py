@@ -10,7 +10,6 @@ from PIL import Image
 
 from conftest import command, contents, user_command
 from diffusionblend.data.scan import Scan
-from diffusionblend.io.projections.drawing import axis_bin
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume
 from measured import MU, PARALLEL, lines, write_exchange, write_geometry
@@ -20,7 +19,7 @@ from phantoms import beams, changed
 @pytest.fixture
 def source(place):
     wide = changed(PARALLEL, angles_deg=tuple(np.arange(60) * 3.0))
-    return write_exchange(place / "tooth.h5", lines(wide), theta=np.array(wide.angles_deg))
+    return write_exchange(place / "tooth.h5", lines(wide), theta=np.array(wide.beam.angles_deg))
 
 
 def test_a_measured_scan_becomes_a_volume(source, place):
@@ -35,7 +34,7 @@ def test_a_measured_scan_becomes_a_volume(source, place):
     ):
         assert words in ended.out
     scan = read_scan(place / "scan.h5")
-    assert scan.geometry.offset_mm == pytest.approx(PARALLEL.offset_mm, abs=0.1)
+    assert scan.geometry.beam.offset_mm == pytest.approx(PARALLEL.beam.offset_mm, abs=0.1)
     ended = command(
         "reconstruct", place / "scan.h5", "-o", place / "v.nii.gz", "--method", "fbp",
         "--mu-water", MU,
@@ -100,7 +99,7 @@ def test_a_missing_package_is_named(place, monkeypatch):
 def test_a_scan_is_drawn(place, name):
     geometry = beams(PARALLEL.grid)[name]
     y = np.zeros(geometry.sinogram_shape, np.float32)
-    y[:, :, geometry.bins // 2 :] = 1.5
+    y[:, :, geometry.beam.bins // 2 :] = 1.5
     write_scan(Scan(y, geometry, mu_water=None), place / "a.h5")
     ended = command("info", place / "a.h5", "-o", place / "a.png")
     assert ended.code == 0, ended.err
@@ -117,13 +116,13 @@ def test_a_scan_is_drawn(place, name):
 
 def test_the_axis_is_drawn_where_it_casts_its_shadow(place):
     """The picture's line lies on the bin that the geometry says."""
-    for geometry in beams(PARALLEL.grid).values():
-        s = getattr(geometry, "sdd_mm", 1.0) * getattr(geometry, "axis_mm", 0.0)
-        s /= getattr(geometry, "sod_mm", 1.0)
-        if getattr(geometry, "detector", "flat") == "curved":
-            s = geometry.sdd_mm * np.arctan(s / geometry.sdd_mm)
-        found = np.interp(s, geometry.positions_mm(), np.arange(geometry.bins))
-        assert axis_bin(geometry) == pytest.approx(found)
+    for _, beam in beams(PARALLEL.grid).values():
+        s = getattr(beam, "sdd_mm", 1.0) * getattr(beam, "axis_mm", 0.0)
+        s /= getattr(beam, "sod_mm", 1.0)
+        if getattr(beam, "detector", "flat") == "curved":
+            s = beam.sdd_mm * np.arctan(s / beam.sdd_mm)
+        found = np.interp(s, beam.positions_mm(), np.arange(beam.bins))
+        assert beam.axis_bin == pytest.approx(found)
 
 
 def test_the_facts_of_a_scan_as_json(data):

@@ -43,7 +43,7 @@ def test_one_number_for_air_and_no_dark_field(tmp_path):
 
 
 def test_a_stray_particle_in_a_field_does_not_count(tmp_path):
-    white = np.repeat(air(PARALLEL.bins)[None], 10, 0)
+    white = np.repeat(air(PARALLEL.beam.bins)[None], 10, 0)
     white[3, 1, 20] *= 50
     scan = imported(tmp_path, data_white=white)
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), lines(), atol=1e-5)
@@ -60,7 +60,7 @@ def test_the_mean_of_fields_without_the_extremes():
 
 def test_dead_hot_stuck_and_silent_pixels_are_interpolated(tmp_path):
     data = counts(lines())
-    white = np.repeat(air(PARALLEL.bins)[None], 2, 0)
+    white = np.repeat(air(PARALLEL.beam.bins)[None], 2, 0)
     data[:, 0, 10] = white[:, 0, 10] = DARK  # dead
     data[:, 1, 20] *= 30  # hot
     data[:, 1, 33] = 0.5 * AIR  # stuck
@@ -86,13 +86,13 @@ def test_no_pixel_of_a_whole_detector_is_dead():
     judged = judge_views(-np.log(np.maximum(shares, 1e-3)))
     assert not judged.dead.any()
     assert not judged.suspect.any()
-    white = rng.poisson(air(PARALLEL.bins), (10, *air(PARALLEL.bins).shape))
-    assert not judge_fields(white, air(PARALLEL.bins)).any()
+    white = rng.poisson(air(PARALLEL.beam.bins), (10, *air(PARALLEL.beam.bins).shape))
+    assert not judge_fields(white, air(PARALLEL.beam.bins)).any()
 
 
 def test_a_pixel_whose_fields_flicker_more_than_others_or_not_at_all_is_dead():
     rng = np.random.default_rng(0)
-    level = air(PARALLEL.bins)
+    level = air(PARALLEL.beam.bins)
     white = rng.poisson(level, (10, *level.shape)).astype(float)
     white[:, 1, 17] *= rng.uniform(0.5, 1.5, 10)
     white[:, 2, 30] = level[2, 30]
@@ -266,6 +266,6 @@ def test_joined_pixels_have_more_photons(tmp_path):
 def test_all_is_said(tmp_path):
     facts = imported(tmp_path).provenance
     assert facts["quantity"] == "counts"
-    assert facts["measured"] == f"{VIEWS} views of 3 x {PARALLEL.bins} pixels"
+    assert facts["measured"] == f"{VIEWS} views of 3 x {PARALLEL.beam.bins} pixels"
     assert facts["corrections"] == "mean of 2 white fields, 2 dark fields"
     assert "the middle of the detector" in facts["centre"]

@@ -23,8 +23,8 @@ from measured import (
 )
 from test_import_readers import assert_is, stated
 
-ANGLES = np.array(PARALLEL.angles_deg)
-WHITE, NO_RAYS = air(PARALLEL.bins), np.full((ROWS, PARALLEL.bins), DARK)
+ANGLES = np.array(PARALLEL.beam.angles_deg)
+WHITE, NO_RAYS = air(PARALLEL.beam.bins), np.full((ROWS, PARALLEL.beam.bins), DARK)
 
 
 def extended(path, values):
@@ -66,7 +66,7 @@ def test_the_first_angle_and_the_step_of_tomoscan(tmp_path, start):
     place = "process/acquisition/rotation/"
     named = {"rotation_start": start, "rotation_step": 15.0, "num_angles": VIEWS}
     extended(path, {place + name: value for name, value in named.items()})
-    found = import_scan(path, stated()).geometry.angles_deg
+    found = import_scan(path, stated()).geometry.beam.angles_deg
     assert found == pytest.approx(start + 15.0 * np.arange(VIEWS))
 
 
@@ -102,7 +102,7 @@ def test_shares_of_air_are_counts_of_one(tmp_path):
 
 def test_what_lies_in_another_file_is_copied(tmp_path):
     good = write_exchange(tmp_path / "good.h5")
-    layout = h5py.VirtualLayout((VIEWS, ROWS, PARALLEL.bins), "f4")
+    layout = h5py.VirtualLayout((VIEWS, ROWS, PARALLEL.beam.bins), "f4")
     layout[:] = h5py.VirtualSource(good, "exchange/data", layout.shape)
     path = write_exchange(tmp_path / "a.h5", data=None)
     with h5py.File(path, "a") as file:
@@ -245,7 +245,7 @@ def test_cil(tmp_path, values, labels):
 
 
 def test_cil_of_a_cone_needs_its_distances(tmp_path):
-    path = write_cil(tmp_path / "a.nxs", lines(FAN), FAN.angles_deg, geometry="cone")
+    path = write_cil(tmp_path / "a.nxs", lines(FAN), FAN.beam.angles_deg, geometry="cone")
     wish = {"quantity": "line-integrals", "centre": "none"}
     with pytest.raises(UnsupportedInput, match="its rays come from a point; give --geometry FILE"):
         import_scan(path, stated(**wish))
@@ -253,7 +253,7 @@ def test_cil_of_a_cone_needs_its_distances(tmp_path):
         '{"schema": "diffusionblend-geometry/1", "kind": "cone", "sod_mm": 150, "sdd_mm": 260}'
     )
     found = import_scan(path, stated(**wish, geometry=tmp_path / "g.json")).geometry
-    assert isinstance(found, ConeBeam)
+    assert isinstance(found.beam, ConeBeam)
 
 
 def test_a_volume_of_cil_is_no_scan(tmp_path):

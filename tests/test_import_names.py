@@ -94,7 +94,7 @@ def test_strangers_are_named_and_the_way_without_them_works(tmp_path, others, ki
         assert words in ended.err
     cure = shlex.split(ended.err.split("give them alone: ")[1])
     assert cure[0] == "import"
-    centre = (PARALLEL.bins - 1) / 2 - PARALLEL.offset_mm
+    centre = (PARALLEL.beam.bins - 1) / 2 - PARALLEL.beam.offset_mm
     ended = command("import", cure[1], "-o", tmp_path / "s.h5", "--centre", centre, "--json")
     assert ended.code == 0, ended.err
     assert_is(read_scan(tmp_path / "s.h5"))
@@ -105,8 +105,8 @@ def test_fields_by_patterns_in_one_folder(tmp_path):
     """FleX-ray's folders: di, io and scan_ beside each other, and named in geometry.json too."""
     folder = written(tmp_path / "f", [f"scan_{n:06d}.tif" for n in range(VIEWS)], counts(lines()))
     for n in range(2):
-        tifffile.imwrite(folder / f"io{n:06d}.tif", air(PARALLEL.bins))
-        tifffile.imwrite(folder / f"di{n:06d}.tif", np.full((3, PARALLEL.bins), DARK))
+        tifffile.imwrite(folder / f"io{n:06d}.tif", air(PARALLEL.beam.bins))
+        tifffile.imwrite(folder / f"di{n:06d}.tif", np.full((3, PARALLEL.beam.bins), DARK))
     write_geometry(folder, quantity="counts")
     with pytest.raises(UnsupportedInput) as caught:
         import_scan(folder)
@@ -135,7 +135,7 @@ def test_a_missing_file_is_named(tmp_path):
         (folder / "geometry.json").write_text(json.dumps(facts | {"angles_deg": angles}))
         with pytest.raises(UnsupportedInput, match=f"{words}, but the angles go on evenly"):
             import_scan(folder)
-    angles = [PARALLEL.angles_deg[n] for n in kept]
+    angles = [PARALLEL.beam.angles_deg[n] for n in kept]
     (folder / "geometry.json").write_text(json.dumps(facts | {"angles_deg": angles}))
     np.testing.assert_allclose(import_scan(folder).y.transpose(1, 0, 2), lines()[kept], atol=1e-5)
 
@@ -179,7 +179,7 @@ def test_a_field_of_one_picture(tmp_path, how, order):
     y = counts(lines())
     np.save(tmp_path / "p.npy", y if order.startswith("view") else y.transpose(1, 0, 2))
     write_geometry(tmp_path, quantity="counts")
-    white = air(PARALLEL.bins)
+    white = air(PARALLEL.beam.bins)
     if how.startswith("npy"):
         np.save(tmp_path / "w.npy", white[None] if how.endswith("one") else white)
         path = tmp_path / "w.npy"
@@ -199,9 +199,9 @@ def test_a_field_of_one_row(tmp_path):
     y = counts(lines())[:, 0]
     np.save(tmp_path / "p.npy", y.T)
     write_geometry(tmp_path, quantity="counts")
-    np.save(tmp_path / "w.npy", air(PARALLEL.bins)[0])
+    np.save(tmp_path / "w.npy", air(PARALLEL.beam.bins)[0])
     wish = Options(order="bin,view", white=tmp_path / "w.npy")
-    assert import_scan(tmp_path / "p.npy", wish).y.shape == (1, VIEWS, PARALLEL.bins)
+    assert import_scan(tmp_path / "p.npy", wish).y.shape == (1, VIEWS, PARALLEL.beam.bins)
 
 
 @pytest.mark.parametrize("shape", [(3, 40), (2, 57), (4, 4, 4, 4)])

@@ -17,7 +17,7 @@ from diffusionblend.io.projections.options import Options
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
 from measured import GRID, PARALLEL, VIEWS, lines, write_exchange, write_geometry
-from phantoms import changed
+from phantoms import changed, placed
 from test_import_readers import assert_is, stated
 
 # Angles
@@ -29,7 +29,7 @@ from test_import_readers import assert_is, stated
         np.linspace(-180, 180, VIEWS, endpoint=False),
         np.arange(VIEWS) * 15.0,
         np.linspace(0, 360, VIEWS),
-        np.array(PARALLEL.angles_deg)[::-1],
+        np.array(PARALLEL.beam.angles_deg)[::-1],
     ],
 )
 @pytest.mark.parametrize("units", [None, "deg"])
@@ -47,7 +47,7 @@ def test_radians_are_asked_for(tmp_path, degrees, units):
         for unit in ("radians", "degrees"):
             known = Options(**(vars(wish) | {"angles": unit}))
             expected = degrees if unit == "radians" else np.radians(degrees)
-            found = import_scan(source, known).geometry.angles_deg
+            found = import_scan(source, known).geometry.beam.angles_deg
             assert found == pytest.approx(tuple(expected))
 
 
@@ -72,7 +72,7 @@ def test_degrees_that_are_stated_to_be_radians(tmp_path):
 
 @pytest.mark.parametrize(("unit", "mm"), [("um", 1e-3), ("m", 1e3), ("cm", 10.0), ("nm", 1e-6)])
 def test_lengths_in_another_unit_are_the_same_scan(tmp_path, unit, mm):
-    fan = fan_beam(GRID, sparse_view(VIEWS, 360), sod_mm=150.0, sdd_mm=260.0)
+    fan = placed(fan_beam, GRID, sparse_view(VIEWS, 360), sod_mm=150.0, sdd_mm=260.0)
     fan = changed(fan, offset_mm=1.3, axis_mm=0.4)
     np.save(tmp_path / "a.npy", lines(fan))
     source = write_geometry(
@@ -84,7 +84,7 @@ def test_lengths_in_another_unit_are_the_same_scan(tmp_path, unit, mm):
     source.write_text(json.dumps(scaled))
     found = import_scan(source, Options(lengths=unit)).geometry
     for name in ("sod_mm", "sdd_mm", "axis_mm", "offset_mm", "bin_mm"):
-        assert getattr(found, name) == pytest.approx(getattr(expected, name))
+        assert getattr(found.beam, name) == pytest.approx(getattr(expected.beam, name))
     assert found.grid.spacing_mm == pytest.approx(expected.grid.spacing_mm)
     if unit in ("um", "m"):
         scan = import_scan(source)
@@ -123,9 +123,9 @@ def said(folder, geometry, *options, **changes):
     ("change", "words"),
     [
         (lambda g: {}, None),
-        (lambda g: {"angles_deg": tuple(-a for a in g.angles_deg)}, "try --clockwise"),
-        (lambda g: {"offset_mm": g.offset_mm + 4 * g.bin_mm}, "give --centre auto"),
-        (lambda g: {"bin_mm": g.bin_mm / 1.5}, "agree better with pixels of 1.5"),
+        (lambda g: {"angles_deg": tuple(-a for a in g.beam.angles_deg)}, "try --clockwise"),
+        (lambda g: {"offset_mm": g.beam.offset_mm + 4 * g.beam.bin_mm}, "give --centre auto"),
+        (lambda g: {"bin_mm": g.beam.bin_mm / 1.5}, "agree better with pixels of 1.5"),
     ],
 )
 @pytest.mark.parametrize("views", [72, 48])
@@ -138,8 +138,8 @@ def test_a_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words, views):
     if words and words.endswith("clockwise"):
         turned = said(tmp_path, right, "--clockwise", **change(right))
         assert "warnings" not in turned
-        found = read_scan(tmp_path / "s.h5").geometry.angles_deg
-        assert found == pytest.approx(right.angles_deg)
+        found = read_scan(tmp_path / "s.h5").geometry.beam.angles_deg
+        assert found == pytest.approx(right.beam.angles_deg)
 
 
 @pytest.mark.parametrize("views", [180, 30])

@@ -37,14 +37,15 @@ LINES = "line-integrals"
 def assert_is(scan, geometry=PARALLEL, atol=1e-5):
     """The scan holds the line integrals, and rays lie where they were measured."""
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), lines(geometry), atol=atol)
-    assert type(scan.geometry) is type(geometry)
-    assert scan.geometry.angles_deg == pytest.approx(geometry.angles_deg)
-    np.testing.assert_allclose(scan.geometry.positions_mm(), geometry.positions_mm(), atol=1e-9)
+    assert type(scan.geometry.beam) is type(geometry.beam)
+    assert scan.geometry.beam.angles_deg == pytest.approx(geometry.beam.angles_deg)
+    found, expected = (g.beam.positions_mm() for g in (scan.geometry, geometry))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def stated(**more):
     """Return options for a source that says nothing of its place but by them."""
-    middle = (PARALLEL.bins - 1) / 2 - PARALLEL.offset_mm / PARALLEL.bin_mm
+    middle = (PARALLEL.beam.bins - 1) / 2 - PARALLEL.beam.offset_mm / PARALLEL.beam.bin_mm
     return Options(**{"bin_mm": 1.0, "row_mm": 1.5, "centre": str(middle)} | more)
 
 
@@ -68,7 +69,7 @@ def test_data_exchange_as_published(tmp_path):
     ("units", "given"), [("radians", None), ("rad", None), (None, "radians"), (b"deg", "radians")]
 )
 def test_angles_in_radians(tmp_path, units, given):
-    path = write_exchange(tmp_path / "a.h5", units=units, theta=np.array(PARALLEL.angles))
+    path = write_exchange(tmp_path / "a.h5", units=units, theta=np.array(PARALLEL.beam.angles))
     assert_is(import_scan(path, stated(angles=given)))
 
 
@@ -100,16 +101,16 @@ def test_axes_that_are_not_known(tmp_path):
 
 
 def test_angles_that_count_clockwise(tmp_path):
-    path = write_exchange(tmp_path / "a.h5", theta=-np.array(PARALLEL.angles_deg))
+    path = write_exchange(tmp_path / "a.h5", theta=-np.array(PARALLEL.beam.angles_deg))
     assert_is(import_scan(path, stated(clockwise=True)))
 
 
 def test_a_folder_of_tiff_with_fields(tmp_path):
     """View 10 comes after view 9; the fields are files of many pages."""
     folder = write_tiffs(tmp_path / "views", counts(lines()).astype(np.float32))
-    white = np.repeat(air(PARALLEL.bins)[None], 2, 0)
+    white = np.repeat(air(PARALLEL.beam.bins)[None], 2, 0)
     tifffile.imwrite(tmp_path / "white.tif", white, photometric="minisblack")
-    np.save(tmp_path / "dark.npy", np.full((1, ROWS, PARALLEL.bins), DARK))
+    np.save(tmp_path / "dark.npy", np.full((1, ROWS, PARALLEL.beam.bins), DARK))
     data = {"quantity": "counts", "white": "white.tif", "dark": "dark.npy", "file": "views"}
     described = write_geometry(tmp_path, order=["view", "row", "bin"], **data)
     assert_is(import_scan(described))
@@ -153,9 +154,10 @@ def test_a_fan_of_one_row(tmp_path, detector):
     even = {"start": 0.0, "step": 360 / VIEWS, "count": VIEWS}
     path.write_text(json.dumps(told | {"angles_deg": even}))
     scan = import_scan(tmp_path / "a.npy")
-    assert isinstance(scan.geometry, FanBeam)
-    assert (scan.geometry.sod_mm, scan.geometry.axis_mm) == (fan.sod_mm, fan.axis_mm)
-    assert scan.geometry.detector == detector
+    assert isinstance(scan.geometry.beam, FanBeam)
+    assert scan.geometry.beam.sod_mm == fan.beam.sod_mm
+    assert scan.geometry.beam.axis_mm == fan.beam.axis_mm
+    assert scan.geometry.beam.detector == detector
     np.testing.assert_allclose(scan.y[0], lines(fan)[:, 0], atol=1e-6)
 
 
@@ -163,7 +165,7 @@ def test_views_rows_and_pixels_are_taken(tmp_path):
     path = write_exchange(tmp_path / "a.h5")
     scan = import_scan(path, stated(views=4, rows="1:3", size=20, pixel_mm=2.0))
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), lines()[::3, 1:3], atol=1e-5)
-    assert scan.geometry.angles_deg == PARALLEL.angles_deg[::3]
+    assert scan.geometry.beam.angles_deg == PARALLEL.beam.angles_deg[::3]
     assert scan.geometry.grid.shape == (2, 20, 20)
     assert scan.geometry.grid.affine[2][3] == 1.5  # of the first row taken
     every = import_scan(path, stated(every=3, rows="1:3", size=20, pixel_mm=2.0))
@@ -190,11 +192,11 @@ def test_pixels_are_joined_where_they_lie(tmp_path):
     """Transmissions are averaged, and the joined bins lie in the middle of their parts."""
     path = write_exchange(tmp_path / "a.h5")
     scan = import_scan(path, stated(bin=3))
-    shares = np.exp(-lines()[:, :, : PARALLEL.bins // 3 * 3])
+    shares = np.exp(-lines()[:, :, : PARALLEL.beam.bins // 3 * 3])
     expected = -np.log(shares.reshape(VIEWS, 3, -1, 3).mean((1, 3)))
     np.testing.assert_allclose(scan.y[0], expected, atol=1e-5)
-    parts = PARALLEL.positions_mm()[: PARALLEL.bins // 3 * 3].reshape(-1, 3)
-    np.testing.assert_allclose(scan.geometry.positions_mm(), parts.mean(1), atol=1e-9)
+    parts = PARALLEL.beam.positions_mm()[: PARALLEL.beam.bins // 3 * 3].reshape(-1, 3)
+    np.testing.assert_allclose(scan.geometry.beam.positions_mm(), parts.mean(1), atol=1e-9)
     assert scan.geometry.grid.spacing_mm == (4.5, 3.0, 3.0)
 
 
@@ -244,7 +246,7 @@ def test_a_geometry_of_other_data(tmp_path):
     with pytest.raises(CorruptInput, match=r"a\.npy: its SHA-256 is not that in its geometry"):
         import_scan(source)
     saved(tmp_path, quantity=LINES, sha256=sha256(tmp_path / "a.npy"))
-    assert isinstance(import_scan(source).geometry, ParallelBeam)
+    assert isinstance(import_scan(source).geometry.beam, ParallelBeam)
     np.save(tmp_path / "b.npy", lines())
     with pytest.raises(CorruptInput, match=r"is the geometry of a\.npy, not of b\.npy"):
         import_scan(tmp_path / "b.npy")

@@ -64,21 +64,21 @@ def imported(folder, text, **options):
 
 def shadow(geometry, view, point):
     """Return bin and row (fractions) of a point's shadow, by the formulas of `geometry`."""
-    angle = geometry.angles[view]
+    angle = geometry.beam.angles[view]
     e, d = (np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))
-    depth = geometry.sod_mm + point[0] * d[0] + point[1] * d[1]
-    s = geometry.sdd_mm * (point[0] * e[0] + point[1] * e[1] + geometry.axis_mm) / depth
-    t = geometry.sdd_mm * point[2] / depth
+    depth = geometry.beam.sod_mm + point[0] * d[0] + point[1] * d[1]
+    s = geometry.beam.sdd_mm * (point[0] * e[0] + point[1] * e[1] + geometry.beam.axis_mm) / depth
+    t = geometry.beam.sdd_mm * point[2] / depth
     return (
-        (s - geometry.positions_mm()[0]) / geometry.bin_mm,
-        (t - geometry.row_positions_mm()[0]) / geometry.row_mm,
+        (s - geometry.beam.positions_mm()[0]) / geometry.beam.bin_mm,
+        (t - geometry.beam.row_positions_mm()[0]) / geometry.beam.row_mm,
     )
 
 
 @pytest.mark.parametrize("shifts", [{}, SHIFTS, {"SourceOffsetX": -4.0}])
 def test_points_fall_where_the_matrices_of_rtk_put_them(tmp_path, shifts):
     geometry = imported(tmp_path, xml(shifts=shifts))
-    assert isinstance(geometry, ConeBeam)
+    assert isinstance(geometry.beam, ConeBeam)
     for view, angle in enumerate(ANGLES):
         for point in ((0, 0, 0), (9.0, -4.0, 13.0), (-8.0, 2.0, 6.5)):
             u, v, w = itk_matrix(angle, **shifts) @ [*point, 1]
@@ -95,16 +95,16 @@ def test_without_matrices_the_numbers_say_the_same(tmp_path):
 def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
     whole = imported(tmp_path, xml())
     part = imported(tmp_path, xml(), rows="3:18")
-    np.testing.assert_allclose(part.row_positions_mm(), whole.row_positions_mm()[3:18])
+    np.testing.assert_allclose(part.beam.row_positions_mm(), whole.beam.row_positions_mm()[3:18])
     # Slices lie about the source's plane, so many that both sides hold what the farther row sees.
     assert part.grid.affine[2][3] == -(part.grid.shape[0] - 1) / 2 * PIXEL * SID / SDD
-    farthest = np.abs(part.row_positions_mm()).max() + PIXEL / 2
+    farthest = np.abs(part.beam.row_positions_mm()).max() + PIXEL / 2
     assert 0 <= part.grid.shape[0] * PIXEL / 2 - farthest < PIXEL
     joined = imported(tmp_path, xml(), bin=3)
-    threes = whole.row_positions_mm()[:18].reshape(-1, 3).mean(1)
-    np.testing.assert_allclose(joined.row_positions_mm(), threes)
-    threes = whole.positions_mm()[:30].reshape(-1, 3).mean(1)
-    np.testing.assert_allclose(joined.positions_mm(), threes)
+    threes = whole.beam.row_positions_mm()[:18].reshape(-1, 3).mean(1)
+    np.testing.assert_allclose(joined.beam.row_positions_mm(), threes)
+    threes = whole.beam.positions_mm()[:30].reshape(-1, 3).mean(1)
+    np.testing.assert_allclose(joined.beam.positions_mm(), threes)
     with pytest.raises(UnsupportedInput, match="rows 0:2 do not see the plane of the source"):
         imported(tmp_path, xml(), rows="0:2")
 
@@ -164,13 +164,14 @@ JITTERS = {
 
 def of_one(geometry, view, numbers):
     """Return the beam of one view, with the numbers that RTK has for it."""
-    known = {"ProjectionOffsetX": geometry.offset_mm, "SourceOffsetX": 0.0, "SourceOffsetY": 0.0}
-    known |= {"ProjectionOffsetY": geometry.row_offset_mm} | numbers
+    beam = geometry.beam
+    known = {"ProjectionOffsetX": beam.offset_mm, "ProjectionOffsetY": beam.row_offset_mm}
+    known |= {"SourceOffsetX": 0.0, "SourceOffsetY": 0.0} | numbers
     return changed(
         geometry,
-        angles_deg=(geometry.angles_deg[view],),
-        sod_mm=known.get("SourceToIsocenterDistance", geometry.sod_mm),
-        sdd_mm=known.get("SourceToDetectorDistance", geometry.sdd_mm),
+        angles_deg=(geometry.beam.angles_deg[view],),
+        sod_mm=known.get("SourceToIsocenterDistance", geometry.beam.sod_mm),
+        sdd_mm=known.get("SourceToDetectorDistance", geometry.beam.sdd_mm),
         axis_mm=-known["SourceOffsetX"],
         offset_mm=known["ProjectionOffsetX"] - known["SourceOffsetX"],
         row_offset_mm=known["ProjectionOffsetY"] - known["SourceOffsetY"],
@@ -180,11 +181,11 @@ def of_one(geometry, view, numbers):
 @pytest.mark.parametrize("jitter", JITTERS)
 def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
     geometry = changed(cases.beam("cone", 60, size=96, slices=11), offset_mm=2.4)
-    middle = {"ProjectionOffsetX": 2.4, "SourceToDetectorDistance": geometry.sdd_mm}
-    middle |= {"SourceToIsocenterDistance": geometry.sod_mm}
+    middle = {"ProjectionOffsetX": 2.4, "SourceToDetectorDistance": geometry.beam.sdd_mm}
+    middle |= {"SourceToIsocenterDistance": geometry.beam.sod_mm}
     rng = np.random.default_rng(0)
     body, y = [], []
-    for view, angle in enumerate(geometry.angles_deg):
+    for view, angle in enumerate(geometry.beam.angles_deg):
         numbers = {n: middle.get(n, 0.0) + rng.normal(0, s) for n, s in JITTERS[jitter].items()}
         y.append(cases.project(cases.phantom(), of_one(geometry, view, numbers), oversampling=1)[0])
         held = "".join(f"<{n}>{v:.6f}</{n}>" for n, v in (middle | numbers).items())
@@ -199,7 +200,7 @@ def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
         "--geometry",
         tmp_path / "g.xml",
         "--bin-mm",
-        geometry.bin_mm,
+        geometry.beam.bin_mm,
         "--order",
         "view,row,bin",
     )

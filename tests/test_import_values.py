@@ -3,7 +3,6 @@
 import re
 
 import h5py
-import msgspec
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from diffusionblend.io.projections.flat import lifted
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
 from diffusionblend.reconstruction import reconstruct
+from phantoms import changed
 
 MU = 0.02
 GEOMETRY = beam("parallel", 60, size=128, slices=9)
@@ -271,7 +271,7 @@ def test_bins_of_air_can_be_named(tmp_path, y):
     """On one side only, for a detector that an object leaves on the other."""
     values = counts(y[:, :, 80:], flux=FLUX["drift of 5 percent"])
     geometry = beam("parallel", 60, size=128, slices=9)
-    geometry = msgspec.structs.replace(geometry, bins=values.shape[2])
+    geometry = changed(geometry, bins=values.shape[2])
     options = {"geometry": geometry, "white": fields(geometry)}
     left = imported(tmp_path, values, **options)
     assert "taken for air" not in left.provenance["corrections"]
@@ -302,7 +302,7 @@ def test_views_without_rays_are_named(tmp_path, y):
     assert np.abs(others.mean(axis=(1, 2))).max() < 2e-3
     left = imported(tmp_path, values, white=fields(GEOMETRY), without="7,31")
     assert warnings(left) == ""
-    assert len(left.geometry.angles_deg) == 58
+    assert len(left.geometry.beam.angles_deg) == 58
     np.testing.assert_allclose(left.y, np.delete(scan.y, [7, 31], axis=1))
     assert abs(levels(left).water) < 1
 
@@ -369,7 +369,7 @@ def test_fields_of_data_exchange_before_and_after(tmp_path, y):
         file["exchange/data"] = counts(y, flux=flux).astype(np.uint16)
         white = np.concatenate([fields(GEOMETRY), fields(GEOMETRY, 16000)])
         file["exchange/data_white"] = white.astype(np.uint16)
-        file["exchange/theta"] = np.array(GEOMETRY.angles_deg)
+        file["exchange/theta"] = np.array(GEOMETRY.beam.angles_deg)
     scan = import_scan(tmp_path / "a.h5", Options(bin_mm=1.0, row_mm=1.0, centre="none"))
     assert "by their levels" in scan.provenance["corrections"]
     assert abs(levels(scan).water) < 1

@@ -139,5 +139,6 @@ def test_the_numbers_of_a_vendor_go_into_a_geometry(tmp_path, name, text, expect
     }  # fmt: skip
     (folder / "geometry.json").write_text(json.dumps(facts))
     found = import_scan(folder).geometry
-    assert isinstance(found, ConeBeam)
-    assert (found.sod_mm, found.sdd_mm, found.bin_mm, found.angles_deg[0]) == expected
+    assert isinstance(found.beam, ConeBeam)
+    beam = found.beam
+    assert (beam.sod_mm, beam.sdd_mm, beam.bin_mm, beam.angles_deg[0]) == expected

@@ -32,7 +32,8 @@ from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.predictor_corrector import PredictorCorrector, correct, predict
 from diffusionblend.methods.tpdm import distance_slope
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
+from phantoms import placed
 from test_sampler import MEAN, STD, posterior, predicted_std, tiny_problem
 
 DIFFUSION = sorted(name for name, cls in methods().items() if cls.needs_prior)
@@ -151,7 +152,7 @@ def test_samples_have_the_mean_of_the_posterior_and_the_predicted_spread(name):
 def nothing_measured(slices, size):
     """A problem whose one view sees nothing: what is sampled is the prior."""
     grid = Grid.from_spacing((slices, size, size))
-    A = make_projector(parallel_beam(grid, sparse_view(1)))
+    A = projector(*placed(parallel_beam, grid, sparse_view(1)))
     A._matrix, A._transpose = 0 * A._matrix, 0 * A._transpose
     y = torch.zeros(slices, *A.sinogram_shape[1:])
     return Problem(y, A, GaussianPrior(MEAN, STD))

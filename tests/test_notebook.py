@@ -16,6 +16,7 @@ from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.quality.record import Warn
+from phantoms import placed
 
 LIMIT = 300_000
 EMPTY = {"img", "br"}
@@ -124,5 +125,5 @@ def test_even_noise_stays_small(made):
     noise = Volume(hu, Grid.from_spacing(hu.shape))
     page(noise)
     page(dataclasses.replace(made, volume=noise, classical=noise))
-    beam = parallel_beam(Grid.from_spacing((1, 256, 256)), sparse_view(600))
+    beam = placed(parallel_beam, Grid.from_spacing((1, 256, 256)), sparse_view(600))
     page(Scan(rng.uniform(0, 5, beam.sinogram_shape), beam, Noise(1e4)))

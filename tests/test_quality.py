@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from conftest import contents, save_tiny_prior
 from diffusionblend import provenance
-from diffusionblend.arc import missing_arc
 from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.completion import make_problem
 from diffusionblend.data.volume import Volume
@@ -35,7 +34,7 @@ from diffusionblend.reconstruction import (
 )
 from diffusionblend.samples import Moments
 from diffusionblend.simulation import simulate
-from phantoms import changed
+from phantoms import changed, placed
 
 CPU = torch.device("cpu")
 GRID = Grid.from_spacing((4, 32, 32), (2.0, 2.0, 2.0))
@@ -165,9 +164,9 @@ def test_the_residual_has_a_figure_for_each_view_row_and_bin(body):
 
 
 BEAMS = {
-    "parallel": parallel_beam(GRID, sparse_view(12)),
-    "fan": fan_beam(GRID, sparse_view(12, 360), **FAN),
-    "cone": cone_beam(GRID, sparse_view(12, 360), **FAN),
+    "parallel": placed(parallel_beam, GRID, sparse_view(12)),
+    "fan": placed(fan_beam, GRID, sparse_view(12, 360), **FAN),
+    "cone": placed(cone_beam, GRID, sparse_view(12, 360), **FAN),
 }
 
 
@@ -177,11 +176,11 @@ def noise(shape, seed=0):
 
 @pytest.fixture(scope="module", params=BEAMS)
 def A(request):
-    from diffusionblend.projector import make_projector
+    from diffusionblend.projectors import projector
 
     if request.param == "cone":
         pytest.importorskip("numba")
-    return make_projector(BEAMS[request.param])
+    return projector(*BEAMS[request.param])
 
 
 def test_what_lies_in_the_range_of_the_adjoint_is_determined(A):
@@ -197,9 +196,9 @@ def test_what_no_ray_sees_is_undetermined_and_is_seen_by_none(A):
 
 
 def test_the_undetermined_share_is_that_of_the_closed_form():
-    from diffusionblend.projector import make_projector
+    from diffusionblend.projectors import projector
 
-    A = make_projector(parallel_beam(Grid.from_spacing((1, 16, 16)), sparse_view(4)))
+    A = projector(*placed(parallel_beam, Grid.from_spacing((1, 16, 16)), sparse_view(4)))
     u = 1 + torch.from_numpy(blocks(A.geometry.grid).hu) / 1000
     matrix = A(torch.eye(256).reshape(256, 16, 16)).flatten(1).T.double()  # rays x pixels
     flat = u.flatten().double()
@@ -210,10 +209,10 @@ def test_the_undetermined_share_is_that_of_the_closed_form():
 
 
 def test_more_views_leave_less_undetermined_and_the_scale_of_the_picture_does_not_matter():
-    from diffusionblend.projector import make_projector
+    from diffusionblend.projectors import projector
 
     u = 1 + torch.from_numpy(blocks().hu) / 1000
-    projectors = [make_projector(parallel_beam(GRID, sparse_view(n))) for n in (2, 6, 20)]
+    projectors = [projector(*placed(parallel_beam, GRID, sparse_view(n))) for n in (2, 6, 20)]
     shares = [undetermined(P, u).share for P in projectors]
     assert shares == sorted(shares, reverse=True)
     assert undetermined(projectors[0], 3 * u).share == pytest.approx(shares[0], rel=1e-3)
@@ -235,7 +234,7 @@ REACH = math.degrees(math.asin(0.9 * 32 / FAN["sod_mm"]))
     ],
 )
 def test_a_fan_that_turns_too_little_misses_an_arc_at_the_rim(beam, angles, missing):
-    assert missing_arc(beam(GRID, angles, **FAN)) == pytest.approx(missing, abs=1.5)
+    assert placed(beam, GRID, angles, **FAN).arc.missing_deg == pytest.approx(missing, abs=1.5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -243,14 +242,14 @@ def test_a_fan_that_turns_too_little_misses_an_arc_at_the_rim(beam, angles, miss
 def test_a_missing_arc_is_what_is_left_of_180_degrees_wherever_it_is(first, arc, order):
     angles = [first + a for a in range(arc)]
     order.shuffle(angles)
-    assert missing_arc(parallel_beam(GRID, angles)) == pytest.approx(180 - arc, abs=1e-3)
+    assert placed(parallel_beam, GRID, angles).arc.missing_deg == pytest.approx(180 - arc, abs=1e-3)
 
 
 @pytest.mark.parametrize("views", [1, 2, 3, 8, 60])
 def test_even_and_golden_views_miss_nothing(views):
     golden = tuple(111.246 * v % 180 for v in range(views))
     for angles in (sparse_view(views), golden, tuple(np.array(sparse_view(views)) - 77)):
-        assert missing_arc(parallel_beam(GRID, angles)) == 0
+        assert placed(parallel_beam, GRID, angles).arc.missing_deg == 0
 
 
 def test_views_and_a_missing_arc_are_told_of_in_words(body):
@@ -266,7 +265,7 @@ def cut_to(scan, bins, side="both"):
     """Return the scan of a detector that is too short."""
     n = scan.y.shape[-1] - bins
     first = {"both": n // 2, "left": n, "right": 0}[side]
-    moved = (first - (n - first)) / 2 * scan.geometry.bin_mm
+    moved = (first - (n - first)) / 2 * scan.geometry.beam.bin_mm
     geometry = changed(scan.geometry, bins=bins, offset_mm=moved)
     return dataclasses.replace(scan, y=scan.y[..., first : first + bins], geometry=geometry)
 
@@ -478,7 +477,7 @@ def test_a_classical_method_has_no_other_beside_it(one):
     [(sparse_view(8), "tv"), (sparse_view(40), "fbp"), (limited_angle(90), "tv")],
 )
 def test_from_many_views_the_classical_method_is_filtered_back_projection(angles, name):
-    assert classical_method(parallel_beam(GRID, angles)) == name
+    assert classical_method(placed(parallel_beam, GRID, angles)) == name
 
 
 def test_all_files_are_written_and_the_record_names_them(one, place):

@@ -10,6 +10,7 @@ from cases import beam, counts, cylinder, phantom, project
 from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.quality import quality_from_json
 from diffusionblend.reconstruction import reconstruct_and_assess
+from phantoms import changed
 
 METHODS = {"fbp": {}, "sbtv": {"iterations": 20}}
 OF_DATA = {"residual-high", "bad-views", "bad-bins", "outside-view", "truncated"}
@@ -70,8 +71,8 @@ def test_of_right_data_nothing_is_said(kind, views, photons, method):
 )
 def test_a_wrong_centre_is_told_of(kind, views, bins, method):
     scan = scan_of(kind, views)
-    offset = scan.geometry.offset_mm + bins * scan.geometry.bin_mm
-    wrong = msgspec.structs.replace(scan.geometry, offset_mm=offset)
+    offset = scan.geometry.beam.offset_mm + bins * scan.geometry.beam.bin_mm
+    wrong = changed(scan.geometry, offset_mm=offset)
     quality = judged(dataclasses.replace(scan, geometry=wrong), method)
     assert "the geometry (centre, angles, sense of rotation" in text_of(quality, "residual-high")
 
@@ -80,8 +81,8 @@ def test_a_wrong_centre_is_told_of(kind, views, bins, method):
 @pytest.mark.parametrize("views", [24, 60])
 def test_a_wrong_sense_of_rotation_is_told_of(views, method):
     scan = scan_of("fan", views)
-    backwards = tuple(-angle for angle in scan.geometry.angles_deg)
-    wrong = msgspec.structs.replace(scan.geometry, angles_deg=backwards)
+    backwards = tuple(-angle for angle in scan.geometry.beam.angles_deg)
+    wrong = changed(scan.geometry, angles_deg=backwards)
     quality = judged(dataclasses.replace(scan, geometry=wrong), method)
     assert "sense of rotation" in text_of(quality, "residual-high")
 
@@ -120,7 +121,7 @@ def test_of_an_interior_only_the_cut_is_told():
     """Its views differ by how much is cut off of each, which is no fault of theirs."""
     scan = scan_of(views=90)
     middle = np.s_[:, :, 61:121]
-    inner = msgspec.structs.replace(scan.geometry, bins=60)
+    inner = changed(scan.geometry, bins=60)
     for method in METHODS:
         cut = dataclasses.replace(scan, y=scan.y[middle].copy(), geometry=inner)
         assert said(judged(cut, method)) - {"outside-view"} == {"truncated"}

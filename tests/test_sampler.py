@@ -12,9 +12,10 @@ from diffusionblend.geometry import Grid
 from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
 from diffusionblend.partition import pad_slices
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.reconstruction import reconstruct
 from diffusionblend.schedule import END, Schedule
+from phantoms import placed
 
 SCHEDULE = Schedule()
 MEAN, STD = -0.3, 0.4
@@ -74,7 +75,7 @@ def test_the_last_step_returns_the_estimate_and_the_others_keep_the_variance():
 def tiny_problem(slices=90, views=3, size=8):
     """Every slice has the same line integrals, so that slices are samples of one posterior."""
     grid = Grid.from_spacing((slices, size, size))
-    A = make_projector(parallel_beam(grid, sparse_view(views)))
+    A = projector(*placed(parallel_beam, grid, sparse_view(views)))
     truth = 1 + MEAN + STD * torch.randn(1, size, size, generator=torch.Generator().manual_seed(5))
     return Problem(A(truth).expand(slices, -1, -1).contiguous(), A, GaussianPrior(MEAN, STD))
 

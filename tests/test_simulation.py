@@ -14,9 +14,9 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.methods import FBP, Problem
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.simulation import simulate, truth_on_grid
-from phantoms import Ellipsoid, relative
+from phantoms import Ellipsoid, placed, relative
 
 FINE = Grid.from_spacing((10, 96, 96), (2.0, 0.7, 0.7))
 BODY = Ellipsoid((3.0, -4.0, 0.5), (24.0, 17.0, 7.5), turn=0.3)
@@ -40,8 +40,8 @@ def water():
 def test_scans_of_water_hold_its_chords(water, beam, protocol):
     make, kind = BEAMS[beam]
     scan = simulate(water, sparse_view(5, 360), size=48, beam=make, protocol=protocol)
-    assert isinstance(scan.geometry, kind)
-    assert scan.geometry.pixel_mm == pytest.approx(1.4)
+    assert isinstance(scan.geometry.beam, kind)
+    assert scan.geometry.grid.pixel_mm == pytest.approx(1.4)
     assert scan.y.dtype == np.float32
     if beam == "cone":
         assert relative(scan.y / MU_WATER, BODY.mean_chords(scan.geometry)) < 0.05
@@ -69,7 +69,7 @@ def test_scans_are_reconstructed_with_their_geometry_from_a_file(water, beam, tm
     write_scan(scan, path)
     read = read_scan(path)
     assert read.geometry == scan.geometry
-    A, y = make_projector(read.geometry), read.y / read.scale
+    A, y = projector(*read.geometry), read.y / read.scale
     found = FBP()(Problem(torch.from_numpy(y), A)).numpy()
     truth = truth_on_grid(water, 48).hu / 1000
     assert np.sqrt(((found - truth)[2:-2] ** 2).mean()) < 0.15
@@ -81,7 +81,7 @@ def test_the_parallel_beam_is_the_default(water):
     angles = (0.0, 33.0)
     default = simulate(water, angles, size=48)
     np.testing.assert_array_equal(simulate(water, angles, size=48, beam=parallel_beam).y, default.y)
-    assert default.geometry == parallel_beam(FINE.binned(2), angles)
+    assert default.geometry == placed(parallel_beam, FINE.binned(2), angles)
 
 
 @pytest.mark.parametrize("make", [fan_beam, cone_beam])

@@ -96,10 +96,12 @@ def test_every_page_is_in_the_site(site):
 
 def test_links_to_source_lead_to_pages_that_show_it(site):
     text = (site / "geometries/index.html").read_text(encoding="utf-8")
-    assert "../source/src/diffusionblend/geometry.py/" in text
-    shown = (site / "source/src/diffusionblend/geometry.py/index.html").read_text(encoding="utf-8")
+    assert "../source/src/diffusionblend/geometry/__init__.py/" in text
+    shown = (site / "source/src/diffusionblend/geometry/__init__.py/index.html").read_text(
+        encoding="utf-8"
+    )
     assert "ConeBeam" in shown
-    assert "<title>geometry.py" in shown
+    assert "<title>__init__.py" in shown
 
 
 def test_the_reference_has_every_command_and_every_public_name(site):

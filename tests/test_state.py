@@ -12,7 +12,7 @@ from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.prior import GaussianPrior
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 
 ONE_STEP = {"fbp", "fbp-unet"}
 STEPS = 5
@@ -21,7 +21,7 @@ CONE = partial(cone_beam, sod_mm=60.0, sdd_mm=120.0)
 
 def problem(beam=parallel_beam, pixels=8):
     grid = Grid.from_spacing((4, pixels, pixels), (2.0, 1.0, 1.0))
-    A = make_projector(beam(grid, sparse_view(6)))
+    A = projector(grid, beam(grid, sparse_view(6)))
     u = torch.rand(4, pixels, pixels, generator=torch.Generator().manual_seed(1))
     y = A(u)
     y[0, 0, 3] += 40  # a dead pixel

@@ -32,9 +32,9 @@ def coarse(kind, views=90, *, size=64, slices=3, angles=None):
     """Return a beam of a kind with pixels of 2 mm."""
     geometry = beam(kind, views, size=size, slices=slices, angles=angles)
     grid = Grid.from_spacing(geometry.grid.shape, (COARSE,) * 3)
-    rows = {"row_mm": geometry.row_mm * COARSE} if kind == "cone" else {}
+    rows = {"row_mm": geometry.beam.row_mm * COARSE} if kind == "cone" else {}
     far = {} if kind == "parallel" else {"sod_mm": 200.0, "sdd_mm": 300.0}
-    return changed(geometry, bin_mm=geometry.bin_mm * COARSE, grid=grid, **rows, **far)
+    return changed(geometry, bin_mm=geometry.beam.bin_mm * COARSE, grid=grid, **rows, **far)
 
 
 def discs(radius=40.0, balls=BALLS):
@@ -58,7 +58,7 @@ def scan_of(objects, geometry, size=None, slices=None):
 def of_detector(geometry, bins, axis_bin=None):
     """Return a beam of other bins; the axis casts its shadow in their middle, or elsewhere."""
     aside = 0.0 if axis_bin is None else (bins - 1) / 2 - axis_bin
-    return changed(geometry, bins=bins, offset_mm=aside * geometry.bin_mm)
+    return changed(geometry, bins=bins, offset_mm=aside * geometry.beam.bin_mm)
 
 
 def covers(scan):
@@ -213,7 +213,7 @@ def test_an_ellipse_goes_on_as_it_is(kind, name):
     full = extended(y, part)
     assert full.before == full.behind > 0
     true = project(body, changed(full.geometry, grid=geometry.grid)).transpose(1, 0, 2)
-    outside = np.r_[: full.before, full.before + 40 : full.geometry.bins]
+    outside = np.r_[: full.before, full.before + 40 : full.geometry.beam.bins]
     # The lines of a fan turn from bin to bin: of discs alone the chords are those of a parabola.
     within = 0.1 if kind != "parallel" and name in ("ellipse", "far aside") else 0.02
     assert np.abs(full.y - true)[..., outside].mean() < within * true.max()
@@ -253,7 +253,7 @@ CHEST = [
 def test_the_level_of_what_is_no_ellipse_holds_within_some_percent(body, method):
     geometry = changed(coarse("parallel", 60, size=40, slices=1), bins=40)
     volume = reconstruct(scan_of(body, geometry), method)
-    grid = changed(geometry.grid, shape=(1, 40, 40))
+    grid = Grid((1, 40, 40), geometry.grid.affine)
     truth = sum(density / MU * thing.image(grid) for thing, density in body)
     y, x = np.mgrid[:40, :40] - 19.5
     error = (volume.hu / 1000 + 1 - truth)[0][np.hypot(x, y) < 17]

@@ -15,17 +15,18 @@ from diffusionblend.geometry import Grid
 from diffusionblend.methods import SIRT, TV, Problem
 from diffusionblend.methods.tv import OF_ARC, OF_NOISE, OF_VIEWS, tuned_weight
 from diffusionblend.preconditioners import SmoothFilter
-from diffusionblend.projector import make_projector
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE, operator_variance
+from diffusionblend.projectors import projector
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, operator_variance
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
+from phantoms import placed
 from test_classical import dense_matrix, disc
 
 GRID = Grid.from_spacing((3, 14, 12), (2.0, 1.0, 1.0))
 PLACE = {"sod_mm": 60.0, "sdd_mm": 100.0}
 BEAMS = {
-    "parallel": parallel_beam(GRID, sparse_view(5)),
-    "fan": fan_beam(GRID, sparse_view(7, 360), **PLACE),
-    "cone": cone_beam(GRID, sparse_view(7, 360), **PLACE),
+    "parallel": placed(parallel_beam, GRID, sparse_view(5)),
+    "fan": placed(fan_beam, GRID, sparse_view(7, 360), **PLACE),
+    "cone": placed(cone_beam, GRID, sparse_view(7, 360), **PLACE),
 }
 
 
@@ -38,7 +39,7 @@ def body():
 
 
 def problem_of(beam="parallel", noise=0.3):
-    A = make_projector(BEAMS[beam])
+    A = projector(*BEAMS[beam])
     y = A(body())
     y = y + noise * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     return Problem(y, A, variance=torch.full_like(y, noise**2))
@@ -57,7 +58,7 @@ def objective(problem, weight, u):
 
 def primal_dual(problem, weight, iterations=5_000):
     """The minimum by the algorithm of Chambolle and Pock (2011), in float64: slow and plain."""
-    A = make_projector(problem.A.geometry, dtype=torch.float64)
+    A = projector(*problem.A.geometry, dtype=torch.float64)
     W = (1 / (operator_variance(problem.y) + problem.variance)).double().sqrt()
     y = W * problem.y.double()
     scale = float(W.max()) * A.norm_squared**0.5 / 12**0.5  # both parts of the operator as large
@@ -177,9 +178,9 @@ def test_air_alone_is_found_at_once():
 
 def scan_of(views=8):
     grid = Grid.from_spacing((2, 32, 32), (2.0, 3.0, 3.0))
-    geometry = parallel_beam(grid, sparse_view(views))
+    geometry = placed(parallel_beam, grid, sparse_view(views))
     u = torch.from_numpy(np.repeat(disc(32, (2.0, 1.0), 9.0), 2, axis=0))
-    y = make_projector(geometry)(u).numpy() * (0.02 * geometry.pixel_mm)
+    y = projector(*geometry)(u).numpy() * (0.02 * geometry.grid.pixel_mm)
     return Scan(y.astype(np.float32), geometry, mu_water=0.02)
 
 
@@ -221,7 +222,7 @@ def test_conjugate_gradients_go_on_from_a_known_residual():
 
 @pytest.mark.parametrize("beam", BEAMS)
 def test_the_filter_is_symmetric_positive_and_near_the_inverse(beam):
-    A = make_projector(BEAMS[beam])
+    A = projector(*BEAMS[beam])
     variance = torch.rand(A.sinogram_shape, generator=torch.Generator().manual_seed(0)) + 0.5
     P = SmoothFilter(A, variance)(3.0)
     a, b = torch.randn(2, *A.volume_shape, generator=torch.Generator().manual_seed(1))
@@ -248,7 +249,7 @@ def test_sirt_keeps_to_its_bound():
 
 def test_sirt_agrees_with_its_definition_under_a_bound():
     """u = max(u + C A^T R (y - A u), lowest), on a dense matrix in float64."""
-    problem = Problem(problem_of(noise=2.0).y[:1], make_projector(BEAMS["parallel"]))
+    problem = Problem(problem_of(noise=2.0).y[:1], projector(*BEAMS["parallel"]))
     dense, y = dense_matrix(problem.A), problem.y.flatten().double()
     R, C = (torch.where(sums > 0, 1 / sums, 0.0) for sums in (dense.sum(1), dense.sum(0)))
     expected = torch.zeros(dense.shape[1], dtype=torch.float64)
@@ -268,7 +269,7 @@ def test_sirt_that_settles_leaves_no_state():
 def weight(views=20, arc=180.0, size=256, variance=OPERATOR_VARIANCE):
     """Return the weight of a parallel beam whose rays all have one variance."""
     grid = Grid.from_spacing((1, size, size))
-    geometry = parallel_beam(grid, [arc * view / views for view in range(views)])
+    geometry = placed(parallel_beam, grid, [arc * view / views for view in range(views)])
     return tuned_weight(geometry, torch.full((1, views, 4), variance))
 
 

@@ -10,8 +10,8 @@ import torch
 from tables import report
 
 from diffusionblend.beams import parallel_beam, sparse_view
-from diffusionblend.geometry import Grid, ParallelBeam
-from diffusionblend.projector import Projector, make_projector
+from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.projectors import Projector, projector
 
 SLICES, SIZE, VIEWS = 64, 256, (8, 20, 60)
 LOAD_BEFORE = os.getloadavg()[0]
@@ -19,14 +19,15 @@ RUN = pytest.StashKey[dict]()
 
 
 @pytest.fixture(scope="session", params=VIEWS)
-def geometry(request) -> ParallelBeam:
-    """The beam of so many views."""
-    return parallel_beam(Grid.from_spacing((SLICES, SIZE, SIZE)), sparse_view(request.param))
+def geometry(request) -> Geometry:
+    """A grid, and a beam of so many views."""
+    grid = Grid.from_spacing((SLICES, SIZE, SIZE))
+    return Geometry(grid, parallel_beam(grid, sparse_view(request.param)))
 
 
 @pytest.fixture(scope="session")
 def A(geometry) -> Projector:  # noqa: N802 - the field's name
-    return make_projector(geometry)
+    return projector(*geometry)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffusionblend.geometry import ParallelBeam
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods.fbp import back_project
 
 FEW = 4
@@ -41,10 +41,10 @@ class Pair:
     slices: int | None = None
 
 
-def rotation(geometry: ParallelBeam) -> Pair:
-    views = len(geometry.angles)
+def rotation(geometry: Geometry) -> Pair:
+    views = len(geometry.beam.angles)
     return Pair(
-        lambda x: rotate_and_sum(x, geometry.angles, geometry.bins),
+        lambda x: rotate_and_sum(x, geometry.beam.angles, geometry.beam.bins),
         lambda y: (views / math.pi) * back_project(y, geometry),
     )
 
@@ -63,11 +63,11 @@ def rotate_and_sum(x: Tensor, angles: tuple[float, ...], bins: int) -> Tensor:
     return torch.cat(views, dim=1)
 
 
-def scikit_image(geometry: ParallelBeam) -> Pair:
+def scikit_image(geometry: Geometry) -> Pair:
     """`radon` and `iradon`, which count angles the other way round."""
     from skimage.transform import iradon, radon
 
-    theta, size = -np.array(geometry.angles_deg), geometry.grid.shape[1]
+    theta, size = -np.array(geometry.beam.angles_deg), geometry.grid.shape[1]
 
     def project(u: np.ndarray) -> np.ndarray:
         return radon(u, theta, circle=False).T
@@ -79,15 +79,17 @@ def scikit_image(geometry: ParallelBeam) -> Pair:
     return Pair(slice_by_slice(project), slice_by_slice(back), FEW)
 
 
-def astra(geometry: ParallelBeam) -> Pair:
+def astra(geometry: Geometry) -> Pair:
     """ASTRA's `linear` projector; its rows count against its y, so that angles change sign."""
     # Its wheel raises ImportError where CUDA's libraries are not.
     toolbox = pytest.importorskip("astra", exc_type=ImportError)
     _, rows, columns = geometry.grid.shape
     volume = toolbox.create_vol_geom(rows, columns)
-    spacing = geometry.bin_mm / geometry.pixel_mm
-    beam = toolbox.create_proj_geom("parallel", spacing, geometry.bins, -np.array(geometry.angles))
-    operator = toolbox.OpTomo(toolbox.create_projector("linear", beam, volume))
+    beam, pixel_mm = geometry.beam, geometry.grid.pixel_mm
+    theirs = toolbox.create_proj_geom(
+        "parallel", beam.bin_mm / pixel_mm, beam.bins, -np.array(beam.angles)
+    )
+    operator = toolbox.OpTomo(toolbox.create_projector("linear", theirs, volume))
     return Pair(slice_by_slice(operator.FP), slice_by_slice(operator.BP), FEW)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from rivals import RIVALS, Pair
 
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 
 ROUNDS = 3
 CALLS = 5  # of ours in a round, so that it meets as much of the machine's noise as a long one
@@ -20,7 +20,7 @@ def test_product(benchmark, geometry, A, x, product, who):
     benchmark.group = "projector"
     benchmark.extra_info |= {
         "product": product,
-        "views": len(geometry.angles),
+        "views": len(geometry.beam.angles_deg),
         "who": who,
         "scale": len(data) / len(part),
     }
@@ -32,7 +32,7 @@ def test_product(benchmark, geometry, A, x, product, who):
 
 def test_making_the_matrices(benchmark, geometry):
     record_once(benchmark, geometry, "making the matrices")
-    benchmark.pedantic(make_projector, (geometry,), rounds=ROUNDS)
+    benchmark.pedantic(projector, tuple(geometry), rounds=ROUNDS)
 
 
 def test_copying_to_slices_first(benchmark, geometry, A, x):
@@ -43,4 +43,4 @@ def test_copying_to_slices_first(benchmark, geometry, A, x):
 
 def record_once(benchmark, geometry, what):
     benchmark.group = "projector-once"
-    benchmark.extra_info |= {"views": len(geometry.angles), "what": what}
+    benchmark.extra_info |= {"views": len(geometry.beam.angles_deg), "what": what}

@@ -116,15 +116,14 @@ def cones(device: str) -> Iterator[str]:
     import torch
 
     from diffusionblend.beams import cone_beam
-    from diffusionblend.geometry import Grid
-    from diffusionblend.projector.cone_diffct import DiffctProjector
+    from diffusionblend.geometry import Geometry, Grid
+    from diffusionblend.projectors.cone_diffct import DiffctProjector
 
-    geometry = cone_beam(
-        Grid.from_spacing((12, 32, 32)), (0.0, 100.0, 230.0), sod_mm=100, sdd_mm=150
-    )
+    grid = Grid.from_spacing((12, 32, 32))
+    geometry = Geometry(grid, cone_beam(grid, (0.0, 100.0, 230.0), sod_mm=100, sdd_mm=150))
     try:
         A, B = (DiffctProjector(geometry, device=place) for place in ("cpu", device))
-        x = torch.rand(geometry.grid.shape, generator=torch.Generator().manual_seed(0))
+        x = torch.rand(grid.shape, generator=torch.Generator().manual_seed(0))
         y = A(x)
         apart = max(_apart(B(x.to(device)).cpu(), y), _apart(B.T(y.to(device)).cpu(), A.T(y)))
     except Exception as error:  # whatever diffct, numba or the driver raise

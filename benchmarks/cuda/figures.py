@@ -25,7 +25,7 @@ from diffusionblend.experiments.cost import hardware, timed
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR
 
 MU_WATER = 0.02
@@ -64,13 +64,14 @@ class Case:
         return replace(self, shape=shape, batch_sizes=self.batch_sizes[:1])
 
     def geometry(self) -> Geometry:
-        """Return the beam, with pixels as for a body of 360 mm."""
+        """Return grid and beam, with pixels as for a body of 360 mm."""
         slices, rows, columns = self.shape
         pixel_mm = 360 / columns
         grid = Grid.from_spacing((slices, rows, columns), (pixel_mm, pixel_mm, pixel_mm))
         if not self.cone:
-            return db.parallel_beam(grid, db.sparse_view(self.views))
-        return db.cone_beam(grid, db.sparse_view(self.views, 360), sod_mm=1000, sdd_mm=1500)
+            return Geometry(grid, db.parallel_beam(grid, db.sparse_view(self.views)))
+        views = db.sparse_view(self.views, 360)
+        return Geometry(grid, db.cone_beam(grid, views, sod_mm=1000, sdd_mm=1500))
 
 
 CASES = (
@@ -149,9 +150,9 @@ def measure(case: Case, device: torch.device, **options: int) -> tuple[dict, str
     """Return the figures of a case and the profiler's table, by the default method with options."""
     geometry = case.geometry()
     prior = from_pretrained(DEFAULT_PRIOR, device)
-    A, u = make_projector(geometry, device=device), body(case.shape, device)
+    A, u = projector(*geometry, device=device), body(case.shape, device)
     products = operator(A, u, device)
-    y = (A(u) * geometry.pixel_mm * MU_WATER).cpu().numpy()
+    y = (A(u) * geometry.grid.pixel_mm * MU_WATER).cpu().numpy()
     truth = u.cpu().numpy()
     del A, u
     scan = Scan(y, geometry, NO_NOISE, MU_WATER)

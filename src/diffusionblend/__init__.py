@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
+    from diffusionblend.geometry import Geometry as Geometry
     from diffusionblend.geometry import Grid as Grid
     from diffusionblend.geometry import ParallelBeam as ParallelBeam
     from diffusionblend.io.scans import read_scan as read_scan
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from diffusionblend.prior import Prior as Prior
     from diffusionblend.prior.store import from_pretrained as from_pretrained
     from diffusionblend.prior.store import save_pretrained as save_pretrained
-    from diffusionblend.projector import Projector as Projector
-    from diffusionblend.projector import make_projector as make_projector
+    from diffusionblend.projectors import Projector as Projector
+    from diffusionblend.projectors import projector as projector
     from diffusionblend.reconstruction import Reconstruction as Reconstruction
     from diffusionblend.reconstruction import reconstruct as reconstruct
     from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
@@ -44,11 +45,12 @@ _HOMES = {
     "ConeBeam": "geometry",
     "DiffusionBlendError": "errors",
     "FanBeam": "geometry",
+    "Geometry": "geometry",
     "Grid": "geometry",
     "Noise": "data.scan",
     "ParallelBeam": "geometry",
     "Prior": "prior",
-    "Projector": "projector",
+    "Projector": "projectors",
     "Reconstruction": "reconstruction",
     "Scan": "data.scan",
     "Step": "methods.method",
@@ -59,9 +61,9 @@ _HOMES = {
     "from_pretrained": "prior.store",
     "limited_angle": "beams",
     "make_method": "methods.options",
-    "make_projector": "projector",
     "method_names": "methods.registry",
     "parallel_beam": "beams",
+    "projector": "projectors",
     "read_scan": "io.scans",
     "read_volume": "io.volumes",
     "reconstruct": "reconstruction",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 
 
@@ -13,12 +14,23 @@ def sparse_view(views: int, turn: float = 180.0) -> tuple[float, ...]:
     Args:
         views: Their number; the first is at 0.
         turn: The arc in degrees: 180 for a parallel beam, 360 for fan and cone.
+
+    Raises:
+        InvalidValue: There are no views.
     """
+    if views < 1:
+        raise InvalidValue(f"{views} views; expected 1 or more")
     return tuple(turn * v / views for v in range(views))
 
 
 def limited_angle(degrees: int) -> tuple[float, ...]:
-    """Return the angles of views at 0, 1, ..., `degrees` - 1, in degrees."""
+    """Return the angles of views at 0, 1, ..., `degrees` - 1, in degrees.
+
+    Raises:
+        InvalidValue: There are no views.
+    """
+    if degrees < 1:
+        raise InvalidValue(f"an arc of {degrees} degrees; expected 1 or more")
     return tuple(float(d) for d in range(degrees))
 
 
@@ -32,12 +44,10 @@ def parallel_beam(grid: Grid, angles_deg: Sequence[float]) -> ParallelBeam:
         angles_deg: Direction of each view, in degrees.
 
     Raises:
-        ValueError: There are no views, or the pixels are not square.
+        InvalidValue: There are no views, or the pixels are not square.
     """
     bins = math.ceil(math.hypot(*grid.shape[1:]))
-    return ParallelBeam(
-        angles_deg=tuple(map(float, angles_deg)), bins=bins, bin_mm=grid.spacing_mm[2], grid=grid
-    )
+    return ParallelBeam(angles_deg=_floats(angles_deg), bins=bins, bin_mm=grid.pixel_mm)
 
 
 def fan_beam(
@@ -58,17 +68,16 @@ def fan_beam(
         detector: `flat`, or `curved` about the source.
 
     Raises:
-        ValueError: The source would turn inside the slices, or lies behind the detector.
+        InvalidValue: The source would turn inside the slices, or lies behind the detector.
     """
     bin_mm, bins = _bins(grid, sod_mm, sdd_mm, detector)
     return FanBeam(
-        angles_deg=tuple(map(float, angles_deg)),
+        angles_deg=_floats(angles_deg),
         bins=bins,
         bin_mm=bin_mm,
         sod_mm=sod_mm,
         sdd_mm=sdd_mm,
         detector=detector,
-        grid=grid,
     )
 
 
@@ -82,34 +91,36 @@ def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm:
         sdd_mm: Distance from the source to the detector.
 
     Raises:
-        ValueError: The source would turn inside the slices, or lies behind the detector.
+        InvalidValue: The source would turn inside the slices, or lies behind the detector.
     """
     bin_mm, bins = _bins(grid, sod_mm, sdd_mm, "flat")
-    z_mm, _, pixel_mm = grid.spacing_mm
-    nearest = sod_mm - math.hypot(*grid.shape[1:]) / 2 * pixel_mm
+    z_mm = grid.spacing_mm[0]
+    nearest = sod_mm - grid.radius_mm
     row_mm = z_mm * sdd_mm / sod_mm
     return ConeBeam(
-        angles_deg=tuple(map(float, angles_deg)),
+        angles_deg=_floats(angles_deg),
         bins=bins,
         bin_mm=bin_mm,
         rows=math.ceil(grid.shape[0] * z_mm * sdd_mm / nearest / row_mm),
         row_mm=row_mm,
         sod_mm=sod_mm,
         sdd_mm=sdd_mm,
-        grid=grid,
     )
+
+
+def _floats(angles_deg: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, angles_deg))
 
 
 def _bins(grid: Grid, sod_mm: float, sdd_mm: float, detector: str) -> tuple[float, int]:
     """Return size and number of the bins that see the whole of a slice."""
-    pixel_mm = grid.spacing_mm[2]
-    radius = math.hypot(*grid.shape[1:]) / 2 * pixel_mm
+    radius = grid.radius_mm
     if not radius < sod_mm <= sdd_mm:
-        raise ValueError(
+        raise InvalidValue(
             f"sod_mm is {sod_mm:g} and sdd_mm {sdd_mm:g}; expected {radius:g} (the corners of the "
             "slices) < sod_mm <= sdd_mm"
         )
     angle = math.asin(radius / sod_mm)
     half = sdd_mm * (math.tan(angle) if detector == "flat" else angle)
-    bin_mm = pixel_mm * sdd_mm / sod_mm
+    bin_mm = grid.pixel_mm * sdd_mm / sod_mm
     return bin_mm, math.ceil(2 * half / bin_mm)

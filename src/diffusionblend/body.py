@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.arc import missing_arc
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.units import WATER_PER_MM, energy_of_water
 from diffusionblend.tissue import Match
@@ -140,10 +139,10 @@ def _of_outline(outline: Outline, *, cut: bool) -> Iterator[Doubt]:
 
 
 def _of_scan(scan: Scan, pixel_mm: float) -> Iterator[Doubt]:
-    views = len(scan.geometry.angles_deg)
+    views = len(scan.geometry.beam.angles_deg)
     if views < FEWEST:
         yield Doubt(f"{views} views do not tell tissue from other materials", False)
-    if missing_arc(scan.geometry) > MISSING_DEG:
+    if scan.geometry.arc.missing_deg > MISSING_DEG:
         yield Doubt("directions are missing", False)
     if pixel_mm > COARSEST_MM:
         yield Doubt(f"pixels of {pixel_mm:.2g} mm blur tissues into each other", False)

@@ -3,16 +3,15 @@
 import math
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.data.scan import Scan
-from diffusionblend.geometry import ConeBeam, Geometry, Grid
+from diffusionblend.geometry import Grid
 from diffusionblend.methods.sbtv import tuned_weights
-from diffusionblend.projector import Projector, make_projector
+from diffusionblend.projectors import Projector, projector
 
 _PIXELS, _VIEWS = 128, 60  # at most, where each slice is projected by itself
 _CONE_PIXELS, _CONE_VIEWS = 64, 30
@@ -35,7 +34,7 @@ class Coarse:
     @property
     def pixel_mm(self) -> float:
         """Size of a pixel."""
-        return self.A.geometry.pixel_mm
+        return self.A.geometry.grid.pixel_mm
 
     def typical(self) -> float:
         """Return the order of the attenuation, from the rays through the thick of the object.
@@ -77,23 +76,18 @@ class Coarse:
 
 def coarse_scan(scan: Scan) -> Coarse:
     """Return a scan of larger bins, and fewer slices and views."""
-    geometry, y = scan.geometry, scan.y
-    cone = isinstance(geometry, ConeBeam)
-    pixels, most = (_CONE_PIXELS, _CONE_VIEWS) if cone else (_PIXELS, _VIEWS)
-    factor = math.ceil(max(geometry.grid.shape[1:]) / pixels)
+    (grid, beam), y = scan.geometry, scan.y
+    pixels, most = (_PIXELS, _VIEWS) if beam.slicewise else (_CONE_PIXELS, _CONE_VIEWS)
+    factor = math.ceil(max(grid.shape[1:]) / pixels)
     views = range(0, y.shape[1], math.ceil(y.shape[1] / most))
-    y = (y if cone else y[spread(len(y), _SLICES)])[:, list(views)]
-    changes: dict[str, object] = {
-        "angles_deg": tuple(geometry.angles_deg[v] for v in views),
-        "grid": _coarse_grid(geometry.grid, factor, None if cone else len(y)),
-    }
-    y, changes["bins"], changes["bin_mm"], moved = _binned(y, 2, factor, geometry.bin_mm)
-    changes["offset_mm"] = geometry.offset_mm - moved
-    if isinstance(geometry, ConeBeam):
-        y, changes["rows"], changes["row_mm"], moved = _binned(y, 0, factor, geometry.row_mm)
-        changes["row_offset_mm"] = geometry.row_offset_mm - moved
-    found: Geometry = msgspec.structs.replace(geometry, **changes)
-    return Coarse(make_projector(found), torch.from_numpy(y / found.pixel_mm).float())
+    y = (y[spread(len(y), _SLICES)] if beam.slicewise else y)[:, list(views)]
+    across, along = (min(factor, n) for n in (y.shape[2], y.shape[0]))
+    y = _joined(y, 2, across)
+    if not beam.slicewise:
+        y = _joined(y, 0, along)
+    coarse = _coarse_grid(grid, factor, len(y) if beam.slicewise else None)
+    A = projector(coarse, beam.views(views).binned(across, along))
+    return Coarse(A, torch.from_numpy(y / coarse.pixel_mm).float())
 
 
 def spread(count: int, most: int) -> np.ndarray:
@@ -110,16 +104,9 @@ def _coarse_grid(grid: Grid, factor: int, slices: int | None) -> Grid:
     return Grid.from_spacing(shape, (deep[1], y_mm * factor, x_mm * factor))
 
 
-def _binned(
-    y: np.ndarray, axis: int, factor: int, size_mm: float
-) -> tuple[np.ndarray, int, float, float]:
-    """Return the means of neighbours along an axis of the detector; what is left over is dropped.
-
-    Returns:
-        The means, their number, their size, and by how much their middle has moved back.
-    """
-    factor = min(factor, y.shape[axis])
-    n, left_over = divmod(y.shape[axis], factor)
+def _joined(y: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    """Return the means of neighbours along an axis; what is left over at its end is dropped."""
+    n = y.shape[axis] // factor
     kept = np.moveaxis(y, axis, -1)[..., : n * factor]
     means = kept.reshape(*kept.shape[:-1], n, factor).mean(axis=-1)
-    return np.moveaxis(means, -1, axis), n, size_mm * factor, left_over * size_mm / 2
+    return np.moveaxis(means, -1, axis)

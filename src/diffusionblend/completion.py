@@ -16,7 +16,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.regrid import Cut, Weighed
 from diffusionblend.prior import Prior
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.truncation import Extended, extended
 
 MADE_UP = 0.1
@@ -52,7 +52,7 @@ def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Proble
     variance = scan.noise.variance(scan.y)
     return Problem(
         y=_in_pixels(scan.y, scan.scale, place),
-        A=make_projector(scan.geometry, device=place),
+        A=projector(*scan.geometry, device=place),
         prior=prior,
         photons=scan.noise.photons,
         variance=None if variance is None else _in_pixels(variance, scan.scale**2, place),
@@ -78,8 +78,8 @@ def make_task(scan: Scan, asked: Grid, prior: Prior | None, place: torch.device)
 
 def _weighed(plain: Problem, full: Extended, scan: Scan) -> Task:
     """Return the problem of all rays with weights, and of those that were measured."""
-    bins = scan.geometry.bins
-    weights = plain.y.new_full((full.geometry.bins,), MADE_UP)
+    bins = scan.geometry.beam.bins
+    weights = plain.y.new_full((full.geometry.beam.bins,), MADE_UP)
     weights[full.before : full.before + bins] = 1.0
     variance = plain.variance
     known = torch.zeros_like(plain.y) if variance is None else variance

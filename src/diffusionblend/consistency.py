@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softshrink
 
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
 

@@ -17,13 +17,13 @@ from diffusionblend.device import find_device
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.estimate import estimate
 from diffusionblend.footprint import peak_memory
-from diffusionblend.geometry import Grid
+from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import writable
 from diffusionblend.memory import free_bytes
 from diffusionblend.methods.options import make_method
 from diffusionblend.partition import BLOCK, padded_length
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.projector import make_projector
+from diffusionblend.projectors import projector
 from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR
 
 VIEWS = 8
@@ -108,11 +108,11 @@ def example(slices: int, size: int) -> Scan:
     """Return the scan of a cylinder of water in slices of size x size pixels."""
     pixel_mm = FIELD_MM / size
     grid = Grid.from_spacing((slices, size, size), (SPACING_MM, pixel_mm, pixel_mm))
-    geometry = parallel_beam(grid, sparse_view(VIEWS))
+    geometry = Geometry(grid, parallel_beam(grid, sparse_view(VIEWS)))
     across = torch.linspace(-1, 1, size)
     disc = (across[:, None] ** 2 + across**2 < 0.5).float().expand(slices, -1, -1)
     scan = Scan(torch.zeros(geometry.sinogram_shape).numpy(), geometry)
-    return Scan((make_projector(geometry)(disc) * scan.scale).numpy(), geometry)
+    return Scan((projector(*geometry)(disc) * scan.scale).numpy(), geometry)
 
 
 def volumes(prior: Prior) -> list[dict[str, Any]]:

@@ -28,6 +28,10 @@ class UsageError(DiffusionBlendError):
     code = 2
 
 
+class InvalidValue(UsageError, ValueError):
+    """A grid, a beam or an array that cannot be used, which is a ValueError for Python, too."""
+
+
 class CorruptInput(DiffusionBlendError):
     """An input is missing, truncated, or holds what no such file can hold."""
 

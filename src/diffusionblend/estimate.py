@@ -123,27 +123,26 @@ def estimate(
         method,
         samples=samples,
         classical=other in seconds,
-        cone=isinstance(scan.geometry, ConeBeam),
+        cone=not scan.geometry.beam.slicewise,
     )
     return Estimate(seconds, memory, free_bytes(), worked_on)
 
 
 def some_slices(scan: Scan) -> Scan:
     """Return the scan of some of its slices in the middle: of a cone, with as many of its rows."""
-    geometry = scan.geometry
-    slices, rows, columns = geometry.grid.shape
+    grid, beam = scan.geometry
+    slices, rows, columns = grid.shape
     wanted = BLOCK * max(1, round(TRIAL_VOXELS / (BLOCK * rows * columns)))
     if slices <= wanted:
         return scan
     first = (slices - wanted) // 2
-    grid = geometry.grid.part((first, 0, 0), (wanted, rows, columns))
-    if not isinstance(geometry, ConeBeam):
-        y = scan.y[first : first + wanted]
-        return dataclasses.replace(scan, y=y, geometry=msgspec.structs.replace(geometry, grid=grid))
-    kept = max(1, round(geometry.rows * wanted / slices))
-    above = (geometry.rows - kept) // 2
-    fewer = msgspec.structs.replace(geometry, grid=grid, rows=kept)
-    return dataclasses.replace(scan, y=scan.y[above : above + kept], geometry=fewer)
+    grid = grid.part((first, 0, 0), (wanted, rows, columns))
+    if isinstance(beam, ConeBeam):
+        kept = max(1, round(beam.rows * wanted / slices))
+        first, wanted = (beam.rows - kept) // 2, kept
+        beam = msgspec.structs.replace(beam, rows=kept)
+    y = scan.y[first : first + wanted]
+    return dataclasses.replace(scan, y=y, geometry=Geometry(grid, beam))
 
 
 def _of_method(

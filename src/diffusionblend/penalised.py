@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffusionblend.consistency import descend
 from diffusionblend.preconditioners import SmoothFilter
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 from diffusionblend.total_variation import differences, differences_adjoint, laplacian
 
 RELAXATION = 1.7

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.covariance import of_views
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 
 Operator = Callable[[Tensor], Tensor]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.covariance import Covariance
 from diffusionblend.preconditioners import Operator, RayFilter, VoxelFilter
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 
 TOLERANCE = 0.05
 """CG ends when an iteration lowers the sum by less than a change of u by this share of r would."""

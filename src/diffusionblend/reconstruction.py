@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffusionblend.arc import missing_arc
 from diffusionblend.calibration import calibrated
 from diffusionblend.completion import Task, make_task
 from diffusionblend.data.scan import Scan
@@ -21,6 +20,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.device import find_device
 from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
 from diffusionblend.geometry import Geometry
+from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import ScanLike, as_scan
 from diffusionblend.methods import Callback, Convergence, Method, Problem, find_method, run
@@ -218,8 +218,9 @@ def check_samples(method: Method, samples: int) -> None:
 
 def classical_method(geometry: Geometry) -> str:
     """Return the name of the classical method to compare with."""
-    views, pixels = len(geometry.angles_deg), max(geometry.grid.shape[1:])
-    return "fbp" if views >= MANY_VIEWS * pixels and missing_arc(geometry) == 0 else "tv"
+    views, pixels = len(geometry.beam.angles_deg), max(geometry.grid.shape[1:])
+    dense = views >= MANY_VIEWS * pixels and geometry.arc.missing_deg == 0
+    return "fbp" if dense and is_plain(geometry.beam) else "tv"
 
 
 def is_classical(method: Method) -> bool:

@@ -11,13 +11,13 @@ from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry import Beam, Geometry, Grid
 from diffusionblend.io.inputs import VolumeLike, as_volume
-from diffusionblend.projector import make_projector, strip_project
+from diffusionblend.projectors import projector, strip_project
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
-Beam = Callable[[Grid, tuple[float, ...]], Geometry]
+MakeBeam = Callable[[Grid, tuple[float, ...]], Beam]
 """Places source and detector about a grid, for views in degrees."""
 ELECTRONIC = 5.0
 """Standard deviation of the electronic noise in photons, as in the released code."""
@@ -53,7 +53,7 @@ def simulate(
     *,
     spacing_mm: Sequence[float] | None = None,
     size: int = 256,
-    beam: Beam = parallel_beam,
+    beam: MakeBeam = parallel_beam,
     photons: float | None = None,
     electronic: float = ELECTRONIC,
     protocol: str = "independent",
@@ -68,7 +68,7 @@ def simulate(
         angles_deg: Views, in degrees.
         spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
-        beam: Makes the geometry, for instance
+        beam: Makes the beam for a grid, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
         photons: Photons a bin through air; none means no noise.
         electronic: Standard deviation of the electronic noise in photons.
@@ -122,7 +122,9 @@ def check_photons(photons: float | None) -> None:
         raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
 
 
-def scan_geometry(volume: Volume, beam: Beam, angles_deg: tuple[float, ...], size: int) -> Geometry:
+def scan_geometry(
+    volume: Volume, beam: MakeBeam, angles_deg: tuple[float, ...], size: int
+) -> Geometry:
     """Return the geometry that `simulate` would give a scan, which fails as that would.
 
     Raises:
@@ -131,9 +133,9 @@ def scan_geometry(volume: Volume, beam: Beam, angles_deg: tuple[float, ...], siz
     return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
 
 
-def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
+def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
     try:
-        return beam(grid, angles_deg)
+        return Geometry(grid, beam(grid, angles_deg))
     except ValueError as error:
         raise UnsupportedInput(
             f"cannot be scanned: {error}; change the beam or resample the slices"
@@ -142,9 +144,9 @@ def _geometry(beam: Beam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry
 
 def _project_independently(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
     mu = mu_from_x(x_from_hu(volume.hu.clip(HU_AIR)), mu_water)
-    return strip_project(mu, volume.grid, geometry)
+    return strip_project(mu, volume.grid, geometry.beam)
 
 
 def _project_as_in_paper(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
     mu = torch.from_numpy(mu_from_x(x_from_hu(volume.hu), mu_water))
-    return (geometry.pixel_mm * make_projector(geometry)(mu)).numpy()
+    return (geometry.grid.pixel_mm * (projector(*geometry) @ mu)).numpy()

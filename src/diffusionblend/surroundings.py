@@ -8,7 +8,6 @@ nothing is seen outside, the grid is the one that was asked for.
 import dataclasses
 import math
 
-import msgspec
 import numpy as np
 from scipy.ndimage import median_filter
 
@@ -35,7 +34,7 @@ def covering(scan: Scan) -> Scan:
     grid = covering_grid(extended(scan.y, scan.geometry))
     if grid == scan.geometry.grid:
         return scan
-    return dataclasses.replace(scan, geometry=msgspec.structs.replace(scan.geometry, grid=grid))
+    return dataclasses.replace(scan, geometry=Geometry(grid, scan.geometry.beam))
 
 
 def covering_grid(full: Extended) -> Grid:
@@ -65,22 +64,24 @@ def _outline(y: np.ndarray, seen: float) -> np.ndarray:
 
 def _more_pixels(outline: np.ndarray, geometry: Geometry) -> int:
     """Return how many pixels are wanted at each side of the slices."""
-    half_y, half_x = (n / 2 * geometry.pixel_mm for n in geometry.grid.shape[1:])
-    phi = np.array(geometry.angles)[:, None] - geometry.fan_angles
+    (grid, beam), pixel_mm = geometry, geometry.grid.pixel_mm
+    half_y, half_x = (n / 2 * pixel_mm for n in grid.shape[1:])
+    lines = [beam.lines(view) for view in range(len(beam.angles_deg))]
+    phi, s = (np.stack(parts) for parts in zip(*lines, strict=True))
     cos, sin = np.abs(np.cos(phi)), np.abs(np.sin(phi))
-    beside = np.abs(geometry.distances_mm()) - half_x * cos - half_y * sin
-    outside = outline & (beside > _BESIDE * geometry.pixel_mm)
+    beside = np.abs(s) - half_x * cos - half_y * sin
+    outside = outline & (beside > _BESIDE * pixel_mm)
     if outside.any(1).mean() <= CUT / 2:
         return 0
     # A square that all these rays touch holds the object, if they come from all around.
-    wanted = (beside / (cos + sin))[outside].max() / geometry.pixel_mm + 1
+    wanted = (beside / (cos + sin))[outside].max() / pixel_mm + 1
     return _STEP * math.ceil(min(wanted, _most_pixels(geometry)) / _STEP)
 
 
 def _most_pixels(geometry: Geometry) -> float:
     """Return how many more pixels fit at each side before the source is in the slices."""
-    source = getattr(geometry, "sod_mm", math.inf) * _NEAREST
-    room = (source - geometry.radius_mm) / geometry.pixel_mm / math.sqrt(2)
+    grid, beam = geometry
+    room = (beam.source_mm * _NEAREST - grid.radius_mm) / grid.pixel_mm / math.sqrt(2)
     return max(0.0, room - _STEP)
 
 
@@ -90,21 +91,19 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
     Where the object reaches the last row it goes on: as far as rays see it, to its far side. Where
     it does not, its end lies between what the row sees at the near side and on the axis.
     """
-    if not isinstance(geometry, ConeBeam):
+    grid, cone = geometry
+    if not isinstance(cone, ConeBeam):
         return 0
     lit = median_filter((y > seen).mean((1, 2)), 3, mode="nearest")
     rows = np.flatnonzero(lit > CUT)
     if not len(rows):
         return 0
-    z_mm, half = (
-        geometry.grid.spacing_mm[0],
-        geometry.grid.shape[0] / 2 * geometry.grid.spacing_mm[0],
-    )
-    radius = float(np.abs(geometry.distances_mm())[outline.any(0)].max(initial=0.0))
-    radius = min(radius, _NEAREST * geometry.sod_mm)
-    heights = np.abs(geometry.row_positions_mm()[rows[[0, -1]]]) / geometry.sdd_mm
-    goes_on = np.array([rows[0] == 0, rows[-1] == geometry.rows - 1])
-    least = heights * (geometry.sod_mm + np.where(goes_on, radius, -radius))
-    most = heights * (geometry.sod_mm + np.where(goes_on, radius, 0.0))
+    z_mm, half = grid.spacing_mm[0], grid.shape[0] / 2 * grid.spacing_mm[0]
+    radius = float(np.abs(cone.distances_mm())[outline.any(0)].max(initial=0.0))
+    radius = min(radius, _NEAREST * cone.sod_mm)
+    heights = np.abs(cone.row_positions_mm()[rows[[0, -1]]]) / cone.sdd_mm
+    goes_on = np.array([rows[0] == 0, rows[-1] == cone.rows - 1])
+    least = heights * (cone.sod_mm + np.where(goes_on, radius, -radius))
+    most = heights * (cone.sod_mm + np.where(goes_on, radius, 0.0))
     outside = least > half + np.where(goes_on, 0.0, z_mm)
     return math.ceil(float(((most - half) * outside).max()) / z_mm) + bool(outside.any())

@@ -13,13 +13,11 @@ percent: no ray says better (the interior problem).
 import math
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from scipy.ndimage import median_filter
 
-from diffusionblend.arc import find_arc
 from diffusionblend.edges import find_edges
-from diffusionblend.geometry import Geometry
+from diffusionblend.geometry import Beam, Geometry
 
 EDGE = 0.05
 """Share of the largest line integral from which an edge of the detector sees the object.
@@ -47,7 +45,7 @@ class Extended:
 
     Attributes:
         y: Line integrals (detector rows, views, bins).
-        geometry: Of the longer detector.
+        geometry: Grid, and the beam of the longer detector.
         before, behind: How many bins were added at its ends.
     """
 
@@ -108,23 +106,17 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
     if not ends.any():
         return Extended(y, geometry)
     seen = seen_from(y)
-    places = [_places(geometry, end) for end in (0, 1)]
+    places = [_places(geometry.beam, end) for end in (0, 1)]
     tails = [_tails(y[..., :: 2 * end - 1], cut[end], seen, places[end]) for end in (0, 1)]
     added = np.array([tail.bins() for tail in tails]) * ends
     before, behind = np.full(2, added.max()) if ends.all() else added
     parts = [tails[0].values(before)[..., ::-1], y, tails[1].values(behind)]
     joined = np.concatenate(parts, axis=-1, dtype=y.dtype)
-    return Extended(joined, _longer(geometry, before, behind), int(before), int(behind))
+    longer = Geometry(geometry.grid, geometry.beam.padded(before, behind))
+    return Extended(joined, longer, int(before), int(behind))
 
 
-def _longer(geometry: Geometry, before: int, behind: int) -> Geometry:
-    """Return a beam with bins added before its first and behind its last."""
-    offset = geometry.offset_mm + (behind - before) / 2 * geometry.bin_mm
-    bins = int(geometry.bins + before + behind)
-    return msgspec.structs.replace(geometry, bins=bins, offset_mm=float(offset))
-
-
-def _places(geometry: Geometry, end: int) -> np.ndarray:
+def _places(beam: Beam, end: int) -> np.ndarray:
     """Return how far rays pass beyond that of the last bin at an end, in widths of what is seen.
 
     The lines of a fan are told by their distance from the axis, as those of a parallel beam.
@@ -132,17 +124,17 @@ def _places(geometry: Geometry, end: int) -> np.ndarray:
     Returns:
         Places of the bins, rising to 0, and of the bins beyond that could be added.
     """
-    most = math.ceil(FARTHEST * geometry.bins)
-    s = _longer(geometry, most * (1 - end), most * end).distances_mm()
+    most = math.ceil(FARTHEST * beam.bins)
+    s = beam.padded(most * (1 - end), most * end).distances_mm()
     s = s if end else -s[::-1]
-    last = s[geometry.bins - 1]
+    last = s[beam.bins - 1]
     return (s - last) / max(last - s[0], _TINY)
 
 
 def _goes_on_opposite(geometry: Geometry) -> np.ndarray:
     """Return where the opposite ray of an end's is measured, and more beyond it (ends, views)."""
-    arc, angles = find_arc(geometry.angles_deg), np.array(geometry.angles)
-    s, fan = geometry.distances_mm(), geometry.fan_angles
+    arc, angles = geometry.arc.views, np.array(geometry.beam.angles)
+    s, fan = geometry.beam.distances_mm(), geometry.beam.fan_angles
     found = []
     for end in (0, -1):
         opposite = angles - fan[end] + np.pi + float(np.interp(-s[end], s, fan))

@@ -21,7 +21,7 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.partition import Partition, draw_partition, pad_slices, single
 from diffusionblend.prior import Prior
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 
 if TYPE_CHECKING:
     from deepinv.models import Denoiser

@@ -98,16 +98,17 @@ class Info:
 
 def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
     """Return beam, projections, angles, grid and what else a geometry has, for people."""
+    grid, beam = geometry
     known: dict[str, Any] = {
-        name: getattr(geometry, name)
-        for name in geometry.__struct_fields__
-        if name not in {"schema", "angles_deg", "grid", "bins"}
+        name: getattr(beam, name)
+        for name in beam.__struct_fields__
+        if name not in {"angles_deg", "bins"}
     }
-    angles, (rows, views, bins) = geometry.angles_deg, geometry.sinogram_shape
-    slices, height, width = geometry.grid.shape
-    spacing = " x ".join(f"{mm:.6g}" for mm in geometry.grid.spacing_mm)
+    angles, (rows, views, bins) = beam.angles_deg, geometry.sinogram_shape
+    slices, height, width = grid.shape
+    spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing_mm)
     told = {
-        "beam": type(geometry).__name__.removesuffix("Beam").lower(),
+        "beam": beam.kind,
         "projections": f"{views} views of {rows} x {bins} pixels",
         "angles": f"{min(angles):.6g} to {max(angles):.6g} degrees",
         "grid": f"{slices} x {height} x {width} voxels of {spacing} mm",

@@ -69,8 +69,8 @@ def plan_reconstruction(
     larger = found.worked_on
     if larger is not None:
         told["works on"] = (
-            f"{' x '.join(map(str, larger.grid.shape))} voxels and {larger.bins} bins: the object "
-            "goes on outside, and what was not asked for is cropped"
+            f"{' x '.join(map(str, larger.grid.shape))} voxels and {larger.beam.bins} bins: "
+            "the object goes on outside, and what was not asked for is cropped"
         )
     told |= {
         "method": f"{command.method} ({', '.join(f'{k}={v}' for k, v in options.items())})",

@@ -164,7 +164,7 @@ class Reconstruct:
             made,
             self.output,
             source=self.like,
-            description=self._description(len(scan.geometry.angles)),
+            description=self._description(len(scan.geometry.beam.angles_deg)),
             **facts,
             seconds=made.seconds,
             convergence=None if made.convergence is None else vars(made.convergence),

@@ -11,7 +11,7 @@ from diffusionblend.errors import UsageError
 from diffusionblend.terminal import in_range, parse_slices, show
 
 if TYPE_CHECKING:
-    from diffusionblend.simulation import Beam
+    from diffusionblend.simulation import MakeBeam
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Simulate:
         views = in_range("--views", 8 if self.views is None else self.views, 1, 10_000)
         return sparse_view(views, in_range("--arc", self.arc or whole, 1e-3, 360.0))
 
-    def _beam(self) -> "Beam":
+    def _beam(self) -> "MakeBeam":
         from functools import partial
 
         from diffusionblend.beams import cone_beam, fan_beam, parallel_beam

@@ -79,7 +79,7 @@ class Scan:
         rows, views, bins = self.y.shape
         photons = self.noise.photons
         noise = "noise not stated" if photons is None else f"{photons:g} photons"
-        kind = type(self.geometry).__name__
+        kind = type(self.geometry.beam).__name__
         return f"Scan({rows} rows x {views} views x {bins} bins, {kind}, {noise})"
 
     def _repr_html_(self) -> str:
@@ -98,7 +98,7 @@ class Scan:
             raise UnsupportedInput(
                 "the scan does not say how much water attenuates; give --mu-water, or calibrate it"
             )
-        return self.mu_water * self.geometry.pixel_mm
+        return self.mu_water * self.geometry.grid.pixel_mm
 
 
 def check_shape(shape: tuple[int, ...], geometry: Geometry) -> None:

@@ -51,9 +51,9 @@ def as_scan(given: ScanLike, geometry: Geometry | None = None) -> Scan:
     y = _array(given)
     if geometry is None:
         raise UsageError(
-            f"line integrals of the shape {y.shape} have no geometry; give geometry=, "
-            "for instance parallel_beam(Grid.from_spacing((slices, rows, columns), (z, y, x) in "
-            "mm), angles in degrees)"
+            f"line integrals of the shape {y.shape} have no geometry; give geometry=, for instance "
+            "Geometry(grid, parallel_beam(grid, angles in degrees)) with grid = "
+            "Grid.from_spacing((slices, rows, columns), (z, y, x) in mm)"
         )
     return Scan(y, geometry, mu_water=None)
 

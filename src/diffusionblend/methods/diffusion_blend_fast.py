@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.arc import widest_gap
 from diffusionblend.blend import blend
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb
@@ -107,7 +106,7 @@ class DiffusionBlendFast(Method):
             self.steps,
             sigma_max=self.sigma_max,
             sigma_min=self.sigma_min,
-            gap_deg=widest_gap(problem.A.geometry),
+            gap_deg=problem.A.geometry.arc.widest_deg,
             coarse=self.coarse,
         )
         on = functools.partial(self._towards_data, problem)

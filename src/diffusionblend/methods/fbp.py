@@ -17,16 +17,16 @@ and Kress 1984).
 import math
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.arc import find_arc
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, ParallelBeam
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
+from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
-from diffusionblend.methods.redundancy import curved, lopsided_bins, ray_weights
+from diffusionblend.methods.redundancy import ray_weights
 from diffusionblend.methods.registry import register
 
 _LEAST_COVER = 0.1  # less is noise alone
@@ -61,22 +61,30 @@ def filtered_back_projection(problem: Problem) -> Tensor:
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:
-    """Weigh line integrals (detector rows, views, bins) for the ramp filter."""
-    weights = ray_weights(geometry)
-    if isinstance(geometry, ParallelBeam):
+    """Weigh line integrals (detector rows, views, bins) for the ramp filter.
+
+    Raises:
+        UnsupportedInput: The beam is of another package, and its rays are not known here.
+    """
+    grid, beam = geometry.grid, geometry.beam
+    if not is_plain(beam):
+        raise UnsupportedInput(
+            f"fbp knows parallel, fan and cone beams, and no {beam.kind} one; take another method"
+        )
+    weights = ray_weights(beam)
+    if not isinstance(beam, PointBeam):
         return y * torch.from_numpy(weights).to(y)
-    g = geometry.fan_angles
-    y = y * torch.from_numpy(weights * _jacobian(geometry)).to(y)
-    if isinstance(geometry, ConeBeam):
-        rise = geometry.row_positions_mm()[:, None] / geometry.sdd_mm * np.cos(g)
+    y = y * torch.from_numpy(weights * _jacobian(grid, beam)).to(y)
+    if isinstance(beam, ConeBeam):
+        rise = beam.row_positions_mm()[:, None] / beam.sdd_mm * np.cos(beam.fan_angles)
         y *= torch.from_numpy(1 / np.hypot(1, rise)).to(y)[:, None]
     return y
 
 
-def _jacobian(geometry: FanBeam | ConeBeam) -> np.ndarray:
+def _jacobian(grid: Grid, beam: PointBeam) -> np.ndarray:
     """Return J in pixels (bins,)."""
-    g = geometry.fan_angles
-    return (geometry.sod_mm * np.cos(g) + geometry.axis_mm * np.sin(g)) / geometry.pixel_mm
+    g = beam.fan_angles
+    return (beam.sod_mm * np.cos(g) + beam.axis_mm * np.sin(g)) / grid.pixel_mm
 
 
 def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
@@ -84,29 +92,25 @@ def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
 
     What is filtered goes on where nothing was measured.
     """
-    bins = lopsided_bins(geometry)
+    bins = geometry.beam.farther_bins
     if not bins:
         return y, geometry
-    wider = msgspec.structs.replace(
-        geometry,
-        bins=geometry.bins + abs(bins),
-        offset_mm=geometry.offset_mm - bins * geometry.bin_mm / 2,
-    )
-    return torch.nn.functional.pad(y, (max(bins, 0), max(-bins, 0))), wider
+    more = (max(bins, 0), max(-bins, 0))
+    return torch.nn.functional.pad(y, more), Geometry(geometry.grid, geometry.beam.padded(*more))
 
 
 def ramp_filter(y: Tensor, geometry: Geometry) -> Tensor:
     """Convolve line integrals (detector rows, views, bins) with the ramp of the sampled line."""
-    unit_mm = geometry.pixel_mm if isinstance(geometry, ParallelBeam) else geometry.sdd_mm
-    spacing = geometry.bin_mm / unit_mm
-    n = 2 ** math.ceil(math.log2(2 * geometry.bins))
+    beam = geometry.beam
+    spacing = beam.bin_size(geometry.grid.pixel_mm)
+    n = 2 ** math.ceil(math.log2(2 * beam.bins))
     lag = torch.minimum(torch.arange(n), n - torch.arange(n)).double()
-    distance = torch.sin(lag * spacing) / spacing if curved(geometry) else lag
-    sampled = (lag % 2 == 1) & (lag < geometry.bins)
+    distance = torch.sin(lag * spacing) / spacing if beam.curved else lag
+    sampled = (lag % 2 == 1) & (lag < beam.bins)
     kernel = torch.where(sampled, -1 / (math.pi * distance) ** 2, 0.0)
     kernel[0] = 0.25
     response = torch.fft.rfft(kernel).real.to(y) / spacing
-    return torch.fft.irfft(torch.fft.rfft(y, n) * response, n)[..., : geometry.bins]
+    return torch.fft.irfft(torch.fft.rfft(y, n) * response, n)[..., : beam.bins]
 
 
 def back_project(y: Tensor, geometry: Geometry) -> Tensor:
@@ -116,14 +120,14 @@ def back_project(y: Tensor, geometry: Geometry) -> Tensor:
         The sums times pi / views, each weighed by its distance from the source if there is one:
         (slices, rows, columns).
     """
-    if isinstance(geometry, ConeBeam):
-        return _back_project_cone(y, geometry)
-    _, rows, columns = geometry.grid.shape
-    u = y.new_zeros(len(y), rows, columns)
-    for view, angle in enumerate(geometry.angles):
-        at, distance = _shadows(geometry, angle, y)
+    grid, beam = geometry.grid, geometry.beam
+    if isinstance(beam, ConeBeam):
+        return _back_project_cone(y, grid, beam)
+    u = y.new_zeros(len(y), *grid.shape[1:])
+    for view in range(len(beam.angles_deg)):
+        at, distance = _shadows(grid, beam, view, y)
         u += _between_bins(y[:, view], at).div_(distance**2)
-    return u * (math.pi / len(geometry.angles))
+    return u * (math.pi / len(beam.angles_deg))
 
 
 def _between_bins(y: Tensor, at: Tensor) -> Tensor:
@@ -145,29 +149,30 @@ def cover(geometry: Geometry, like: Tensor) -> Tensor:
         Shares of half a turn (rows, columns), at least a tenth; 1 of a full turn, and of a
         parallel beam, whose pixels have all the same.
     """
-    if isinstance(geometry, ParallelBeam) or find_arc(geometry.angles_deg).closed:
+    grid, beam = geometry.grid, geometry.beam
+    if not isinstance(beam, PointBeam) or geometry.arc.views.closed:
         return like.new_ones(1, 1)
-    rays = ray_weights(geometry) * _jacobian(geometry)
-    rays = torch.from_numpy(rays if curved(geometry) else rays * np.cos(geometry.fan_angles))
-    shares = like.new_zeros(geometry.grid.shape[1:])
-    for weights, angle in zip(rays.to(like), geometry.angles, strict=True):
-        at, distance = _shadows(geometry, angle, like)
+    rays = ray_weights(beam) * _jacobian(grid, beam)
+    rays = torch.from_numpy(rays if beam.curved else rays * np.cos(beam.fan_angles))
+    shares = like.new_zeros(grid.shape[1:])
+    for view, weights in enumerate(rays.to(like)):
+        at, distance = _shadows(grid, beam, view, like)
         shares += _between_bins(weights[None], at)[0].div_(distance)
-    return (shares / len(geometry.angles)).clamp(min=_LEAST_COVER)
+    return (shares / len(rays)).clamp(min=_LEAST_COVER)
 
 
-def _back_project_cone(y: Tensor, geometry: ConeBeam) -> Tensor:
-    slices, rows, columns = geometry.grid.shape
-    z = (torch.arange(slices).to(y) - (slices - 1) / 2) * geometry.grid.spacing_mm[0]
+def _back_project_cone(y: Tensor, grid: Grid, cone: ConeBeam) -> Tensor:
+    slices, rows, columns = grid.shape
+    z = (torch.arange(slices).to(y) - (slices - 1) / 2) * grid.spacing_mm[0]
     u = y.new_zeros(slices, rows, columns)
-    for view, angle in enumerate(geometry.angles):
-        at, depth = _shadows(geometry, angle, y)
-        spread = geometry.sdd_mm / geometry.pixel_mm / depth
+    for view in range(len(cone.angles_deg)):
+        at, depth = _shadows(grid, cone, view, y)
+        spread = cone.sdd_mm / grid.pixel_mm / depth
         for some in torch.arange(slices).split(_SLICES):
             t = z[some, None, None] * spread
-            row = (t - float(geometry.row_positions_mm()[0])) / geometry.row_mm
+            row = (t - float(cone.row_positions_mm()[0])) / cone.row_mm
             u[some] += _interpolated(y[:, view], row, at).div_(depth**2)
-    return u * (math.pi / len(geometry.angles))
+    return u * (math.pi / len(cone.angles_deg))
 
 
 def _interpolated(image: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -183,24 +188,16 @@ def _interpolated(image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return found.view_as(row)
 
 
-def _shadows(geometry: Geometry, angle: float, like: Tensor) -> tuple[Tensor, Tensor]:
+def _shadows(grid: Grid, beam: Beam, view: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return where the pixels of a slice cast their shadows, and how far they are from the source.
 
     Returns:
         Fractions of bins, and distances in pixels, along the central ray to a flat detector; 1 in
         a parallel beam. Both (rows, columns), of the type and on the device of another tensor.
     """
-    _, rows, columns = geometry.grid.shape
+    _, rows, columns = grid.shape
     y = torch.arange(rows).to(like)[:, None] - (rows - 1) / 2
     x = torch.arange(columns).to(like) - (columns - 1) / 2
-    along = x * math.cos(angle) + y * math.sin(angle)
-    middle = (geometry.bins - 1) / 2 - geometry.offset_mm / geometry.bin_mm
-    if isinstance(geometry, ParallelBeam):
-        return along / (geometry.bin_mm / geometry.pixel_mm) + middle, torch.ones_like(along)
-    along = along + geometry.axis_mm / geometry.pixel_mm
-    depth = y * math.cos(angle) - x * math.sin(angle) + geometry.sod_mm / geometry.pixel_mm
-    ratio = along / depth
-    spacing = geometry.bin_mm / geometry.sdd_mm
-    if curved(geometry):
-        return torch.atan(ratio) / spacing + middle, torch.hypot(along, depth)
-    return ratio / spacing + middle, depth
+    places, distances = beam.cast(x, y, math.radians(beam.angles_deg[view]), grid.pixel_mm)
+    middle = (beam.bins - 1) / 2 - beam.offset_mm / beam.bin_mm
+    return places / beam.bin_size(grid.pixel_mm) + middle, distances

@@ -200,12 +200,12 @@ class FBPUNet(Method):
             PriorError: There are no such weights, or they are damaged.
             UnsupportedInput: The network was not trained for the scan's beam or its views.
         """
-        geometry = problem.A.geometry
-        if not isinstance(geometry, ParallelBeam):
+        beam = problem.A.geometry.beam
+        if type(beam) is not ParallelBeam:
             raise UnsupportedInput(
                 "the scan has a fan or a cone, and fbp-unet is trained for parallel beams; "
                 "take another method"
             )
         network = load_fbp_unet(self.weights, problem.y.device)
-        code = network.code(geometry.angles_deg)
+        code = network.code(beam.angles_deg)
         return Stepped(network.correct(filtered_back_projection(problem) - 1, code), state)

@@ -16,7 +16,7 @@ IMAGE_RANGE = 2.0
 
 def data_scale(geometry: Geometry) -> float:
     """Return what A^T A must be multiplied by to be theirs, of norm about 400 for any views."""
-    return math.pi / (2 * len(geometry.angles))
+    return math.pi / (2 * len(geometry.beam.angles_deg))
 
 
 def z_total_variation(problem: Problem, weight: float, rho: float, cg_steps: int) -> SplitBregman:

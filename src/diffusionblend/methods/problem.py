@@ -8,8 +8,8 @@ from torch import Tensor
 from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Grid
 from diffusionblend.prior import Prior
-from diffusionblend.projector import Projector
-from diffusionblend.projector.accuracy import operator_variance
+from diffusionblend.projectors import Projector
+from diffusionblend.projectors.accuracy import operator_variance
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ And on other detectors: bins that weigh less, or are left out.
 import dataclasses
 import math
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.partition import pad_slices, padded_length
-from diffusionblend.projector import Projector, make_projector
+from diffusionblend.projectors import Projector, projector
 
 _ROUNDING = 1e-6
 
@@ -42,21 +41,12 @@ def coarser(problem: Problem, factor: int) -> Problem:
         return problem
     A, geometry = problem.A, problem.A.geometry
     together = _bins_together(geometry, factor)
-    bins, left_over = divmod(geometry.bins, together)
-    larger = make_projector(
-        msgspec.structs.replace(
-            geometry,
-            grid=geometry.grid.binned(factor),
-            bins=bins,
-            bin_mm=together * geometry.bin_mm,
-            offset_mm=geometry.offset_mm - left_over * geometry.bin_mm / 2,
-        ),
-        device=A.device,
-        dtype=A.dtype,
-    )
+    beam = geometry.beam.binned(together)
+    larger = projector(geometry.grid.binned(factor), beam, device=A.device, dtype=A.dtype)
 
     def means(rays: Tensor) -> Tensor:
-        return rays[..., : bins * together].unflatten(-1, (bins, together)).mean(dim=-1)
+        whole = beam.bins * together
+        return rays[..., :whole].unflatten(-1, (beam.bins, together)).mean(dim=-1)
 
     # A ray of much variance, such as that of a dead pixel, says little beside its neighbours.
     certain = torch.ones_like(problem.y) if problem.variance is None else 1 / problem.variance
@@ -70,8 +60,9 @@ def coarser(problem: Problem, factor: int) -> Problem:
 
 def _bins_together(geometry: Geometry, factor: int) -> int:
     """Return how many bins are no wider, at the axis, than a pixel that is so much larger."""
-    wide = np.abs(np.diff(geometry.distances_mm())).max(initial=0.0)
-    most = min(factor, geometry.bins, factor * geometry.pixel_mm / wide if wide else 1)
+    grid, beam = geometry
+    wide = np.abs(np.diff(beam.distances_mm())).max(initial=0.0)
+    most = min(factor, beam.bins, factor * grid.pixel_mm / wide if wide else 1)
     return 2 ** int(math.log2(max(most, 1) * (1 + _ROUNDING)))
 
 
@@ -107,7 +98,7 @@ class Cut(Projector):
 
     Args:
         A: The projector to the longer one.
-        geometry: The beam with the shorter one.
+        geometry: Grid, and the beam with the shorter one.
         first: Its first bin.
     """
 

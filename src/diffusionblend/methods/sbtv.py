@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Generator
 
-from diffusionblend.arc import Directions
 from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Method, State, Stepped
@@ -78,10 +77,10 @@ class SBTV(Method):
 
 def tuned_weights(geometry: Geometry, photons: float | None = None) -> tuple[float, float]:
     """Return weight and rho of `SBTV`, interpolated over the number of views and the photons."""
-    directions = np.array(geometry.angles_deg)
-    if Directions(directions, 180.0).missing:
+    if geometry.arc.axis.missing:
         return TUNED_LIMITED
-    clean, noisy = (_at(len(directions), table) for table in (TUNED, TUNED_1E4))
+    views = len(geometry.beam.angles_deg)
+    clean, noisy = (_at(views, table) for table in (TUNED, TUNED_1E4))
     share = 1.0 if photons is None else min(max(math.log10(photons) - 4, 0.0), 1.0)
     weight, rho = np.exp(share * clean + (1 - share) * noisy)
     return float(weight), float(rho)

@@ -17,7 +17,7 @@ from diffusionblend.methods.predictor_corrector import (
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.prior import Prior
-from diffusionblend.projector import Projector
+from diffusionblend.projectors import Projector
 from diffusionblend.ranges import Count, NonNegative
 
 

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Generator, Tensor
 
-from diffusionblend.arc import Directions
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Convergence, Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.penalised import PenalisedLeastSquares
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.ranges import Count, Positive
 
 OF_VIEWS = 384.0
@@ -96,7 +94,6 @@ def tuned_weight(geometry: Geometry, variance: Tensor) -> float:
     the operator's own.
     """
     share = min(1.0, OPERATOR_VARIANCE / float(variance.log().mean().exp()))
-    directions = np.array(geometry.angles_deg)
-    views = OF_ARC if Directions(directions, 180.0).missing else len(directions)
+    views = OF_ARC if geometry.arc.axis.missing else len(geometry.beam.angles_deg)
     size = max(geometry.grid.shape[1:]) / 256
     return float((OF_VIEWS * size**2 / views) ** share * OF_NOISE ** (1 - share))

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.arc import missing_arc
-from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.record import Coverage
 from diffusionblend.surroundings import covering_grid
@@ -33,7 +32,7 @@ def coverage(problem: Problem, u: Tensor) -> Coverage:
     problem = dataclasses.replace(problem, y=torch.from_numpy(lines).to(problem.y))
     return Coverage(
         views=problem.y.shape[1],
-        missing_arc_deg=round(missing_arc(geometry), 1),
+        missing_arc_deg=round(geometry.arc.missing_deg, 1),
         cut_bins=float(cut_ends(lines, geometry).any(0).mean()),
         cut_rows=_cut_rows(lines, geometry),
         outside=_outside(problem, seen_from(lines)),
@@ -44,7 +43,7 @@ def coverage(problem: Problem, u: Tensor) -> Coverage:
 def _cut_rows(y: np.ndarray, geometry: Geometry) -> float:
     """Return the share of a cone's columns whose object goes on where the grid does not."""
     wanted = covering_grid(Extended(y, geometry)).shape[0]
-    if not isinstance(geometry, ConeBeam) or wanted == geometry.grid.shape[0]:
+    if geometry.beam.slicewise or wanted == geometry.grid.shape[0]:
         return 0.0
     return float((np.maximum(y[0], y[-1]) > seen_from(y)).mean())
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusionblend.coarse import spread
 from diffusionblend.consistency import conjugate_gradient
 from diffusionblend.methods.problem import Problem
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 
 STEPS = 10
 """Steps of conjugate gradients: the residual of right data, from filtered back-projection, is then

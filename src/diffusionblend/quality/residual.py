@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool1d, pad
 from diffusionblend.coarse import spread
 from diffusionblend.covariance import Covariance
 from diffusionblend.methods.problem import Problem
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.fitted import fitted, some_slices
 from diffusionblend.quality.record import Left, Outlier, Residual
 

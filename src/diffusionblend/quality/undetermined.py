@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from diffusionblend.coarse import spread
-from diffusionblend.projector import Projector
-from diffusionblend.projector.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors import Projector
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.proximal import WeightedProximal
 from diffusionblend.quality.record import Undetermined
 

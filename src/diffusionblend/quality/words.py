@@ -158,7 +158,7 @@ def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
     bad = quality.residual.bad_views
     if bad and _says_something(quality):
         numbers = ",".join(str(b.where[0]) for b in bad)
-        angles = [f"{b.where[0]} ({geometry.angles_deg[b.where[0]]:g} degrees)" for b in bad]
+        angles = [f"{b.where[0]} ({geometry.beam.angles_deg[b.where[0]]:g} degrees)" for b in bad]
         yield (
             f"View {_listed(angles)} disagrees with the others: the object may have moved, or the "
             f"exposure or the angle be wrong; leave it out (import --without {numbers}, where all "

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diffusionblend import projectors
 from diffusionblend.beams import parallel_beam
 from diffusionblend.data.units import hu_from_x, x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
@@ -28,7 +29,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.metrics import psnr
 from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
-from diffusionblend.projector import Projector, make_projector
+from diffusionblend.projectors import Projector
 from diffusionblend.simulation import truth_on_grid
 from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
@@ -285,7 +286,8 @@ class UnseenSlices:
 
 def projector(acquisition: Acquisition, size: int) -> Projector:
     """Return the operator of the reconstruction for slices of `size` x `size` pixels."""
-    return make_projector(parallel_beam(Grid.from_spacing((1, size, size)), acquisition.angles_deg))
+    grid = Grid.from_spacing((1, size, size))
+    return projectors.projector(grid, parallel_beam(grid, acquisition.angles_deg))
 
 
 def filtered(x: Tensor, A: Projector) -> Tensor:

@@ -3,16 +3,19 @@
 Sizes and places are those of the detector as it is read, until `place` adds the grid.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import msgspec
 import numpy as np
 
-from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend import geometry
+from diffusionblend.errors import InvalidValue, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry.kinds import find_beam
 from diffusionblend.io.projections.geometry_file import Kind
 
 MOVED = 0.05
@@ -21,12 +24,6 @@ MOVED = 0.05
 What the farther one sees beyond is air in most scans, and is reconstructed if it is not
 (`surroundings`); a grid of as many pixels as bins halves evenly.
 """
-
-
-def shadow_of_axis_mm(axis_mm: float, sod_mm: float, sdd_mm: float, *, curved: bool) -> float:
-    """Return where along s the axis casts its shadow in a beam from a point."""
-    ratio = axis_mm / sod_mm
-    return sdd_mm * (math.atan(ratio) if curved else ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +62,33 @@ class Beam:
     first_mm: float = 0.0
     grid: Grid | None = None
 
+    @cached_property
+    def model(self) -> geometry.Beam:
+        """The beam as projectors know it.
+
+        Raises:
+            UnsupportedInput: There can be no such beam.
+        """
+        names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
+        if self.kind != "parallel":
+            names += ["sod_mm", "sdd_mm", "axis_mm"]
+        if self.kind == "cone":
+            names += ["rows", "row_mm", "row_offset_mm"]
+        parts = {name: getattr(self, name) for name in names}
+        if self.kind == "fan":
+            parts["detector"] = "curved" if self.curved else "flat"
+        with _placing():
+            return find_beam(self.kind)(**parts)
+
     @property
     def magnification(self) -> float:
         """Size of a shadow on the detector over that of the object at the axis."""
-        return 1.0 if self.kind == "parallel" else self.sdd_mm / self.sod_mm
+        return self.model.magnification
 
     @property
     def axis_bin(self) -> float:
         """Bin, counted from 0, on which the axis casts its shadow."""
-        return (self.bins - 1) / 2 + (self._shadow_mm - self.offset_mm) / self.bin_mm
-
-    @property
-    def _shadow_mm(self) -> float:
-        """Where along s the axis casts its shadow."""
-        if self.kind == "parallel":
-            return 0.0
-        return shadow_of_axis_mm(self.axis_mm, self.sod_mm, self.sdd_mm, curved=self.curved)
+        return self.model.axis_bin
 
     def with_axis_on(self, axis_bin: float) -> "Beam":
         """Move the detector so that the axis casts its shadow on a bin."""
@@ -93,21 +101,19 @@ class Beam:
         Args:
             axis_bin: Bin on which the axis casts its shadow.
         """
-        if self.kind == "parallel":
+        beam = self.model
+        if not isinstance(beam, geometry.PointBeam):
             return np.zeros(self.bins)
-        s = (np.arange(self.bins) - axis_bin) * self.bin_mm + self._shadow_mm
-        return self._angle(s) - self._angle(np.array(self._shadow_mm))
+        s = (np.arange(self.bins) - axis_bin) * self.bin_mm + beam.axis_shadow_mm
+        return beam.fan_angle(s) - beam.axis_angle
 
     def mirrored(self, axis_bin: float) -> np.ndarray:
         """Return on which bin a ray at the negative angle of each bin's falls (bins,)."""
-        if self.kind == "parallel":
+        beam = self.model
+        if not isinstance(beam, geometry.PointBeam):
             return 2 * axis_bin - np.arange(self.bins)
-        angle = self._angle(np.array(self._shadow_mm)) - self.fan_angles(axis_bin)
-        s = self.sdd_mm * (angle if self.curved else np.tan(angle))
-        return axis_bin + (s - self._shadow_mm) / self.bin_mm
-
-    def _angle(self, s: np.ndarray) -> np.ndarray:
-        return s / self.sdd_mm if self.curved else np.arctan(s / self.sdd_mm)
+        s = beam.fan_place(beam.axis_angle - self.fan_angles(axis_bin))
+        return axis_bin + (s - beam.axis_shadow_mm) / self.bin_mm
 
     def take_views(self, views: Sequence[int]) -> "Beam":
         """Keep some views."""
@@ -185,21 +191,8 @@ class Beam:
                 f"--slices {slices}: each row of a {self.kind} beam is a slice; choose --rows"
             )
         grid = self.grid or self._grid(size or self._pixels(), pixel_mm, slices or self._slices())
-        parts: dict[str, object] = {"kind": self.kind, "grid": grid}
-        names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
-        if self.kind != "parallel":
-            names += ["sod_mm", "sdd_mm", "axis_mm"]
-        if self.kind == "fan":
-            parts["detector"] = "curved" if self.curved else "flat"
-        if self.kind == "cone":
-            names += ["rows", "row_mm", "row_offset_mm"]
-        parts |= {name: getattr(self, name) for name in names}
-        try:
-            return msgspec.convert(parts, Geometry)
-        except ValueError as error:
-            raise UnsupportedInput(
-                f"cannot be placed: {error}; check the geometry, or give --size or --pixel-mm"
-            ) from error
+        with _placing():
+            return Geometry(grid, self.model)
 
     def _pixels(self) -> int:
         """Return how many pixels across hold what the bins see, on both sides of the axis."""
@@ -226,3 +219,18 @@ class Beam:
         middle = -(slices - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
         affine[2, 3] = middle if self.kind == "cone" else self.first_mm
         return Grid.from_affine((slices, size, size), affine)
+
+
+@contextlib.contextmanager
+def _placing() -> Iterator[None]:
+    """Say of a beam that cannot be, or not about its grid, what to do about it.
+
+    Raises:
+        UnsupportedInput: It is one.
+    """
+    try:
+        yield
+    except InvalidValue as error:
+        raise UnsupportedInput(
+            f"cannot be placed: {error}; check the geometry, or give --size or --pixel-mm"
+        ) from error

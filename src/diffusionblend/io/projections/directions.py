@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.arc import HOLE, TURN, Directions
+from diffusionblend.geometry.arc import TURN, Directions, is_hole
 from diffusionblend.io.projections.geometry_file import Kind
 
 
@@ -50,8 +50,8 @@ def _way(angles: np.ndarray, circle: float, number: int) -> Way:
     around = np.mod(np.round(angles - angles[0], 6), circle)
     views = np.argsort(around, kind="stable")
     gaps = np.diff(around[views], append=circle + around[views[0]])
-    step = float(np.median(gaps[gaps > 0]))
-    unseen = (gaps > HOLE * step) & (gaps > circle / number)
+    step = Directions(angles, circle).typical
+    unseen = np.array([is_hole(gap, step) and gap > circle / number for gap in gaps])
     first = (int(np.flatnonzero(unseen)[-1]) + 1) % len(views) if unseen.any() else 0
     lengths = np.roll(np.where(unseen, step, gaps), -first)
     return Way(np.roll(views, -first), np.cumsum(lengths) - lengths, float(lengths.sum()))

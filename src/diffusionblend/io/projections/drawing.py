@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusionblend.data.scan import Scan
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, ParallelBeam
-from diffusionblend.io.projections.beam import shadow_of_axis_mm
+from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
 
 PAPER, PANEL, INK, FAINT = (13, 17, 23), (33, 40, 50), (240, 243, 246), (158, 168, 179)
 RAY = (110, 86, 62)
@@ -47,46 +46,31 @@ class Panel:
 
 def panels(scan: Scan) -> tuple[Panel, ...]:
     """Draw the geometry and the sinogram of the middle row of a scan, RGB, 560 x 560 pixels."""
-    geometry, row = scan.geometry, len(scan.y) // 2
+    (grid, beam), row = scan.geometry, len(scan.y) // 2
     low, high = float(scan.y[row].min()), float(scan.y[row].max())
     seen = Panel(
-        _along_the_axis(geometry),
-        _beam_in_words(geometry),
+        _along_the_axis(scan.geometry),
+        _beam_in_words(beam),
         "dots: where views come from, orange to blue; cross: axis; square: slices",
     )
     sinogram = Panel(
-        _sinogram(scan.y[row], axis_bin(geometry)),
+        _sinogram(scan.y[row], beam.axis_bin),
         f"Line integrals of row {row + 1} of {len(scan.y)}: {low:.3g} to {high:.3g}",
-        f"{geometry.bins} bins across, {len(geometry.angles_deg)} views down; line: the axis",
+        f"{beam.bins} bins across, {len(beam.angles_deg)} views down; line: the axis",
     )
-    if not isinstance(geometry, ConeBeam):
+    if not isinstance(beam, ConeBeam):
         return seen, sinogram
     side = Panel(
-        _from_the_side(geometry),
-        f"The first view from the side: {geometry.rows} rows",
+        _from_the_side(grid, beam),
+        f"The first view from the side: {beam.rows} rows",
         "dot: source; line: detector; cross: axis; rectangle: slices, the first on top",
     )
     return seen, side, sinogram
 
 
-def axis_bin(geometry: Geometry) -> float:
-    """Return the bin, counted from 0, on which the axis casts its shadow."""
-    shadow = 0.0
-    if not isinstance(geometry, ParallelBeam):
-        shadow = shadow_of_axis_mm(
-            geometry.axis_mm, geometry.sod_mm, geometry.sdd_mm, curved=_curved(geometry)
-        )
-    return (geometry.bins - 1) / 2 + (shadow - geometry.offset_mm) / geometry.bin_mm
-
-
-def _curved(geometry: Geometry) -> bool:
-    return isinstance(geometry, FanBeam) and geometry.detector == "curved"
-
-
-def _beam_in_words(geometry: Geometry) -> str:
-    kind = type(geometry).__name__.removesuffix("Beam")
-    first, last = geometry.angles_deg[0], geometry.angles_deg[-1]
-    return f"{kind} beam, {len(geometry.angles_deg)} views, {first:.6g} to {last:.6g} degrees"
+def _beam_in_words(beam: Beam) -> str:
+    first, last, views = beam.angles_deg[0], beam.angles_deg[-1], len(beam.angles_deg)
+    return f"{beam.kind.capitalize()} beam, {views} views, {first:.6g} to {last:.6g} degrees"
 
 
 def _sinogram(values: np.ndarray, axis: float) -> Image.Image:
@@ -104,19 +88,19 @@ def _sinogram(values: np.ndarray, axis: float) -> Image.Image:
 
 def _along_the_axis(geometry: Geometry) -> Image.Image:
     sources, rays = _places(geometry)
-    half_mm = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.pixel_mm
+    half_mm = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.grid.pixel_mm
     return _drawn(sources, rays, half_mm)
 
 
-def _from_the_side(geometry: ConeBeam) -> Image.Image:
+def _from_the_side(grid: Grid, cone: ConeBeam) -> Image.Image:
     """Draw the first view: across, the depth along its central ray; down, z."""
-    _, d = _directions(geometry.angles[0])
-    z_mm = geometry.grid.spacing_mm[0]
-    half_xy = np.array(geometry.grid.shape[:0:-1]) / 2 * geometry.pixel_mm
-    half_mm = np.array([np.abs(d) @ half_xy, geometry.grid.shape[0] / 2 * z_mm])
-    t = geometry.row_positions_mm()
-    rays = np.stack([np.full_like(t, geometry.sdd_mm - geometry.sod_mm), t], axis=1)
-    return _drawn([np.array([[-geometry.sod_mm, 0.0]])], rays, half_mm)
+    _, d = _directions(cone.angles[0])
+    z_mm = grid.spacing_mm[0]
+    half_xy = np.array(grid.shape[:0:-1]) / 2 * grid.pixel_mm
+    half_mm = np.array([np.abs(d) @ half_xy, grid.shape[0] / 2 * z_mm])
+    t = cone.row_positions_mm()
+    rays = np.stack([np.full_like(t, cone.sdd_mm - cone.sod_mm), t], axis=1)
+    return _drawn([np.array([[-cone.sod_mm, 0.0]])], rays, half_mm)
 
 
 def _drawn(sources: Sequence[Points], rays: Points, half_mm: Points) -> Image.Image:
@@ -161,21 +145,22 @@ def _places(geometry: Geometry) -> tuple[list[Points], Points]:
 
     Of a parallel beam they begin and end at twice the radius of the slices.
     """
-    views = np.linspace(0, len(geometry.angles) - 1, min(_MOST_MARKS, len(geometry.angles)))
+    grid, beam = geometry
+    angles = np.array(beam.angles)
+    views = np.linspace(0, len(angles) - 1, min(_MOST_MARKS, len(angles)))
     sources, detectors = [], []
-    s = geometry.positions_mm()[:, None]
-    for angle in np.array(geometry.angles)[views.round().astype(int)]:
+    s = beam.positions_mm()[:, None]
+    for angle in angles[views.round().astype(int)]:
         e, d = _directions(angle)
-        if isinstance(geometry, ParallelBeam):
-            away = 1.6 * geometry.radius_mm
+        if isinstance(beam, PointBeam):
+            source, fan = np.array(beam.source_at(angle)), s / beam.sdd_mm
+            rays = np.cos(fan) * d + np.sin(fan) * e if beam.curved else d + fan * e
+            sources.append(source[None])
+            detectors.append(source + beam.sdd_mm * rays)
+        else:
+            away = 1.6 * grid.radius_mm
             sources.append(s * e - away * d)
             detectors.append(s * e + away * d)
-            continue
-        source = -geometry.sod_mm * d - geometry.axis_mm * e
-        fan = s / geometry.sdd_mm
-        rays = np.cos(fan) * d + np.sin(fan) * e if _curved(geometry) else d + fan * e
-        sources.append(source[None])
-        detectors.append(source + geometry.sdd_mm * rays)
     return sources, detectors[0]
 
 

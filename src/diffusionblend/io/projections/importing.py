@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend import __version__
-from diffusionblend.arc import Directions
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.geometry import find_arc
 from diffusionblend.io.files import naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.beam import Beam
@@ -136,7 +136,7 @@ def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
     if options.every is None or beam.kind != "parallel":
         return ()
     number = len(beam.angles_deg)
-    directions = len(Directions(np.array(beam.angles_deg), 180.0).places)
+    directions = len(find_arc(beam.model).axis.places)
     if directions == number:
         return ()
     words = f"{number} views have {directions} directions, some opposite others"

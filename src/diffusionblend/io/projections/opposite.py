@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
-from diffusionblend.arc import Directions
+from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Beam
 
 FEWEST = 12
@@ -111,10 +111,9 @@ def full_turn(angles_deg: tuple[float, ...]) -> bool:
 def has_opposites(beam: Beam) -> bool:
     """Return whether the views of less than a full turn have some ray from both ends."""
     around = Directions(np.array(beam.angles_deg))
-    arc = float(around.places[-1] - around.places[0])
     longer = 2 * around.typical if _goes_on(around, beam.bins) else 0.0
     fan = float(np.degrees(np.ptp(beam.fan_angles((beam.bins - 1) / 2))))
-    return len(around.places) >= FEWEST and arc + longer >= 180 + min(fan, OVERLAP_DEG)
+    return len(around.places) >= FEWEST and around.span + longer >= 180 + min(fan, OVERLAP_DEG)
 
 
 def _goes_on(around: Directions, bins: int) -> bool:
@@ -129,8 +128,7 @@ def turn_of(sinogram: np.ndarray, angles_deg: tuple[float, ...]) -> Turn:
     ends with the view that it begins with, a shorter arc one step further on both sides.
     """
     around = Directions(np.array(angles_deg))
-    place = around.place_of_each[0]
-    first = np.unique(place, return_index=True)[1]  # of views in the same direction
+    first = np.unique(around.place_of_each, return_index=True)[1]  # of views in one direction
     y, angles = gaussian_filter1d(sinogram[first], 1.0, axis=1), around.places
     if around.missing == 0:
         return Turn(np.concatenate([y, y[:1]]), np.append(angles, angles[0] + 360))

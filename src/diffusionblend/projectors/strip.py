@@ -12,53 +12,61 @@ import math
 
 import numpy as np
 
-from diffusionblend.geometry import FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Beam, ConeBeam, Grid, PointBeam
+from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.progress import counted
 
 Strips = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def strip_project(volume: np.ndarray, grid: Grid, geometry: Geometry) -> np.ndarray:
-    """Project a volume that may be finer than the geometry's grid.
+def strip_project(volume: np.ndarray, grid: Grid, beam: Beam) -> np.ndarray:
+    """Project a volume on any grid.
 
     Args:
         volume: Values (slices, rows, columns), for instance mu in 1/mm.
-        grid: Its grid, with the same centre as the geometry's: in each slice for a beam that sees
-            slices by themselves, in all for a cone.
-        geometry: Views and detector.
+        grid: Its grid, which may be finer than that of the reconstruction, about the same centre:
+            in each slice for a beam that sees slices by themselves, in all for a cone.
+        beam: Views and detector.
 
     Returns:
         Line integrals (detector rows, views, bins) in values x mm, float32.
 
     Raises:
+        UnsupportedInput: The beam is of another kind than those of this package.
         UsageError: A cone beam needs numba, which is not installed.
     """
-    if isinstance(geometry, ParallelBeam | FanBeam):
-        return _project_slices(volume, grid, geometry)
-    from diffusionblend.projector.strip_cone import project_cone
+    if not is_plain(beam):
+        raise UnsupportedInput(
+            f"a {beam.kind} beam cannot be projected by strips, which are those of parallel, fan "
+            "and cone beams; simulate with its own projector, protocol paper"
+        )
+    if not isinstance(beam, ConeBeam):
+        return _project_slices(volume, grid, beam)
+    from diffusionblend.projectors.strip_cone import project_cone
 
-    return project_cone(volume, grid, geometry)
+    return project_cone(volume, grid, beam)
 
 
-def _project_slices(volume: np.ndarray, grid: Grid, geometry: ParallelBeam | FanBeam) -> np.ndarray:
+def _project_slices(volume: np.ndarray, grid: Grid, beam: Beam) -> np.ndarray:
     import scipy.sparse
 
-    slices = len(volume)
+    slices, views = len(volume), len(beam.angles_deg)
     flat = volume.reshape(slices, -1).T.astype(np.float32)
-    out = np.empty((slices, len(geometry.angles), geometry.bins), np.float32)
-    for view in counted("project", range(len(geometry.angles))):
-        bins, pixels, weights = strips(grid, geometry, view)
-        shape = (geometry.bins, len(flat))
+    out = np.empty((slices, views, beam.bins), np.float32)
+    for view in counted("project", range(views)):
+        bins, pixels, weights = strips(grid, beam, view)
+        shape = (beam.bins, len(flat))
         matrix = scipy.sparse.csr_matrix((weights.astype(np.float32), (bins, pixels)), shape)
         out[:, view] = (matrix @ flat).T
     return out
 
 
-def strips(grid: Grid, geometry: Geometry, view: int) -> Strips:
+def strips(grid: Grid, beam: Beam, view: int) -> Strips:
     """Return bins, pixels and the mean length in mm of each pixel over each bin, in one slice."""
-    corners, height = _shadows(grid, geometry, view)
-    bin_mm, bins = geometry.bin_mm, geometry.bins
-    left_edge = geometry.offset_mm - bins / 2 * bin_mm
+    corners, height = _shadows(grid, beam, view)
+    bin_mm, bins = beam.bin_mm, beam.bins
+    left_edge = beam.offset_mm - bins / 2 * bin_mm
     first = np.floor((corners[0] - left_edge) / bin_mm).astype(np.int64)
     widest = math.ceil((corners[3] - corners[0]).max() / bin_mm)
     before = np.zeros_like(height)
@@ -72,43 +80,35 @@ def strips(grid: Grid, geometry: Geometry, view: int) -> Strips:
     return found, pixels, weights
 
 
-def _shadows(grid: Grid, geometry: Geometry, view: int) -> tuple[np.ndarray, np.ndarray]:
+def _shadows(grid: Grid, beam: Beam, view: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the trapezoids that pixels cast on the detector.
 
     Returns:
         Where their corners lie along s (4, pixels), rising, and their heights (pixels,), in mm.
     """
     x, y = pixel_centres(grid)
-    angle, pixel_mm = geometry.angles[view], grid.spacing_mm[2]
-    half = pixel_mm / 2
+    half = grid.pixel_mm / 2
     corners = [
-        _cast(x + dx, y + dy, geometry, angle) for dx in (-half, half) for dy in (-half, half)
+        beam.shadow(x + dx, y + dy, 0.0, view)[0] for dx in (-half, half) for dy in (-half, half)
     ]
-    if isinstance(geometry, ParallelBeam):
-        run_x, run_y = np.full_like(x, -math.sin(angle)), np.full_like(x, math.cos(angle))
-    else:
-        run_x = x - geometry.sod_mm * math.sin(angle) + geometry.axis_mm * math.cos(angle)
-        run_y = y + geometry.sod_mm * math.cos(angle) + geometry.axis_mm * math.sin(angle)
-    height = pixel_mm * np.hypot(run_x, run_y) / np.maximum(np.abs(run_x), np.abs(run_y))
+    run_x, run_y = np.abs(_towards(x, y, beam, math.radians(beam.angles_deg[view])))
+    height = grid.pixel_mm * np.hypot(run_x, run_y) / np.maximum(run_x, run_y)
     return np.sort(corners, axis=0), height
+
+
+def _towards(x: np.ndarray, y: np.ndarray, beam: Beam, angle: float) -> np.ndarray:
+    """Return the direction of the rays through points of a slice: x and y (2, points)."""
+    if isinstance(beam, PointBeam):
+        source_x, source_y = beam.source_at(angle)
+        return np.stack([x - source_x, y - source_y])
+    return np.stack([np.full_like(x, -math.sin(angle)), np.full_like(x, math.cos(angle))])
 
 
 def pixel_centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y of a slice's pixels from its centre, in mm, row by row (pixels,)."""
     _, rows, columns = grid.shape
-    y, x = ((np.arange(n) - (n - 1) / 2) * grid.spacing_mm[2] for n in (rows, columns))
+    y, x = ((np.arange(n) - (n - 1) / 2) * grid.pixel_mm for n in (rows, columns))
     return np.tile(x, rows), np.repeat(y, columns)
-
-
-def _cast(x: np.ndarray, y: np.ndarray, geometry: Geometry, angle: float) -> np.ndarray:
-    """Return where points of a slice cast their shadows along s, in mm."""
-    along = x * math.cos(angle) + y * math.sin(angle)
-    if isinstance(geometry, ParallelBeam):
-        return along
-    depth = geometry.sod_mm - x * math.sin(angle) + y * math.cos(angle)
-    ratio = (along + geometry.axis_mm) / depth
-    curved = isinstance(geometry, FanBeam) and geometry.detector == "curved"
-    return geometry.sdd_mm * (np.arctan(ratio) if curved else ratio)
 
 
 def _area_left_of(s: np.ndarray, corners: np.ndarray) -> np.ndarray:

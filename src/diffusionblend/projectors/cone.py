@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.geometry import ConeBeam
-from diffusionblend.projector.base import Projector
-from diffusionblend.projector.cone_kernels import back_project, project
+from diffusionblend.geometry import ConeBeam, Geometry, Grid
+from diffusionblend.projectors.base import Projector
+from diffusionblend.projectors.cone_kernels import back_project, project
 
 _PARTS = 4  # for each thread, so that none waits long for the last
 
@@ -33,19 +33,20 @@ class ConeProjector(Projector):
     out, and as elementwise arithmetic keeps them.
 
     Args:
-        geometry: The beam.
+        geometry: Grid and cone.
         dtype: Type of its numbers, float32 or float64.
     """
 
     slicewise = False
 
-    def __init__(self, geometry: ConeBeam, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, geometry: Geometry, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(geometry, torch.device("cpu"), dtype)
-        self._lines, steps = _lines(geometry)
-        self._rows = np.array([geometry.row_positions_mm()[0], geometry.row_mm])
-        self._rows /= geometry.sdd_mm * geometry.grid.spacing_mm[0]
+        grid, cone = geometry
+        self._lines, steps = _lines(grid, cone)
+        self._rows = np.array([cone.row_positions_mm()[0], cone.row_mm])
+        self._rows /= cone.sdd_mm * grid.spacing_mm[0]
         # A ray's steps are as long as its line's, by how far the ray runs at depth 1.
-        reach = np.hypot(np.hypot(1, _slopes(geometry))[:, None], _heights(geometry))
+        reach = np.hypot(np.hypot(1, _slopes(cone))[:, None], _heights(cone))
         self._steps = torch.from_numpy(steps).to(dtype)[:, :, None]
         self._reach = torch.from_numpy(reach).to(dtype)
 
@@ -73,30 +74,29 @@ class ConeProjector(Projector):
         return u
 
 
-def _slopes(geometry: ConeBeam) -> np.ndarray:
+def _slopes(cone: ConeBeam) -> np.ndarray:
     """Return how far each bin's ray runs along s at depth 1 (bins,)."""
-    return geometry.positions_mm() / geometry.sdd_mm
+    return cone.positions_mm() / cone.sdd_mm
 
 
-def _heights(geometry: ConeBeam) -> np.ndarray:
+def _heights(cone: ConeBeam) -> np.ndarray:
     """Return how far each row's ray runs along z at depth 1 (detector rows,)."""
-    return geometry.row_positions_mm() / geometry.sdd_mm
+    return cone.row_positions_mm() / cone.sdd_mm
 
 
-def _lines(geometry: ConeBeam) -> tuple[np.ndarray, np.ndarray]:
+def _lines(grid: Grid, cone: ConeBeam) -> tuple[np.ndarray, np.ndarray]:
     """Return what the kernels know of each line, and the length of its steps at depth 1.
 
-    At depth 1 a line runs by (x, y) = d + slope e from the source at - sod d - axis e.
+    At depth 1 a line runs by (x, y) = d + slope e from the source.
 
     Returns:
         Lines (views * bins, 5) and lengths (views, bins) in pixels, float64.
     """
-    _, rows, columns = geometry.grid.shape
-    angles, pixel = np.array(geometry.angles)[:, None], geometry.pixel_mm
-    cos, sin, slope = np.cos(angles), np.sin(angles), _slopes(geometry)
+    _, rows, columns = grid.shape
+    angles, pixel = np.array(cone.angles)[:, None], grid.pixel_mm
+    cos, sin, slope = np.cos(angles), np.sin(angles), _slopes(cone)
     x, y = slope * cos - sin, slope * sin + cos
-    source_x = geometry.sod_mm * sin - geometry.axis_mm * cos
-    source_y = -geometry.sod_mm * cos - geometry.axis_mm * sin
+    source_x, source_y = cone.source_at(angles)
     along_rows = np.abs(y) >= np.abs(x)
     major, minor = np.where(along_rows, (y, x), (x, y))
     from_major, from_minor = np.where(along_rows, (source_y, source_x), (source_x, source_y))

@@ -9,35 +9,31 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
-import math
-
 import numpy as np
 import scipy.sparse
 
 from diffusionblend.geometry import ConeBeam, Grid
 from diffusionblend.progress import counted
-from diffusionblend.projector.compiled import compiled
-from diffusionblend.projector.strip import pixel_centres, strips
+from diffusionblend.projectors.compiled import compiled
+from diffusionblend.projectors.strip import pixel_centres, strips
 
 
-def project_cone(volume: np.ndarray, grid: Grid, geometry: ConeBeam) -> np.ndarray:
+def project_cone(volume: np.ndarray, grid: Grid, cone: ConeBeam) -> np.ndarray:
     """Project a volume; see `strip_project`."""
     columns = np.ascontiguousarray(volume.reshape(len(volume), -1).T)
     x, y = pixel_centres(grid)
-    t = geometry.row_positions_mm()
+    s, t = cone.positions_mm() / cone.sdd_mm, cone.row_positions_mm()
     # Edges of the detector's rows at depth 1, in slices from the middle.
-    first, row = (np.array([t[0] - geometry.row_mm / 2, geometry.row_mm])) / geometry.sdd_mm
+    first, row = (np.array([t[0] - cone.row_mm / 2, cone.row_mm])) / cone.sdd_mm
     edges = np.array([first, row]) / grid.spacing_mm[0]
-    s = geometry.positions_mm() / geometry.sdd_mm
-    slant = np.hypot(np.hypot(1, s), (t / geometry.sdd_mm)[:, None]) / np.hypot(1, s)
-    out = np.empty(geometry.sinogram_shape, np.float32)
-    for view in counted("project", range(len(geometry.angles))):
-        angle = geometry.angles[view]
-        depth = geometry.sod_mm - x * math.sin(angle) + y * math.cos(angle)
-        bins, pixels, weights = strips(grid, geometry, view)
-        shape = (geometry.bins, len(columns))
+    slant = np.hypot(np.hypot(1, s), (t / cone.sdd_mm)[:, None]) / np.hypot(1, s)
+    out = np.empty(cone.sinogram_shape(grid), np.float32)
+    for view, angle in counted("project", list(enumerate(cone.angles))):
+        _, depth = cone.cast(x, y, angle)
+        bins, pixels, weights = strips(grid, cone, view)
+        shape = (cone.bins, len(columns))
         matrix = scipy.sparse.csc_matrix((weights, (bins, pixels)), shape)
-        sums = np.zeros((geometry.bins, geometry.rows))
+        sums = np.zeros((cone.bins, cone.rows))
         _add_shadows(columns, depth, edges, matrix.indptr, matrix.indices, matrix.data, sums)
         out[:, view] = sums.T * slant
     return out

@@ -7,19 +7,20 @@ its last digits do too.
 """
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.errors import UsageError
-from diffusionblend.geometry import ConeBeam
-from diffusionblend.projector.base import Projector
+from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.projectors.base import Projector
 
 
 class DiffctProjector(Projector):
     """The projector of a cone beam wherever torch works: by kernels on CUDA, slowly elsewhere.
 
     Args:
-        geometry: The beam.
+        geometry: Grid and cone.
         device: Where it works.
         dtype: Type of its numbers, float32 or float64; the kernels have float32 only.
 
@@ -31,7 +32,7 @@ class DiffctProjector(Projector):
 
     def __init__(
         self,
-        geometry: ConeBeam,
+        geometry: Geometry,
         *,
         device: torch.device | str = "cuda",
         dtype: torch.dtype = torch.float32,
@@ -44,14 +45,15 @@ class DiffctProjector(Projector):
                 f"a cone beam on {device} needs diffct; run `pip install "
                 "'diffusionblend[cuda-cone]'`, or take --device cpu"
             ) from error
-        geometry = _beyond(geometry)
-        single, pixel = dtype == torch.float32, geometry.pixel_mm
+        grid, cone = geometry
+        cone, single = _beyond(cone), dtype == torch.float32
+        z_mm, _, pixel = grid.spacing_mm
         self._operator = diffct.Projector(
-            _trajectory(geometry),
+            _trajectory(cone, pixel),
             self.volume_shape,
-            (geometry.bins, geometry.rows),
-            detector_spacing=(geometry.bin_mm / pixel, geometry.row_mm / pixel),
-            voxel_spacing=(geometry.grid.spacing_mm[0] / pixel, 1.0, 1.0),
+            (cone.bins, cone.rows),
+            detector_spacing=(cone.bin_mm / pixel, cone.row_mm / pixel),
+            voxel_spacing=(z_mm / pixel, 1.0, 1.0),
             backend="auto" if single and self.device.type == "cuda" else "torch",
             precision="fast" if single else "float64",
         )
@@ -63,24 +65,25 @@ class DiffctProjector(Projector):
         return self._operator.project(x.detach().contiguous()).permute(2, 0, 1)
 
 
-def _beyond(geometry: ConeBeam) -> ConeBeam:
+def _beyond(cone: ConeBeam) -> ConeBeam:
     """Return the same rays to a detector behind the volume: diffct ends a ray at its detector."""
-    farther = max(1.0, 2 * geometry.sod_mm / geometry.sdd_mm)
+    farther = max(1.0, 2 * cone.sod_mm / cone.sdd_mm)
     names = ("sdd_mm", "bin_mm", "row_mm", "offset_mm", "row_offset_mm")
-    return msgspec.structs.replace(geometry, **{n: farther * getattr(geometry, n) for n in names})
+    return msgspec.structs.replace(cone, **{n: farther * getattr(cone, n) for n in names})
 
 
-def _trajectory(geometry: ConeBeam) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _trajectory(cone: ConeBeam, pixel_mm: float) -> tuple[Tensor, ...]:
     """Return source, middle of the detector, and the directions of its bins and rows.
 
     Returns:
         Four times (views, 3): x, y, z in pixels, float64.
     """
-    angles = torch.tensor(geometry.angles, dtype=torch.float64)
-    zero, one = torch.zeros_like(angles), torch.ones_like(angles)
-    e = torch.stack([angles.cos(), angles.sin(), zero], dim=1)
-    d = torch.stack([-angles.sin(), angles.cos(), zero], dim=1)
-    z = torch.stack([zero, zero, one], dim=1)
-    source = -geometry.sod_mm * d - geometry.axis_mm * e
-    middle = source + geometry.sdd_mm * d + geometry.offset_mm * e + geometry.row_offset_mm * z
-    return source / geometry.pixel_mm, middle / geometry.pixel_mm, e, z
+    angles = np.array(cone.angles)
+    zero, one = np.zeros_like(angles), np.ones_like(angles)
+    e = np.stack([np.cos(angles), np.sin(angles), zero], axis=1)
+    d = np.stack([-np.sin(angles), np.cos(angles), zero], axis=1)
+    z = np.stack([zero, zero, one], axis=1)
+    source = np.stack([*cone.source_at(angles), zero], axis=1)
+    middle = source + cone.sdd_mm * d + cone.offset_mm * e + cone.row_offset_mm * z
+    source, middle = source / pixel_mm, middle / pixel_mm
+    return tuple(map(torch.from_numpy, (source, middle, e, z)))

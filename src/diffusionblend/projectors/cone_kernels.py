@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from diffusionblend.projector.compiled import compiled
+from diffusionblend.projectors.compiled import compiled
 
 ALONG_ROWS, MINOR, MINOR_STEP, DEPTH, DEPTH_STEP = range(5)
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import OutOfMemory
-from diffusionblend.geometry import FanBeam, ParallelBeam
+from diffusionblend.geometry import Geometry
 from diffusionblend.memory import free_bytes
-from diffusionblend.projector.base import Projector
-from diffusionblend.projector.joseph import joseph_weights
+from diffusionblend.projectors.base import Projector
+from diffusionblend.projectors.joseph import joseph_weights
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -31,10 +31,10 @@ _MOST_ENTRIES = 2**31  # which an index of four bytes can count
 
 
 class MatrixProjector(Projector):
-    """The projector of a beam that sees each slice with one detector row, parallel or fan.
+    """The projector of a beam that sees each slice by itself, along its `lines`.
 
     Args:
-        geometry: The beam.
+        geometry: Grid and beam.
         device: Where the matrix is held.
         dtype: Type of its numbers, float32 or float64.
 
@@ -46,7 +46,7 @@ class MatrixProjector(Projector):
 
     def __init__(
         self,
-        geometry: ParallelBeam | FanBeam,
+        geometry: Geometry,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -67,15 +67,16 @@ class MatrixProjector(Projector):
         return joined.T.unflatten(1, shape[1:])
 
 
-def _matrix(geometry: ParallelBeam | FanBeam, kind: type) -> "scipy.sparse.csr_matrix":
+def _matrix(geometry: Geometry, kind: type) -> "scipy.sparse.csr_matrix":
     """Make the matrix, view by view, since entries take thrice the memory of what they become."""
     import scipy.sparse
 
-    pixels = math.prod(geometry.grid.shape[1:])
+    grid, beam = geometry.grid, geometry.beam
+    pixels = math.prod(grid.shape[1:])
     views = []
-    for view in range(len(geometry.angles)):
-        bins, at, weights = joseph_weights(geometry, view)
-        of_view = scipy.sparse.csr_matrix((weights, (bins, at)), (geometry.bins, pixels))
+    for view in range(len(beam.angles_deg)):
+        bins, at, weights = joseph_weights(grid, beam, view)
+        of_view = scipy.sparse.csr_matrix((weights, (bins, at)), (beam.bins, pixels))
         views.append(of_view.astype(kind))
     return scipy.sparse.vstack(views, format="csr")
 
@@ -90,9 +91,9 @@ def _csr(matrix: "scipy.sparse.csr_matrix") -> Tensor:
         return torch.sparse_csr_tensor(starts, indices, values, size=matrix.shape)
 
 
-def _check_memory(geometry: ParallelBeam | FanBeam, dtype: torch.dtype) -> None:
+def _check_memory(geometry: Geometry, dtype: torch.dtype) -> None:
     """Raise OutOfMemory before so much is taken that the system ends the process."""
-    views, bins, (_, rows, columns) = len(geometry.angles), geometry.bins, geometry.grid.shape
+    (_, views, bins), (_, rows, columns) = geometry.sinogram_shape, geometry.grid.shape
     entries = 2 * views * bins * max(rows, columns)
     needed, free = _MATRICES * entries * (dtype.itemsize + 4), free_bytes()
     if entries >= _MOST_ENTRIES or (free is not None and needed > free):

@@ -1,0 +1,130 @@
+"""Where things are: the grid of a volume, and the views, source and detector of a scanner.
+
+Frozen values, to and from JSON. Lengths are millimetres. Angles are stored in degrees, so that
+the files that people read hold round numbers, and given to formulas in radians.
+
+Conventions. A slice has its rows along y and its columns along x; z counts the slices. All are
+counted in the order of storage, from the centre of the volume, through which the axis runs. At
+view theta the detector's bins run along e = (cos theta, sin theta) and the rays along
+d = (-sin theta, cos theta). Bin b of n lies at
+
+    s = (b - (n - 1) / 2) bin_mm + offset_mm
+
+A parallel ray is the line p . e = s, p = (x, y). A point p casts its shadow in a fan on
+
+    flat:    s = sdd (p . e + axis_mm) / (sod + p . d)
+    curved:  s = sdd arctan((p . e + axis_mm) / (sod + p . d))
+
+and in a cone on the flat s and on the row at t = sdd z / (sod + p . d), row r of n lying at
+t = (r - (n - 1) / 2) row_mm + row_offset_mm. Far away (sod to infinity) all this is parallel.
+
+Line integrals are (detector rows, views, bins) for all beams. Parallel and fan beams see one
+slice with one row: those two numbers are the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+
+from diffusionblend.errors import CorruptInput, InvalidValue
+from diffusionblend.geometry.arc import Arc, find_arc
+from diffusionblend.geometry.beam import Beam, ParallelBeam
+from diffusionblend.geometry.grid import Affine, Grid
+from diffusionblend.geometry.kinds import find_beam, known
+from diffusionblend.geometry.point import ConeBeam, FanBeam, PointBeam
+
+__all__ = [
+    "Affine",
+    "Arc",
+    "Beam",
+    "ConeBeam",
+    "FanBeam",
+    "Geometry",
+    "Grid",
+    "ParallelBeam",
+    "PointBeam",
+    "find_arc",
+    "geometry_from_json",
+]
+
+SCHEMA: Final = "diffusionblend-geometry/1"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A grid, and the beam that looks at it: `grid, beam = geometry`.
+
+    Attributes:
+        grid: Grid of the volume to reconstruct, with square pixels.
+        beam: Views, source and detector; its axis runs through the centre of the grid.
+
+    Raises:
+        InvalidValue: They do not go together: pixels are not square, or the source would turn
+            inside the slices.
+    """
+
+    grid: Grid
+    beam: Beam
+
+    def __post_init__(self) -> None:
+        if min(self.grid.shape) < 1 or not np.isfinite(self.grid.affine).all():
+            raise InvalidValue(f"grid is {self.grid.shape}; expected positive numbers")
+        radius_mm, source_mm = self.grid.radius_mm, self.beam.source_mm
+        if source_mm <= radius_mm:
+            raise InvalidValue(
+                f"the source turns at sod_mm {source_mm:g}, inside the slices, whose corners are "
+                f"{radius_mm:g} mm from the axis; expected it outside"
+            )
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.grid, self.beam))
+
+    @cached_property
+    def arc(self) -> Arc:
+        """What the views cover."""
+        return find_arc(self.beam, self.grid)
+
+    @property
+    def sinogram_shape(self) -> tuple[int, int, int]:
+        """Shape of the line integrals: detector rows, views, bins."""
+        return self.beam.sinogram_shape(self.grid)
+
+    def to_json(self) -> str:
+        """Return the geometry as JSON, grid and beam in one object.
+
+        Raises:
+            UnsupportedInput: The beam is of a class that cannot be read again.
+        """
+        fields = msgspec.to_builtins(known(self.beam))
+        head = {"kind": fields.pop("kind"), "schema": SCHEMA}
+        common = {name: fields.pop(name) for name in Beam.__struct_fields__}
+        whole = head | common | {"grid": self.grid} | fields
+        return msgspec.json.encode(whole).decode()
+
+
+class _Head(msgspec.Struct):
+    """What all geometries state besides their beam."""
+
+    kind: str
+    grid: Grid
+    schema: Literal["diffusionblend-geometry/1"] = SCHEMA
+
+
+def geometry_from_json(text: str | bytes) -> Geometry:
+    """Read what `to_json` wrote.
+
+    Raises:
+        CorruptInput: It is no such JSON, or says what cannot be.
+    """
+    try:
+        head = msgspec.json.decode(text, type=_Head)
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        beam = {name: fields[name] for name in fields if name not in ("grid", "schema")}
+        cls = find_beam(head.kind)
+        return Geometry(head.grid, msgspec.json.decode(msgspec.json.encode(beam), type=cls))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptInput(f"the geometry cannot be used: {error}") from error

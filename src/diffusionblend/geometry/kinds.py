@@ -1,0 +1,52 @@
+"""Kinds of beams: those of this package, and those that others bring.
+
+Another package adds a beam by an entry point of the group `diffusionblend.beams`: its kind, and the
+class. A class that is none of these is refused: a subclass of a known beam would otherwise be taken
+for that beam.
+"""
+
+from diffusionblend.errors import InvalidValue, UnsupportedInput
+from diffusionblend.geometry.beam import Beam, ParallelBeam
+from diffusionblend.geometry.point import ConeBeam, FanBeam
+from diffusionblend.plugins import load, plugins
+
+ENTRY_POINTS = "diffusionblend.beams"
+_BEAMS: dict[str, type[Beam]] = {"parallel": ParallelBeam, "fan": FanBeam, "cone": ConeBeam}
+
+
+def is_plain(beam: Beam) -> bool:
+    """Return whether a beam is one of this package's own, and no subclass of one."""
+    return type(beam) in _BEAMS.values()
+
+
+def find_beam(kind: str) -> type[Beam]:
+    """Return the class of beams of a kind.
+
+    Raises:
+        InvalidValue: There is none.
+        UsageError: It is another package's, and cannot be loaded.
+    """
+    if kind in _BEAMS:
+        return _BEAMS[kind]
+    points = plugins(ENTRY_POINTS)
+    if kind not in points:
+        raise InvalidValue(
+            f"kind is {kind!r}, expected one of {', '.join(sorted({*_BEAMS, *points}))}; a beam of "
+            "another package needs that package installed"
+        )
+    return load(points[kind])
+
+
+def known(beam: Beam) -> Beam:
+    """Return a beam whose class is entered as its kind, and no subclass of such a class.
+
+    Raises:
+        UnsupportedInput: It is not.
+    """
+    cls, kind = type(beam), beam.kind
+    if kind not in {*_BEAMS, *plugins(ENTRY_POINTS)} or find_beam(kind) is not cls:
+        raise UnsupportedInput(
+            f"{cls.__name__} is no known kind of beam; give the class a tag of its own, and enter "
+            f"it under that name in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
+        )
+    return beam

@@ -1,0 +1,83 @@
+"""Projectors: from volumes to line integrals, and the exact adjoint.
+
+Each kind of beam has one, and by default the one that another package brings for its own beam, by
+an entry point of the group `diffusionblend.projectors`: the kind, and what makes the projector of a
+`Geometry`, with `device` and `dtype`.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry.kinds import known
+from diffusionblend.plugins import load, plugins
+from diffusionblend.projectors.base import Adjoint, Projector
+from diffusionblend.projectors.matrix import MatrixProjector
+from diffusionblend.projectors.strip import strip_project
+
+__all__ = ["Adjoint", "Builder", "Projector", "projector", "strip_project"]
+
+ENTRY_POINTS = "diffusionblend.projectors"
+Builder = Callable[..., Projector]
+"""Makes the projector of a geometry, for a `device` and a `dtype`."""
+
+
+def projector(
+    grid: Grid,
+    beam: Beam,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Projector:
+    """Return the projector of a beam: y = A @ x, x = A.T @ y, line integrals in pixels.
+
+    Args:
+        grid: Grid of the volumes, with square pixels.
+        beam: The beam.
+        device: Where it works.
+        dtype: Type of its numbers, float32 or float64.
+
+    Raises:
+        InvalidValue: Grid and beam do not go together.
+        UnsupportedInput: There is no projector for such a beam.
+        UsageError: A cone beam needs a package that is not installed.
+        OutOfMemory: The matrices of a parallel beam or a fan do not fit.
+    """
+    return _builder(beam)(Geometry(grid, beam), device=torch.device(device), dtype=dtype)
+
+
+def _builder(beam: Beam) -> Builder:
+    """Return what makes the projector of a beam, by its exact class: a subclass is another beam.
+
+    Raises:
+        UnsupportedInput: There is none.
+        UsageError: It is another package's, and cannot be loaded.
+    """
+    if type(beam) in _BUILDERS:
+        return _BUILDERS[type(beam)]
+    points = plugins(ENTRY_POINTS)
+    if known(beam).kind not in points:
+        raise UnsupportedInput(
+            f"a {beam.kind} beam has no projector; the package that brings the beam has to enter "
+            f"one in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
+        )
+    return load(points[beam.kind])
+
+
+def _cone_projector(geometry: Geometry, *, device: torch.device, dtype: torch.dtype) -> Projector:
+    if device.type == "cpu":
+        from diffusionblend.projectors.cone import ConeProjector
+
+        return ConeProjector(geometry, dtype=dtype)
+    from diffusionblend.projectors.cone_diffct import DiffctProjector
+
+    return DiffctProjector(geometry, device=device, dtype=dtype)
+
+
+_BUILDERS: dict[type[Beam], Builder] = {
+    ParallelBeam: MatrixProjector,
+    FanBeam: MatrixProjector,
+    ConeBeam: _cone_projector,
+}
