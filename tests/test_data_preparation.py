@@ -10,7 +10,7 @@ import pytest
 
 from conftest import command
 from diffusionblend.data.volume import Volume
-from diffusionblend.io.formats import find_volumes
+from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.training import cache as cache_module
 from diffusionblend.training.cache import Cache, load_sources

@@ -213,7 +213,7 @@ def test_what_does_not_read_back_the_same_is_not_kept(place, monkeypatch):
 def test_values_that_are_none_are_refused(place):
     volume = small()
     volume.hu[2, 3, 4] = np.nan
-    with pytest.raises(UnsupportedInput, match="out: NaN or infinity"):
+    with pytest.raises(CorruptInput, match="out: the volume holds NaN or infinity"):
         write_volume(volume, place / "out")
     assert list(place.iterdir()) == []
 

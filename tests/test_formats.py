@@ -24,7 +24,8 @@ from pydicom.uid import (
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.io.formats import dicom_files, find_volumes
+from diffusionblend.io.find import find_volumes
+from diffusionblend.io.formats import dicom_files
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_series
 from diffusionblend.io.volumes import read_volume

@@ -11,7 +11,8 @@ import pytest
 
 from conftest import command, contents
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.formats import archive, find_volumes
+from diffusionblend.io.find import find_volumes
+from diffusionblend.io.formats import archive
 from diffusionblend.io.volumes import check_source, read_volume, write_volume
 from small_volumes import (
     UID,

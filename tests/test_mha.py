@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
 
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.formats import find_volumes
+from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume
 from small_volumes import (
     NAN,

@@ -13,6 +13,7 @@ from msgspec import Meta
 from diffusionblend import __version__
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.io.files import atomic, sha256, writable
+from diffusionblend.io.formats.registry import stem
 
 if TYPE_CHECKING:
     from diffusionblend.data.volume import Volume
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 STD, CLASSICAL = "std", "classical"
 MOST_THREADS = 1024
 """More than any processor has; each has a stack of its own."""
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -67,12 +67,7 @@ def beside(output: Path, part: str) -> Path:
 
     NIfTI always: `std` of `a.nii.gz`, of `a.nrrd` and of a folder `a` is `a.std.nii.gz`.
     """
-    return output.with_name(f"{_stem(output)}.{part}.nii.gz")
-
-
-def _stem(output: Path) -> str:
-    suffix = next((s for s in _SUFFIXES if output.name.endswith(s)), "")
-    return output.name.removesuffix(suffix)
+    return output.with_name(f"{stem(output)}.{part}.nii.gz")
 
 
 def state_of(output: Path) -> Path:
@@ -82,7 +77,7 @@ def state_of(output: Path) -> Path:
 
 def steps_folder(output: Path) -> Path:
     """Return the folder of the volumes on the way to an output: `a.steps` of `a.nii.gz`."""
-    return output.with_name(f"{_stem(output)}.steps")
+    return output.with_name(f"{stem(output)}.steps")
 
 
 def outputs_of(output: Path, *, samples: int = 1, classical: bool = True) -> list[Path]:

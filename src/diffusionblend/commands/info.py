@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Info:
-    """List methods, priors, devices and versions; or say what a method or a scan is.
+    """List methods, formats of volumes, priors, devices and versions; or say what one thing is.
 
     Of a scan, `--output` draws the geometry and the sinogram.
     """
 
     about: tyro.conf.Positional[str | None] = None
-    """A method, for its options; or a scan (.h5)."""
+    """A method, for its options; a scan (.h5); or a volume."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Where the picture of the scan goes (.png)."""
     json: bool = False
@@ -30,12 +30,18 @@ class Info:
     def run(self) -> None:
         """Look around."""
         from diffusionblend.io.scans import SUFFIXES
+        from diffusionblend.methods import method_names
 
         if self.about is not None and Path(self.about).suffix in SUFFIXES:
             return self._scan(Path(self.about))
         if self.output is not None:
             raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
-        return self._all() if self.about is None else self._method(self.about)
+        if self.about is None:
+            return self._all()
+        path = Path(self.about)
+        if self.about not in method_names() and (path.suffix or path.exists()):
+            return self._volume(path)
+        return self._method(self.about)
 
     def _method(self, name: str) -> None:
         import inspect
@@ -48,6 +54,16 @@ class Info:
         lines = [f"{name}: {inspect.getdoc(cls)}", ""]
         lines += [f"{option} = {value}" for option, value in options.items()]
         show({"method": name, "options": options}, self.json, "\n".join(lines))
+
+    def _volume(self, path: Path) -> None:
+        from diffusionblend.io.formats.registry import reader_of
+        from diffusionblend.io.volumes import read_volume
+
+        volume = read_volume(path)
+        low, high = float(volume.hu.min()), float(volume.hu.max())
+        facts = {"format": reader_of(path).name, "shape": volume.hu.shape, "hu": [low, high]}
+        facts |= {"spacing_mm": volume.grid.spacing_mm, "affine": volume.grid.affine}
+        show({"volume": str(path), **facts}, self.json, f"{path}: {facts['format']}, {volume!r}")
 
     def _scan(self, path: Path) -> None:
         import json
@@ -80,6 +96,7 @@ class Info:
     def _all(self) -> None:
         import torch
 
+        from diffusionblend.io.formats.registry import formats
         from diffusionblend.methods import method_names
         from diffusionblend.prior import shipped_priors
         from diffusionblend.provenance import versions
@@ -87,11 +104,13 @@ class Info:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         facts = {
             "methods": method_names(),
+            "formats": [str(form) for form in formats()],
             "priors": list(shipped_priors()),
             "devices": ["cpu", *gpus],
             "versions": versions(),
         }
-        parts = {name: ", ".join(facts[name]) for name in ("methods", "priors", "devices")}
+        names = ("methods", "formats", "priors", "devices")
+        parts = {name: ", ".join(facts[name]) for name in names}
         parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
 

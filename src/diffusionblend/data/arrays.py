@@ -4,13 +4,25 @@ from typing import Any
 
 import numpy as np
 
+from diffusionblend.errors import UnsupportedInput
+
 
 def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives numbers
     """Return numbers as float32; the same memory where that is possible.
 
     A tensor comes from its device and from its graph of gradients. It is not asked by its type,
     which would mean to import torch.
+
+    Raises:
+        UnsupportedInput: They are no real numbers.
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()
-    return np.asarray(values, dtype=np.float32)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise UnsupportedInput(f"{error}; expected an array of numbers") from error
+    if array.dtype.kind not in "biuf":
+        raise UnsupportedInput(f"the values are {array.dtype}; expected real numbers")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return array.astype(np.float32, copy=False)

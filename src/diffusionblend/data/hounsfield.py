@@ -14,13 +14,16 @@ Noise of 200 HU in air, and streaks of metal, leave 0.6 percent there.
 """
 
 
-def check_hu(name: object, hu: np.ndarray, ct: bool = True) -> None:
-    """Raise if values are not finite, or, of a `ct`, no Hounsfield units of a scan with air."""
-    low, high = float(hu.min()), float(hu.max())  # NaN and infinity come through both
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise CorruptInput(f"{name}: holds NaN or infinity; expected finite HU; repair the volume")
-    if not ct:
-        return
+def check_finite(hu: np.ndarray) -> None:
+    """Raise CorruptInput if a volume holds NaN or infinity."""
+    # Both come through minimum and maximum, which need no memory as a mask of the volume would.
+    if not (math.isfinite(hu.min()) and math.isfinite(hu.max())):
+        raise CorruptInput("the volume holds NaN or infinity; expected finite HU; repair it")
+
+
+def check_hu(name: object, hu: np.ndarray) -> None:
+    """Raise UnsupportedInput if values are no Hounsfield units of a scan with air."""
+    low, high = float(hu.min()), float(hu.max())
     if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
         raise _not_hu(name, low, high)
 

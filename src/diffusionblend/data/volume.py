@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusionblend.data.arrays import to_numpy
-from diffusionblend.errors import UsageError
+from diffusionblend.data.hounsfield import check_finite
+from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 
 
@@ -26,7 +27,8 @@ class Volume:
         grid: Where its voxels lie.
 
     Raises:
-        ValueError: The values have another shape than the grid.
+        UnsupportedInput: The values have another shape than the grid, or are no numbers.
+        CorruptInput: They hold NaN or infinity.
     """
 
     hu: np.ndarray
@@ -35,7 +37,11 @@ class Volume:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hu", to_numpy(self.hu))
         if self.hu.shape != self.grid.shape:
-            raise ValueError(f"volume is {self.hu.shape}, its grid is {self.grid.shape}")
+            raise UnsupportedInput(
+                f"the volume has the shape {self.hu.shape}, its grid {self.grid.shape} (slices, "
+                "rows, columns); give the grid of these values"
+            )
+        check_finite(self.hu)
 
     def __array__(self, dtype: "np.dtype | None" = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.hu, dtype=dtype, copy=copy)
@@ -85,7 +91,13 @@ class Volume:
         return tuple(axis for axis, right in enumerate((z > 0, y < 0, x < 0)) if not right)
 
     def binned(self, factor: int) -> "Volume":
-        """Return the mean over blocks of `factor` x `factor` pixels in each slice."""
+        """Return the mean over blocks of `factor` x `factor` pixels in each slice.
+
+        Raises:
+            UsageError: Rows or columns are not a multiple of it.
+        """
         slices, rows, columns = self.hu.shape
+        if factor < 1 or rows % factor or columns % factor:
+            raise UsageError(f"blocks of {factor} pixels do not divide {rows} x {columns} pixels")
         blocks = self.hu.reshape(slices, rows // factor, factor, columns // factor, factor)
         return Volume(blocks.mean(axis=(2, 4), dtype=np.float32), self.grid.binned(factor))

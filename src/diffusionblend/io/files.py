@@ -106,7 +106,7 @@ def _check_free(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: object) -> Iterator[None]:
     """Put the name of a file before the message of a failure that it is the cause of.
 
     A message that names it already, or begins with the option to blame, stays as it is.

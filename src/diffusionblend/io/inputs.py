@@ -18,7 +18,7 @@ from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.scans import read_scan
@@ -100,8 +100,6 @@ def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
 
 def _beside(given: VolumeLike, grid: Grid | None) -> Volume:
     volume = _on_grid(_array(given), UNIT_MM)
-    if not np.isfinite(volume.hu).all():
-        raise CorruptInput("the array holds NaN or infinity; expected finite HU")
     if grid is None:
         return volume
     if volume.hu.shape != grid.shape:

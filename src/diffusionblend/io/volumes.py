@@ -1,11 +1,13 @@
-"""Volumes read from and written to files; how each format is, is in `formats`."""
+"""Volumes read from and written to files, in any format of `formats.registry`."""
 
 from pathlib import Path
 
+from diffusionblend.data.hounsfield import check_finite, check_hu
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import PathLike
+from diffusionblend.io.files import PathLike, naming
+from diffusionblend.io.formats.registry import reader_of, writer_of
 
 
 def read_volume(path: PathLike) -> Volume:
@@ -19,9 +21,10 @@ def read_volume(path: PathLike) -> Volume:
         UnsupportedInput: It is not one three-dimensional volume on straight axes, or not in HU.
         UsageError: The package that reads the format is not installed.
     """
-    from diffusionblend.io.formats.read import read
-
-    return read(Path(path))
+    path = Path(path)
+    volume = _read(path)
+    check_hu(path, volume.hu)
+    return volume
 
 
 def read_beside(path: Path) -> Volume:
@@ -29,13 +32,22 @@ def read_beside(path: Path) -> Volume:
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not one three-dimensional NIfTI volume on straight axes.
+        UnsupportedInput: It is not one three-dimensional volume on straight axes.
     """
-    from diffusionblend.io.formats import nifti
-
     if not path.is_file():
         raise CorruptInput(f"{path}: no such file; make the volume again")
-    return nifti.read(path, ct=False)
+    return _read(path)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the number of voxels along each axis, in the order of the file, from its header.
+
+    Raises:
+        CorruptInput: As `read_volume`.
+        UnsupportedInput: As `read_volume`.
+        UsageError: As `read_volume`.
+    """
+    return reader_of(path).shape(path)
 
 
 def write_volume(
@@ -58,20 +70,25 @@ def write_volume(
     Raises:
         OutputError: The place cannot be written or is full.
         UsageError: The name is of no format that is written, or its package is not installed.
-        CorruptInput: The source is missing or damaged.
+        CorruptInput: The volume holds NaN or infinity, or the source is missing or damaged.
         UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
-    from diffusionblend.io.formats.write import write
-
-    series = None if source is None else Path(source)
-    write(volume, Path(path), source=series, description=description)
+    path = Path(path)
+    form = writer_of(path)
+    with naming(path):
+        check_finite(volume.hu)
+    if form.check_source is not None:
+        series = None if source is None else Path(source)
+        form.write(volume, path, source=series, description=description)
+    elif source is not None:
+        raise UsageError(_no_place_for(source, path))
+    else:
+        form.write(volume, path)
 
 
 def check_suffix(path: Path) -> None:
     """Raise UsageError if `path` is not the name of a volume that can be written here."""
-    from diffusionblend.io.formats.write import find_writer
-
-    find_writer(path)
+    writer_of(path)
 
 
 def check_source(source: Path, path: Path, grid: Grid) -> None:
@@ -84,6 +101,19 @@ def check_source(source: Path, path: Path, grid: Grid) -> None:
         UnsupportedInput: It is no CT series, or the grid does not lie in it.
         UsageError: `path` is not the name of a folder, for DICOM.
     """
-    from diffusionblend.io.formats.write import check
+    check = writer_of(path).check_source
+    if check is None:
+        raise UsageError(_no_place_for(source, path))
+    check(source, grid)
 
-    check(source, path, grid)
+
+def _read(path: Path) -> Volume:
+    with naming(path):
+        return reader_of(path).read(path)
+
+
+def _no_place_for(source: PathLike, path: Path) -> str:
+    return (
+        f"{path}: has no place for the patient and study of {source}; expected a name without a "
+        "dot, for a folder of DICOM"
+    )

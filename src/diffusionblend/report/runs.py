@@ -7,11 +7,11 @@ from pathlib import Path
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.formats.registry import is_volume, stem
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.provenance import CLASSICAL, STD, beside
 from diffusionblend.record import Found, find_record
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 TRUTH = "truth"
 MOST_RUNS = 24
 LONGEST_NAME = 60
@@ -81,26 +81,21 @@ def _runs_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-    volumes = [file for file in files if file.name.endswith(SUFFIXES)]
+    volumes = [file for file in files if is_volume(file)]
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
-    runs = [v for v in volumes if v not in parts and _stem(v) != TRUTH]
+    runs = [v for v in volumes if v not in parts and stem(v) != TRUTH]
     if volumes and not runs:
         raise CorruptInput(f"{path}: holds no reconstruction; name a volume, or another folder")
     return runs or [path]  # of a DICOM series
 
 
-def _stem(path: Path) -> str:
-    suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
-    return path.name.removesuffix(suffix)
-
-
 def _names(found: Sequence[Found]) -> list[str]:
     """Call volumes by their method if that tells them apart, else by their file."""
     methods = [str(f.record.method.get("name", "")) if f.record else "" for f in found]
-    stems = [_stem(f.path) for f in found]
+    stems = [stem(f.path) for f in found]
     folders = [f"{f.path.absolute().parent.name}/{s}" for f, s in zip(found, stems, strict=True)]
     for names in (methods, stems, folders):
         cut = [name[:LONGEST_NAME] for name in names]
         if all(cut) and len(set(cut)) == len(cut):
             return cut
-    return [f"{stem[:LONGEST_NAME]} ({number})" for number, stem in enumerate(stems, 1)]
+    return [f"{name[:LONGEST_NAME]} ({number})" for number, name in enumerate(stems, 1)]

@@ -17,8 +17,7 @@ import numpy as np
 from diffusionblend import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic, make_folder, sha256
-from diffusionblend.io.formats import find_volumes
-from diffusionblend.io.formats.find import Candidate
+from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
 from diffusionblend.training.recipe import Folder, Recipe

@@ -22,9 +22,8 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
-from diffusionblend.io.formats.read import read_shape
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_beside, read_volume
+from diffusionblend.io.volumes import read_beside, read_shape, read_volume
 from diffusionblend.provenance import steps_folder
 from diffusionblend.record import find_record
 from diffusionblend.report.pictures import DIFFERENCE_HU, colours

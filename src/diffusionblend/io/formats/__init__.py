@@ -1,5 +1,6 @@
-"""Formats of volumes: one module each, and what finds volumes in a folder."""
+"""Formats of volumes: one module and one line of `registry` each."""
 
-from diffusionblend.io.formats.find import Candidate, find_volumes
+from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.formats.format import Format
 
-__all__ = ["Candidate", "find_volumes"]
+__all__ = ["Format", "parsing"]

@@ -19,11 +19,10 @@ import numpy as np
 
 from diffusionblend import __version__
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic
 from diffusionblend.io.formats.dicom_source import read_source
-from diffusionblend.io.formats.foreign import extra, quiet
+from diffusionblend.io.formats.foreign import quiet
 from diffusionblend.io.formats.headers import LPS_TO_RAS
 
 if TYPE_CHECKING:
@@ -89,15 +88,9 @@ def write(volume: Volume, folder: Path, *, source: Path | None, description: str
 
     Raises:
         OutputError: The folder is not empty, or the place cannot be written or is full.
-        UsageError: pydicom is not installed.
         CorruptInput: The source is missing or damaged.
-        UnsupportedInput: The source is no CT series, the volume does not lie in it, or it holds
-            NaN or infinity.
+        UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
-    with extra(folder, "pydicom"):
-        import pydicom  # noqa: F401 - asked for first
-    if not np.isfinite(volume.hu).all():
-        raise UnsupportedInput(f"{folder}: NaN or infinity cannot be written as DICOM; use .nii.gz")
     origin = None if source is None else read_source(source, volume.grid)
     turned = _turned(volume, UPRIGHT if origin is None else origin.signs)
     common = _common(None if origin is None else origin.known, description)

@@ -40,7 +40,7 @@ def parsing(name: object) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except DiffusionBlendError:
+    except (DiffusionBlendError, MemoryError):
         raise
     except Exception as error:  # parsers let errors of every kind out of damaged files
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import naming
 
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
@@ -18,9 +18,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the coordinates of DICOM and ITK to those of NIfTI; its own inverse."""
 
 
-def volume_in_order(
-    name: object, voxels: np.ndarray, affine: np.ndarray, *, ct: bool = True
-) -> Volume:
+def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Volume:
     """Make a volume of voxels as a file holds them: put the axes in the order x, y, z.
 
     Their directions stay as they are.
@@ -29,17 +27,15 @@ def volume_in_order(
         name: What to call the input in messages.
         voxels: Values in HU, in the order of the file's axes, the fastest first.
         affine: 4 x 4, from indices of `voxels` to millimetres, RAS+, on straight axes.
-        ct: Whether to refuse values that no CT has.
 
     Raises:
         CorruptInput: A value is NaN or infinity.
-        UnsupportedInput: The values are not HU.
     """
     order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         hu = np.ascontiguousarray(voxels.transpose(order).T, dtype=np.float32)
-    check_hu(name, hu, ct)
-    return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
+    with naming(name):
+        return Volume(hu, Grid.from_affine(hu.shape, affine[:, [*order, 3]]))
 
 
 def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None:

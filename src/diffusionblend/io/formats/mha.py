@@ -59,12 +59,12 @@ _MM = ("mm", "?", "")
 
 
 def read(path: Path) -> Volume:
-    """Read a MetaImage that holds its own voxels, raw or zlib, a CT volume in HU.
+    """Read a MetaImage that holds its own voxels, raw or zlib.
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It names another file, is not three-dimensional on straight axes, has
-            voxels of a type that is not known here, or is not in HU.
+            voxels of a type that is not known here.
     """
     with parsing(path), open(path, "rb") as stream:
         header, shape, affine = _checked_header(path, stream)

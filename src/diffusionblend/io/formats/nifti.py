@@ -32,22 +32,18 @@ MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
 """Codes of the unit of length; 0 is none stated."""
 
 
-def read(path: Path, *, ct: bool = True) -> Volume:
-    """Read a NIfTI file that holds a CT volume in HU.
-
-    Args:
-        path: The file.
-        ct: Whether to refuse values that no CT has.
+def read(path: Path) -> Volume:
+    """Read a NIfTI file that holds a volume.
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not three-dimensional on straight axes in mm, or not in HU.
+        UnsupportedInput: It is not three-dimensional on straight axes in mm.
     """
     with _image(path) as (image, stream):
         shape = _without_ones(image.shape)
         voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
         _read_on(path, stream)
-    return volume_in_order(path, voxels, image.affine, ct=ct)
+    return volume_in_order(path, voxels, image.affine)
 
 
 def read_shape(path: Path) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic
-from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import (
     LPS_TO_RAS,
     check_claim,
@@ -48,16 +48,15 @@ _SIGNS = {
 
 
 def read(path: Path) -> Volume:
-    """Read a NRRD file that holds its own voxels, raw or gzip, a CT volume in HU.
+    """Read a NRRD file that holds its own voxels, raw or gzip.
 
     Raises:
         CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It is not three-dimensional on straight axes, of a space or an encoding
-            that is not known here, or not in HU.
-        UsageError: pynrrd is not installed.
+            that is not known here.
     """
-    with extra(path, "pynrrd"):
-        import nrrd
+    import nrrd
+
     with parsing(path), open(path, "rb") as stream:
         header, shape, affine = _checked_header(path, stream)
         check_claim(path, math.prod(shape), path.stat().st_size, header["encoding"] in GZIP)
@@ -78,10 +77,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
     Raises:
         CorruptInput: As `read`.
         UnsupportedInput: As `read`.
-        UsageError: As `read`.
     """
-    with extra(path, "pynrrd"):
-        import nrrd  # noqa: F401 - as above
     with parsing(path), open(path, "rb") as stream:
         return _checked_header(path, stream)[1]
 
@@ -168,10 +164,9 @@ def write(volume: Volume, path: Path) -> None:
 
     Raises:
         OutputError: The place cannot be written or is full.
-        UsageError: pynrrd is not installed.
     """
-    with extra(path, "pynrrd"):
-        import nrrd
+    import nrrd
+
     affine = LPS_TO_RAS @ np.array(volume.grid.affine)
     header = {
         "space": "left-posterior-superior",

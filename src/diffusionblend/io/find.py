@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.formats.archive import SUFFIX as ZIP
+from diffusionblend.io.files import naming
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_files, dicom_series, is_dicom
-from diffusionblend.io.formats.read import READERS, read
-
-SUFFIXES = tuple(suffix for suffix in READERS if suffix != ZIP)
+from diffusionblend.io.formats.registry import is_volume
+from diffusionblend.io.volumes import read_volume
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,18 @@ class Candidate:
             UnsupportedInput: It is not one CT volume in HU on straight axes.
             UsageError: The package that reads the format is not installed.
         """
-        if self.files[0].name.endswith(SUFFIXES):
-            return read(self.files[0])
-        return read_series(list(self.files), self.name)
+        if is_volume(self.files[0]):
+            return read_volume(self.files[0])
+        with naming(self.name):
+            volume = read_series(list(self.files), self.name)
+            check_hu(self.name, volume.hu)
+        return volume
 
 
 def find_volumes(folder: Path) -> list[Candidate]:
     """Return the volumes under a folder, sorted by name.
 
-    A file of NIfTI, NRRD or MetaImage is one, and so is a DICOM series of any one folder. Hidden
+    A file of any format that is read is one, and so is a DICOM series of any one folder. Hidden
     files and folders are left out, as are archives, and links to folders are not followed.
 
     Raises:
@@ -55,7 +58,7 @@ def find_volumes(folder: Path) -> list[Candidate]:
     for place, subfolders, names in os.walk(folder, onerror=_refuse):
         subfolders[:] = _visible(subfolders)
         files = [Path(place, name) for name in _visible(names)]
-        volumes = [file for file in files if file.name.endswith(SUFFIXES)]
+        volumes = [file for file in files if is_volume(file)]
         found += [Candidate(file.relative_to(folder).as_posix(), (file,)) for file in volumes]
         if any(is_dicom(file) for file in files if file not in volumes):
             found += _series(Path(place), folder)

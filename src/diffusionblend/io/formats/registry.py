@@ -1,0 +1,128 @@
+"""All formats of volumes, and which of them a file is in: by the suffix of its name."""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd
+from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
+from diffusionblend.io.formats.foreign import extra
+from diffusionblend.io.formats.format import FOLDER, Format
+
+ENTRY_POINTS = "diffusionblend.formats"
+
+BUILT_IN = (
+    Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
+    Format("NRRD", (".nrrd",), nrrd.read, nrrd.read_shape, nrrd.write, needs=("nrrd", "pynrrd")),
+    Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape),
+    Format(
+        "DICOM",
+        (FOLDER, ".zip"),
+        dicom.read,
+        dicom.read_shape,
+        dicom_write.write,
+        written=(FOLDER,),
+        needs=("pydicom", "pydicom"),
+        check_source=dicom_source.read_source,
+    ),
+)
+
+
+def formats() -> Iterator[Format]:
+    """Yield all formats: this package's, then those of other packages.
+
+    The others are loaded only when the names of all of this package's did not match.
+
+    Raises:
+        UsageError: Another package's cannot be loaded.
+    """
+    yield from BUILT_IN
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        yield _load(point)
+
+
+def reader_of(path: Path) -> Format:
+    """Return the format of a file or folder that is to be read.
+
+    Raises:
+        CorruptInput: There is no such file.
+        UnsupportedInput: No format has such a name.
+        UsageError: The package that reads the format is not installed.
+    """
+    if not path.exists():
+        raise CorruptInput(f"{path}: no such file; expected {_expected()}")
+    for form in formats():
+        if (FOLDER in form.suffixes) if path.is_dir() else _ends(path, form.suffixes):
+            return _ready(form, path)
+    if is_dicom(path) or path.name == DIRECTORY_NAME:
+        raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
+    raise UnsupportedInput(f"{path}: not the name of a volume; expected {_expected()}; convert it")
+
+
+def writer_of(path: Path) -> Format:
+    """Return the format in which a volume of this name is written.
+
+    Raises:
+        UsageError: No format that is written has such a name, or its package is not installed.
+    """
+    for form in formats():
+        if (FOLDER in form.outputs) if is_folder(path) else _ends(path, form.outputs):
+            return _ready(form, path)
+    *most, last = [s for form in formats() for s in form.outputs if s != FOLDER]
+    raise UsageError(
+        f"{path}: expected a name in {', '.join(most)} or {last}, or without a dot for a folder of "
+        "DICOM, for a volume"
+    )
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a new volume of this name is a folder."""
+    return bool(path.name) and not path.suffix
+
+
+def is_volume(path: Path) -> bool:
+    """Return whether a file has the name of a volume; archives are left out."""
+    return any(FOLDER not in form.suffixes and _ends(path, form.suffixes) for form in formats())
+
+
+def stem(path: Path) -> str:
+    """Return a name without the suffix of its format: `a` of `a.nii.gz`, and of a folder `a`."""
+    found = () if is_folder(path) else (_ends(path, form.suffixes) for form in formats())
+    return path.name[: len(path.name) - len(next(filter(None, found), ""))]
+
+
+def _ends(path: Path, suffixes: Iterable[str]) -> str:
+    """Return which of the suffixes a name has, in capitals or not; empty if it has none."""
+    name = path.name.lower()
+    return next((s for s in suffixes if s != FOLDER and name.endswith(s)), "")
+
+
+def _ready(form: Format, path: Path) -> Format:
+    """Ask for the package that a format needs, before long work begins."""
+    if form.needs is not None:
+        module, package = form.needs
+        with extra(path, package):
+            importlib.import_module(module)
+    return form
+
+
+def _expected() -> str:
+    """Say which names are read."""
+    told = [
+        f"{form.name} ({' or '.join(form.suffixes)})"
+        for form in formats()
+        if FOLDER not in form.suffixes
+    ]
+    return f"{', '.join(told)}, or a folder or .zip with one DICOM series"
+
+
+def _load(point: EntryPoint) -> Format:
+    try:
+        return point.load()
+    except Exception as error:  # whatever another package does
+        raise UsageError(
+            f"{point.value}: this format of volumes cannot be loaded ({error}); repair or remove "
+            "the package that brings it"
+        ) from error
