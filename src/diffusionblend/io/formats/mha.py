@@ -135,7 +135,7 @@ def _check_fields(path: Path, header: Header) -> None:
             "convert it"
         )
     for field, expected in _FIXED.items():
-        if header.get(field, expected) != expected:
+        if not _means(header.get(field, expected), expected):
             raise UnsupportedInput(
                 f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
             )
@@ -143,6 +143,14 @@ def _check_fields(path: Path, header: Header) -> None:
         raise UnsupportedInput(
             f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"
         )
+
+
+def _means(text: str, expected: str) -> bool:
+    """Return whether two fields say the same: `1.0` is 1, and `TRUE` is True."""
+    try:
+        return float(text) == float(expected)
+    except ValueError:
+        return text.lower() == expected.lower()
 
 
 def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
@@ -171,9 +179,9 @@ def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray
 
 def _flag(path: Path, header: Header, field: str) -> bool:
     text = header.get(field, "False")
-    if text not in ("True", "False"):
+    if text.lower() not in ("true", "false"):
         raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected True or False; repair it")
-    return text == "True"
+    return text.lower() == "true"
 
 
 def _raw(path: Path, stream: BinaryIO, needed: int) -> bytes:

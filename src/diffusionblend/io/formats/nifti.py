@@ -1,4 +1,9 @@
-"""NIfTI-1 in one file, `.nii` or `.nii.gz`, read and written with nibabel."""
+"""NIfTI-1 in one file, `.nii` or `.nii.gz`, read and written with nibabel.
+
+A header says up to three times where its voxels lie: `pixdim`, the qform and the sform. The sform
+counts where it is set, then the qform (nifti1.h, methods 3 and 2); but where they disagree nobody
+knows which of them is wrong, and the file is refused.
+"""
 
 import contextlib
 import gzip
@@ -25,11 +30,15 @@ from diffusionblend.io.formats.headers import (
 if TYPE_CHECKING:
     import nibabel
 
-HEADER_BYTES, MAGIC = 348, b"n+1"
+HEADER_BYTES, MAGIC, GZIP = 348, b"n+1", b"\x1f\x8b"
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
 """Bytes before the voxels, for extensions of the header, and after them."""
 MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
 """Codes of the unit of length; 0 is none stated."""
+NEAR = 0.5
+"""Voxels by which sform and qform may put a corner of the volume in different places."""
+UNSET = (1.0, 1.0, 1.0)
+"""Sizes in `pixdim` where a program that writes an sform alone left them."""
 
 
 def read(path: Path) -> Volume:
@@ -64,19 +73,16 @@ def _image(path: Path) -> Iterator[tuple["nibabel.Nifti1Image", BinaryIO | gzip.
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
-    compressed = path.name.endswith(".gz")
-    with parsing(path), _opened(path, compressed) as stream:
+    with parsing(path), _opened(path) as stream:
         try:
-            yield _checked(path, stream, compressed), stream
+            yield _checked(path, stream), stream
         except (ImageFileError, HeaderDataError, WrapStructError) as error:
             raise CorruptInput(
                 f"{path}: not a NIfTI file ({error}); convert it to NIfTI"
             ) from error
 
 
-def _checked(
-    path: Path, stream: BinaryIO | gzip.GzipFile, compressed: bool
-) -> "nibabel.Nifti1Image":
+def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Image":
     import nibabel
 
     # As it stands: nibabel itself would make a size of 0 one millimetre.
@@ -86,6 +92,7 @@ def _checked(
     _check_unit(path, int(header["xyzt_units"]) & 7)
     check_spacing(path, header["pixdim"][1:4])
     _check_offset(path, float(header["vox_offset"]))
+    _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
     stream.seek(0)
     # No memory map: the values must stay what they are, whatever becomes of the file.
     file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
@@ -93,7 +100,9 @@ def _checked(
     shape, kind = _without_ones(image.shape), image.get_data_dtype()
     check_header(path, shape, image.affine)
     check_kind(path, kind)
-    check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, compressed)
+    packed = isinstance(stream, gzip.GzipFile)
+    check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, packed)
+    _check_places(path, image.header, shape)
     return image
 
 
@@ -111,6 +120,50 @@ def _check_offset(path: Path, offset: float) -> None:
         )
 
 
+def _check_scaling(path: Path, slope: float, intercept: float) -> None:
+    """Refuse an intercept that is no number; a slope of 0 or NaN means that there is neither."""
+    if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
+        raise CorruptInput(
+            f"{path}: its scl_inter is {intercept:g} beside a scl_slope of {slope:g}; set it in "
+            "the header: 0 if the values are HU, else what makes HU of them"
+        )
+
+
+def _check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, ...]) -> None:
+    """Refuse a header whose sform contradicts its qform, or its `pixdim`."""
+    if not header["sform_code"]:
+        return
+    sform, qform_code = header.get_sform(), int(header["qform_code"])
+    sizes, stated = np.linalg.norm(sform[:3, :3], axis=0), header["pixdim"][1:4].astype(float)
+    if not np.allclose(sizes, stated, rtol=0.01) and (qform_code or tuple(stated) != UNSET):
+        raise CorruptInput(
+            f"{path}: its sform has voxels of {_mm(sizes)} mm, its pixdim of {_mm(stated)} mm; "
+            "keep the one that is right, and write the file again"
+        )
+    if qform_code:
+        _check_same_place(path, sform, header.get_qform(), shape)
+
+
+def _check_same_place(
+    path: Path, sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...]
+) -> None:
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1])).reshape(4, -1)
+    apart = np.linalg.norm((np.linalg.solve(sform, qform @ corners) - corners)[:3], axis=0).max()
+    if apart > NEAR:
+        raise CorruptInput(
+            f"{path}: its sform is {_rows(sform)}, its qform {_rows(qform)}, which puts voxels "
+            f"up to {apart:.3g} voxels apart; set the code of the wrong one to 0"
+        )
+
+
+def _rows(affine: np.ndarray) -> str:
+    return "(" + "; ".join(_mm(row) for row in affine[:3]) + ")"
+
+
+def _mm(numbers: np.ndarray) -> str:
+    return ", ".join(f"{number:.4g}" for number in numbers)
+
+
 def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile) -> None:
     """Read to the end: gzip compares its checksum there, and only there."""
     read = 0
@@ -120,8 +173,11 @@ def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile) -> None:
             raise CorruptInput(f"{path}: holds more than its header claims; copy it again")
 
 
-def _opened(path: Path, compressed: bool) -> gzip.GzipFile | BinaryIO:
-    return gzip.open(path) if compressed else open(path, "rb")
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    """Open a file, packed or not: some are called .nii.gz and are not, or the reverse."""
+    with open(path, "rb") as stream:
+        packed = stream.read(len(GZIP)) == GZIP
+    return gzip.open(path) if packed else open(path, "rb")
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
