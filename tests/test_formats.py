@@ -284,7 +284,6 @@ REFUSED = {
         UnsupportedInput,
         "localizer",
     ),
-    "a tilt": (every(GantryDetectorTilt=5), UnsupportedInput, "gantry tilt of 5 degrees"),
     "a shear": (moved([0, 0.05, 0]), UnsupportedInput, "gantry tilt"),
     "a slice aside": (
         one(ImagePositionPatient=[-15, 35.5, -405.25]),

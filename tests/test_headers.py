@@ -1,4 +1,4 @@
-"""Headers that contradict themselves, or change values: resolved as the standard says, or refused."""
+"""Headers that contradict themselves or change values: as the standard says, or refused."""
 
 import gzip
 import struct
@@ -135,3 +135,218 @@ def test_nifti_is_packed_or_not_whatever_its_name_says(place, hu):
     (place / "packed.nii").write_bytes(gzip.compress(raw))
     for name in ("plain.nii.gz", "packed.nii"):
         assert np.array_equal(read_volume(place / name).hu, hu.T)
+
+
+# DICOM: what a tag says of the values
+
+EDGES = np.s_[[0, -1], :, :]
+
+
+def padded(value, keyword="PixelPaddingValue", kind="SS", **tags):
+    """Fill the first and the last column with a value, and state it."""
+
+    def edit(slices):
+        for number, data in enumerate(slices):
+            pixels = np.frombuffer(data.PixelData, "<i2").reshape(SHAPE[1], SHAPE[0]).copy()
+            pixels[:, [0, -1]] = np.array(value).astype("<i8").astype("<i2")
+            data.PixelData = pixels.tobytes()
+            data.add_new(keyword, kind, value)
+            one(number, **tags)(slices)
+
+    return edit
+
+
+PADDINGS = {
+    "far below": padded(-32768),
+    "above all others": padded(4095),
+    "stated without a sign": padded(63536, kind="US"),
+    "stated with a sign, of values without": padded(-2000, PixelRepresentation=0),
+    "in a range": padded(-2010, PixelPaddingRangeLimit=-1990),
+    "beyond the bits that are stored": padded(
+        -2000, BitsStored=11, HighBit=10, PixelRepresentation=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_padding_is_air(place, stored, hu, name):
+    slices = datasets(stored)
+    PADDINGS[name](slices)
+    expected = hu.astype(np.float32)
+    expected[EDGES] = -1000
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, expected.T)
+
+
+def test_padding_that_tissue_may_have_counts_at_the_edge_alone(place, stored, hu):
+    """A pad of 500 stored, -24 HU, is also in the middle of the body."""
+    inner = stored.copy()
+    inner[3:5, 3:5, :] = 500
+    slices = datasets(inner)
+    padded(500)(slices)
+    found = read_volume(save(place / "series", slices)).hu.T
+    assert (found[EDGES] == -1000).all()
+    assert (found[3:5, 3:5] == -24).all()
+
+
+def test_bits_above_those_stored_are_an_overlay_or_refused(place, stored, hu):
+    drawn = stored.copy()
+    drawn[2:4, 2:4] |= 1 << 12
+    slices = datasets(drawn)
+    every(PixelRepresentation=0, BitsStored=12, HighBit=11)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "BitsStored is 12, but its values go from" in words
+    for data in slices:
+        data.add_new(0x60000102, "US", 12)
+    volume = read_volume(save(place / "overlay", slices))
+    assert np.array_equal(volume.hu, hu.T)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "the sign"])
+def test_numbers_of_12_bits_have_their_sign(place, stored, hu, fill):
+    low = (stored - 900).astype("<i2")
+    kept = low & 0xFFF if fill == "zeros" else low
+    slices = datasets(kept.astype("<i2"))
+    every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+def test_a_table_of_values_is_refused(place, stored):
+    slices = datasets(stored)
+    for data in slices:
+        data.ModalityLUTSequence = []
+    assert "Modality LUT" in str(refusal(read_volume, save(place / "series", slices)))
+
+
+def test_a_series_without_a_rescale_says_what_to_set(place, stored):
+    slices = datasets(stored)
+    every(RescaleSlope=None)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "lacks RescaleSlope; if its values are HU, set RescaleSlope 1" in words
+
+
+# DICOM: where slices lie
+
+
+def test_a_nominal_tilt_of_straight_slices_is_no_tilt(place, stored, hu):
+    slices = datasets(stored)
+    every(GantryDetectorTilt=12, DerivationDescription="MEDCOM_RESAMPLED")(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize(("step", "decimals"), [(0.625, 1), (1.25, 1), (3.75, 0), (0.0625, 2)])
+def test_positions_of_few_decimals_are_even(place, stored, step, decimals):
+    slices = datasets(stored)
+    locations(*[round(k * step, decimals) for k in range(6)])(slices)
+    spacing = read_volume(save(place / "series", slices)).grid.spacing_mm[0]
+    assert spacing == pytest.approx(step, abs=10.0**-decimals / 5)
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 3, 4])
+def test_a_slice_that_is_missing_is_found_among_rounded_positions(place, stored, left_out):
+    slices = datasets(stored)
+    at = [round(k * 0.625, 1) for k in range(7) if k != left_out]
+    locations(*at)(slices)
+    assert "missing slice" in str(refusal(read_volume, save(place / "series", slices)))
+
+
+# DICOM: files that are no slices, or not whole
+
+
+def without_preamble(data, *, implicit=True):
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    write_dataset(stream, data)
+    return stream.getvalue()
+
+
+UNREAD = {
+    "empty": lambda raw: b"",
+    "cut in the preamble": lambda raw: raw[:100],
+    "cut behind the preamble": lambda raw: raw[:140],
+    "zeros": lambda raw: bytes(len(raw)),
+}
+
+
+@pytest.mark.parametrize("pattern", ["IM{:06d}", "1.2.{}"])
+@pytest.mark.parametrize("name", UNREAD)
+def test_no_slice_at_the_end_of_a_series_is_dropped(place, stored, name, pattern):
+    names = [pattern.format(k) for k in range(6)]
+    folder = save(place / "series", datasets(stored), names)
+    last = folder / names[-1]
+    last.write_bytes(UNREAD[name](last.read_bytes()))
+    assert str(last) in str(refusal(read_volume, folder))
+    (candidate,) = find_volumes(place)
+    assert str(last) in str(refusal(candidate.read))
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_slices_without_a_preamble_are_read(place, stored, hu, implicit):
+    slices = datasets(stored)
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    for k in (4, 5):
+        (folder / f"IM{k}").write_bytes(without_preamble(slices[k], implicit=implicit))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
+    folder = save(place / "series", datasets(stored), [f"IM{k}" for k in range(6)])
+    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", ".hidden"):
+        (folder / known).write_text("no slice")
+    (folder / "mask.seg").write_text("no slice")
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder / 'mask.seg'}: left out, for it is no DICOM file"
+    ]
+
+
+# DICOM: one slice
+
+
+def test_one_slice_that_says_how_thick_it_is_is_a_volume(place, stored, hu):
+    slices = datasets(stored)
+    every(SliceThickness=3.5)(slices)
+    volume = read_volume(save(place / "series", slices[2:3], ["2"]))
+    assert np.array_equal(volume.hu, hu.T[2:3])
+    expected = ras(lps())
+    expected[:3, 3] += 2 * expected[:3, 2]
+    expected[2, 2] = 3.5
+    np.testing.assert_allclose(volume.grid.affine, expected, atol=1e-4)
+
+
+def test_one_slice_that_may_be_tilted_is_refused(place, stored):
+    data = dataset(stored, lps(), 0)
+    data.SliceThickness, data.GantryDetectorTilt = 3.5, 12
+    error = refusal(read_volume, save(place / "series", [data]))
+    assert type(error) is UnsupportedInput
+    assert "gantry tilt of 12 degrees" in str(error)
+
+
+# MetaImage
+
+
+SAID_OTHERWISE = {
+    "ElementToIntensityFunctionSlope": "1.0",
+    "BinaryData": "TRUE",
+    "HeaderSize": "00",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), SAID_OTHERWISE.items())
+def test_fields_of_metaimage_mean_what_they_say(place, hu, field, value):
+    fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "DimSize": "8 7 6",
+              "ElementSpacing": "1 1 2", "ElementType": "MET_SHORT", field: value}  # fmt: skip
+    head = "".join(f"{name} = {text}\n" for name, text in fields.items())
+    raw = head.encode() + b"ElementDataFile = LOCAL\n" + hu.tobytes(order="F")
+    (place / "v.mha").write_bytes(raw)
+    assert np.array_equal(read_volume(place / "v.mha").hu, hu.T)
+
+
+def test_a_folder_with_a_slice_cut_short_makes_no_scan(place, stored):
+    slices = datasets(stored)
+    every(PixelSpacing=[0.75, 0.75])(slices)
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    (folder / "IM5").write_bytes(b"")
+    ended = command("simulate", folder, "--size", 8, "--views", 4, "-o", place / "o.h5")
+    assert ended.code == CorruptInput.code
+    assert str(folder / "IM5") in ended.err
+    assert not (place / "o.h5").exists()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
@@ -26,9 +27,19 @@ if TYPE_CHECKING:
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 HOUNSFIELD = ("", "HU", "US")
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+BELOW_TISSUE = -900.0
+"""HU that no tissue has."""
 MAX_TILT_DEG = 0.5
+"""By how much slices may be sheared. Gantry/Detector Tilt (0018,1120) is nominal, and does not say
+whether the slices that are stored still are; their positions do."""
 MAX_UNEVEN = 0.01
 ROUNDING_MM = 0.02
+MOST_ROUNDED = 0.25
+"""Share of a step by which rounded positions may be off: a missing slice moves some by a third."""
+NO_RESCALE = (
+    "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
+    "rescale that makes HU of them"
+)
 SAME = 1e-4
 """How much sizes in mm and parts of directions may differ among slices."""
 
@@ -62,6 +73,8 @@ class Slice:
         position: Centre of the first voxel (x, y, z) in mm, LPS.
         slope: Of the rescale to HU.
         intercept: Of the rescale to HU.
+        thickness: Of the slice in mm; 0 if it is not stated.
+        tilt: Nominal tilt of the gantry in degrees.
     """
 
     file: File
@@ -69,6 +82,8 @@ class Slice:
     position: tuple[float, ...]
     slope: float
     intercept: float
+    thickness: float
+    tilt: float
 
 
 @dataclass(frozen=True)
@@ -130,9 +145,26 @@ def read_series(files: Sequence[File], name: str) -> Volume:
     columns, rows, count = stack.shape
     hu = np.empty((count, rows, columns), np.float32)
     for index, one in enumerate(stack.slices):
+        stored, padded = read_pixels(one.file, one.plane.size)
         with np.errstate(over="ignore"):  # what becomes infinite is refused
-            hu[index] = read_pixels(one.file, one.plane.size) * one.slope + one.intercept
+            hu[index] = stored * one.slope + one.intercept
+        hu[index][_outside(hu[index], padded)] = HU_AIR
     return volume_in_order(name, hu.T, stack.affine)
+
+
+def _outside(hu: np.ndarray, padded: np.ndarray) -> np.ndarray:
+    """Return which padded pixels (rows, columns) are outside of what was measured.
+
+    A padding value that tissue or metal may have, such as the largest, counts where it is joined
+    to the edge of the slice.
+    """
+    if not padded.any() or hu[padded].max() < BELOW_TISSUE:
+        return padded
+    from scipy.ndimage import label
+
+    regions, _ = label(padded)
+    edges = [regions[0], regions[-1], regions[:, 0], regions[:, -1]]
+    return padded & np.isin(regions, np.concatenate(edges))
 
 
 def stacked(files: Sequence[File], name: str) -> Stack:
@@ -144,16 +176,14 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         UsageError: pydicom is not installed.
     """
     slices = [_slice(file) for file in files]
-    if len(slices) < 2:
-        raise UnsupportedInput(
-            f"{name}: has {len(slices)} slice, that is, is two-dimensional; expected a series of "
-            "two slices or more"
-        )
     _check_same(slices)
     row, column = _directions(slices[0])
     normal = np.cross(row, column)
     slices.sort(key=lambda s: float(normal @ s.position))
-    _check_steps(slices, normal)
+    if len(slices) == 1:
+        _check_single(slices[0])
+    else:
+        _check_steps(slices, normal)
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
     return stack
@@ -181,8 +211,10 @@ def _slice(file: File) -> Slice:
         file=file,
         plane=plane,
         position=numbers(file, header, "ImagePositionPatient", 3),
-        slope=numbers(file, header, "RescaleSlope", 1)[0],
-        intercept=numbers(file, header, "RescaleIntercept", 1)[0],
+        slope=numbers(file, header, "RescaleSlope", 1, NO_RESCALE)[0],
+        intercept=numbers(file, header, "RescaleIntercept", 1, NO_RESCALE)[0],
+        thickness=number(file, header, "SliceThickness", 0),
+        tilt=number(file, header, "GantryDetectorTilt", 0),
     )
 
 
@@ -194,7 +226,6 @@ def _check_sort(file: File, header: "Dataset") -> None:
     colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
     samples = number(file, header, "SamplesPerPixel", 1)
     frames = number(file, header, "NumberOfFrames", 1)
-    tilt = number(file, header, "GantryDetectorTilt", 0)
     faults = (
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
         (
@@ -214,9 +245,9 @@ def _check_sort(file: File, header: "Dataset") -> None:
             f"its values are {unit}; expected HU; give a series of Hounsfield units",
         ),
         (
-            abs(tilt) > MAX_TILT_DEG,
-            f"has a gantry tilt of {tilt:g} degrees; expected {MAX_TILT_DEG:g} at most; resample "
-            "it to straight axes first",
+            "ModalityLUTSequence" in header,
+            "has a Modality LUT, a table of values, which is not applied here; export it with "
+            "RescaleSlope and RescaleIntercept",
         ),
     )
     for found, fault in faults:
@@ -253,6 +284,20 @@ def _directions(one: Slice) -> tuple[np.ndarray, np.ndarray]:
     return row / lengths[0], column / lengths[1]
 
 
+def _check_single(one: Slice) -> None:
+    """Refuse a single slice that does not say how thick it is, or that may be tilted."""
+    if one.thickness <= 0:
+        raise UnsupportedInput(
+            f"{one.file}: is the only slice of its series, that is, is two-dimensional, and does "
+            "not say how thick it is; set SliceThickness, or give a series of two slices or more"
+        )
+    if abs(one.tilt) > MAX_TILT_DEG:
+        raise UnsupportedInput(
+            f"{one.file}: has a gantry tilt of {one.tilt:g} degrees, and no other slice to tell "
+            "whether it still has; resample it to straight axes first"
+        )
+
+
 def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
     """Refuse slices, sorted along the normal, that do not lie evenly one above the other."""
     positions = np.array([one.position for one in slices])
@@ -267,13 +312,24 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
         )
     _check_straight(slices, positions, along, normal)
     uneven = np.abs(steps - np.median(steps))
-    if uneven.max() > max(MAX_UNEVEN * np.median(steps), ROUNDING_MM):
+    even = uneven.max() <= max(MAX_UNEVEN * np.median(steps), ROUNDING_MM)
+    if not (even or _is_rounded(along)):
         at = int(uneven.argmax())
         raise CorruptInput(
             f"{slices[at + 1].file}: missing slice or mixed spacing: {steps[at]:g} mm after the "
             f"slice at {along[at]:g} mm, {slices[at].file.name}; elsewhere {np.median(steps):g} "
             "mm; add the slice or split the series"
         )
+
+
+def _is_rounded(along: np.ndarray) -> bool:
+    """Return whether sorted positions (slices,) are even but for their few decimals."""
+    decimals = next((d for d in range(3) if np.allclose(along, along.round(d), 0, 1e-4)), None)
+    if decimals is None:
+        return False
+    off = np.abs(along - np.linspace(along[0], along[-1], len(along))).max()
+    step = (along[-1] - along[0]) / (len(along) - 1)
+    return bool(off <= min(10.0**-decimals, MOST_ROUNDED * step) + 1e-6)
 
 
 def _check_straight(
@@ -298,9 +354,10 @@ def _affine(slices: Sequence[Slice], row: np.ndarray, column: np.ndarray) -> np.
     """Return the affine (4 x 4) from (column, row, slice) to millimetres, RAS+."""
     spacing = slices[0].plane.spacing
     first, last = np.array(slices[0].position), np.array(slices[-1].position)
+    normal = np.cross(row, column) * slices[0].thickness
     affine = np.eye(4)
     # PixelSpacing is the distance of the rows, then that of the columns.
     affine[:3, 0], affine[:3, 1] = row * spacing[1], column * spacing[0]
-    affine[:3, 2] = (last - first) / (len(slices) - 1)
+    affine[:3, 2] = (last - first) / (len(slices) - 1) if len(slices) > 1 else normal
     affine[:3, 3] = first
     return LPS_TO_RAS @ affine

@@ -1,11 +1,13 @@
 """DICOM files: which there are, what series they belong to, and single values of their headers.
 
 A DICOMDIR is never followed: it may name any file. What is read is what lies in the folder, or in
-the zip.
+the zip. What lies beside slices and is no slice is known not to belong to them, or is named: a copy
+that was cut short must not pass for a shorter series.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -13,14 +15,30 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats import archive
-from diffusionblend.io.formats.archive import File, Member, opened
+from diffusionblend.io.formats.archive import File, Member, opened, size_of
 from diffusionblend.io.formats.foreign import extra, parsing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 AnyFile = TypeVar("AnyFile", Path, Member, File)
+log = logging.getLogger(__name__)
+
 MAGIC, MAGIC_AT = b"DICM", 128
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+"""Groups of the first element of a file without a preamble, little endian."""
+COPY_AGAIN = "copy it again or remove it"
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+NO_SLICES = {
+    *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
+    *(".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".inf", ".cfg", ".csv", ".tsv", ".xlsx"),
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".ico", ".mp4", ".avi"),
+    *(".nii", ".gz", ".nrrd", ".mha", ".mhd", ".h5", ".zip"),
+    *(".log", ".md5", ".sha256", ".exe", ".dll", ".jar", ".js", ".py", ".sh", ".bat", ".db"),
+}
+"""Suffixes of what is known to lie beside slices: notes, pictures, volumes, and viewers."""
+NO_SLICES_NAMES = {"readme", "license", "licence", "copying", "changelog", "version", "notice"}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
 DIRECTORY_NAME = "DICOMDIR"
@@ -34,26 +52,59 @@ MAX_NUMBER = 1e9
 
 
 def is_dicom(file: File) -> bool:
-    """Return whether a file is DICOM by its magic, or says so by its name.
+    """Return whether a file is DICOM by its magic or its first element, or says so by its name.
 
     Raises:
         CorruptInput: It cannot be read.
     """
-    if file.name.startswith(".") or (isinstance(file, Path) and not file.is_file()):
+    if not _is_file(file):
         return False
     with parsing(file), file.open("rb") as stream:
         start = stream.read(MAGIC_AT + len(MAGIC))
-    return start[MAGIC_AT:] == MAGIC or file.suffix.lower() == ".dcm"
+    return (
+        has_magic(start)
+        or file.suffix.lower() in DICOM_SUFFIXES
+        or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
+    )
+
+
+def has_magic(start: bytes) -> bool:
+    """Return whether the first bytes of a file have the preamble of DICOM."""
+    return start[MAGIC_AT : MAGIC_AT + len(MAGIC)] == MAGIC
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files directly in a folder, sorted.
+    """Return the DICOM files directly in a folder, sorted: see `slices_among`.
 
     Raises:
         CorruptInput: The folder or a file in it cannot be read.
     """
     with parsing(folder):
-        return [file for file in sorted(folder.iterdir()) if is_dicom(file)]
+        return slices_among(sorted(folder.iterdir()))
+
+
+def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
+    """Return the DICOM files among others, and beside such what may have been one.
+
+    That is a file without a suffix, or with a number for one, that is empty or was cut: reading it
+    refuses it by name. What is known to be no slice is left out, and so, with a word, is the rest.
+    """
+    found = [file for file in files if is_dicom(file)]
+    if not found:
+        return []
+    kept = []
+    for file in filter(_is_file, files):
+        suffix = file.suffix.lower()
+        known = suffix in NO_SLICES or file.name.lower() in NO_SLICES_NAMES
+        if file in found or not (known or suffix.strip(".0123456789")):
+            kept.append(file)
+        elif not known:
+            log.warning("%s: left out, for it is no DICOM file", file)
+    return kept
+
+
+def _is_file(file: File) -> bool:
+    return not file.name.startswith(".") and (not isinstance(file, Path) or file.is_file())
 
 
 def by_series(files: Iterable[AnyFile]) -> dict[str, list[AnyFile]]:
@@ -117,7 +168,7 @@ def _files(path: Path) -> Iterator[list[File]]:
         yield list(dicom_files(path))
     else:
         with archive.members(path) as members:
-            yield [member for member in members if is_dicom(member)]
+            yield list(slices_among(members))
 
 
 def _nothing_in(path: Path, files: list[File]) -> str:
@@ -144,20 +195,36 @@ def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
     with extra(file, "pydicom"):
         import pydicom
     with parsing(file), opened(file, MAX_HEADER_BYTES) as stream:
-        if _syntax(file, stream) == DEFLATED:
+        syntax = syntax_of(file, stream)
+        if syntax == DEFLATED:
             # Only the whole of it can be inflated, to whatever size that is.
             raise UnsupportedInput(f"{file}: is deflated as a whole; convert it to explicit VR")
-        stream.seek(0)
-        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=tags)
+        header = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
+        header.file_meta.TransferSyntaxUID = syntax
+        return header
 
 
-def _syntax(file: File, stream: BinaryIO) -> str:
-    """Return the transfer syntax that the first elements of a file name."""
+def syntax_of(file: File, stream: BinaryIO) -> "UID":
+    """Return the transfer syntax that the first elements of a file name, or that they are in.
+
+    A file may lack the preamble, and what follows it, as some exports do.
+    """
     from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    read_preamble(stream, force=False)
+    start = stream.read(MAGIC_AT + len(MAGIC))
+    stream.seek(0)
+    if not has_magic(start) and start[:2] == FIRST_GROUPS[1]:
+        return ExplicitVRLittleEndian if start[4:6].isalpha() else ImplicitVRLittleEndian
+    if not has_magic(start) and start[:2] != FIRST_GROUPS[0]:
+        raise CorruptInput(
+            f"{file}: lies among the slices of a series, and is empty, cut or no DICOM file "
+            f"({size_of(file)} bytes); copy it again or remove it"
+        )
+    read_preamble(stream, force=start[:2] == FIRST_GROUPS[0])
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    return str(required(file, meta, "TransferSyntaxUID"))
+    stream.seek(0)
+    return UID(str(required(file, meta, "TransferSyntaxUID")))
 
 
 # One value
@@ -169,7 +236,7 @@ def value(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 -
         return header.get(keyword)
 
 
-def required(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 - as above
+def required(file: File, header: "Dataset", keyword: str, cure: str = COPY_AGAIN) -> Any:  # noqa: ANN401 - any DICOM value
     """Return the value of a tag that must be there.
 
     Raises:
@@ -177,17 +244,23 @@ def required(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN40
     """
     found = value(file, header, keyword)
     if found is None or str(found) == "":
-        raise CorruptInput(f"{file}: lacks {keyword}; copy it again or remove it")
+        raise CorruptInput(f"{file}: lacks {keyword}; {cure}")
     return found
 
 
-def numbers(file: File, header: "Dataset", keyword: str, count: int) -> tuple[float, ...]:
+def numbers(
+    file: File,
+    header: "Dataset",
+    keyword: str,
+    count: int,
+    cure: str = COPY_AGAIN,
+) -> tuple[float, ...]:
     """Return the numbers of a tag.
 
     Raises:
         CorruptInput: They are NaN or too large, or not `count`.
     """
-    found = required(file, header, keyword)
+    found = required(file, header, keyword, cure)
     with parsing(file):
         array = np.atleast_1d(np.array(found, dtype=float))
     if array.shape != (count,) or not (np.abs(array) <= MAX_NUMBER).all():  # NaN is not

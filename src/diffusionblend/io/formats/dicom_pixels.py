@@ -14,7 +14,7 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File, opened, size_of
-from diffusionblend.io.formats.dicom_files import number, required
+from diffusionblend.io.formats.dicom_files import number, required, syntax_of, value
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.formats.headers import check_claim
 
@@ -60,19 +60,69 @@ def check_storage(file: File, header: "Dataset", needed: int) -> None:
     check_claim(file, needed, size_of(file), compressed)
 
 
-def read_pixels(file: File, size: tuple[int, int]) -> np.ndarray:
+def read_pixels(file: File, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Read the stored values (rows, columns) of a slice whose header was accepted.
 
+    Returns:
+        The values, and which of them are padding and no measurement.
+
     Raises:
-        CorruptInput: They are damaged, or not of the size.
+        CorruptInput: They are damaged, not of the size, or beyond the bits that the header states.
     """
     from pydicom.filereader import read_partial
 
     with parsing(file), opened(file) as stream:
-        data = read_partial(stream, stop_when=_behind_pixels())
+        syntax = syntax_of(file, stream)
+        data = read_partial(stream, stop_when=_behind_pixels(), force=True)
+        data.file_meta.TransferSyntaxUID = syntax
         pixels = _decoded(file, data, size)
     _check_size(file, pixels.shape, size)
-    return pixels
+    padded = _padded(file, data, pixels)
+    return _in_bits(file, data, pixels, padded), padded
+
+
+def _padded(file: File, data: "Dataset", pixels: np.ndarray) -> np.ndarray:
+    """Return where Pixel Padding Value is, or what lies between it and its Range Limit.
+
+    Both may be stated with a sign or without, whatever the pixels are (PS3.3, C.7.5.1.1.2).
+    """
+    if value(file, data, "PixelPaddingValue") in (None, "") or pixels.dtype.kind == "f":
+        return np.zeros(pixels.shape, bool)
+    first = number(file, data, "PixelPaddingValue", 0)
+    ends = np.array([first, number(file, data, "PixelPaddingRangeLimit", first)], np.int64)
+    low, high = sorted(ends.astype(pixels.dtype).tolist())
+    return (pixels >= low) & (pixels <= high)
+
+
+def _in_bits(file: File, data: "Dataset", pixels: np.ndarray, padded: np.ndarray) -> np.ndarray:
+    """Return the values in the bits that are stored: an overlay may lie in those above."""
+    size = 8 * pixels.dtype.itemsize
+    bits = int(number(file, data, "BitsStored", size))
+    high = int(number(file, data, "HighBit", bits - 1))
+    if pixels.dtype.kind == "f" or (bits, high) == (size, size - 1):
+        return pixels
+    if not 0 < bits <= high + 1 <= size:
+        raise CorruptInput(
+            f"{file}: BitsStored is {bits}, HighBit {high}, of {size} bits; repair the header"
+        )
+    # What is above has to be nothing, the sign again, or an overlay.
+    above = pixels >> bits
+    stray = (above != 0) & ~padded
+    if pixels.dtype.kind == "i":
+        stray &= above != -1
+    if high == bits - 1 and stray.any() and not _has_overlay(data):
+        raise CorruptInput(
+            f"{file}: BitsStored is {bits}, but its values go from {pixels.min()} to "
+            f"{pixels.max()}; repair the header, or export it again"
+        )
+    # Up to the top and down again, which repeats the sign in numbers that have one.
+    return (pixels << (size - 1 - high)) >> (size - bits)
+
+
+def _has_overlay(data: "Dataset") -> bool:
+    """Return whether an overlay lies in the pixels: (60xx,0102) says in which bit."""
+    tags = list(data.keys())
+    return any(tag.group & 0xFF01 == 0x6000 and tag.element == 0x0102 for tag in tags)
 
 
 def _behind_pixels() -> Callable[[int, str | None, int], bool]:
@@ -96,8 +146,8 @@ def _decoded(file: File, data: "Dataset", size: tuple[int, int]) -> np.ndarray:
         _check_size(file, picture_size(frame), size)
         if syntax not in JPEG_2000:
             return _decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS)
-    if syntax in _PLUGINS:
-        data.pixel_array_options(decoding_plugin=_PLUGINS[syntax])
+    # Bits that are not stored are looked at here: padding may use them, and a header may be wrong.
+    data.pixel_array_options(decoding_plugin=_PLUGINS.get(syntax, ""), correct_unused_bits=False)
     return data.pixel_array
 
 
@@ -112,10 +162,7 @@ def _decoded_jpeg(file: File, data: "Dataset", frame: bytes, *, ls: bool) -> np.
             f"{file}: its pixels are {pixels.dtype}, its header says {bits} of "
             f"{data.BitsAllocated} bits; copy it again"
         )
-    if not data.PixelRepresentation:
-        return pixels
-    room = data.BitsAllocated - bits
-    return (pixels.astype(f"i{pixels.dtype.itemsize}") << room) >> room
+    return pixels.view(f"i{pixels.dtype.itemsize}") if data.PixelRepresentation else pixels
 
 
 def picture_size(frame: bytes) -> tuple[int, int]:

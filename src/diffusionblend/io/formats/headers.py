@@ -50,10 +50,10 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
         CorruptInput: It holds NaN or infinity, or voxels of a size that no scanner has.
         UnsupportedInput: It is not three-dimensional, too large, or oblique.
     """
-    if len(shape) != 3 or min(shape) < 2:
+    if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, expected three dimensions of two voxels or "
-            "more; stack the slices into one volume"
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions, and slices of two "
+            "voxels a side or more; stack the slices into one volume"
         )
     if math.prod(shape) > MAX_VOXELS:
         raise UnsupportedInput(f"{name}: has {math.prod(shape)} voxels; at most {MAX_VOXELS}")
