@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from diffusionblend.beams import parallel_beam
-from diffusionblend.data.hounsfield import check_air, check_hu
+from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
 from diffusionblend.data.volume import Volume
@@ -91,8 +91,7 @@ def simulate(
     check_photons(photons)
     volume = as_volume(volume, spacing_mm)
     if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
-        check_hu("the volume", volume.hu)
-        check_air("the volume", volume.hu)
+        check_scale("the volume", volume.hu)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper

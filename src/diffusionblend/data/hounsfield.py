@@ -1,4 +1,7 @@
-"""Whether values are Hounsfield units: air -1000, water 0."""
+"""Whether values are Hounsfield units: air -1000, water 0. Told by how many there are of each.
+
+A lowest value alone tells little: padding may have any, and so may one voxel.
+"""
 
 import math
 
@@ -7,6 +10,14 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 
 HU_LIMITS = (-32768.0, 65535.0)
+AIR, WATER = (-1200.0, -200.0), (-200.0, 300.0)
+"""HU of air and lung, and of water and soft tissue, with the noise of both."""
+DENSE = 800.0
+"""HU from which there is bone or metal; muscle is there in values of HU + 1024."""
+LEAST, FEW, MANY = 0.001, 0.005, 0.1
+"""Shares of voxels: less is none, at most a few, and many."""
+WINDOWED = 0.01
+"""Share of voxels at each end from which a window has cut values off."""
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
 """HU below which there is noise or padding alone, and the share of voxels from which it is neither.
 
@@ -24,28 +35,46 @@ def check_finite(hu: np.ndarray) -> None:
 def check_hu(name: object, hu: np.ndarray) -> None:
     """Raise UnsupportedInput if values are no Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())
-    if low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50 or low > -200:
-        raise _not_hu(name, low, high)
+    outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
+    if outside or _share(hu, -math.inf, AIR[1]) < LEAST or _is_shifted(hu):
+        raise _not_hu(name, hu)
 
 
-def check_air(name: object, hu: np.ndarray) -> None:
-    """Raise UnsupportedInput if many values are none that air has: grey values with a sign.
+def check_scale(name: object, hu: np.ndarray) -> None:
+    """Raise UnsupportedInput if values that are to be scanned or learned from have a wrong scale.
 
-    Padding is one value, the lowest, and does not count. A reconstruction may have such values, and
-    is read; what is to be scanned may not.
+    A reconstruction may have such values, and is read: grey values with a sign, which are far below
+    air though they are no padding; a rescale that was applied twice, which leaves no water.
     """
-    if float(((hu < BELOW_AIR) & (hu > hu.min())).mean()) > MOST_BELOW_AIR:
-        raise _not_hu(name, float(hu.min()), float(hu.max()))
+    check_hu(name, hu)
+    low = float(hu.min())
+    deep = _share(hu, np.nextafter(low, math.inf, dtype=np.float32), BELOW_AIR)
+    padding = _share(hu, -math.inf, AIR[0])
+    if deep > MOST_BELOW_AIR or (padding > FEW and _share(hu, *WATER) < FEW):
+        raise _not_hu(name, hu)
 
 
-def _not_hu(name: object, low: float, high: float) -> UnsupportedInput:
+def _is_shifted(hu: np.ndarray) -> bool:
+    """Return whether air and muscle are where HU + 1024 has them, above whatever padding."""
+    measured = _share(hu, AIR[0], math.inf)
+    none = _share(hu, *AIR) < LEAST * measured
+    return none and _share(hu, DENSE, math.inf) > MANY * measured
+
+
+def _share(hu: np.ndarray, low: float, high: float) -> float:
+    """Return the share of voxels in [low, high), slice by slice, to take no memory."""
+    return sum(np.count_nonzero((part >= low) & (part < high)) for part in hu) / hu.size
+
+
+def _not_hu(name: object, hu: np.ndarray) -> UnsupportedInput:
+    low, high = float(hu.min()), float(hu.max())
     return UnsupportedInput(
         f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
-        f"water 0); {_way_to_hu(low, high)}"
+        f"water 0); {_way_to_hu(hu, low, high)}"
     )
 
 
-def _way_to_hu(low: float, high: float) -> str:
+def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
     if low >= 0 and high <= 5:
         return (
             "they may be attenuation in 1/mm, mu: store 1000 (mu / mu_water - 1), where water has "
@@ -55,6 +84,16 @@ def _way_to_hu(low: float, high: float) -> str:
         return (
             "they may be grey values: apply the rescale slope and intercept if there are any, or "
             "give the volume in HU"
+        )
+    if AIR[0] < low < 0 and low < high and min(np.mean(hu == low), np.mean(hu == high)) > WINDOWED:
+        return (
+            "they were windowed, for many are the lowest and many the highest; give the volume as "
+            "it was before"
+        )
+    if low < AIR[0] and np.mean(hu == low) > WINDOWED:
+        return (
+            "without the padding at the lowest value they may be HU + 1024, or rescaled twice; "
+            "give them with air at -1000 and water at 0"
         )
     return (
         "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "

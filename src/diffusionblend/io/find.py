@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusionblend.data.hounsfield import check_hu
+from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import naming
@@ -37,10 +37,11 @@ class Candidate:
             UsageError: The package that reads the format is not installed.
         """
         if is_volume(self.files[0]):
-            return read_volume(self.files[0])
-        with naming(self.name):
+            volume = read_volume(self.files[0])
+        else:
             volume = read_series(list(self.files), self.name)
-            check_hu(self.name, volume.hu)
+        with naming(self.name):
+            check_scale(self.name, volume.hu)
         return volume
 
 
