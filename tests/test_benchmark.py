@@ -1,6 +1,7 @@
 """Experiments: recipes, runs that are kept, tables, and the paper's directions."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from diffusionblend.experiments import benchmark, execute, key, volumes
 from diffusionblend.experiments import directions as paper
 from diffusionblend.experiments.benchmark import Settings, prepare
 from diffusionblend.experiments.cost import Times
+from diffusionblend.experiments.curves import COLOURS, draw_curves
 from diffusionblend.experiments.directions import Direction
 from diffusionblend.experiments.frame import make_frame, to_csv
 from diffusionblend.experiments.measure import CountingPrior
@@ -623,6 +625,26 @@ def test_table_8_shows_its_spread_and_table_9_says_never():
     over = shown("table8", lambda r: (20 + r.value / 100, 0.0, 10 * r.value), 1)
     assert rows(over)[0] == ["DDS", "10", "100", "20.10"]
     assert shown("table9", lambda r: (20.0, 0.0, 1)).columns[-1].heading == "never"
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "colours"),
+    [
+        ("table8", 0, {"dds", "diffusionblend++"}),
+        ("table8", 1, {"dds", "diffusionblend++"}),
+        ("table9", 0, {"diffusionblend++"}),
+        ("table10", 1, {"fbp", "tv", "tpdm", "diffusionblend++"}),
+    ],
+)
+def test_curves_have_the_colours_of_their_methods(name, index, colours):
+    experiment = prepare(name, Settings(RECIPES))
+    number = itertools.count(1)  # a place of its own for each point
+    frame = made_up(experiment, lambda r: (20.0 + next(number), 0.0, next(number)))
+    show = experiment.recipe.show[index]
+    pixels = np.asarray(draw_curves(select(frame, show), show, "Curves")).reshape(-1, 3)
+    for method in colours:
+        colour = [int(COLOURS[method][i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == colour).all(axis=1).sum() > 10, method
 
 
 def test_text_that_a_spreadsheet_would_compute_is_told_apart(data, tmp_path):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the paper's method in the strongest.
-_COLOURS = {
+COLOURS = {
     "diffusionblend-fast": "#882255",
     "diffusionblend++": "#D55E00",
     "diffusionblend": "#E69F00",
@@ -130,4 +130,4 @@ def _label(axes: Any, x: str, *, legend: bool = True) -> None:  # noqa: ANN401
 def _colour(runs: "pd.DataFrame", method: str) -> str | None:
     """Return the colour of a method; the next of the cycle where rows would share it."""
     rows = runs.loc[runs["method"] == method, "row"].nunique()
-    return _COLOURS.get(method) if rows == 1 else None
+    return COLOURS.get(method) if rows == 1 else None
