@@ -735,12 +735,13 @@ def test_the_key_knows_what_computes_and_nothing_else(package):
     change(package / "methods/tpdm.py")
     assert changed(before, digests(*methods)) == {"tpdm"}
     before = digests(*methods)
-    for computes in ("prior/network.py", "simulation.py", "metrics.py", "projector/matrix.py"):
+    for computes in ("prior/network.py", "simulation.py", "metrics.py", "projectors/matrix.py"):
         change(package / computes)
         assert changed(before, before := digests(*methods)) == set(methods), computes
 
 
 def change(path):
+    assert path.exists(), path
     with path.open("a", encoding="utf-8") as file:
         file.write(f"\nADDED = {path.stat().st_size}\n")
 
