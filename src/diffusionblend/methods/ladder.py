@@ -23,26 +23,29 @@ class Rung:
     Attributes:
         pixels: Across the slices, at least; of infinitely many there are those of the volume.
         highest, lowest: Sigma of its first and its last sweep, in x.
-        sweeps: Their number.
-        limited: Their number where a quarter of all directions is missing.
+        sweeps: Their number, where the widest gap between directions is one of `GAPS_DEG`.
     """
 
     pixels: float
     highest: float
     lowest: float
-    sweeps: float
-    limited: float
+    sweeps: tuple[float, float, float]
+
+    def sweeps_at(self, gap_deg: float) -> float:
+        """Return their number for a gap, between those of `GAPS_DEG` by its logarithm."""
+        gap = math.log(max(gap_deg, GAPS_DEG[0]))
+        return float(np.interp(gap, np.log(GAPS_DEG), self.sweeps))
 
 
+GAPS_DEG = (10.0, 22.5, 90.0)
+"""Directions are dense to the first; those of eight views; a quarter of them is missing."""
 LADDER = (
-    Rung(96, highest=math.inf, lowest=0.3, sweeps=18, limited=90),
-    Rung(192, highest=0.4, lowest=0.1, sweeps=12, limited=12),
-    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=8, limited=8),
+    Rung(96, highest=math.inf, lowest=0.3, sweeps=(18, 45, 90)),
+    Rung(192, highest=0.4, lowest=0.1, sweeps=(15, 10, 10)),
+    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=(9, 6, 6)),
 )
 """Chosen on the validation volume (docs/speed.md)."""
-STEPS = int(sum(rung.sweeps for rung in LADDER))
-DENSE, LIMITED = 10.0, 90.0
-"""Between gaps of so many degrees the number of sweeps grows from the usual to that for an arc."""
+STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,9 @@ def climb(
     # A volume of few pixels has one grid for several rungs.
     grids = itertools.groupby(LADDER, lambda rung: _factor(sides, rung.pixels) if coarse else 1)
     parts = [(factor, [*rungs]) for factor, rungs in grids]
-    limited = min(max((gap_deg - DENSE) / (LIMITED - DENSE), 0.0), 1.0)
-    counts = _shared(steps, parts, limited)
+    # Larger pixels are what other numbers of sweeps are for.
+    gap_deg = gap_deg if any(factor > 1 for factor, _ in parts) else 0.0
+    counts = _shared(steps, [rungs for _, rungs in parts], gap_deg)
     levels = []
     for (factor, rungs), count in zip(parts, counts, strict=True):
         first = min(sigma_max, rungs[0].highest)
@@ -111,12 +115,8 @@ def _scale(sides: tuple[int, int], factor: int) -> int:
     return 2 ** max(0, round(math.log2(WHOLE * factor / max(sides))))
 
 
-def _shared(steps: int, parts: list[tuple[int, list[Rung]]], limited: float) -> list[int]:
-    """Return the sweeps on each grid: `steps`, and more on larger pixels, where they are cheap."""
-    grids = [rungs for _, rungs in parts]
-    larger = np.array([factor > 1 for factor, _ in parts])
-    sweeps = np.array([sum(rung.sweeps for rung in rungs) for rungs in grids])
-    longer = np.array([sum(rung.limited - rung.sweeps for rung in rungs) for rungs in grids])
-    usual = np.diff((np.cumsum(sweeps) * steps / sweeps.sum()).round(), prepend=0)
-    more = (larger * limited * longer * steps / sweeps.sum()).round()
-    return (usual + more).astype(int).tolist()
+def _shared(steps: int, grids: list[list[Rung]], gap_deg: float) -> list[int]:
+    """Return the sweeps on each grid: `steps` in all where directions are dense."""
+    wanted = np.array([sum(rung.sweeps_at(gap_deg) for rung in rungs) for rungs in grids])
+    usual = sum(rung.sweeps[0] for rungs in grids for rung in rungs)
+    return np.diff((np.cumsum(wanted) * steps / usual).round(), prepend=0).astype(int).tolist()
