@@ -103,7 +103,6 @@ DAMAGE = {
     "no rows": (dims(64, 0, 12), UNSUPPORTED, "(64, 0, 12)"),
     "less than none": (dims(-64, 64, 12), UNSUPPORTED, "(-64, 64, 12)"),
     "two-dimensional": (dims(64, 64), UNSUPPORTED, "expected three dimensions"),
-    "one slice": (dims(64, 64, 1), UNSUPPORTED, "expected three dimensions"),
     "four-dimensional": (dims(64, 64, 6, 2), UNSUPPORTED, "(64, 64, 6, 2)"),
     "NaN in the affine": (put(280, "4f", NAN, 0, 0, 0), CORRUPT, "affine holds NaN"),
     "zero column": (put(280, "4f", 0, 0, 0, 0), CORRUPT, "expected 0.001 to 100 mm"),

@@ -122,7 +122,7 @@ def test_evaluate_prints_exactly_these_keys(session):
 
 def test_info_lists_methods_priors_devices_and_versions(session):
     facts = json.loads(session[1]["info"].out)
-    assert set(facts) == {"methods", "priors", "devices", "versions"}
+    assert set(facts) == {"methods", "formats", "priors", "devices", "versions"}
     assert {"fbp", "sirt", "sbtv", "tv", "diffusionblend++", "diffusionblend-fast"} <= set(
         facts["methods"]
     )
