@@ -11,6 +11,7 @@ import pytest
 
 import packages
 from conftest import command
+from diffusionblend import plugins
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
@@ -149,7 +150,7 @@ def test_it_is_named_where_a_name_is_none_of_a_volume(installed):
 
 def test_a_package_that_is_broken_is_named_and_hinders_no_other(place, monkeypatch):
     broken = EntryPoint("broken", "no_such_module:FORMAT", registry.ENTRY_POINTS)
-    monkeypatch.setattr(registry, "entry_points", lambda group: (broken,))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: (broken,))
     write_volume(VOLUME, place / "v.nii.gz")
     assert_same(read_volume(place / "v.nii.gz"))
     for use in (check_suffix, lambda path: path.touch() or read_volume(path)):

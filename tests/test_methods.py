@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from conftest import command
+from diffusionblend import plugins
 from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.geometry import Grid
@@ -348,7 +349,7 @@ def test_another_package_adds_a_method_by_an_entry_point(monkeypatch):
         EntryPoint("broken", "no_such_module:Any", registry.ENTRY_POINTS),
         EntryPoint("no-method", "test_methods:STD", registry.ENTRY_POINTS),
     )
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
     assert find_method("elsewhere") is FromElsewhere
     assert set(method_names()) - set(methods()) == {"elsewhere", "broken", "no-method"}
     with pytest.raises(UsageError, match="--method broken: no_such_module:Any cannot be loaded"):

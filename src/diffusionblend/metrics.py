@@ -12,7 +12,6 @@ there, and a `Metric`.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.inputs import VolumeLike, as_pair
+from diffusionblend.plugins import load, plugins
 from diffusionblend.progress import counted
 from diffusionblend.terminal import did_you_mean
 
@@ -84,7 +84,7 @@ def evaluate(
 
 def metric_names() -> list[str]:
     """Return the names of all metrics, those of other packages too."""
-    return sorted({*METRICS, *_plugins()})
+    return sorted({*METRICS, *plugins(ENTRY_POINTS)})
 
 
 def find_metric(name: str) -> Metric:
@@ -95,28 +95,18 @@ def find_metric(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    plugin, known = _plugins().get(name), metric_names()
+    plugin, known = plugins(ENTRY_POINTS).get(name), metric_names()
     if plugin is None:
         raise UsageError(
             f"metric {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
         )
-    try:
-        found = plugin.load()
-    except Exception as error:  # whatever another package does
-        raise UsageError(
-            f"metric {name}: {plugin.value} cannot be loaded ({error}); "
-            "repair or remove the package that brings it"
-        ) from error
+    found = load(plugin, f"metric {name}: {plugin.value}")
     if not isinstance(found, Metric):
         raise UsageError(
             f"metric {name}: {plugin.value} is a {type(found).__name__}, expected a "
             "diffusionblend.metrics.Metric; ask the makers of its package"
         )
     return found
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:

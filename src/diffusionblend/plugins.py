@@ -11,8 +11,12 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
-def load(point: EntryPoint) -> Any:  # noqa: ANN401 - whatever another package brings
+def load(point: EntryPoint, words: str = "") -> Any:  # noqa: ANN401 - whatever another package brings
     """Return what an entry point names.
+
+    Args:
+        point: The entry point.
+        words: What to call it in an error; its name, place and group if not given.
 
     Raises:
         UsageError: It cannot be loaded.
@@ -20,7 +24,7 @@ def load(point: EntryPoint) -> Any:  # noqa: ANN401 - whatever another package b
     try:
         return point.load()
     except Exception as error:  # whatever another package does
+        words = words or f"{point.name}: {point.value} of the group {point.group}"
         raise UsageError(
-            f"{point.name}: {point.value} of the group {point.group} cannot be loaded ({error}); "
-            "repair or remove the package that brings it"
+            f"{words} cannot be loaded ({error}); repair or remove the package that brings it"
         ) from error

@@ -5,11 +5,11 @@ name there, and the class.
 """
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from diffusionblend.errors import UsageError
 from diffusionblend.methods.method import Method
+from diffusionblend.plugins import load, plugins
 from diffusionblend.terminal import did_you_mean
 
 ENTRY_POINTS = "diffusionblend.methods"
@@ -34,7 +34,7 @@ def methods() -> dict[str, type[Method]]:
 
 def method_names() -> list[str]:
     """Return the names of all methods, those of other packages too."""
-    return sorted({*_METHODS, *_plugins()})
+    return sorted({*_METHODS, *plugins(ENTRY_POINTS)})
 
 
 def find_method(name: str) -> type[Method]:
@@ -45,26 +45,16 @@ def find_method(name: str) -> type[Method]:
     """
     if name in _METHODS:
         return _METHODS[name]
-    plugin = _plugins().get(name)
+    plugin = plugins(ENTRY_POINTS).get(name)
     if plugin is None:
         known = method_names()
         raise UsageError(
             f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
         )
-    try:
-        cls = plugin.load()
-    except Exception as error:  # whatever another package does
-        raise UsageError(
-            f"--method {name}: {plugin.value} cannot be loaded ({error}); "
-            "repair or remove the package that brings it"
-        ) from error
+    cls = load(plugin, f"--method {name}: {plugin.value}")
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise UsageError(
             f"--method {name}: {plugin.value} is not a subclass of diffusionblend.methods.Method; "
             "repair or remove the package that brings it"
         )
     return cls
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

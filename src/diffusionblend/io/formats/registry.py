@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
@@ -10,6 +9,7 @@ from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nif
 from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
+from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.formats"
 
@@ -39,8 +39,8 @@ def formats() -> Iterator[Format]:
         UsageError: Another package's cannot be loaded.
     """
     yield from BUILT_IN
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        yield _load(point)
+    for _, point in sorted(plugins(ENTRY_POINTS).items()):
+        yield load(point, f"{point.value}: this format of volumes")
 
 
 def reader_of(path: Path) -> Format:
@@ -116,13 +116,3 @@ def _expected() -> str:
         if FOLDER not in form.suffixes
     ]
     return f"{', '.join(told)}, or a folder or .zip with one DICOM series"
-
-
-def _load(point: EntryPoint) -> Format:
-    try:
-        return point.load()
-    except Exception as error:  # whatever another package does
-        raise UsageError(
-            f"{point.value}: this format of volumes cannot be loaded ({error}); repair or remove "
-            "the package that brings it"
-        ) from error
