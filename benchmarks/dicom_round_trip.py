@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
 
-from diffusionblend.cli import main as command
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.cli.main import main as command
+from diffusionblend.experiments.demo import demonstration_volume
 
 BEAMS = ("fan", "cone")
 STUDY = {"0010|0010": "Doe^Jane", "0010|0020": "4711", "0008|0060": "CT"}

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 import diffusionblend as db
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.prior import Prior
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 
 SIZE, CROP = 512, 256
 

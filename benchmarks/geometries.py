@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import diffusionblend as db
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam
-from diffusionblend.demo import SLICES, demonstration_volume
-from diffusionblend.device import find_device
 from diffusionblend.experiments.cost import timed
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.experiments.demo import SLICES, demonstration_volume
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
+from diffusionblend.machine.device import find_device
+from diffusionblend.simulation.simulate import truth_on_grid
 
 PLACE = {"sod_mm": 595.0, "sdd_mm": 1085.6}
 BEAMS = {

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.calibration import Calibration, estimate_mu_water
+from diffusionblend.calibration.water import Calibration, estimate_mu_water
 from diffusionblend.data.units import MU_WATER
 from diffusionblend.experiments.volumes import find_volume, load_volume
 from diffusionblend.geometry import Grid

@@ -11,11 +11,11 @@ import time
 import torch
 
 import diffusionblend as db
-from diffusionblend.consistency import conjugate_gradient
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.projectors import projector
-from diffusionblend.proximal import WeightedProximal
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
+from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.solvers.proximal import WeightedProximal
 
 ACQUISITIONS = {
     "8 views": db.sparse_view(8),

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import diffusionblend as db
-from diffusionblend.calibration import calibrated
+from diffusionblend.calibration.water import calibrated
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
 from diffusionblend.metrics import RANGE_HU, psnr

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from diffusionblend.io.files import atomic
-from diffusionblend.viewer import ViewerServer, gather
+from diffusionblend.show.viewer import ViewerServer, gather
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SHOWN = ("fbp", "diffusionblend-fast", "truth")

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 import diffusionblend as db
-from diffusionblend.blend import blend
 from diffusionblend.methods import SBTV, DiffusionBlendFast, Stepped
-from diffusionblend.partition import BLOCK, adjacent, draw_partition
-from diffusionblend.proximal import WeightedProximal
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import BLOCK, adjacent, draw_partition
+from diffusionblend.simulation.simulate import truth_on_grid
+from diffusionblend.solvers.proximal import WeightedProximal
 
 PLANES = ("axial", "coronal", "sagittal")
 

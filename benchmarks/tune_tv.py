@@ -15,7 +15,7 @@ from pathlib import Path
 
 import diffusionblend as db
 from diffusionblend.methods import SBTV, TV, Method
-from diffusionblend.simulation import Beam, truth_on_grid
+from diffusionblend.simulation.simulate import Beam, truth_on_grid
 
 CIRCLE = partial(db.sparse_view, turn=360.0)
 FAN = partial(db.fan_beam, sod_mm=600, sdd_mm=1000)

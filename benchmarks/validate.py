@@ -10,7 +10,7 @@ from pathlib import Path
 
 import diffusionblend as db
 from diffusionblend.methods.options import make_method
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 
 ACQUISITIONS = {
     "8": db.sparse_view(8),

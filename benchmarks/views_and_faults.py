@@ -24,7 +24,7 @@ import numpy as np
 
 import diffusionblend as db
 from diffusionblend.io.projections.flat import lifted
-from diffusionblend.reconstruction import DEFAULT_METHOD
+from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD
 
 PHOTONS = 2e4
 SIZE, FINE, SLICES = 128, 2, 9

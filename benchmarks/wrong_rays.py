@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 
 ACQUISITIONS = {
     "6 views, no noise": (db.sparse_view(6), None),

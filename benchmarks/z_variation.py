@@ -11,8 +11,8 @@ from pathlib import Path
 import diffusionblend as db
 from diffusionblend.methods import DDS, DDS2D, DiffusionBlendPlusPlus
 from diffusionblend.metrics import total_variation_z
-from diffusionblend.partition import draw_partition
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.sampling.partition import draw_partition
+from diffusionblend.simulation.simulate import truth_on_grid
 
 PLANES = ("axial", "coronal", "sagittal")
 

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 
 OUT = Path("out/examples")
 OUT.mkdir(parents=True, exist_ok=True)

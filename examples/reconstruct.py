@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import diffusionblend as db
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 
 OUT = Path("out/examples")
 OUT.mkdir(parents=True, exist_ok=True)

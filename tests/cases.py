@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from measured import write_geometry
 from phantoms import Ellipsoid, placed
 

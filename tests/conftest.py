@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffusionblend.cli import main
+from diffusionblend.cli.main import main
 from diffusionblend.data.volume import Volume
-from diffusionblend.demo import demonstration_volume
+from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior import PriorConfig, UNetPrior, save_pretrained
 
@@ -65,7 +65,9 @@ def command(*arguments):
 
 def user_command(*arguments, before_main="", threads=1):
     """Run a command as a user does, in a process of its own with so many threads."""
-    program = f"import sys; {before_main}\nfrom diffusionblend.cli import main; sys.exit(main())"
+    program = (
+        f"import sys; {before_main}\nfrom diffusionblend.cli.main import main; sys.exit(main())"
+    )
     start = ["-c", program] if before_main else ["-m", "diffusionblend"]
     ended = subprocess.run(
         [sys.executable, *start, *map(str, arguments)],

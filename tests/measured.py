@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import tifffile
 
-from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import fan_beam, parallel_beam, sparse_view
 from phantoms import Ellipsoid, changed, placed
 
 MU, AIR, DARK = 0.03, 20000.0, 100.0

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
+from diffusionblend.geometry.acquisitions import (
+    cone_beam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
+)
 
 PLACE = {"sod_mm": 150.0, "sdd_mm": 260.0}
 VIEWS = (*sparse_view(5, 360), 1000.0)

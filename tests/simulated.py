@@ -15,8 +15,8 @@ import numba.cuda
 import torch
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-from diffusionblend.beams import cone_beam
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.cone_diffct import DiffctProjector
 from phantoms import blob, changed, placed

@@ -9,7 +9,8 @@ import diffusionblend as db
 from conftest import command
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, InvalidValue, UnsupportedInput
 from diffusionblend.geometry import Geometry, geometry_from_json
-from diffusionblend.projectors import projector, strip_project
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
 from documents import blocks
 from packages import install
 from phantoms import changed, placed

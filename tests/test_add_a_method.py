@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import contents, user_command
-from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.projectors import projector
 from documents import blocks
@@ -16,7 +16,7 @@ from packages import install
 
 STOP = """
 import os, signal
-from diffusionblend.checkpoint import Checkpoint
+from diffusionblend.runs.checkpoint import Checkpoint
 save = Checkpoint.__call__
 def save_and_end(run, step):
     save(run, step)

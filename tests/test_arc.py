@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
 from diffusionblend.geometry.arc import Directions
 from diffusionblend.methods.sbtv import TUNED_LIMITED, tuned_weights
 from phantoms import changed, placed

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from diffusionblend.geometry import ConeBeam, Grid, ParallelBeam
-from diffusionblend.projectors import projector, strip_project
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
 from phantoms import Ellipsoid, beams, blob, changed, finer, relative
 
 GRID = Grid.from_spacing((12, 44, 48), (1.6, 1.4, 1.4))

@@ -38,8 +38,8 @@ from diffusionblend.experiments.volumes import load_volume
 from diffusionblend.experiments.writers import latex, markdown
 from diffusionblend.metrics import total_variation_z
 from diffusionblend.prior import from_pretrained
-from diffusionblend.report.numbers import MISSING
-from diffusionblend.report.tables import Cell, Column, Table, mark_best
+from diffusionblend.show.report.numbers import MISSING
+from diffusionblend.show.report.tables import Cell, Column, Table, mark_best
 
 TINY = """
 title = "Tiny"
@@ -728,14 +728,19 @@ def test_the_key_knows_what_computes_and_nothing_else(package):
     methods = ("fbp", "tpdm", "diffusionblend++")
     before = digests(*methods)
     assert len(set(before.values())) == len(methods)
-    for silent in ("viewer/server.py", "report/pictures.py", "experiments/tables.py",
-                   "experiments/page.py", "cli.py", "quality/words.py"):  # fmt: skip
+    for silent in ("show/viewer/server.py", "show/report/pictures.py", "experiments/tables.py",
+                   "experiments/page.py", "cli/main.py", "quality/words.py"):  # fmt: skip
         change(package / silent)
     assert digests(*methods) == before
     change(package / "methods/tpdm.py")
     assert changed(before, digests(*methods)) == {"tpdm"}
     before = digests(*methods)
-    for computes in ("prior/network.py", "simulation.py", "metrics.py", "projectors/matrix.py"):
+    for computes in (
+        "prior/network.py",
+        "simulation/simulate.py",
+        "metrics.py",
+        "projectors/matrix.py",
+    ):
         change(package / computes)
         assert changed(before, before := digests(*methods)) == set(methods), computes
 

@@ -12,24 +12,24 @@ from hypothesis import strategies as st
 
 from cases import cylinder, project
 from conftest import save_tiny_prior
-from diffusionblend.beams import (
+from diffusionblend.calibration.body import find_outline
+from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.tissue import BODIES, match_tissue
+from diffusionblend.calibration.water import calibrated, estimate_mu_water, typical_attenuation
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.units import MU_WATER, WATER_PER_MM, energy_of_water
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import (
     cone_beam,
     fan_beam,
     limited_angle,
     parallel_beam,
     sparse_view,
 )
-from diffusionblend.body import find_outline
-from diffusionblend.calibration import calibrated, estimate_mu_water, typical_attenuation
-from diffusionblend.coarse import spread
-from diffusionblend.data.scan import Scan
-from diffusionblend.data.units import MU_WATER, WATER_PER_MM, energy_of_water
-from diffusionblend.data.volume import Volume
-from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.geometry import Grid
-from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
-from diffusionblend.simulation import simulate
-from diffusionblend.tissue import BODIES, match_tissue
+from diffusionblend.reconstruction.reconstruct import reconstruct, reconstruct_and_assess
+from diffusionblend.simulation.simulate import simulate
 from phantoms import changed, placed
 
 GRID = Grid.from_spacing((6, 64, 64), (4.0, 4.0, 4.0))

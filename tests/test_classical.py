@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
-from diffusionblend.consistency import conjugate_gradient, data_consistency
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import CGLS, FBP, SBTV, SIRT, Problem
 from diffusionblend.methods.sbtv import TUNED, TUNED_1E4, TUNED_LIMITED, tuned_weights
-from diffusionblend.projectors import projector, strip_project
-from diffusionblend.total_variation import differences, differences_adjoint, laplacian
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
+from diffusionblend.solvers.consistency import conjugate_gradient, data_consistency
+from diffusionblend.solvers.total_variation import differences, differences_adjoint, laplacian
 from phantoms import changed, placed
 
 

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from conftest import command, contents, user_command
-from diffusionblend.cli import COMMANDS
-from diffusionblend.commands import Reconstruct
-from diffusionblend.commands.arguments import command_line
-from diffusionblend.console.arguments import arguments_of
-from diffusionblend.console.config import with_config
-from diffusionblend.console.parsing import parse
+from diffusionblend.cli.commands import Reconstruct
+from diffusionblend.cli.commands.arguments import command_line
+from diffusionblend.cli.console.arguments import arguments_of
+from diffusionblend.cli.console.config import with_config
+from diffusionblend.cli.console.parsing import parse
+from diffusionblend.cli.main import COMMANDS
+from diffusionblend.cli.terminal import finite, in_minutes, in_units
+from diffusionblend.errors import did_you_mean
 from diffusionblend.progress import Progress, counted, shown
-from diffusionblend.terminal import did_you_mean, finite, in_minutes, in_units
 
 SLIPS = {
     "": "expected a command: demo, info",

@@ -143,7 +143,7 @@ def test_help_of_every_command_needs_no_torch():
     program = f"""
 for command in ([], *([name] for name in {COMMANDS})):
     try:
-        from diffusionblend.cli import main
+        from diffusionblend.cli.main import main
         main([*command, "--help"])
     except SystemExit as end:
         assert end.code == 0, command

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from conftest import command
-from diffusionblend.cli import COMMANDS
-from diffusionblend.console.arguments import arguments_of
-from diffusionblend.console.completion import script
+from diffusionblend.cli.console.arguments import arguments_of
+from diffusionblend.cli.console.completion import script
+from diffusionblend.cli.main import COMMANDS
 from diffusionblend.methods import method_names
 
 SHELLS = ("bash", "zsh", "fish")

@@ -10,11 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusionblend.beams import cone_beam
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid
-from diffusionblend.projectors import projector, strip_project
+from diffusionblend.geometry.acquisitions import cone_beam
+from diffusionblend.projectors import projector
 from diffusionblend.projectors.compiled import compiled
+from diffusionblend.simulation.strip import strip_project
 from phantoms import beams, blob, changed, placed, relative
 
 GRID = Grid.from_spacing((7, 20, 26), (2.2, 1.4, 1.4))

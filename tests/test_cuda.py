@@ -21,8 +21,6 @@ import pytest
 import torch
 
 from conftest import save_tiny_prior
-from diffusionblend.checkpoint import Checkpoint
-from diffusionblend.completion import make_task
 from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
@@ -32,8 +30,10 @@ from diffusionblend.prior import GaussianPrior, from_pretrained
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.cone_diffct import DiffctProjector
 from diffusionblend.quality import assess
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.samples import Moments, draw_samples
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.samples import Moments, draw_samples
+from diffusionblend.reconstruction.task import make_task
+from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.training.loop import Run, new_network
 from diffusionblend.training.recipe import Recipe, read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.samples import Sampler, Source

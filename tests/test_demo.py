@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-from diffusionblend import demo
-from diffusionblend.cli import main
+from diffusionblend.cli.main import main
 from diffusionblend.errors import CorruptInput
+from diffusionblend.experiments import demo
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.metrics import PLANES

@@ -22,11 +22,11 @@ import pytest
 from PIL import Image
 
 from conftest import command
-from diffusionblend import demo
-from diffusionblend.beams import fan_beam, parallel_beam, sparse_view
 from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.experiments import demo
 from diffusionblend.experiments import recipe as experiments
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.volumes import read_volume, write_volume
 from documents import PAGES, ROOT, blocks, commands, shlex_words, text_of
 from measured import GRID, lines, write_exchange

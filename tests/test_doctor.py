@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from conftest import command, save_tiny_prior
-from diffusionblend import diagnosis
+from diffusionblend.cli import diagnosis
 from diffusionblend.prior import from_pretrained
-from diffusionblend.provenance import versions
+from diffusionblend.runs.provenance import versions
 
 
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
     """A small prior, and small volumes to measure it on."""
     monkeypatch.setattr(diagnosis, "SIZES", (32, 64))
-    monkeypatch.setattr("diffusionblend.estimate.TRIAL_VOXELS", 1)
+    monkeypatch.setattr("diffusionblend.reconstruction.estimate.TRIAL_VOXELS", 1)
     folder = save_tiny_prior(tmp_path / "prior")
     monkeypatch.setattr("diffusionblend.prior.store.shipped_priors", lambda: {"chest": folder})
     return folder

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.projections.drawing import FIRST, PANEL, draw_scan, panels
 from phantoms import changed, placed
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from conftest import command, contents
-from diffusionblend import estimate as module
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.scan import Scan
-from diffusionblend.estimate import Estimate, estimate, some_slices
-from diffusionblend.footprint import peak_memory
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.methods import Method, Stepped, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import projector
+from diffusionblend.reconstruction import estimate as module
+from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
+from diffusionblend.reconstruction.footprint import peak_memory
 from phantoms import placed
 
 BEAMS = {

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import Problem, find_method, methods
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector

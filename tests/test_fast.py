@@ -9,22 +9,22 @@ import pytest
 import scipy.optimize
 import torch
 
-from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
-from diffusionblend.consistency import conjugate_gradient
-from diffusionblend.covariance import Covariance
 from diffusionblend.data.scan import NO_NOISE, Noise
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder
 from diffusionblend.methods.regrid import coarser
-from diffusionblend.preconditioners import RayFilter, VoxelFilter, frequency_response
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.proximal import WeightedProximal
-from diffusionblend.reconstruction import DEFAULT_METHOD, reconstruct
-from diffusionblend.simulation import measure, simulate
+from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, reconstruct
+from diffusionblend.simulation.simulate import measure, simulate
+from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.solvers.covariance import Covariance
+from diffusionblend.solvers.preconditioners import RayFilter, VoxelFilter, frequency_response
+from diffusionblend.solvers.proximal import WeightedProximal
 from phantoms import placed
 from test_sampler import MEAN, STD, tiny_problem
 

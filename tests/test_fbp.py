@@ -9,9 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import ConeBeam, Grid
+from diffusionblend.geometry.acquisitions import (
+    cone_beam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
+)
 from diffusionblend.geometry.arc import Directions
 from diffusionblend.methods import FBP, FBPUNet, Problem
 from diffusionblend.methods.redundancy import confidence, ray_weights
@@ -177,6 +183,18 @@ def test_weights_are_one_where_nothing_is_to_be_weighed():
 def test_weights_have_no_steps(name):
     steps = np.abs(np.diff(ray_weights(BEAMS[name].beam), axis=1))
     assert 0 < steps.max() < 0.25
+
+
+@pytest.mark.parametrize(("degrees", "taper"), [(240, 30), (190, 10), (180, 10), (12, 6)])
+def test_views_count_less_towards_the_ends_of_their_arc(degrees, taper):
+    """By sin^2, over half of what is more than half a turn, 10 degrees at least."""
+    arc = Directions(np.arange(degrees) + 0.5)  # from 0 to `degrees`
+    inwards = np.array([0.0, taper / 2, 0.75 * taper, taper])
+    expected = np.sin(np.pi / 2 * inwards / taper) ** 2
+    for from_an_end in (inwards, degrees - inwards):
+        np.testing.assert_allclose(confidence(arc, np.radians(from_an_end)), expected, atol=1e-9)
+    assert (confidence(arc, np.radians([degrees / 2])) == 1).all()
+    assert (confidence(arc, np.radians([-20.0, degrees + 20.0])) == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from conftest import command, contents, with_gains
-from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.data.volume import Volume
-from diffusionblend.demo import demonstration_volume
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput, UsageError
+from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.fbp import FBP
@@ -31,7 +31,7 @@ from diffusionblend.metrics import evaluate
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import save_network
 from diffusionblend.projectors import projector
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 from diffusionblend.training.recipe import read_fbp_unet_recipe, read_recipe
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Source

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusionblend.beams import limited_angle, parallel_beam, sparse_view
 from diffusionblend.data.units import MU_WATER, hu_from_x, mu_from_x, x_from_hu, x_from_mu
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Geometry, Grid, ParallelBeam, geometry_from_json
+from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from phantoms import placed
 
 GRID = Grid.from_spacing((4, 12, 16), (2.5, 1.4, 1.4))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import command, user_command
-from diffusionblend.cli import COMMANDS
+from diffusionblend.cli.main import COMMANDS
 
 GOLDEN = Path(__file__).parent / "golden" / "help"
 PLAIN = {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}

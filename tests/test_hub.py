@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from conftest import command, contents, save_tiny_prior, user_command
-from diffusionblend.commands.reconstruct import prior_record
+from diffusionblend.cli.commands.reconstruct import prior_record
 from diffusionblend.errors import PriorError
 from diffusionblend.prior import find_prior, from_pretrained, shipped_priors
 from diffusionblend.prior.hub import FILES, push

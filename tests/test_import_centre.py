@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 import cases
-from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import (
+    cone_beam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
+)
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.centre import find_centre
 from phantoms import Ellipsoid, changed, placed

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import command, contents
-from diffusionblend.commands import Import
+from diffusionblend.cli.commands import Import
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options

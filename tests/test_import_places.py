@@ -8,9 +8,9 @@ import pytest
 
 import cases
 from conftest import command
-from diffusionblend.beams import fan_beam, sparse_view
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import fan_beam, sparse_view
 from diffusionblend.io.projections.geometry_file import ParallelFacts, in_mm
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options

@@ -22,7 +22,7 @@ from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.projections.flat import lifted
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
-from diffusionblend.reconstruction import reconstruct
+from diffusionblend.reconstruction.reconstruct import reconstruct
 from phantoms import changed
 
 MU = 0.02

@@ -12,9 +12,9 @@ import torch
 
 from conftest import command
 from diffusionblend import plugins
-from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.methods import (
     DDS,
     DDS2D,
@@ -237,6 +237,15 @@ def test_a_correctors_step_keeps_the_distribution():
     x0 = STD**2 / (STD**2 + s**2) * x
     found = float(correct(x, x0, s, 0.16, generator).var())
     assert found == pytest.approx(s**2 + STD**2, rel=0.02)
+
+
+def test_a_correctors_step_is_as_long_as_song_et_al_say():
+    """e = 2 (snr |z| / |score|)^2 (Song et al. ICLR 2021, Algorithm 5); |z| = |score| here."""
+    snr, sigma, x = 0.3, 0.7, torch.zeros(4, 300, 300)
+    x0 = torch.full_like(x, sigma**2)  # the score is 1
+    moved = correct(x, x0, sigma, snr, torch.Generator().manual_seed(0))
+    assert float(moved.mean()) == pytest.approx(2 * snr**2, rel=0.02)
+    assert float(moved.var()) == pytest.approx(2 * 2 * snr**2, rel=0.02)
 
 
 def test_z_total_variation_brings_slices_together():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusionblend import Grid, Noise, Scan, Volume, reconstruct_and_assess
-from diffusionblend.beams import parallel_beam, sparse_view
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.quality.record import Warn

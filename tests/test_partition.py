@@ -5,8 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusionblend.blend import blend
-from diffusionblend.partition import adjacent, cross, draw_partition, pad_slices, padded_length
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import (
+    adjacent,
+    cross,
+    draw_partition,
+    pad_slices,
+    padded_length,
+)
 
 
 def covers_once(partition, slices):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.beams import fan_beam, limited_angle, parallel_beam, sparse_view
 from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import Grid
-from diffusionblend.projectors import projector, strip_project
+from diffusionblend.geometry.acquisitions import fan_beam, limited_angle, parallel_beam, sparse_view
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
 from phantoms import beams, changed, placed, relative
 
 SQUARE = Grid.from_spacing((5, 32, 32), (2.5, 1.4, 1.4))

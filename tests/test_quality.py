@@ -12,28 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import contents, save_tiny_prior
-from diffusionblend import provenance
-from diffusionblend.beams import cone_beam, fan_beam, limited_angle, parallel_beam, sparse_view
-from diffusionblend.completion import make_problem
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import (
+    cone_beam,
+    fan_beam,
+    limited_angle,
+    parallel_beam,
+    sparse_view,
+)
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import from_pretrained
-from diffusionblend.provenance import beside, record_of, write_reconstruction
 from diffusionblend.quality import assess, quality_from_json
 from diffusionblend.quality.record import Samples
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined, unseen
 from diffusionblend.quality.words import warnings
-from diffusionblend.reconstruction import (
+from diffusionblend.reconstruction.reconstruct import (
     classical_method,
     reconstruct,
     reconstruct_and_assess,
 )
-from diffusionblend.samples import Moments
-from diffusionblend.simulation import simulate
+from diffusionblend.reconstruction.samples import Moments
+from diffusionblend.reconstruction.task import make_problem
+from diffusionblend.runs import provenance
+from diffusionblend.runs.provenance import beside, record_of, write_reconstruction
+from diffusionblend.simulation.simulate import simulate
 from phantoms import changed, placed
 
 CPU = torch.device("cpu")

@@ -24,9 +24,9 @@ from diffusionblend.quality.record import (
     Values,
     Warn,
 )
-from diffusionblend.report import Entry, Report, overview, render, write_report
-from diffusionblend.report.page import script
-from diffusionblend.report.pictures import (
+from diffusionblend.show.report import Entry, Report, overview, render, write_report
+from diffusionblend.show.report.page import script
+from diffusionblend.show.report.pictures import (
     DEVIATION_HU,
     DIFFERENCE_HU,
     PLANES,
@@ -37,7 +37,7 @@ from diffusionblend.report.pictures import (
     grey,
     section,
 )
-from diffusionblend.report.planes import section_of
+from diffusionblend.show.report.planes import section_of
 
 SHAPE, SPACING_MM = (6, 40, 30), (3.0, 1.5, 1.25)
 SIZE_MM = {"axial": (60.0, 37.5), "coronal": (18.0, 37.5), "sagittal": (18.0, 60.0)}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffusionblend.report import Entry, Report, write_report
-from diffusionblend.report.pictures import PLANES, WINDOWS
+from diffusionblend.show.report import Entry, Report, write_report
+from diffusionblend.show.report.pictures import PLANES, WINDOWS
 
 CHROMIUM = Path("/usr/bin/chromium")
 PSNR = {"a": 9.5, "b": 31.25, "c": 10.5}

@@ -18,11 +18,11 @@ from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.metrics import evaluate
-from diffusionblend.report.compose import make_report
-from diffusionblend.report.entries import Compared, make_entries
-from diffusionblend.report.model import Entry
-from diffusionblend.report.runs import find_runs, read_runs
-from diffusionblend.report.words import verdict
+from diffusionblend.show.report.compose import make_report
+from diffusionblend.show.report.entries import Compared, make_entries
+from diffusionblend.show.report.model import Entry
+from diffusionblend.show.report.runs import find_runs, read_runs
+from diffusionblend.show.report.words import verdict
 
 PARTS = ("o.nii.gz", "o.nii.gz.json", "o.classical.nii.gz", "o.std.nii.gz")
 

@@ -9,7 +9,7 @@ import pytest
 from cases import beam, counts, cylinder, phantom, project
 from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.quality import quality_from_json
-from diffusionblend.reconstruction import reconstruct_and_assess
+from diffusionblend.reconstruction.reconstruct import reconstruct_and_assess
 from phantoms import changed
 
 METHODS = {"fbp": {}, "sbtv": {"iterations": 20}}

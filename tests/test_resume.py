@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from conftest import command, contents, user_command
-from diffusionblend.checkpoint import Checkpoint, read_steps
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
+from diffusionblend.runs.checkpoint import Checkpoint, read_steps
 
 STEPS = 6
 STOP = """
 import os, signal
-from diffusionblend.checkpoint import Checkpoint
+from diffusionblend.runs.checkpoint import Checkpoint
 save = Checkpoint.__call__
 def save_and_end(run, step):
     save(run, step)
@@ -259,7 +259,7 @@ def test_states_are_written_now_and_then(user, monkeypatch):
     run(*words("o.nii.gz"))
     written = []
     monkeypatch.setattr(
-        "diffusionblend.checkpoint.atomic", lambda path: written.append(path) or 1 / 0
+        "diffusionblend.runs.checkpoint.atomic", lambda path: written.append(path) or 1 / 0
     )
     run("reconstruct", "chest.h5", "--prior", "prior", "--steps", 2, "-o", "o.nii.gz")
     assert written == []
@@ -299,7 +299,9 @@ def interrupted(*arguments, before_main, said):
 
     The process is one of a terminal: interrupts are not ignored.
     """
-    program = f"{before_main}\nimport sys; from diffusionblend.cli import main; sys.exit(main())"
+    program = (
+        f"{before_main}\nimport sys; from diffusionblend.cli.main import main; sys.exit(main())"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -318,7 +320,7 @@ def interrupted(*arguments, before_main, said):
 
 SAY = """
 import sys
-from diffusionblend.checkpoint import Checkpoint
+from diffusionblend.runs.checkpoint import Checkpoint
 def say(run, step):
     print("step", step.index, file=sys.stderr, flush=True)
     {then}

@@ -6,15 +6,15 @@ import math
 import pytest
 import torch
 
-from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
-from diffusionblend.partition import pad_slices
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.schedule import END, Schedule
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.sampling.partition import pad_slices
+from diffusionblend.sampling.schedule import END, Schedule
 from phantoms import placed
 
 SCHEDULE = Schedule()

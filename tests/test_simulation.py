@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.data.units import MU_WATER
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.methods import FBP, Problem
 from diffusionblend.projectors import projector
-from diffusionblend.simulation import simulate, truth_on_grid
+from diffusionblend.simulation.simulate import simulate, truth_on_grid
 from phantoms import Ellipsoid, placed, relative
 
 FINE = Grid.from_spacing((10, 96, 96), (2.0, 0.7, 0.7))

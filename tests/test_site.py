@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 import diffusionblend
-from diffusionblend.cli import COMMANDS
+from diffusionblend.cli.main import COMMANDS
 from documents import PAGES, ROOT
 
 # What makes a browser fetch something; `a href` does not.

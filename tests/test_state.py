@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.beams import cone_beam, parallel_beam, sparse_view
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, parallel_beam, sparse_view
 from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector

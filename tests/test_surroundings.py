@@ -10,16 +10,16 @@ import torch
 
 from cases import BALL_RADIUS, BALLS, MU, beam, cylinder, measure, phantom, project, write_case
 from conftest import command
-from diffusionblend.completion import make_task
 from diffusionblend.data.scan import Scan
-from diffusionblend.estimate import estimate
+from diffusionblend.data.surroundings import covering
+from diffusionblend.data.truncation import cut_ends, extended
 from diffusionblend.geometry import Grid
 from diffusionblend.io.scans import write_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import FBP
-from diffusionblend.reconstruction import reconstruct, reconstruct_and_assess
-from diffusionblend.surroundings import covering
-from diffusionblend.truncation import cut_ends, extended
+from diffusionblend.reconstruction.estimate import estimate
+from diffusionblend.reconstruction.reconstruct import reconstruct, reconstruct_and_assess
+from diffusionblend.reconstruction.task import make_task
 from phantoms import Ellipsoid, changed
 
 CPU = torch.device("cpu")

@@ -369,7 +369,7 @@ def test_two_processes_train_to_the_weights_of_one(data, workshop, tmp_path):
     (workshop / "recipe.toml").write_text(recipe)
     alone = furnish(data, tmp_path, recipe)
     train(alone)
-    program = "from diffusionblend.cli import main; import sys; sys.exit(main())"
+    program = "from diffusionblend.cli.main import main; import sys; sys.exit(main())"
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     (workshop / "main.py").write_text(program)
     ended = subprocess.run(

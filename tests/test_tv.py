@@ -9,15 +9,15 @@ import torch
 
 from conftest import command
 from diffusionblend import Scan, reconstruct, reconstruct_and_assess
-from diffusionblend.beams import cone_beam, fan_beam, parallel_beam, sparse_view
-from diffusionblend.consistency import conjugate_gradient, descend
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import SIRT, TV, Problem
 from diffusionblend.methods.tv import OF_ARC, OF_NOISE, OF_VIEWS, tuned_weight
-from diffusionblend.preconditioners import SmoothFilter
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, operator_variance
-from diffusionblend.total_variation import differences, differences_adjoint, laplacian
+from diffusionblend.solvers.consistency import conjugate_gradient, descend
+from diffusionblend.solvers.preconditioners import SmoothFilter
+from diffusionblend.solvers.total_variation import differences, differences_adjoint, laplacian
 from phantoms import placed
 from test_classical import dense_matrix, disc
 

@@ -26,11 +26,11 @@ from PIL import Image
 from conftest import command
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import sha256
-from diffusionblend.viewer import ViewerServer, gather
-from diffusionblend.viewer.contents import MAX_VOLUMES, MAX_VOXELS, check_size
+from diffusionblend.show.viewer import ViewerServer, gather
+from diffusionblend.show.viewer.contents import MAX_VOLUMES, MAX_VOXELS, check_size
 from small_volumes import ORIGIN, SPACING, datasets, lps, ras, save, stored_values, write_nrrd
 
-PAGE = importlib.resources.files("diffusionblend.viewer") / "page"
+PAGE = importlib.resources.files("diffusionblend.show.viewer") / "page"
 ROOT = Path(__file__).parents[1]
 CANARY = b"the canary that no request may reach"
 
@@ -529,7 +529,7 @@ def test_nothing_of_the_page_is_kept_out_of_the_wheel():
     ignored = pathspec.GitIgnoreSpec.from_lines(
         (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     )
-    files = [path for path in (ROOT / "src/diffusionblend/viewer/page").rglob("*")]
+    files = [path for path in (ROOT / "src/diffusionblend/show/viewer/page").rglob("*")]
     assert len(files) > 10
     assert not [path for path in files if ignored.match_file(path.relative_to(ROOT))]
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusionblend.report.pictures import colours, diverging
-from diffusionblend.viewer import ViewerServer, gather
+from diffusionblend.show.report.pictures import colours, diverging
+from diffusionblend.show.viewer import ViewerServer, gather
 
 SIZE_MM = np.array([24.0, 24.0, 24.0])
 CORNER_MM = np.array([-31.0, 12.0, -205.0])

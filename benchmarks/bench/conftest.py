@@ -9,8 +9,8 @@ import pytest
 import torch
 from tables import report
 
-from diffusionblend.beams import parallel_beam, sparse_view
 from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.projectors import Projector, projector
 
 SLICES, SIZE, VIEWS = 64, 256, (8, 20, 60)

@@ -7,9 +7,9 @@ import re
 import sys
 from pathlib import Path
 
+from diffusionblend.cli.terminal import split_pairs
 from diffusionblend.io.scans import read_scan
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.terminal import split_pairs
+from diffusionblend.reconstruction.reconstruct import reconstruct
 
 
 def main(scan: str, method: str, *options: str) -> None:

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from diffusionblend.consistency import data_consistency
-from diffusionblend.proximal import WeightedProximal
+from diffusionblend.solvers.consistency import data_consistency
+from diffusionblend.solvers.proximal import WeightedProximal
 
 STEPS = {"CG for pixels": 5, "preconditioned CG": 3}  # as the methods take them
 R = 0.1

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffusionblend.blend import blend
-from diffusionblend.partition import adjacent
 from diffusionblend.prior import from_pretrained
 from diffusionblend.prior.unet import arithmetic
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import adjacent
 
 SLICES, SIZE, SIGMA = 48, 256, 0.5
 MATRICES = (2048, 4096)

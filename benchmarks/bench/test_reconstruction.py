@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from diffusionblend.beams import sparse_view
-from diffusionblend.demo import SIZE, SLICES, VIEWS, demonstration_volume
 from diffusionblend.errors import UsageError
+from diffusionblend.experiments.demo import SIZE, SLICES, VIEWS, demonstration_volume
+from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import find_method
 from diffusionblend.methods.options import option_defaults
 from diffusionblend.prior import from_pretrained
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.simulation import simulate
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.simulation.simulate import simulate
 
 METHODS = ("diffusionblend++", "diffusionblend-fast")
 STEPS = {"diffusionblend++": 20}  # its steps all cost the same

@@ -115,8 +115,8 @@ def cones(device: str) -> Iterator[str]:
     """Yield what is wrong with the cone beam: whatever another package raises, too."""
     import torch
 
-    from diffusionblend.beams import cone_beam
     from diffusionblend.geometry import Geometry, Grid
+    from diffusionblend.geometry.acquisitions import cone_beam
     from diffusionblend.projectors.cone_diffct import DiffctProjector
 
     grid = Grid.from_spacing((12, 32, 32))

@@ -26,7 +26,7 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors import projector
-from diffusionblend.reconstruction import DEFAULT_METHOD, DEFAULT_PRIOR
+from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
 
 MU_WATER = 0.02
 ELLIPSOIDS = (  # centre and half axes, as shares of the half field, and what each adds to u

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 import diffusionblend
-from diffusionblend import cli
+from diffusionblend.cli import main as cli
 
 WIDTH = "80"  # columns of the help
 

@@ -3,14 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from diffusionblend._version import __version__
 
 if TYPE_CHECKING:
-    from diffusionblend.beams import cone_beam as cone_beam
-    from diffusionblend.beams import fan_beam as fan_beam
-    from diffusionblend.beams import limited_angle as limited_angle
-    from diffusionblend.beams import parallel_beam as parallel_beam
-    from diffusionblend.beams import sparse_view as sparse_view
     from diffusionblend.data.scan import Noise as Noise
     from diffusionblend.data.scan import Scan as Scan
     from diffusionblend.data.volume import Volume as Volume
@@ -20,6 +15,11 @@ if TYPE_CHECKING:
     from diffusionblend.geometry import Geometry as Geometry
     from diffusionblend.geometry import Grid as Grid
     from diffusionblend.geometry import ParallelBeam as ParallelBeam
+    from diffusionblend.geometry.acquisitions import cone_beam as cone_beam
+    from diffusionblend.geometry.acquisitions import fan_beam as fan_beam
+    from diffusionblend.geometry.acquisitions import limited_angle as limited_angle
+    from diffusionblend.geometry.acquisitions import parallel_beam as parallel_beam
+    from diffusionblend.geometry.acquisitions import sparse_view as sparse_view
     from diffusionblend.io.scans import read_scan as read_scan
     from diffusionblend.io.scans import write_scan as write_scan
     from diffusionblend.io.volumes import read_volume as read_volume
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from diffusionblend.prior.store import save_pretrained as save_pretrained
     from diffusionblend.projectors import Projector as Projector
     from diffusionblend.projectors import projector as projector
-    from diffusionblend.reconstruction import Reconstruction as Reconstruction
-    from diffusionblend.reconstruction import reconstruct as reconstruct
-    from diffusionblend.reconstruction import reconstruct_and_assess as reconstruct_and_assess
-    from diffusionblend.simulation import simulate as simulate
-    from diffusionblend.simulation import truth_on_grid as truth_on_grid
+    from diffusionblend.reconstruction.reconstruct import Reconstruction as Reconstruction
+    from diffusionblend.reconstruction.reconstruct import reconstruct as reconstruct
+    from diffusionblend.reconstruction.reconstruct import (
+        reconstruct_and_assess as reconstruct_and_assess,
+    )
+    from diffusionblend.simulation.simulate import simulate as simulate
+    from diffusionblend.simulation.simulate import truth_on_grid as truth_on_grid
     from diffusionblend.training.supervised import train_by as train_by
 
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
@@ -51,28 +53,28 @@ _HOMES = {
     "ParallelBeam": "geometry",
     "Prior": "prior",
     "Projector": "projectors",
-    "Reconstruction": "reconstruction",
+    "Reconstruction": "reconstruction.reconstruct",
     "Scan": "data.scan",
     "Step": "methods.method",
     "Volume": "data.volume",
-    "cone_beam": "beams",
+    "cone_beam": "geometry.acquisitions",
     "evaluate": "metrics",
-    "fan_beam": "beams",
+    "fan_beam": "geometry.acquisitions",
     "from_pretrained": "prior.store",
-    "limited_angle": "beams",
+    "limited_angle": "geometry.acquisitions",
     "make_method": "methods.options",
     "method_names": "methods.registry",
-    "parallel_beam": "beams",
+    "parallel_beam": "geometry.acquisitions",
     "projector": "projectors",
     "read_scan": "io.scans",
     "read_volume": "io.volumes",
-    "reconstruct": "reconstruction",
-    "reconstruct_and_assess": "reconstruction",
+    "reconstruct": "reconstruction.reconstruct",
+    "reconstruct_and_assess": "reconstruction.reconstruct",
     "save_pretrained": "prior.store",
-    "simulate": "simulation",
-    "sparse_view": "beams",
+    "simulate": "simulation.simulate",
+    "sparse_view": "geometry.acquisitions",
     "train_by": "training.supervised",
-    "truth_on_grid": "simulation",
+    "truth_on_grid": "simulation.simulate",
     "write_scan": "io.scans",
     "write_volume": "io.volumes",
 }

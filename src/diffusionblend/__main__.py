@@ -2,6 +2,6 @@
 
 import sys
 
-from diffusionblend.cli import main
+from diffusionblend.cli.main import main
 
 sys.exit(main())

@@ -4,6 +4,9 @@ A message names the file, the value, what was expected and the cure. Anything th
 `DiffusionBlendError` is a bug, and exits with 1.
 """
 
+import difflib
+from collections.abc import Iterable
+
 MAX_MESSAGE = 2000
 
 
@@ -60,3 +63,10 @@ class PriorError(DiffusionBlendError):
     """A prior is missing, incomplete, or is not the one its card describes."""
 
     code = 7
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error about a word that is none of those known: the nearest one."""
+    bare = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1)
+    return f"; did you mean {bare[near[0]]}?" if near else ""

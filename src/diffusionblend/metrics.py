@@ -19,12 +19,11 @@ from torch.nn import functional
 
 from diffusionblend.data.units import x_from_hu
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.errors import UnsupportedInput, UsageError, did_you_mean
 from diffusionblend.geometry import Grid
 from diffusionblend.io.inputs import VolumeLike, as_pair
 from diffusionblend.plugins import load, plugins
 from diffusionblend.progress import counted
-from diffusionblend.terminal import did_you_mean
 
 RANGE_HU = (-1000.0, 1000.0)
 DATA_RANGE = RANGE_HU[1] - RANGE_HU[0]

@@ -12,11 +12,11 @@ from PIL import Image
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.io.projections.drawing import panels
-from diffusionblend.report.pictures import CHEST_HU, PLANES, data_uri, grey, section
+from diffusionblend.show.report.pictures import CHEST_HU, PLANES, data_uri, grey, section
 
 if TYPE_CHECKING:
     from diffusionblend.quality import Quality
-    from diffusionblend.reconstruction import Reconstruction
+    from diffusionblend.reconstruction.reconstruct import Reconstruction
 
 # Pictures of noise cannot be compressed; with these sides even those stay below 300 kB in sum.
 _SIDE_PX = {"volume": 256, "reconstruction": 180, "scan": 280}

@@ -6,13 +6,10 @@ Commands show it; a program that calls the package as a library is told nothing.
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from diffusionblend.methods import Callback
+from typing import Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +26,22 @@ def shown() -> Iterator[None]:
         yield
     finally:
         _SHOWN.reset(before)
+
+
+class Stage(Protocol):
+    """What a step of a method says of itself."""
+
+    @property
+    def index(self) -> int:
+        """Which step it is, from 1."""
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+
+    @property
+    def convergence(self) -> object:
+        """How far its solver has converged, if it tells."""
 
 
 class Progress:
@@ -76,7 +89,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def show_steps(method: str) -> Iterator["Callback"]:
+def show_steps(method: str) -> Iterator[Callable[[Stage], None]]:
     """Show the steps of a method as they come."""
     with Progress(method) as bar:
         yield lambda step: bar.show(step.index, step.steps, str(step.convergence or ""))

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from diffusionblend.blend import blend
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry
-from diffusionblend.partition import Partition, draw_partition, pad_slices, single
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import Partition, draw_partition, pad_slices, single
 
 if TYPE_CHECKING:
     from deepinv.models import Denoiser

@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from diffusionblend.data.volume import Volume
-from diffusionblend.device import processor
+from diffusionblend.machine.device import processor
 
 
 class Times(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ import msgspec
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
 from diffusionblend.io.files import atomic
-from diffusionblend.partition import padded_length
-from diffusionblend.report.tables import Cell, Column, Table
+from diffusionblend.sampling.partition import padded_length
+from diffusionblend.show.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from diffusionblend.device import threads
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.experiments.measure import do_run
 from diffusionblend.experiments.runs import Run
 from diffusionblend.experiments.store import Result, load_result
+from diffusionblend.machine.device import threads
 from diffusionblend.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from diffusionblend.experiments.measure import truth_of
 from diffusionblend.experiments.recipe import Show
 from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.store import load_hu
-from diffusionblend.report.pictures import CHEST_HU, grey, section, sheet
+from diffusionblend.show.report.pictures import CHEST_HU, grey, section, sheet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.beams import limited_angle, sparse_view
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
-from diffusionblend.device import find_device
 from diffusionblend.experiments.cost import timed
 from diffusionblend.experiments.store import Result, save
 from diffusionblend.experiments.volumes import load_volume
+from diffusionblend.geometry.acquisitions import limited_angle, sparse_view
+from diffusionblend.machine.device import find_device
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.simulation import simulate, truth_on_grid
-from diffusionblend.trace import Trace
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.runs.trace import Trace
+from diffusionblend.simulation.simulate import simulate, truth_on_grid
 
 if TYPE_CHECKING:
     from diffusionblend.experiments.key import Inputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from diffusionblend import __version__
+from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput
 from diffusionblend.experiments.directions import Direction, read_directions
 from diffusionblend.experiments.figures import draw
@@ -19,9 +19,9 @@ from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.tables import METHOD, TABLES
 from diffusionblend.experiments.writers import latex, markdown
 from diffusionblend.io.files import atomic, inside, make_folder
-from diffusionblend.report import render_page, write_page
-from diffusionblend.report.pictures import file_uri
-from diffusionblend.report.tables import Table
+from diffusionblend.show.report import render_page, write_page
+from diffusionblend.show.report.pictures import file_uri
+from diffusionblend.show.report.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.io.toml import read_toml
-from diffusionblend.terminal import did_you_mean
 
 Struct = msgspec.Struct
 Value = bool | int | float | str

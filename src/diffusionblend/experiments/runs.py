@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from diffusionblend.device import find_device
 from diffusionblend.errors import DiffusionBlendError, UsageError
 from diffusionblend.experiments.key import Inputs, code_digest, versions
 from diffusionblend.experiments.recipe import Acquisition, Recipe, Row, Scale, Source, Value
 from diffusionblend.experiments.volumes import digest, find_volume, load_volume
+from diffusionblend.machine.device import find_device
 from diffusionblend.methods import find_method
 from diffusionblend.methods.fbp_unet import FBPUNet, load_fbp_unet
 from diffusionblend.methods.options import make_method, option_defaults
 from diffusionblend.metrics import find_metric
 from diffusionblend.prior import find_prior
 from diffusionblend.prior.store import read_config
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 
 
 @dataclass(frozen=True)

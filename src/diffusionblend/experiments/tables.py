@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffusionblend.experiments.recipe import Show, Value
 from diffusionblend.metrics import find_metric
-from diffusionblend.report.numbers import MISSING
-from diffusionblend.report.tables import Cell, Column, Table, mark_best
+from diffusionblend.show.report.numbers import MISSING
+from diffusionblend.show.report.tables import Cell, Column, Table, mark_best
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from diffusionblend.report.tables import Cell, Table
+from diffusionblend.show.report.tables import Cell, Table
 
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

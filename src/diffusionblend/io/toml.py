@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.terminal import split_pairs
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -66,3 +65,16 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except ValueError:
         table[last] = value
+
+
+def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:
+    """Split the `option=value` pairs of --set; of two with one name the last counts.
+
+    Raises:
+        UsageError: One is something else.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (option, equals, _) in zip(pairs, split, strict=True):
+        if not (option and equals):
+            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance {example}")
+    return {option: value for option, _, value in split}

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.blend import blend
-from diffusionblend.consistency import data_consistency
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
-from diffusionblend.partition import Partition
 from diffusionblend.ranges import Count, Share, Whole
-from diffusionblend.schedule import Schedule
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import Partition
+from diffusionblend.sampling.schedule import Schedule
+from diffusionblend.solvers.consistency import data_consistency
 
 SCHEDULE = Schedule()
 

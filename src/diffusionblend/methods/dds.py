@@ -9,8 +9,8 @@ from diffusionblend.methods.method import State
 from diffusionblend.methods.paper_units import z_total_variation
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
-from diffusionblend.partition import Partition, single
 from diffusionblend.ranges import NonNegative, Positive
+from diffusionblend.sampling.partition import Partition, single
 
 
 @register("dds-2d")

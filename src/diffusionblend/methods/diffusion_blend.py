@@ -9,8 +9,8 @@ from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import padded
-from diffusionblend.partition import Partition, centred, draw_partition
 from diffusionblend.ranges import Whole
+from diffusionblend.sampling.partition import Partition, centred, draw_partition
 
 
 @register("diffusionblend")

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.blend import blend
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import coarser, padded, resized
-from diffusionblend.partition import draw_partition, padded_length
-from diffusionblend.proximal import TOLERANCE, WeightedProximal
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import draw_partition, padded_length
+from diffusionblend.solvers.proximal import TOLERANCE, WeightedProximal
 
 log = logging.getLogger(__name__)
 

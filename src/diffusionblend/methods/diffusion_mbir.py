@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.consistency import SplitBregman
 from diffusionblend.methods.method import State, Stepped
 from diffusionblend.methods.paper_units import z_total_variation
 from diffusionblend.methods.predictor_corrector import (
@@ -17,6 +16,7 @@ from diffusionblend.methods.predictor_corrector import (
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.ranges import NonNegative, Positive, Whole
+from diffusionblend.solvers.consistency import SplitBregman
 
 
 @register("diffusion-mbir")

@@ -5,10 +5,9 @@ import typing
 
 import msgspec
 
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.methods.method import Method
 from diffusionblend.methods.registry import find_method
-from diffusionblend.terminal import did_you_mean
 
 
 def make_method(name: str, **options: object) -> Method:

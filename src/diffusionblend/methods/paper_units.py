@@ -6,9 +6,9 @@ pi / (2 views) times the adjoint of the projector, which ours is exactly.
 
 import math
 
-from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
+from diffusionblend.solvers.consistency import SplitBregman
 
 IMAGE_RANGE = 2.0
 """u = `IMAGE_RANGE` v."""

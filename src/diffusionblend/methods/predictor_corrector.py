@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.blend import blend
 from diffusionblend.errors import UsageError
 from diffusionblend.methods.method import Method, State
 from diffusionblend.methods.problem import Problem
-from diffusionblend.partition import single
 from diffusionblend.prior import Prior
 from diffusionblend.ranges import Count, Positive
+from diffusionblend.sampling.blend import blend
+from diffusionblend.sampling.partition import single
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ name there, and the class.
 from collections.abc import Callable
 from typing import TypeVar
 
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.methods.method import Method
 from diffusionblend.plugins import load, plugins
-from diffusionblend.terminal import did_you_mean
 
 ENTRY_POINTS = "diffusionblend.methods"
 _METHODS: dict[str, type[Method]] = {}

@@ -13,8 +13,8 @@ from torch.nn.functional import interpolate, pad
 
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
-from diffusionblend.partition import pad_slices, padded_length
 from diffusionblend.projectors import Projector, projector
+from diffusionblend.sampling.partition import pad_slices, padded_length
 
 _ROUNDING = 1e-6
 

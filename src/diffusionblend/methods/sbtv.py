@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Generator
 
-from diffusionblend.consistency import SplitBregman
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.ranges import Count, NonNegative, Positive
+from diffusionblend.solvers.consistency import SplitBregman
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
 # (benchmarks/tune_tv.py --method sbtv), without noise and with 1e4 photons; 1e5 moved no best.

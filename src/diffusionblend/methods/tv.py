@@ -8,9 +8,9 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.methods.method import Convergence, Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
-from diffusionblend.penalised import PenalisedLeastSquares
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.ranges import Count, Positive
+from diffusionblend.solvers.penalised import PenalisedLeastSquares
 
 OF_VIEWS = 384.0
 """Weight times views, of 256 pixels across and without noise; it goes with the pixels' square.

@@ -16,10 +16,9 @@ import msgspec
 import torch
 from torch import nn
 
-from diffusionblend.errors import PriorError
+from diffusionblend.errors import PriorError, did_you_mean
 from diffusionblend.io.files import PathLike, atomic, make_folder, sha256
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
-from diffusionblend.terminal import did_you_mean
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent.parent / "priors"

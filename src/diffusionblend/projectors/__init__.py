@@ -15,9 +15,8 @@ from diffusionblend.geometry.kinds import known
 from diffusionblend.plugins import load, plugins
 from diffusionblend.projectors.base import Adjoint, Projector
 from diffusionblend.projectors.matrix import MatrixProjector
-from diffusionblend.projectors.strip import strip_project
 
-__all__ = ["Adjoint", "Builder", "Projector", "projector", "strip_project"]
+__all__ = ["Adjoint", "Builder", "Projector", "projector"]
 
 ENTRY_POINTS = "diffusionblend.projectors"
 Builder = Callable[..., Projector]

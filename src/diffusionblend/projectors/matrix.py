@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import Geometry
-from diffusionblend.memory import free_bytes
+from diffusionblend.machine.memory import free_bytes
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.joseph import joseph_weights
 

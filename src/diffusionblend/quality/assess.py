@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration import Calibration, typical_attenuation
+from diffusionblend.calibration.water import Calibration, typical_attenuation
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.problem import Problem

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.data.surroundings import covering_grid
+from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.record import Coverage
-from diffusionblend.surroundings import covering_grid
-from diffusionblend.truncation import Extended, cut_ends, seen_from, steady
 
 OBJECT = 0.5
 """u from which a voxel is part of the object: half of water, -500 HU."""

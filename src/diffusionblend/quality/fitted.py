@@ -10,10 +10,10 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from diffusionblend.coarse import spread
-from diffusionblend.consistency import conjugate_gradient
+from diffusionblend.calibration.coarse import spread
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
+from diffusionblend.solvers.consistency import conjugate_gradient
 
 STEPS = 10
 """Steps of conjugate gradients: the residual of right data, from filtered back-projection, is then

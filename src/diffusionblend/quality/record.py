@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from diffusionblend.calibration import Calibration
+from diffusionblend.calibration.water import Calibration
 
 SCHEMA = "diffusionblend-quality/1"
 HIGH_RESIDUAL = 2.0

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
-from diffusionblend.coarse import spread
-from diffusionblend.covariance import Covariance
+from diffusionblend.calibration.coarse import spread
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.fitted import fitted, some_slices
 from diffusionblend.quality.record import Left, Outlier, Residual
+from diffusionblend.solvers.covariance import Covariance
 
 OUTLIER_Z = 6.0
 """Robust z-score from which something stands out: of a thousand normal bins none should."""

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffusionblend.coarse import spread
+from diffusionblend.calibration.coarse import spread
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.proximal import WeightedProximal
 from diffusionblend.quality.record import Undetermined
+from diffusionblend.solvers.proximal import WeightedProximal
 
 SLICES = 12
 """Slices that are looked at where each is projected by itself: the share hardly differs from one to

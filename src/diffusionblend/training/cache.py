@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from diffusionblend import __version__
+from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic, make_folder, sha256
 from diffusionblend.io.find import Candidate, find_volumes

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffusionblend import projectors
-from diffusionblend.beams import parallel_beam
 from diffusionblend.data.units import hu_from_x, x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import parallel_beam
 from diffusionblend.io.files import PathLike, make_folder
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
@@ -30,7 +30,7 @@ from diffusionblend.metrics import psnr
 from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
 from diffusionblend.projectors import Projector
-from diffusionblend.simulation import truth_on_grid
+from diffusionblend.simulation.simulate import truth_on_grid
 from diffusionblend.training.cache import load_sources, tell
 from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
 from diffusionblend.training.recipe import (

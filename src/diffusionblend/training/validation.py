@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffusionblend.beams import sparse_view
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.units import x_from_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
+from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.unet import UNetPrior
-from diffusionblend.reconstruction import reconstruct
-from diffusionblend.simulation import simulate
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.simulation.simulate import simulate
 from diffusionblend.training.cache import candidates
 from diffusionblend.training.recipe import Folder, Recipe, scales
 from diffusionblend.training.samples import means

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffusionblend import __version__
+from diffusionblend._version import __version__
 from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic

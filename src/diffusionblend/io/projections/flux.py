@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diffusionblend.edges import SURE, Edges, find_edges, level_of_bins
+from diffusionblend.data.edges import SURE, Edges, find_edges, level_of_bins
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.projections.noise import DARKEST, is_transmission
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusionblend import __version__
+from diffusionblend._version import __version__
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.geometry import find_arc

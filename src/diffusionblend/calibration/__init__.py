@@ -1,0 +1,1 @@
+"""The attenuation of water, from the scan alone."""

@@ -1,0 +1,26 @@
+"""Completion in a shell."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from diffusionblend.cli.terminal import show
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print the script that lets bash, zsh or fish complete these commands."""
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
+    """Which shell."""
+    json: bool = False
+    """Print the script as a text of JSON."""
+
+    def run(self) -> None:
+        """Print it."""
+        from diffusionblend.cli.console.completion import script
+        from diffusionblend.cli.main import COMMANDS
+
+        text = script(self.shell, COMMANDS)
+        show({"shell": self.shell, "script": text}, self.json, text)

@@ -1,0 +1,81 @@
+"""Whether all is well here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from diffusionblend.cli.terminal import in_minutes, in_units, show
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed and whether it works, how fast it is here, and what volumes would take.
+
+    It ends with the exit code of the first thing that is broken; that optional packages are not
+    installed is no fault. The measurement takes some seconds.
+    """
+
+    json: bool = False
+    """Print the findings as JSON."""
+
+    def run(self) -> int:
+        """Look, measure, tell; return the exit code."""
+        from diffusionblend.cli import diagnosis
+        from diffusionblend.prior import from_pretrained
+        from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
+        from diffusionblend.runs.provenance import versions
+
+        broken = list(diagnosis.problems())
+        # Without a prior there is nothing to measure.
+        known = broken or from_pretrained(DEFAULT_PRIOR)
+        facts = {
+            "versions": versions(),
+            "extras": {
+                extra.name: {
+                    "installed": extra.installed,
+                    "missing": extra.missing,
+                    "install": extra.cure if extra.missing else None,
+                }
+                for extra in diagnosis.extras()
+            },
+            "devices": diagnosis.devices(),
+            "method": DEFAULT_METHOD,
+            "prior": DEFAULT_PRIOR,
+            "volumes": [] if isinstance(known, list) else diagnosis.volumes(known),
+            "problems": [
+                {"code": e.code, "kind": type(e).__name__, "message": str(e)} for e in broken
+            ],
+        }
+        show(facts, self.json, "\n".join(_lines(facts)))
+        return broken[0].code if broken else 0
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the findings for people."""
+    yield _line("versions", ", ".join(f"{name} {v}" for name, v in facts["versions"].items()))
+    for name, extra in facts["extras"].items():
+        there = ", ".join(f"{package} {v}" for package, v in extra["installed"].items())
+        missing = ", ".join(extra["missing"])
+        cure = f"not installed: {missing} ({extra['install']})" if missing else ""
+        yield _line(f"[{name}]", "; ".join(filter(None, [there, cure])))
+    for name, device in facts["devices"].items():
+        free = device["free_bytes"]
+        known = [f"{value} {what}" for what, value in device.items() if "bytes" not in what]
+        yield _line(name, ", ".join([*known, "" if free is None else f"{in_units(free)} free"]))
+    for volume in facts["volumes"]:
+        shape = " x ".join(map(str, volume["shape"]))
+        memory = volume["memory_bytes"]
+        needs = "" if memory is None else f", {in_units(memory)}"
+        yield _line(shape, f"about {in_minutes(volume['seconds'])}{needs}")
+    if facts["volumes"]:
+        yield _line("", f"by {facts['method']} from 8 views, with the classical reconstruction")
+        a_slice = 1000 * facts["volumes"][0]["seconds_a_sweep_of_a_slice"]
+        yield _line("speed", f"{a_slice:.1f} ms a sweep over a slice of 256 x 256")
+    for problem in facts["problems"]:
+        yield _line("broken", problem["message"])
+    if not facts["problems"]:
+        yield _line("well", f"the prior {facts['prior']} is whole, temporary files can be written")
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:17}{text}"

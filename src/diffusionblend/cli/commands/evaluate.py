@@ -1,0 +1,42 @@
+"""Figures of volumes."""
+
+from dataclasses import dataclass
+
+from diffusionblend.cli.commands.arguments import Input
+from diffusionblend.cli.terminal import show
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare a reconstruction with the truth: PSNR and SSIM in three planes."""
+
+    volume: Input
+    """Reconstruction (.nii.gz)."""
+    truth: Input
+    """Truth (.nii.gz), on the same grid, or on one finer by a whole factor; its axes
+    may run the other way."""
+    metrics: tuple[str, ...] = ("psnr", "ssim")
+    """Metrics: psnr, ssim, and those that installed packages add."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Read both, crop to the common grid, compare."""
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.volumes import read_volume
+        from diffusionblend.metrics import evaluate, find_metric
+
+        volume, truth = read_volume(self.volume), read_volume(self.truth)
+        with naming(self.volume):
+            figures = evaluate(volume, truth, self.metrics)
+        chosen = {name: find_metric(name) for name in self.metrics}
+        lines = [f"{'plane':10}" + "".join(f"{metric.heading:>18}" for metric in chosen.values())]
+        lines += [
+            f"{plane:10}"
+            + "".join(
+                f"{f[name]:9.{metric.decimals}f} +- {f[f'{name}_std']:5.{metric.decimals}f}"
+                for name, metric in chosen.items()
+            )
+            for plane, f in figures.items()
+        ]
+        show(figures, self.json, "\n".join(lines))

@@ -1,0 +1,143 @@
+"""What there is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from diffusionblend.cli.terminal import show
+from diffusionblend.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusionblend.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Info:
+    """List methods, formats of volumes, priors, devices and versions; or say what one thing is.
+
+    Of a scan, `--output` draws the geometry and the sinogram.
+    """
+
+    about: tyro.conf.Positional[str | None] = None
+    """A method, for its options; a scan (.h5); or a volume."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Where the picture of the scan goes (.png)."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Look around."""
+        from diffusionblend.io.scans import SUFFIXES
+        from diffusionblend.methods import method_names
+
+        if self.about is not None and Path(self.about).suffix in SUFFIXES:
+            return self._scan(Path(self.about))
+        if self.output is not None:
+            raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
+        if self.about is None:
+            return self._all()
+        path = Path(self.about)
+        if self.about not in method_names() and (path.suffix or path.exists()):
+            return self._volume(path)
+        return self._method(self.about)
+
+    def _method(self, name: str) -> None:
+        import inspect
+
+        from diffusionblend.methods import find_method
+        from diffusionblend.methods.options import option_defaults
+
+        cls = find_method(name)
+        options = option_defaults(cls)
+        lines = [f"{name}: {inspect.getdoc(cls)}", ""]
+        lines += [f"{option} = {value}" for option, value in options.items()]
+        show({"method": name, "options": options}, self.json, "\n".join(lines))
+
+    def _volume(self, path: Path) -> None:
+        from diffusionblend.io.formats.registry import reader_of
+        from diffusionblend.io.volumes import read_volume
+
+        volume = read_volume(path)
+        low, high = float(volume.hu.min()), float(volume.hu.max())
+        facts = {"format": reader_of(path).name, "shape": volume.hu.shape, "hu": [low, high]}
+        facts |= {"spacing_mm": volume.grid.spacing_mm, "affine": volume.grid.affine}
+        show({"volume": str(path), **facts}, self.json, f"{path}: {facts['format']}, {volume!r}")
+
+    def _scan(self, path: Path) -> None:
+        import json
+
+        from diffusionblend.io.files import atomic
+        from diffusionblend.io.scans import read_scan
+
+        if self.output is not None and self.output.suffix != ".png":
+            raise UsageError(f"--output {self.output}: expected a name in .png for the picture")
+        scan = read_scan(path)
+        if self.output is not None:
+            from diffusionblend.io.projections.drawing import draw_scan
+
+            with atomic(self.output) as temporary:
+                draw_scan(scan).save(temporary)
+        facts = {
+            "line_integrals": [float(scan.y.min()), float(scan.y.max())],
+            "photons": scan.noise.photons,
+            "electronic": scan.noise.electronic,
+            "mu_water_per_mm": scan.mu_water,
+        }
+        geometry = json.loads(scan.geometry.to_json())
+        told = geometry_in_words(scan.geometry)
+        told |= {name: _in_words(value) for name, value in facts.items()} | scan.provenance
+        everything = {"scan": str(path), "geometry": geometry, **facts}
+        everything |= {"provenance": scan.provenance, "picture": self.output and str(self.output)}
+        text = "\n".join(f"{name:18}{value}" for name, value in told.items())
+        show(everything, self.json, f"{path}:\n{text}")
+
+    def _all(self) -> None:
+        import torch
+
+        from diffusionblend.io.formats.registry import formats
+        from diffusionblend.methods import method_names
+        from diffusionblend.prior import shipped_priors
+        from diffusionblend.runs.provenance import versions
+
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        facts = {
+            "methods": method_names(),
+            "formats": [str(form) for form in formats()],
+            "priors": list(shipped_priors()),
+            "devices": ["cpu", *gpus],
+            "versions": versions(),
+        }
+        names = ("methods", "formats", "priors", "devices")
+        parts = {name: ", ".join(facts[name]) for name in names}
+        parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
+        show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
+
+
+def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
+    """Return beam, projections, angles, grid and what else a geometry has, for people."""
+    grid, beam = geometry
+    known: dict[str, Any] = {
+        name: getattr(beam, name)
+        for name in beam.__struct_fields__
+        if name not in {"angles_deg", "bins"}
+    }
+    angles, (rows, views, bins) = beam.angles_deg, geometry.sinogram_shape
+    slices, height, width = grid.shape
+    spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing_mm)
+    told = {
+        "beam": beam.kind,
+        "projections": f"{views} views of {rows} x {bins} pixels",
+        "angles": f"{min(angles):.6g} to {max(angles):.6g} degrees",
+        "grid": f"{slices} x {height} x {width} voxels of {spacing} mm",
+    }
+    return told | {name: _in_words(value) for name, value in known.items()}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_in_words, value))
+    if value is None:
+        return "not known"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

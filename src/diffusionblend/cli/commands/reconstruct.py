@@ -1,0 +1,264 @@
+"""Volumes of scans."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusionblend._version import __version__
+from diffusionblend.cli.commands.arguments import Changes, Input, Output, command_line
+from diffusionblend.cli.commands.plan import plan_reconstruction
+from diffusionblend.cli.terminal import in_range, show
+from diffusionblend.io.toml import split_pairs
+from diffusionblend.progress import show_steps
+
+if TYPE_CHECKING:
+    import torch
+
+    from diffusionblend.data.scan import Scan
+    from diffusionblend.geometry import Grid
+    from diffusionblend.methods import Method
+    from diffusionblend.methods.method import State
+    from diffusionblend.reconstruction.reconstruct import Reconstruction
+    from diffusionblend.runs.checkpoint import Checkpoint, SavedSteps
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Reconstruct a volume from a scan, and say how far it can be trusted.
+
+    Beside the volume lie the classical reconstruction (OUT.classical.nii.gz), to compare with, and
+    OUT.nii.gz.json: what made it, and the quality record with its warnings.
+    """
+
+    scan: Input
+    """Scan (.h5), as `simulate` and `import` write it."""
+    output: Output
+    """Where the volume goes, in HU: .nii.gz, .nii or .nrrd; a name without a suffix is the new
+    folder of a DICOM series."""
+    method: str = "diffusionblend-fast"
+    """How to reconstruct; `diffusionblend info` lists the methods."""
+    prior: str = "chest"
+    """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
+    steps: int | None = None
+    """Time steps of a diffusion method (its own default if not given)."""
+    set: Changes = ()
+    """Other options of the method, for instance `--set jump_every=4 eta=0.5`; `info METHOD` lists
+    them."""
+    samples: int = 1
+    """Samples; the volume is their mean, and OUT.std.nii.gz their standard deviation, which nobody
+    has calibrated against errors."""
+    classical: bool = True
+    """Make the classical reconstruction, too."""
+    mu_water: float | None = None
+    """Attenuation of water in 1/mm, in place of what the scan says or what is estimated."""
+    scale: float | None = None
+    """Multiply the values, so that what is no tissue comes into the prior's range."""
+    like: Path | None = None
+    """DICOM series (folder or zip) whose patient, study and frame of reference a DICOM output
+    gets."""
+    seed: int = 0
+    """Seed of the sampling noise; further samples have the next ones."""
+    save_steps: int | None = None
+    """Save every N-th volume on the way, in the folder OUT.steps."""
+    save_state: float = 30.0
+    """Seconds between two savings of the run's state, in OUT.nii.gz.state; it is removed at the
+    end."""
+    resume: bool = False
+    """Go on from that state, if it is there, to the same bytes, with as many threads."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ..., or auto."""
+    threads: int | None = None
+    """Threads that share the work; the last digits depend on their number (as many as cores, or
+    OMP_NUM_THREADS, if not given)."""
+    dry_run: bool = False
+    """Say what would be done, how long it would take and how much memory; write nothing."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.scans import read_scan
+        from diffusionblend.machine.device import find_device, threads
+        from diffusionblend.methods.options import make_method
+        from diffusionblend.reconstruction.reconstruct import check_samples
+        from diffusionblend.runs.provenance import MOST_THREADS
+
+        in_range("--seed", self.seed, 0, 2**63 - self.samples)
+        if self.save_steps is not None:
+            in_range("--save-steps", self.save_steps, 1, 100_000)
+        in_range("--save-state", self.save_state, 0, math.inf)
+        if self.threads is not None:
+            in_range("--threads", self.threads, 1, MOST_THREADS)
+        method = make_method(self.method, **self._options())
+        check_samples(method, self.samples)
+        device = find_device(self.device)
+        self._check_outputs(method)
+        scan = read_scan(self.scan)
+        self._check_source(scan.geometry.grid)
+        if self.dry_run:
+            with naming(self.scan), threads(self.threads):
+                return plan_reconstruction(self, scan, method, device)
+        self._reconstruct(scan, method, device)
+
+    def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
+        """Begin, or go on from a state with as many threads as it was begun with."""
+        from diffusionblend.machine.device import threads
+        from diffusionblend.methods.method import BEGINNING
+
+        facts = self._facts(scan, method, str(device))
+        run = self._checkpoint(facts)
+        start = run.load() if self.resume else BEGINNING
+        with threads(run.threads) as number:
+            facts["again"] = self._again(facts["prior"], number)
+            self._work(scan, method, device, run, start, facts)
+
+    def _work(
+        self,
+        scan: "Scan",
+        method: "Method",
+        device: "torch.device",
+        run: "Checkpoint",
+        start: "State",
+        facts: dict[str, Any],
+    ) -> None:
+        """Reconstruct, saving the state on the way, and write what was made."""
+        import msgspec
+
+        from diffusionblend.io.files import naming
+        from diffusionblend.methods.method import ignore, in_turn
+        from diffusionblend.reconstruction.reconstruct import reconstruct_and_assess
+
+        steps = self._saved_steps(run.step)
+        with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
+            made = reconstruct_and_assess(
+                scan,
+                method,
+                prior=self.prior,
+                seed=self.seed,
+                samples=self.samples,
+                classical=self.classical,
+                mu_water=self.mu_water,
+                scale=self.scale,
+                device=device,
+                callback=in_turn(bar, steps or ignore, run),
+                start=start,
+            )
+        if steps is not None:
+            facts["steps"] = msgspec.to_builtins(steps.kept)
+        made = dataclasses.replace(made, seconds=round(run.seconds_before + made.seconds, 2))
+        self._write(made, scan, facts)
+        run.remove()
+        self._tell(made)
+
+    def _write(self, made: "Reconstruction", scan: "Scan", facts: dict[str, Any]) -> None:
+        from diffusionblend.runs.provenance import write_reconstruction
+
+        write_reconstruction(
+            made,
+            self.output,
+            source=self.like,
+            description=self._description(len(scan.geometry.beam.angles_deg)),
+            **facts,
+            seconds=made.seconds,
+            convergence=None if made.convergence is None else vars(made.convergence),
+        )
+
+    def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
+        from diffusionblend.io.files import sha256
+
+        return {
+            "command": "reconstruct",
+            "method": {"name": self.method, **vars(method)},
+            "prior": prior_record(self.prior) if method.needs_prior else None,
+            "seed": self.seed,
+            "samples": self.samples,
+            "device": device,
+            "scan": {"name": self.scan.name, "sha256": sha256(self.scan), **scan.provenance},
+        }
+
+    def _again(self, prior: dict[str, str] | None, threads: int) -> str:
+        """Return the line that gives the same bytes on a processor of the same type."""
+        named = dataclasses.replace(self, resume=False, threads=threads)
+        named = named if prior is None else dataclasses.replace(named, prior=prior["name"])
+        return command_line("reconstruct", named)
+
+    def _checkpoint(self, facts: dict[str, Any]) -> "Checkpoint":
+        from diffusionblend.runs.checkpoint import Checkpoint
+        from diffusionblend.runs.provenance import state_of, versions
+
+        names = ("method", "prior", "seed", "samples", "device")
+        run = {name: facts[name] for name in names} | {"scan": facts["scan"]["sha256"]}
+        run |= {"mu_water": self.mu_water, "scale": self.scale, "versions": versions()}
+        return Checkpoint(state_of(self.output), run, self.save_state, self.threads)
+
+    def _saved_steps(self, done: int) -> "SavedSteps | None":
+        from diffusionblend.runs.checkpoint import SavedSteps
+        from diffusionblend.runs.provenance import steps_folder
+
+        if self.save_steps is None:
+            return None
+        return SavedSteps(steps_folder(self.output), self.save_steps, done)
+
+    def _description(self, views: int) -> str:
+        return f"DiffusionBlend {__version__}, {self.method}, {views} views; research only"
+
+    def _tell(self, made: "Reconstruction") -> None:
+        """Print what was made on stdout, and the warnings on stderr for people."""
+        import msgspec
+
+        facts = {
+            "volume": str(self.output),
+            "method": self.method,
+            "seconds": made.seconds,
+            "warnings": msgspec.to_builtins(made.quality.warnings),
+        }
+        for warning in made.quality.warnings:
+            log.warning("warning: %s", warning.text)
+        show(facts, self.json, f"{self.output}: {self.method}, {made.seconds} s")
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = split_pairs(self.set)
+        return options if self.steps is None else {**options, "steps": self.steps}
+
+    def _check_outputs(self, method: "Method") -> None:
+        from diffusionblend.io.volumes import check_suffix
+        from diffusionblend.reconstruction.reconstruct import is_classical
+        from diffusionblend.runs.provenance import check_outputs
+
+        check_suffix(self.output)
+        another = self.classical and not is_classical(method)
+        check_outputs(self.output, samples=self.samples, classical=another)
+
+    def _check_source(self, grid: "Grid") -> None:
+        from diffusionblend.io.volumes import check_source
+
+        if self.like is not None:
+            check_source(self.like, self.output, grid)
+
+
+@contextlib.contextmanager
+def _way_to_go_on(run: "Checkpoint") -> Iterator[None]:
+    """Say how a run that is interrupted or ended goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if run.path.exists():
+            log.info("%s is kept: the same command with --resume goes on", run.path)
+        raise
+
+
+def prior_record(name: str) -> dict[str, str]:
+    """Return what a record says of a prior: what it is called, on the hub with its commit."""
+    from diffusionblend.prior.store import find_prior, read_config
+
+    folder = find_prior(name)
+    called = folder.name if Path(name).is_dir() else name
+    return {"name": called, "weights_sha256": read_config(folder).weights_sha256}

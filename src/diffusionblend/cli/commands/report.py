@@ -1,0 +1,92 @@
+"""A page about reconstructions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from diffusionblend.cli.commands.arguments import Output, command_line
+from diffusionblend.cli.terminal import show
+from diffusionblend.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusionblend.show.report import Entry
+    from diffusionblend.show.report import Report as Page
+    from diffusionblend.show.report.model import Voxel
+
+SUFFIXES = (".html", ".htm")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Show reconstructions, and all that is known of them, on one page.
+
+    The page is one file that needs no network. It shows what lies beside each volume: its record,
+    the classical reconstruction, the deviation of the samples, the volumes on the way.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Volumes on one grid, as `reconstruct` writes them, or folders of them."""
+    output: Output = Path("report.html")
+    """Where the page goes (.html)."""
+    truth: Path | None = None
+    """The truth, for errors, PSNR and SSIM: on the grid of the volumes, or around it."""
+    scan: Path | None = None
+    """Scan (.h5), to draw; volumes without a quality record are assessed against it."""
+    at: str | None = None
+    """SLICE,ROW,COLUMN of the voxel that the three planes run through, counted from 0 as stored,
+    as `view` does; the middle if not given."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+    def run(self) -> None:
+        """Read, put together, write."""
+        from diffusionblend.io.files import writable
+        from diffusionblend.show.report import write_report
+        from diffusionblend.show.report.compose import make_report
+
+        if self.output.suffix not in SUFFIXES:
+            raise UsageError(f"{self.output}: expected a name in .html for a report")
+        writable(self.output)
+        report = make_report(
+            self.runs,
+            truth=self.truth,
+            scan=self.scan,
+            at=self._voxel(),
+            command=command_line("report", self),
+        )
+        write_report(report, self.output)
+        size = self.output.stat().st_size
+        text = f"{report.verdict}\n\n{self.output}, {size / 1e6:.1f} MB"
+        show(self._result(report), self.json, text)
+
+    def _voxel(self) -> "Voxel | None":
+        if self.at is None:
+            return None
+        try:
+            z, y, x = map(int, self.at.split(","))
+        except ValueError as error:
+            raise UsageError(
+                f"--at {self.at}: expected SLICE,ROW,COLUMN, three whole numbers, as in 24,128,128"
+            ) from error
+        return z, y, x
+
+    def _result(self, report: "Page") -> dict[str, Any]:
+        return {
+            "report": str(self.output),
+            "verdict": report.verdict,
+            "volumes": {entry.name: _facts(entry) for entry in report.entries},
+            "missing": list(report.gaps),
+        }
+
+
+def _facts(entry: "Entry") -> dict[str, Any]:
+    import msgspec
+
+    warnings = entry.quality.warnings if entry.quality else ()
+    return {
+        "figures": entry.figures,
+        "warnings": msgspec.to_builtins(warnings),
+        "missing": list(entry.gaps),
+    }

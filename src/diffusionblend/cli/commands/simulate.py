@@ -1,0 +1,143 @@
+"""Scans of volumes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from diffusionblend._version import __version__
+from diffusionblend.cli.commands.arguments import Input, Output
+from diffusionblend.cli.commands.plan import plan_simulation
+from diffusionblend.cli.terminal import in_range, parse_slices, show
+from diffusionblend.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusionblend.simulation.simulate import MakeBeam
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Simulate a scan from a CT volume in HU."""
+
+    volume: Input
+    """Volume in HU: .nii.gz, .nii, .nrrd, or a folder with one DICOM series."""
+    output: Output
+    """Where the scan goes (.h5)."""
+    views: int | None = None
+    """Views, spread evenly over the arc (8 if --limited-angle is not given)."""
+    limited_angle: int | None = None
+    """Views at 0, 1, ..., D - 1 degrees."""
+    arc: float | None = None
+    """Degrees that the views are spread over (180 for a parallel beam, 360 for fan and cone)."""
+    beam: Literal["parallel", "fan", "cone"] = "parallel"
+    """Beam; a cone needs the extra `diffusionblend[cone]`."""
+    sod_mm: float = 595.0
+    """Distance of the source from the axis, for fan and cone."""
+    sdd_mm: float = 1085.6
+    """Distance of the source from the detector."""
+    detector: Literal["flat", "curved"] = "flat"
+    """Detector of a fan: flat, or curved about the source."""
+    photons: float | None = None
+    """Photons a detector bin through air; without it there is no noise."""
+    slices: str | None = None
+    """Slices A:B of the volume; without it all of them."""
+    size: int = 256
+    """Pixels a side to reconstruct; the volume may be finer by a whole factor."""
+    protocol: Literal["independent", "paper"] = "independent"
+    """`independent`: project the finest grid with the area-weighted projector.
+    `paper`: project the grid of the reconstruction with its own operator."""
+    truth: Path | None = None
+    """Where to write the volume that the result is to be compared with (.nii.gz)."""
+    seed: int = 0
+    """Seed of the noise."""
+    dry_run: bool = False
+    """Say what the scan would be; write nothing."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Read, project, write."""
+        from diffusionblend.io.files import naming
+        from diffusionblend.io.scans import write_scan
+        from diffusionblend.io.volumes import read_volume, write_volume
+        from diffusionblend.simulation.simulate import (
+            check_photons,
+            scan_geometry,
+            simulate,
+            truth_on_grid,
+        )
+
+        angles = self._angles()
+        in_range("--size", self.size, 2, 100_000)
+        in_range("--seed", self.seed, 0, 2**63 - 1)
+        self._check_outputs()
+        volume = read_volume(self.volume)
+        with naming(self.volume):
+            if self.slices is not None:
+                volume = volume.slices(*parse_slices(self.slices))
+            if self.dry_run:
+                check_photons(self.photons)
+                return plan_simulation(self, scan_geometry(volume, self._beam(), angles, self.size))
+            scan = simulate(
+                volume,
+                angles,
+                size=self.size,
+                photons=self.photons,
+                protocol=self.protocol,
+                beam=self._beam(),
+                seed=self.seed,
+                provenance=self._provenance(),
+            )
+        write_scan(scan, self.output)
+        if self.truth is not None:
+            write_volume(truth_on_grid(volume, self.size), self.truth)
+        rows, views, bins = scan.y.shape
+        slices = scan.geometry.grid.shape[0]
+        facts = {"slices": slices, "rows": rows, "views": views, "bins": bins}
+        told = ", ".join(f"{count} {what}" for what, count in facts.items())
+        show({"scan": str(self.output), **facts}, self.json, f"{self.output}: {told}")
+
+    def _provenance(self) -> dict[str, str]:
+        from diffusionblend.io.files import sha256
+
+        return {
+            "source": self.volume.name,
+            "source_sha256": sha256(self.volume),
+            "slices": self.slices or "all",
+            "version": __version__,
+        }
+
+    def _check_outputs(self) -> None:
+        from diffusionblend.io.files import writable
+        from diffusionblend.io.scans import check_suffix as check_scan_suffix
+        from diffusionblend.io.volumes import check_suffix
+
+        check_scan_suffix(self.output)
+        writable(self.output)
+        if self.truth is not None:
+            check_suffix(self.truth)
+            writable(self.truth)
+            if self.truth.resolve() == self.volume.resolve():
+                raise UsageError(f"--truth {self.truth}: is the input; give another name")
+
+    def _angles(self) -> tuple[float, ...]:
+        from diffusionblend.geometry.acquisitions import limited_angle, sparse_view
+
+        if self.views is not None and self.limited_angle is not None:
+            raise UsageError("--views and --limited-angle exclude each other; give one of them")
+        whole = 180.0 if self.beam == "parallel" else 360.0
+        if self.limited_angle is not None:
+            if self.arc is not None:
+                raise UsageError("--arc is for --views; leave it out or give --views")
+            return limited_angle(in_range("--limited-angle", self.limited_angle, 1, int(whole)))
+        views = in_range("--views", 8 if self.views is None else self.views, 1, 10_000)
+        return sparse_view(views, in_range("--arc", self.arc or whole, 1e-3, 360.0))
+
+    def _beam(self) -> "MakeBeam":
+        from functools import partial
+
+        from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
+
+        if self.beam == "parallel":
+            return parallel_beam
+        make = cone_beam if self.beam == "cone" else partial(fan_beam, detector=self.detector)
+        return partial(make, sod_mm=self.sod_mm, sdd_mm=self.sdd_mm)

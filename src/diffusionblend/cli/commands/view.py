@@ -1,0 +1,62 @@
+"""Volumes on a page."""
+
+import contextlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from diffusionblend.cli.terminal import in_range, show
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at volumes side by side in the browser of this machine, until Ctrl-C.
+
+    Crosshair and slices go in step; `?` on the page lists the keys. The page is served to this
+    machine alone, at an address that holds a secret; nothing is sent anywhere.
+    """
+
+    volumes: tyro.conf.Positional[tuple[Path, ...]]
+    """Volumes, of any format that is read. The saved steps of a reconstruction (OUT.steps) are
+    found by themselves."""
+    scan: Path | None = None
+    """Scan (.h5) whose geometry and sinogram are drawn; if not given, that of a volume's record."""
+    shrink: int = 1
+    """Show the mean over N x N pixels of each slice, when the volumes are too large as they are."""
+    port: int = 0
+    """Port on 127.0.0.1; 0 takes one that is free."""
+    browser: bool = True
+    """Open the page; otherwise only print its address."""
+    json: bool = False
+    """Print the address as JSON."""
+
+    def run(self) -> None:
+        """Read, serve, and wait for Ctrl-C, which is the ordinary end."""
+        from diffusionblend.show.viewer import ViewerServer, gather
+
+        in_range("--port", self.port, 0, 65535)
+        in_range("--shrink", self.shrink, 1, 16)
+        contents = gather(self.volumes, self.scan, shrink=self.shrink)
+        with ViewerServer(contents.routes, self.port) as server:
+            self._tell(server.url, [shown.name for shown in contents.shown])
+            if self.browser:
+                self._open(server.ticket_url)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+        log.info("closed: nothing is served any more")
+
+    def _tell(self, url: str, names: list[str]) -> None:
+        show({"url": url, "volumes": names}, self.json, url)
+        sys.stdout.flush()  # who reads it from a pipe needs it now
+        log.info("serving to this machine alone; end with Ctrl-C")
+
+    def _open(self, url: str) -> None:
+        import webbrowser
+
+        if not webbrowser.open(url):
+            log.info("no browser was found; open the address above in one")

@@ -1,0 +1,68 @@
+"""What goes to a terminal, and what comes from it."""
+
+import json
+import math
+from typing import TypeVar
+
+from diffusionblend.errors import UsageError
+
+Number = TypeVar("Number", int, float)
+
+
+def show(facts: object, as_json: bool, text: str) -> None:
+    """Print a result on stdout: JSON for machines, text for people."""
+    print(json.dumps(finite(facts), allow_nan=False) if as_json else text, flush=True)
+
+
+def finite(facts: object) -> object:
+    """Return facts with null for what no JSON can say: NaN and infinity.
+
+    A plane narrower than the window has no SSIM, and the PSNR of equal volumes no end.
+    """
+    if isinstance(facts, dict):
+        return {key: finite(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [finite(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
+
+
+def in_minutes(seconds: float | None) -> str:
+    """Return a time for people, in the two largest units."""
+    if seconds is None:
+        return "not estimated"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes for people."""
+    mib = count / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
+
+
+def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
+    """Return a value that lies in [low, high].
+
+    Raises:
+        UsageError: It does not.
+    """
+    if not low <= value <= high:
+        raise UsageError(f"{option} {value}: expected {low} to {high}")
+    return value
+
+
+def parse_slices(text: str) -> tuple[int, int]:
+    """Parse `A:B`.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal()):
+        raise UsageError(f"--slices {text}: expected A:B, for instance 40:88")
+    if int(last) == int(first) + 1:
+        raise UsageError(f"--slices {text}: is one slice; a volume needs two or more")
+    return int(first), int(last)

@@ -1,0 +1,1 @@
+"""What the machine has: where to compute, and how much memory there is."""

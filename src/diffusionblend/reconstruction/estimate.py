@@ -1,0 +1,191 @@
+"""What a reconstruction will take, before it is begun.
+
+Time: the method itself does a few steps on a few slices of the scan, here and now; what that took
+goes up with steps and slices. Memory: by the sizes of volume and data, with what was measured.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+import torch
+from torch import Tensor
+
+from diffusionblend.calibration.water import calibrated
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.surroundings import covering
+from diffusionblend.data.truncation import extended
+from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.machine.memory import free_bytes
+from diffusionblend.methods import Method, Problem, find_method, methods
+from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.quality import assess
+from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
+from diffusionblend.quality.undetermined import undetermined
+from diffusionblend.reconstruction.footprint import peak_memory
+from diffusionblend.reconstruction.reconstruct import classical_method
+from diffusionblend.reconstruction.task import make_task
+from diffusionblend.sampling.partition import BLOCK, padded_length
+
+TRIAL_VOXELS = 2 * BLOCK * 256**2
+"""A trial has about so many voxels, 18 slices of 256 x 256: of nine, the network's batches are so
+small that a slice takes a third longer."""
+TRIAL_STEPS = 5
+"""Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
+TRIAL_ITERATIONS = 4
+"""Without a prior each step costs the same."""
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reconstruction will take; none is what cannot be told.
+
+    Attributes:
+        seconds: Of each part, by name: the method, the classical one, the assessment.
+        memory: Peak of the process in bytes, on the CPU.
+        free: Bytes of memory that can still be taken.
+        worked_on: Beam and grid that the method works on, where they are larger than the scan's.
+    """
+
+    seconds: dict[str, float | None]
+    memory: int | None
+    free: int | None
+    worked_on: Geometry | None = None
+
+    @property
+    def total(self) -> float | None:
+        """Seconds of all parts."""
+        known = [s for s in self.seconds.values() if s is not None]
+        return sum(known) if len(known) == len(self.seconds) else None
+
+    @property
+    def short(self) -> bool:
+        """Whether there is not so much memory."""
+        return self.memory is not None and self.free is not None and self.memory > self.free
+
+
+def estimate(
+    scan: Scan,
+    name: str,
+    method: Method,
+    *,
+    prior: str | Prior,
+    device: torch.device,
+    samples: int = 1,
+    classical: bool = True,
+    mu_water: float | None = None,
+    scale: float | None = None,
+) -> Estimate:
+    """Estimate what `reconstruct_and_assess` will take; reading and writing come on top.
+
+    Args:
+        scan: What was measured.
+        name: Name of the method.
+        method: The method.
+        prior: What it knows, if it needs that.
+        device: Where it will work.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
+        mu_water: As for `reconstruct_and_assess`; it costs nothing, but may be refused.
+        scale: Likewise.
+
+    Raises:
+        UsageError: `mu_water` or `scale` is no such number.
+        PriorError: There is no such prior.
+        DiffusionBlendError: What the method says of a scan that it does not take.
+    """
+    known = None
+    if method.needs_prior:
+        known = from_pretrained(prior, device) if isinstance(prior, str) else prior
+    whole = covering(scan)
+    scan_part, _ = calibrated(some_slices(whole), mu_water, scale)
+    task = make_task(scan_part, scan_part.geometry.grid, known, device)
+    slices = whole.geometry.grid.shape[0]
+    found, x = _of_method(method, task.problem, slices, samples)
+    seconds = {name: found}
+    other = classical_method(scan.geometry)
+    if classical and not method.classical:
+        seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
+        seconds["quality"] = _of_quality(task.measured, x, slices, (other, plain))
+    else:
+        seconds["quality"] = _of_quality(task.measured, x, slices)
+    longer = extended(whole.y, whole.geometry).geometry
+    worked_on = None if longer == scan.geometry else longer
+    if device.type != "cpu":
+        return Estimate(seconds, None, None, worked_on)
+    shapes = longer.grid.shape, longer.sinogram_shape
+    memory = peak_memory(
+        *shapes,
+        method,
+        samples=samples,
+        classical=other in seconds,
+        cone=not scan.geometry.beam.slicewise,
+    )
+    return Estimate(seconds, memory, free_bytes(), worked_on)
+
+
+def some_slices(scan: Scan) -> Scan:
+    """Return the scan of some of its slices in the middle: of a cone, with as many of its rows."""
+    grid, beam = scan.geometry
+    slices, rows, columns = grid.shape
+    wanted = BLOCK * max(1, round(TRIAL_VOXELS / (BLOCK * rows * columns)))
+    if slices <= wanted:
+        return scan
+    first = (slices - wanted) // 2
+    grid = grid.part((first, 0, 0), (wanted, rows, columns))
+    if isinstance(beam, ConeBeam):
+        kept = max(1, round(beam.rows * wanted / slices))
+        first, wanted = (beam.rows - kept) // 2, kept
+        beam = msgspec.structs.replace(beam, rows=kept)
+    y = scan.y[first : first + wanted]
+    return dataclasses.replace(scan, y=y, geometry=Geometry(grid, beam))
+
+
+def _of_method(
+    method: Method, problem: Problem, slices: int, samples: int = 1
+) -> tuple[float | None, Tensor]:
+    """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
+    option = method.counted_by
+    if option is None and type(method) not in methods().values():
+        # Nobody knows what another package's method does, or how often.
+        return None, problem.y.new_zeros(problem.volume_shape)
+    most = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
+    few, factor = _with_steps(method, option, most)
+    _with_steps(method, option, 2 if method.needs_prior else 1)[0](problem)  # to warm up
+    took, x = _timed(lambda: few(problem))
+    trial = len(x)
+    if method.needs_prior:
+        slices, trial = padded_length(slices), padded_length(trial)
+    return samples * factor * slices / trial * took, x
+
+
+def _of_quality(
+    problem: Problem, x: Tensor, slices: int, classical: tuple[str, Tensor] | None = None
+) -> float:
+    """Return the seconds of the assessment, of which one part looks at some slices alone."""
+    took, _ = _timed(lambda: assess(problem, x, classical=classical))
+    unseen, _ = _timed(lambda: undetermined(problem.A, 1 + x))
+    most = LOOKED_AT if problem.A.slicewise else slices
+    share = min(slices, most) / min(len(x), most)
+    return slices / len(x) * max(0.0, took - unseen) + share * unseen
+
+
+def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
+    """Return the method with so many steps at most, and how many times more it takes itself."""
+    if option is None:
+        return method, 1.0
+    most = getattr(method, option)
+    fewer, usual = min(steps, most), min(most, method.usual_iterations or most)
+    return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
+
+
+def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:
+    began = time.monotonic()
+    made = work()
+    if isinstance(made, Tensor):
+        made.sum().item()  # a GPU is still at it
+    return time.monotonic() - began, made

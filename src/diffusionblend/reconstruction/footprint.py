@@ -1,0 +1,68 @@
+"""How much memory a reconstruction takes on a CPU, from the sizes of volume and data.
+
+    peak = base + copies of the volume + copies of the data + matrices + activations
+
+How many copies a method holds, its class says (`Method.copies`), the assessment's and the writing's
+among them.
+
+The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 18 to 192 slices of
+128 to 512 pixels a side and 8 and 60 views; they are right within a factor of 1.3.
+"""
+
+import math
+
+from diffusionblend.methods import TV, Method
+from diffusionblend.sampling.partition import GROUP, padded_length
+
+BASE = 272 * 2**20
+"""Python, torch and the prior."""
+FLOAT = 4
+MATRIX = 24
+"""Bytes of A and its adjoint, for each view and pixel of a slice; a cone has no matrices."""
+ACTIVATIONS = 520
+"""Bytes of the network, for each pixel of each group of a batch."""
+AFTERWARDS = 250 * 2**20
+"""What a method with a prior leaves behind, while the classical reconstruction is made."""
+_SAMPLES = 3
+
+
+def peak_memory(
+    volume: tuple[int, int, int],
+    data: tuple[int, int, int],
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = True,
+    cone: bool = False,
+) -> int:
+    """Return the most memory that the process will hold, in bytes.
+
+    Args:
+        volume: Slices, rows and columns.
+        data: Detector rows, views and bins.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
+        cone: Whether the beam is a cone.
+    """
+    slices, *sides = volume
+    pixels = math.prod(sides)
+    one, lines = FLOAT * slices * pixels, FLOAT * math.prod(data)
+    fixed = BASE + (0 if cone else MATRIX * data[1] * pixels)
+    if samples > 1:
+        fixed += _SAMPLES * one
+    volumes, sinograms = method.copies
+    peak = volumes * one + sinograms * lines + _activations(method, slices, pixels)
+    if classical:
+        volumes, sinograms = TV.copies
+        after = AFTERWARDS + 2 * one if method.needs_prior else 0
+        peak = max(peak, after + volumes * one + sinograms * lines)
+    return round(fixed + peak)
+
+
+def _activations(method: Method, slices: int, pixels: int) -> float:
+    """Return the bytes of the network: those of one batch."""
+    if not method.needs_prior:
+        return 0
+    groups = min(getattr(method, "batch_size", 1), padded_length(slices) // GROUP + 1)
+    return float(ACTIVATIONS * groups * pixels)

@@ -1,0 +1,197 @@
+"""A run that can be stopped: its state in a file beside the output, and its volumes on the way."""
+
+import itertools
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.volumes import write_volume
+from diffusionblend.methods import Step
+from diffusionblend.methods.method import BEGINNING, State
+from diffusionblend.runs.provenance import Machine, machine
+
+log = logging.getLogger(__name__)
+
+INDEX = "steps.json"
+
+
+class Checkpoint:
+    """The state of a run in a file (HDF5, with checksums), written now and then.
+
+    It is a callback. Whatever kills the process, the file is that of an earlier step, and whole.
+
+    Args:
+        path: The file.
+        run: What decides the result: the state of another run is refused.
+        seconds: Least time between two states.
+        threads: How many threads were asked for; none takes those that the run has begun with.
+
+    Attributes:
+        step: Step of the state that was loaded, 0 if there was none.
+        seconds_before: What the run took up to there.
+        threads: How many the run has begun with; what was asked for if there was no state.
+    """
+
+    def __init__(
+        self, path: Path, run: Mapping[str, Any], seconds: float, threads: int | None = None
+    ) -> None:
+        self.path, self.step, self.seconds_before = path, 0, 0.0
+        self.threads = threads
+        # As it will be read back: tuples become lists.
+        self._run = json.loads(json.dumps(run))
+        self._every, self._began = seconds, time.monotonic()
+        self._saved = self._began
+
+    def load(self) -> State:
+        """Return the state in the file; the beginning if there is no file.
+
+        Raises:
+            CorruptInput: It is damaged, or no such file.
+            UsageError: It is of another run.
+        """
+        import h5py
+
+        if not self.path.exists():
+            log.info("%s: not there; the run begins anew", self.path)
+            return BEGINNING
+        try:
+            with h5py.File(self.path) as file:
+                run = json.loads(file.attrs["run"])
+                step, seconds = int(file.attrs["step"]), float(file.attrs["seconds"])
+                begun = msgspec.json.decode(file.attrs.get("machine", "{}"), type=Machine)
+                arrays = {name: np.array(data) for name, data in file.items()}
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CorruptInput(
+                f"{self.path}: is no state of a run, or damaged ({error}); remove it, or leave "
+                "--resume out"
+            ) from error
+        self._check(run)
+        self._take_up(begun)
+        self.step, self.seconds_before = step, seconds
+        log.info("%s: goes on behind step %d", self.path, step)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _check(self, run: Mapping[str, Any]) -> None:
+        known = run if isinstance(run, dict) else {}
+        for name in itertools.chain(self._run, known):
+            ours, theirs = self._run.get(name), known.get(name)
+            if ours != theirs:
+                raise UsageError(
+                    f"--resume: {self.path} is of another run ({name} {theirs}, here {ours}); give "
+                    "the same command, or leave --resume out"
+                )
+
+    def _take_up(self, begun: Machine) -> None:
+        """Keep the threads that a run was begun with; say where the bytes may still differ."""
+        if self.threads is not None and begun.threads not in (None, self.threads):
+            raise UsageError(
+                f"--threads {self.threads}: {self.path} was begun with {begun.threads}, on which "
+                "the last digits depend; leave --threads out to keep them, or --resume"
+            )
+        here = machine()
+        if begun.threads is None:
+            log.warning("%s: does not say how many threads it was begun with; if they were not %d, "
+                        "the last digits may differ from those of a run that was not stopped",
+                        self.path, self.threads or here.threads)  # fmt: skip
+        elif begun.processor != here.processor:
+            log.warning("%s: was begun on another processor (%s, here %s): the last digits may "
+                        "differ from those of a run that was not stopped",
+                        self.path, begun.processor, here.processor)  # fmt: skip
+        self.threads = begun.threads or self.threads
+
+    def __call__(self, step: Step) -> None:
+        """Save the state of a step, if it is time and there is one."""
+        if step.state is None or time.monotonic() - self._saved < self._every:
+            return
+        import h5py
+
+        with atomic(self.path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["run"] = json.dumps(self._run)
+            file.attrs["machine"] = msgspec.json.encode(machine()).decode()
+            file.attrs["step"] = step.index
+            file.attrs["seconds"] = self.seconds_before + time.monotonic() - self._began
+            for name, tensor in step.state.items():
+                checked = {"fletcher32": True} if tensor.ndim else {}
+                file.create_dataset(name, data=tensor.cpu().numpy(), **checked)
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the file: the run is done."""
+        self.path.unlink(missing_ok=True)
+
+
+class SavedStep(msgspec.Struct, frozen=True):
+    """A volume on the way.
+
+    Attributes:
+        step: Its step.
+        volume: Name of its file in the folder.
+        residual: |A u - y| / |y| of it.
+    """
+
+    step: int
+    volume: str
+    residual: float
+
+
+class SavedSteps:
+    """Every n-th volume on the way, in a folder: step-0005.nii.gz, ..., and steps.json.
+
+    It is a callback.
+
+    Args:
+        folder: The folder; volumes of an earlier run in it are removed.
+        every: n.
+        done: Step behind which the run goes on: the volumes up to there stay.
+    """
+
+    def __init__(self, folder: Path, every: int, done: int = 0) -> None:
+        make_folder(folder)
+        self._folder, self._every = folder, every
+        self.kept = [kept for kept in read_steps(folder) if kept.step <= done]
+        stay = {kept.volume for kept in self.kept}
+        for path in folder.glob("step-*.nii.gz"):
+            if path.name not in stay:
+                path.unlink()
+        self._write_index()
+
+    def __call__(self, step: Step) -> None:
+        """Save the volume of a step, if it is one of every n, or the last."""
+        if step.index % self._every and step.index != step.steps:
+            return
+        name = f"step-{step.index:04d}.nii.gz"
+        write_volume(step.volume, self._folder / name)
+        self.kept.append(SavedStep(step.index, name, round(step.residual, 6)))
+        self._write_index()
+
+    def _write_index(self) -> None:
+        with atomic(self._folder / INDEX) as temporary:
+            temporary.write_bytes(msgspec.json.encode(self.kept))
+
+
+def read_steps(folder: Path) -> list[SavedStep]:
+    """Return what `SavedSteps` left in a folder; nothing if it left nothing.
+
+    Raises:
+        CorruptInput: Its list is damaged, or names what is not in the folder.
+    """
+    path = folder / INDEX
+    if not path.exists():
+        return []
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=list[SavedStep])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptInput(f"{path}: is damaged ({error}); remove the folder") from error
+    for entry in kept:
+        if Path(entry.volume).name != entry.volume or not (folder / entry.volume).is_file():
+            raise CorruptInput(f"{path}: names {entry.volume}, which is not there; remove it")
+    return kept

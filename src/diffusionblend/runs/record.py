@@ -1,0 +1,147 @@
+"""The record beside a volume, read: it may be another's, so that nothing in it is believed.
+
+What a record says is checked for its form and size; it belongs to a volume only if it holds that
+volume's SHA-256; and no name in it leads out of the folder. `provenance` writes it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from diffusionblend.runs.checkpoint import SavedStep
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput
+from diffusionblend.io.files import inside, sha256
+from diffusionblend.io.volumes import read_beside
+from diffusionblend.methods.method import Convergence
+from diffusionblend.runs.provenance import Machine, beside, record_of, steps_folder
+from diffusionblend.quality import Quality
+
+MAX_BYTES = 2**25
+Text = Annotated[str, Meta(max_length=20_000)]
+Facts = Annotated[dict[Text, Any], Meta(max_length=1000)]
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file beside the volume: its name, and the SHA-256 of what is in it."""
+
+    name: Text
+    sha256: Text
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What made a volume. Older records, and those of other commands, hold less.
+
+    Attributes:
+        schema: Which kind of record this is.
+        sha256: Of the volume.
+        finished: When, in UTC.
+        versions: Of what the result depends on.
+        machine: On what it was made.
+        command: Its name.
+        again: The line that makes the volume again.
+        method: Its name, and its options.
+        prior: Its name and the SHA-256 of its weights.
+        seed: Seed of the first sample.
+        samples: Number of samples.
+        device: Where it ran.
+        scan: Name and SHA-256 of the scan, and what made that.
+        files: What else was written, by part.
+        steps: Volumes on the way.
+        seconds: What it took.
+        quality: How far it can be trusted.
+        convergence: The residuals that the method ended with, of one that ends by its own.
+    """
+
+    schema: Literal["diffusionblend-run/1"]
+    sha256: Text
+    finished: Text = ""
+    versions: Annotated[dict[Text, Text], Meta(max_length=100)] = {}
+    machine: Machine = Machine()
+    command: Text = ""
+    again: Text = ""
+    method: Facts = {}
+    prior: Facts | None = None
+    seed: int | None = None
+    samples: int = 1
+    device: Text = ""
+    scan: Facts = {}
+    files: Annotated[dict[Text, File], Meta(max_length=10)] = {}
+    steps: Annotated[tuple[SavedStep, ...], Meta(max_length=100_000)] = ()
+    seconds: float | None = None
+    quality: Quality | None = None
+    convergence: Convergence | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The record of a volume, and what else is beside it.
+
+    Attributes:
+        path: The volume.
+        digest: SHA-256 of the volume.
+        record: None if there is none that is of this volume.
+        missing: Why there is none: a sentence; empty if there is one.
+    """
+
+    path: Path
+    digest: str
+    record: Record | None
+    missing: str = ""
+
+    def part(self, part: str) -> Volume | None:
+        """Read another volume beside it; none if there is none that is of the same run.
+
+        Raises:
+            CorruptInput: It is damaged, or a link that leads out of the folder.
+            UnsupportedInput: It is not one three-dimensional volume.
+        """
+        path = inside(self.path.parent, beside(self.path, part).name)
+        if not path.is_file():
+            return None
+        known = None if self.record is None else self.record.files.get(part)
+        if self.record is not None and (known is None or known.sha256 != sha256(path)):
+            return None
+        return read_beside(path)
+
+    def step(self, step: SavedStep) -> Volume | None:
+        """Read a volume on the way; none if it is not there.
+
+        Raises:
+            CorruptInput: It is damaged, or its name leads out of the folder.
+            UnsupportedInput: It is not one three-dimensional volume.
+        """
+        folder = inside(self.path.parent, steps_folder(self.path).name)
+        path = inside(folder, step.volume)
+        return read_beside(path) if path.is_file() else None
+
+
+def find_record(path: Path) -> Found:
+    """Return the record of a volume, if one is beside it.
+
+    Raises:
+        CorruptInput: It is no such record, or damaged.
+    """
+    digest, place = sha256(path), record_of(path)
+    if not place.is_file():
+        return Found(path, digest, None, f"there is no record beside it ({place.name})")
+    record = _read(inside(place.parent, place.name))
+    if record.sha256 != digest:
+        return Found(path, digest, None, f"{place.name} is of another volume (another SHA-256)")
+    return Found(path, digest, record)
+
+
+def _read(path: Path) -> Record:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a record")
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except OSError as error:
+        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); remove it") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptInput(
+            f"{path}: is no record of a volume ({error}); remove it, or make the volume again"
+        ) from error

@@ -1,0 +1,1 @@
+"""The diffusion side of a reconstruction: noise levels, partitions, blended scores."""

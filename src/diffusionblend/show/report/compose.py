@@ -1,0 +1,122 @@
+"""From volumes on disk to a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diffusionblend._version import __version__
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.io.files import naming, sha256
+from diffusionblend.io.projections.drawing import draw_scan
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
+from diffusionblend.metrics import common_grid
+from diffusionblend.show.report.entries import Compared, make_entries
+from diffusionblend.show.report.model import Report, Voxel
+from diffusionblend.show.report.runs import Run, find_runs, in_words, read_runs
+from diffusionblend.show.report.words import verdict
+
+FIGURES = (
+    "PSNR and SSIM of each slice, mean and standard deviation over the slices of a plane, HU "
+    "clipped to [-1000, 1000], data range 2000"
+)
+
+
+def make_report(
+    paths: Sequence[Path],
+    *,
+    truth: Path | None = None,
+    scan: Path | None = None,
+    at: Voxel | None = None,
+    command: str = "",
+) -> Report:
+    """Read volumes and what is beside them, and put a report together.
+
+    Args:
+        paths: Volumes, or folders of them.
+        truth: The truth, on the grid of the volumes, or around it. Nothing but figures and
+            pictures is made of it.
+        scan: The scan, to draw; volumes without a quality record are assessed against it.
+        at: The voxel (slice, row, column) to show, counted as in the files; none is the middle one.
+        command: The line that makes the report again.
+
+    Raises:
+        CorruptInput: A file is missing or damaged.
+        UnsupportedInput: The volumes lie on several grids.
+        UsageError: There are none, or too many, or the voxel is in none of them.
+    """
+    runs = read_runs(find_runs(paths, truth))
+    _check_voxel(at, runs[0].volume.grid)
+    measured = None if scan is None else read_scan(scan)
+    compared = Compared(
+        truth=None if truth is None else read_truth(truth, runs[0].volume),
+        scan=measured,
+        scan_digest="" if scan is None else sha256(scan),
+    )
+    entries = tuple(make_entries(runs, compared))
+    grid = runs[0].volume.grid
+    gap = "No truth was given: there are no errors, no PSNR and no SSIM."
+    return Report(
+        title=_title(runs),
+        verdict=verdict(entries, truth=truth is not None),
+        entries=entries,
+        truth=None if compared.truth is None else compared.truth.as_seen(),
+        spacing_mm=grid.spacing_mm,
+        facts=_facts(grid, truth, scan, measured),
+        command=command,
+        scan=None if measured is None else np.asarray(draw_scan(measured)),
+        gaps=(gap,) if truth is None else (),
+        at=at,
+        turned_axes=runs[0].volume.turned_axes,
+    )
+
+
+def read_truth(path: Path, volume: Volume) -> Volume:
+    """Read a truth, and cut it to the grid of a volume.
+
+    Raises:
+        CorruptInput: It is missing or damaged.
+        UnsupportedInput: It has no such part.
+    """
+    truth = read_volume(path)
+    with naming(path):
+        within, truth = common_grid(volume, truth)
+        if within.grid != volume.grid:
+            raise UnsupportedInput(
+                f"covers {in_words(within.grid)} of {in_words(volume.grid)}; give the whole truth"
+            )
+    return Volume(truth.hu, volume.grid)
+
+
+def _check_voxel(at: Voxel | None, grid: Grid) -> None:
+    if at is not None and not all(0 <= i < n for i, n in zip(at, grid.shape, strict=True)):
+        ranges = ", ".join(f"0 to {n - 1}" for n in grid.shape)
+        raise UsageError(
+            f"--at {','.join(map(str, at))}: not in the volume; expected slice, row and column "
+            f"within {ranges}"
+        )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    if len(runs) > 3:
+        return f"{len(runs)} reconstructions"
+    return "Reconstruction: " + ", ".join(run.name for run in runs)
+
+
+def _facts(grid: Grid, truth: Path | None, path: Path | None, scan: Scan | None) -> dict[str, str]:
+    facts = {"Grid": in_words(grid)}
+    if truth is not None:
+        facts |= {"Truth": f"{truth.name}, SHA-256 {sha256(truth)}", "Figures": FIGURES}
+    if scan is not None and path is not None:
+        photons = scan.noise.photons
+        noise = "none known" if photons is None else f"Poisson, {photons:g} photons a bin"
+        facts |= {
+            "Scan": f"{path.name}, SHA-256 {sha256(path)}",
+            "Noise": noise,
+            **{f"Scan: {name}": value for name, value in scan.provenance.items()},
+        }
+    return facts | {"Version of the report": __version__}

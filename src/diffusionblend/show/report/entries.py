@@ -1,0 +1,174 @@
+"""What a report says of a run: from its volume, what is beside it, the truth and the scan."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusionblend.calibration.coarse import spread
+from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
+from diffusionblend.methods import methods
+from diffusionblend.metrics import evaluate
+from diffusionblend.reconstruction.assessment import assess_volume
+from diffusionblend.runs.provenance import CLASSICAL, STD, beside
+from diffusionblend.runs.record import Record
+from diffusionblend.runs.trace import Trace
+from diffusionblend.show.report.model import Entry, Points
+from diffusionblend.show.report.runs import LONGEST_NAME, Run, expect_grid
+
+if TYPE_CHECKING:
+    from diffusionblend.quality import Quality
+
+MOST_STEPS = 40
+_LONGEST_FACT, _LAST_STEP = 500, 10**9
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What runs are compared with.
+
+    Attributes:
+        truth: On the grid of the runs; none if it is not known.
+        scan: What was measured; none if it is not given.
+        scan_digest: SHA-256 of its file.
+    """
+
+    truth: Volume | None = None
+    scan: Scan | None = None
+    scan_digest: str = ""
+
+
+def make_entries(runs: Sequence[Run], compared: Compared) -> Iterator[Entry]:
+    """Yield an entry for each run, and for each classical picture beside that is none of them.
+
+    Raises:
+        CorruptInput: Something beside a run is damaged.
+        UnsupportedInput: It is on another grid.
+    """
+    shown = [run.volume.hu for run in runs]
+    for run in runs:
+        entry = _entry(run, compared)
+        yield entry
+        plain = _beside(run, CLASSICAL)
+        if plain is not None and not any(np.array_equal(plain.hu, hu) for hu in shown):
+            shown.append(plain.hu)
+            yield _bare(_classical_name(entry, len(runs) > 1), plain, compared)
+
+
+def _bare(name: str, volume: Volume, compared: Compared) -> Entry:
+    figures = {} if compared.truth is None else evaluate(volume, compared.truth)
+    return Entry(name, volume.as_seen(), figures=figures)
+
+
+def _entry(run: Run, compared: Compared) -> Entry:
+    found, std = run.found, _beside(run, STD)
+    quality, quality_gap = _quality(run, compared)
+    entry = replace(
+        _bare(run.name, run.volume, compared),
+        quality=quality,
+        std=None if std is None else std.as_seen(),
+        provenance={"File": found.path.name, "SHA-256": found.digest},
+        gaps=tuple(filter(None, (found.missing, quality_gap))),
+    )
+    return entry if found.record is None else _with_record(entry, run, found.record, compared)
+
+
+def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> Entry:
+    psnr, lost = _psnr(run, record, compared)
+    scan = record.scan.get("sha256")
+    other_scan = compared.scan_digest not in ("", scan)
+    gaps = (
+        "it is of another scan than the one given (another SHA-256)" * other_scan,
+        "one sample: nothing tells how much it depends on the seed"
+        * (record.prior is not None and entry.std is None),
+        "no volumes on the way were saved (`reconstruct --save-steps`)" * (not record.steps),
+        lost,
+    )
+    return replace(
+        entry,
+        seconds=math.nan if record.seconds is None else record.seconds,
+        psnr=psnr,
+        residual=tuple((s.step, s.residual) for s in record.steps if 0 <= s.step < _LAST_STEP),
+        configuration={n: _plain(v) for n, v in record.method.items() if n != "name"},
+        provenance=entry.provenance | _provenance(record),
+        command=record.again,
+        gaps=(*entry.gaps, *filter(None, gaps)),
+    )
+
+
+def _quality(run: Run, compared: Compared) -> "tuple[Quality | None, str]":
+    """Return the quality record, and what is to be said about it."""
+    record, scan = run.found.record, compared.scan
+    if record is not None and record.quality is not None:
+        return record.quality, ""
+    if scan is not None and run.volume.grid.close_to(scan.geometry.grid):
+        quality = assess_volume(scan, run.volume, fits_data=_fits_data(record))
+        return quality, "its quality was assessed now, from the scan given"
+    return None, "" if record is None else "its record holds no quality record"
+
+
+def _fits_data(record: Record | None) -> bool:
+    """Return whether a record's method is known to fit the data."""
+    known = None if record is None else methods().get(str(record.method.get("name")))
+    return known is not None and known.fits_data
+
+
+def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
+    """Return the PSNR of volumes on the way, and what is to be said about them."""
+    steps = [s for s in record.steps if 0 <= s.step < _LAST_STEP]
+    if compared.truth is None or not steps:
+        return (), ""
+    trace, lost = Trace(compared.truth), []
+    for index in spread(len(steps), MOST_STEPS):
+        volume = run.found.step(steps[index])
+        if volume is None:
+            lost.append(str(steps[index].step))
+            continue
+        expect_grid(Path(steps[index].volume), volume, run.volume.grid, run.found.path)
+        trace.look(steps[index].step, volume.hu)
+    gap = f"volumes of steps {', '.join(lost)} are not there" if lost else ""
+    return tuple(trace.points), gap
+
+
+def _beside(run: Run, part: str) -> Volume | None:
+    volume = run.found.part(part)
+    if volume is not None:
+        expect_grid(beside(run.found.path, part), volume, run.volume.grid, run.found.path)
+    return volume
+
+
+def _classical_name(entry: Entry, several: bool) -> str:
+    distance = entry.quality.classical if entry.quality else None
+    method = "" if distance is None else distance.method[:LONGEST_NAME]
+    kind = f"classical, of {entry.name}" if several else "classical"
+    return f"{method} ({kind})" if method else kind
+
+
+def _provenance(record: Record) -> dict[str, str]:
+    scan = {f"Scan: {name}": value for name, value in record.scan.items()}
+    prior = {f"Prior: {name}": value for name, value in (record.prior or {}).items()}
+    several = f" and the next {record.samples - 1}" if record.samples > 1 else ""
+    facts = {
+        "Method": record.method.get("name", ""),
+        "Seed": "" if record.seed is None else f"{record.seed}{several}",
+        **prior,
+        **scan,
+        "Ended with": "" if record.convergence is None else str(record.convergence),
+        "Device": record.device,
+        "Processor": record.machine.processor,
+        "Threads": "" if record.machine.threads is None else str(record.machine.threads),
+        "Finished": record.finished,
+        "Versions": ", ".join(f"{name} {text}" for name, text in record.versions.items()),
+    }
+    return {name: _plain(value) for name, value in facts.items() if value != ""}
+
+
+def _plain(value: object) -> str:
+    """Return what JSON can say as a line of text, cut where it is very long."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST_FACT else f"{text[:_LONGEST_FACT]} ..."

@@ -1,0 +1,117 @@
+"""Pages: HTML that holds its own pictures, needs no network, and is readable without scripts.
+
+The only script is our own `page.js`, allowed by its hash; it sorts tables and enlarges pictures.
+"""
+
+import base64
+import functools
+import hashlib
+import importlib.resources
+from functools import partial
+from pathlib import Path
+
+import jinja2
+import markupsafe
+
+from diffusionblend.io.files import atomic
+from diffusionblend.quality.words import rank
+from diffusionblend.show.report import pictures
+from diffusionblend.show.report.model import Report
+from diffusionblend.show.report.pictures import DEVIATION_HU, DIFFERENCE_HU, PLANES, WINDOWS
+from diffusionblend.show.report.planes import section_of
+from diffusionblend.show.report.plots import plots_of
+from diffusionblend.show.report.tables import figures_table, quality_table
+
+
+def render(report: Report) -> str:
+    """Return the page of a report as HTML."""
+    return render_page(
+        "report.html",
+        title=report.title,
+        report=report,
+        figures=figures_table(report),
+        quality=quality_table(report),
+        warnings=_warnings(report),
+        sections=[section_of(report, plane) for plane in PLANES],
+        plots=plots_of(report),
+        scan=None if report.scan is None else pictures.data_uri(report.scan),
+        windows=WINDOWS,
+        difference_hu=DIFFERENCE_HU,
+        deviation_hu=DEVIATION_HU,
+        grey_bar=pictures.data_uri(pictures.grey_bar()),
+        difference_bar=pictures.coloured_uri(pictures.difference_bar()),
+        deviation_bar=pictures.coloured_uri(pictures.deviation_bar()),
+    )
+
+
+def _warnings(report: Report) -> dict[str, list[str]]:
+    """Return each warning, the gravest first, and the names of the volumes that it is of."""
+    told = [
+        (warning, entry.name)
+        for entry in report.entries
+        for warning in (entry.quality.warnings if entry.quality else ())
+    ]
+    found: dict[str, list[str]] = {}
+    for warning, name in sorted(told, key=lambda pair: rank(pair[0].code)):
+        found.setdefault(warning.text, []).append(name)
+    return found
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the page of a report to a file: whole or not at all.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+    """
+    write_page(render(report), path)
+
+
+def render_page(template: str, **values: object) -> str:
+    """Return a page as HTML, in the look of all pages.
+
+    Args:
+        template: One of the folder `templates`, which extends page.html.
+        values: What it shows.
+    """
+    digest = hashlib.sha256(script().encode()).digest()
+    return _environment().get_template(template).render(
+        script=markupsafe.Markup(script()),  # noqa: S704 - a file of this package
+        script_hash=base64.b64encode(digest).decode(),
+        **values,
+    )  # fmt: skip
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write HTML to a file: whole or not at all.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+    """
+    # A command may hold bytes of a file name that are no text.
+    content = page.encode("utf-8", "backslashreplace")
+    with atomic(path, check=partial(_expect_same, content)) as temporary:
+        temporary.write_bytes(content)
+
+
+@functools.cache
+def script() -> str:
+    """Return the script of all pages."""
+    return (importlib.resources.files(__package__) / "templates" / "page.js").read_text(
+        encoding="utf-8"
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("diffusionblend.show.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _expect_same(content: bytes, path: Path) -> None:
+    if path.read_bytes() != content:
+        raise OSError(None, "what was written does not read back the same")

@@ -1,0 +1,101 @@
+"""Which volumes a report is of, and what they are called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.io.formats.registry import is_volume, stem
+from diffusionblend.io.volumes import read_volume
+from diffusionblend.runs.provenance import CLASSICAL, STD, beside
+from diffusionblend.runs.record import Found, find_record
+
+TRUTH = "truth"
+MOST_RUNS = 24
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A volume, its name in the report, and what is beside it."""
+
+    name: str
+    volume: Volume
+    found: Found
+
+
+def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
+    """Return the volumes that are meant: of a folder, those directly in it.
+
+    Left out is what is beside another volume; and the truth, which is `truth` or is called so.
+
+    Raises:
+        CorruptInput: There is no such file, or no volume in a folder.
+        UsageError: There are none, or too many.
+    """
+    found = [run for path in paths for run in _runs_of(path)]
+    same = None if truth is None else truth.resolve()
+    found = [path for path in dict.fromkeys(found) if path.resolve() != same]
+    if not 1 <= len(found) <= MOST_RUNS:
+        raise UsageError(f"RUN: {len(found)} volumes; expected 1 to {MOST_RUNS}; name others")
+    return found
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read volumes on one grid, and their records.
+
+    Raises:
+        CorruptInput: One is damaged.
+        UnsupportedInput: One is no volume, or on another grid.
+    """
+    read = [(find_record(path), read_volume(path)) for path in paths]
+    first, (_, volume) = paths[0], read[0]
+    for found, other in read[1:]:
+        expect_grid(found.path, other, volume.grid, first)
+    names = _names([found for found, _ in read])
+    return [Run(name, other, found) for name, (found, other) in zip(names, read, strict=True)]
+
+
+def expect_grid(path: Path, volume: Volume, grid: Grid, other: Path) -> None:
+    """Raise UnsupportedInput if a volume is not on the grid of another."""
+    if not volume.grid.close_to(grid):
+        raise UnsupportedInput(
+            f"{path}: is on another grid ({in_words(volume.grid)}) than {other} "
+            f"({in_words(grid)}); give volumes of one scan"
+        )
+
+
+def in_words(grid: Grid) -> str:
+    """Say how many voxels a grid has, of what size, and where it begins."""
+    shape = " x ".join(map(str, grid.shape))
+    spacing = " x ".join(f"{mm:.4g}" for mm in grid.spacing_mm)
+    place = ", ".join(f"{row[3]:.5g}" for row in grid.affine[:3])
+    return f"{shape} voxels of {spacing} mm from ({place})"
+
+
+def _runs_of(path: Path) -> list[Path]:
+    if not path.exists():
+        raise CorruptInput(f"{path}: no such file; expected a volume, or a folder of volumes")
+    if not path.is_dir():
+        return [path]
+    files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+    volumes = [file for file in files if is_volume(file)]
+    parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
+    runs = [v for v in volumes if v not in parts and stem(v) != TRUTH]
+    if volumes and not runs:
+        raise CorruptInput(f"{path}: holds no reconstruction; name a volume, or another folder")
+    return runs or [path]  # of a DICOM series
+
+
+def _names(found: Sequence[Found]) -> list[str]:
+    """Call volumes by their method if that tells them apart, else by their file."""
+    methods = [str(f.record.method.get("name", "")) if f.record else "" for f in found]
+    stems = [stem(f.path) for f in found]
+    folders = [f"{f.path.absolute().parent.name}/{s}" for f, s in zip(found, stems, strict=True)]
+    for names in (methods, stems, folders):
+        cut = [name[:LONGEST_NAME] for name in names]
+        if all(cut) and len(set(cut)) == len(cut):
+            return cut
+    return [f"{name[:LONGEST_NAME]} ({number})" for number, name in enumerate(stems, 1)]

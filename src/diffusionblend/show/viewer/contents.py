@@ -1,0 +1,252 @@
+"""What the page gets: volumes as NIfTI of int16 HU, what is known of them, a picture of the scan.
+
+All that is given is read before the page opens, so that what cannot be read is refused on the
+command line; the volumes of a sampling's steps, of which there may be many, when asked for.
+"""
+
+import functools
+import importlib.resources
+import io
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.io.files import sha256
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_beside, read_shape, read_volume
+from diffusionblend.runs.checkpoint import read_steps
+from diffusionblend.runs.provenance import steps_folder
+from diffusionblend.runs.record import find_record
+from diffusionblend.show.report.pictures import DIFFERENCE_HU, colours
+from diffusionblend.show.viewer.server import Answer, Routes
+
+MAX_VOXELS, MAX_VOLUMES = 400_000_000, 8
+"""Of all volumes together: docs/viewer.md says what was measured."""
+STEPS_IN_MEMORY = 4
+WINDOWS = {"Lung": (-600, 1500), "Soft tissue": (40, 400), "Bone": (400, 1800)}
+"""Centre and width in HU."""
+
+_NIFTI, _JSON, _PNG = "application/octet-stream", "application/json", "image/png"
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_INT16 = np.iinfo(np.int16)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step of the sampling, for the page: its number, its volume's name, |A u - y| / |y|."""
+
+    step: int
+    file: str
+    residual: float
+
+
+class Shown(msgspec.Struct, frozen=True, rename="camel"):
+    """A volume, for the page.
+
+    Attributes:
+        name: What to call it.
+        file: Its name on the server.
+        shape: Columns, rows, slices: (x, y, z).
+        step_mm: From voxel to voxel (x, y, z), with its sign, RAS+.
+        first_mm: Centre of the first voxel (x, y, z).
+        steps: Of its sampling, in order.
+    """
+
+    name: str
+    file: str
+    shape: tuple[int, int, int]
+    step_mm: tuple[float, float, float]
+    first_mm: tuple[float, float, float]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What there is to view.
+
+    Attributes:
+        routes: For the server.
+        shown: The volumes.
+        scan: The scan whose picture there is, if any.
+    """
+
+    routes: Routes
+    shown: tuple[Shown, ...]
+    scan: Path | None
+
+
+def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) -> Contents:
+    """Read what is to be viewed.
+
+    Args:
+        paths: Volumes, of any format that is read.
+        scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
+        shrink: Show the mean over blocks of so many pixels, squared, in each slice.
+
+    Raises:
+        UsageError: There is nothing, or too much, to view.
+        CorruptInput: As `read_volume` and `read_scan`.
+        UnsupportedInput: As `read_volume` and `read_scan`.
+    """
+    check_size(paths, shrink)
+    routes, shown, grid = dict(_page()), [], None
+    read = functools.lru_cache(STEPS_IN_MEMORY)(partial(_read, shrink=shrink))
+    for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
+        volume = _binned(read_volume(path), shrink)
+        # Stored in the order of the first, so that they can be subtracted.
+        grid = grid or volume.grid
+        volume = volume.facing(grid)
+        file, steps = f"volume-{index}.nii", []
+        routes[file] = partial(Answer, _NIFTI, as_nifti(volume))
+        folder = steps_folder(path)
+        for saved in read_steps(folder):
+            steps.append(Step(saved.step, f"volume-{index}-step-{saved.step}.nii", saved.residual))
+            routes[steps[-1].file] = partial(_step, read, folder / saved.volume, volume.grid)
+        shown.append(_shown(name, file, volume.grid, tuple(steps)))
+    scan = scan or next(filter(None, map(scan_of, paths)), None)
+    if scan is not None:
+        routes["scan.png"] = partial(Answer, _PNG, _picture(scan))
+    told = _told(shown, scan, shrink)
+    routes["session.json"] = partial(Answer, _JSON, msgspec.json.encode(told))
+    return Contents(routes, tuple(shown), scan)
+
+
+def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
+    """Refuse more than a browser bears; asked of the headers, before a voxel is read.
+
+    Raises:
+        UsageError: There is nothing, or too much, to view.
+        CorruptInput: A header is damaged.
+        UnsupportedInput: A file is no volume.
+    """
+    if not 0 < len(paths) <= MAX_VOLUMES:
+        raise UsageError(f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}")
+    voxels = sum(math.prod(read_shape(path)) for path in paths) // shrink**2
+    if voxels > MAX_VOXELS:
+        least = shrink + 1
+        while voxels * shrink**2 // least**2 > MAX_VOXELS:
+            least += 1
+        raise UsageError(
+            f"{len(paths)} volumes to view have {voxels} voxels; expected {MAX_VOXELS} at most, "
+            f"which a browser bears; give fewer, or add --shrink {least}"
+        )
+
+
+def scan_of(path: Path) -> Path | None:
+    """Return the scan that a volume's record names, if the same scan still lies beside it."""
+    record = find_record(path).record
+    if record is None:
+        return None
+    # Its last part only: a record may come from anywhere.
+    place = path.with_name(Path(str(record.scan.get("name", ""))).name or "none")
+    same = place.is_file() and sha256(place) == record.scan.get("sha256")
+    return place if same else None
+
+
+def as_nifti(volume: Volume) -> bytes:
+    """Return a volume as a NIfTI file of int16, not compressed: HU rounded to 1.
+
+    What is above 32767 HU becomes that. The axes, which may be up to one degree off, are straight.
+    """
+    import nibabel
+
+    voxels = np.empty(volume.hu.shape, np.int16)
+    for rounded, values in zip(voxels, volume.hu, strict=True):
+        rounded[:] = np.rint(values).clip(_INT16.min, _INT16.max)
+    image = nibabel.Nifti1Image(voxels.T, _straight(volume.grid))
+    image.header.set_xyzt_units("mm")
+    # A range, so that the page need not look for one.
+    image.header["cal_min"], image.header["cal_max"] = -1000, 1000
+    return image.to_bytes()
+
+
+def _straight(grid: Grid) -> np.ndarray:
+    affine = np.array(grid.affine)
+    affine[:3, :3] = np.diag(np.diag(affine)[:3])
+    return affine
+
+
+def _page() -> Iterator[tuple[str, Callable[[], Answer]]]:
+    """Yield the files of the page: those that are in its folder now, and no others."""
+    folder = importlib.resources.files(__package__) / "page"
+    for prefix, place in (("", folder), ("niivue/", folder / "niivue")):
+        for file in place.iterdir():
+            kind = _KINDS.get(Path(file.name).suffix)
+            if kind is not None:
+                name = "" if file.name == "index.html" else prefix + file.name
+                yield name, partial(Answer, f"{kind}; charset=utf-8", file.read_bytes())
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return names for people: those of the files; of equal ones the paths."""
+    names = [path.name for path in paths]
+    return [
+        str(path) if names.count(name) > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _shown(name: str, file: str, grid: Grid, steps: tuple[Step, ...]) -> Shown:
+    affine = _straight(grid)
+    x, y, z = np.diag(affine)[:3].tolist()
+    first_x, first_y, first_z = affine[:3, 3].tolist()
+    slices, rows, columns = grid.shape
+    return Shown(
+        name=name.encode("utf-8", "replace").decode(),
+        file=file,
+        shape=(columns, rows, slices),
+        step_mm=(x, y, z),
+        first_mm=(first_x, first_y, first_z),
+        steps=steps,
+    )
+
+
+def _told(shown: Sequence[Shown], scan: Path | None, shrink: int) -> dict[str, object]:
+    return {
+        "volumes": shown,
+        "windows": [{"name": n, "centre": c, "width": w} for n, (c, w) in WINDOWS.items()],
+        "difference": {"hu": DIFFERENCE_HU, "colours": colours().tolist()},
+        "scan": None if scan is None else {"name": scan.name, "file": "scan.png"},
+        "shrink": shrink,
+    }
+
+
+def _picture(scan: Path) -> bytes:
+    from diffusionblend.io.projections.drawing import draw_scan
+
+    stream = io.BytesIO()
+    draw_scan(read_scan(scan)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _step(read: Callable[[Path, Grid], bytes], place: Path, grid: Grid) -> Answer:
+    with _ONE_AT_A_TIME:
+        return Answer(_NIFTI, read(place, grid))
+
+
+def _read(place: Path, grid: Grid, shrink: int) -> bytes:
+    volume = _binned(read_beside(place), shrink).facing(grid)
+    if volume.grid.shape != grid.shape:
+        raise UnsupportedInput(
+            f"{place}: has {volume.grid.shape} voxels; expected {grid.shape}, as the volume whose "
+            "step it is; remove it"
+        )
+    return as_nifti(Volume(volume.hu, grid))
+
+
+def _binned(volume: Volume, factor: int) -> Volume:
+    """Return the mean over blocks of pixels; a rest at the end of rows and columns is left out."""
+    _, rows, columns = volume.hu.shape
+    hu = volume.hu[:, : rows - rows % factor, : columns - columns % factor]
+    return Volume(hu, volume.grid.part((0, 0, 0), hu.shape)).binned(factor)

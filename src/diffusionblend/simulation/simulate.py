@@ -1,0 +1,152 @@
+"""Make a scan from a volume: projection, photons, logarithm."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from diffusionblend.data.hounsfield import check_scale
+from diffusionblend.data.scan import NO_NOISE, Noise, Scan
+from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry import Beam, Geometry, Grid
+from diffusionblend.geometry.acquisitions import parallel_beam
+from diffusionblend.io.inputs import VolumeLike, as_volume
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
+
+PROTOCOLS = ("independent", "paper")
+MOST_PHOTONS = 1e15
+MakeBeam = Callable[[Grid, tuple[float, ...]], Beam]
+"""Places source and detector about a grid, for views in degrees."""
+ELECTRONIC = 5.0
+"""Standard deviation of the electronic noise in photons, as in the released code."""
+
+
+def truth_on_grid(volume: Volume, size: int) -> Volume:
+    """Return the volume that a scan of `size` pixels is to be compared with.
+
+    The slices are averaged over whole blocks of pixels, never interpolated. What lies below -1000
+    HU, the padding outside a scanner's field of view for one, is air.
+
+    Args:
+        volume: The object.
+        size: Pixels a side of the longer side of its slices, as given to `simulate`.
+
+    Raises:
+        UnsupportedInput: The volume's pixels do not make whole blocks.
+    """
+    rows, columns = volume.hu.shape[1:]
+    factor = max(1, max(rows, columns) // size)
+    too_large = max(rows, columns) > size
+    if rows % factor or columns % factor or (too_large and max(rows, columns) != factor * size):
+        raise UnsupportedInput(
+            f"slices of {rows} x {columns} pixels cannot be averaged to {size}; expected --size "
+            f"{max(rows, columns)} or that divided by 2, 3, ..."
+        )
+    return Volume(volume.hu.clip(HU_AIR), volume.grid).binned(factor)
+
+
+def simulate(
+    volume: VolumeLike,
+    angles_deg: Sequence[float],
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    size: int = 256,
+    beam: MakeBeam = parallel_beam,
+    photons: float | None = None,
+    electronic: float = ELECTRONIC,
+    protocol: str = "independent",
+    mu_water: float = MU_WATER,
+    seed: int = 0,
+    provenance: dict[str, str] | None = None,
+) -> Scan:
+    """Simulate a scan.
+
+    Args:
+        volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
+        angles_deg: Views, in degrees.
+        spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
+        size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
+        beam: Makes the beam for a grid, for instance
+            `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
+        photons: Photons a bin through air; none means no noise.
+        electronic: Standard deviation of the electronic noise in photons.
+        protocol: `independent` projects the volume as fine as it is, with the area-weighted
+            projector; `paper` projects on the grid of the reconstruction with its own operator.
+        mu_water: Attenuation of water in 1/mm.
+        seed: Seed of the noise.
+        provenance: Is kept in the scan.
+
+    Returns:
+        Line integrals and geometry; nothing of the volume.
+
+    Raises:
+        UsageError: An option has a value that cannot be used.
+        UnsupportedInput: The volume is not in HU, or does not fit the size or the beam.
+        CorruptInput: Its file is missing or damaged.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
+    check_photons(photons)
+    volume = as_volume(volume, spacing_mm)
+    if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
+        check_scale("the volume", volume.hu)
+    truth = truth_on_grid(volume, size)
+    geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
+    project = _project_independently if protocol == "independent" else _project_as_in_paper
+    y = project(volume if protocol == "independent" else truth, geometry, mu_water)
+    noise = NO_NOISE if photons is None else Noise(photons, electronic)
+    y = measure(y, noise, np.random.default_rng(seed))
+    facts = (provenance or {}) | {"protocol": protocol, "seed": str(seed)}
+    return Scan(y.astype(np.float32), geometry, noise, mu_water, facts)
+
+
+def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
+    """Count photons along the rays and take the logarithm again.
+
+    Counts are N ~ Poisson(I0 exp(-y)) plus electronic noise. A count below one photon is taken
+    for one: the logarithm needs something, and no ray can be known to be darker.
+    """
+    if noise.photons is None:
+        return y
+    counts = rng.poisson(noise.photons * np.exp(-y.astype(np.float64))).astype(np.float64)
+    counts += noise.electronic * rng.standard_normal(y.shape)
+    return -np.log(np.maximum(counts, 1.0) / noise.photons)
+
+
+def check_photons(photons: float | None) -> None:
+    """Raise UsageError for a number of photons that no scan can have."""
+    if photons is not None and not 1 <= photons <= MOST_PHOTONS:
+        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+
+
+def scan_geometry(
+    volume: Volume, beam: MakeBeam, angles_deg: tuple[float, ...], size: int
+) -> Geometry:
+    """Return the geometry that `simulate` would give a scan, which fails as that would.
+
+    Raises:
+        UnsupportedInput: The volume does not fit the size or the beam.
+    """
+    return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
+
+
+def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
+    try:
+        return Geometry(grid, beam(grid, angles_deg))
+    except ValueError as error:
+        raise UnsupportedInput(
+            f"cannot be scanned: {error}; change the beam or resample the slices"
+        ) from error
+
+
+def _project_independently(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
+    mu = mu_from_x(x_from_hu(volume.hu.clip(HU_AIR)), mu_water)
+    return strip_project(mu, volume.grid, geometry.beam)
+
+
+def _project_as_in_paper(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
+    mu = torch.from_numpy(mu_from_x(x_from_hu(volume.hu), mu_water))
+    return (geometry.grid.pixel_mm * (projector(*geometry) @ mu)).numpy()

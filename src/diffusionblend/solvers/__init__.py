@@ -1,0 +1,1 @@
+"""The data side of a reconstruction: conjugate gradients, proximal steps, total variation."""

@@ -1,0 +1,169 @@
+"""Preconditioners for weighted least squares: what A A^T and A^T A are where views are even.
+
+Each is a filter between factors for how much single rays or voxels weigh (for voxels: Fessler and
+Booth, IEEE Transactions on Image Processing 1999), and symmetric and positive.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffusionblend.projectors import Projector
+from diffusionblend.solvers.covariance import of_views
+
+Operator = Callable[[Tensor], Tensor]
+
+_LEAST_RESPONSE = 0.01  # of the median: a tenth of the least of any beam whose pixels suffice
+_MIDDLE = 0.25
+"""Frequency, in cycles a pixel, at which the factors are exact: half of what pixels can hold."""
+_BAND = (0.05, 0.4)
+"""Frequencies that c is measured over: lower ones are few, higher ones the operator's own."""
+_LEAST_HIT = 1e-3
+"""Share of the most rays through a voxel from which rays count as meeting it."""
+
+
+class RayFilter:
+    """Near (r^2 A A^T + C)^-1: the ramp filter of filtered back-projection.
+
+    1 / (r^2 response + V) at each frequency of the detector, and the flux of each view by the
+    formula of Sherman and Morrison.
+
+    Args:
+        A: Projector.
+        variance: V (detector rows, views, bins).
+    """
+
+    def __init__(self, A: Projector, variance: Tensor) -> None:
+        self._response, self._variance = frequency_response(A), variance
+        self._typical = variance.log().mean().exp()
+
+    def __call__(self, r: float, flux: Tensor) -> Operator:
+        """Return the preconditioner for a variance of the flux."""
+        floor = r**2 * self._response.min()
+        factors = ((floor + self._typical) / (floor + self._variance)).sqrt()
+        passed = 1 / (r**2 * self._response + self._typical)
+
+        def filtered(w: Tensor) -> Tensor:
+            return factors * _along_detector(factors * w, passed)
+
+        if flux == 0:
+            return filtered
+        ones = filtered(torch.ones_like(self._variance))
+        whole = of_views(ones) + 1 / flux
+        return lambda w: filtered(w) - ones * (of_views(ones * w) / whole)
+
+
+class VoxelFilter:
+    """Near (A^T C^-1 A + 1 / r^2)^-1: 1 / (weight c / |frequency| + 1 / r^2) in each slice.
+
+    The flux is left out: but for what lies beside the object it changes the mean alone.
+
+    Args:
+        A: Projector.
+        variance: V (detector rows, views, bins).
+    """
+
+    def __init__(self, A: Projector, variance: Tensor) -> None:
+        self._level, self._weight = level_of_views(A), _mean_weight(A, 1 / variance)
+        self._typical = float(self._weight.clamp(min=1e-12).log().mean().exp())
+
+    def __call__(self, r: float, flux: Tensor) -> Operator:
+        """Return the preconditioner, which is the same for any variance of the flux."""
+        level, typical = self._level, self._typical
+        factors = (level / _MIDDLE * typical + r**-2) / (level / _MIDDLE * self._weight + r**-2)
+        factors.sqrt_()
+        rows, columns = factors.shape[1:]
+        passed = 1 / (typical * level / _frequencies(rows, columns).to(factors) + r**-2)
+        return lambda u: (
+            factors * torch.fft.irfft2(passed * torch.fft.rfft2(factors * u), (rows, columns))
+        )
+
+
+class SmoothFilter:
+    """Near (A^T V^-1 A + rho (D^T D + I))^-1, D being the differences along z, y and x.
+
+    1 / (weight c / |frequency| + rho (|D|^2 + 1)) at each frequency of the volume, as if that
+    were joined at its ends.
+
+    Args:
+        A: Projector.
+        variance: V (detector rows, views, bins).
+    """
+
+    def __init__(self, A: Projector, variance: Tensor) -> None:
+        weight = _mean_weight(A, 1 / variance)
+        seen = weight[weight > 0]
+        typical = float(seen.log().mean().exp()) if len(seen) else 0.0
+        self._level, self._like = level_of_views(A) * typical, weight
+
+    def __call__(self, rho: float) -> Operator:
+        """Return the preconditioner for a weight of the differences."""
+        slices, rows, columns = shape = self._like.shape
+        squares = [
+            4 * torch.sin(torch.pi * f).square()
+            for f in (
+                torch.fft.fftfreq(slices),
+                torch.fft.fftfreq(rows),
+                torch.fft.rfftfreq(columns),
+            )
+        ]
+        smooth = squares[0][:, None, None] + squares[1][:, None] + squares[2] + 1
+        passed = 1 / (self._level / _frequencies(rows, columns) + rho * smooth)
+        passed = passed.to(self._like)
+        return lambda u: torch.fft.irfftn(passed * torch.fft.rfftn(u), shape)
+
+
+def frequency_response(A: Projector) -> Tensor:
+    """Return by how much A A^T scales each frequency along the detector (bins + 1,).
+
+    The mean over the projections of white noise, with the detector padded to twice its bins: about
+    1 / |frequency| where views overlap, as the ramp filter has it, and level where they do not.
+    """
+    y = A(_white_noise(A, 4))
+    before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, A(A.T(y))))
+    power = before.abs().square().sum((0, 1))
+    # Where a detector sees nothing at all there is nothing to scale.
+    response = (after * before.conj()).real.sum((0, 1)) / power.clamp(min=1e-12)
+    # Frequencies that the pixels cannot make are noise alone here, of either sign, but a
+    # preconditioner must be positive.
+    return response.clamp(min=_LEAST_RESPONSE * float(response.median())) + 1e-6
+
+
+def level_of_views(A: Projector) -> float:
+    """Return c of A^T A, about a filter c / |frequency| in each slice.
+
+    Measured on white noise. For a parallel beam with views all around it is near their number over
+    pi; 0 where no ray meets the volume.
+    """
+    noise = _white_noise(A, 2)
+    before, after = torch.fft.rfft2(noise), torch.fft.rfft2(A.T(A(noise)))
+    frequency = _frequencies(*A.volume_shape[1:]).to(noise)
+    band = (frequency > _BAND[0]) & (frequency < _BAND[1])
+    response = (after * before.conj()).real.sum(0) * frequency / before.abs().square().sum(0)
+    return max(float(response[band].mean()), 0.0) if band.any() else 0.0
+
+
+def _white_noise(A: Projector, slices: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    slices = slices if A.slicewise else A.volume_shape[0]
+    noise = torch.randn(slices, *A.volume_shape[1:], generator=generator)
+    return noise.to(A.device, A.dtype)
+
+
+def _mean_weight(A: Projector, weights: Tensor) -> Tensor:
+    """Return the mean weight of the rays through each voxel (slices, rows, columns); 0 of none."""
+    hits = A.T(torch.ones_like(weights))
+    return A.T(weights) / hits.clamp(min=_LEAST_HIT * float(hits.max()) + 1e-12)
+
+
+def _frequencies(rows: int, columns: int) -> Tensor:
+    """Return |frequency| in cycles a pixel (rows, columns / 2 + 1); that of the mean is not 0."""
+    y, x = torch.fft.fftfreq(rows)[:, None], torch.fft.rfftfreq(columns)
+    return torch.hypot(y, x).clamp(min=0.5 / max(rows, columns))
+
+
+def _along_detector(y: Tensor, response: Tensor) -> Tensor:
+    """Filter along the detector (slices, views, bins)."""
+    bins = y.shape[-1]
+    return torch.fft.irfft(torch.fft.rfft(y, 2 * bins) * response, 2 * bins)[..., :bins]

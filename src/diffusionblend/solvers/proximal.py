@@ -1,0 +1,148 @@
+"""The proximal map of weighted least squares: a volume near an estimate that explains the data.
+
+    prox(v) = argmin_u 1/2 (A u - y)^T C^-1 (A u - y) + 1/2 |u - v|^2 / r^2
+
+C is the covariance of the data, so that a ray says as much as its photons (penalised weighted least
+squares). Of the two systems that give u the smaller is solved, by conjugate gradients:
+
+    for rays:    (r^2 A A^T + C) w = y - A v,   u = v + r^2 A^T w
+    for voxels:  (A^T C^-1 A + 1 / r^2) (u - v) = A^T C^-1 (y - A v)
+
+With few views the first has next to no small eigenvalue. With many it has one for all that no
+volume can explain, noise above all, which the right side of the second no longer holds.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusionblend.projectors import Projector
+from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.solvers.covariance import Covariance
+from diffusionblend.solvers.preconditioners import Operator, RayFilter, VoxelFilter
+
+TOLERANCE = 0.05
+"""CG ends when an iteration lowers the sum by less than a change of u by this share of r would."""
+
+
+class Moved(NamedTuple):
+    """What the proximal map returns.
+
+    Attributes:
+        u: The estimate (slices, rows, columns).
+        learned: What the next call goes on from: `start`, r^2 w or u - v; `variance` and `flux`
+            of the covariance.
+        cg_steps: How many CG iterations it took.
+    """
+
+    u: Tensor
+    learned: dict[str, Tensor]
+    cg_steps: int
+
+
+class WeightedProximal:
+    """The proximal map of weighted least squares, for one set of data.
+
+    From one step to the next u - v changes little, and CG starts there. What is wrong with the data
+    in a way that V does not know of is learned from step to step:
+
+    - the flux of a source that differs from view to view (`covariance`);
+    - rays that are far from all others. Beyond `huber` standard deviations a residual counts by its
+      size, not its square (Huber 1964): its variance grows by how far it is beyond.
+
+    Args:
+        A: Projector.
+        y: Line integrals (detector rows, views, bins), in units of A u.
+        variance: Variance of y, of its shape or a scalar; not zero.
+        cg_steps: Most CG iterations in each call.
+        tolerance: Error of u at which they end, as a share of r.
+        huber: From how many standard deviations on a residual counts by its size; 0 is never.
+        flux: Whether the flux may differ from view to view.
+
+    Attributes:
+        volume_shape: Slices, rows and columns of u.
+    """
+
+    def __init__(
+        self,
+        A: Projector,
+        y: Tensor,
+        variance: Tensor,
+        *,
+        cg_steps: int,
+        tolerance: float = TOLERANCE,
+        huber: float = 0.0,
+        flux: bool = False,
+    ) -> None:
+        self._A, self._y, self._known = A, y, variance.expand_as(y)
+        self._cg_steps, self._tolerance = cg_steps, tolerance
+        self._huber, self._flux = huber, flux
+        slices, rows, columns = A.volume_shape
+        self.volume_shape = len(y) if A.slicewise else slices, rows, columns
+        self._voxels = math.prod(self.volume_shape)
+        self._for_rays = y.numel() < self._voxels
+        self._preconditioner = (RayFilter if self._for_rays else VoxelFilter)(A, self._known)
+
+    def begin(self) -> dict[str, Tensor]:
+        """Return what the first step goes on from: nothing is learned."""
+        y = self._y
+        start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
+        return {"start": start, "variance": self._known, "flux": y.new_zeros(())}
+
+    def __call__(self, v: Tensor, r: float) -> Tensor:
+        """Return u alone, with nothing learned; `step` says what is what."""
+        return self.step(v, r, self.begin()).u
+
+    def step(self, v: Tensor, r: float, learned: Mapping[str, Tensor]) -> Moved:
+        """Bring an estimate (slices, rows, columns) towards the data.
+
+        Args:
+            v: The estimate.
+            r: How far it is from the truth: the standard deviation of its error.
+            learned: What `begin` or the step before has returned.
+        """
+        A, C = self._A, Covariance(learned["variance"], learned["flux"])
+        residual, start = self._y - A(v), learned["start"]
+        if self._for_rays:
+            w, taken = self._solve(
+                lambda w: r**2 * A(A.T(w)) + C(w), residual, start / r**2, r, C.flux
+            )
+            start = r**2 * w
+            u = v + A.T(start)
+        else:
+            right = A.T(C.solve(residual))
+            start, taken = self._solve(
+                lambda d: A.T(C.solve(A(d))) + d / r**2, right, start.expand_as(right), r, C.flux
+            )
+            u = v + start
+        if self._flux or self._huber:
+            C = self._learned(C, self._y - A(u))
+        return Moved(u, {"start": start, "variance": C.variance, "flux": C.flux}, taken)
+
+    def _solve(
+        self, operator: Operator, b: Tensor, start: Tensor, r: float, flux: Tensor
+    ) -> tuple[Tensor, int]:
+        """Return the solution, and how many iterations it took."""
+        taken: list[int] = []
+        x = conjugate_gradient(
+            operator,
+            b,
+            start,
+            steps=self._cg_steps,
+            decrease=self._tolerance**2 * self._voxels / 2,
+            preconditioner=self._preconditioner(r, flux),
+            callback=lambda iteration, x: taken.append(iteration),
+        )
+        return x, len(taken)
+
+    def _learned(self, C: Covariance, residual: Tensor) -> Covariance:
+        """Learn the spread of the flux, and which rays are far from all others."""
+        C = C.learned(residual) if self._flux else C
+        if not self._huber:
+            return C
+        own = residual - C.constants(residual)
+        beyond = own.abs() / (self._huber * self._known.sqrt())
+        return Covariance(self._known * beyond.clamp(min=1), C.flux)
