@@ -56,7 +56,7 @@ format: setup
 # Minutes; the tables go into out/bench.md.
 bench: setup
 	@mkdir -p out
-	$(BIN)/python -m pytest benchmarks/bench --benchmark-only --benchmark-quiet \
+	$(BIN)/python -m pytest studies/bench --benchmark-only --benchmark-quiet \
 	  --benchmark-json=out/bench.json
 
 # Hours on two cores; stopped, it goes on from there when called again.

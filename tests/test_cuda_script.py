@@ -1,4 +1,4 @@
-"""`benchmarks/cuda.sh` in small, on the CPU: what is packed here and run there, and comes back."""
+"""`studies/cuda.sh` in small, on the CPU: what is packed here and run there, and comes back."""
 
 import json
 import os
@@ -92,7 +92,7 @@ class Rehearsal:
 
     def run(self, *arguments, code=0, **env):
         ended = subprocess.run(
-            [ROOT / "benchmarks/cuda.sh", *map(str, arguments)],
+            [ROOT / "studies/cuda.sh", *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
@@ -229,4 +229,4 @@ def test_without_a_device_it_says_so(rehearsal, tmp_path):
 
 def test_it_says_what_it_can_do(rehearsal):
     ended = rehearsal.run("trian", code=2)
-    assert "benchmarks/cuda.sh check | test | train | figures" in ended.stderr
+    assert "studies/cuda.sh check | test | train | figures" in ended.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "dicom_round_trip.py"
+SCRIPT = Path(__file__).parents[1] / "studies" / "dicom_round_trip.py"
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ CHANGES = [
     (r"git clone .* && cd diffusionblend", "true", "the clone is what is tested"),
     (r"^make demo$", f"make -n -C {ROOT} demo", "two minutes; a small one's files lie here"),
     (r"^make (\w+).*", rf"make -n -C {ROOT} \1", "minutes to hours; that the target is there"),
-    (r".*benchmarks/cuda\.sh .*|.*-m pytest -m cuda .*", f"bash -n {ROOT}/benchmarks/cuda.sh",
+    (r".*studies/cuda\.sh .*|.*-m pytest -m cuda .*", f"bash -n {ROOT}/studies/cuda.sh",
      "a GPU or minutes; test_cuda_script runs every stage in small"),
     (r"\. \.venv/bin/activate", f". {sys.prefix}/bin/activate", "the environment of the tests"),
     (r"^pip install .*\[(.*)\].*", r"extras \1", "no network; that the extras are there"),

@@ -97,7 +97,7 @@ def estimate_mu_water(scan: Scan) -> Calibration:
     Returns:
         The estimate. On 23 chests and abdomens and 24 heads and necks, from 1e5 photons, it was off
         by 2.2 percent RMS and 9 at most from 20 and 60 views, 4.5 and 11 from 8, which it calls
-        unsure (benchmarks/mu_water.py).
+        unsure (studies/mu_water.py).
 
     Raises:
         UsageError: It would lie where `--mu-water` may not.

@@ -15,7 +15,7 @@ from diffusionblend.ranges import Count, NonNegative, Positive
 from diffusionblend.solvers.consistency import SplitBregman
 
 # Weight and rho of SBTV by the number of views: the best axial PSNR on the validation volume
-# (benchmarks/tune_tv.py --method sbtv), without noise and with 1e4 photons; 1e5 moved no best.
+# (studies/tune_tv.py --method sbtv), without noise and with 1e4 photons; 1e5 moved no best.
 TUNED = {
     4: (5e-3, 0.1),
     6: (1e-2, 0.1),

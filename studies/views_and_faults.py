@@ -1,6 +1,6 @@
 """Bias and spread of water by number of views, fault of the source, beam and method.
 
-`python benchmarks/views_and_faults.py RUNS.jsonl`. Runs that the file holds are not made again, so
+`python studies/views_and_faults.py RUNS.jsonl`. Runs that the file holds are not made again, so
 that it can be stopped at any time; `--beam`, `--views`, `--fault` and `--method` choose some of
 them, `--table` none. Prints Markdown for docs/trust.md, and says where the default method is not
 what it is to be.

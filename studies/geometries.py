@@ -1,6 +1,6 @@
 """Every beam by every method: PSNR, time and memory on 48 slices of a chest.
 
-`python benchmarks/geometries.py [VOLUME FIRST:LAST] [--views 20]`. Each case runs in a process of
+`python studies/geometries.py [VOLUME FIRST:LAST] [--views 20]`. Each case runs in a process of
 its own, so that its memory is its own. Scans are simulated on the finer grid by the area-weighted
 projector, without noise. Without a volume it is the demonstration scan. Prints Markdown for
 docs/geometries.md.

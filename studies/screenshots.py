@@ -1,6 +1,6 @@
 """Make the README's pictures of the viewer and of a report, from the demonstration's output.
 
-    python benchmarks/screenshots.py viewer report [--demo out/demo]
+    python studies/screenshots.py viewer report [--demo out/demo]
 
 Needs Playwright and Chromium; without the folder of a demonstration one is made there. Writes
 docs/pictures/viewer.png and docs/pictures/report.png.

@@ -3,7 +3,7 @@
 Prints a table in Markdown. A time is the shortest of its rounds, in ms; behind it the shortest
 CPU time, which other work on the machine disturbs less.
 
-    python benchmarks/beams.py --threads 1 2 --views 8 60
+    python studies/beams.py --threads 1 2 --views 8 60
 """
 
 import argparse

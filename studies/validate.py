@@ -1,4 +1,4 @@
-"""Measure methods on the validation volume: `python benchmarks/validate.py VOLUME FIRST:LAST`.
+"""Measure methods on the validation volume: `python studies/validate.py VOLUME FIRST:LAST`.
 
 The paper's protocol. Prints PSNR and SSIM of each method and plane, and seconds, as Markdown.
 """

@@ -1,6 +1,6 @@
 """A measured scan: all views by total variation as the reference, 20 of them as the test.
 
-`python benchmarks/real_scans.py SCAN PICTURE.png [--bin-mm 0.01] [--size 384] [--stripes median]`,
+`python studies/real_scans.py SCAN PICTURE.png [--bin-mm 0.01] [--size 384] [--stripes median]`,
 SCAN being whatever `import` takes. Prints Markdown for docs/real-scans.md. The attenuation of water
 is estimated from the 20 views, and is taken for all of them, too: its scale is arbitrary.
 """

@@ -1,6 +1,6 @@
 """A volume through DICOM and back: both ends are SimpleITK's, what is between are our commands.
 
-`python benchmarks/dicom_round_trip.py FOLDER [OPTION...]`. SimpleITK writes the demonstration scan
+`python studies/dicom_round_trip.py FOLDER [OPTION...]`. SimpleITK writes the demonstration scan
 as a series; `simulate` reads it and scans it in a fan and in a cone; `reconstruct`, with the
 options, writes a derived series, and the same in NIfTI; SimpleITK reads the series. Prints one line
 for each beam.

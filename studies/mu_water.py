@@ -1,6 +1,6 @@
 """How far the estimate of water's attenuation is off, and what it takes for a human body.
 
-`python benchmarks/mu_water.py --trunks VOLUME... --heads VOLUME... --scans SCAN...`. Volumes are of
+`python studies/mu_water.py --trunks VOLUME... --heads VOLUME... --scans SCAN...`. Volumes are of
 bodies, in HU: slices in the middle of each are averaged to at most 256 pixels and scanned with 1e5
 photons. Scans are of anything else, as `import` makes them. Micro-CT of the package qim3d, if it is
 installed, objects of one to three materials, and bodies in wrong units are added. Prints Markdown

@@ -20,7 +20,7 @@ def report(run: dict[str, Any], missing: Sequence[str]) -> str:
         run: What pytest-benchmark writes as JSON.
         missing: Why something was not measured.
     """
-    records, machine = run["benchmarks"], run["machine_info"]
+    records, machine = run["studies"], run["machine_info"]
     parts = [
         f"{machine['cpu'].get('brand_raw', machine['machine'])}, {machine['threads']} threads, "
         f"torch {machine['torch']}, {run['datetime'][:10]}; load before the run "

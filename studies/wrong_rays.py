@@ -1,6 +1,6 @@
 """What rays that are wrong do to `diffusionblend-fast`, and what its Huber loss does about them.
 
-`python benchmarks/wrong_rays.py VOLUME FIRST:LAST`. Of the rays 0.3 % are dead, by half of them
+`python studies/wrong_rays.py VOLUME FIRST:LAST`. Of the rays 0.3 % are dead, by half of them
 dark and half bright. Prints Markdown for docs/speed.md.
 """
 

@@ -1,6 +1,6 @@
 """Slices of 512 x 512 with a prior that was trained on pixels twice as large.
 
-`python benchmarks/fine_pixels.py [VOLUME FIRST:LAST] [--views 8 20 60] [--photons 1e5]`. Compares
+`python studies/fine_pixels.py [VOLUME FIRST:LAST] [--views 8 20 60] [--photons 1e5]`. Compares
 total variation with `diffusionblend-fast` on the fine pixels all the way, with a network that sees
 crops of 256 x 256 at random offsets, and begun on larger pixels, which is the default. Without a
 volume it is the demonstration scan. Prints Markdown for docs/geometries.md.

@@ -1,4 +1,4 @@
-"""Look at a prior from all sides: `python benchmarks/check_prior.py RECIPE -o FOLDER`.
+"""Look at a prior from all sides: `python studies/check_prior.py RECIPE -o FOLDER`.
 
 On the recipe's training and validation volumes:
 

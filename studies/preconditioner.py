@@ -1,6 +1,6 @@
 """How near a few CG iterations come to the data step's solution.
 
-`python benchmarks/preconditioner.py`. On the demonstration scan, 18 slices; the estimate is the
+`python studies/preconditioner.py`. On the demonstration scan, 18 slices; the estimate is the
 truth blurred by five pixels. Prints Markdown for docs/speed.md: the error of the correction,
 relative to that after 600 iterations.
 """

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Test, train and measure on a machine with a GPU and without a network: docs/how-to/cuda.md.
 #
-#   here    benchmarks/cuda.sh pack             fills out/cuda/load-1, load-2, ...
-#   there   benchmarks/cuda.sh unpack LOAD      once for each
-#           benchmarks/cuda.sh check | test | train | figures
-#   here    benchmarks/cuda.sh collect FOLDER   takes what the stages left in $OUT
+#   here    studies/cuda.sh pack             fills out/cuda/load-1, load-2, ...
+#   there   studies/cuda.sh unpack LOAD      once for each
+#           studies/cuda.sh check | test | train | figures
+#   here    studies/cuda.sh collect FOLDER   takes what the stages left in $OUT
 #
 # A stage ends within nine minutes and may be called again. With `--rehearse` before its name it
 # runs on the CPU, in small.
@@ -39,7 +39,7 @@ fi
 RESULTS=$WORK/results
 export PYTHONPATH="$PWD/src:$WORK/site" PYTHONUNBUFFERED=1
 
-parcels() { "$PYTHON" benchmarks/cuda/parcels.py "$@"; }
+parcels() { "$PYTHON" studies/cuda/parcels.py "$@"; }
 
 limited() {
   local ended=0
@@ -81,7 +81,7 @@ unpack() {
   fi
 }
 
-check() { limited "$PYTHON" benchmarks/cuda/check.py -o "$RESULTS/check.json" --device "$DEVICE"; }
+check() { limited "$PYTHON" studies/cuda/check.py -o "$RESULTS/check.json" --device "$DEVICE"; }
 
 tests() {
   TEST_DEVICE=$DEVICE limited "$PYTHON" -m pytest -m cuda -p no:cacheprovider -p no:benchmark \
@@ -96,7 +96,7 @@ train() {
 }
 
 figures() {
-  limited "$PYTHON" benchmarks/cuda/figures.py -o "$RESULTS/figures" --device "$DEVICE" \
+  limited "$PYTHON" studies/cuda/figures.py -o "$RESULTS/figures" --device "$DEVICE" \
     "${FIGURES[@]}"
 }
 

@@ -4,7 +4,7 @@ ASTRA is GPL-3 and no dependency of the project; its wheel does not load without
 
     pip install --no-deps --target /tmp/astra-site astra-toolbox==2.5.0 \\
         nvidia-cuda-runtime-cu12==12.9.79 nvidia-cufft-cu12==11.4.1.4
-    OMP_NUM_THREADS=1 PYTHONPATH=/tmp/astra-site python benchmarks/against_astra.py
+    OMP_NUM_THREADS=1 PYTHONPATH=/tmp/astra-site python studies/against_astra.py
 
 Four slices of the demonstration scan, projected by neither operator but `strip_project`, from
 512 x 512 pixels. ASTRA's `linear` is Joseph's method too.

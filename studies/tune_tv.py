@@ -1,4 +1,4 @@
-"""Tune total variation on the validation volume: `python benchmarks/tune_tv.py VOLUME FIRST:LAST`.
+"""Tune total variation on the validation volume: `python studies/tune_tv.py VOLUME FIRST:LAST`.
 
 For each acquisition the weight is climbed by factors of two until the mean axial PSNR falls at both
 sides. Prints what was tried, the top of the parabola through the best three, and what the method's
