@@ -728,7 +728,7 @@ def test_the_key_knows_what_computes_and_nothing_else(package):
     methods = ("fbp", "tpdm", "diffusionblend++")
     before = digests(*methods)
     assert len(set(before.values())) == len(methods)
-    for silent in ("show/viewer/server.py", "show/report/pictures.py", "experiments/tables.py",
+    for silent in ("show/viewer/server.py", "pictures/sheet.py", "experiments/tables.py",
                    "experiments/page.py", "cli/main.py", "quality/words.py"):  # fmt: skip
         change(package / silent)
     assert digests(*methods) == before

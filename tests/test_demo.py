@@ -9,9 +9,9 @@ import pytest
 from diffusionblend.cli.main import main
 from diffusionblend.errors import CorruptInput
 from diffusionblend.experiments import demo
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
-from diffusionblend.metrics import PLANES
 from diffusionblend.progress import show_steps
 
 

@@ -6,7 +6,7 @@ import pytest
 from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
-from diffusionblend.io.projections.drawing import FIRST, PANEL, draw_scan, panels
+from diffusionblend.pictures.scanner import FIRST, PANEL, draw_scan, panels
 from phantoms import changed, placed
 
 GRID = Grid.from_spacing((8, 24, 24), (2.0, 1.5, 1.5))
@@ -31,9 +31,9 @@ def painted(picture, colour, within):
 @pytest.mark.parametrize("beam", BEAMS)
 def test_a_sheet_shows_the_panels_side_by_side(beam):
     scan = scan_of(BEAMS[beam])
-    drawn = panels(scan)
+    drawn = panels(scan.geometry, scan.y)
     assert len(drawn) == (3 if beam == "cone" else 2)
-    sheet = np.asarray(draw_scan(scan))
+    sheet = np.asarray(draw_scan(scan.geometry, scan.y))
     for index, panel in enumerate(drawn):
         left = 24 + index * 584
         assert np.array_equal(sheet[64 : 64 + 560, left : left + 560], np.asarray(panel.picture))
@@ -41,9 +41,9 @@ def test_a_sheet_shows_the_panels_side_by_side(beam):
 
 @pytest.mark.parametrize("offset_mm", [0.0, 6.0])
 def test_the_side_of_a_cone_is_true_to_scale(offset_mm):
-    geometry = changed(BEAMS["cone"], row_offset_mm=offset_mm)
-    cone = geometry.beam
-    picture = panels(scan_of(geometry))[1].picture
+    scan = scan_of(changed(BEAMS["cone"], row_offset_mm=offset_mm))
+    cone = scan.geometry.beam
+    picture = panels(scan.geometry, scan.y)[1].picture
     down, across = painted(picture, FIRST, 14)
     detector = down[across == across.max() - 1]
     box_down, box_across = painted(picture, PANEL, 3)

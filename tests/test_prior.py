@@ -7,6 +7,7 @@ from conftest import with_gains
 from diffusionblend.data.units import x_from_hu
 from diffusionblend.errors import PriorError
 from diffusionblend.experiments.demo import demonstration_volume
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import (
     GaussianPrior,
@@ -16,7 +17,7 @@ from diffusionblend.prior import (
     save_pretrained,
 )
 from diffusionblend.prior.network import Attention, Layer, UNet
-from diffusionblend.prior.unet import PLANES, position_code
+from diffusionblend.prior.unet import position_code
 from diffusionblend.simulation.simulate import truth_on_grid
 
 TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5, planes=PLANES)

@@ -14,6 +14,17 @@ import pytest
 from PIL import Image
 
 from diffusionblend.errors import OutputError
+from diffusionblend.geometry.planes import PLANES
+from diffusionblend.pictures.colours import (
+    DEVIATION_HU,
+    DIFFERENCE_HU,
+    WINDOWS,
+    colours,
+    deviation,
+    diverging,
+    grey,
+)
+from diffusionblend.pictures.sections import section
 from diffusionblend.quality import Quality
 from diffusionblend.quality.record import (
     Coverage,
@@ -26,17 +37,6 @@ from diffusionblend.quality.record import (
 )
 from diffusionblend.show.report import Entry, Report, overview, render, write_report
 from diffusionblend.show.report.page import script
-from diffusionblend.show.report.pictures import (
-    DEVIATION_HU,
-    DIFFERENCE_HU,
-    PLANES,
-    WINDOWS,
-    colours,
-    deviation,
-    diverging,
-    grey,
-    section,
-)
 from diffusionblend.show.report.planes import section_of
 
 SHAPE, SPACING_MM = (6, 40, 30), (3.0, 1.5, 1.25)
@@ -214,6 +214,30 @@ def test_every_method_and_plane_has_its_pictures(report):
     assert expected <= set(page.pictures)
     for words in (report.title, report.verdict, report.command, "Seed", "not for diagnosis"):
         assert words in page.text
+
+
+def test_the_first_row_is_what_a_reader_compares(report):
+    """The learned reconstruction beside the truth, its rival, and the difference, in one window."""
+    learned = dataclasses.replace(
+        report.entries[1], quality=quality(classical=Distance("fbp", 9.0, None))
+    )
+    rival = dataclasses.replace(report.entries[0], name="tv")
+    entries = (report.entries[0], rival, learned)
+    page = Page(render(dataclasses.replace(report, entries=entries)))
+    first = {alt: picture for alt, picture in page.pictures.items() if alt.startswith("first: ")}
+    assert list(first) == [
+        "first: truth, heart window",
+        "first: blend++, heart window",
+        "first: tv, heart window",
+        "first: blend++ minus truth",
+    ]
+    hu = section(rival.hu, SPACING_MM, "axial")
+    np.testing.assert_array_equal(first["first: tv, heart window"], grey(hu, (-250.0, 450.0)))
+    (alone,) = (
+        [alt for alt in Page(render(one)).pictures if alt.startswith("first: ")]
+        for one in [dataclasses.replace(report, truth=None, entries=report.entries[:1])]
+    )
+    assert alone == ["first: fbp, heart window"]
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffusionblend.geometry.planes import PLANES
+from diffusionblend.pictures.colours import WINDOWS
 from diffusionblend.show.report import Entry, Report, write_report
-from diffusionblend.show.report.pictures import PLANES, WINDOWS
 
 CHROMIUM = Path("/usr/bin/chromium")
 PSNR = {"a": 9.5, "b": 31.25, "c": 10.5}

@@ -10,9 +10,11 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -122,13 +124,14 @@ def test_the_token_cannot_be_guessed_and_is_new_each_time(server):
 def test_another_host_gets_nothing(server):
     port = server.server_port
     path = f"/{server.token}/session.json"
-    for good in (f"127.0.0.1:{port}", f"localhost:{port}"):
+    tunnel = port + 1 if port < 65535 else port - 1  # ssh -L: the port of its other end
+    for good in (f"127.0.0.1:{port}", f"localhost:{port}", f"localhost:{tunnel}"):
         assert ask(server, path, host=[good])[0] == 200
     foreign = [
         f"evil.example:{port}",
         "evil.example",
         "127.0.0.1",
-        f"127.0.0.1:{port + 1}",
+        f"127.0.0.1:{port}x",
         f"127.0.0.1:{port}.evil.example",
         f"evil.example@127.0.0.1:{port}",
         f"[::1]:{port}",
@@ -186,18 +189,6 @@ def test_nothing_outside_the_table(server, folder, name):
         assert status in (400, 403, 404), path
         assert CANARY not in body
         assert len(body) < 500
-
-
-def test_the_ticket_opens_the_page_once(folder):
-    with serving([folder / "a.nii.gz"]) as server:
-        ticket = server.ticket_url.rpartition("/")[2]
-        assert server.token not in server.ticket_url
-        assert ask(server, f"/{ticket}", host=["evil.example"])[0] == 403
-        assert ask(server, f"/{ticket}", "HEAD")[0] == 403
-        status, headers, _ = ask(server, f"/{ticket}")
-        assert (status, headers["Location"]) == (303, f"/{server.token}/")
-        assert ask(server, f"/{ticket}")[0] == 403
-        assert ask(server, "/None")[0] == 403
 
 
 def test_headers_keep_the_page_to_itself(server):
@@ -351,10 +342,10 @@ def test_steps_are_found_and_read_when_asked_for(tmp_path):
     small(steps / "step-0100.nii.gz", affine=None)
     with serving([volume]) as server:
         found = told(server)["volumes"][0]["steps"]
-        assert [(s["step"], s["residual"]) for s in found] == [
-            (5, 0.25),
-            (10, 0.125),
-            (100, 0.0625),
+        assert [(s["name"], s["residual"]) for s in found] == [
+            ("5", 0.25),
+            ("10", 0.125),
+            ("100", 0.0625),
         ]
         got = np.asarray(got_nifti(server, found[0]["file"], tmp_path).dataobj)
         np.testing.assert_array_equal(got, np.rint(nibabel.load(volume).get_fdata() + 5))
@@ -495,19 +486,55 @@ def test_as_a_user_runs_it(folder, number, code):
         urllib.request.urlopen(line["url"])
 
 
-def test_the_browser_is_given_the_ticket_and_not_the_token(folder, monkeypatch):
-    given = []
-    monkeypatch.setattr("webbrowser.open", lambda url: given.append(url) or True)
+def test_the_browser_is_given_a_file_that_others_cannot_read(folder, monkeypatch):
+    given, opened = [], threading.Event()
+
+    def browse(uri):
+        path = Path(urllib.parse.unquote(urllib.parse.urlparse(uri).path))
+        given.append((uri, path, path.read_text(encoding="utf-8"), path.parent.stat().st_mode))
+        opened.set()
+        return True
 
     def stop(self, *_):
+        assert opened.wait(10)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("webbrowser.open", browse)
     monkeypatch.setattr(ViewerServer, "serve_forever", stop)
     ended = command("view", folder / "a.nii.gz")
     assert ended.code == 0
-    token = ended.out.strip().rstrip("/").rpartition("/")[2]
-    assert token not in given[0]
-    assert given[0].startswith("http://127.0.0.1:")
+    url = ended.out.strip()
+    token = url.rstrip("/").rpartition("/")[2]
+    (uri, path, page, mode), *more = given
+    assert not more
+    assert uri.startswith("file:///")
+    assert token not in uri
+    assert f"url={url}" in page
+    assert stat.S_IMODE(mode) == 0o700
+    assert not path.exists()
+
+
+def test_a_browser_in_the_terminal_does_not_hold_the_server_up(folder, monkeypatch):
+    """The page is served while such a browser runs, which comes back when it is closed."""
+    got, closed = [], threading.Event()
+
+    def browse(uri):
+        page = Path(urllib.parse.urlparse(uri).path).read_text(encoding="utf-8")
+        url = re.search(r"url=(http[^\"]*)", page)[1]
+        got.append(urllib.request.urlopen(url, timeout=20).read())
+        closed.set()
+        return True
+
+    serve = ViewerServer.serve_forever
+
+    def serve_until_closed(self, *_):
+        threading.Thread(target=lambda: (closed.wait(20), self.shutdown())).start()
+        serve(self, 0.01)
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    monkeypatch.setattr(ViewerServer, "serve_forever", serve_until_closed)
+    assert command("view", folder / "a.nii.gz").code == 0
+    assert b"<!doctype html>" in got[0]
 
 
 # The package

@@ -4,6 +4,7 @@ The volumes' values tell their voxel, and what is expected of a pixel is compute
 the canvas with nibabel, so that a wrong slice, a mirrored plane or a wrong value fails.
 """
 
+import base64
 import http.server
 import io
 import json
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusionblend.show.report.pictures import colours, diverging
+from diffusionblend.pictures.colours import colours, diverging
 from diffusionblend.show.viewer import ViewerServer, gather
 
 SIZE_MM = np.array([24.0, 24.0, 24.0])
@@ -27,6 +28,13 @@ SPOT = 0.30, 0.20
 """Where to look, as parts of the width and the height of a canvas; away from the crosshair."""
 SIDES = "width", "height"
 BOOKMARK = "#mm=-17.5,26,-188&plane=coronal&window=400,1800"
+KEEP_PIXELS = """
+    const get = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, options) {
+        return get.call(this, kind, {...options, preserveDrawingBuffer: true});
+    };
+"""
+"""Else a canvas can only be read while it is drawn."""
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -86,7 +94,7 @@ class Page:
     """A page of the viewer, and what it does.
 
     Radiological: the patient's right is on the left, and the front or the head on top; from the
-    side, the front is on the right.
+    side, the front is on the left.
     """
 
     def __init__(self, browser, paths, state=""):
@@ -95,10 +103,11 @@ class Page:
         threading.Thread(target=self.server.serve_forever, args=(0.05,)).start()
         self.page = browser.new_page(viewport={"width": 700, "height": 600})
         self.page.set_default_timeout(60_000)
+        self.page.add_init_script(KEEP_PIXELS)
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("console", lambda line: self.said.append(line.text))
-        self.page.goto(self.server.ticket_url + state)
+        self.page.goto(self.server.url + state)
         self.page.wait_for_selector("html[data-ready=yes], #notice:not([hidden])", state="attached")
 
     def close(self):
@@ -160,7 +169,7 @@ class Page:
         return {
             "axial": (right, front, z),
             "coronal": (right, y, head),
-            "sagittal": (x, CORNER_MM[1] + across * SIZE_MM[1], head),
+            "sagittal": (x, CORNER_MM[1] + (1 - across) * SIZE_MM[1], head),
         }[plane]
 
 
@@ -311,6 +320,173 @@ def test_dragging_with_the_right_button_changes_the_window_and_nothing_else(alik
     values = [alike.page.get_by_label(name).input_value() for name in ("Centre", "Width")]
     assert values == [str(40 - 2 * 10), str(400 + 4 * 25)]
     assert alike.mm() == place
+
+
+def middle_of(page):
+    box = page.page.locator(".pane canvas").first.bounding_box()
+    return box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"]
+
+
+def drag(button="left", keys=()):
+    def gesture(page):
+        x, y = middle_of(page)
+        for key in keys:
+            page.page.keyboard.down(key)
+        page.page.mouse.move(x, y)
+        page.page.mouse.down(button=button)
+        page.page.mouse.move(x + 22, y - 13, steps=3)
+        page.page.mouse.up(button=button)
+        for key in keys:
+            page.page.keyboard.up(key)
+
+    return gesture
+
+
+def wheel(down, keys=()):
+    def gesture(page):
+        page.page.mouse.move(*middle_of(page))
+        for key in keys:
+            page.page.keyboard.down(key)
+        page.page.mouse.wheel(0, down)
+        for key in keys:
+            page.page.keyboard.up(key)
+
+    return gesture
+
+
+def touch(*positions, hold=0):
+    """Fingers that go from place to place, each [(right, down), ...] from the middle, in pixels."""
+
+    def gesture(page):
+        x, y = middle_of(page)
+        session = page.page.context.new_cdp_session(page.page)
+        kinds = ["touchStart", *["touchMove"] * (len(positions) - 1)]
+        for kind, fingers in zip(kinds, positions, strict=True):
+            points = [{"x": x + a, "y": y + b, "id": i} for i, (a, b) in enumerate(fingers)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.page.wait_for_timeout(hold)
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    return gesture
+
+
+GESTURES = {
+    "click": drag(),
+    "right drag": drag("right"),
+    "middle drag": drag("middle"),
+    "drag with Shift": drag(keys=["Shift"]),
+    "wheel": wheel(-100),
+    "wheel with Ctrl": wheel(-100, ["Control"]),
+    "double click": lambda page: page.page.mouse.dblclick(*middle_of(page)),
+    "right click": lambda page: page.page.mouse.click(*middle_of(page), button="right"),
+    "touch": touch([(0, 0)], [(9, 5)]),
+    "long touch": touch([(7, -11)], hold=1500),
+    "two fingers apart": touch([(-10, 0), (10, 0)], [(-12, 0), (16, 0)], [(-20, 0), (24, 0)]),
+    "two fingers along": touch([(-10, 0), (10, 0)], [(-4, 9), (16, 9)], [(2, 9), (22, 9)]),
+    "preset": lambda page: page.key("3"),
+    "data's window": lambda page: page.key("4"),
+    "closer": lambda page: page.key("+"),
+    "crosshair": lambda page: page.key("x"),
+    "coronal": lambda page: page.key("c"),
+    "all planes": lambda page: page.key("m"),
+    "field": lambda page: page.fill("Centre", -300),
+    "slider": lambda page: page.page.locator("#slice").press("ArrowLeft"),
+}
+NOTHING = {"right click"}
+"""What changes nothing; panning a picture that is not enlarged has a test of its own."""
+
+
+@pytest.fixture(scope="module")
+def twins(browser, folder):
+    """The same volume twice, so that both panes show the same, pixel by pixel."""
+    page = Page(browser, [write(folder / "left.nii"), write(folder / "right.nii")])
+    yield page
+    page.close()
+
+
+def seen(page):
+    """What each canvas shows (height, width, 3)."""
+    page.page.mouse.move(2, 2)
+    page.settle()
+    drawn = page.page.evaluate(
+        "[...document.querySelectorAll('.pane canvas')].map((canvas) => canvas.toDataURL())"
+    )
+    shots = [base64.b64decode(uri.partition(",")[2]) for uri in drawn]
+    return [np.array(Image.open(io.BytesIO(shot)).convert("RGB")) for shot in shots]
+
+
+@pytest.mark.parametrize("plane", ["a", "m"])
+@pytest.mark.parametrize("gesture", GESTURES)
+def test_every_gesture_changes_every_pane_alike(twins, gesture, plane):
+    twins.key("0", "1", plane, "+", "+")
+    if twins.page.locator("#crosshair").get_attribute("aria-pressed") == "false":
+        twins.key("x")
+    before = seen(twins)
+    np.testing.assert_array_equal(*before)
+    GESTURES[gesture](twins)
+    after = seen(twins)
+    np.testing.assert_array_equal(*after)
+    same = (before[0] == after[0]).all()
+    assert same == (gesture in NOTHING or (gesture == "all planes" and plane == "m"))
+    centre, width = (int(twins.page.get_by_label(n).input_value()) for n in ("Centre", "Width"))
+    if "window" not in gesture and gesture not in {"preset", "field", "right drag"}:
+        assert (centre, width) == (-600, 1500)
+
+
+def test_what_is_enlarged_stays_under_the_mouse_and_moves_with_it(twins):
+    twins.key("a", "0", "1", "x")
+    spot, far = (0.3, 0.2), (0.42, 0.31)
+    twins.point(0, spot)
+    value = twins.hu(0)
+    GESTURES["wheel with Ctrl"](twins)  # about (0.4, 0.4)
+    zoom = np.exp(100 / 300)
+    enlarged = tuple(0.4 + (part - 0.4) * zoom for part in spot)
+    twins.point(0, enlarged)
+    assert twins.hu(0) == value
+    box = twins.page.locator(".pane canvas").first.bounding_box()
+    mouse = twins.page.mouse
+    mouse.move(box["x"] + far[0] * box["width"], box["y"] + far[1] * box["height"])
+    mouse.down(button="middle")
+    mouse.move(box["x"] + (far[0] + 0.2) * box["width"], box["y"] + far[1] * box["height"])
+    mouse.up(button="middle")
+    twins.settle()
+    twins.point(1, (enlarged[0] + 0.2, enlarged[1]))
+    assert twins.hu(1) == value
+    GESTURES["double click"](twins)
+    twins.point(0, spot)
+    assert twins.hu(0) == value
+    twins.key("x", "0")
+
+
+def test_the_slider_says_which_slice_of_how_many(twins):
+    twins.key("a", "0", "Home")
+    assert twins.text("#slice-of") == "1 of 12"
+    twins.page.locator("#slice").press("ArrowRight")
+    assert twins.text("#slice-of") == "2 of 12"
+    assert twins.mm()[2] == pytest.approx(CORNER_MM[2] + 1.5 * VOXEL_MM[2], abs=0.06)
+    twins.key("s", "End")
+    assert twins.text("#slice-of") == "8 of 8"
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1366, 768), (390, 800)])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_panes_fill_the_window(browser, folder, size, count):
+    """Nothing is scrolled on a desk; on a phone panes lie below each other, as wide as it is."""
+    page = Page(browser, [write(folder / f"{n}.nii") for n in range(count)])
+    page.page.set_viewport_size(dict(zip(SIDES, size, strict=True)))
+    page.settle()
+    boxes = [c.bounding_box() for c in page.page.locator(".pane canvas").all()]
+    wide, high = page.page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    )
+    assert wide <= size[0]
+    assert all(abs(box["width"] - box["height"]) <= 1 for box in boxes)
+    if size[0] > 640:
+        assert high <= size[1]
+        assert all(box["width"] > {1: 500, 2: 500, 4: 230}[count] for box in boxes)
+    else:
+        assert all(box["width"] > 0.9 * size[0] for box in boxes)
+    page.close()
 
 
 def test_the_difference(alike):

@@ -21,6 +21,7 @@ from diffusionblend.data.units import x_from_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError, did_you_mean
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.inputs import VolumeLike, as_pair
 from diffusionblend.plugins import load, plugins
 from diffusionblend.progress import counted
@@ -28,7 +29,6 @@ from diffusionblend.progress import counted
 RANGE_HU = (-1000.0, 1000.0)
 DATA_RANGE = RANGE_HU[1] - RANGE_HU[0]
 WINDOW = 7
-PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 ENTRY_POINTS = "diffusionblend.metrics"
 
@@ -76,8 +76,8 @@ def evaluate(
     volume, truth = common_grid(*as_pair(volume, truth))
     a, b = (v.hu.astype(np.float64) for v in (volume, truth))
     return {
-        plane: _plane_figures(a, b, PLANES[plane], chosen)
-        for plane in counted("compare", [*PLANES])
+        plane: _plane_figures(a, b, PLANES.index(plane), chosen)
+        for plane in counted("compare", PLANES)
     }
 
 

@@ -83,9 +83,9 @@ class Scan:
         return f"Scan({rows} rows x {views} views x {bins} bins, {kind}, {noise})"
 
     def _repr_html_(self) -> str:
-        from diffusionblend.notebook import scan_html
+        from diffusionblend.pictures.notebook import scan_html
 
-        return scan_html(self)
+        return scan_html(repr(self), self.geometry, self.y)
 
     @property
     def scale(self) -> float:

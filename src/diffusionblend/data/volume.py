@@ -53,9 +53,9 @@ class Volume:
         return f"Volume({sizes} voxels of {spacing} mm, {low:.0f} to {high:.0f} HU)"
 
     def _repr_html_(self) -> str:
-        from diffusionblend.notebook import volume_html
+        from diffusionblend.pictures.notebook import volume_html
 
-        return volume_html(self)
+        return volume_html(repr(self), self.as_seen(), self.grid.spacing_mm)
 
     def slices(self, first: int, last: int) -> "Volume":
         """Return the slices `first` to `last` - 1, on their own grid.

@@ -14,13 +14,13 @@ from typing import Any
 from diffusionblend.data.volume import Volume
 from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import atomic, make_folder, sha256
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods import Callback, Method
 from diffusionblend.methods.method import in_turn
 from diffusionblend.methods.options import make_method
-from diffusionblend.metrics import PLANES
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import find_prior, read_config
 from diffusionblend.reconstruction.assessment import assess_volume

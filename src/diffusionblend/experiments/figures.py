@@ -12,7 +12,9 @@ from diffusionblend.experiments.measure import truth_of
 from diffusionblend.experiments.recipe import Show
 from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.store import load_hu
-from diffusionblend.show.report.pictures import CHEST_HU, grey, section, sheet
+from diffusionblend.pictures.colours import CHEST_HU, grey
+from diffusionblend.pictures.sections import section
+from diffusionblend.pictures.sheet import sheet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,7 +26,7 @@ _MEASURE = "diffusionblend.experiments.measure"
 _LISTS = (_OURS, f"{_OURS}.methods")
 """Packages whose `__init__` only lists names: what a run takes from them, it takes by name."""
 _NO_NUMBERS = (
-    "cli", "experiments.cost", "experiments.store", "notebook", "progress", "quality", "show",
+    "cli", "experiments.cost", "experiments.store", "pictures", "progress", "quality", "show",
 )  # fmt: skip
 """Parts of this package that show or store numbers, and decide none."""
 

@@ -19,8 +19,8 @@ from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.tables import METHOD, TABLES
 from diffusionblend.experiments.writers import latex, markdown
 from diffusionblend.io.files import atomic, inside, make_folder
+from diffusionblend.pictures.png import file_uri
 from diffusionblend.show.report import render_page, write_page
-from diffusionblend.show.report.pictures import file_uri
 from diffusionblend.show.report.tables import Table
 
 if TYPE_CHECKING:

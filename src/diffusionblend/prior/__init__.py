@@ -10,10 +10,9 @@ from torch import Tensor
 
 from diffusionblend.prior.gaussian import GaussianPrior
 from diffusionblend.prior.store import find_prior, from_pretrained, save_pretrained, shipped_priors
-from diffusionblend.prior.unet import PLANES, PriorConfig, UNetPrior
+from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
 __all__ = [
-    "PLANES",
     "GaussianPrior",
     "Prior",
     "PriorConfig",

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from diffusionblend.errors import PriorError
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.prior.network import UNet
 
-PLANES = ("axial", "coronal", "sagittal")
 MAX_GAP = 15
 CODES = len(PLANES) * (MAX_GAP + 1)
 """Position codes of one scale."""

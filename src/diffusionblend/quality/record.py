@@ -240,6 +240,19 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         """Return the record as JSON."""
         return msgspec.json.encode(self).decode()
 
+    def in_words(self) -> dict[str, str]:
+        """Return the figures that a reader asks for first, by what they mean."""
+        figures = {
+            "Residual |A u - y| / |y|": f"{self.residual.relative:.3g}",
+            "Share of the contrast that no ray sees": f"{self.undetermined.share:.2f}",
+        }
+        if self.classical is not None:
+            figures["RMS distance from the classical one"] = f"{self.classical.rms_hu:.0f} HU"
+        if self.samples is not None:
+            many = len(self.samples.seeds)
+            figures[f"RMS deviation of {many} samples"] = f"{self.samples.std_hu:.0f} HU"
+        return figures
+
 
 def quality_from_json(text: str | bytes) -> Quality:
     """Read what `to_json` wrote."""

@@ -72,9 +72,22 @@ class Reconstruction:
         return f"Reconstruction({self.volume}, {self.seconds:g} s, warnings: {codes})"
 
     def _repr_html_(self) -> str:
-        from diffusionblend.notebook import reconstruction_html
+        from diffusionblend.pictures.notebook import reconstruction_html
 
-        return reconstruction_html(self)
+        volumes = {"": self.volume.as_seen()}
+        if self.classical is not None and self.quality.classical is not None:
+            name = self.quality.classical.method
+            volumes[f"Classical reconstruction of the same scan, {name}:"] = (
+                self.classical.as_seen()
+            )
+        return reconstruction_html(
+            repr(self.volume),
+            volumes,
+            self.volume.grid.spacing_mm,
+            self.quality.in_words() | {"Time": f"{self.seconds:.3g} s"},
+            [warning.text for warning in self.quality.warnings],
+            self.quality.note,
+        )
 
 
 def reconstruct(

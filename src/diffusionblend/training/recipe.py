@@ -320,7 +320,8 @@ def validation_as_data(recipe: Recipe) -> Recipe:
 
 
 def _check(path: Path, recipe: Recipe) -> None:
-    from diffusionblend.prior.unet import MAX_GAP, PLANES
+    from diffusionblend.geometry.planes import PLANES
+    from diffusionblend.prior.unet import MAX_GAP
 
     if not (recipe.kinds and recipe.crops):
         raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")

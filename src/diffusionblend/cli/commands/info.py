@@ -75,10 +75,10 @@ class Info:
             raise UsageError(f"--output {self.output}: expected a name in .png for the picture")
         scan = read_scan(path)
         if self.output is not None:
-            from diffusionblend.io.projections.drawing import draw_scan
+            from diffusionblend.pictures.scanner import draw_scan
 
             with atomic(self.output) as temporary:
-                draw_scan(scan).save(temporary)
+                draw_scan(scan.geometry, scan.y).save(temporary)
         facts = {
             "line_integrals": [float(scan.y.min()), float(scan.y.max())],
             "photons": scan.noise.photons,

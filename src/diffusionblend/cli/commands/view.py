@@ -37,16 +37,15 @@ class View:
 
     def run(self) -> None:
         """Read, serve, and wait for Ctrl-C, which is the ordinary end."""
-        from diffusionblend.show.viewer import ViewerServer, gather
+        from diffusionblend.show.viewer import ViewerServer, gather, in_browser
 
         in_range("--port", self.port, 0, 65535)
         in_range("--shrink", self.shrink, 1, 16)
         contents = gather(self.volumes, self.scan, shrink=self.shrink)
         with ViewerServer(contents.routes, self.port) as server:
             self._tell(server.url, [shown.name for shown in contents.shown])
-            if self.browser:
-                self._open(server.ticket_url)
-            with contextlib.suppress(KeyboardInterrupt):
+            shown = in_browser(server.url) if self.browser else contextlib.nullcontext()
+            with shown, contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
         log.info("closed: nothing is served any more")
 
@@ -54,9 +53,3 @@ class View:
         show({"url": url, "volumes": names}, self.json, url)
         sys.stdout.flush()  # who reads it from a pipe needs it now
         log.info("serving to this machine alone; end with Ctrl-C")
-
-    def _open(self, url: str) -> None:
-        import webbrowser
-
-        if not webbrowser.open(url):
-            log.info("no browser was found; open the address above in one")

@@ -11,10 +11,10 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import naming, sha256
-from diffusionblend.io.projections.drawing import draw_scan
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.metrics import common_grid
+from diffusionblend.pictures.scanner import draw_scan
 from diffusionblend.show.report.entries import Compared, make_entries
 from diffusionblend.show.report.model import Report, Voxel
 from diffusionblend.show.report.runs import Run, find_runs, in_words, read_runs
@@ -68,7 +68,7 @@ def make_report(
         spacing_mm=grid.spacing_mm,
         facts=_facts(grid, truth, scan, measured),
         command=command,
-        scan=None if measured is None else np.asarray(draw_scan(measured)),
+        scan=None if measured is None else np.asarray(draw_scan(measured.geometry, measured.y)),
         gaps=(gap,) if truth is None else (),
         at=at,
         turned_axes=runs[0].volume.turned_axes,

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend.io.files import atomic
-from diffusionblend.show.report import pictures
+from diffusionblend.pictures.colours import SOFT, grey
+from diffusionblend.pictures.sections import section
+from diffusionblend.pictures.sheet import sheet
 from diffusionblend.show.report.model import Report
-from diffusionblend.show.report.pictures import SOFT
 from diffusionblend.show.report.planes import psnr_note
 
 
@@ -27,13 +28,13 @@ def overview(report: Report, path: Path) -> None:
     footer = f"Window {low:g} to {high:g} HU"
     footer += "" if report.truth is None else ". PSNR: mean over the slices of the plane"
     titles = [e.name for e in report.entries] + ([] if report.truth is None else ["truth"])
-    image = pictures.sheet(titles, rows, footer)
+    image = sheet(titles, rows, footer)
     with atomic(path, check=_expect_picture) as temporary:
         image.save(temporary, "PNG", optimize=True)
 
 
 def _picture(report: Report, hu: np.ndarray, plane: str) -> np.ndarray:
-    return pictures.grey(pictures.section(hu, report.spacing_mm, plane), SOFT.limits_hu)
+    return grey(section(hu, report.spacing_mm, plane), SOFT.limits_hu)
 
 
 def _expect_picture(path: Path) -> None:

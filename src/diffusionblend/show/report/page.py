@@ -13,12 +13,21 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import atomic
+from diffusionblend.pictures.colours import (
+    DEVIATION_HU,
+    DIFFERENCE_HU,
+    HEART,
+    WINDOWS,
+    deviation_bar,
+    difference_bar,
+    grey_bar,
+)
+from diffusionblend.pictures.png import coloured_uri, data_uri
 from diffusionblend.quality.words import rank
-from diffusionblend.show.report import pictures
 from diffusionblend.show.report.model import Report
-from diffusionblend.show.report.pictures import DEVIATION_HU, DIFFERENCE_HU, PLANES, WINDOWS
-from diffusionblend.show.report.planes import section_of
+from diffusionblend.show.report.planes import lead_of, section_of
 from diffusionblend.show.report.plots import plots_of
 from diffusionblend.show.report.tables import figures_table, quality_table
 
@@ -32,15 +41,17 @@ def render(report: Report) -> str:
         figures=figures_table(report),
         quality=quality_table(report),
         warnings=_warnings(report),
+        lead=lead_of(report),
+        heart=HEART,
         sections=[section_of(report, plane) for plane in PLANES],
         plots=plots_of(report),
-        scan=None if report.scan is None else pictures.data_uri(report.scan),
+        scan=None if report.scan is None else data_uri(report.scan),
         windows=WINDOWS,
         difference_hu=DIFFERENCE_HU,
         deviation_hu=DEVIATION_HU,
-        grey_bar=pictures.data_uri(pictures.grey_bar()),
-        difference_bar=pictures.coloured_uri(pictures.difference_bar()),
-        deviation_bar=pictures.coloured_uri(pictures.deviation_bar()),
+        grey_bar=data_uri(grey_bar()),
+        difference_bar=coloured_uri(difference_bar()),
+        deviation_bar=coloured_uri(deviation_bar()),
     )
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.show.report import pictures
+from diffusionblend.geometry.planes import PLANES, SIDES
+from diffusionblend.pictures.colours import HEART, WINDOWS, deviation, diverging, grey
+from diffusionblend.pictures.png import coloured_uri, data_uri
+from diffusionblend.pictures.sections import section
 from diffusionblend.show.report.model import Entry, Report
 from diffusionblend.show.report.numbers import MINUS, number
-from diffusionblend.show.report.pictures import PLANES, WINDOWS, data_uri
 
 _COUNTED = dict(zip(PLANES, ("slice", "row", "column"), strict=True))
 
@@ -50,13 +52,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """A plane: where it lies, the size of its pictures in pixels, one panel a volume."""
+    """A plane: where it lies, the size of its pictures in pixels, one panel a volume.
+
+    Attributes:
+        sides: The letters of its left, right, upper and lower side.
+    """
 
     plane: str
     place: str
     size_px: tuple[int, int]
     lines: tuple[Line, Line]
     panels: tuple[Panel, ...]
+    sides: str
 
     @property
     def wide(self) -> bool:
@@ -71,7 +78,35 @@ def section_of(report: Report, plane: str) -> Section:
     panels = tuple(_panels(report, plane))
     height, width = _cut(report, report.entries[0].hu, plane).shape
     place = f"{_COUNTED[plane]} {index} of 0 to {shape[axis] - 1}"
-    return Section(plane, place, (width, height), _lines(report, axis), panels)
+    return Section(plane, place, (width, height), _lines(report, axis), panels, SIDES[plane])
+
+
+def lead_of(report: Report) -> tuple[Panel, ...]:
+    """Return the axial plane of what a reader compares first, in one window.
+
+    The truth; the last learned reconstruction; the classical one beside it; its difference from the
+    truth. What there is not is left out.
+    """
+    plane = PLANES[0]
+    learned = [e for e in report.entries if e.quality is not None and e.quality.classical]
+    main = learned[-1] if learned else report.entries[-1]
+    rivals = [e for e in report.entries if e not in learned and e is not main]
+    shown = {} if report.truth is None else {"truth": (report.truth, "")}
+    for entry in (main, *rivals[-1:]):
+        shown[entry.name] = entry.hu, psnr_note(report, entry, plane)
+    cut = {name: (_cut(report, hu, plane), note) for name, (hu, note) in shown.items()}
+    panels = [
+        _panel(name, note, f"{name}, {HEART.words} window", data_uri(grey(hu, HEART.limits_hu)))
+        for name, (hu, note) in cut.items()
+    ]
+    if report.truth is not None:
+        uri = coloured_uri(diverging(cut[main.name][0] - cut["truth"][0]))
+        panels.append(_panel(f"{main.name} {MINUS} truth", "", f"{main.name} minus truth", uri))
+    return tuple(panels)
+
+
+def _panel(name: str, note: str, alt: str, uri: str) -> Panel:
+    return Panel(name, note, (Picture("lead", f"first: {alt}", uri),), ())
 
 
 def psnr_note(report: Report, entry: Entry, plane: str) -> str:
@@ -90,11 +125,11 @@ def _panels(report: Report, plane: str) -> Iterator[Panel]:
         further = []
         if truth is not None:
             alt = f"{plane}: {entry.name} minus truth"
-            uri = pictures.coloured_uri(pictures.diverging(shown - truth))
+            uri = coloured_uri(diverging(shown - truth))
             further.append((f"{entry.name} {MINUS} truth", Picture("difference", alt, uri)))
         if entry.std is not None:
             alt = f"{plane}: {entry.name}, deviation of its samples"
-            uri = pictures.coloured_uri(pictures.deviation(_cut(report, entry.std, plane)))
+            uri = coloured_uri(deviation(_cut(report, entry.std, plane)))
             further.append(("deviation of its samples", Picture("deviation", alt, uri)))
         windows = tuple(_windows(shown, plane, entry.name))
         yield Panel(entry.name, psnr_note(report, entry, plane), windows, tuple(further))
@@ -103,11 +138,11 @@ def _panels(report: Report, plane: str) -> Iterator[Panel]:
 def _windows(shown: np.ndarray, plane: str, name: str) -> Iterator[Picture]:
     for window in WINDOWS:
         alt = f"{plane}: {name}, {window.words} window"
-        yield Picture(window.key, alt, data_uri(pictures.grey(shown, window.limits_hu)))
+        yield Picture(window.key, alt, data_uri(grey(shown, window.limits_hu)))
 
 
 def _cut(report: Report, hu: np.ndarray, plane: str) -> np.ndarray:
-    return pictures.section(hu, report.spacing_mm, plane, report.point[PLANES.index(plane)])
+    return section(hu, report.spacing_mm, plane, report.point[PLANES.index(plane)])
 
 
 def _lines(report: Report, axis: int) -> tuple[Line, Line]:

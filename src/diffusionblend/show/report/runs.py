@@ -83,10 +83,15 @@ def _runs_of(path: Path) -> list[Path]:
     files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
     volumes = [file for file in files if is_volume(file)]
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
-    runs = [v for v in volumes if v not in parts and stem(v) != TRUTH]
+    runs = [v for v in volumes if v not in parts and not is_truth(v)]
     if volumes and not runs:
         raise CorruptInput(f"{path}: holds no reconstruction; name a volume, or another folder")
     return runs or [path]  # of a DICOM series
+
+
+def is_truth(path: Path) -> bool:
+    """Return whether a volume is called the truth."""
+    return stem(path) == TRUTH
 
 
 def _names(found: Sequence[Found]) -> list[str]:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.show.report.model import Entry, Report
 from diffusionblend.show.report.numbers import MINUS, number, percent
-from diffusionblend.show.report.pictures import PLANES
 
 FIGURES = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3)}
 """Each figure's heading and decimals."""

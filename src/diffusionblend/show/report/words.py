@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from diffusionblend.geometry.planes import PLANES
 from diffusionblend.show.report.model import Entry
 from diffusionblend.show.report.numbers import number, percent
-from diffusionblend.show.report.pictures import PLANES
 
 _NOBODY = "Without the truth nobody knows how near a picture is to it."
 

@@ -23,27 +23,26 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_beside, read_shape, read_volume
-from diffusionblend.runs.checkpoint import read_steps
+from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours
+from diffusionblend.quality.words import rank
+from diffusionblend.runs.checkpoint import SavedStep, read_steps
 from diffusionblend.runs.provenance import steps_folder
-from diffusionblend.runs.record import find_record
-from diffusionblend.show.report.pictures import DIFFERENCE_HU, colours
+from diffusionblend.runs.record import Found, Record, find_record
+from diffusionblend.show.report.runs import is_truth
 from diffusionblend.show.viewer.server import Answer, Routes
 
 MAX_VOXELS, MAX_VOLUMES = 400_000_000, 8
 """Of all volumes together: docs/viewer.md says what was measured."""
 STEPS_IN_MEMORY = 4
-WINDOWS = {"Lung": (-600, 1500), "Soft tissue": (40, 400), "Bone": (400, 1800)}
-"""Centre and width in HU."""
-
 _NIFTI, _JSON, _PNG = "application/octet-stream", "application/json", "image/png"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _INT16 = np.iinfo(np.int16)
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A step of the sampling, for the page: its number, its volume's name, |A u - y| / |y|."""
+    """A step of the sampling, for the page: what to call it, its volume's name, |A u - y| / |y|."""
 
-    step: int
+    name: str
     file: str
     residual: float
 
@@ -58,6 +57,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
         step_mm: From voxel to voxel (x, y, z), with its sign, RAS+.
         first_mm: Centre of the first voxel (x, y, z).
         steps: Of its sampling, in order.
+        warnings: What its record warns of, the gravest first.
     """
 
     name: str
@@ -65,7 +65,8 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
     shape: tuple[int, int, int]
     step_mm: tuple[float, float, float]
     first_mm: tuple[float, float, float]
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,23 +99,26 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     """
     check_size(paths, shrink)
     routes, shown, grid = dict(_page()), [], None
+    records = {path: find_record(path) for path in paths}
     read = functools.lru_cache(STEPS_IN_MEMORY)(partial(_read, shrink=shrink))
     for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
         volume = _binned(read_volume(path), shrink)
         # Stored in the order of the first, so that they can be subtracted.
         grid = grid or volume.grid
         volume = volume.facing(grid)
-        file, steps = f"volume-{index}.nii", []
+        file, folder = f"volume-{index}.nii", steps_folder(path)
         routes[file] = partial(Answer, _NIFTI, as_nifti(volume))
-        folder = steps_folder(path)
-        for saved in read_steps(folder):
-            steps.append(Step(saved.step, f"volume-{index}-step-{saved.step}.nii", saved.residual))
+        steps, called = [], _step_names(read_steps(folder), records[path].record)
+        for saved, called_so in called:
+            steps.append(Step(called_so, f"volume-{index}-step-{saved.step}.nii", saved.residual))
             routes[steps[-1].file] = partial(_step, read, folder / saved.volume, volume.grid)
-        shown.append(_shown(name, file, volume.grid, tuple(steps)))
-    scan = scan or next(filter(None, map(scan_of, paths)), None)
+        warned = _warnings(records[path].record)
+        shown.append(_shown(name, file, volume.grid, tuple(steps), warned))
+    scan = scan or next(filter(None, map(scan_of, records.values())), None)
     if scan is not None:
         routes["scan.png"] = partial(Answer, _PNG, _picture(scan))
-    told = _told(shown, scan, shrink)
+    reference = next((i for i, path in enumerate(paths) if is_truth(path)), 0)
+    told = _told(shown, scan, shrink, reference)
     routes["session.json"] = partial(Answer, _JSON, msgspec.json.encode(told))
     return Contents(routes, tuple(shown), scan)
 
@@ -140,15 +144,31 @@ def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
         )
 
 
-def scan_of(path: Path) -> Path | None:
+def scan_of(found: Found) -> Path | None:
     """Return the scan that a volume's record names, if the same scan still lies beside it."""
-    record = find_record(path).record
-    if record is None:
+    if found.record is None:
         return None
     # Its last part only: a record may come from anywhere.
-    place = path.with_name(Path(str(record.scan.get("name", ""))).name or "none")
-    same = place.is_file() and sha256(place) == record.scan.get("sha256")
+    place = found.path.with_name(Path(str(found.record.scan.get("name", ""))).name or "none")
+    same = place.is_file() and sha256(place) == found.record.scan.get("sha256")
     return place if same else None
+
+
+def _step_names(
+    saved: Sequence[SavedStep], record: Record | None
+) -> Iterator[tuple[SavedStep, str]]:
+    """Name each step by its number; of several samples, which are drawn in turn, by both."""
+    samples = 1 if record is None else record.samples
+    each = math.ceil(saved[-1].step / samples) if saved else 1
+    for one in saved:
+        sample, step = divmod(one.step - 1, each)
+        yield one, f"{one.step}" if samples == 1 else f"sample {sample + 1}, {step + 1}"
+
+
+def _warnings(record: Record | None) -> tuple[str, ...]:
+    if record is None or record.quality is None:
+        return ()
+    return tuple(w.text for w in sorted(record.quality.warnings, key=lambda w: rank(w.code)))
 
 
 def as_nifti(volume: Volume) -> bytes:
@@ -194,7 +214,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _shown(name: str, file: str, grid: Grid, steps: tuple[Step, ...]) -> Shown:
+def _shown(
+    name: str, file: str, grid: Grid, steps: tuple[Step, ...], warnings: tuple[str, ...]
+) -> Shown:
     affine = _straight(grid)
     x, y, z = np.diag(affine)[:3].tolist()
     first_x, first_y, first_z = affine[:3, 3].tolist()
@@ -206,13 +228,17 @@ def _shown(name: str, file: str, grid: Grid, steps: tuple[Step, ...]) -> Shown:
         step_mm=(x, y, z),
         first_mm=(first_x, first_y, first_z),
         steps=steps,
+        warnings=warnings,
     )
 
 
-def _told(shown: Sequence[Shown], scan: Path | None, shrink: int) -> dict[str, object]:
+def _told(
+    shown: Sequence[Shown], scan: Path | None, shrink: int, reference: int
+) -> dict[str, object]:
     return {
         "volumes": shown,
-        "windows": [{"name": n, "centre": c, "width": w} for n, (c, w) in WINDOWS.items()],
+        "reference": reference,
+        "windows": [{"name": w.name, "centre": w.centre, "width": w.width} for w in WINDOWS],
         "difference": {"hu": DIFFERENCE_HU, "colours": colours().tolist()},
         "scan": None if scan is None else {"name": scan.name, "file": "scan.png"},
         "shrink": shrink,
@@ -220,10 +246,11 @@ def _told(shown: Sequence[Shown], scan: Path | None, shrink: int) -> dict[str, o
 
 
 def _picture(scan: Path) -> bytes:
-    from diffusionblend.io.projections.drawing import draw_scan
+    from diffusionblend.pictures.scanner import draw_scan
 
     stream = io.BytesIO()
-    draw_scan(read_scan(scan)).save(stream, "PNG")
+    read = read_scan(scan)
+    draw_scan(read.geometry, read.y).save(stream, "PNG")
     return stream.getvalue()
 
 

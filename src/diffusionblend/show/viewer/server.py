@@ -2,13 +2,14 @@
 
 It listens on loopback alone. Every request must carry the token, as the first part of its path:
 `/TOKEN/app.js`; no cookie, which the browser would send to every other port of this machine, too.
-The Host header must name this server, so that a foreign name that is made to lead to 127.0.0.1
+The Host header must name this machine, so that a foreign name that is made to lead to 127.0.0.1
 (DNS rebinding) gets nothing. What there is to get is a table of names; no path of a file is ever
 made of a request.
 """
 
 import contextlib
 import hmac
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from diffusionblend.errors import DiffusionBlendError, UsageError
 
 HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
+_LOCAL = re.compile(r"(127\.0\.0\.1|localhost):[0-9]{1,5}")
 METHODS = ("GET", "HEAD")
 IDLE_SECONDS = 30
 HEADERS = {
@@ -74,7 +75,6 @@ class ViewerServer(ThreadingHTTPServer):
 
     def __init__(self, routes: Routes, port: int = 0) -> None:
         self.routes, self.token = routes, secrets.token_urlsafe(32)
-        self._ticket: str | None = secrets.token_urlsafe(32)
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -85,31 +85,12 @@ class ViewerServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address of the page, with the token."""
-        return f"{self._origin}/{self.token}/"
-
-    @property
-    def ticket_url(self) -> str:
-        """An address that leads to the page once.
-
-        For the command line of a browser, which every user of this machine can see.
-        """
-        return f"{self._origin}/{self._ticket}"
-
-    @property
-    def _origin(self) -> str:
-        return f"http://{HOST}:{self.server_port}"
+        return f"http://{HOST}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of a browser that hangs up."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-    def take_ticket(self, offered: str) -> bool:
-        """Return whether this is the ticket, and make it void if it is."""
-        valid = self._ticket is not None and _equal(offered, self._ticket)
-        if valid:
-            self._ticket = None
-        return valid
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -118,12 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        if self._names_us() and self.server.take_ticket(self.path[1:]):
-            self.send_response(HTTPStatus.SEE_OTHER)
-            self.send_header("Location", f"/{self.server.token}/")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
         self._send(self._answer(), body=True)
 
     def do_HEAD(self) -> None:
@@ -136,12 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method  # noqa: N815 - as above
 
     def _names_us(self) -> bool:
+        # Any port: through a tunnel it is the other end's.
         hosts = self.headers.get_all("Host", [])
-        return hosts in [[f"{name}:{self.server.server_port}"] for name in NAMES]
+        return len(hosts) == 1 and _LOCAL.fullmatch(hosts[0]) is not None
 
     def _answer(self) -> Answer:
         if not self._names_us():
-            return _refusal(HTTPStatus.FORBIDDEN, "another Host than this server's")
+            return _refusal(HTTPStatus.FORBIDDEN, "another Host than this machine")
         token, slash, name = self.path[1:].partition("/")
         if not (self.path.startswith("/") and slash and _equal(token, self.server.token)):
             return _refusal(HTTPStatus.FORBIDDEN, "no token; open the address that was printed")

@@ -1,8 +1,11 @@
 // The page: what is looked at, where, and how; every pane shows the same.
 
+import { bindGestures } from "./gestures.js";
 import { bindKeys } from "./keys.js";
 import { Pane } from "./pane.js";
-import { AXES, middleOf, moved, placeOf, sameGrid, voxelAt } from "./places.js";
+import {
+  AXES, middleOf, moved, placeOf, sameGrid, sliceAt, voxelAt, windowOf, zoomed,
+} from "./places.js";
 import { readState, writeState } from "./state.js";
 
 const find = (id) => document.getElementById(id);
@@ -17,6 +20,10 @@ const state = {
   width: session.windows[0].width,
   reference: null,
   limit: session.difference.hu,
+  crosshair: true,
+  row: false,
+  zoom: 1,
+  pan: [0, 0, 0],
   ...readState(session),
 };
 const panes = [];
@@ -37,7 +44,7 @@ function redraw() {
     waiting = false;
     try {
       panes.forEach(draw);
-      goTo(state.mm);
+      show();
     } catch (error) {
       complain(error.message);
     }
@@ -49,11 +56,23 @@ function draw(pane) {
   pane.draw([low, low + state.width], panes[state.reference] ?? null, state.limit);
 }
 
-function goTo(mm) {
-  state.mm = mm;
-  for (const pane of panes) pane.goTo(mm);
-  tell(mm);
+function show(changes = {}) {
+  Object.assign(state, changes);
+  for (const pane of panes) pane.show(state);
+  tell(state.mm);
+  tellSlice();
   writeState(state);
+}
+
+const goTo = (mm) => show({ mm });
+const scrolled = () => (state.plane === "all" ? "axial" : state.plane);
+const goOn = (plane, slices) =>
+  goTo(moved(session.volumes[0], state.mm, AXES[plane ?? scrolled()], slices));
+
+function tellSlice() {
+  const [at, count] = sliceAt(session.volumes[0], state.mm, scrolled());
+  Object.assign(find("slice"), { max: count, value: at });
+  find("slice-of").textContent = `${at} of ${count}`;
 }
 
 function tell(mm) {
@@ -91,7 +110,7 @@ function setWindow(centre, width) {
   find("centre").value = state.centre;
   find("width").value = state.width;
   press(find("windows"), (button) => {
-    const { centre: c, width: w } = session.windows[button.dataset.window];
+    const { centre: c, width: w } = session.windows[button.dataset.window] ?? {};
     return c === state.centre && w === state.width;
   });
   redraw();
@@ -121,12 +140,33 @@ function nextReference() {
   if (state.reference !== null) setDifference((state.reference + 1) % panes.length);
 }
 
-function windowByDragging(canvas) {
-  canvas.addEventListener("mousemove", (event) => {
-    if (!(event.buttons & 2)) return;
-    setWindow(state.centre + 2 * event.movementY, state.width + 4 * event.movementX);
-  });
+function setCrosshair(crosshair) {
+  find("crosshair").setAttribute("aria-pressed", String(crosshair));
+  show({ crosshair });
 }
+
+function setLayout(row) {
+  find("layout").setAttribute("aria-pressed", String(row));
+  const columns = row ? session.volumes.length : Math.ceil(Math.sqrt(session.volumes.length));
+  find("panes").dataset.columns = columns;
+  show({ row });
+}
+
+function windowOfData() {
+  const { centre, width } = windowOf(panes[0].hu);
+  setWindow(centre, width);
+}
+
+const gestures = {
+  place: (mm) => goTo(mm),
+  slices: goOn,
+  window: (right, down) => setWindow(state.centre + 2 * down, state.width + 4 * right),
+  zoom: (factor, mm) => show(zoomed(state, factor, mm)),
+  pan: (from, to) => state.zoom > 1 && show({
+    pan: state.pan.map((at, axis) => at + state.zoom * (to[axis] - from[axis])),
+  }),
+  whole: () => show({ zoom: 1, pan: [0, 0, 0] }),
+};
 
 function makeControls() {
   for (const [index, { name, centre, width }] of session.windows.entries()) {
@@ -137,12 +177,22 @@ function makeControls() {
     button.addEventListener("click", () => setWindow(centre, width));
     find("windows").append(button);
   }
+  find("windows").append(find("data"));
+  find("data").addEventListener("click", windowOfData);
+  find("crosshair").addEventListener("click", () => setCrosshair(!state.crosshair));
+  find("layout").addEventListener("click", () => setLayout(!state.row));
+  find("layout").hidden = session.volumes.length < 3;
+  find("slice").addEventListener("input", ({ target }) => {
+    const [at] = sliceAt(session.volumes[0], state.mm, scrolled());
+    goOn(scrolled(), target.value - at);
+  });
   for (const button of find("planes").querySelectorAll("button")) {
     button.addEventListener("click", () => setPlane(button.dataset.plane));
   }
   for (const [index, { name }] of session.volumes.entries()) {
     find("reference").append(new Option(name, index));
   }
+  find("reference").value = session.reference;
   const changed = (id, use) => find(id).addEventListener("change", (event) => {
     if (event.target.value !== "" && event.target.checkValidity()) use(Number(event.target.value));
   });
@@ -202,8 +252,7 @@ function offerSteps(pane, section) {
   const output = section.querySelector(".steps output");
   const name = (at) => {
     if (at === steps.length) return "result";
-    const { step, residual } = steps[at];
-    return `${step}, residual ${residual.toPrecision(2)}`;
+    return `${steps[at].name}, residual ${steps[at].residual.toPrecision(2)}`;
   };
   output.textContent = name(steps.length);
   let loading = false;
@@ -225,6 +274,20 @@ function offerSteps(pane, section) {
   });
 }
 
+// What the record of a volume warns of
+
+function listWarnings({ warnings }, section) {
+  const details = section.querySelector(".warnings");
+  details.hidden = warnings.length === 0;
+  details.querySelector("summary").textContent =
+    warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
+  for (const text of warnings) {
+    const item = document.createElement("li");
+    item.textContent = text;
+    details.querySelector("ul").append(item);
+  }
+}
+
 // Beginning
 
 function makePane(shown) {
@@ -233,14 +296,14 @@ function makePane(shown) {
   section.querySelector("h2").title = shown.name;
   find("panes").append(section);
   const pane = new Pane(section.querySelector("canvas"), shown, session.difference.colours, {
-    place: (mm) => goTo(mm),
     point: (mm) => tell(mm ?? state.mm),
     leave: () => tell(state.mm),
     lost: () => complain("The graphics of this browser gave up, mostly for want of memory. Close "
       + "other pages and reload; or view fewer volumes, or start the viewer with --shrink 2."),
   });
-  windowByDragging(pane.canvas);
+  bindGestures(pane, gestures);
   offerSteps(pane, section);
+  listWarnings(shown, section);
   return pane;
 }
 
@@ -257,21 +320,28 @@ async function begin() {
     find("place").textContent = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
     await nextFrame();
     await pane.attach();
-    await pane.load(pane.shown.file);
+    const bar = pane.canvas.closest(".pane").querySelector("progress");
+    await pane.load(pane.shown.file, (share) => { bar.value = share; });
+    bar.remove();
     if (state.reference === null) draw(pane);
   }
   const first = session.volumes[0];
-  const move = (slices) => goTo(moved(first, state.mm, AXES[state.plane] ?? AXES.axial, slices));
   bindKeys({
-    move,
-    ends: (sign) => move(sign * Math.max(...first.shape)),
+    move: (slices) => goOn(null, slices),
+    ends: (sign) => goOn(null, sign * Math.max(...first.shape)),
     plane: setPlane,
     window: (index) => setWindow(session.windows[index].centre, session.windows[index].width),
     difference: toggleDifference,
     reference: nextReference,
-    middle: () => goTo(middleOf(first)),
+    data: windowOfData,
+    crosshair: () => setCrosshair(!state.crosshair),
+    layout: () => session.volumes.length > 2 && setLayout(!state.row),
+    zoom: (factor) => gestures.zoom(factor, state.mm),
+    middle: () => show({ mm: middleOf(first), zoom: 1, pan: [0, 0, 0] }),
     scan: () => session.scan && find("drawing").showModal(),
   });
+  setCrosshair(state.crosshair);
+  setLayout(state.row);
   setPlane(state.plane);
   setWindow(state.centre, state.width);
   setDifference(state.reference, state.limit);

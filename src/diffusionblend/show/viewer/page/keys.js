@@ -9,15 +9,20 @@ const LIST = [
   ["m", "all three planes (\"multi\")"],
   ["a, c, s", "axial, coronal, sagittal"],
   ["1, 2, 3", "lung, soft tissue, bone"],
+  ["4", "the window that the values of the first volume fill"],
+  ["+, -", "closer, farther"],
+  ["x", "crosshair on, off"],
+  ["l", "volumes in one row, or in rows"],
   ["d", "difference on, off"],
   ["r", "next reference of the difference"],
-  ["0", "crosshair to the middle"],
+  ["0", "crosshair to the middle, the whole picture"],
   ["g", "the scan: geometry and sinogram"],
   ["?", "these keys"],
   ["Esc", "close"],
 ];
 
-// actions: {move, ends, plane, window, difference, reference, middle, scan}.
+// actions: {move, ends, plane, window, data, zoom, crosshair, layout, difference, reference,
+// middle, scan}.
 export function bindKeys(actions) {
   const dialog = document.getElementById("keys"), table = dialog.querySelector("table");
   for (const [keys, meaning] of LIST) {
@@ -34,16 +39,15 @@ export function bindKeys(actions) {
     PageUp: () => actions.move(10), PageDown: () => actions.move(-10),
     Home: () => actions.ends(-1), End: () => actions.ends(1),
     1: () => actions.window(0), 2: () => actions.window(1), 3: () => actions.window(2),
+    4: actions.data, x: actions.crosshair, l: actions.layout,
+    "+": () => actions.zoom(1.25), "=": () => actions.zoom(1.25), "-": () => actions.zoom(0.8),
     d: actions.difference, r: actions.reference, 0: actions.middle, g: actions.scan, "?": help,
   };
   for (const [key, plane] of Object.entries(PLANES)) does[key] = () => actions.plane(plane);
   const moves = (key) => /^(Arrow|Page|Home|End)/.test(key);
   const types = ({ target, key }) =>
     target.matches("input[type=range]") ? moves(key) : target.matches("input, select, dialog *");
-  // Before NiiVue, which has other meanings for some of them.
   window.addEventListener("keydown", (event) => {
-    const onCanvas = event.target.matches("canvas");
-    if (onCanvas && event.key !== "Tab") event.stopImmediatePropagation();
     if (["Enter", "Escape"].includes(event.key) && event.target.matches("input")) {
       event.target.blur(); // the value is taken, and the keys are the viewer's again
     }
@@ -52,8 +56,5 @@ export function bindKeys(actions) {
     if (!action || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     action();
-  }, true);
-  window.addEventListener("keyup", (event) => {
-    if (event.target.matches("canvas")) event.stopImmediatePropagation();
-  }, true);
+  });
 }

@@ -5,25 +5,23 @@ import { valueAt, voxelAt } from "./places.js";
 
 const HEADER_BYTES = 352;
 const SLICE_TYPES = { axial: 0, coronal: 1, sagittal: 2, all: 3 };
-const CROSSHAIR = 8, NO_DRAG = 0;
+const PLANES = ["axial", "coronal", "sagittal"]; // in NiiVue's order
 const OPTIONS = {
   logLevel: "error",
   dragAndDropEnabled: false,
+  interactive: false, // its gestures change one pane alone; ours are in gestures.js
   isNearestInterpolation: true, // a voxel is a voxel: smoothing would hide noise and jumps along z
-  isForceMouseClickToVoxelCenters: true,
   isRadiologicalConvention: true,
+  sagittalNoseLeft: true, // as in the report
   isAntiAlias: false,
   multiplanarShowRender: 0,
   multiplanarPadPixels: 2,
   crosshairColor: [0.98, 0.72, 0.2, 0.9],
-  crosshairWidth: 0.6,
   crosshairWidthUnit: "percent",
   fontColor: [0.75, 0.78, 0.82, 1],
   loadingText: "",
-  mouseEventConfig: {
-    leftButton: { primary: CROSSHAIR }, rightButton: NO_DRAG, centerButton: NO_DRAG,
-  },
 };
+const CROSSHAIR_PERCENT = 0.6;
 const GREY = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] };
 const OUT_OF_MEMORY = 0x0505;
 const GRADIENT_UNITS = [33990, 33992]; // of NiiVue's textures for light on surfaces
@@ -34,15 +32,14 @@ export class Pane {
   #drawn = "";
   #colours;
 
-  // shown: what session.json says of the volume; on: {place, point, leave, lost}, called with mm.
+  // shown: what session.json says of the volume; on: {point, leave, lost}, called with mm.
   constructor(canvas, shown, colours, on) {
     Object.assign(this, { canvas, shown, hu: null, difference: null });
     this.#colours = colours;
     withoutGradients(this.#nv);
-    this.#nv.onLocationChange = (location) => on.place([...location.mm].slice(0, 3));
-    canvas.addEventListener("mousemove", (event) => on.point(this.#placeUnder(event)));
+    canvas.addEventListener("mousemove", (event) =>
+      on.point(this.placeAt([event.offsetX, event.offsetY])));
     canvas.addEventListener("mouseleave", () => on.leave());
-    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextlost", () => on.lost());
   }
 
@@ -58,10 +55,11 @@ export class Pane {
   }
 
   // Load a file of the server: the volume itself, or that of a step, on the same grid.
-  async load(file) {
+  // came: is told the share that has come.
+  async load(file, came = () => {}) {
     const response = await fetch(file);
     if (!response.ok) throw new Error(`${this.shown.name}: ${(await response.text()).trim()}`);
-    const buffer = await response.arrayBuffer();
+    const buffer = await whole(response, came);
     this.hu = new Int16Array(buffer, HEADER_BYTES);
     this.file = file;
     this.#image ??= await NVImage.new(buffer, `${this.shown.name}.nii`, "grey-window");
@@ -94,10 +92,12 @@ export class Pane {
     this.#nv.setSliceType(SLICE_TYPES[plane]);
   }
 
-  goTo(mm) {
+  // Show a place, with or without lines through it: x mm lie at zoom * x + pan.
+  show({ mm, crosshair, zoom, pan }) {
     if (!this.#drawn) return;
+    this.#nv.opts.crosshairWidth = crosshair ? CROSSHAIR_PERCENT : 0;
     this.#nv.scene.crosshairPos = this.#nv.mm2frac(mm);
-    this.#nv.drawScene();
+    this.#nv.setPan2Dxyzmm([...pan, zoom]); // and draws
   }
 
   // HU, difference in HU if one is drawn, and voxel at a place; null outside.
@@ -108,11 +108,34 @@ export class Pane {
     return { hu: valueAt(this.shown, this.hu, voxel), delta, voxel };
   }
 
-  #placeUnder(event) {
+  // The place in mm under a pixel [right, down] of the canvas; null beside the slices.
+  placeAt(pixel) {
     if (!this.#drawn) return null;
-    const scale = this.#nv.uiData.dpr;
-    const frac = this.#nv.canvasPos2frac([event.offsetX * scale, event.offsetY * scale]);
+    const frac = this.#nv.canvasPos2frac(this.#onCanvas(pixel));
     return frac[0] < 0 ? null : [...this.#nv.frac2mm(frac)].slice(0, 3);
+  }
+
+  // The plane that is drawn at a pixel; null beside the slices.
+  planeAt(pixel) {
+    const tile = this.#nv.tileIndex(...this.#onCanvas(pixel));
+    return tile < 0 ? null : PLANES[this.#nv.screenSlices[tile].axCorSag];
+  }
+
+  #onCanvas([right, down]) {
+    return [right * this.#nv.uiData.dpr, down * this.#nv.uiData.dpr];
+  }
+}
+
+// All bytes of an answer; came is told the share that is there.
+async function whole(response, came) {
+  const all = new Uint8Array(Number(response.headers.get("Content-Length")));
+  const reader = response.body.getReader();
+  for (let length = 0; ;) {
+    const { done, value } = await reader.read();
+    if (done) return all.buffer;
+    all.set(value, length);
+    length += value.length;
+    came(length / all.length);
   }
 }
 

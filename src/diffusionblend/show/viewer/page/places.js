@@ -46,3 +46,28 @@ export function sameGrid(a, b) {
       && Math.abs(apart) < size && Math.abs(apartAtTheEnd) < size;
   });
 }
+
+// The slice of a plane at a place, counted from 1 in the direction that Up goes, and their number.
+export function sliceAt(shown, mm, plane) {
+  const axis = AXES[plane], count = shown.shape[axis];
+  const index = Math.round((mm[axis] - shown.firstMm[axis]) / shown.stepMm[axis]);
+  const inside = Math.min(Math.max(index, 0), count - 1);
+  return [shown.stepMm[axis] > 0 ? inside + 1 : count - inside, count];
+}
+
+// A view so many times as large, about a place that stays where it is: x mm lie at zoom * x + pan.
+const CLOSEST = 20;
+export function zoomed({ zoom, pan }, factor, mm) {
+  const next = Math.min(Math.max(zoom * factor, 1), CLOSEST);
+  if (next === 1) return { zoom: 1, pan: [0, 0, 0] };
+  return { zoom: next, pan: pan.map((at, axis) => at + (zoom - next) * mm[axis]) };
+}
+
+// The window that all but the darkest and the brightest hundredth of the values lie in.
+const LOOKED_AT = 100_000, LEFT_OUT = 0.01;
+export function windowOf(values) {
+  const every = Math.ceil(values.length / LOOKED_AT);
+  const some = values.filter((_, index) => index % every === 0).sort();
+  const [low, high] = [LEFT_OUT, 1 - LEFT_OUT].map((share) => some[Math.floor(share * (some.length - 1))]);
+  return { centre: (low + high) / 2, width: Math.max(high - low, 1) };
+}

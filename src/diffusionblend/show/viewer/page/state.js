@@ -11,8 +11,11 @@ export function readState(session) {
     return words.has(name) && found.length === count && found.every(Number.isFinite) ? found : null;
   };
   const mm = numbers("mm", 3), range = numbers("window", 2), limit = numbers("limit", 1);
-  const reference = numbers("difference", 1);
+  const reference = numbers("difference", 1), pan = numbers("pan", 3), zoom = numbers("zoom", 1);
   if (mm) state.mm = mm;
+  if (pan && zoom && zoom[0] >= 1) Object.assign(state, { pan, zoom: zoom[0] });
+  if (words.get("crosshair") === "off") state.crosshair = false;
+  if (words.get("layout") === "row") state.row = true;
   if (PLANES.includes(words.get("plane"))) state.plane = words.get("plane");
   if (range && range[1] > 0) [state.centre, state.width] = range;
   if (reference && reference[0] in session.volumes) [state.reference] = reference;
@@ -28,6 +31,11 @@ export function writeState(state) {
       `plane=${state.plane}`,
       `window=${state.centre},${state.width}`,
     ];
+    if (state.zoom !== 1) {
+      words.push(`zoom=${state.zoom.toFixed(3)}`, `pan=${state.pan.map((x) => x.toFixed(2)).join()}`);
+    }
+    if (!state.crosshair) words.push("crosshair=off");
+    if (state.row) words.push("layout=row");
     if (state.reference !== null) words.push(`difference=${state.reference}`, `limit=${state.limit}`);
     history.replaceState(null, "", `#${words.join("&")}`);
   }, 200);

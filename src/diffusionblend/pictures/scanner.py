@@ -1,4 +1,4 @@
-"""A scan as a picture: the scanner, and the sinogram of its middle row.
+"""A scanner, and the sinogram of its middle row.
 
 Seen along the axis x runs to the right and y downwards, as slices are stored; a cone is also seen
 from the side, with z downwards. All is drawn true to scale.
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
+from diffusionblend.pictures.sheet import FAINT, INK, PAPER
 
-PAPER, PANEL, INK, FAINT = (13, 17, 23), (33, 40, 50), (240, 243, 246), (158, 168, 179)
-RAY = (110, 86, 62)
+PANEL, RAY = (33, 40, 50), (110, 86, 62)
 FIRST, LAST = np.array([255.0, 166.0, 87.0]), np.array([64.0, 98.0, 150.0])
 """Colours of the first view and the last."""
 
@@ -24,9 +23,14 @@ _MOST_MARKS = 720
 Points = np.ndarray
 
 
-def draw_scan(scan: Scan) -> Image.Image:
-    """Draw the panels of a scan side by side, RGB, 1192 x 648 pixels, or 1776 x 648 for a cone."""
-    drawn = panels(scan)
+def draw_scan(geometry: Geometry, y: np.ndarray) -> Image.Image:
+    """Draw the panels of a scan side by side, RGB, 1192 x 648 pixels, or 1776 x 648 for a cone.
+
+    Args:
+        geometry: Where the rays run.
+        y: Line integrals (detector rows, views, bins).
+    """
+    drawn = panels(geometry, y)
     sheet = Image.new("RGB", (len(drawn) * (_SIDE + _GAP) + _GAP, _SIDE + _GAP + _TITLE), PAPER)
     for index, panel in enumerate(drawn):
         left = _GAP + index * (_SIDE + _GAP)
@@ -44,18 +48,18 @@ class Panel:
     note: str
 
 
-def panels(scan: Scan) -> tuple[Panel, ...]:
+def panels(geometry: Geometry, y: np.ndarray) -> tuple[Panel, ...]:
     """Draw the geometry and the sinogram of the middle row of a scan, RGB, 560 x 560 pixels."""
-    (grid, beam), row = scan.geometry, len(scan.y) // 2
-    low, high = float(scan.y[row].min()), float(scan.y[row].max())
+    (grid, beam), row = geometry, len(y) // 2
+    low, high = float(y[row].min()), float(y[row].max())
     seen = Panel(
-        _along_the_axis(scan.geometry),
+        _along_the_axis(geometry),
         _beam_in_words(beam),
         "dots: where views come from, orange to blue; cross: axis; square: slices",
     )
     sinogram = Panel(
-        _sinogram(scan.y[row], beam.axis_bin),
-        f"Line integrals of row {row + 1} of {len(scan.y)}: {low:.3g} to {high:.3g}",
+        _sinogram(y[row], beam.axis_bin),
+        f"Line integrals of row {row + 1} of {len(y)}: {low:.3g} to {high:.3g}",
         f"{beam.bins} bins across, {len(beam.angles_deg)} views down; line: the axis",
     )
     if not isinstance(beam, ConeBeam):
