@@ -11,6 +11,7 @@ from diffusionblend.show.report import Entry, Report, write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 PSNR = {"a": 9.5, "b": 31.25, "c": 10.5}
+PLANE = ".panels:not(.lead)"
 # Besides the page itself nothing may be loaded.
 LOADED = (
     "performance.getEntriesByType('resource').map(r => r.name).filter(n => !n.startsWith('data:'))"
@@ -63,7 +64,7 @@ def open_page(browser, written):
 
 def shown(page):
     """Return which windows' pictures are to be seen in the first panel."""
-    pictures = page.locator(".panels .view").first.locator("img")
+    pictures = page.locator(f"{PLANE} .view").first.locator("img")
     return [w.key for w, at in zip(WINDOWS, range(3), strict=True) if pictures.nth(at).is_visible()]
 
 
@@ -130,7 +131,7 @@ def test_a_table_is_sorted_by_numbers_and_by_names(open_page):
 
 
 def open_pictures(page, at=1, plane=0):
-    view = page.locator(".panels").nth(plane).locator(".view[data-kind=window]").nth(at)
+    view = page.locator(PLANE).nth(plane).locator(".view[data-kind=window]").nth(at)
     view.click()
     return page.locator("dialog.zoom")
 
@@ -147,7 +148,7 @@ def boxes(dialog):
 
 def test_a_picture_is_enlarged_and_put_away(open_page):
     page = open_page(viewport={"width": 1400, "height": 1400})
-    small = page.locator(".panels .view").nth(1).bounding_box()
+    small = page.locator(f"{PLANE} .view").nth(1).bounding_box()
     dialog = open_pictures(page)
     assert dialog.locator(".pane").count() == 4  # the truth, a, b, c
     (pane,) = dialog.locator(".pane").filter(visible=True).all()

@@ -33,12 +33,14 @@ class Panel:
         note: A figure of it.
         windows: The same in each window.
         further: Headings, and the pictures below: difference, deviation.
+        kind: What is enlarged with it: all panels of one kind.
     """
 
     name: str
     note: str
     windows: tuple[Picture, ...]
-    further: tuple[tuple[str, Picture], ...]
+    further: tuple[tuple[str, Picture], ...] = ()
+    kind: str = "window"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def lead_of(report: Report) -> tuple[Panel, ...]:
 
 
 def _panel(name: str, note: str, alt: str, uri: str) -> Panel:
-    return Panel(name, note, (Picture("lead", f"first: {alt}", uri),), ())
+    return Panel(name, note, (Picture("lead", f"first: {alt}", uri),), kind="lead")
 
 
 def psnr_note(report: Report, entry: Entry, plane: str) -> str:
@@ -119,7 +121,7 @@ def _panels(report: Report, plane: str) -> Iterator[Panel]:
     truth = None
     if report.truth is not None:
         truth = _cut(report, report.truth, plane)
-        yield Panel("truth", "", tuple(_windows(truth, plane, "truth")), ())
+        yield Panel("truth", "", tuple(_windows(truth, plane, "truth")))
     for entry in report.entries:
         shown = _cut(report, entry.hu, plane)
         further = []
