@@ -1,0 +1,1 @@
+"""What lies beside a volume: record, provenance, saved states and steps."""
