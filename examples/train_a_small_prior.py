@@ -8,7 +8,7 @@
 #
 # This file is a script and a notebook: `python examples/train_a_small_prior.py` runs it, and
 # `jupytext --to notebook examples/train_a_small_prior.py` makes a notebook of it (Jupyter with
-# jupytext and VS Code open it as it is). It needs `pip install 'diffusionblend[train]'
+# jupytext and VS Code open it as it is). It needs `pip install '.[train]'
 # matplotlib`.
 
 # %%

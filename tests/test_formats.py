@@ -552,7 +552,7 @@ def test_formats_whose_package_is_missing_say_what_to_install(tree, stored, monk
     add_series(tree, stored)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     monkeypatch.setitem(sys.modules, "nrrd", None)
-    install = re.escape("run `pip install 'diffusionblend[formats]'`")
+    install = re.escape("run `pip install 'imagecodecs>=")
     with pytest.raises(UsageError, match=f"needs pynrrd; {install}"):
         read_volume(tree / "a.nrrd")
     with pytest.raises(UsageError, match=f"needs pydicom; {install}"):

@@ -206,7 +206,7 @@ def test_the_network_is_asked_only_for_what_is_not_here(hub, folder, monkeypatch
 def test_only_a_hub_name_needs_the_client(hub, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert find_prior(str(folder)) == folder
-    with pytest.raises(PriorError, match=r"lab/chest@1{40}: .*pip install 'diffusionblend\[hub\]'"):
+    with pytest.raises(PriorError, match=r"lab/chest@1{40}: .*pip install 'huggingface.hub>="):
         find_prior(f"{NAME}@{'1' * 40}")
 
 

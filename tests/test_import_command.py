@@ -89,7 +89,7 @@ def test_a_missing_package_is_named(place, monkeypatch):
     write_geometry(place, quantity="line-integrals")
     ended = command("import", place / "a.tif", "-o", place / "o.h5")
     assert ended.code == 2
-    assert "needs tifffile; run `pip install 'diffusionblend[projections]'`" in ended.err
+    assert "needs tifffile; run `pip install 'algotom>=" in ended.err
 
 
 # info

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry
+from diffusionblend.machine.packages import install
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
 from diffusionblend.sampling.blend import blend
@@ -195,7 +196,7 @@ def _deepinv() -> ModuleType:
     except Exception as error:  # a torchvision that is not this torch's raises RuntimeError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UsageError(
-            f"deepinv cannot be imported ({reason}); run `pip install 'diffusionblend[deepinv]'`, "
+            f"deepinv cannot be imported ({reason}); run `{install('deepinv')}`, "
             "and take torch and torchvision of one release, both for the CPU or both for CUDA"
         ) from error
     return deepinv

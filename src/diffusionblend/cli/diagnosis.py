@@ -36,7 +36,7 @@ class Extra:
     """A group of optional packages.
 
     Attributes:
-        name: What `pip install 'diffusionblend[NAME]'` calls it.
+        name: Its name in pyproject.toml.
         installed: Version of each package that is there.
         missing: The others.
     """
@@ -48,7 +48,7 @@ class Extra:
     @property
     def cure(self) -> str:
         """The line that installs it."""
-        return f"pip install 'diffusionblend[{self.name}]'"
+        return " ".join(["pip install", *self.missing])
 
 
 def extras() -> tuple[Extra, ...]:

@@ -25,6 +25,7 @@ from diffusionblend.experiments.recipe import (
 from diffusionblend.experiments.runs import Experiment, list_runs
 from diffusionblend.experiments.store import check_folder
 from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.machine.packages import install
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,5 +177,5 @@ def _need(module: str, why: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"{module}: not installed, and {why}; run `pip install 'diffusionblend[benchmark]'`"
+            f"{module}: not installed, and {why}; run `{install('benchmark')}`"
         ) from error

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diffusionblend.errors import DiffusionBlendError, PriorError, UsageError
+from diffusionblend.machine.packages import install
 from diffusionblend.prior.store import CARD, CONFIG, WEIGHTS, from_pretrained
 
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -127,8 +128,7 @@ def _explained(name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise PriorError(
-            f"{name}: the hub needs huggingface_hub, which is not installed; "
-            "run pip install 'diffusionblend[hub]'"
+            f"{name}: the hub needs huggingface_hub, which is not installed; run `{install('hub')}`"
         ) from error
     except Exception as error:  # the client and what it stands on share no base of their errors
         raise PriorError(f"{name}: {_reason(error)}") from error

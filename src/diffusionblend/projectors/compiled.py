@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diffusionblend.errors import UsageError
+from diffusionblend.machine.packages import install
 
 try:
     import numba
 except ImportError as missing:
-    raise UsageError(
-        "a cone beam on the CPU needs numba; run `pip install 'diffusionblend[cone]'`"
-    ) from missing
+    raise UsageError(f"a cone beam on the CPU needs numba; run `{install('cone')}`") from missing
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

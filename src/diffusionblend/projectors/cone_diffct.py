@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.machine.packages import install
 from diffusionblend.projectors.base import Projector
 
 
@@ -42,8 +43,8 @@ class DiffctProjector(Projector):
             import diffct
         except ImportError as error:
             raise UsageError(
-                f"a cone beam on {device} needs diffct; run `pip install "
-                "'diffusionblend[cuda-cone]'`, or take --device cpu"
+                f"a cone beam on {device} needs diffct; run `{install('cuda-cone')}`, "
+                "or take --device cpu"
             ) from error
         grid, cone = geometry
         cone, single = _beyond(cone), dtype == torch.float32

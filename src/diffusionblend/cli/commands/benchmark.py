@@ -30,7 +30,7 @@ class Benchmark:
     """`quick`: 24 slices, 50 steps at most where the recipe gives none. `full`: all slices, the
     methods' own steps."""
     workers: int = 1
-    """Runs at a time; more than one needs Ray (pip install 'diffusionblend[benchmark]')."""
+    """Runs at a time; more than one needs Ray (pip install ray)."""
     volume: Path | None = None
     """Volume in HU in place of the recipe's."""
     slices: str | None = None

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
+from diffusionblend.machine.packages import install
 
 _LOGS = ("nibabel.global", "pydicom")
 
@@ -25,9 +26,7 @@ def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UsageError(
-            f"{name}: needs {package}; run `pip install 'diffusionblend[{group}]'`"
-        ) from error
+        raise UsageError(f"{name}: needs {package}; run `{install(group)}`") from error
 
 
 @contextlib.contextmanager
