@@ -7,6 +7,7 @@ On the recipe's training and validation volumes:
   slices of one patient lie to those of another;
 - denoising of training volumes against validation volumes (is it overfitted?);
 - denoising at other sizes of voxels;
+- with --scale 2 or 4, the first two of larger pixels;
 - with --other FILES (.tif), denoising of what it has never seen the like of.
 
 Prints Markdown.
@@ -40,17 +41,22 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--prior", default="chest")
+    parser.add_argument("--scale", type=int, default=1, help="of pixels; above 1 samples alone")
     parser.add_argument("--other", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     recipe, root = read_recipe(options.recipe), options.recipe.parent
     prior = from_pretrained(options.prior)
-    sources = [s for s in load_sources(recipe, root)[0] if s.hu.shape[1:] == (SIZE, SIZE)]
+    size = SIZE // options.scale
+    whole = [(SIZE, SIZE), (size, size)]
+    sources = [s for s in load_sources(recipe, root)[0] if s.hu.shape[1:] in whole]
     validation = {c.name: c.read().hu for c in candidates(Folder(recipe.validation.path), root)}
 
-    samples = unconditional(prior)
+    samples = unconditional(prior, options.scale)
     save_picture(samples, options.output / "samples.png")
     report_neighbours(samples[:, 1], sources, validation)
+    if options.scale > 1:
+        return
 
     print("\n| volume |", *(f"{s} |" for s in SIGMAS))
     print("|---|" + "---|" * len(SIGMAS))
@@ -69,14 +75,15 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def unconditional(prior) -> torch.Tensor:
-    """Make groups of neighbours (SAMPLES, 3, SIZE, SIZE) in x from noise, by Euler steps."""
+def unconditional(prior, scale: int) -> torch.Tensor:
+    """Make groups of neighbours (SAMPLES, 3, rows, columns) in x from noise, by Euler steps."""
+    size = SIZE // scale
     generator = torch.Generator().manual_seed(0)
     low, high = (math.log(s) for s in SIGMA_RANGE)
     sigmas = [*torch.exp(torch.linspace(high, low, STEPS)).tolist(), 0.0]
-    x = sigmas[0] * torch.randn(SAMPLES, 3, SIZE, SIZE, generator=generator)
+    x = sigmas[0] * torch.randn(SAMPLES, 3, size, size, generator=generator)
     for sigma, following in itertools.pairwise(sigmas):
-        clean = torch.cat([prior.denoise(part, sigma, gap=1) for part in x.split(4)])
+        clean = torch.cat([prior.denoise(part, sigma, gap=1, scale=scale) for part in x.split(4)])
         x = clean + following / sigma * (x - clean)
     return x
 

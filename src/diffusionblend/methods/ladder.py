@@ -40,9 +40,9 @@ class Rung:
 GAPS_DEG = (10.0, 22.5, 90.0)
 """Directions are dense to the first; those of eight views; a quarter of them is missing."""
 LADDER = (
-    Rung(96, highest=math.inf, lowest=0.3, sweeps=(18, 45, 90)),
-    Rung(192, highest=0.4, lowest=0.1, sweeps=(15, 10, 10)),
-    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=(9, 6, 6)),
+    Rung(96, highest=math.inf, lowest=0.3, sweeps=(14, 45, 90)),
+    Rung(192, highest=0.4, lowest=0.1, sweeps=(12, 6, 8)),
+    Rung(math.inf, highest=0.1, lowest=0.0, sweeps=(9, 4, 5)),
 )
 """Chosen on the validation volume (docs/speed.md)."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
