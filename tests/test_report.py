@@ -38,6 +38,9 @@ from diffusionblend.quality.record import (
 from diffusionblend.show.report import Entry, Report, overview, render, write_report
 from diffusionblend.show.report.page import script
 from diffusionblend.show.report.planes import section_of
+from diffusionblend.show.report.plots import plots_of
+from diffusionblend.show.report.stack import stack_of
+from diffusionblend.show.report.warned import Warned, warned_of
 
 SHAPE, SPACING_MM = (6, 40, 30), (3.0, 1.5, 1.25)
 SIZE_MM = {"axial": (60.0, 37.5), "coronal": (18.0, 37.5), "sagittal": (18.0, 60.0)}
@@ -97,6 +100,11 @@ def curves(page, title):
     return [[1000 - float(point.split(",")[1]) for point in line.split()] for line in lines]
 
 
+def photo(source):
+    """Return the pixels of a JPEG."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))), float)
+
+
 def figures(psnr, ssim):
     return {p: {"psnr": psnr, "psnr_std": 0.25, "ssim": ssim, "ssim_std": 0.015} for p in PLANES}
 
@@ -138,8 +146,9 @@ def full(report):
             classical=Distance("sbtv", 77.7, None), samples=Samples((0, 1), 55.5, None)
         ),
         std=np.full(SHAPE, DEVIATION_HU / 2, np.float32),
-        psnr=((5, 10.0), (10, 15.0), (20, 20.0)),
-        residual=((5, 0.5), (10, 0.25), (15, None), (20, 0.125)),
+        words="A method.",
+        psnr=(((5, 10.0), (10, 15.0), (20, 20.0)),),
+        residual=(((5, 0.5), (10, 0.25), (15, None), (20, 0.125)),),
         configuration={"steps": "20"},
         provenance={"SHA-256": "1234"},
         command="diffusionblend reconstruct",
@@ -391,8 +400,10 @@ def test_the_profile_along_z_is_that_of_the_middle_voxels(report):
 @pytest.mark.parametrize(("axes", "ends"), [((), [0, 5]), ((1, 2), [0, 5]), ((0,), [5, 0])])
 def test_slices_are_counted_as_in_the_files(report, axes, ends):
     text = render(dataclasses.replace(report, turned_axes=axes))
-    said = [int(n) for n in re.findall(r">slice (\d)<", text)]
-    assert said == 2 * ends  # of error and profile
+    ticks = re.findall(r'class="x" style="left: ([0-9.]+)%">(\d)<', text)
+    for said in (ticks[: len(ticks) // 2], ticks[len(ticks) // 2 :]):  # of error and profile
+        at = {float(left): int(number) for left, number in said}
+        assert [at[0.0], at[100.0]] == ends
     middle = SHAPE[0] // 2
     assert f"slice {SHAPE[0] - 1 - middle if 0 in axes else middle} of 0 to 5" in text
 
@@ -406,6 +417,99 @@ def test_curves_of_records(full):
     assert curves(page, "Residual over the steps") == [
         [1000, 500, 250]
     ]  # what is missing is left out
+
+
+def test_samples_are_curves_of_one_name(full):
+    """Each over the whole width, though one after another in the record."""
+    one, other = full.entries
+    samples = (((5, 10.0), (10, 15.0)), ((5, 20.0), (10, 20.0)))
+    entries = (dataclasses.replace(one, psnr=samples), other)
+    page = Page(render(dataclasses.replace(full, entries=entries)))
+    assert curves(page, "PSNR over the steps") == [[0, 500], [1000, 1000]]
+    assert "fbp (2 samples, 10 steps)" in page.text
+    assert page.text.count("at the end 15 to 20 dB") == 1
+
+
+def test_axes_and_points_say_what_they_are(report):
+    page = Page(render(dataclasses.replace(report, entries=report.entries[:1])))
+    for words in ("mean absolute error, HU", "slice", "mean 250 HU"):
+        assert words in page.text
+    marks = [words for tag, words in page.words if tag == "title"]
+    assert "fbp, slice 3: 250 HU" in marks
+
+
+def test_numbers_at_an_axis_are_where_they_belong(report):
+    """Round numbers, at the height of the curve's points of these values."""
+    hu = report.truth + np.array([10, 20, 30, 45, 40, 0], np.float32)[:, None, None]
+    plot = plots_of(dataclasses.replace(report, entries=(Entry("a", hu),)))[0]
+    assert [(tick.place, tick.label) for tick in plot.down] == [
+        (0, "50"), (20, "40"), (40, "30"), (60, "20"), (80, "10"), (100, "0")
+    ]  # fmt: skip
+    assert [(tick.place, tick.label) for tick in plot.across] == [
+        (20 * slice_, str(slice_)) for slice_ in range(6)
+    ]
+
+
+def test_warnings_that_differ_by_numbers_are_told_once_and_the_gravest_first():
+    texts = {
+        "a": (("few-views", "Only 8 views."), ("undetermined", "34 percent of it are open.")),
+        "b": (("few-views", "Only 8 views."), ("undetermined", "48.5 percent of it are open."),
+              ("bad-views", "View 7 disagrees.")),
+        "c": (("bad-views", "View 9 disagrees."),),
+    }  # fmt: skip
+    entries = [
+        Entry(name, np.zeros(SHAPE, np.float32), quality=quality(
+            warnings=tuple(Warn(*warning) for warning in each)
+        ))
+        for name, each in texts.items()
+    ]  # fmt: skip
+    assert warned_of(entries) == [
+        Warned("View 7 disagrees.", ("b",), grave=True),  # no range: it is the name of a view
+        Warned("View 9 disagrees.", ("c",), grave=True),
+        Warned("Only 8 views.", ("a", "b"), grave=False),
+        Warned("34 to 48.5 percent of it are open.", ("a", "b"), grave=False),
+    ]
+    page = Page(render(Report("t", "v", tuple(entries), None, SPACING_MM, {}, "")))
+    told = page.text
+    assert told.index("What may be wrong") < told.index("View 7") < told.index("data leave open")
+    assert told.index("data leave open") < told.index("Only 8 views.")
+
+
+@pytest.fixture
+def deep(report):
+    """Twelve slices."""
+    truth = np.random.default_rng(0).uniform(-1000, 400, (12, 40, 30)).astype(np.float32)
+    entries = tuple(
+        dataclasses.replace(entry, hu=truth + shift)
+        for entry, shift in zip(report.entries, (250, 0), strict=True)
+    )
+    return dataclasses.replace(report, entries=entries, truth=truth)
+
+
+def test_all_slices_are_in_the_page(deep):
+    stack = stack_of(deep, 10**9)
+    assert [at.number for at in stack] == list(range(12))
+    assert [at.number for at in stack if at.crossed] == [6]
+    names = ["truth", "blend++", "fbp", "blend++ \u2212 truth"]
+    assert all([panel.name for panel in at.panels] == names for at in stack)
+    for z in (0, 7, 11):
+        shown = photo(stack[z].panels[2].windows[0].uri)
+        hu = section(deep.entries[0].hu[z : z + 1], SPACING_MM, "axial")
+        expected = grey(hu, (-250.0, 450.0)).astype(float)
+        assert np.abs(shown - expected).mean() < 4
+    assert "All axial slices" in Page(render(deep)).text.replace("\n", " ")
+
+
+def test_fewer_slices_are_in_the_page_where_it_gets_large(deep):
+    deep = dataclasses.replace(
+        deep, entries=tuple(dataclasses.replace(e, hu=e.hu.repeat(2, 0)) for e in deep.entries),
+        truth=deep.truth.repeat(2, 0), at=(13, 0, 0),
+    )  # fmt: skip
+    whole = sum(at.bytes for at in stack_of(deep, 10**9))
+    assert [at.number for at in stack_of(deep, whole)] == list(range(24))
+    fewer = stack_of(deep, whole - 1)
+    assert [at.number for at in fewer] == sorted([*range(0, 24, 2), 13])
+    assert stack_of(deep, 100) == ()
 
 
 def test_what_the_record_holds_is_shown(full):
@@ -452,7 +556,9 @@ def test_a_page_of_four_noisy_methods_stays_small():
     noise = np.random.default_rng(2).normal(-300, 200, (5, 64, 256, 256)).astype(np.float32)
     entries = tuple(Entry(f"method {i}", noise[i], 1.0, {}) for i in range(4))
     report = Report("Noise", "Noise.", entries, noise[4], (4.0, 1.0, 1.0), {}, "")
-    assert len(render(report)) < 4e6
+    page = render(report)
+    assert "of 64 axial slices" in page  # as many as fit
+    assert 5e6 < len(page) < 10e6
 
 
 @pytest.mark.parametrize("truth", [True, False])

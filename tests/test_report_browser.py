@@ -1,5 +1,6 @@
 """The report in a browser: windows without scripts; with them, sorting and enlarged pictures."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,11 @@ def browser():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     random = np.random.default_rng(0)
-    volumes = {name: random.uniform(-1000, 400, (6, 40, 30)).astype(np.float32) for name in PSNR}
+    volumes = {name: random.uniform(-1000, 400, (12, 40, 30)).astype(np.float32) for name in PSNR}
     figures = {name: {p: {"psnr": psnr} for p in PLANES} for name, psnr in PSNR.items()}
     del figures["c"]["coronal"]
     entries = tuple(Entry(name, hu, 1.0, figures[name]) for name, hu in volumes.items())
-    truth = random.uniform(-1000, 400, (6, 40, 30)).astype(np.float32)
+    truth = random.uniform(-1000, 400, (12, 40, 30)).astype(np.float32)
     report = Report("A scan", "It works.", entries, truth, (3.0, 1.5, 1.25), {"Seed": "0"}, "run")
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report(report, path)
@@ -196,3 +197,81 @@ def test_differences_are_enlarged_by_the_keyboard(open_page):
     assert all("minus truth" in img.get_attribute("alt") for img in dialog.locator("img").all())
     page.keyboard.press("+")
     assert boxes(dialog)[0][2] == pytest.approx(1.25, abs=1e-3)
+
+
+def in_view(page):
+    """Return the slice that a stack shows, by the alternative texts of the pictures in view."""
+    return page.locator(".slides").evaluate(
+        """slides => {
+             const box = slides.getBoundingClientRect();
+             const within = (img) => {
+               const { left, right } = img.getBoundingClientRect();
+               return left >= box.left - 1 && right <= box.right + 1;
+             };
+             return [...slides.querySelectorAll("img")].filter(within).map((img) => img.alt);
+           }"""
+    )
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_stack_is_gone_through_slice_by_slice(open_page, scripts):
+    """Every volume of a slice is in view, and no other slice; with scripts first the middle."""
+    page = open_page(java_script_enabled=scripts)
+    names = ["truth", "c", "b", "c \u2212 truth"]
+    first = 6 if scripts else 0
+    assert in_view(page) == [f"slice {first}: {name}" for name in names]
+    page.locator(".slides").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(700)
+    assert in_view(page) == [f"slice {first + 1}: {name}" for name in names]
+    page.locator(".slides").hover()
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, 300)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > before  # the page goes on
+    assert in_view(page) == [f"slice {first + 1}: {name}" for name in names]
+
+
+PAPERS = {"A4": 210 - 28, "Letter": 216 - 28}
+"""Width in mm of what is printed: without the margins."""
+CUT = """
+    [...document.querySelectorAll("main *, header *")].filter((e) => {
+      const { right, width } = e.getBoundingClientRect();
+      return width && (right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 1)
+        && !["inline", "none"].includes(getComputedStyle(e).display) && !e.closest("svg, i");
+    }).map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)
+"""
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_nothing_is_cut_on_paper(open_page, paper):
+    page = open_page(viewport={"width": round(PAPERS[paper] * 96 / 25.4), "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate(CUT) == []
+    assert not page.locator(".bar").is_visible()
+    assert not page.locator(".slides").is_visible()
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_nothing_is_clipped_on_a_phone(open_page, width):
+    page = open_page(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sizes = [box.bounding_box()["width"] for box in page.locator(f"{PLANE} .view").all()[:4]]
+    assert min(sizes) > 130
+
+
+def test_a_point_of_a_curve_says_its_value(open_page):
+    page = open_page()
+    mark = page.locator(".plot g.c2 path").nth(3)
+    assert re.fullmatch(r"c, slice 3: \d+ HU", mark.locator("title").text_content())
+    page.mouse.move(
+        *mark.evaluate("""mark => {
+        mark.scrollIntoView({ block: "center" });
+        const { a, d, e, f } = mark.getScreenCTM();
+        const [x, y] = mark.getAttribute("d").match(/[0-9.]+/g).map(Number);
+        return [a * x + e, d * y + f];
+    }""")
+    )
+    assert mark.evaluate("e => getComputedStyle(e).stroke") == mark.evaluate(
+        "e => getComputedStyle(e.parentNode).stroke"
+    )

@@ -298,6 +298,19 @@ def test_equal_names_are_told_apart(tmp_path):
     assert names == [str(paths[0]), str(paths[1]), "<b>.nii"]
 
 
+def test_a_folder_is_the_volumes_in_it_with_the_truth_as_reference(tmp_path):
+    for name in ("b", "truth", "a", "a.std", "a.classical"):
+        small(tmp_path / f"{name}.nii.gz")
+    with serving([tmp_path]) as running:
+        said = told(running)
+    assert [volume["name"] for volume in said["volumes"]] == [
+        "a.nii.gz",
+        "b.nii.gz",
+        "truth.nii.gz",
+    ]
+    assert said["reference"] == 2
+
+
 def test_shrinking_takes_means(folder, tmp_path):
     volume = nibabel.load(folder / "a.nii.gz")
     hu = volume.get_fdata()
@@ -431,14 +444,15 @@ def test_five_large_volumes_pass_and_more_are_refused_unread(tmp_path):
 
 
 def test_there_must_be_something_to_view(tmp_path):
-    a = small(tmp_path / "a.nii")
+    a, empty = small(tmp_path / "a.nii"), tmp_path / "empty"
+    empty.mkdir()
     for paths in ([], [a] * (MAX_VOLUMES + 1)):
         with pytest.raises(UsageError, match="expected 1 to"):
             gather(paths)
     for arguments, code, words in [
         ([], 2, "volumes to view"),
         ([tmp_path / "none.nii"], 3, "no such file"),
-        ([tmp_path], 3, "no DICOM"),
+        ([empty], 3, "no DICOM"),
         ([a, "--scan", tmp_path / "none.h5"], 3, "none.h5"),
         ([a, "--port", 70000], 2, "--port 70000"),
         ([a, "--shrink", 0], 2, "--shrink 0"),

@@ -144,7 +144,7 @@ def _report(output: Path, traces: dict[str, Trace], steps: dict[str, int]) -> Re
     volumes = [output / f"{name}.nii.gz" for name in METHODS]
     report = make_report(volumes, truth=output / TRUTH, scan=output / SCAN)
     entries = tuple(
-        dataclasses.replace(entry, psnr=tuple(traces[name].points), gaps=())
+        dataclasses.replace(entry, psnr=(tuple(traces[name].points),), gaps=())
         for name, entry in zip(METHODS, report.entries, strict=True)
     )
     facts = {

@@ -18,6 +18,10 @@ from diffusionblend.sampling.partition import Partition, single
 class DDS2D(DDIM):
     """DDS without a bond between slices: p(x) = prod_i p(x_i), and plain CG."""
 
+    words = (
+        "A diffusion model of single slices, each step kept to the data; nothing joins the slices."
+    )
+
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
         """Return each slice alone."""
         return single(slices)
@@ -41,6 +45,10 @@ class DDS(DDS2D):
     weight: NonNegative = 0.4
     rho: Positive = 10.0
 
+    words = (
+        "A diffusion model of single slices, each step kept to the data, with total variation "
+        "between the slices."
+    )
     copies = (18, 5)
 
     def begin(self, problem: Problem, generator: Generator) -> State:

@@ -25,6 +25,11 @@ class DiffusionBlend(DDIM):
     a slice, three times those of ++.
     """
 
+    words = (
+        "The network of a diffusion model removes noise from each slice, given its two "
+        "neighbours, and each step is kept to the data."
+    )
+
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
         """Return each slice between its neighbours."""
         return centred(slices)
@@ -50,6 +55,11 @@ class DiffusionBlendPlusPlus(DDIM):
     jump_every: Whole = 2
     random_offset: bool = True
     tell_gap: bool = True
+
+    words = (
+        "The paper's method: the network of a diffusion model removes noise from three slices "
+        "at a time, in changing groups, and each step is kept to the data."
+    )
 
     def prepare(self, problem: Problem) -> Problem:
         """Repeat the last slice up to a multiple of nine (A.5)."""

@@ -94,6 +94,10 @@ class DiffusionBlendFast(Method):
     lowest: float = DDIM.lowest
     highest: float = DDIM.highest
 
+    words = (
+        "What the views leave open is filled in by a network that has learned what bodies look "
+        "like, three slices at a time; the result is kept to the data."
+    )
     needs_prior = True
     random = True
     counted_by = "steps"

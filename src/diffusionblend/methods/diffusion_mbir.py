@@ -37,6 +37,11 @@ class DiffusionMBIR(PredictorCorrector):
     rho: Positive = 10.0
     cg_steps: Whole = 1
 
+    words = (
+        "A diffusion model of single slices in small steps, with total variation between the "
+        "slices."
+    )
+
     def begin(self, problem: Problem, generator: Generator) -> State:
         """Draw x at the highest level; nothing is split off yet."""
         return {**super().begin(problem, generator), **self._bound(problem).begin()}

@@ -43,6 +43,9 @@ class FBP(Method):
     where views are even. Fans and cones (FDK) have weights of rays besides.
     """
 
+    words = (
+        "Filtered back-projection, the formula of clinical CT: from few views it leaves streaks."
+    )
     classical = True
     fits_data = False
     copies = (7, 5)

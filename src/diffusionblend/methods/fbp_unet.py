@@ -190,6 +190,10 @@ class FBPUNet(Method):
 
     weights: str = "fbp-unet"
 
+    words = (
+        "Filtered back-projection, whose streaks a network that was trained for as many views "
+        "takes out."
+    )
     fits_data = False
     copies = (9, 5)
 

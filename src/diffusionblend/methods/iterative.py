@@ -27,6 +27,7 @@ class SIRT(Method):
     tolerance: NonNegative = 1e-6
     lowest: float | None = None
 
+    words = "The picture is corrected step by step until its projections are those measured."
     classical = True
     counted_by = "iterations"
     copies = (8, 12)
@@ -69,6 +70,7 @@ class CGLS(Method):
     iterations: Count = 25
     rho: NonNegative = 1e-4
 
+    words = "The picture whose projections are nearest to those measured, by conjugate gradients."
     classical = True
     counted_by = "iterations"
     copies = (11, 15)

@@ -131,6 +131,7 @@ class Method:
     """A method of reconstruction, and facts about it that others ask for.
 
     Attributes:
+        words: What it does, in a sentence for somebody who does not know its name.
         needs_prior: Whether it needs a prior.
         random: Whether the seed decides the result, so that several samples differ.
         classical: Whether it knows nothing that was learned: no other classical reconstruction
@@ -143,6 +144,7 @@ class Method:
             once, for `footprint`.
     """
 
+    words: ClassVar[str] = ""
     needs_prior: ClassVar[bool] = False
     random: ClassVar[bool] = False
     classical: ClassVar[bool] = False

@@ -47,6 +47,7 @@ class SBTV(Method):
     iterations: Count = 30
     cg_steps: Count = 5
 
+    words = "Total variation in the paper's form, by split Bregman. Nothing is learned."
     classical = True
     counted_by = "iterations"
     copies = (21, 15)

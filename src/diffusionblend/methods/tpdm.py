@@ -37,6 +37,8 @@ class TPDM(PredictorCorrector):
     zeta: NonNegative = 0.5
     coronal_every: Count = 2
 
+    words = "Two diffusion models, of axial and of coronal slices, in turn."
+
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
         """Correct and predict the slices of one plane."""
         prior, (sigma, lower) = problem.required_prior, self.levels()[k]

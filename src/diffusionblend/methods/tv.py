@@ -56,6 +56,10 @@ class TV(Method):
     edge: Positive = 0.1
     cg_steps: Count = 8
 
+    words = (
+        "Total variation: of the pictures that agree with the data the one with the least "
+        "edges. Nothing is learned."
+    )
     classical = True
     counted_by = "iterations"
     usual_iterations = 50  # 57 at 8 views, 33 at 20, 91 of 90 degrees

@@ -42,6 +42,13 @@ def file_uri(path: Path) -> tuple[str, tuple[int, int]]:
     return PNG_URI + base64.b64encode(content).decode(), size
 
 
+def photo_uri(pixels: np.ndarray) -> str:
+    """Return pixels (height, width) or (height, width, 3), uint8, as a small JPEG's data URI."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=85, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
 def _png_uri(image: Image.Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)

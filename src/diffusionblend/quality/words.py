@@ -60,6 +60,11 @@ def rank(code: str) -> int:
     return codes.index(code) if code in codes else len(codes)
 
 
+def is_grave(code: str) -> bool:
+    """Return whether a warning says that something may be wrong, not what the data leave open."""
+    return code in dict(_FAULTS)
+
+
 def _few_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
     views = quality.coverage.views
     if views < FEW_VIEWS:
@@ -261,7 +266,8 @@ def _calibration(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield found.words
 
 
-_RULES: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
+_Rules = tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...]
+_FAULTS: _Rules = (
     ("residual-high", _residual_high),
     ("flux", _flux),
     ("bad-views", _bad_views),
@@ -271,13 +277,17 @@ _RULES: tuple[tuple[str, Callable[[Quality, Geometry], Iterator[str]]], ...] = (
     ("residual-low", _residual_low),
     ("value-range", _value_range),
     ("calibration", _calibration),
+)
+"""By gravity: the geometry or the data may be wrong, then the scale."""
+_LIMITS: _Rules = (
     ("missing-arc", _missing_arc),
     ("few-views", _few_views),
     ("undetermined", _undetermined),
     ("spacing", _spacing),
     ("spread", _spread),
 )
-"""By gravity: the geometry or the data are wrong, then the scale, then what the data leave open."""
+"""What the data leave open."""
+_RULES = _FAULTS + _LIMITS
 
 
 def _within(size: float, trained: tuple[float, float]) -> bool:

@@ -4,6 +4,7 @@ What a record says is checked for its form and size; it belongs to a volume only
 volume's SHA-256; and no name in it leads out of the folder. `provenance` writes it.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from diffusionblend.runs.checkpoint import SavedStep
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import inside, sha256
 from diffusionblend.io.volumes import read_beside
 from diffusionblend.methods.method import Convergence
-from diffusionblend.runs.provenance import Machine, beside, record_of, steps_folder
 from diffusionblend.quality import Quality
+from diffusionblend.runs.checkpoint import SavedStep
+from diffusionblend.runs.provenance import Machine, beside, record_of, steps_folder
 
 MAX_BYTES = 2**25
 Text = Annotated[str, Meta(max_length=20_000)]
@@ -74,6 +75,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     quality: Quality | None = None
     convergence: Convergence | None = None
+
+    def sample_of(self, step: int) -> tuple[int, int]:
+        """Return the sample that a step belongs to, and its number there, both from 1.
+
+        Samples are drawn one after another, and their steps counted on.
+        """
+        last = max((saved.step for saved in self.steps), default=1)
+        sample, index = divmod(max(step, 1) - 1, max(1, math.ceil(last / max(1, self.samples))))
+        return sample + 1, index + 1
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ class View:
     """
 
     volumes: tyro.conf.Positional[tuple[Path, ...]]
-    """Volumes, of any format that is read. The saved steps of a reconstruction (OUT.steps) are
-    found by themselves."""
+    """Volumes, of any format that is read, or folders of them. The saved steps of a reconstruction
+    (OUT.steps) are found by themselves."""
     scan: Path | None = None
     """Scan (.h5) whose geometry and sinogram are drawn; if not given, that of a volume's record."""
     shrink: int = 1

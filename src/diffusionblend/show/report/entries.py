@@ -57,7 +57,7 @@ def make_entries(runs: Sequence[Run], compared: Compared) -> Iterator[Entry]:
         plain = _beside(run, CLASSICAL)
         if plain is not None and not any(np.array_equal(plain.hu, hu) for hu in shown):
             shown.append(plain.hu)
-            yield _bare(_classical_name(entry, len(runs) > 1), plain, compared)
+            yield _classical(entry, plain, compared, several=len(runs) > 1)
 
 
 def _bare(name: str, volume: Volume, compared: Compared) -> Entry:
@@ -80,6 +80,7 @@ def _entry(run: Run, compared: Compared) -> Entry:
 
 def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> Entry:
     psnr, lost = _psnr(run, record, compared)
+    residual = [(s.step, s.residual) for s in record.steps if 0 <= s.step < _LAST_STEP]
     scan = record.scan.get("sha256")
     other_scan = compared.scan_digest not in ("", scan)
     gaps = (
@@ -92,8 +93,9 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
     return replace(
         entry,
         seconds=math.nan if record.seconds is None else record.seconds,
-        psnr=psnr,
-        residual=tuple((s.step, s.residual) for s in record.steps if 0 <= s.step < _LAST_STEP),
+        words=_words(record.method.get("name")),
+        psnr=_by_sample(record, psnr),
+        residual=_by_sample(record, residual),
         configuration={n: _plain(v) for n, v in record.method.items() if n != "name"},
         provenance=entry.provenance | _provenance(record),
         command=record.again,
@@ -116,6 +118,21 @@ def _fits_data(record: Record | None) -> bool:
     """Return whether a record's method is known to fit the data."""
     known = None if record is None else methods().get(str(record.method.get("name")))
     return known is not None and known.fits_data
+
+
+def _words(method: object) -> str:
+    """Return what a method does, in words, if it is one of this package."""
+    known = methods().get(str(method))
+    return "" if known is None else known.words
+
+
+def _by_sample(record: Record, points: Points) -> tuple[Points, ...]:
+    """Return the points of each sample, whose steps are counted on in the record."""
+    found: dict[int, list[tuple[int, float | None]]] = {}
+    for step, value in points:
+        sample, index = record.sample_of(step)
+        found.setdefault(sample, []).append((index, value))
+    return tuple(map(tuple, found.values()))
 
 
 def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
@@ -142,11 +159,13 @@ def _beside(run: Run, part: str) -> Volume | None:
     return volume
 
 
-def _classical_name(entry: Entry, several: bool) -> str:
+def _classical(entry: Entry, volume: Volume, compared: Compared, *, several: bool) -> Entry:
+    """Return the classical picture beside a reconstruction."""
     distance = entry.quality.classical if entry.quality else None
     method = "" if distance is None else distance.method[:LONGEST_NAME]
     kind = f"classical, of {entry.name}" if several else "classical"
-    return f"{method} ({kind})" if method else kind
+    name = f"{method} ({kind})" if method else kind
+    return replace(_bare(name, volume, compared), words=_words(method))
 
 
 def _provenance(record: Record) -> dict[str, str]:

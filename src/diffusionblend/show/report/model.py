@@ -26,8 +26,9 @@ class Entry:
             slices as "psnr_std" and "ssim_std". What is missing is shown as a dash.
         quality: Its quality record.
         std: Standard deviation of its samples in HU, as `hu`.
-        psnr: Steps, and the axial PSNR in dB of the volume there.
-        residual: Steps, and |A u - y| / |y| there.
+        words: What its method does; empty if that is not known.
+        psnr: Of each sample steps, and the axial PSNR in dB of the volume there.
+        residual: Of each sample steps, and |A u - y| / |y| there.
         configuration: Options of the method.
         provenance: What made it.
         command: The line that makes it again.
@@ -40,8 +41,9 @@ class Entry:
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     quality: "Quality | None" = None
     std: np.ndarray | None = None
-    psnr: Points = ()
-    residual: Points = ()
+    words: str = ""
+    psnr: Sequence[Points] = ()
+    residual: Sequence[Points] = ()
     configuration: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     command: str = ""

@@ -12,9 +12,10 @@ def number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}".replace("inf", "∞").replace("-", MINUS)
 
 
-def short(value: float) -> str:
-    """Return a round number as it is spoken."""
-    return f"{value:g}".replace("-", MINUS)
+def significant(value: float) -> str:
+    """Return a number with up to three digits that matter, all of whole ones."""
+    rounded = float(f"{value:.3g}") if abs(value) < 1000 else round(value)
+    return f"{rounded + 0.0:.12g}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:

@@ -25,47 +25,44 @@ from diffusionblend.pictures.colours import (
     grey_bar,
 )
 from diffusionblend.pictures.png import coloured_uri, data_uri
-from diffusionblend.quality.words import rank
 from diffusionblend.show.report.model import Report
 from diffusionblend.show.report.planes import lead_of, section_of
 from diffusionblend.show.report.plots import plots_of
+from diffusionblend.show.report.stack import stack_of
 from diffusionblend.show.report.tables import figures_table, quality_table
+from diffusionblend.show.report.warned import warned_of
+
+MOST_BYTES = 9_000_000
+"""Size of a page up to which all slices are in it."""
 
 
 def render(report: Report) -> str:
-    """Return the page of a report as HTML."""
-    return render_page(
-        "report.html",
-        title=report.title,
-        report=report,
-        figures=figures_table(report),
-        quality=quality_table(report),
-        warnings=_warnings(report),
-        lead=lead_of(report),
-        heart=HEART,
-        sections=[section_of(report, plane) for plane in PLANES],
-        plots=plots_of(report),
-        scan=None if report.scan is None else data_uri(report.scan),
-        windows=WINDOWS,
-        difference_hu=DIFFERENCE_HU,
-        deviation_hu=DEVIATION_HU,
-        grey_bar=data_uri(grey_bar()),
-        difference_bar=coloured_uri(difference_bar()),
-        deviation_bar=coloured_uri(deviation_bar()),
-    )
+    """Return the page of a report as HTML, with all slices while that keeps it small."""
+    values = _values(report)
+    page = render_page("report.html", **values, stack=())
+    stack = stack_of(report, MOST_BYTES - len(page))
+    return render_page("report.html", **values, stack=stack) if stack else page
 
 
-def _warnings(report: Report) -> dict[str, list[str]]:
-    """Return each warning, the gravest first, and the names of the volumes that it is of."""
-    told = [
-        (warning, entry.name)
-        for entry in report.entries
-        for warning in (entry.quality.warnings if entry.quality else ())
-    ]
-    found: dict[str, list[str]] = {}
-    for warning, name in sorted(told, key=lambda pair: rank(pair[0].code)):
-        found.setdefault(warning.text, []).append(name)
-    return found
+def _values(report: Report) -> dict[str, object]:
+    return {
+        "title": report.title,
+        "report": report,
+        "figures": figures_table(report),
+        "quality": quality_table(report),
+        "warnings": warned_of(report.entries),
+        "lead": lead_of(report),
+        "heart": HEART,
+        "sections": [section_of(report, plane) for plane in PLANES],
+        "plots": plots_of(report),
+        "scan": None if report.scan is None else data_uri(report.scan),
+        "windows": WINDOWS,
+        "difference_hu": DIFFERENCE_HU,
+        "deviation_hu": DEVIATION_HU,
+        "grey_bar": data_uri(grey_bar()),
+        "difference_bar": coloured_uri(difference_bar()),
+        "deviation_bar": coloured_uri(deviation_bar()),
+    }
 
 
 def write_report(report: Report, path: Path) -> None:

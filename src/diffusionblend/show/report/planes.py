@@ -83,32 +83,39 @@ def section_of(report: Report, plane: str) -> Section:
     return Section(plane, place, (width, height), _lines(report, axis), panels, SIDES[plane])
 
 
-def lead_of(report: Report) -> tuple[Panel, ...]:
-    """Return the axial plane of what a reader compares first, in one window.
+def compared(report: Report) -> tuple[Entry, ...]:
+    """Return what a reader compares first: the last learned reconstruction, and its rival.
 
-    The truth; the last learned reconstruction; the classical one beside it; its difference from the
-    truth. What there is not is left out.
+    The rival is the last one that is not learned, if there is one.
     """
-    plane = PLANES[0]
     learned = [e for e in report.entries if e.quality is not None and e.quality.classical]
     main = learned[-1] if learned else report.entries[-1]
     rivals = [e for e in report.entries if e not in learned and e is not main]
-    shown = {} if report.truth is None else {"truth": (report.truth, "")}
-    for entry in (main, *rivals[-1:]):
-        shown[entry.name] = entry.hu, psnr_note(report, entry, plane)
-    cut = {name: (_cut(report, hu, plane), note) for name, (hu, note) in shown.items()}
-    panels = [
-        _panel(name, note, f"{name}, {HEART.words} window", data_uri(grey(hu, HEART.limits_hu)))
-        for name, (hu, note) in cut.items()
-    ]
-    if report.truth is not None:
-        uri = coloured_uri(diverging(cut[main.name][0] - cut["truth"][0]))
-        panels.append(_panel(f"{main.name} {MINUS} truth", "", f"{main.name} minus truth", uri))
+    return main, *rivals[-1:]
+
+
+def lead_of(report: Report) -> tuple[Panel, ...]:
+    """Return the axial plane of what a reader compares first, in one window.
+
+    The truth, if there is one; the reconstructions; the difference of the first from the truth.
+    """
+    plane, entries = PLANES[0], compared(report)
+    shown = [(e.name, psnr_note(report, e, plane), _cut(report, e.hu, plane)) for e in entries]
+    main, _, hu = shown[0]
+    truth = None if report.truth is None else _cut(report, report.truth, plane)
+    first = [] if truth is None else [("truth", "", truth)]
+    panels = [_in_heart_window(name, note, cut) for name, note, cut in first + shown]
+    if truth is not None:
+        uri = coloured_uri(diverging(hu - truth))
+        apart = Picture("difference", f"first: {main} minus truth", uri)
+        panels.append(Panel(f"{main} {MINUS} truth", "", (apart,), kind="lead"))
     return tuple(panels)
 
 
-def _panel(name: str, note: str, alt: str, uri: str) -> Panel:
-    return Panel(name, note, (Picture("lead", f"first: {alt}", uri),), kind="lead")
+def _in_heart_window(name: str, note: str, hu: np.ndarray) -> Panel:
+    uri = data_uri(grey(hu, HEART.limits_hu))
+    picture = Picture(HEART.key, f"first: {name}, {HEART.words} window", uri)
+    return Panel(name, note, (picture,), kind="lead")
 
 
 def psnr_note(report: Report, entry: Entry, plane: str) -> str:

@@ -75,7 +75,12 @@ def in_words(grid: Grid) -> str:
     return f"{shape} voxels of {spacing} mm from ({place})"
 
 
-def _runs_of(path: Path) -> list[Path]:
+def volumes_of(path: Path) -> list[Path]:
+    """Return the volumes directly in a folder, but those beside another; a file is itself.
+
+    Raises:
+        CorruptInput: There is no such file or folder.
+    """
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected a volume, or a folder of volumes")
     if not path.is_dir():
@@ -83,10 +88,14 @@ def _runs_of(path: Path) -> list[Path]:
     files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
     volumes = [file for file in files if is_volume(file)]
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
-    runs = [v for v in volumes if v not in parts and not is_truth(v)]
-    if volumes and not runs:
+    return [v for v in volumes if v not in parts] or [path]  # of a DICOM series
+
+
+def _runs_of(path: Path) -> list[Path]:
+    runs = [volume for volume in volumes_of(path) if volume == path or not is_truth(volume)]
+    if not runs:
         raise CorruptInput(f"{path}: holds no reconstruction; name a volume, or another folder")
-    return runs or [path]  # of a DICOM series
+    return runs
 
 
 def is_truth(path: Path) -> bool:

@@ -55,7 +55,7 @@ class Table:
         columns: The others.
         caption: What stands above it, if that is not said already.
         notes: Sentences below.
-        legend: What headings mean.
+        legend: What headings or names mean.
     """
 
     corner: str
@@ -97,7 +97,9 @@ def figures_table(report: Report) -> Table:
     if columns and len(entries) > 1:
         notes.append("The best of a column is bold.")
     names = tuple(entry.name for entry in entries)
-    return Table("Method", names, tuple(columns), notes=(" ".join(notes),) if notes else ())
+    legend = {entry.name: entry.words for entry in entries if entry.words}
+    told = (" ".join(notes),) if notes else ()
+    return Table("Method", names, tuple(columns), notes=told, legend=legend)
 
 
 def quality_table(report: Report) -> Table | None:

@@ -24,11 +24,12 @@ from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_beside, read_shape, read_volume
 from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours
-from diffusionblend.quality.words import rank
+from diffusionblend.quality.record import Warn
+from diffusionblend.quality.words import is_grave, rank
 from diffusionblend.runs.checkpoint import SavedStep, read_steps
 from diffusionblend.runs.provenance import steps_folder
 from diffusionblend.runs.record import Found, Record, find_record
-from diffusionblend.show.report.runs import is_truth
+from diffusionblend.show.report.runs import is_truth, volumes_of
 from diffusionblend.show.viewer.server import Answer, Routes
 
 MAX_VOXELS, MAX_VOLUMES = 400_000_000, 8
@@ -58,6 +59,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
         first_mm: Centre of the first voxel (x, y, z).
         steps: Of its sampling, in order.
         warnings: What its record warns of, the gravest first.
+        grave: How many of them say that something may be wrong.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
     first_mm: tuple[float, float, float]
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
+    grave: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     """Read what is to be viewed.
 
     Args:
-        paths: Volumes, of any format that is read.
+        paths: Volumes, of any format that is read, or folders of them.
         scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
         shrink: Show the mean over blocks of so many pixels, squared, in each slice.
 
@@ -97,6 +100,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
         CorruptInput: As `read_volume` and `read_scan`.
         UnsupportedInput: As `read_volume` and `read_scan`.
     """
+    paths = [volume for path in paths for volume in volumes_of(path)]
     check_size(paths, shrink)
     routes, shown, grid = dict(_page()), [], None
     records = {path: find_record(path) for path in paths}
@@ -157,18 +161,19 @@ def scan_of(found: Found) -> Path | None:
 def _step_names(
     saved: Sequence[SavedStep], record: Record | None
 ) -> Iterator[tuple[SavedStep, str]]:
-    """Name each step by its number; of several samples, which are drawn in turn, by both."""
-    samples = 1 if record is None else record.samples
-    each = math.ceil(saved[-1].step / samples) if saved else 1
+    """Name each step by its number; of several samples, by both."""
     for one in saved:
-        sample, step = divmod(one.step - 1, each)
-        yield one, f"{one.step}" if samples == 1 else f"sample {sample + 1}, {step + 1}"
+        if record is None or record.samples == 1:
+            yield one, f"{one.step}"
+        else:
+            sample, step = record.sample_of(one.step)
+            yield one, f"sample {sample}, {step}"
 
 
-def _warnings(record: Record | None) -> tuple[str, ...]:
+def _warnings(record: Record | None) -> tuple[Warn, ...]:
     if record is None or record.quality is None:
         return ()
-    return tuple(w.text for w in sorted(record.quality.warnings, key=lambda w: rank(w.code)))
+    return tuple(sorted(record.quality.warnings, key=lambda warning: rank(warning.code)))
 
 
 def as_nifti(volume: Volume) -> bytes:
@@ -215,7 +220,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _shown(
-    name: str, file: str, grid: Grid, steps: tuple[Step, ...], warnings: tuple[str, ...]
+    name: str, file: str, grid: Grid, steps: tuple[Step, ...], warnings: tuple[Warn, ...]
 ) -> Shown:
     affine = _straight(grid)
     x, y, z = np.diag(affine)[:3].tolist()
@@ -228,7 +233,8 @@ def _shown(
         step_mm=(x, y, z),
         first_mm=(first_x, first_y, first_z),
         steps=steps,
-        warnings=warnings,
+        warnings=tuple(warning.text for warning in warnings),
+        grave=sum(is_grave(warning.code) for warning in warnings),
     )
 
 

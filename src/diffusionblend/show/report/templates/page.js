@@ -110,7 +110,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   view ? open(view) : KEYS[event.key](event);
 });
-for (const view of document.querySelectorAll(".view")) {
+for (const here of document.querySelectorAll(".slides > .here")) here.parentNode.scrollLeft = here.offsetLeft - here.parentNode.offsetLeft;
+for (const view of document.querySelectorAll(".view:not(.slides .view)")) {
   view.tabIndex = 0;
   view.role = "button";
   view.ariaLabel = `Enlarge: ${view.querySelector("img").alt.replace(/, [a-z-]+ window$/, "")}`;

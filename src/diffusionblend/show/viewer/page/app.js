@@ -276,14 +276,16 @@ function offerSteps(pane, section) {
 
 // What the record of a volume warns of
 
-function listWarnings({ warnings }, section) {
-  const details = section.querySelector(".warnings");
+function listWarnings({ warnings, grave }, section) {
+  const details = section.querySelector(".warnings"), summary = details.querySelector("summary");
   details.hidden = warnings.length === 0;
-  details.querySelector("summary").textContent =
-    warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
-  for (const text of warnings) {
+  summary.textContent = warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
+  if (grave) summary.textContent += ": something may be wrong";
+  summary.classList.toggle("grave", grave > 0);
+  for (const [index, text] of warnings.entries()) {
     const item = document.createElement("li");
     item.textContent = text;
+    item.classList.toggle("grave", index < grave);
     details.querySelector("ul").append(item);
   }
 }
