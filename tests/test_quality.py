@@ -160,6 +160,36 @@ def test_nothing_is_named_where_there_is_only_noise(body):
         assert found.bad_views + found.bad_rows + found.bad_bins + found.bad_pixels == ()
 
 
+@pytest.fixture(scope="module")
+def fine():
+    """A body of cells as large as a pixel, seen by two bins a pixel."""
+    cells = np.random.default_rng(0).random((32, 32)) > 0.5
+    y, x = np.mgrid[:128, :128] - 63.5
+    hu = np.where((np.hypot(x, y) < 54) & cells.repeat(4, 0).repeat(4, 1), 1000.0, -1000.0)
+    volume = Volume(hu[None].astype(np.float32), Grid.from_spacing((1, 128, 128), (2.0, 0.5, 0.5)))
+    scan = simulate(volume, sparse_view(60), size=64, photons=1e5)
+    grid = Grid.from_spacing((1, 32, 32), (2.0, 2.0, 2.0))
+    return dataclasses.replace(scan, geometry=changed(scan.geometry, grid=grid))
+
+
+@pytest.mark.parametrize("method", ["fbp", "tv"])
+def test_an_object_finer_than_the_pixels_is_no_wrong_geometry(fine, method):
+    quality = reconstruct_and_assess(fine, method).quality
+    assert quality.residual.least.normalised > 2
+    assert quality.residual.finer.normalised < 1
+    assert codes(quality) & {"residual-high", "coarse-pixels"} == {"coarse-pixels"}
+    (text,) = (w.text for w in quality.warnings if w.code == "coarse-pixels")
+    assert "--size 64" in text
+
+
+@pytest.mark.parametrize("bins", [-3, 3])
+def test_a_wrong_centre_is_told_of_on_coarse_pixels_too(fine, bins):
+    beam = fine.geometry.beam
+    off = changed(fine.geometry, offset_mm=beam.offset_mm + bins * beam.bin_mm)
+    quality = reconstruct_and_assess(dataclasses.replace(fine, geometry=off), "tv").quality
+    assert codes(quality) & {"residual-high", "coarse-pixels"} == {"residual-high"}
+
+
 def test_the_residual_has_a_figure_for_each_view_row_and_bin(body):
     scan, truth = body
     found = judged(scan, truth).residual

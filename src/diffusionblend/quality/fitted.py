@@ -1,8 +1,9 @@
 """What the data leave open to nobody: the residual of a picture that was let go on towards them.
 
 A picture may not explain the data since its method does not fit them (filtered back-projection), or
-has not ended. If one near it explains them, the data and the geometry agree; if none does, they do
-not, whatever the method.
+has not ended. If one near it explains them, the data and the geometry agree. If none does, the
+object may be finer than the pixels, which one on finer pixels tells; else data and geometry do not
+agree, whatever the method.
 """
 
 import dataclasses
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration.coarse import spread
+from diffusionblend.geometry import Grid
 from diffusionblend.methods.problem import Problem
+from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.solvers.consistency import conjugate_gradient
 
@@ -21,6 +24,12 @@ STEPS = 10
 is 8 to 90, with the other sense of rotation 12 to 25; 20 views or more."""
 SLICES = 12
 """Slices that are looked at where each is projected by itself."""
+FINER = 2
+"""By how much pixels are made finer: cells of one pixel, with right geometry, leave 3.2 times what
+noise does, and 0.5 to 0.8 on half of the pixel; with a centre off by 3 bins 22 to 32, and 20 to 25
+there (2 bins a pixel, 30 to 180 views)."""
+MOST_VOXELS = 2**25
+"""Of a volume that is tried on finer pixels."""
 
 
 def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
@@ -32,6 +41,25 @@ def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
         return problem, at
     variance = None if problem.variance is None else problem.variance[at]
     return dataclasses.replace(problem, y=problem.y[at], variance=variance), at
+
+
+def on_finer_pixels(problem: Problem, u: Tensor) -> tuple[Problem, Tensor]:
+    """Return the problem and a picture u (slices, rows, columns) on finer pixels."""
+    A, variance = problem.A, problem.variance
+    grid, beam = A.geometry
+    slices, rows, columns = grid.shape
+    z_mm, y_mm, x_mm = grid.spacing_mm
+    fine = Grid.from_spacing(
+        (slices, FINER * rows, FINER * columns), (z_mm, y_mm / FINER, x_mm / FINER)
+    )
+    finer = dataclasses.replace(
+        problem,
+        y=FINER * problem.y,  # which is counted in pixels
+        A=projector(fine, beam, device=A.device, dtype=A.dtype),
+        variance=None if variance is None else FINER**2 * variance,
+        asked=None,
+    )
+    return finer, u.repeat_interleave(FINER, dim=1).repeat_interleave(FINER, dim=2)
 
 
 def fitted(problem: Problem, u: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ class Residual(msgspec.Struct, frozen=True, kw_only=True):
             it is nothing, or the method does not fit the data.
         least: What is left over by the picture after some steps towards the data, where it leaves
             more than it should, or does not fit them: much, if no picture explains the data.
+        finer: The same on pixels of half the size, where `least` is much: little, if the object is
+            finer than the pixels, and nothing else is wrong.
         views: RMS of r / sigma of each view. In views, rows and bins sigma also holds the place of
             edges, to a part of a bin, and is that of the counts that the picture predicts; where
             the method does not fit the data, views are of the picture after those steps.
@@ -86,6 +88,7 @@ class Residual(msgspec.Struct, frozen=True, kw_only=True):
     fits_data: bool = True
     flux: float = 0.0
     least: Left | None = None
+    finer: Left | None = None
     views: tuple[float, ...] = ()
     rows: tuple[float, ...] = ()
     bins: tuple[float, ...] = ()
@@ -101,8 +104,16 @@ class Residual(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def inconsistent(self) -> bool:
-        """Whether pictures near this one leave too much as well; false if none was tried."""
-        return self.least is not None and self._above(self.least, 1.0)
+        """Whether pictures near this one leave too much as well, and none that is finer does not.
+
+        False if none was tried.
+        """
+        return self.least is not None and self._above(self.least, 1.0) and not self.too_coarse
+
+    @property
+    def too_coarse(self) -> bool:
+        """Whether a picture on finer pixels, and none on these, leaves no more than noise does."""
+        return self.finer is not None and not self._above(self.finer, 0.5)
 
     @property
     def explained_nearby(self) -> bool:

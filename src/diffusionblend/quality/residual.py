@@ -13,7 +13,13 @@ from torch.nn.functional import max_pool1d, pad
 from diffusionblend.calibration.coarse import spread
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.quality.fitted import fitted, some_slices
+from diffusionblend.quality.fitted import (
+    FINER,
+    MOST_VOXELS,
+    fitted,
+    on_finer_pixels,
+    some_slices,
+)
 from diffusionblend.quality.record import Left, Outlier, Residual
 from diffusionblend.solvers.covariance import Covariance
 
@@ -83,6 +89,10 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
     some, at = some_slices(problem)
     near = fitted(some, u[at])
     found = msgspec.structs.replace(found, least=_left(some, some.A(near))[0])
+    if found.inconsistent and FINER**2 * near.numel() <= MOST_VOXELS:
+        finer, u_finer = on_finer_pixels(some, near)
+        left = _left(finer, finer.A(fitted(finer, u_finer)))[0]
+        found = msgspec.structs.replace(found, finer=left)
     if fits_data:
         return _with_parts(found, problem, u, scale)
     return _with_views(found, some, near, problem, u, scale)

@@ -94,8 +94,20 @@ def _undetermined(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _residual_high(quality: Quality, geometry: Geometry) -> Iterator[str]:
     found = quality.residual
-    if _says_something(quality) and (found.inconsistent or (found.high and found.fits_data)):
+    if found.too_coarse or not _says_something(quality):
+        return
+    if found.inconsistent or (found.high and found.fits_data):
         yield f"The picture does not explain the data ({_left_over(found)}): {_why(quality)}."
+
+
+def _coarse_pixels(quality: Quality, geometry: Geometry) -> Iterator[str]:
+    found, size = quality.residual, geometry.grid.shape[2]
+    if found.too_coarse and _says_something(quality):
+        yield (
+            f"The object is finer than the pixels ({_left_over(found)}): data and geometry agree, "
+            "since pixels of half the size explain the data, but small structures run together; "
+            f"take more pixels (import --size {2 * size})."
+        )
 
 
 def _flux(quality: Quality, geometry: Geometry) -> Iterator[str]:
@@ -280,6 +292,7 @@ _FAULTS: _Rules = (
 )
 """By gravity: the geometry or the data may be wrong, then the scale."""
 _LIMITS: _Rules = (
+    ("coarse-pixels", _coarse_pixels),
     ("missing-arc", _missing_arc),
     ("few-views", _few_views),
     ("undetermined", _undetermined),
