@@ -213,6 +213,15 @@ def in_view(page):
     )
 
 
+def wait_until(page, reached):
+    """Wait until something is so; scrolling takes its time."""
+    for _ in range(100):
+        if reached():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not come to that")
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_stack_is_gone_through_slice_by_slice(open_page, scripts):
     """Every volume of a slice is in view, and no other slice; with scripts first the middle."""
@@ -222,13 +231,11 @@ def test_a_stack_is_gone_through_slice_by_slice(open_page, scripts):
     assert in_view(page) == [f"slice {first}: {name}" for name in names]
     page.locator(".slides").focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(700)
-    assert in_view(page) == [f"slice {first + 1}: {name}" for name in names]
+    wait_until(page, lambda: in_view(page) == [f"slice {first + 1}: {name}" for name in names])
     page.locator(".slides").hover()
     before = page.evaluate("scrollY")
     page.mouse.wheel(0, 300)
-    page.wait_for_timeout(300)
-    assert page.evaluate("scrollY") > before  # the page goes on
+    wait_until(page, lambda: page.evaluate("scrollY") > before)  # the page goes on
     assert in_view(page) == [f"slice {first + 1}: {name}" for name in names]
 
 
