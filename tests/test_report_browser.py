@@ -34,7 +34,10 @@ def written(tmp_path_factory):
     volumes = {name: random.uniform(-1000, 400, (12, 40, 30)).astype(np.float32) for name in PSNR}
     figures = {name: {p: {"psnr": psnr} for p in PLANES} for name, psnr in PSNR.items()}
     del figures["c"]["coronal"]
-    entries = tuple(Entry(name, hu, 1.0, figures[name]) for name, hu in volumes.items())
+    entries = tuple(
+        Entry(name, hu, 1.0, figures[name], configuration={"steps": "30"})
+        for name, hu in volumes.items()
+    )
     truth = random.uniform(-1000, 400, (12, 40, 30)).astype(np.float32)
     report = Report("A scan", "It works.", entries, truth, (3.0, 1.5, 1.25), {"Seed": "0"}, "run")
     path = tmp_path_factory.mktemp("page") / "report.html"
@@ -257,6 +260,7 @@ def test_nothing_is_cut_on_paper(open_page, paper):
     assert page.evaluate(CUT) == []
     assert not page.locator(".bar").is_visible()
     assert not page.locator(".slides").is_visible()
+    assert page.locator("details td").first.is_visible()  # what is folded is printed, too
 
 
 @pytest.mark.parametrize("width", [320, 390])
