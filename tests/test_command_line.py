@@ -1,12 +1,16 @@
 """What a user types: slips, files of options, JSON, progress."""
 
+import dataclasses
 import json
 import math
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +18,7 @@ import torch
 from conftest import command, contents, user_command
 from diffusionblend.cli.commands import Reconstruct
 from diffusionblend.cli.commands.arguments import command_line
-from diffusionblend.cli.console.arguments import arguments_of
+from diffusionblend.cli.console.arguments import flags
 from diffusionblend.cli.console.config import with_config
 from diffusionblend.cli.console.parsing import parse
 from diffusionblend.cli.main import COMMANDS
@@ -45,20 +49,27 @@ SLIPS = {
     "evaluate a": "evaluate: needs TRUTH; see",
     "simulate a b -o c": "b: is more than `simulate` takes; see",
     "demo --steps 1 2": "2: is more than `demo` takes; see",
-    "completion tcsh": "expected bash, zsh or fish",
-    "reconstruct a -o b.nii --method fpb": "did you mean fbp?",
-    "reconstruct a -o b.nii --set etta=1 --method dds": "did you mean eta?",
-    "reconstruct a -o b.nii --set eta": "--set eta: expected OPTION=VALUE",
+    "completion tcsh": "SHELL tcsh: expected bash, zsh or fish",
+    "completion powershell": "SHELL powershell: expected bash, zsh or fish",
+    "report": "report: needs RUNS; see",
+    "help reconstrukt": "reconstrukt: no such command; did you mean reconstruct?",
+    "reconstruct {scan} -o {folder}/b.nii --method fpb": "did you mean fbp?",
+    "reconstruct {scan} -o {folder}/b.nii --set etta=1 --method dds": "did you mean eta?",
+    "reconstruct {scan} -o {folder}/b.nii --set eta": "--set eta: expected OPTION=VALUE",
+    "reconstruct a -o b.nii --set": "--set: needs a value; expected OPTION=VALUE",
+    "reconstruct a -o b.nii --steps none": "--steps none: expected a whole number",
+    "reconstruct a -o b.nii --prior --steps 3": "--prior: needs a value; expected a text",
     "benchmark tabel1": "did you mean table1?",
     "info diffusionblend-fats": "did you mean diffusionblend-fast?",
+    "info fastt": "did you mean diffusionblend-fast?",
     "demo --config": "--config: needs a value; expected a path",
-    "demo --config a --config b": "--config b: stands there twice; give one file",
+    "demo --config a --config b": "--config b: is given twice; give one file",
 }
 
 
 @pytest.mark.parametrize("words", SLIPS)
-def test_a_slip_is_one_line_that_says_what_was_meant(words):
-    ended = command(*words.split())
+def test_a_slip_is_one_line_that_says_what_was_meant(words, data, place):
+    ended = command(*words.format(scan=data.scan, folder=place).split())
     assert ended.code == 2
     assert ended.out == ""
     assert ended.err.count("\n") == 1
@@ -71,6 +82,7 @@ def test_the_nearest_word_is_named_and_a_far_one_is_not():
     assert did_you_mean("--veiws", ["--views", "-o"]) == "; did you mean --views?"
     assert did_you_mean("--x", ["--views", "--output"]) == ""
     assert did_you_mean("a", []) == ""
+    assert did_you_mean("fastt", ["fbp", "diffusionblend-fast"]).endswith("blend-fast?")
 
 
 def test_a_prior_of_almost_that_name_is_named(data, place):
@@ -81,9 +93,8 @@ def test_a_prior_of_almost_that_name_is_named(data, place):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command_can_print_json_and_reads_a_file_of_options(verb):
-    names = {a.name for a in arguments_of(COMMANDS[verb])}
-    assert "json" in names
-    assert "config" not in names
+    assert {"--json", "--no-json", "--config"} <= set(flags(COMMANDS[verb]))
+    assert "config" not in {field.name for field in dataclasses.fields(COMMANDS[verb])}
 
 
 def config(place, text):
@@ -114,6 +125,33 @@ def test_a_file_gives_options_and_the_line_wins(place):
     assert won.method == "dds"
 
 
+SPELLINGS = {
+    "-o o s.h5": {},
+    "s.h5 -oo": {},
+    "s.h5 --output=o --steps=100": {"steps": 100},
+    "s.h5 -o o --steps 3 --steps 4": {"steps": 4},
+    "s.h5 -o o --mu_water -1.5 --save_steps 3": {"mu_water": -1.5, "save_steps": 3},
+    "s.h5 -o o --no-classical --resume": {"classical": False, "resume": True},
+    "s.h5 -o o --no-classical --classical --classical=false": {"classical": False},
+    "s.h5 -o o --set a=b c=d": {"set": ("a=b", "c=d")},
+    "s.h5 -o o --set a=b --set=c=d": {"set": ("a=b", "c=d")},
+    "--set a=b c=d s.h5 -o o": {"set": ("a=b", "c=d")},
+    "--set=a=b s.h5 -o o --prior=--odd": {"set": ("a=b",), "prior": "--odd"},
+    "-o o --prior none -- s.h5": {"prior": "none"},
+}
+
+
+@pytest.mark.parametrize("words", SPELLINGS)
+def test_spellings_of_options(words):
+    expected = Reconstruct(scan=Path("s.h5"), output=Path("o"), **SPELLINGS[words])
+    assert parsed("reconstruct", *words.split()) == expected
+
+
+def test_none_is_a_word_and_not_the_absence_of_one():
+    made = parsed("import", "s", "-o", "o", "--centre", "none", "--tilt=none", "--air-bins", "none")
+    assert (made.centre, made.tilt, made.air_bins) == ("none", "none", "none")
+
+
 @pytest.mark.parametrize("words", [("--set=eta=1", "s.h5"), ("s.h5", "--set", "eta=1")])
 def test_set_on_the_line_is_added_to_that_of_a_file(place, words):
     made = parsed("reconstruct", *words, "-o", "o", "--config", config(place, "[set]\neta = 0.5\n"))
@@ -142,7 +180,7 @@ WRONG = {
     "output = 3": (2, "output = 3: expected a path"),
     "json = 1": (2, "json = 1: expected true or false"),
     'beam = "kone"': (2, "expected parallel, fan or cone; did you mean cone?"),
-    'volume = "a"': (2, "volume: stands on the line, not in a file of options"),
+    'volume = "a"': (2, "volume: give it on the line, not in a file of options"),
     "[set]\neta = 1": (2, "[set]: simulate has no --set"),
     "views = 1979-05-27": (2, 'views = "1979-05-27": expected a whole number'),
     "views =": (3, "not TOML"),
@@ -245,7 +283,10 @@ def test_json_that_a_file_asks_for_is_that_of_failures_too(place):
     assert strict(ended.out)["error"]["code"] == 3
 
 
-@pytest.mark.parametrize("words", [("--version", "--json"), ("--help", "--json")])
+@pytest.mark.parametrize(
+    "words", [("--version", "--json"), ("version", "--json"), ("--help", "--json"),
+              ("help", "--json"), ("demo", "--help", "--json")]
+)  # fmt: skip
 def test_version_and_help_are_json_too(words):
     assert strict(command(*words).out)
 
@@ -287,8 +328,11 @@ def test_progress_is_shown_by_commands_alone(capsys, monkeypatch, caplog):
     assert caplog.messages == []
     with shown(), Progress("parts") as bar:
         bar.show(1, 3, "so far")
+        bar.show(2, 3)
     assert list(counted("parts", [1, 2])) == [1, 2]
-    assert caplog.messages == ["parts: 1 of 3, 0 s left so far"]
+    assert caplog.messages[0] == "parts: 1 of 3 so far"  # nothing is known of how long it takes
+    assert re.fullmatch(r"parts: 2 of 3, \d+ s left ", caplog.messages[1])
+    assert len(caplog.messages) == 2
     assert capsys.readouterr().err == ""
 
 
@@ -359,3 +403,49 @@ def test_a_terminal_gets_a_bar_with_the_time_that_is_left(data, place):
     )
     assert "\rsbtv: " in shown_there
     assert "it/s" in shown_there or "s/it" in shown_there
+
+
+MISSING = [
+    "reconstruct none.h5 -o o.nii",
+    "simulate none.nii -o s.h5",
+    "evaluate none.nii none.nii",
+    "import none.h5 -o s.h5",
+    "report none.nii",
+    "view none.nii",
+    "info none.h5",
+    "train none.toml",
+    "pack none.toml -o p.h5",
+]
+
+
+def test_a_missing_input_is_told_before_anything_slow_is_imported(place):
+    program = f"""
+from diffusionblend.cli.main import main
+for words in {MISSING}:
+    assert main(words.split()) == 3, words
+slow = {{"torch", "scipy", "h5py"}} & set(sys.modules)
+sys.exit(f"imported: {{slow}}" if slow else 0)
+"""
+    ended = user_command(before_main=f"import os; os.chdir({str(place)!r}){program}")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("none.") == ended.err.count("\n") == len(MISSING)
+    assert contents(place) == {}
+
+
+@pytest.mark.parametrize("words", ["--help", "help reconstruct", "reconstruct --help", "info"])
+def test_a_reader_that_has_seen_enough_is_no_failure(words):
+    program = f"set -o pipefail; {sys.executable} -m diffusionblend {words} | true"
+    ended = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_reconstruction_ends_with_what_lies_where_and_what_to_do_next(data, place):
+    out = place / "a b.nii.gz"
+    ended = command("reconstruct", data.scan, "-o", out, "--method=sbtv", "--set=iterations=2")
+    assert ended.code == 0, ended.err
+    told, following = ended.out.split("next: ")
+    named = [line.split(": ")[0] for line in told.splitlines()]
+    assert sorted(named) == sorted(map(str, place.iterdir()))
+    assert [shlex.split(line)[:3] for line in following.splitlines()] == [
+        ["diffusionblend", "report", str(out)], ["diffusionblend", "view", str(out)],
+    ]  # fmt: skip

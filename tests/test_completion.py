@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from conftest import command
-from diffusionblend.cli.console.arguments import arguments_of
+from diffusionblend.cli.console.arguments import flags
 from diffusionblend.cli.console.completion import script
 from diffusionblend.cli.main import COMMANDS
 from diffusionblend.methods import method_names
@@ -41,11 +41,22 @@ def test_a_shell_takes_the_script(shell, tmp_path):
 
 def test_every_command_option_and_choice_is_in_it(shell):
     text = script(shell, COMMANDS)
-    flags = {word for c in COMMANDS.values() for a in arguments_of(c) for word in a.words}
+    known = {word for c in COMMANDS.values() for word in flags(c)}
     for word in [*COMMANDS, "chest", "table1", "limited", "--config", *method_names()]:
         assert word.lstrip("-") in text
-    for flag in flags:
+    for flag in known:
         assert re.search(rf"(?<![\w-]){re.escape(flag)}\b|-[ls] {flag.lstrip('-')}\b", text), flag
+
+
+def test_what_is_a_name_or_a_file_is_completed_as_both():
+    names = " ".join(method_names())
+    zsh, fish = (script(shell, COMMANDS) for shell in ("zsh", "fish"))
+    assert zsh.count("{compadd chest; _files}") == 2
+    assert zsh.count(f"{{compadd {names}; _files}}") == 1
+    assert f":method:({names})" in zsh
+    assert fish.count("-l prior -r -a 'chest'") == 2
+    assert f" -a '{names}'" in fish
+    assert f"-f -a '{names}'" not in fish
 
 
 def completed(*words):
@@ -54,6 +65,7 @@ def completed(*words):
     program = f"""
 {script("bash", COMMANDS)}
 COMP_WORDS=({line}); COMP_CWORD={len(words)}
+cd /var/empty 2>/dev/null || cd "$(mktemp -d)"
 _diffusionblend
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
@@ -67,7 +79,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 OFFERED = {
     ("rec",): ["reconstruct"],
     ("--v",): ["--version"],
-    ("",): [*COMMANDS, "--help", "--version"],
+    ("",): [*COMMANDS],
     ("reconstruct", "s.h5", "--method", "fb"): ["fbp", "fbp-unet"],
     ("reconstruct", "s.h5", "--method", "=", "fb"): ["fbp", "fbp-unet"],
     ("reconstruct", "s.h5", "--method", "="): method_names(),

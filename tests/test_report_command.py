@@ -220,7 +220,7 @@ def test_another_grid_is_refused_in_one_line(user, make):
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        ((), 2, "RUN: 0 volumes"),
+        ((), 2, "report: needs RUNS"),
         (("nowhere.nii.gz",), 3, "nowhere.nii.gz: no such file"),
         (("o.nii.gz", "-o", "o.nii.gz"), 2, "expected a name in .html"),
         (("o.nii.gz", "-o", "nowhere/r.html"), 5, "nowhere"),

@@ -450,7 +450,7 @@ def test_there_must_be_something_to_view(tmp_path):
         with pytest.raises(UsageError, match="expected 1 to"):
             gather(paths)
     for arguments, code, words in [
-        ([], 2, "volumes to view"),
+        ([], 2, "view: needs VOLUMES"),
         ([tmp_path / "none.nii"], 3, "no such file"),
         ([empty], 3, "no DICOM"),
         ([a, "--scan", tmp_path / "none.h5"], 3, "none.h5"),

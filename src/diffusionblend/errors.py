@@ -66,7 +66,13 @@ class PriorError(DiffusionBlendError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error about a word that is none of those known: the nearest one."""
+    """Return the end of an error about a word that is none of those known: the nearest one.
+
+    A part of a name counts for the name: `fastt` is almost `diffusionblend-fast`.
+    """
     bare = {name.lstrip("-"): name for name in known}
-    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1)
+    parts = {part: name for name in bare for part in name.split("-")}
+    word = word.lstrip("-")
+    near = difflib.get_close_matches(word, bare, n=1)
+    near = near or [parts[p] for p in difflib.get_close_matches(word, parts, n=1, cutoff=0.8)]
     return f"; did you mean {bare[near[0]]}?" if near else ""

@@ -84,8 +84,9 @@ class Progress:
         clock, first = self._began = self._began or (now, index)
         if self._lines and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (now - clock) * (total - index) / max(1, index - first)
-            log.info("%s: %d of %d, %.0f s left %s", self._name, index, total, left, note)
+            seconds = (now - clock) * (total - index) / max(1, index - first)
+            left = f", {seconds:.0f} s left" * (index > first or index >= total)
+            log.info("%s: %d of %d%s %s", self._name, index, total, left, note)
 
 
 @contextlib.contextmanager

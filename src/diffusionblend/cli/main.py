@@ -1,9 +1,7 @@
 """The command line: results on stdout, progress and log on stderr, one line for each failure."""
 
 import logging
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from diffusionblend._version import __version__
@@ -28,22 +26,16 @@ from diffusionblend.cli.terminal import show
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory, UsageError, did_you_mean
 from diffusionblend.progress import shown
 
-COMMANDS: dict[str, type] = {
-    "demo": Demo,
-    "info": Info,
-    "doctor": Doctor,
-    "simulate": Simulate,
-    "import": Import,
-    "reconstruct": Reconstruct,
-    "evaluate": Evaluate,
-    "report": Report,
-    "view": View,
-    "benchmark": Benchmark,
-    "pack": Pack,
-    "train": Train,
-    "push": Push,
-    "completion": Completion,
+GROUPS: dict[str, dict[str, type]] = {
+    "first": {"demo": Demo, "info": Info, "doctor": Doctor},
+    "reconstruct": {"simulate": Simulate, "import": Import, "reconstruct": Reconstruct},
+    "judge and look": {"evaluate": Evaluate, "report": Report, "view": View},
+    "research": {"benchmark": Benchmark, "pack": Pack, "train": Train, "push": Push},
+    "shell": {"completion": Completion},
 }
+COMMANDS = {name: command for some in GROUPS.values() for name, command in some.items()}
+HELP = ("help", "--help", "-h")
+VERSION = ("version", "--version")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,62 +64,51 @@ def run(words: Sequence[str]) -> int:
         DiffusionBlendError: An expected failure.
     """
     verb, *rest = words or [""]
-    if verb == "--version":
+    if verb in VERSION:
         show({"version": __version__}, _as_json(rest), f"diffusionblend {__version__}")
-    elif verb in ("--help", "-h"):
-        summaries = {name: _summary(command) for name, command in COMMANDS.items()}
-        show({"commands": summaries}, _as_json(rest), overview())
+    elif verb in HELP or any(word in HELP[1:] for word in rest):
+        _help([word for word in words if not word.startswith("-") and word not in HELP], words)
     else:
         from diffusionblend.cli.console.parsing import parse
 
-        command = parse(verb, _find(verb), rest)
+        command = parse(verb, find(verb), rest)
         with shown():
             return command.run() or 0
     return 0
 
 
-def overview() -> str:
-    """Return the help of the whole: a line for each command, in the order of use."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    lines = [
-        textwrap.fill(f"{name:13}{_summary(command)}", width, initial_indent="  ",
-                      subsequent_indent=15 * " ")
-        for name, command in COMMANDS.items()
-    ]  # fmt: skip
-    return "\n".join(
-        [
-            "usage: diffusionblend COMMAND ...",
-            "",
-            "3D CT from few X-ray views with learned diffusion priors.",
-            "",
-            *lines,
-            "",
-            "diffusionblend COMMAND --help says what a command takes.",
-            "diffusionblend --version says which version this is.",
-        ]
-    )
+def find(verb: str) -> type:
+    """Return a command.
 
-
-def _with_options_of_a_file(words: Sequence[str]) -> Sequence[str]:
-    from diffusionblend.cli.console.config import with_config
-
-    if not words or words[0] not in COMMANDS:
-        return words
-    return [words[0], *with_config(words[0], COMMANDS[words[0]], words[1:])]
-
-
-def _find(verb: str) -> type:
+    Raises:
+        UsageError: There is none of that name.
+    """
     if verb in COMMANDS:
         return COMMANDS[verb]
     if not verb:
         raise UsageError(f"expected a command: {', '.join(COMMANDS)}; see `diffusionblend --help`")
-    nearest = did_you_mean(verb, [*COMMANDS, "--help", "--version"])
+    nearest = did_you_mean(verb, [*COMMANDS, *HELP[:2], *VERSION])
     raise UsageError(f"{verb}: no such command{nearest or '; see `diffusionblend --help`'}")
 
 
-def _summary(command: type) -> str:
-    """Return the first sentence of a command's help."""
-    return (command.__doc__ or "").partition("\n\n")[0].replace("\n", " ").strip()
+def _help(verbs: Sequence[str], words: Sequence[str]) -> None:
+    """Print the help of a command, or of the whole."""
+    from diffusionblend.cli.console.help import overview, page, summary
+
+    if verbs:
+        text = page(verbs[0], find(verbs[0]))
+        show({"command": verbs[0], "help": text}, _as_json(words), text)
+    else:
+        summaries = {name: summary(command) for name, command in COMMANDS.items()}
+        show({"commands": summaries}, _as_json(words), overview(GROUPS))
+
+
+def _with_options_of_a_file(words: Sequence[str]) -> Sequence[str]:
+    if not words or words[0] not in COMMANDS or not any(w.startswith("--config") for w in words):
+        return words
+    from diffusionblend.cli.console.config import with_config
+
+    return [words[0], *with_config(words[0], COMMANDS[words[0]], words[1:])]
 
 
 def _fail(words: Sequence[str], code: int, kind: str, message: str) -> int:

@@ -2,16 +2,26 @@
 
 import json
 import math
+import os
+import sys
+from pathlib import Path
 from typing import TypeVar
 
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import CorruptInput, UsageError
 
 Number = TypeVar("Number", int, float)
 
 
 def show(facts: object, as_json: bool, text: str) -> None:
-    """Print a result on stdout: JSON for machines, text for people."""
-    print(json.dumps(finite(facts), allow_nan=False) if as_json else text, flush=True)
+    """Print a result on stdout: JSON for machines, text for people.
+
+    A reader that has seen enough (`| head -2`) is no failure.
+    """
+    try:
+        print(json.dumps(finite(facts), allow_nan=False) if as_json else text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finite(facts: object) -> object:
@@ -52,6 +62,12 @@ def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
     if not low <= value <= high:
         raise UsageError(f"{option} {value}: expected {low} to {high}")
     return value
+
+
+def present(path: Path, cure: str) -> None:
+    """Raise CorruptInput if an input is missing: told before anything slow is imported."""
+    if not path.exists():
+        raise CorruptInput(f"{path}: no such file; {cure}")
 
 
 def parse_slices(text: str) -> tuple[int, int]:

@@ -236,11 +236,6 @@ def classical_method(geometry: Geometry) -> str:
     return "fbp" if dense and is_plain(geometry.beam) else "tv"
 
 
-def is_classical(method: Method) -> bool:
-    """Return whether a method is classical, so that no other need stand beside its volume."""
-    return method.classical
-
-
 def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
     """Return name and x of the classical reconstruction; none if the method is one itself."""
     if method.classical:

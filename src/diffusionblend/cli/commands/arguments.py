@@ -1,18 +1,26 @@
-"""Arguments that several commands have, and commands as text."""
+"""What several commands take, and a command as the line that gives it again.
+
+A field of a command is an option, unless it is `Placed`. Other annotations are short spellings of
+an option. `groups` says under which heading of the help an option stands.
+"""
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-Input = tyro.conf.Positional[Path]
-Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="OPTION=VALUE ...")]
+_T = TypeVar("_T")
+
+PLACE: Final = "known by its place, without a name"
+Placed = Annotated[_T, PLACE]
+Input = Placed[Path]
+Output = Annotated[Path, "-o"]
+OutputOrNone = Annotated[Path | None, "-o"]
+Groups: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
 def command_line(name: str, command: "DataclassInstance") -> str:
@@ -22,7 +30,7 @@ def command_line(name: str, command: "DataclassInstance") -> str:
         value = getattr(command, field.name)
         option = field.name.replace("_", "-")
         values = value if isinstance(value, tuple) else (value,)
-        if field.default is dataclasses.MISSING and field.name != "output":
+        if PLACE in getattr(field.type, "__metadata__", ()):
             words += map(_word, values)
         elif isinstance(value, bool):
             words += [f"--{option}" if value else f"--no-{option}"] * (value != field.default)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import tyro
-
-from diffusionblend.cli.commands.arguments import Output
-from diffusionblend.cli.commands.plan import plan_benchmark
+from diffusionblend.cli.commands.arguments import Groups, Output, Placed
 from diffusionblend.cli.terminal import in_range, parse_slices, show
 from diffusionblend.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusionblend.experiments.benchmark import Settings
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,15 @@ class Benchmark:
     """Repeat an experiment of the paper: tables and pictures, from runs that are kept.
 
     The same command again runs only what is missing, and ends with the same results.
+
+    Examples:
+        diffusionblend benchmark table1 --dry-run
+        diffusionblend benchmark table1 --volume chest.nii.gz --slices 40:88
     """
 
-    name: tyro.conf.Positional[str]
+    groups: ClassVar[Groups] = {"advanced": ("workers", "device")}
+
+    name: Placed[str]
     """table1, table2, table3, table4, table5, table6, table7, table8, table9, table10, figure3,
     figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12,
     ablation-position, honest, fast, fast-parts, directions (exits with 8 where one of the paper's
@@ -60,7 +66,36 @@ class Benchmark:
             prior=self.prior,
         )
         if self.dry_run:
-            return plan_benchmark(self, settings)
+            return self._plan(settings)
         facts = run_benchmark(self.name, settings)
         text = facts.pop("text")
         show(facts, self.json, text)
+
+    def _plan(self, settings: "Settings") -> None:
+        """Print the runs of experiments and which of them are kept; run none."""
+        from diffusionblend.cli.commands.plan import show_plan
+        from diffusionblend.experiments.benchmark import prepare_all
+        from diffusionblend.experiments.store import load_result
+
+        runs = {
+            run.key: {
+                "experiment": plan.name,
+                "run": run.label,
+                "kept": load_result(settings.folder, run.key) is not None,
+            }
+            for plan in prepare_all(self.name, settings)
+            for run in plan.runs
+        }
+        kept = sum(bool(run["kept"]) for run in runs.values())
+        told = {
+            "runs": f"{len(runs)}, of which {kept} are kept and {len(runs) - kept} would be run",
+            "scale": settings.scale,
+            "time": "not estimated",
+        }
+        facts = {
+            "runs": list(runs.values()),
+            "kept": kept,
+            "scale": settings.scale,
+            "seconds": None,
+        }
+        show_plan(facts, told, [settings.folder], self.json)

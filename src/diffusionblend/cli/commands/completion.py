@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
+from diffusionblend.cli.commands.arguments import Placed
 from diffusionblend.cli.terminal import show
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Print the script that lets bash, zsh or fish complete these commands."""
+    """Print the script that lets bash, zsh or fish complete these commands.
 
-    shell: tyro.conf.Positional[Literal["bash", "zsh", "fish"]]
+    Examples:
+        diffusionblend completion bash
+        diffusionblend completion fish | source
+    """
+
+    shell: Placed[Literal["bash", "zsh", "fish"]]
     """Which shell."""
     json: bool = False
     """Print the script as a text of JSON."""

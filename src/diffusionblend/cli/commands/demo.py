@@ -10,7 +10,12 @@ from diffusionblend.progress import show_steps
 
 @dataclass(frozen=True)
 class Demo:
-    """Reconstruct a real chest CT from eight views, and compare five methods."""
+    """Reconstruct a real chest CT from eight views, and compare five methods.
+
+    Examples:
+        diffusionblend demo
+        diffusionblend demo --steps 2 -o out/quick
+    """
 
     output: Output = Path("out/demo")
     """Folder for volumes, figures and the report."""

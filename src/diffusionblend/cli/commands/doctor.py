@@ -13,6 +13,9 @@ class Doctor:
 
     It ends with the exit code of the first thing that is broken; that optional packages are not
     installed is no fault. The measurement takes some seconds.
+
+    Examples:
+        diffusionblend doctor
     """
 
     json: bool = False

@@ -8,7 +8,12 @@ from diffusionblend.cli.terminal import show
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Compare a reconstruction with the truth: PSNR and SSIM in three planes."""
+    """Compare a reconstruction with the truth: PSNR and SSIM in three planes.
+
+    Examples:
+        diffusionblend evaluate volume.nii.gz truth.nii.gz
+        diffusionblend evaluate volume.nii.gz truth.nii.gz --json
+    """
 
     volume: Input
     """Reconstruction (.nii.gz)."""
@@ -24,9 +29,10 @@ class Evaluate:
         """Read both, crop to the common grid, compare."""
         from diffusionblend.io.files import naming
         from diffusionblend.io.volumes import read_volume
-        from diffusionblend.metrics import evaluate, find_metric
 
         volume, truth = read_volume(self.volume), read_volume(self.truth)
+        from diffusionblend.metrics import evaluate, find_metric
+
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)
         chosen = {name: find_metric(name) for name in self.metrics}

@@ -3,9 +3,10 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
-from diffusionblend.cli.commands.arguments import Input, Output, command_line
-from diffusionblend.cli.terminal import show
+from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
+from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
 from diffusionblend.io.projections.options import Options
 
@@ -19,7 +20,24 @@ class Import(Options):
     It says what it understood, and guesses nothing: whether the numbers are counts or line
     integrals, how large a detector pixel is, and how the axes of an array lie come from the file,
     from geometry.json or from the options (docs/files.md).
+
+    Examples:
+        diffusionblend import scan.hdf5 -o scan.h5 --bin-mm 0.01 --views 20
+        diffusionblend import geometry.json -o scan.h5
+        diffusionblend import cone.npy -o scan.h5 --geometry rtk.xml --bin-mm 2
     """
+
+    groups: ClassVar[Groups] = {
+        "source": (
+            "quantity", "geometry", "order", "number", "bin_mm", "row_mm", "angles", "lengths",
+            "clockwise",
+        ),
+        "air and dark": ("white", "white_after", "dark", "fields", "i0", "air_bins"),
+        "selection": ("rows", "views", "every", "without", "bin"),
+        "grid": ("size", "pixel_mm", "slices"),
+        "corrections": ("repair", "dead", "stripes", "centre", "tilt"),
+        "noise and water": ("photons", "electronic", "mu_water"),
+    }  # fmt: skip
 
     source: Input
     """HDF5 (Data Exchange, NXtomo), a folder of TIFF or a pattern of their names in it, a TIFF,
@@ -32,11 +50,14 @@ class Import(Options):
     def run(self) -> None:
         """Read, understand, correct, write."""
         from diffusionblend.io.files import writable
+
+        writable(self.output)
+        if not set(self.source.name) & set("*?["):  # else a pattern of names
+            present(self.source, "expected projections, or a geometry.json that names them")
         from diffusionblend.io.projections.importing import WARNINGS, import_scan
         from diffusionblend.io.scans import check_suffix, write_scan
 
         check_suffix(self.output)
-        writable(self.output)
         if self.output.resolve() == self.source.resolve():
             raise UsageError(f"--output {self.output}: is the input; give another name")
         scan = import_scan(self.source, self)

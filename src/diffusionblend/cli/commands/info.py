@@ -2,15 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
-from diffusionblend.cli.terminal import show
+from diffusionblend.cli.commands.arguments import OutputOrNone, Placed
+from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
-
-if TYPE_CHECKING:
-    from diffusionblend.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -18,17 +13,24 @@ class Info:
     """List methods, formats of volumes, priors, devices and versions; or say what one thing is.
 
     Of a scan, `--output` draws the geometry and the sinogram.
+
+    Examples:
+        diffusionblend info
+        diffusionblend info diffusionblend-fast
+        diffusionblend info scan.h5 -o scan.png
     """
 
-    about: tyro.conf.Positional[str | None] = None
+    about: Placed[str | None] = None
     """A method, for its options; a scan (.h5); or a volume."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: OutputOrNone = None
     """Where the picture of the scan goes (.png)."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> None:
         """Look around."""
+        if self.about is not None and Path(self.about).suffix:
+            present(Path(self.about), "expected a method, a scan (.h5) or a volume")
         from diffusionblend.io.scans import SUFFIXES
         from diffusionblend.methods import method_names
 
@@ -68,6 +70,7 @@ class Info:
     def _scan(self, path: Path) -> None:
         import json
 
+        from diffusionblend.cli.commands.plan import geometry_in_words, in_words
         from diffusionblend.io.files import atomic
         from diffusionblend.io.scans import read_scan
 
@@ -87,7 +90,7 @@ class Info:
         }
         geometry = json.loads(scan.geometry.to_json())
         told = geometry_in_words(scan.geometry)
-        told |= {name: _in_words(value) for name, value in facts.items()} | scan.provenance
+        told |= {name: in_words(value) for name, value in facts.items()} | scan.provenance
         everything = {"scan": str(path), "geometry": geometry, **facts}
         everything |= {"provenance": scan.provenance, "picture": self.output and str(self.output)}
         text = "\n".join(f"{name:18}{value}" for name, value in told.items())
@@ -113,31 +116,3 @@ class Info:
         parts = {name: ", ".join(facts[name]) for name in names}
         parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))
-
-
-def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
-    """Return beam, projections, angles, grid and what else a geometry has, for people."""
-    grid, beam = geometry
-    known: dict[str, Any] = {
-        name: getattr(beam, name)
-        for name in beam.__struct_fields__
-        if name not in {"angles_deg", "bins"}
-    }
-    angles, (rows, views, bins) = beam.angles_deg, geometry.sinogram_shape
-    slices, height, width = grid.shape
-    spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing_mm)
-    told = {
-        "beam": beam.kind,
-        "projections": f"{views} views of {rows} x {bins} pixels",
-        "angles": f"{min(angles):.6g} to {max(angles):.6g} degrees",
-        "grid": f"{slices} x {height} x {width} voxels of {spacing} mm",
-    }
-    return told | {name: _in_words(value) for name, value in known.items()}
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_in_words, value))
-    if value is None:
-        return "not known"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

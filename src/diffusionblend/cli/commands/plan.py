@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would do and what is there already, as facts and as text."""
+"""`--dry-run`: what a reconstruction would do and take, and how the plan of any command is told."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,12 +9,8 @@ from diffusionblend.cli.terminal import in_minutes, in_units, show
 if TYPE_CHECKING:
     import torch
 
-    from diffusionblend.cli.commands.benchmark import Benchmark
     from diffusionblend.cli.commands.reconstruct import Reconstruct
-    from diffusionblend.cli.commands.simulate import Simulate
-    from diffusionblend.cli.commands.train import Train
     from diffusionblend.data.scan import Scan
-    from diffusionblend.experiments.benchmark import Settings
     from diffusionblend.geometry import Geometry
     from diffusionblend.methods import Method
     from diffusionblend.reconstruction.estimate import Estimate
@@ -44,15 +40,13 @@ def plan_reconstruction(
     command: "Reconstruct", scan: "Scan", method: "Method", device: "torch.device"
 ) -> None:
     """Print what a reconstruction would do, and what it would take; write nothing."""
-    from diffusionblend.cli.commands.info import geometry_in_words
     from diffusionblend.cli.commands.reconstruct import prior_record
     from diffusionblend.reconstruction.estimate import estimate
-    from diffusionblend.reconstruction.reconstruct import is_classical
     from diffusionblend.runs.provenance import outputs_of, steps_folder
 
     prior = prior_record(command.prior) if method.needs_prior else None
     options = dict(vars(method))
-    classical = command.classical and not is_classical(method)
+    classical = command.classical and not method.classical
     found = estimate(
         scan,
         command.method,
@@ -118,68 +112,30 @@ def estimate_in_words(found: "Estimate") -> dict[str, str]:
     }
 
 
-def plan_simulation(command: "Simulate", geometry: "Geometry") -> None:
-    """Print what a scan would be; write nothing."""
-    from diffusionblend.cli.commands.info import geometry_in_words
-
-    told = geometry_in_words(geometry)
-    told["noise"] = "none" if command.photons is None else f"{command.photons:g} photons a bin"
-    facts = {"shape": geometry.sinogram_shape, **told, "seed": command.seed}
-    paths = [command.output, *([command.truth] if command.truth else [])]
-    show_plan(facts, told, paths, command.json)
-
-
-def plan_benchmark(command: "Benchmark", settings: "Settings") -> None:
-    """Print the runs of experiments and which of them are kept; run none."""
-    from diffusionblend.experiments.benchmark import prepare_all
-    from diffusionblend.experiments.store import load_result
-
-    runs = {
-        run.key: {
-            "experiment": plan.name,
-            "run": run.label,
-            "kept": load_result(settings.folder, run.key) is not None,
-        }
-        for plan in prepare_all(command.name, settings)
-        for run in plan.runs
+def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
+    """Return beam, projections, angles, grid and what else a geometry has, for people."""
+    grid, beam = geometry
+    known: dict[str, Any] = {
+        name: getattr(beam, name)
+        for name in beam.__struct_fields__
+        if name not in {"angles_deg", "bins"}
     }
-    kept = sum(bool(run["kept"]) for run in runs.values())
+    angles, (rows, views, bins) = beam.angles_deg, geometry.sinogram_shape
+    slices, height, width = grid.shape
+    spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing_mm)
     told = {
-        "runs": f"{len(runs)}, of which {kept} are kept and {len(runs) - kept} would be run",
-        "scale": settings.scale,
-        "time": "not estimated",
+        "beam": beam.kind,
+        "projections": f"{views} views of {rows} x {bins} pixels",
+        "angles": f"{min(angles):.6g} to {max(angles):.6g} degrees",
+        "grid": f"{slices} x {height} x {width} voxels of {spacing} mm",
     }
-    facts = {"runs": list(runs.values()), "kept": kept, "scale": settings.scale, "seconds": None}
-    show_plan(facts, told, [settings.folder], command.json)
+    return told | {name: in_words(value) for name, value in known.items()}
 
 
-def plan_training(command: "Train") -> None:
-    """Print what a recipe would train, on what and for how long; write nothing."""
-    import msgspec
-
-    from diffusionblend.training.cache import candidates
-    from diffusionblend.training.recipe import read_any_recipe
-    from diffusionblend.training.run import STATE
-
-    task, recipe = read_any_recipe(command.recipe, command.set)
-    root = command.recipe.parent
-    volumes = [c.name for folder in recipe.data for c in candidates(folder, root)]
-    output = root / recipe.output
-    begun = (output / STATE).exists()
-    budget = {k: v for k, v in msgspec.to_builtins(recipe.budget).items() if v is not None}
-    hours = recipe.budget.hours
-    told = {
-        "task": task,
-        "data": f"{len(volumes)} volumes, before those that cannot be read are left out",
-        "budget": ", ".join(f"{v:g} {k}" for k, v in budget.items()),
-        "time": "not estimated" if hours is None else f"at most {in_minutes(3600 * hours)}",
-        "state": "goes on from the checkpoint there" if begun else "begins",
-    }
-    facts = {
-        "task": task,
-        "volumes": volumes,
-        "resumes": begun,
-        "seconds": None if hours is None else 3600 * hours,
-        "recipe": msgspec.to_builtins(recipe),
-    }
-    show_plan(facts, told, [output], command.json)
+def in_words(value: object) -> str:
+    """Return a value for people; numbers with six digits."""
+    if isinstance(value, list):
+        return " to ".join(map(in_words, value))
+    if value is None:
+        return "not known"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 
-import tyro
-
-from diffusionblend.cli.commands.arguments import Input
+from diffusionblend.cli.commands.arguments import Input, Placed
 from diffusionblend.cli.terminal import show
 
 
 @dataclass(frozen=True)
 class Push:
-    """Put a prior on the Hugging Face hub, and print the name that others use."""
+    """Put a prior on the Hugging Face hub, and print the name that others use.
+
+    Examples:
+        diffusionblend push runs/chest/prior owner/name --private
+    """
 
     folder: Input
     """A prior's folder: config.json, model.safetensors and README.md."""
-    name: tyro.conf.Positional[str]
+    name: Placed[str]
     """Its name there, owner/name; made if it is not there."""
     private: bool = False
     """Only its owner may see it."""

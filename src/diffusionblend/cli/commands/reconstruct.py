@@ -4,15 +4,16 @@ import contextlib
 import dataclasses
 import logging
 import math
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffusionblend._version import __version__
-from diffusionblend.cli.commands.arguments import Changes, Input, Output, command_line
+from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
 from diffusionblend.cli.commands.plan import plan_reconstruction
-from diffusionblend.cli.terminal import in_range, show
+from diffusionblend.cli.terminal import in_range, present, show
 from diffusionblend.io.toml import split_pairs
 from diffusionblend.progress import show_steps
 
@@ -35,7 +36,20 @@ class Reconstruct:
 
     Beside the volume lie the classical reconstruction (OUT.classical.nii.gz), to compare with, and
     OUT.nii.gz.json: what made it, and the quality record with its warnings.
+
+    Examples:
+        diffusionblend reconstruct scan.h5 -o volume.nii.gz --dry-run
+        diffusionblend reconstruct scan.h5 -o volume.nii.gz
+        diffusionblend reconstruct scan.h5 -o tv.nii.gz --method tv
+        diffusionblend reconstruct scan.h5 -o dds.nii --method dds --set weight=0.2
     """
+
+    groups: ClassVar[Groups] = {
+        "output": ("classical", "like", "save_steps"),
+        "advanced": (
+            "mu_water", "scale", "seed", "resume", "save_state", "device", "threads",
+        ),
+    }  # fmt: skip
 
     scan: Input
     """Scan (.h5), as `simulate` and `import` write it."""
@@ -48,7 +62,7 @@ class Reconstruct:
     """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
     steps: int | None = None
     """Time steps of a diffusion method (its own default if not given)."""
-    set: Changes = ()
+    set: tuple[str, ...] = ()
     """Other options of the method, for instance `--set jump_every=4 eta=0.5`; `info METHOD` lists
     them."""
     samples: int = 1
@@ -84,7 +98,10 @@ class Reconstruct:
 
     def run(self) -> None:
         """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
-        from diffusionblend.io.files import naming
+        from diffusionblend.io.files import naming, writable
+
+        writable(self.output)
+        present(self.scan, "make one with `diffusionblend simulate` or `import`")
         from diffusionblend.io.scans import read_scan
         from diffusionblend.machine.device import find_device, threads
         from diffusionblend.methods.options import make_method
@@ -222,7 +239,22 @@ class Reconstruct:
         }
         for warning in made.quality.warnings:
             log.warning("warning: %s", warning.text)
-        show(facts, self.json, f"{self.output}: {self.method}, {made.seconds} s")
+        show(facts, self.json, "\n".join(self._in_words(made)))
+
+    def _in_words(self, made: "Reconstruction") -> Iterator[str]:
+        """Yield what was made, what lies beside it, and what to do next."""
+        from diffusionblend.runs.provenance import CLASSICAL, STD, beside, record_of, steps_folder
+
+        yield f"{self.output}: {self.method}, {made.seconds} s"
+        yield f"{record_of(self.output)}: what made it, its quality and warnings"
+        if made.classical is not None:
+            yield f"{beside(self.output, CLASSICAL)}: the classical reconstruction, to compare with"
+        if made.std is not None:
+            yield f"{beside(self.output, STD)}: the standard deviation of the samples"
+        if self.save_steps is not None:
+            yield f"{steps_folder(self.output)}: volumes on the way"
+        yield f"next: diffusionblend report {shlex.quote(str(self.output))} -o report.html"
+        yield f"      diffusionblend view {shlex.quote(str(self.output))}"
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = split_pairs(self.set)
@@ -230,11 +262,10 @@ class Reconstruct:
 
     def _check_outputs(self, method: "Method") -> None:
         from diffusionblend.io.volumes import check_suffix
-        from diffusionblend.reconstruction.reconstruct import is_classical
         from diffusionblend.runs.provenance import check_outputs
 
         check_suffix(self.output)
-        another = self.classical and not is_classical(method)
+        another = self.classical and not method.classical
         check_outputs(self.output, samples=self.samples, classical=another)
 
     def _check_source(self, grid: "Grid") -> None:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from diffusionblend.cli.commands.arguments import Output, command_line
-from diffusionblend.cli.terminal import show
+from diffusionblend.cli.commands.arguments import Output, Placed, command_line
+from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +22,13 @@ class Report:
 
     The page is one file that needs no network. It shows what lies beside each volume: its record,
     the classical reconstruction, the deviation of the samples, the volumes on the way.
+
+    Examples:
+        diffusionblend report volume.nii.gz -o report.html
+        diffusionblend report ours.nii.gz tv.nii.gz --truth truth.nii.gz
     """
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Placed[tuple[Path, ...]]
     """Volumes on one grid, as `reconstruct` writes them, or folders of them."""
     output: Output = Path("report.html")
     """Where the page goes (.html)."""
@@ -43,12 +45,15 @@ class Report:
     def run(self) -> None:
         """Read, put together, write."""
         from diffusionblend.io.files import writable
-        from diffusionblend.show.report import write_report
-        from diffusionblend.show.report.compose import make_report
 
         if self.output.suffix not in SUFFIXES:
             raise UsageError(f"{self.output}: expected a name in .html for a report")
         writable(self.output)
+        for path in self.runs:
+            present(path, "expected a volume, or a folder of volumes")
+        from diffusionblend.show.report import write_report
+        from diffusionblend.show.report.compose import make_report
+
         report = make_report(
             self.runs,
             truth=self.truth,

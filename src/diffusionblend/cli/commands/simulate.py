@@ -2,21 +2,32 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusionblend._version import __version__
-from diffusionblend.cli.commands.arguments import Input, Output
-from diffusionblend.cli.commands.plan import plan_simulation
-from diffusionblend.cli.terminal import in_range, parse_slices, show
+from diffusionblend.cli.commands.arguments import Groups, Input, Output
+from diffusionblend.cli.terminal import in_range, parse_slices, present, show
 from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
+    from diffusionblend.geometry import Geometry
     from diffusionblend.simulation.simulate import MakeBeam
 
 
 @dataclass(frozen=True)
 class Simulate:
-    """Simulate a scan from a CT volume in HU."""
+    """Simulate a scan from a CT volume in HU.
+
+    Examples:
+        diffusionblend simulate chest.nii.gz -o scan.h5 --views 20 --slices 40:88
+        diffusionblend simulate chest.nii.gz -o cone.h5 --beam cone --photons 1e5
+    """
+
+    groups: ClassVar[Groups] = {
+        "beam": ("beam", "arc", "sod_mm", "sdd_mm", "detector"),
+        "output": ("truth",),
+        "advanced": ("protocol", "seed"),
+    }
 
     volume: Input
     """Volume in HU: .nii.gz, .nii, .nrrd, or a folder with one DICOM series."""
@@ -56,7 +67,10 @@ class Simulate:
 
     def run(self) -> None:
         """Read, project, write."""
-        from diffusionblend.io.files import naming
+        from diffusionblend.io.files import naming, writable
+
+        writable(self.output)
+        present(self.volume, "expected a volume in HU")
         from diffusionblend.io.scans import write_scan
         from diffusionblend.io.volumes import read_volume, write_volume
         from diffusionblend.simulation.simulate import (
@@ -76,7 +90,7 @@ class Simulate:
                 volume = volume.slices(*parse_slices(self.slices))
             if self.dry_run:
                 check_photons(self.photons)
-                return plan_simulation(self, scan_geometry(volume, self._beam(), angles, self.size))
+                return self._plan(scan_geometry(volume, self._beam(), angles, self.size))
             scan = simulate(
                 volume,
                 angles,
@@ -95,6 +109,16 @@ class Simulate:
         facts = {"slices": slices, "rows": rows, "views": views, "bins": bins}
         told = ", ".join(f"{count} {what}" for what, count in facts.items())
         show({"scan": str(self.output), **facts}, self.json, f"{self.output}: {told}")
+
+    def _plan(self, geometry: "Geometry") -> None:
+        """Print what a scan would be; write nothing."""
+        from diffusionblend.cli.commands.plan import geometry_in_words, show_plan
+
+        told = geometry_in_words(geometry)
+        told["noise"] = "none" if self.photons is None else f"{self.photons:g} photons a bin"
+        facts = {"shape": geometry.sinogram_shape, **told, "seed": self.seed}
+        paths = [self.output, *([self.truth] if self.truth else [])]
+        show_plan(facts, told, paths, self.json)
 
     def _provenance(self) -> dict[str, str]:
         from diffusionblend.io.files import sha256

@@ -3,20 +3,25 @@
 import math
 from dataclasses import dataclass
 
-from diffusionblend.cli.commands.arguments import Changes, Input, Output
-from diffusionblend.cli.commands.plan import plan_training
-from diffusionblend.cli.terminal import show
+from diffusionblend.cli.commands.arguments import Input, Output
+from diffusionblend.cli.terminal import in_minutes, show
 from diffusionblend.errors import UsageError
+from diffusionblend.io.toml import read_table
 from diffusionblend.progress import Progress
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a prior, or fbp-unet, by a recipe; the same command goes on where it stopped."""
+    """Train a prior, or fbp-unet, by a recipe; the same command goes on where it stopped.
+
+    Examples:
+        diffusionblend train recipe.toml --dry-run
+        diffusionblend train recipe.toml --set budget.steps=100 optimiser.rate=3e-3
+    """
 
     recipe: Input
     """Recipe (.toml)."""
-    set: Changes = ()
+    set: tuple[str, ...] = ()
     """What takes the place of what the recipe says, for instance `--set budget.steps=100
     optimiser.rate=3e-3`."""
     minutes: float | None = None
@@ -29,14 +34,15 @@ class Train:
 
     def run(self) -> None:
         """Read the recipe and train."""
-        from diffusionblend.training.loop import is_first_process
-        from diffusionblend.training.supervised import train_by
-
         limit = math.inf if self.minutes is None else self.minutes
         if not limit > 0:
             raise UsageError(f"--minutes {limit:g}: expected more than 0")
+        read_table(self.recipe, "a recipe")
         if self.dry_run:
-            return plan_training(self)
+            return self._plan()
+        from diffusionblend.training.loop import is_first_process
+        from diffusionblend.training.supervised import train_by
+
         with Progress("train") as bar:
 
             def show_report(report: dict[str, float]) -> None:
@@ -48,10 +54,46 @@ class Train:
         if is_first_process():
             show({task: str(folder)}, self.json, f"{folder}")
 
+    def _plan(self) -> None:
+        """Print what a recipe would train, on what and for how long; write nothing."""
+        import msgspec
+
+        from diffusionblend.cli.commands.plan import show_plan
+        from diffusionblend.training.cache import candidates
+        from diffusionblend.training.recipe import read_any_recipe
+        from diffusionblend.training.run import STATE
+
+        task, recipe = read_any_recipe(self.recipe, self.set)
+        root = self.recipe.parent
+        volumes = [c.name for folder in recipe.data for c in candidates(folder, root)]
+        output = root / recipe.output
+        begun = (output / STATE).exists()
+        budget = {k: v for k, v in msgspec.to_builtins(recipe.budget).items() if v is not None}
+        hours = recipe.budget.hours
+        told = {
+            "task": task,
+            "data": f"{len(volumes)} volumes, before those that cannot be read are left out",
+            "budget": ", ".join(f"{v:g} {k}" for k, v in budget.items()),
+            "time": "not estimated" if hours is None else f"at most {in_minutes(3600 * hours)}",
+            "state": "goes on from the checkpoint there" if begun else "begins",
+        }
+        facts = {
+            "task": task,
+            "volumes": volumes,
+            "resumes": begun,
+            "seconds": None if hours is None else 3600 * hours,
+            "recipe": msgspec.to_builtins(recipe),
+        }
+        show_plan(facts, told, [output], self.json)
+
 
 @dataclass(frozen=True)
 class Pack:
-    """Write the volumes of a recipe into one file, or a few, to train on another machine."""
+    """Write the volumes of a recipe into one file, or a few, to train on another machine.
+
+    Examples:
+        diffusionblend pack recipe.toml -o volumes.h5 --max-mib 500
+    """
 
     recipe: Input
     """Recipe (.toml)."""
@@ -65,6 +107,7 @@ class Pack:
 
     def run(self) -> None:
         """Prepare the cache, then compress it."""
+        read_table(self.recipe, "a recipe")
         from diffusionblend.training.cache import load_sources, tell
         from diffusionblend.training.pack import write_packs
         from diffusionblend.training.recipe import read_recipe, validation_as_data

@@ -6,9 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from diffusionblend.cli.terminal import in_range, show
+from diffusionblend.cli.commands.arguments import Placed
+from diffusionblend.cli.terminal import in_range, present, show
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +18,13 @@ class View:
 
     Crosshair and slices go in step; `?` on the page lists the keys. The page is served to this
     machine alone, at an address that holds a secret; nothing is sent anywhere.
+
+    Examples:
+        diffusionblend view volume.nii.gz
+        diffusionblend view ours.nii.gz tv.nii.gz truth.nii.gz --scan scan.h5
     """
 
-    volumes: tyro.conf.Positional[tuple[Path, ...]]
+    volumes: Placed[tuple[Path, ...]]
     """Volumes, of any format that is read, or folders of them. The saved steps of a reconstruction
     (OUT.steps) are found by themselves."""
     scan: Path | None = None
@@ -37,10 +40,12 @@ class View:
 
     def run(self) -> None:
         """Read, serve, and wait for Ctrl-C, which is the ordinary end."""
-        from diffusionblend.show.viewer import ViewerServer, gather, in_browser
-
         in_range("--port", self.port, 0, 65535)
         in_range("--shrink", self.shrink, 1, 16)
+        for path in self.volumes:
+            present(path, "expected a volume")
+        from diffusionblend.show.viewer import ViewerServer, gather, in_browser
+
         contents = gather(self.volumes, self.scan, shrink=self.shrink)
         with ViewerServer(contents.routes, self.port) as server:
             self._tell(server.url, [shown.name for shown in contents.shown])

@@ -1,164 +1,139 @@
-"""What a command takes, read off its dataclass: one list for help, errors, files and shells."""
+"""What a command takes, read off its dataclass: for parsing, errors, files, help and shells."""
 
-import ast
 import dataclasses
 import functools
 import inspect
-import itertools
-import textwrap
-import types
 import typing
-from dataclasses import MISSING, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any
 
-import tyro
+from cyclopts import App, Argument, ArgumentCollection, Parameter, Token
 
-_CONFIG = "File of options (.toml); what stands on the line wins over it."
-_KINDS = {
+from diffusionblend.cli.commands.arguments import PLACE
+
+Values = Mapping[str, Sequence[str]]
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+SET = "set"
+"""The name of options that take `OPTION=VALUE`; `parsing` puts one before each of them."""
+_CONFIG = "File of options (.toml); options on the line take precedence."
+_KINDS: dict[Any, tuple[str, str]] = {
     int: ("INT", "a whole number"),
     float: ("FLOAT", "a number"),
     str: ("TEXT", "a text"),
     Path: ("PATH", "a path"),
+    bool: ("", "true or false"),
+    tuple[str, ...]: ("TEXT ...", "texts"),
+    tuple[Path, ...]: ("PATH ...", "paths"),
 }
 """What help and errors call values of a type."""
-_POSITIONAL = tyro.conf.Positional[int].__metadata__[0]  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class Argument:
-    """An argument of a command.
+def application(
+    name: str, command: type, about: Mapping[str, str] = NONE, values: Values = NONE
+) -> App:
+    """Return the application of cyclopts that makes one command of words.
 
-    Attributes:
-        name: Name of the field.
-        kind: Type of the value; of several values that of each.
-        flags: What stands before the value, the long one first; none for what has its place.
-        default: Value if it is not given; `dataclasses.MISSING` if it must be.
-        many: Whether it takes several values.
-        metavar: What help calls the value.
-        help: What it means, in one line.
+    It asks for nothing: `parse` names everything that is missing at once.
+
+    Args:
+        name: The verb.
+        command: Its dataclass.
+        about: What each field means, where help is needed.
+        values: Values of texts, for completion.
     """
 
-    name: str
-    kind: Any
-    flags: tuple[str, ...]
-    default: Any
-    many: bool
-    metavar: str
-    help: str
+    def make(**given: Any) -> Any:  # noqa: ANN401 - any command
+        return command(**given)
 
-    @property
-    def required(self) -> bool:
-        """Whether it must be given."""
-        return self.default is MISSING
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """All values, if they are few."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
-
-    @property
-    def called(self) -> str:
-        """What an error calls it."""
-        return self.flags[0] if self.flags else self.name.upper()
-
-    @property
-    def expected(self) -> str:
-        """What an error says of its values."""
-        if self.choices:
-            return " or ".join([", ".join(self.choices[:-1]), self.choices[-1]])
-        return _KINDS[self.kind][1] if self.kind in _KINDS else "no value"
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """All flags, with those that say no."""
-        return (*self.flags, *(f"--no-{f[2:]}" for f in self.flags if self.kind is bool))
-
-
-@functools.cache
-def arguments_of(command: type) -> tuple[Argument, ...]:
-    """Return the arguments of a command's dataclass, in order."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    docs = _docs(command)
-    return tuple(_argument(f, hints[f.name], docs) for f in dataclasses.fields(command))
-
-
-def _argument(field: "dataclasses.Field[Any]", hint: object, docs: dict[str, str]) -> Argument:
-    extras = getattr(hint, "__metadata__", ())
-    aliases = [a for e in extras for a in getattr(e, "aliases", None) or ()]
-    named = [e.metavar for e in extras if getattr(e, "metavar", None)]
-    kind = _without_none(typing.get_args(hint)[0] if extras else hint)
-    many = typing.get_origin(kind) is tuple
-    kind = typing.get_args(kind)[0] if many else kind
-    placed = _POSITIONAL in extras
-    flags = () if placed else (f"--{field.name.replace('_', '-')}", *aliases)
-    metavar = named[0] if named else _metavar(field.name if placed else "", kind)
-    metavar = f"[{metavar}]" if placed and field.default is not MISSING else metavar
-    about = docs.get(field.name, "")
-    return Argument(field.name, kind, flags, field.default, many, metavar, about)
-
-
-def _metavar(name: str, kind: object) -> str:
-    """Return what help calls the value of an option, or of an argument with a name alone."""
-    if _is_choice(kind):
-        return "{" + ",".join(typing.get_args(kind)) + "}"
-    return name.upper() or (_KINDS[kind][0] if kind in _KINDS else "")
-
-
-def _is_choice(kind: object) -> bool:
-    return typing.get_origin(kind) is Literal
-
-
-def _without_none(hint: Any) -> Any:  # noqa: ANN401 - a type, or what stands for one
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return hint
-
-
-def _docs(command: type) -> dict[str, str]:
-    """Return the text below each field of a dataclass and of those it is made of."""
-    found: dict[str, str] = {}
-    for cls in reversed(command.__mro__[:-1]):
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
-        for field, text in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[field.target.id] = " ".join(ast.literal_eval(text.value).split())  # type: ignore[union-attr]
-    return found
-
-
-def dressed(command: type) -> type:
-    """Return a dataclass of a command for tyro: plain metavars and defaults, and `--config`."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    fields = dataclasses.fields(command)
-    shown: list[tuple[str, Any, Any]] = [
-        (
-            field.name,
-            Annotated[
-                hints[field.name],
-                tyro.conf.arg(
-                    metavar=None if argument.kind is bool else argument.metavar,
-                    help=argument.help,
-                    help_behavior_hint=_hint(argument),
-                ),
-            ],
-            dataclasses.field(default=field.default, kw_only=field.kw_only),
-        )
-        for field, argument in zip(fields, arguments_of(command), strict=True)
-    ]
-    config = Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help=_CONFIG, help_behavior_hint="")
-    ]
-    shown.append(("config", config, dataclasses.field(default=None, kw_only=True)))
-    return dataclasses.make_dataclass(
-        command.__name__, shown, frozen=True, namespace={"__doc__": inspect.getdoc(command)}
+    config = inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path, Parameter(help=_CONFIG)],
+    )
+    taken = [_parameter(field, about, values) for field in dataclasses.fields(command)]
+    taken = sorted([*taken, config], key=lambda parameter: parameter.kind)
+    make.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    return App(
+        name=name,
+        help=inspect.getdoc(command),
+        default_command=make,
+        default_parameter=Parameter(negative_iterable=(), allow_repeating=True),
+        help_flags=(),
+        version_flags=(),
     )
 
 
-def _hint(argument: Argument) -> str:
-    """Say of what happens if it is not given, where that is not plain."""
-    if argument.required:
-        return "(required)"
-    if argument.default is True:
-        return "(default: yes)"
-    nothing = argument.default is None or argument.default is False or argument.default == ()
-    return "" if nothing else f"(default: {argument.default})"
+def _parameter(
+    field: "dataclasses.Field[Any]", about: Mapping[str, str], values: Values
+) -> inspect.Parameter:
+    extras = getattr(field.type, "__metadata__", ())
+    kind = _without_none(typing.get_args(field.type)[0] if extras else field.type)
+    said = Parameter(
+        alias=[extra for extra in extras if extra != PLACE],
+        converter=_whole if kind is int else None,
+        consume_multiple=field.name != SET,
+        choices=values.get(field.name),
+        help=about.get(field.name),
+    )
+    how = inspect.Parameter.POSITIONAL_ONLY if PLACE in extras else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, how, default=None, annotation=Annotated[kind, said])
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - a type, or what stands for one
+    """Return T of `T | None`: that an option is not given is not said by a word."""
+    kinds = typing.get_args(hint)
+    return next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else hint
+
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """Convert a whole number; cyclopts alone would round 3.5."""
+    return int(tokens[-1].value)
+
+
+@functools.cache
+def arguments_of(command: type) -> ArgumentCollection:
+    """Return the arguments of a command, in order."""
+    return application("", command).assemble_argument_collection()
+
+
+def meanings(command: type) -> dict[str, str]:
+    """Return the text below each field of a command, in one line."""
+    read = App(default_command=command).assemble_argument_collection(parse_docstring=True)
+    return {a.field_info.name: " ".join((a.parameter.help or "").split()) for a in read}
+
+
+def defaults(command: type) -> dict[str, Any]:
+    """Return the value of each field if it is not given; `dataclasses.MISSING` if it must be."""
+    return {field.name: field.default for field in dataclasses.fields(command)}
+
+
+def missing(command: type, given: Mapping[str, Any]) -> list[str]:
+    """Return what must be given and is not, as errors call it."""
+    named = {a.field_info.name: a.name for a in arguments_of(command)}
+    needed = [name for name, value in defaults(command).items() if value is dataclasses.MISSING]
+    return [named[name] for name in needed if name not in given]
+
+
+def flags(command: type) -> list[str]:
+    """Return every spelling of every option of a command."""
+    return [n for a in arguments_of(command) if a.index is None for n in a.names] + ["--help"]
+
+
+def expected(argument: Argument) -> str:
+    """Return what an error says of the values of an argument."""
+    choices = argument.get_choices()
+    if choices:
+        return " or ".join([", ".join(choices[:-1]), choices[-1]])
+    return "OPTION=VALUE" if argument.field_info.name == SET else _KINDS[argument.hint][1]
+
+
+def metavar(argument: Argument) -> str:
+    """Return what help calls the value of an option."""
+    choices = argument.get_choices()
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    return "OPTION=VALUE ..." if argument.field_info.name == SET else _KINDS[argument.hint][0]
