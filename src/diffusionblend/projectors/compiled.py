@@ -12,8 +12,12 @@ from diffusionblend.machine.packages import install
 
 try:
     import numba
+    import numba.extending
 except ImportError as missing:
-    raise UsageError(f"a cone beam on the CPU needs numba; run `{install('cone')}`") from missing
+    raise UsageError(
+        "a cone beam, or slices too large for a matrix, need numba on the CPU; run "
+        f"`{install('cone')}`"
+    ) from missing
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -24,3 +28,8 @@ def compiled(function: _Function) -> _Function:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written to
         return numba.njit(nogil=True)(function)
+
+
+def compiled_inline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile what a function returns, its types and the instructions, wherever it is called."""
+    return numba.extending.intrinsic(function)

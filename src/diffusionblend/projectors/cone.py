@@ -10,10 +10,6 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,8 +17,7 @@ from torch import Tensor
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.cone_kernels import back_project, project
-
-_PARTS = 4  # for each thread, so that none waits long for the last
+from diffusionblend.projectors.parts import in_parts
 
 
 class ConeProjector(Projector):
@@ -60,7 +55,7 @@ class ConeProjector(Projector):
         detector_rows, views, bins = self.sinogram_shape
         u, y = u.contiguous(), u.new_empty(views * bins, detector_rows)
         arguments = (u.numpy(), self._lines, self._rows, y.numpy())
-        _in_parts(lambda *part: project(*arguments, *part), len(y))
+        in_parts(lambda *part: project(*arguments, *part), len(y))
         return y.view(views, bins, detector_rows) * self._steps * self._reach
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -70,7 +65,7 @@ class ConeProjector(Projector):
         u = y.new_zeros(rows, columns, slices)
         arguments = (y.numpy(), self._lines, self._rows, u.numpy())
         for along_rows, planes in ((True, rows), (False, columns)):
-            _in_parts(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
+            in_parts(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
         return u
 
 
@@ -105,12 +100,3 @@ def _lines(grid: Grid, cone: ConeBeam) -> tuple[np.ndarray, np.ndarray]:
     first = (from_minor + depth * minor) / pixel + (across - 1) / 2
     known = (along_rows, first, minor / major, depth, pixel / major)
     return np.stack(known, axis=-1).reshape(-1, len(known)).astype(float), 1 / np.abs(major)
-
-
-def _in_parts(work: Callable[[int, int], object], count: int) -> None:
-    """Do `work(start, stop)` for parts of a whole of `count`, in as many threads as torch has."""
-    threads = torch.get_num_threads()
-    bounds = np.linspace(0, count, threads * _PARTS + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, *part) for part in pairwise(bounds.tolist())]:
-            done.result()

@@ -19,7 +19,7 @@ def joseph_weights(grid: Grid, beam: Beam, view: int) -> Weights:
         Bins, pixels (row * columns + column), and weights in pixels, float64.
     """
     phi, s = beam.lines(view)
-    along_rows = np.abs(np.cos(phi)) >= np.abs(np.sin(phi))  # nearly along y: each row once
+    along_rows = steps_along_rows(phi)
     entries = []
     for rows_first in (True, False):
         (bins,) = np.nonzero(along_rows == rows_first)
@@ -27,6 +27,11 @@ def joseph_weights(grid: Grid, beam: Beam, view: int) -> Weights:
         entries.append((bins[rays], pixels, weights))
     bins, pixels, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     return bins, pixels, weights
+
+
+def steps_along_rows(phi: np.ndarray) -> np.ndarray:
+    """Return whether rays are nearly along y, and take each row once, or each column."""
+    return np.abs(np.cos(phi)) >= np.abs(np.sin(phi))
 
 
 def _rays(grid: Grid, phi: np.ndarray, s: np.ndarray, along_rows: bool) -> Weights:
