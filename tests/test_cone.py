@@ -219,7 +219,7 @@ def test_loops_are_compiled_where_no_folder_can_keep_them(monkeypatch):
 @pytest.fixture
 def on_gpu():
     pytest.importorskip("diffct")
-    from diffusionblend.projectors.cone_diffct import DiffctProjector
+    from diffusionblend.projectors.diffct import DiffctProjector
 
     return lambda geometry, dtype=torch.float32: DiffctProjector(
         geometry, device="cpu", dtype=dtype

@@ -28,7 +28,8 @@ from diffusionblend.methods.fbp_unet import Scaled
 from diffusionblend.methods.regrid import padded
 from diffusionblend.prior import GaussianPrior, from_pretrained
 from diffusionblend.projectors import projector
-from diffusionblend.projectors.cone_diffct import DiffctProjector
+from diffusionblend.projectors.diffct import DiffctProjector
+from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.quality import assess
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.samples import Moments, draw_samples
@@ -151,6 +152,33 @@ def test_rays_that_were_not_measured_and_slices_that_were_added(place, name):
         left = (problem.A(x) * problem.y).sum()
         right = (x * problem.A.T(problem.y)).sum()
         assert float(left) == pytest.approx(float(right), rel=1e-4)
+
+
+SLICEWISE = [name for name in FEW_VIEWS if name != "cone"]
+
+
+@old_name
+@pytest.mark.parametrize("name", SLICEWISE)
+def test_slices_without_a_matrix(place, name):
+    A, B = (DiffctProjector(FEW_VIEWS[name], device=d) for d in ("cpu", place.device))
+    assert (B.how, B.slicewise) == ("diffct", True)
+    x, y = body(), torch.rand(A.sinogram_shape, generator=torch.Generator().manual_seed(0))
+    place.check(B(x.to(place.device)), A(x))
+    place.check(B.T(y.to(place.device)), A.T(y))
+    place.check(B(x[:1].to(place.device)), A(x)[:1], least=1e-6)
+    left, right = (B(x.to(place.device)).cpu() * y).sum(), (x * B.T(y.to(place.device)).cpu()).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-5)
+    smooth = torch.from_numpy(blob(GRID, (1.0, -2.0, 0.5), sigma=3))
+    expected = projector(*FEW_VIEWS[name])(smooth)
+    assert float((B(smooth.to(place.device)).cpu() - expected).norm()) < 0.06 * expected.norm()
+
+
+def test_what_is_too_large_for_the_device_has_no_matrix(place, monkeypatch):
+    geometry = FEW_VIEWS["parallel"]
+    if place.device.type == "cuda":
+        assert isinstance(projector(*geometry, device=place.device), MatrixProjector)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (10**5, 2**36))
+        assert isinstance(projector(*geometry, device=place.device), DiffctProjector)
 
 
 @old_name
@@ -442,11 +470,11 @@ def test_a_volume_that_was_not_brought_back_is_found(monkeypatch):
             reconstruct(scan, "fbp", device=device)
 
 
-# The kernels of the cone beam
+# The kernels of diffct
 
 
 @old_name
-def test_the_kernels_of_the_cone_beam_in_the_simulator():
+def test_the_kernels_in_the_simulator():
     pytest.importorskip("diffct")
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", HERE / "simulated.py"],
@@ -457,9 +485,11 @@ def test_the_kernels_of_the_cone_beam_in_the_simulator():
         timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert (found["class"], found["backend"]) == ("DiffctProjector", "numba")
-    assert found["places"] == ["cuda:0"]
-    assert found["mismatch"] < 1e-6
-    assert found["torch"] < 1e-6
-    assert found["forward"] < 0.15  # Siddon's voxels have edges, and these are few
+    beams = json.loads(ended.stdout)
+    assert list(beams) == ["parallel", "fan, flat", "fan, curved", "cone"]
+    for found in beams.values():
+        assert found["backend"] == "numba"
+        assert found["places"] == ["cuda:0"]
+        assert found["mismatch"] < 1e-6
+        assert found["torch"] < 1e-6
+        assert found["forward"] < 0.15  # Siddon's voxels have edges, and these are few

@@ -9,6 +9,8 @@ import torch
 from conftest import command, save_tiny_prior
 from diffusionblend.cli import diagnosis
 from diffusionblend.prior import from_pretrained
+from diffusionblend.projectors import slices
+from diffusionblend.projectors.slices import is_stored
 from diffusionblend.runs.provenance import versions
 
 
@@ -39,12 +41,22 @@ def test_what_volumes_would_take_grows_with_them(quick):
         assert some[0]["seconds"] < some[1]["seconds"] < some[2]["seconds"]
         assert some[0]["memory_bytes"] < some[1]["memory_bytes"] < some[2]["memory_bytes"]
         assert len({round(v["seconds_a_sweep_of_a_slice"], 9) for v in some}) == 1
+    assert {v["operator"] for v in volumes} == {"matrix"}
+
+
+def test_up_to_how_many_views_there_is_a_matrix(monkeypatch):
+    monkeypatch.setattr(slices, "free_bytes", lambda: 2**32)
+    found = diagnosis.most_views_stored()
+    assert list(found) == [256, 512, 1024, 2048]
+    for size, views in found.items():
+        for n, stored in ((views, True), (views + 1, False)):
+            assert is_stored(diagnosis.scanned(1, size, n), torch.device("cpu")) == stored
 
 
 def test_people_are_told_the_same(quick):
     ended = command("doctor")
     assert ended.code == 0
-    for word in ("versions", "[formats]", "cpu", "133 x 64 x 64", "speed", "is whole"):
+    for word in ("versions", "[formats]", "cpu", "133 x 64 x 64", "speed", "operator", "is whole"):
         assert word in ended.out
     assert "broken" not in ended.out
 

@@ -186,8 +186,8 @@ def test_a_dry_run_for_people_has_a_line_for_each_thing(data, place):
     ended = command("reconstruct", data.scan, "--method=fbp", "-o", place / "o.nii", "--dry-run")
     names = [line[:14].strip() for line in ended.out.splitlines()]
     assert names == [
-        "beam", "projections", "angles", "grid", "method", "prior", "samples", "device", "time",
-        "memory", "would write", "would write",
+        "beam", "projections", "angles", "grid", "method", "prior", "samples", "device",
+        "operator", "time", "memory", "would write", "would write",
     ]  # fmt: skip
 
 

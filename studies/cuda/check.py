@@ -117,7 +117,7 @@ def cones(device: str) -> Iterator[str]:
 
     from diffusionblend.geometry import Geometry, Grid
     from diffusionblend.geometry.acquisitions import cone_beam
-    from diffusionblend.projectors.cone_diffct import DiffctProjector
+    from diffusionblend.projectors.diffct import DiffctProjector
 
     grid = Grid.from_spacing((12, 32, 32))
     geometry = Geometry(grid, cone_beam(grid, (0.0, 100.0, 230.0), sod_mm=100, sdd_mm=150))

@@ -1,5 +1,6 @@
 """Whether all is well on this machine, how fast it is here, and what volumes would take."""
 
+import bisect
 import os
 import re
 import tempfile
@@ -21,6 +22,7 @@ from diffusionblend.machine.memory import free_bytes
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors import projector
+from diffusionblend.projectors.slices import is_stored
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.footprint import peak_memory
 from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
@@ -29,6 +31,7 @@ from diffusionblend.sampling.partition import BLOCK, padded_length
 VIEWS = 8
 SIZES, SLICES = (256, 512), (48, 133, 300)
 SPACING_MM, FIELD_MM = 2.5, 360.0
+ACROSS, MOST_VIEWS = (256, 512, 1024, 2048), 10_000
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,29 @@ def problems() -> Iterator[DiffusionBlendError]:
 
 def example(slices: int, size: int) -> Scan:
     """Return the scan of a cylinder of water in slices of size x size pixels."""
-    pixel_mm = FIELD_MM / size
-    grid = Grid.from_spacing((slices, size, size), (SPACING_MM, pixel_mm, pixel_mm))
-    geometry = Geometry(grid, parallel_beam(grid, sparse_view(VIEWS)))
+    geometry = scanned(slices, size, VIEWS)
     across = torch.linspace(-1, 1, size)
     disc = (across[:, None] ** 2 + across**2 < 0.5).float().expand(slices, -1, -1)
     scan = Scan(torch.zeros(geometry.sinogram_shape).numpy(), geometry)
     return Scan((projector(*geometry)(disc) * scan.scale).numpy(), geometry)
+
+
+def scanned(slices: int, size: int, views: int) -> Geometry:
+    """Return a parallel beam of so many views of slices of size x size pixels."""
+    pixel_mm = FIELD_MM / size
+    grid = Grid.from_spacing((slices, size, size), (SPACING_MM, pixel_mm, pixel_mm))
+    return Geometry(grid, parallel_beam(grid, sparse_view(views)))
+
+
+def most_views_stored() -> dict[int, int]:
+    """Return up to how many views the operator of slices of some sizes is a matrix here."""
+    place, views = find_device(), range(1, MOST_VIEWS + 1)
+    return {
+        size: bisect.bisect(
+            views, False, key=lambda n, size=size: not is_stored(scanned(1, size, n), place)
+        )
+        for size in ACROSS
+    }
 
 
 def volumes(prior: Prior) -> list[dict[str, Any]]:
@@ -133,7 +152,8 @@ def volumes(prior: Prior) -> list[dict[str, Any]]:
             seconds = {name: share * (s or 0.0) for name, s in took.seconds.items()}
             shape = (slices, size, size)
             data = (slices, *scan.y.shape[1:])
-            memory = peak_memory(shape, data, method) if device.type == "cpu" else None
+            matrix = took.operator == "matrix"
+            memory = peak_memory(shape, data, method, matrix=matrix)
             sweep = seconds[DEFAULT_METHOD] / steps / padded_length(slices)
             found.append(
                 {
@@ -141,7 +161,8 @@ def volumes(prior: Prior) -> list[dict[str, Any]]:
                     "seconds": sum(seconds.values()),
                     "seconds_of": seconds,
                     "seconds_a_sweep_of_a_slice": sweep,
-                    "memory_bytes": memory,
+                    "memory_bytes": memory if device.type == "cpu" else None,
+                    "operator": took.operator,
                 }
             )
     return found

@@ -83,7 +83,7 @@ class Weighed(Projector):
 
     def __init__(self, A: Projector, weights: Tensor) -> None:
         super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self.weights, self.slicewise = A, weights, A.slicewise
+        self._A, self.weights, self.slicewise, self.how = A, weights, A.slicewise, A.how
         self._weights = weights
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
@@ -104,7 +104,7 @@ class Cut(Projector):
 
     def __init__(self, A: Projector, geometry: Geometry, first: int) -> None:
         super().__init__(geometry, A.device, A.dtype)
-        self._A, self._first, self.slicewise = A, first, A.slicewise
+        self._A, self._first, self.slicewise, self.how = A, first, A.slicewise, A.how
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A and leave bins out, or A^T to zeros beside those that there are."""
@@ -122,7 +122,7 @@ class _Leading(Projector):
 
     def __init__(self, A: Projector) -> None:
         super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self._slices, self.weights = A, A.volume_shape[0], A.weights
+        self._A, self._slices, self.weights, self.how = A, A.volume_shape[0], A.weights, A.how
         self.volume_shape = (padded_length(self._slices), *A.volume_shape[1:])
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:

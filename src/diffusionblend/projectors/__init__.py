@@ -14,9 +14,9 @@ from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Geometry, Grid, Par
 from diffusionblend.geometry.kinds import known
 from diffusionblend.plugins import load, plugins
 from diffusionblend.projectors.base import Adjoint, Projector
-from diffusionblend.projectors.matrix import MatrixProjector
+from diffusionblend.projectors.slices import slice_projector
 
-__all__ = ["Adjoint", "Builder", "Projector", "projector"]
+__all__ = ["Adjoint", "Builder", "Projector", "projector", "slice_projector"]
 
 ENTRY_POINTS = "diffusionblend.projectors"
 Builder = Callable[..., Projector]
@@ -41,8 +41,8 @@ def projector(
     Raises:
         InvalidValue: Grid and beam do not go together.
         UnsupportedInput: There is no projector for such a beam.
-        UsageError: A cone beam needs a package that is not installed.
-        OutOfMemory: The matrices of a parallel beam or a fan do not fit.
+        UsageError: A cone beam, or slices too large for a matrix, need a package that is not
+            installed.
     """
     return _builder(beam)(Geometry(grid, beam), device=torch.device(device), dtype=dtype)
 
@@ -70,13 +70,13 @@ def _cone_projector(geometry: Geometry, *, device: torch.device, dtype: torch.dt
         from diffusionblend.projectors.cone import ConeProjector
 
         return ConeProjector(geometry, dtype=dtype)
-    from diffusionblend.projectors.cone_diffct import DiffctProjector
+    from diffusionblend.projectors.diffct import DiffctProjector
 
     return DiffctProjector(geometry, device=device, dtype=dtype)
 
 
 _BUILDERS: dict[type[Beam], Builder] = {
-    ParallelBeam: MatrixProjector,
-    FanBeam: MatrixProjector,
+    ParallelBeam: slice_projector,
+    FanBeam: slice_projector,
     ConeBeam: _cone_projector,
 }

@@ -32,10 +32,13 @@ class Projector(ABC):
         slicewise: Whether each slice is projected by itself, to the detector row of its number;
             such a projector takes any number of slices.
         device, dtype: Where it works, and the type of the numbers that it computes with.
+        how: Where its weights come from: a `matrix`, `rays` along which they are computed, or
+            `diffct`; empty where another package does it.
         weights: By how much the rays of each bin are multiplied in it (bins,); none: by nothing.
     """
 
     slicewise: bool
+    how: str = ""
     weights: Tensor | None = None
 
     def __init__(self, geometry: Geometry, device: torch.device, dtype: torch.dtype) -> None:

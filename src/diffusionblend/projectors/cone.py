@@ -33,6 +33,7 @@ class ConeProjector(Projector):
     """
 
     slicewise = False
+    how = "rays"
 
     def __init__(self, geometry: Geometry, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(geometry, torch.device("cpu"), dtype)

@@ -43,6 +43,7 @@ class MatrixProjector(Projector):
     """
 
     slicewise = True
+    how = "matrix"
 
     def __init__(
         self,
@@ -91,13 +92,29 @@ def _csr(matrix: "scipy.sparse.csr_matrix") -> Tensor:
         return torch.sparse_csr_tensor(starts, indices, values, size=matrix.shape)
 
 
+def matrix_bytes(geometry: Geometry, dtype: torch.dtype = torch.float32) -> int:
+    """Return the bytes that are taken while the matrices are made, at most."""
+    return _MATRICES * _entries(geometry) * (dtype.itemsize + 4)
+
+
+def _entries(geometry: Geometry) -> int:
+    (_, views, bins), (_, rows, columns) = geometry.sinogram_shape, geometry.grid.shape
+    return 2 * views * bins * max(rows, columns)
+
+
+def fits(geometry: Geometry, dtype: torch.dtype, free: int | None) -> bool:
+    """Return whether the matrices can be counted, and made in what memory is free."""
+    if _entries(geometry) >= _MOST_ENTRIES:
+        return False
+    return free is None or matrix_bytes(geometry, dtype) <= free
+
+
 def _check_memory(geometry: Geometry, dtype: torch.dtype) -> None:
     """Raise OutOfMemory before so much is taken that the system ends the process."""
-    (_, views, bins), (_, rows, columns) = geometry.sinogram_shape, geometry.grid.shape
-    entries = 2 * views * bins * max(rows, columns)
-    needed, free = _MATRICES * entries * (dtype.itemsize + 4), free_bytes()
-    if entries >= _MOST_ENTRIES or (free is not None and needed > free):
+    if not fits(geometry, dtype, free_bytes()):
+        (_, views, bins), (_, rows, columns) = geometry.sinogram_shape, geometry.grid.shape
         raise OutOfMemory(
             f"{views} views of {bins} bins and {rows} x {columns} pixels need matrices of "
-            f"{needed / 1e9:.0f} GB; take fewer views or larger pixels (import --views, --bin)"
+            f"{matrix_bytes(geometry, dtype) / 1e9:.0f} GB; take fewer views or larger pixels "
+            "(import --views, --bin)"
         )

@@ -49,12 +49,14 @@ class Estimate:
         memory: Peak of the process in bytes, on the CPU.
         free: Bytes of memory that can still be taken.
         worked_on: Beam and grid that the method works on, where they are larger than the scan's.
+        operator: How the projector has its weights (`Projector.how`).
     """
 
     seconds: dict[str, float | None]
     memory: int | None
     free: int | None
     worked_on: Geometry | None = None
+    operator: str = ""
 
     @property
     def total(self) -> float | None:
@@ -115,17 +117,18 @@ def estimate(
         seconds["quality"] = _of_quality(task.measured, x, slices)
     longer = extended(whole.y, whole.geometry).geometry
     worked_on = None if longer == scan.geometry else longer
+    operator = task.problem.A.how
     if device.type != "cpu":
-        return Estimate(seconds, None, None, worked_on)
+        return Estimate(seconds, None, None, worked_on, operator)
     shapes = longer.grid.shape, longer.sinogram_shape
     memory = peak_memory(
         *shapes,
         method,
         samples=samples,
         classical=other in seconds,
-        cone=not scan.geometry.beam.slicewise,
+        matrix=operator == "matrix",
     )
-    return Estimate(seconds, memory, free_bytes(), worked_on)
+    return Estimate(seconds, memory, free_bytes(), worked_on, operator)
 
 
 def some_slices(scan: Scan) -> Scan:

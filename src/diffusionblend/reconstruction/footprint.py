@@ -1,6 +1,6 @@
 """How much memory a reconstruction takes on a CPU, from the sizes of volume and data.
 
-    peak = base + copies of the volume + copies of the data + matrices + activations
+    peak = base + copies of the volume + copies of the data + operator + activations
 
 How many copies a method holds, its class says (`Method.copies`), the assessment's and the writing's
 among them.
@@ -12,13 +12,16 @@ The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 
 import math
 
 from diffusionblend.methods import TV, Method
+from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import GROUP, padded_length
 
 BASE = 272 * 2**20
 """Python, torch and the prior."""
 FLOAT = 4
 MATRIX = 24
-"""Bytes of A and its adjoint, for each view and pixel of a slice; a cone has no matrices."""
+"""Bytes of A and its adjoint as matrices, for each view and pixel of a slice."""
+PASSING = 64
+"""Bytes of what goes through an operator without a matrix, for each pixel and ray of a slice."""
 ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
@@ -33,7 +36,7 @@ def peak_memory(
     *,
     samples: int = 1,
     classical: bool = True,
-    cone: bool = False,
+    matrix: bool = True,
 ) -> int:
     """Return the most memory that the process will hold, in bytes.
 
@@ -43,12 +46,12 @@ def peak_memory(
         method: The method.
         samples: Number of samples.
         classical: Whether the classical reconstruction is made, too.
-        cone: Whether the beam is a cone.
+        matrix: Whether the operator is a matrix.
     """
     slices, *sides = volume
-    pixels = math.prod(sides)
+    pixels, rays = math.prod(sides), data[1] * data[2]
     one, lines = FLOAT * slices * pixels, FLOAT * math.prod(data)
-    fixed = BASE + (0 if cone else MATRIX * data[1] * pixels)
+    fixed = BASE + (MATRIX * data[1] * pixels if matrix else PASSING * (pixels + rays))
     if samples > 1:
         fixed += _SAMPLES * one
     volumes, sinograms = method.copies
@@ -64,5 +67,5 @@ def _activations(method: Method, slices: int, pixels: int) -> float:
     """Return the bytes of the network: those of one batch."""
     if not method.needs_prior:
         return 0
-    groups = min(getattr(method, "batch_size", 1), padded_length(slices) // GROUP + 1)
-    return float(ACTIVATIONS * groups * pixels)
+    most = groups_at_once(getattr(method, "batch_size", 1), pixels)
+    return float(ACTIVATIONS * min(most, padded_length(slices) // GROUP + 1) * pixels)

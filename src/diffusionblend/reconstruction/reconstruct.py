@@ -58,6 +58,7 @@ class Reconstruction:
             if `volume` is one.
         seconds: What the volume took.
         convergence: Where its method ended, if it ends by residuals of its own.
+        operator: How the projector had its weights (`Projector.how`).
     """
 
     volume: Volume
@@ -66,6 +67,7 @@ class Reconstruction:
     classical: Volume | None = None
     seconds: float = 0.0
     convergence: Convergence | None = None
+    operator: str = ""
 
     def __repr__(self) -> str:
         codes = ", ".join(dict.fromkeys(w.code for w in self.quality.warnings)) or "none"
@@ -215,6 +217,7 @@ def reconstruct_and_assess(
             classical=None if plain is None else _volume(plain[1], task),
             seconds=seconds,
             convergence=convergence,
+            operator=task.problem.A.how,
         )
 
 

@@ -49,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         seed: Seed of the first sample.
         samples: Number of samples.
         device: Where it ran.
+        operator: How the projector had its weights: a `matrix`, `rays`, or `diffct`.
         scan: Name and SHA-256 of the scan, and what made that.
         files: What else was written, by part.
         steps: Volumes on the way.
@@ -69,6 +70,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     samples: int = 1
     device: Text = ""
+    operator: Text = ""
     scan: Facts = {}
     files: Annotated[dict[Text, File], Meta(max_length=10)] = {}
     steps: Annotated[tuple[SavedStep, ...], Meta(max_length=100_000)] = ()

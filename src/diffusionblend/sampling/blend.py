@@ -7,6 +7,9 @@ from torch import Tensor
 
 from diffusionblend.sampling.partition import Partition
 
+MOST_PIXELS = 8 * 512**2
+"""Of the groups in one call: more are no faster, and take half a kilobyte each (docs/speed.md)."""
+
 
 def blend(
     function: Callable[[Tensor], Tensor], x: Tensor, partition: Partition, batch_size: int
@@ -14,20 +17,24 @@ def blend(
     """Apply a function to the groups of a partition and scatter its output back.
 
     Each slice is in exactly one kept place, so that the sum of the groups' scores
-    (DiffusionBlend, eq. 5) is an assignment. `batch_size` changes the speed, not the result.
+    (DiffusionBlend, eq. 5) is an assignment. How many go in one call changes the speed, not the
+    result.
 
     Args:
         function: Maps groups (groups, 3, height, width) to the same shape.
         x: Volume (slices, height, width).
         partition: Which slices are seen together.
-        batch_size: Groups in one call.
+        batch_size: Most groups in one call; of large slices there are fewer.
 
     Returns:
         Volume (slices, height, width).
     """
-    out = torch.empty_like(x)
-    for groups, keep in zip(
-        partition.groups.split(batch_size), partition.keep.split(batch_size), strict=True
-    ):
+    out, size = torch.empty_like(x), groups_at_once(batch_size, x[0].numel())
+    for groups, keep in zip(partition.groups.split(size), partition.keep.split(size), strict=True):
         out[groups[keep]] = function(x[groups])[keep]
     return out
+
+
+def groups_at_once(batch_size: int, pixels: int) -> int:
+    """Return how many groups of slices of so many pixels go in one call."""
+    return max(1, min(batch_size, MOST_PIXELS // pixels))

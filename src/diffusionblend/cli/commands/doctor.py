@@ -45,6 +45,7 @@ class Doctor:
             "method": DEFAULT_METHOD,
             "prior": DEFAULT_PRIOR,
             "volumes": [] if isinstance(known, list) else diagnosis.volumes(known),
+            "most_views_with_a_matrix": diagnosis.most_views_stored(),
             "problems": [
                 {"code": e.code, "kind": type(e).__name__, "message": str(e)} for e in broken
             ],
@@ -74,6 +75,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield _line("", f"by {facts['method']} from 8 views, with the classical reconstruction")
         a_slice = 1000 * facts["volumes"][0]["seconds_a_sweep_of_a_slice"]
         yield _line("speed", f"{a_slice:.1f} ms a sweep over a slice of 256 x 256")
+    stored = facts["most_views_with_a_matrix"]
+    sizes = ", ".join(f"{views} of {size} x {size}" for size, views in stored.items())
+    yield _line("operator", f"a matrix up to {sizes} pixels; beyond, along the rays")
     for problem in facts["problems"]:
         yield _line("broken", problem["message"])
     if not facts["problems"]:

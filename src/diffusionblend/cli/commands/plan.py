@@ -71,6 +71,7 @@ def plan_reconstruction(
         "prior": "none" if prior is None else f"{prior['name']} {prior['weights_sha256'][:12]}",
         "samples": f"{command.samples}, from seed {command.seed}",
         "device": str(device),
+        "operator": found.operator or "of another package",
         **estimate_in_words(found),
     }
     facts = {
@@ -82,6 +83,7 @@ def plan_reconstruction(
         "samples": command.samples,
         "seed": command.seed,
         "device": str(device),
+        "operator": found.operator,
         **estimate_as_facts(found),
     }
     paths = outputs_of(command.output, samples=command.samples, classical=classical)

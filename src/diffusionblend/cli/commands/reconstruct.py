@@ -185,6 +185,7 @@ class Reconstruct:
             description=self._description(len(scan.geometry.beam.angles_deg)),
             **facts,
             seconds=made.seconds,
+            operator=made.operator,
             convergence=None if made.convergence is None else vars(made.convergence),
         )
 
