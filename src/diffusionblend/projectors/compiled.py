@@ -15,7 +15,7 @@ try:
     import numba.extending
 except ImportError as missing:
     raise UsageError(
-        "a cone beam, or slices too large for a matrix, need numba on the CPU; run "
+        "on the CPU a cone beam, or slices too large for a matrix, need numba; run "
         f"`{install('cone')}`"
     ) from missing
 
