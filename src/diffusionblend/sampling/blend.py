@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffusionblend.machine.memory import ran_out
 from diffusionblend.sampling.partition import Partition
 
 MOST_PIXELS = 8 * 512**2
@@ -18,7 +19,7 @@ def blend(
 
     Each slice is in exactly one kept place, so that the sum of the groups' scores
     (DiffusionBlend, eq. 5) is an assignment. How many go in one call changes the speed, not the
-    result.
+    result: a batch that does not fit into memory is halved.
 
     Args:
         function: Maps groups (groups, 3, height, width) to the same shape.
@@ -31,10 +32,22 @@ def blend(
     """
     out, size = torch.empty_like(x), groups_at_once(batch_size, x[0].numel())
     for groups, keep in zip(partition.groups.split(size), partition.keep.split(size), strict=True):
-        out[groups[keep]] = function(x[groups])[keep]
+        out[groups[keep]] = _in_parts(function, x[groups])[keep]
     return out
 
 
 def groups_at_once(batch_size: int, pixels: int) -> int:
     """Return how many groups of slices of so many pixels go in one call."""
     return max(1, min(batch_size, MOST_PIXELS // pixels))
+
+
+def _in_parts(function: Callable[[Tensor], Tensor], groups: Tensor) -> Tensor:
+    """Apply a function to groups, at once if memory is enough, else to each half of them."""
+    try:
+        return function(groups)
+    except (MemoryError, RuntimeError) as error:
+        if len(groups) == 1 or not ran_out(error):
+            raise
+    # Outside of `except`, which would keep what the failed call has taken.
+    half = len(groups) // 2
+    return torch.cat([_in_parts(function, part) for part in (groups[:half], groups[half:])])
