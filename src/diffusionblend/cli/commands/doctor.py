@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from diffusionblend.cli.terminal import in_minutes, in_units, show
@@ -24,6 +25,7 @@ class Doctor:
     def run(self) -> int:
         """Look, measure, tell; return the exit code."""
         from diffusionblend.cli import diagnosis
+        from diffusionblend.io.files import left_overs
         from diffusionblend.prior import from_pretrained
         from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
         from diffusionblend.runs.provenance import versions
@@ -46,6 +48,7 @@ class Doctor:
             "prior": DEFAULT_PRIOR,
             "volumes": [] if isinstance(known, list) else diagnosis.volumes(known),
             "most_views_with_a_matrix": diagnosis.most_views_stored(),
+            "left_overs": [str(path) for path in left_overs(Path())],
             "problems": [
                 {"code": e.code, "kind": type(e).__name__, "message": str(e)} for e in broken
             ],
@@ -78,6 +81,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     stored = facts["most_views_with_a_matrix"]
     sizes = ", ".join(f"{views} of {size} x {size}" for size, views in stored.items())
     yield _line("operator", f"a matrix up to {sizes} pixels; beyond, along the rays")
+    for path in facts["left_overs"]:
+        yield _line("left over", f"{path}: the next run of the same output removes it")
     for problem in facts["problems"]:
         yield _line("broken", problem["message"])
     if not facts["problems"]:
