@@ -61,7 +61,7 @@ class Train:
         from diffusionblend.cli.commands.plan import show_plan
         from diffusionblend.training.cache import candidates
         from diffusionblend.training.recipe import read_any_recipe
-        from diffusionblend.training.run import STATE
+        from diffusionblend.training.state import STATE
 
         task, recipe = read_any_recipe(self.recipe, self.set)
         root = self.recipe.parent
