@@ -89,7 +89,7 @@ def peak_memory(
         data: Detector rows, views and bins.
         method: The method.
         samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
+        classical: Whether the classical reconstruction is made as well.
         matrix: Whether the operator is a matrix.
     """
     slices, *sides = volume

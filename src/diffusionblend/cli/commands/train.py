@@ -41,7 +41,7 @@ class Train:
         if self.dry_run:
             return self._plan()
         from diffusionblend.training.loop import is_first_process
-        from diffusionblend.training.supervised import train_by
+        from diffusionblend.training.supervised import train
 
         with Progress("train") as bar:
 
@@ -50,7 +50,7 @@ class Train:
                 note = f"loss {report['loss']:.4f}, {report['samples_per_second']:.1f} samples/s"
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
-            task, folder = train_by(self.recipe, show_report, self.set, minutes=limit)
+            task, folder = train(self.recipe, show_report, self.set, minutes=limit)
         if is_first_process():
             show({task: str(folder)}, self.json, f"{folder}")
 
