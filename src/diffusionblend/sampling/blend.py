@@ -1,4 +1,4 @@
-"""Blending: what a function of three slices says of each group, put together as a volume."""
+"""Blending: apply a function of three slices to each group, and assemble the volume."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def blend(
 ) -> Tensor:
     """Apply a function to the groups of a partition and scatter its output back.
 
-    Each slice is in exactly one kept place, so that the sum of the groups' scores
+    Each slice is kept from exactly one group, so that the sum of the groups' scores
     (DiffusionBlend, eq. 5) is an assignment. How many go in one call changes the speed, not the
     result: a batch that does not fit into memory is halved.
 

@@ -49,12 +49,12 @@ Measured = tuple[dict[str, float], dict[str, Tensor]]
 def train_prior(
     recipe: Recipe, root: Path, *, progress: Progress | None = None, deadline: float = math.inf
 ) -> Path:
-    """Train a prior, or go on where the last run of this recipe stopped.
+    """Train a prior, or continue where the last run of this recipe stopped.
 
     Args:
         recipe: What to train, on what, for how long.
         root: The folder that the recipe's paths start from.
-        progress: Is told step, loss, samples per second and seconds left, now and then.
+        progress: Is called now and then with step, loss, samples per second and seconds left.
         deadline: When to stop with a checkpoint if the budget is not spent, on the clock of
             `time.monotonic`.
 
@@ -64,8 +64,8 @@ def train_prior(
 
     Raises:
         CorruptInput: There is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one stays whole.
-        UsageError: The recipe and the data, or the earlier run, do not go together.
+        OutputError: A checkpoint cannot be written; the last one is kept.
+        UsageError: The recipe does not fit the data or the earlier run.
     """
     accelerator = make_accelerator()
     output = root / recipe.output
@@ -147,10 +147,10 @@ def follow(
     Args:
         run: The run.
         sampler: Gives the batch of each step.
-        measure: Returns what a checkpoint's network is worth, in numbers and pictures; `score` is
-            the number that the best one is chosen by.
-        progress: Is told of each report.
-        deadline: When to stop before that, on the clock of `time.monotonic`; one step is made.
+        measure: Evaluates the network of a checkpoint, in numbers and pictures; the best one is
+            chosen by the number `score`.
+        progress: Is called with each report.
+        deadline: When to stop before that, on the clock of `time.monotonic`, after at least a step.
 
     Raises:
         OutputError: The last checkpoint cannot be written; the one before stays whole.
@@ -180,10 +180,10 @@ class Run(TrainingRun[UNetPrior, Batch]):
 
     Args:
         recipe: What to train.
-        output: Its folder; a checkpoint there is taken up.
-        network: What is trained, as it is at first.
-        accelerator: Knows the device, and the other processes.
-        identity: What decides the network.
+        output: Its folder; a checkpoint there is resumed.
+        network: The network at the start.
+        accelerator: Knows the device and the other processes.
+        identity: What determines the network: a checkpoint of something else is refused.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Run(TrainingRun[UNetPrior, Batch]):
 
 
 def is_first_process() -> bool:
-    """Return whether this process speaks for all that train together."""
+    """Return whether this is the first of the processes that train together."""
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)
