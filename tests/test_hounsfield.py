@@ -49,6 +49,12 @@ NOT_HU = {
     "HU + 1000, padding": (padded(body() + 1000, -1500), "HU + 1024"),
     "windowed": (body().clip(-160, 240), "windowed"),
     "windowed, bone": (body().clip(-150, 500), "windowed"),
+    "windowed, little bone": (one_voxel(body(), 2000).clip(-160, 900), "windowed"),
+    "windowed, wide": (body(noise=20).clip(-450, 1050), "windowed"),
+    "windowed, of a head": (
+        np.where(X**2 + Y**2 < 0.4, 35 + 5 * Z, -1000).clip(-700, 80),
+        "windowed",
+    ),
     "grey values": ((body() + 1000) / 1700 * 255, "grey values"),
     "attenuation": (0.0193 * (1 + body() / 1000), "attenuation in 1/mm"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),

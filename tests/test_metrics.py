@@ -7,7 +7,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
-from diffusionblend.metrics import common_grid, evaluate
+from diffusionblend.metrics import common_grid, evaluate, left_out
+from diffusionblend.runs.trace import Trace
 
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}
 
@@ -117,3 +118,69 @@ def test_volumes_without_a_common_grid_are_refused(affine):
     other = random_volume(grid=Grid.from_affine((9, 10, 11), affine))
     with pytest.raises(UnsupportedInput):
         evaluate(random_volume(), other)
+
+
+def phantom(shape=(9, 40, 40)):
+    """A body in exact air, which reaches neither the first rows nor the first columns."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    hu = np.where((x / 0.7) ** 2 + (y / 0.6) ** 2 < 1, 40 + 20 * z, -1000)
+    return Volume(hu.astype(np.float32), Grid.from_spacing(shape, (2.5, 1.5, 1.5)))
+
+
+def with_error(truth, scale=20.0, air=0.0):
+    """A reconstruction: errors in the body, and smaller ones in the air, upwards."""
+    noise = np.random.default_rng(0).normal(0, 1, truth.hu.shape)
+    hu = truth.hu + np.where(truth.hu > -1000, scale * noise, air * np.abs(noise))
+    return Volume(hu.astype(np.float32), truth.grid)
+
+
+@pytest.mark.parametrize("air", [0.0, 0.001, 0.5])
+def test_slices_of_exact_air_do_not_count(air):
+    """Whether they are met exactly, or nearly, which the mean of a plane would be of."""
+    truth = phantom()
+    figures = evaluate(with_error(truth, air=air), truth)
+    whole = evaluate(with_error(truth), truth)
+    for plane, axis in PLANES.items():
+        body = int((truth.hu > -1000).any(axis=tuple({0, 1, 2} - {axis})).sum())
+        left = figures[plane].get("left_out", 0)
+        assert left == truth.hu.shape[axis] - body
+        assert np.isfinite(list(figures[plane].values())).all()
+        assert figures[plane]["psnr"] == pytest.approx(whole[plane]["psnr"], abs=0.01)
+    assert "left_out" not in figures["axial"]
+    assert left_out(figures).startswith("Slices that do not count")
+    assert "axial" not in left_out(figures)
+
+
+def test_slices_without_any_difference_do_not_count():
+    truth = random_volume()
+    part = truth.hu.copy()
+    part[3:5] += 20
+    figures = evaluate(Volume(part, truth.grid), truth)["axial"]
+    expected = evaluate(Volume(part, truth.grid).slices(3, 5), truth.slices(3, 5))["axial"]
+    assert figures == {**expected, "left_out": 7}
+
+
+def test_slices_of_metal_alone_do_not_count():
+    truth = phantom()
+    truth.hu[2] = 3000
+    figures = evaluate(with_error(truth), truth)["axial"]
+    assert figures["left_out"] == 1
+    assert np.isfinite(figures["psnr"])
+
+
+def test_a_truth_of_one_value_is_compared_where_there_is_a_difference():
+    truth = Volume(np.full((8, 8, 8), -1000, np.float32), Grid.from_spacing((8, 8, 8)))
+    streaks = truth.hu.copy()
+    streaks[2] += 20
+    figures = evaluate(Volume(streaks, truth.grid), truth)
+    assert figures["axial"]["psnr"] == pytest.approx(40)
+    assert figures["axial"]["left_out"] == 7
+    assert left_out(evaluate(truth, truth)) == ""
+
+
+def test_what_is_drawn_on_the_way_is_finite_too():
+    truth = phantom()
+    truth.hu[0] = -1000
+    trace = Trace(truth)
+    trace.look(1, with_error(truth).hu)
+    assert trace.points[0][1] == pytest.approx(evaluate(with_error(truth), truth)["axial"]["psnr"])

@@ -4,7 +4,9 @@ A metric compares two stacks of slices; it is taken of the axial, coronal and sa
 mean and standard deviation over the slices of a plane, as the paper does. Slices with next to
 nothing in them raise that mean, so that PSNR is also taken of the whole volume: of the mean squared
 error over all voxels of all slices. PSNR and SSIM are on HU clipped to [-1000, 1000] with a data
-range of 2000. SSIM is that of Wang et al. (2004) with a uniform window of
+range of 2000. Slices of which a figure says nothing about a picture do not count: those where the
+truth is one value, such as exact air, and those without any difference, whose PSNR is infinite.
+SSIM is that of Wang et al. (2004) with a uniform window of
 7 x 7 and the unbiased covariance, the default of scikit-image.
 
 Another package adds a metric by an entry point of the group `diffusionblend.metrics`: its name
@@ -68,9 +70,10 @@ def evaluate(
         metrics: Names of metrics: `psnr` (in dB), `ssim`, and those of other packages.
 
     Returns:
-        For each plane, each metric's mean over the slices under its name, and its standard
-        deviation under the name with `_std`. Under `volume` PSNR, if it is among the metrics, of
-        all voxels of all slices together.
+        For each plane, each metric's mean over the slices that count under its name, its standard
+        deviation under the name with `_std`, and where slices do not count, their number under
+        `left_out`. Under `volume` PSNR, if it is among the metrics, of all voxels of all slices
+        together.
 
     Raises:
         UnsupportedInput: The volumes have no common grid.
@@ -127,6 +130,11 @@ def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return 10 * np.log10(DATA_RANGE**2 / error)
 
 
+def mean_psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean PSNR in dB of two stacks in HU over the slices that count."""
+    return float(psnr(a, b)[_which_count(a, b)].mean())
+
+
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the mean SSIM of each slice of two stacks (slices, height, width) in HU.
 
@@ -153,6 +161,14 @@ METRICS = {
     "ssim": Metric(ssim, "SSIM", decimals=3),
 }
 """This package's metrics, by name."""
+
+
+def left_out(figures: Figures) -> str:
+    """Say how many slices of each plane do not count, and why; empty if all do."""
+    counts = [f"{f['left_out']:.0f} {plane}" for plane, f in figures.items() if "left_out" in f]
+    told = ", ".join(counts)
+    where = "where the truth has one value or the volume no difference"
+    return f"Slices that do not count, {where}: {told}." if counts else ""
 
 
 def total_variation_z(hu: np.ndarray) -> float:
@@ -196,17 +212,31 @@ def _plane_figures(
     a: np.ndarray, b: np.ndarray, axis: int, metrics: dict[str, Metric]
 ) -> dict[str, float]:
     a, b = (np.ascontiguousarray(np.moveaxis(v, axis, 0)) for v in (a, b))
-    values = {name: np.asarray(metric.of(a, b)) for name, metric in metrics.items()}
-    return {
+    count = _which_count(a, b)
+    values = {name: np.asarray(metric.of(a, b))[count] for name, metric in metrics.items()}
+    figures = {
         key: float(number)
         for name, value in values.items()
         for key, number in ((name, value.mean()), (f"{name}_std", _spread(value)))
     }
+    return figures if count.all() else figures | {"left_out": int((~count).sum())}
+
+
+def _which_count(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return which slices of a reconstruction and of the truth a mean is taken of.
+
+    One slice of exact air would make the mean of its plane infinite, and many of nearly exact air
+    would make it the air's. Where no slice is left, those that differ count, or else all.
+    """
+    a, b = a.clip(*RANGE_HU), b.clip(*RANGE_HU)
+    differs = (a != b).any(axis=(1, 2))
+    told = differs & (b != b[:, :1, :1]).any(axis=(1, 2))
+    return next((mask for mask in (told, differs) if mask.any()), np.ones_like(told))
 
 
 def _spread(values: np.ndarray) -> float:
-    """Return the standard deviation; 0 where all are infinite (equal volumes)."""
-    return float(values.std()) if np.isfinite(values).all() else 0.0
+    """Return the standard deviation; 0 where all are infinite (equal volumes); NaN where one is."""
+    return 0.0 if np.isinf(values).all() else float(values.std())
 
 
 def _as_coarse_as(grid: Grid, truth: Volume) -> Volume:

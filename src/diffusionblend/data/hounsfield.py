@@ -17,7 +17,9 @@ DENSE = 800.0
 LEAST, FEW, MANY = 0.001, 0.005, 0.1
 """Shares of voxels that count as none, as few at most, and as many."""
 WINDOWED = 0.01
-"""Share of voxels at each end from which a window has cut values off."""
+"""Share of voxels at the lowest value from which a window has cut values off there."""
+CUT_OFF = -850.0
+"""HU above which a lowest value of many voxels is no air, and no lung either."""
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
 """HU below which there is noise or padding alone, and the share of voxels from which it is neither.
 
@@ -36,7 +38,8 @@ def check_hu(name: object, hu: np.ndarray) -> None:
     """Raise UnsupportedInput if values are not Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
-    if outside or _share(hu, -math.inf, AIR[1]) < LEAST or _is_shifted(hu):
+    no_air = _share(hu, -math.inf, AIR[1]) < LEAST
+    if outside or no_air or _is_shifted(hu) or _is_cut_off(hu, low):
         raise _not_hu(name, hu)
 
 
@@ -59,6 +62,11 @@ def _is_shifted(hu: np.ndarray) -> bool:
     measured = _share(hu, AIR[0], math.inf)
     none = _share(hu, *AIR) < LEAST * measured
     return none and _share(hu, DENSE, math.inf) > MANY * measured
+
+
+def _is_cut_off(hu: np.ndarray, low: float) -> bool:
+    """Return whether a window has cut values off above air: what was air is at the lowest one."""
+    return CUT_OFF < low < 0 and _share(hu, low, np.nextafter(low, math.inf)) > WINDOWED
 
 
 def _share(hu: np.ndarray, low: float, high: float) -> float:
@@ -85,10 +93,10 @@ def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
             "they may be grey values: apply the rescale slope and intercept if there are any, or "
             "give the volume in HU"
         )
-    if AIR[0] < low < 0 and low < high and min(np.mean(hu == low), np.mean(hu == high)) > WINDOWED:
+    if _is_cut_off(hu, low):
         return (
-            "they were windowed, for many are the lowest and many the highest; give the volume as "
-            "it was before"
+            f"they were windowed, for many are the lowest, {low:g}; give the volume as it was "
+            "before"
         )
     if low < AIR[0] and np.mean(hu == low) > WINDOWED:
         return (

@@ -21,8 +21,9 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import PathLike
+from diffusionblend.io.formats.registry import is_deviation
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_volume
+from diffusionblend.io.volumes import read_shown, read_volume
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
 ScanLike: TypeAlias = Scan | PathLike | ArrayLike
@@ -88,10 +89,15 @@ def as_volume(given: VolumeLike, spacing_mm: Sequence[float] | None = None) -> V
 def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
     """Return two volumes to compare with each other; an array lies where the other volume does.
 
+    Two deviations of samples can be compared, too, but none with a CT volume.
+
     Raises:
         UnsupportedInput: An array is not of the other's shape.
         CorruptInput: An array holds NaN or infinity, or a file is missing or damaged.
     """
+    paths = [Path(v) for v in (a, b) if isinstance(v, str | os.PathLike)]
+    if len(paths) == 2 and all(map(is_deviation, paths)):
+        return read_shown(paths[0]), read_shown(paths[1])
     known = [as_volume(v) if isinstance(v, Volume | str | os.PathLike) else None for v in (a, b)]
     grid = next((volume.grid for volume in known if volume is not None), None)
     first = known[0] or _beside(a, grid)

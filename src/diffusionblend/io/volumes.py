@@ -4,10 +4,10 @@ from pathlib import Path
 
 from diffusionblend.data.hounsfield import check_finite, check_hu
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import PathLike, naming
-from diffusionblend.io.formats.registry import reader_of, writer_of
+from diffusionblend.io.formats.registry import is_deviation, reader_of, writer_of
 
 
 def read_volume(path: PathLike) -> Volume:
@@ -23,8 +23,22 @@ def read_volume(path: PathLike) -> Volume:
     """
     path = Path(path)
     volume = _read(path)
+    if is_deviation(path) and volume.hu.min() >= 0:
+        raise UnsupportedInput(
+            f"{path}: is the standard deviation of samples, and no CT; give the volume that it "
+            "lies beside, or look at it with `view`"
+        )
     check_hu(path, volume.hu)
     return volume
+
+
+def read_shown(path: PathLike) -> Volume:
+    """Read a CT volume, or the deviation of several samples, as `a.std.nii.gz` is.
+
+    Raises:
+        DiffusionBlendError: As `read_volume`.
+    """
+    return read_beside(Path(path)) if is_deviation(Path(path)) else read_volume(path)
 
 
 def read_beside(path: Path) -> Volume:

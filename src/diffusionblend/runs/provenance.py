@@ -13,13 +13,13 @@ from msgspec import Meta
 from diffusionblend._version import __version__
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.io.files import atomic, sha256, writable
-from diffusionblend.io.formats.registry import stem
+from diffusionblend.io.formats.registry import STD, stem
 
 if TYPE_CHECKING:
     from diffusionblend.data.volume import Volume
     from diffusionblend.reconstruction.reconstruct import Reconstruction
 
-STD, CLASSICAL = "std", "classical"
+CLASSICAL = "classical"
 MOST_THREADS = 1024
 """More than any processor has; each has a stack of its own."""
 

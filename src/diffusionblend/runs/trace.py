@@ -7,7 +7,7 @@ import numpy as np
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.data.volume import Volume
 from diffusionblend.methods import Step
-from diffusionblend.metrics import RANGE_HU, psnr
+from diffusionblend.metrics import RANGE_HU, mean_psnr
 
 TRACED = 20
 
@@ -40,5 +40,5 @@ class Trace:
 
     def look(self, index: int, hu: np.ndarray) -> None:
         """Enter the estimate (slices, rows, columns) of a step, in HU."""
-        value = float(psnr(hu.clip(*RANGE_HU).astype(np.float64), self._truth).mean())
+        value = mean_psnr(hu.clip(*RANGE_HU).astype(np.float64), self._truth)
         self.points.append((index, value if np.isfinite(value) else None))

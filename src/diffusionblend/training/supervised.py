@@ -28,7 +28,7 @@ from diffusionblend.io.files import PathLike, alone, make_folder
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
 from diffusionblend.methods.problem import Problem
-from diffusionblend.metrics import psnr
+from diffusionblend.metrics import mean_psnr
 from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
 from diffusionblend.projectors import Projector
@@ -297,8 +297,7 @@ class UnseenSlices:
         return numbers | {"score": sum(scores) / len(scores)}, pictures
 
     def _psnr(self, x: Tensor) -> float:
-        a, b = (v.clip(-1000, 1000).astype(np.float64) for v in (hu_from_x(x).numpy(), self.truth))
-        return float(psnr(a, b).mean())
+        return mean_psnr(*(v.astype(np.float64) for v in (hu_from_x(x).numpy(), self.truth)))
 
 
 def projector(acquisition: Acquisition, size: int) -> Projector:

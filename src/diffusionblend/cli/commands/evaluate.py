@@ -28,11 +28,10 @@ class Evaluate:
     def run(self) -> None:
         """Read both, crop to the common grid, compare."""
         from diffusionblend.io.files import naming
-        from diffusionblend.io.volumes import read_volume
+        from diffusionblend.io.inputs import as_pair
+        from diffusionblend.metrics import evaluate, find_metric, left_out
 
-        volume, truth = read_volume(self.volume), read_volume(self.truth)
-        from diffusionblend.metrics import evaluate, find_metric
-
+        volume, truth = as_pair(self.volume, self.truth)
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)
         chosen = {name: find_metric(name) for name in self.metrics}
@@ -41,7 +40,7 @@ class Evaluate:
             f"{plane:10}" + "".join(_cell(f, name, m.decimals) for name, m in chosen.items())
             for plane, f in figures.items()
         ]
-        show(figures, self.json, "\n".join(lines))
+        show(figures, self.json, "\n".join(filter(None, (*lines, left_out(figures)))))
 
 
 def _cell(figures: dict[str, float], name: str, decimals: int) -> str:

@@ -59,9 +59,9 @@ class Info:
 
     def _volume(self, path: Path) -> None:
         from diffusionblend.io.formats.registry import reader_of
-        from diffusionblend.io.volumes import read_volume
+        from diffusionblend.io.volumes import read_shown
 
-        volume = read_volume(path)
+        volume = read_shown(path)
         low, high = float(volume.hu.min()), float(volume.hu.max())
         facts = {"format": reader_of(path).name, "shape": volume.hu.shape, "hu": [low, high]}
         facts |= {"spacing_mm": volume.grid.spacing_mm, "affine": volume.grid.affine}

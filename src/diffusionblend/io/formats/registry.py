@@ -12,6 +12,8 @@ from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.formats"
+STD = "std"
+"""In the name of a volume, that it is the deviation of several samples."""
 
 BUILT_IN = (
     Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
@@ -91,6 +93,11 @@ def stem(path: Path) -> str:
     """Return a name without the suffix of its format: `a` of `a.nii.gz`, and of a folder `a`."""
     found = () if is_folder(path) else (_ends(path, form.suffixes) for form in formats())
     return path.name[: len(path.name) - len(next(filter(None, found), ""))]
+
+
+def is_deviation(path: Path) -> bool:
+    """Return whether a volume has the name of the deviation of several samples: `a.std.nii.gz`."""
+    return stem(path).endswith(f".{STD}")
 
 
 def _ends(path: Path, suffixes: Iterable[str]) -> str:

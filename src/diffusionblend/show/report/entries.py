@@ -12,10 +12,11 @@ import numpy as np
 from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
+from diffusionblend.io.formats.registry import STD
 from diffusionblend.methods import methods
 from diffusionblend.metrics import evaluate
 from diffusionblend.reconstruction.assessment import assess_volume
-from diffusionblend.runs.provenance import CLASSICAL, STD, beside
+from diffusionblend.runs.provenance import CLASSICAL, beside
 from diffusionblend.runs.record import Record
 from diffusionblend.runs.trace import Trace
 from diffusionblend.show.report.model import Entry, Points

@@ -7,9 +7,9 @@ from pathlib import Path
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.formats.registry import is_volume, stem
+from diffusionblend.io.formats.registry import STD, is_volume, stem
 from diffusionblend.io.volumes import read_volume
-from diffusionblend.runs.provenance import CLASSICAL, STD, beside
+from diffusionblend.runs.provenance import CLASSICAL, beside
 from diffusionblend.runs.record import Found, find_record
 
 TRUTH = "truth"

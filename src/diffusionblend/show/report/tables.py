@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from diffusionblend.geometry.planes import PLANES, WHOLE
+from diffusionblend.metrics import left_out
 from diffusionblend.show.report.model import Entry, Report
 from diffusionblend.show.report.numbers import MINUS, number, percent
 
@@ -94,6 +95,7 @@ def figures_table(report: Report) -> Table:
     if any(WHOLE in entry.figures for entry in entries):
         columns.insert(0, _figure(entries, WHOLE, "psnr"))
         notes.insert(0, "Volume: of all voxels of all slices together.")
+        notes += filter(None, [left_out(entries[0].figures)])
     if not all(math.isnan(e.seconds) for e in entries):
         seconds = mark_best(_numbers([e.seconds for e in entries], 1), min)
         columns.append(Column("seconds", seconds, "time" if planes else ""))

@@ -22,7 +22,7 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_beside, read_shape, read_volume
+from diffusionblend.io.volumes import read_beside, read_shape, read_shown
 from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours
 from diffusionblend.quality.record import Warn
 from diffusionblend.quality.words import is_grave, rank
@@ -97,8 +97,8 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
 
     Raises:
         UsageError: There is nothing, or too much, to view.
-        CorruptInput: As `read_volume` and `read_scan`.
-        UnsupportedInput: As `read_volume` and `read_scan`.
+        CorruptInput: As `read_shown` and `read_scan`.
+        UnsupportedInput: As `read_shown` and `read_scan`.
     """
     paths = [volume for path in paths for volume in volumes_of(path)]
     check_size(paths, shrink)
@@ -106,7 +106,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     records = {path: find_record(path) for path in paths}
     read = functools.lru_cache(STEPS_IN_MEMORY)(partial(_read, shrink=shrink))
     for index, (path, name) in enumerate(zip(paths, _names(paths), strict=True)):
-        volume = _binned(read_volume(path), shrink)
+        volume = _binned(read_shown(path), shrink)
         # Stored in the order of the first, so that they can be subtracted.
         grid = grid or volume.grid
         volume = volume.oriented_like(grid)
