@@ -15,6 +15,10 @@ from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume
 from small_volumes import (
     SHAPE,
+    UID,
+    as_nifti,
+    assert_read_or_refused,
+    assert_same,
     dataset,
     datasets,
     every,
@@ -350,3 +354,53 @@ def test_a_folder_with_a_slice_cut_short_makes_no_scan(place, stored):
     assert ended.code == CorruptInput.code
     assert str(folder / "IM5") in ended.err
     assert not (place / "o.h5").exists()
+
+
+# What lies in subfolders
+
+
+@pytest.mark.parametrize("split", ["at its end", "in its middle", "two levels down"])
+def test_a_series_of_which_a_part_lies_in_a_subfolder_is_refused(place, stored, split):
+    folder = save(place / "s", datasets(stored))
+    below = folder / ("a/b" if split == "two levels down" else "a")
+    below.mkdir(parents=True)
+    for index in (2, 3) if split == "in its middle" else (4, 5):
+        (folder / f"{index}").rename(below / f"{index}")
+    error = str(refusal(read_volume, folder))
+    assert f"2 more files of its series lie in {below.relative_to(folder)}/" in error
+
+
+def test_another_series_below_is_named_and_left_out(place, stored, hu, caplog):
+    folder = save(place / "s", datasets(stored))
+    save(folder / "scout", datasets(stored, uid=UID + ".9"))
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert "another series lies in scout/" in caplog.text
+
+
+def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
+    save(place / "PA0", [])
+    save(place / "PA0/SE1", datasets(stored))
+    error = str(refusal(read_volume, place / "PA0"))
+    assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+# NIfTI-2
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+def test_nifti_2_is_what_nifti_1_is(place, hu, name, order):
+    header = nibabel.Nifti2Header(endianness=order)
+    image = nibabel.Nifti2Image(hu.astype(f"{order}f4"), ras(lps()), header)
+    nibabel.save(image, place / name)
+    assert_same(read_volume(place / name), as_nifti(place, hu, ras(lps())))
+
+
+def test_a_damaged_nifti_2_is_named(place, hu):
+    path = place / "v.nii"
+    nibabel.save(nibabel.Nifti2Image(hu, ras(lps())), path)
+    raw = path.read_bytes()
+    for cut in (4, 100, 347, 400, 539, len(raw) // 2, len(raw) - 1):
+        path.write_bytes(raw[:cut])
+        assert str(path) in str(refusal(read_volume, path))
+    assert_read_or_refused(raw, range(0, 540 * 8, 7), path, lambda: read_volume(path))

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
 from conftest import command
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
-from diffusionblend.io.volumes import read_volume
+from diffusionblend.io.volumes import digest, read_volume
 from small_volumes import (
     NAN,
     ORIGIN,
@@ -151,11 +151,11 @@ DAMAGE = {
     "no type": (line("ElementType", None), CorruptInput, "lacks ElementType"),
     "no spacing": (line("ElementSpacing", None), CorruptInput, "lacks ElementSpacing"),
     "twice": (lambda raw: b"NDims = 3\n" + raw, CorruptInput, "NDims twice"),
-    "another detached": (detached("v.raw"), UnsupportedInput, "in another file ('v.raw')"),
-    "detached far away": (detached("/etc/passwd"), UnsupportedInput, "'/etc/passwd'"),
-    "detached, outside": (detached("../../v.raw"), UnsupportedInput, "in another file"),
-    "a list": (detached("LIST"), UnsupportedInput, "in another file"),
-    "a pattern": (detached("v%02d.raw 1 6 1"), UnsupportedInput, "in another file"),
+    "detached, not there": (detached("v.raw"), CorruptInput, "'v.raw', which is not there"),
+    "detached far away": (detached("/etc/passwd"), CorruptInput, "outside the folder"),
+    "detached, outside": (detached("../../v.raw"), CorruptInput, "outside the folder"),
+    "a list": (detached("LIST"), UnsupportedInput, "in several files"),
+    "a pattern": (detached("v%02d.raw 1 6 1"), UnsupportedInput, "in several files"),
     "unknown type": (line("ElementType", "MET_LONG"), UnsupportedInput, "MET_LONG"),
     "colours": (line("ElementNumberOfChannels", "3"), UnsupportedInput, "expected 1"),
     "text": (line("BinaryData", "False"), UnsupportedInput, "expected True"),
@@ -199,13 +199,29 @@ def test_a_damaged_metaimage_is_named(place, hu, name, packed):
     assert str(path) in str(error)
 
 
-def test_a_header_of_another_file_is_refused_whatever_its_suffix(place, hu):
-    write_mha(place / "v.mhd", hu)
-    assert (place / "v.raw").is_file()
-    assert "in another file ('v.raw')" in str(refusal(read_volume, place / "v.mhd"))
+@pytest.mark.parametrize("packed", [False, True])
+def test_voxels_beside_their_header_are_read(place, hu, packed):
+    """As LUNA16 and many others have them: `.mhd` with `.raw` or `.zraw`, written by ITK."""
+    path = write_mha(place / "v.mhd", hu, packed=packed)
+    [voxels] = set(place.iterdir()) - {path}
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+    [found] = [c for c in find_volumes(place) if c.name == "v.mhd"]
+    assert set(found.files) == {path, voxels}
+    before = digest(path)
+    raw = voxels.read_bytes()
+    voxels.write_bytes(raw[:-1])
+    error = refusal(read_volume, path)
+    assert str(voxels) in str(error)
+    voxels.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    assert digest(path) != before
+
+
+def test_a_header_without_its_voxels_is_refused_whatever_its_suffix(place, hu):
+    path = write_mha(place / "v.mhd", hu)
     (place / "v.raw").unlink()
-    ended = command("simulate", place / "v.mhd", "-o", place / "o.h5")
-    assert ended.code == 4
+    ended = command("simulate", path, "-o", place / "o.h5")
+    assert ended.code == 3
+    assert "'v.raw', which is not there" in ended.err
     assert [path.name for path in place.iterdir()] == ["v.mhd"]
 
 

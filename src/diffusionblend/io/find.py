@@ -1,5 +1,6 @@
 """Find the volumes in a folder and all its subfolders, without reading a voxel."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +8,11 @@ from pathlib import Path
 
 from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
 from diffusionblend.io.files import naming
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_files, dicom_series, is_dicom
-from diffusionblend.io.formats.registry import is_volume
+from diffusionblend.io.formats.registry import is_volume, reader_of
 from diffusionblend.io.volumes import read_volume
 
 
@@ -60,10 +61,17 @@ def find_volumes(folder: Path) -> list[Candidate]:
         subfolders[:] = _visible(subfolders)
         files = [Path(place, name) for name in _visible(names)]
         volumes = [file for file in files if is_volume(file)]
-        found += [Candidate(file.relative_to(folder).as_posix(), (file,)) for file in volumes]
+        found += [Candidate(file.relative_to(folder).as_posix(), _held(file)) for file in volumes]
         if any(is_dicom(file) for file in files if file not in volumes):
             found += _series(Path(place), folder)
     return sorted(found, key=lambda candidate: candidate.name)
+
+
+def _held(file: Path) -> tuple[Path, ...]:
+    """Return the files of which a volume is made; of a damaged one its own: reading it says why."""
+    with contextlib.suppress(DiffusionBlendError):
+        return reader_of(file).files(file)
+    return (file,)
 
 
 def _series(place: Path, folder: Path) -> list[Candidate]:

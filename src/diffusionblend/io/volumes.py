@@ -1,12 +1,13 @@
 """Volumes read from and written to files, in any format of `formats.registry`."""
 
+import hashlib
 from pathlib import Path
 
 from diffusionblend.data.hounsfield import check_finite, check_hu
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import PathLike, naming
+from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.formats.registry import is_deviation, reader_of, writer_of
 
 
@@ -62,6 +63,16 @@ def read_shape(path: Path) -> tuple[int, ...]:
         UsageError: As `read_volume`.
     """
     return reader_of(path).shape(path)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of the file of a volume; of several files that of their digests.
+
+    Raises:
+        DiffusionBlendError: As `read_volume`.
+    """
+    each = [sha256(file) for file in reader_of(path).files(path)]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def write_volume(

@@ -121,11 +121,11 @@ class Simulate:
         show_plan(facts, told, paths, self.json)
 
     def _provenance(self) -> dict[str, str]:
-        from diffusionblend.io.files import sha256
+        from diffusionblend.io.volumes import digest
 
         return {
             "source": self.volume.name,
-            "source_sha256": sha256(self.volume),
+            "source_sha256": digest(self.volume),
             "slices": self.slices or "all",
             "version": __version__,
         }

@@ -7,6 +7,7 @@ that was cut short must not pass for a shorter series.
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -151,15 +152,18 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """
     with _files(path) as files:
         series = by_series(files)
+        below = _dicom_below(path) if path.is_dir() else []
         if not series:
-            raise CorruptInput(_nothing_in(path, files))
+            raise CorruptInput(_nothing_in(path, files, below))
         if len(series) > 1:
             listed = ", ".join(f"{uid} ({len(found)} files)" for uid, found in series.items())
             raise UnsupportedInput(
                 f"{path}: {len(series)} series: {listed}; expected one; give each a folder of its "
                 "own"
             )
-        yield next(iter(series.values()))
+        [(uid, found)] = series.items()
+        _check_below(path, uid, below)
+        yield found
 
 
 @contextlib.contextmanager
@@ -171,8 +175,42 @@ def _files(path: Path) -> Iterator[list[File]]:
             yield list(slices_among(members))
 
 
-def _nothing_in(path: Path, files: list[File]) -> str:
+def _dicom_below(folder: Path) -> list[Path]:
+    """Return the DICOM files in the subfolders of a folder, sorted; links are not followed."""
+    found = []
+    for place, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if Path(place) != folder:
+            found += [file for name in sorted(names) if is_dicom(file := Path(place, name))]
+    return found
+
+
+def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
+    """Refuse a series of which more lies in subfolders, and name what else lies there."""
+    series = by_series(below)
+    if uid in series:
+        files = series.pop(uid)
+        raise UnsupportedInput(
+            f"{path}: {len(files)} more files of its series lie in {_folders(path, files)}; put "
+            "all into one folder, or into one .zip"
+        )
+    for files in series.values():
+        log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
+
+
+def _folders(path: Path, files: Sequence[Path]) -> str:
+    """Name the first few folders below another in which files lie."""
+    names = [f"{p}/" for p in dict.fromkeys(f.parent.relative_to(path).as_posix() for f in files)]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
     place = "this folder" if path.is_dir() else "this zip"
+    if below:
+        return (
+            f"{path}: no slices in this folder, but {len(below)} DICOM files in "
+            f"{_folders(path, below)}; give the folder of one series"
+        )
     if files:
         return (
             f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "

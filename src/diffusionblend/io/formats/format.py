@@ -13,6 +13,11 @@ FOLDER = ""
 """The suffix of a folder's name: none."""
 
 
+def itself(path: Path) -> tuple[Path, ...]:
+    """Return the files of a volume that lies in one: that one."""
+    return (path,)
+
+
 def not_written(volume: Volume, path: Path) -> NoReturn:
     """Raise UsageError: the format is only read."""
     raise UsageError(f"{path}: this format is only read; expected the name of another")
@@ -34,6 +39,7 @@ class Format:
             format is only read.
         written: Suffixes that are written, if not all are.
         needs: The module that the format needs and its package, of the extra `formats`, if any.
+        files: Returns the files of which a volume in the file is made: for its SHA-256.
         check_source: Of a format that has a place for a patient: refuses a series that a volume on
             a grid cannot be derived from. Its `write` takes `source` and `description`, too.
     """
@@ -45,6 +51,7 @@ class Format:
     write: Callable[..., None] = not_written
     written: tuple[str, ...] | None = None
     needs: tuple[str, str] | None = None
+    files: Callable[[Path], tuple[Path, ...]] = itself
     check_source: Callable[[Path, Grid], object] | None = None
 
     def __str__(self) -> str:

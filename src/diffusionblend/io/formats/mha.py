@@ -1,12 +1,13 @@
-"""MetaImage in one file, `.mha`: lines `Key = Value`, then the voxels, raw or zlib.
+"""MetaImage, `.mha` or `.mhd`: lines `Key = Value`, then or beside it the voxels, raw or zlib.
 
 Read here, in a page, since the libraries that read it take a damaged file for zeros, and open
-whatever second file a header names. The format is what ITK makes of it (MetaIO's
-`metaImage.cxx`): lengths in mm and positions in LPS; `TransformMatrix` holds the direction of the
-first axis, then of the second, then of the third; `CenterOfRotation` and `AnatomicalOrientation`
-place nothing.
+whatever second file a header names; here that file lies in the header's folder. The format is what
+ITK makes of it (MetaIO's `metaImage.cxx`): lengths in mm and positions in LPS; `TransformMatrix`
+holds the direction of the first axis, then of the second, then of the third; `CenterOfRotation` and
+`AnatomicalOrientation` place nothing.
 """
 
+import contextlib
 import math
 import zlib
 from collections.abc import Mapping
@@ -17,13 +18,14 @@ import numpy as np
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.files import inside, naming
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_claim, check_header, volume_in_order
 
 Header = Mapping[str, str]
 
 MAX_LINES, MAX_LINE_BYTES = 10_000, 2**16
-LAST, HERE = "ElementDataFile", "LOCAL"
+LAST, HERE, LISTED = "ElementDataFile", "LOCAL", "LIST"
 ZLIB_OR_GZIP = 47
 TYPES = {
     "MET_CHAR": "i1",
@@ -59,11 +61,11 @@ _MM = ("mm", "?", "")
 
 
 def read(path: Path) -> Volume:
-    """Read a MetaImage that holds its own voxels, raw or zlib.
+    """Read a MetaImage: its voxels are in the file or in one beside it, raw or zlib.
 
     Raises:
-        CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It names another file, is not three-dimensional on straight axes, has
+        CorruptInput: A file is missing, truncated or damaged, or holds NaN or infinity.
+        UnsupportedInput: It names several files, is not three-dimensional on straight axes, has
             voxels of a type that is not known here.
     """
     with parsing(path), open(path, "rb") as stream:
@@ -73,8 +75,10 @@ def read(path: Path) -> Volume:
             kind = kind.newbyteorder(">")
         compressed = _flag(path, header, "CompressedData")
         needed = kind.itemsize * math.prod(shape)
-        check_claim(path, needed, path.stat().st_size, compressed)
-        data = (_unpacked if compressed else _raw)(path, stream, needed)
+        place = _place(path, header)
+        check_claim(place, needed, place.stat().st_size, compressed)
+        with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
+            data = (_unpacked if compressed else _raw)(place, held, needed)
         voxels = np.frombuffer(data, kind).reshape(shape, order="F")
     return volume_in_order(path, voxels, affine)
 
@@ -88,6 +92,32 @@ def read_shape(path: Path) -> tuple[int, ...]:
     """
     with parsing(path), open(path, "rb") as stream:
         return _checked_header(path, stream)[1]
+
+
+def files(path: Path) -> tuple[Path, ...]:
+    """Return the file, and the one of its voxels if that is another.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+    """
+    with parsing(path), open(path, "rb") as stream:
+        header, _, _ = _checked_header(path, stream)
+    return tuple(dict.fromkeys((path, _place(path, header))))
+
+
+def _place(path: Path, header: Header) -> Path:
+    """Return the file that holds the voxels."""
+    if header[LAST] == HERE:
+        return path
+    with naming(path):
+        place = inside(path.parent, header[LAST])
+    if not place.is_file():
+        raise CorruptInput(
+            f"{path}: its voxels are in {header[LAST]!r:.80}, which is not there; copy it beside "
+            "the header, too"
+        )
+    return place
 
 
 def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
@@ -121,10 +151,10 @@ def _header(path: Path, stream: BinaryIO) -> Header:
 
 
 def _check_fields(path: Path, header: Header) -> None:
-    if header[LAST] != HERE:
+    if header[LAST].startswith(LISTED) or "%" in header[LAST]:
         raise UnsupportedInput(
-            f"{path}: its voxels are in another file ({header[LAST]!r:.80}); expected `{LAST} = "
-            f"{HERE}`, header and voxels in one file; convert it to .mha"
+            f"{path}: its voxels are in several files ({header[LAST]!r:.80}); expected one; "
+            "convert it to .mha"
         )
     missing = [field for field in _REQUIRED if field not in header]
     if missing:

@@ -1,4 +1,4 @@
-"""NIfTI-1 in one file, `.nii` or `.nii.gz`, read and written with nibabel.
+"""NIfTI-1 and NIfTI-2 in one file, `.nii` or `.nii.gz`, read with nibabel; NIfTI-1 is written.
 
 A header says up to three times where its voxels lie: `pixdim`, the qform and the sform. The sform
 counts where it is set, then the qform (nifti1.h, methods 3 and 2); but where they disagree nobody
@@ -30,7 +30,9 @@ from diffusionblend.io.formats.headers import (
 if TYPE_CHECKING:
     import nibabel
 
-HEADER_BYTES, MAGIC, GZIP = 348, b"n+1", b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+MAGIC = {348: b"n+1", 540: b"n+2"}
+"""By the bytes of the header, which it begins with: NIfTI-1 and NIfTI-2."""
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
 """Bytes before the voxels, for extensions of the header, and after them."""
 MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
@@ -86,8 +88,11 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     import nibabel
 
     # As it stands: nibabel itself would make a size of 0 one millimetre.
-    header = nibabel.Nifti1Header(stream.read(HEADER_BYTES), check=False)
-    if header["magic"].item() != MAGIC:
+    start = stream.read(max(MAGIC))
+    second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
+    kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+    header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+    if header["magic"].item() != MAGIC[header.sizeof_hdr]:
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     check_spacing(path, header["pixdim"][1:4])
@@ -95,13 +100,12 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
     stream.seek(0)
     # No memory map: the values must stay what they are, whatever becomes of the file.
-    file_map = nibabel.Nifti1Image.make_file_map({"image": stream})
-    image = nibabel.Nifti1Image.from_file_map(file_map, mmap=False)
-    shape, kind = _without_ones(image.shape), image.get_data_dtype()
+    image = kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
+    shape, stored = _without_ones(image.shape), image.get_data_dtype()
     check_header(path, shape, image.affine)
-    check_kind(path, kind)
+    check_kind(path, stored)
     packed = isinstance(stream, gzip.GzipFile)
-    check_claim(path, math.prod(shape) * kind.itemsize, path.stat().st_size, packed)
+    check_claim(path, math.prod(shape) * stored.itemsize, path.stat().st_size, packed)
     _check_places(path, image.header, shape)
     return image
 

@@ -18,7 +18,7 @@ STD = "std"
 BUILT_IN = (
     Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
     Format("NRRD", (".nrrd",), nrrd.read, nrrd.read_shape, nrrd.write, needs=("nrrd", "pynrrd")),
-    Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape),
+    Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
     Format(
         "DICOM",
         (FOLDER, ".zip"),
