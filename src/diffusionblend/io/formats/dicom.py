@@ -1,4 +1,4 @@
-"""A DICOM CT series: one slice a file, in a folder or a zip, read with pydicom.
+"""A DICOM CT series: one slice a file, or many frames, in a folder or a zip, read with pydicom.
 
 Axes follow DICOM's patient coordinates (LPS, in mm) and are turned to RAS+. Positions are decimal
 strings, often rounded to 0.01 mm, so that a check of them needs some room.
@@ -19,12 +19,14 @@ from diffusionblend.io.formats.archive import File
 from diffusionblend.io.formats.dicom_files import number, numbers, one_series, read_header, required
 from diffusionblend.io.formats.dicom_files import value as value_of
 from diffusionblend.io.formats.dicom_pixels import check_storage, read_pixels
+from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""Multi-frame CT, and what old series were converted to."""
 HOUNSFIELD = ("", "HU", "US")
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
 BELOW_TISSUE = -900.0
@@ -65,10 +67,12 @@ class Plane:
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one file says.
+    """What the header of one file says, or of one of its frames.
 
     Attributes:
         file: The file.
+        frame: Which of the frames in it.
+        frames: How many there are in it.
         plane: What all slices of a series have in common.
         position: Centre of the first voxel (x, y, z) in mm, LPS.
         slope: Of the rescale to HU.
@@ -78,6 +82,8 @@ class Slice:
     """
 
     file: File
+    frame: int
+    frames: int
     plane: Plane
     position: tuple[float, ...]
     slope: float
@@ -133,7 +139,7 @@ def read_series(files: Sequence[File], name: str) -> Volume:
     """Read the files of one CT series.
 
     Args:
-        files: One slice each, in any order.
+        files: One slice each, or frames of enhanced CT, in any order.
         name: What to call the series in messages.
 
     Raises:
@@ -143,12 +149,14 @@ def read_series(files: Sequence[File], name: str) -> Volume:
     """
     stack = stacked(files, name)
     columns, rows, count = stack.shape
-    hu = np.empty((count, rows, columns), np.float32)
+    hu, held = np.empty((count, rows, columns), np.float32), None
     for index, one in enumerate(stack.slices):
-        stored, padded = read_pixels(one.file, one.plane.size)
+        if one.file is not held:
+            stored, padded = read_pixels(one.file, one.plane.size, one.frames)
+            held = one.file
         with np.errstate(over="ignore"):  # what becomes infinite is refused
-            hu[index] = stored * one.slope + one.intercept
-        hu[index][_outside(hu[index], padded)] = HU_AIR
+            hu[index] = stored[one.frame] * one.slope + one.intercept
+        hu[index][_outside(hu[index], padded[one.frame])] = HU_AIR
     return volume_in_order(name, hu.T, stack.affine)
 
 
@@ -175,7 +183,7 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         UnsupportedInput: As `read_series`.
         UsageError: pydicom is not installed.
     """
-    slices = [_slice(file) for file in files]
+    slices = [one for file in files for one in _slices(file)]
     _check_same(slices)
     row, column = _directions(slices[0])
     normal = np.cross(row, column)
@@ -192,14 +200,46 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 # One file
 
 
-def _slice(file: File) -> Slice:
+def _slices(file: File) -> list[Slice]:
+    """Return the slice of a file, or the frames of enhanced CT."""
     header = read_header(file)
+    if value_of(file, header, "SOPClassUID") not in ENHANCED_CT:
+        return [_slice(file, header)]
+    with parsing(file):
+        each = header.get("PerFrameFunctionalGroupsSequence", ())
+        headers = [_of_frame(header, own) for own in each]
+    frames = int(number(file, header, "NumberOfFrames", 1))
+    if frames != len(headers):
+        raise CorruptInput(
+            f"{file}: NumberOfFrames is {frames}, but {len(headers)} frames are described; copy it "
+            "again"
+        )
+    return [_slice(file, one, index, frames) for index, one in enumerate(headers)]
+
+
+def _of_frame(header: "Dataset", own: "Dataset") -> "Dataset":
+    """Return the header that a frame would have as a slice (PS3.3, C.7.6.16).
+
+    Its functional groups are sequences of one item: what is said of all frames, then of this one.
+    """
+    from pydicom import Dataset
+
+    flat = Dataset()
+    flat.update({e.tag: e for e in header if e.keyword != "PerFrameFunctionalGroupsSequence"})
+    flat.file_meta = header.file_meta
+    for groups in (*header.get("SharedFunctionalGroupsSequence", ()), own):
+        for group in groups:
+            flat.update(group.value[0] if group.VR == "SQ" and group.value else {})
+    return flat
+
+
+def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Slice:
     _check_sort(file, header)
     rows, columns, bits = (
         int(numbers(file, header, keyword, 1)[0])
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
-    check_storage(file, header, rows * columns * bits // 8)
+    check_storage(file, header, frames * rows * columns * bits // 8)
     plane = Plane(
         series=str(required(file, header, "SeriesInstanceUID")),
         frame=str(value_of(file, header, "FrameOfReferenceUID") or ""),
@@ -209,6 +249,8 @@ def _slice(file: File) -> Slice:
     )
     return Slice(
         file=file,
+        frame=frame,
+        frames=frames,
         plane=plane,
         position=numbers(file, header, "ImagePositionPatient", 3),
         slope=numbers(file, header, "RescaleSlope", 1, NO_RESCALE)[0],
@@ -233,8 +275,9 @@ def _check_sort(file: File, header: "Dataset") -> None:
             "is a localizer; expected slices only; take it out of the series",
         ),
         (
-            frames > 1 or kind == ENHANCED_CT,
-            f"is multi-frame ({frames:g} frames); expected one slice; convert it to single frames",
+            frames > 1 and kind not in ENHANCED_CT,
+            f"has {frames:g} frames, and is no enhanced CT; expected one slice; convert it to "
+            "single frames",
         ),
         (
             samples != 1 or not str(colour).startswith("MONOCHROME"),

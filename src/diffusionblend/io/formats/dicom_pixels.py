@@ -1,4 +1,4 @@
-"""Pixels of one DICOM slice, compressed or not.
+"""Pixels of one DICOM file, a slice or several frames, compressed or not.
 
 pydicom reads what is not compressed, run lengths and, through Pillow, JPEG 2000; imagecodecs reads
 lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, and never whatever
@@ -60,11 +60,13 @@ def check_storage(file: File, header: "Dataset", needed: int) -> None:
     check_claim(file, needed, size_of(file), compressed)
 
 
-def read_pixels(file: File, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the stored values (rows, columns) of a slice whose header was accepted.
+def read_pixels(
+    file: File, size: tuple[int, int], frames: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the stored values of a file whose header was accepted.
 
     Returns:
-        The values, and which of them are padding and no measurement.
+        The values (frames, rows, columns), and which of them are padding and no measurement.
 
     Raises:
         CorruptInput: They are damaged, not of the size, or beyond the bits that the header states.
@@ -75,8 +77,9 @@ def read_pixels(file: File, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
         syntax = syntax_of(file, stream)
         data = read_partial(stream, stop_when=_behind_pixels(), force=True)
         data.file_meta.TransferSyntaxUID = syntax
-        pixels = _decoded(file, data, size)
-    _check_size(file, pixels.shape, size)
+        pixels = _decoded(file, data, size, frames)
+    _check_size(file, pixels.shape, size if frames == 1 else (frames, *size))
+    pixels = pixels.reshape(frames, *size)
     padded = _padded(file, data, pixels)
     return _in_bits(file, data, pixels, padded), padded
 
@@ -137,15 +140,17 @@ def _behind_pixels() -> Callable[[int, str | None, int], bool]:
     return stop
 
 
-def _decoded(file: File, data: "Dataset", size: tuple[int, int]) -> np.ndarray:
+def _decoded(file: File, data: "Dataset", size: tuple[int, int], frames: int) -> np.ndarray:
     from pydicom.encaps import get_frame
 
     syntax = str(data.file_meta.TransferSyntaxUID)
     if syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000:
-        frame = get_frame(data.PixelData, 0, number_of_frames=1)
-        _check_size(file, picture_size(frame), size)
+        packed = [get_frame(data.PixelData, i, number_of_frames=frames) for i in range(frames)]
+        for frame in packed:
+            _check_size(file, picture_size(frame), size)
         if syntax not in JPEG_2000:
-            return _decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS)
+            made = [_decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS) for frame in packed]
+            return made[0] if frames == 1 else np.stack(made)
     # Bits that are not stored are looked at here: padding may use them, and a header may be wrong.
     data.pixel_array_options(decoding_plugin=_PLUGINS.get(syntax, ""), correct_unused_bits=False)
     return data.pixel_array
@@ -188,6 +193,6 @@ def picture_size(frame: bytes) -> tuple[int, int]:
     raise ValueError("compressed pixels without a size")
 
 
-def _check_size(file: File, found: tuple[int, ...], size: tuple[int, int]) -> None:
+def _check_size(file: File, found: tuple[int, ...], size: tuple[int, ...]) -> None:
     if found != size:
         raise CorruptInput(f"{file}: holds {found} pixels, its header says {size}; copy it again")

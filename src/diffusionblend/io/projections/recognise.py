@@ -65,7 +65,10 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
             named = inside(described.parent, facts.data.file)
     if source == described or source.suffix == ".json":
         if named is None:
-            raise CorruptInput(f"{source}: names no projections; add `file` to its data")
+            raise CorruptInput(
+                f"{source}: names no projections; add `file` to its data, or import them with "
+                f"--geometry {source.name}"
+            )
         source = named
     elif named is not None and named.resolve() != source.resolve():
         raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
