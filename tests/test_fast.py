@@ -357,8 +357,8 @@ def test_on_one_grid_the_noise_falls_evenly(shape):
 def test_wider_gaps_between_directions_take_more_sweeps_on_larger_pixels():
     """They cost a quarter; on the volume's own pixels there are no more than before."""
     grids = [
-        [level.factor for level in ladder.climb((9, 256, 256), ladder.STEPS, sigma_max=2.0, sigma_min=0.03,
-                                                gap_deg=gap)]
+        [level.factor for level in ladder.climb((9, 256, 256), ladder.STEPS, sigma_max=2.0,
+                                                sigma_min=0.03, gap_deg=gap)]
         for gap in (0.0, 9.0, 22.5, 45.0, 90.0, 170.0)
     ]  # fmt: skip
     assert [(f.count(2), f.count(1)) for f in grids] == [

@@ -126,12 +126,11 @@ def scanned(slices: int, size: int, views: int) -> Geometry:
 def most_views_stored() -> dict[int, int]:
     """Return up to how many views the operator of slices of some sizes is a matrix here."""
     place, views = find_device(), range(1, MOST_VIEWS + 1)
-    return {
-        size: bisect.bisect(
-            views, False, key=lambda n, size=size: not is_stored(scanned(1, size, n), place)
-        )
-        for size in ACROSS
-    }
+
+    def most(size: int) -> int:
+        return bisect.bisect(views, False, key=lambda n: not is_stored(scanned(1, size, n), place))
+
+    return {size: most(size) for size in ACROSS}
 
 
 def volumes(prior: Prior) -> list[dict[str, Any]]:

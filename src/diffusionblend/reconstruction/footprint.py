@@ -13,9 +13,12 @@ import contextlib
 import math
 from collections.abc import Iterator
 
+import torch
+
 from diffusionblend.geometry import Geometry
 from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
 from diffusionblend.methods import TV, Method
+from diffusionblend.projectors.slices import is_stored
 from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import GROUP, padded_length
 
@@ -52,10 +55,11 @@ def enough_memory(
         OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
     """
     another = classical and not method.classical
+    matrix = geometry.beam.slicewise and is_stored(geometry, torch.device("cpu"))
     needed, alone = (
         peak_memory(
             geometry.grid.shape, geometry.sinogram_shape, method, samples=samples,
-            classical=made, cone=not geometry.beam.slicewise,
+            classical=made, matrix=matrix,
         )
         for made in (another, False)
     )  # fmt: skip

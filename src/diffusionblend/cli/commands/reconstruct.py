@@ -244,7 +244,8 @@ class Reconstruct:
 
     def _in_words(self, made: "Reconstruction") -> Iterator[str]:
         """Yield what was made, what lies beside it, and what to do next."""
-        from diffusionblend.runs.provenance import CLASSICAL, STD, beside, record_of, steps_folder
+        from diffusionblend.io.formats.registry import STD
+        from diffusionblend.runs.provenance import CLASSICAL, beside, record_of, steps_folder
 
         yield f"{self.output}: {self.method}, {made.seconds} s"
         yield f"{record_of(self.output)}: what made it, its quality and warnings"
