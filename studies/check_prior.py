@@ -99,7 +99,7 @@ def save_picture(samples: torch.Tensor, path: Path) -> None:
 
 def report_neighbours(samples, sources, validation) -> None:
     names = [source.name for source in sources for _ in source.hu]
-    known = thumbs(np.concatenate([source.hu for source in sources]))
+    known = torch.cat([thumbs(source.hu) for source in sources])
     made = thumbs(samples * 1000)
     unseen = thumbs(np.concatenate(list(validation.values()))[::8])
     patients = np.array([name.split(".")[0][:12] for name in names])
