@@ -697,6 +697,7 @@ def test_the_key_knows_the_weights_and_the_configuration_of_the_prior(data, tmp_
     path = tmp_path / "prior/config.json"
     write_recipe(data, tmp_path, (str(data.prior), "prior"))
     config = json.loads(path.read_text(encoding="utf-8"))
+    del config["config_sha256"]
     path.write_text(json.dumps(config | {"data_mean": config["data_mean"] + 0.01}))
     after = [run.key for run in prepare(str(recipe), Settings(tmp_path)).runs]
     assert after[:4] == before[:4]  # FBP and SBTV have no prior

@@ -1,13 +1,131 @@
-"""How much memory there is."""
+"""How much memory there is, and how libraries say that it ran out."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+
+from diffusionblend.errors import OutOfMemory
+
+_CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
+_UNLIMITED = 2**60
+"""What a cgroup of version 1 says where there is no limit is a little below 2^63."""
+_RAN_OUT = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "map segment")
 
 
 def free_bytes() -> int | None:
-    """Return the memory that can still be taken; none where the system does not tell."""
+    """Return the memory that can still be taken; none where the system does not tell.
+
+    It is the least of what the machine has, the container or job (cgroup) may take, and `ulimit`
+    leaves to this process.
+    """
+    known = [free for free in (_of_machine(), _of_cgroups(), _of_ulimit()) if free is not None]
+    return min(known, default=None)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an exception says that memory ran out; torch says so in words alone."""
+    if isinstance(error, MemoryError):
+        return True
+    words = str(error).lower()
+    kinds = RuntimeError, OSError, ImportError
+    return isinstance(error, kinds) and any(word in words for word in _RAN_OUT)
+
+
+@contextlib.contextmanager
+def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
+    """Say in one line what needed memory, how much, what is free, and what to do.
+
+    Raises:
+        OutOfMemory: Memory ran out within, on whatever device.
+    """
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        yield
+    except OutOfMemory:
+        raise
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if not ran_out(error):
+            raise
+        raise out_of_memory(what, needed, cure) from error
+
+
+def out_of_memory(what: str, needed: int | None, cure: str) -> OutOfMemory:
+    """Say what needs memory, how much, what is free, and what to do."""
+    free = free_bytes()
+    needs = "" if needed is None else f" needs about {in_units(needed)},"
+    left = "all is taken" if free is None else f"{in_units(free)} are free"
+    return OutOfMemory(f"{what}{needs or ':'} {left}; {cure}")
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes for people."""
+    mib = count / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
+
+
+def _of_machine() -> int | None:
+    told = _fields(Path("/proc/meminfo"))
+    if "MemAvailable" not in told:
         return None
-    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return None if kib is None else 1024 * int(kib)
+    return told["MemAvailable"] + told.get("SwapFree", 0)
+
+
+def _of_cgroups(root: Path = _CGROUPS, own: Path = _OWN / "cgroup") -> int | None:
+    """Return what the least of the groups leaves that this process is in, of either version."""
+    free = []
+    for line in _lines(own):
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            top = root / "memory"
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+        elif not controllers:
+            top, names = root, ("memory.max", "memory.current", "inactive_file")
+        else:
+            continue
+        place = top / path.lstrip("/")
+        free += [
+            _left(group, *names)
+            for group in (place, *place.parents)
+            if top in (group, *group.parents)
+        ]
+    return min((f for f in free if f is not None), default=None)
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """Return what a group may still take: files that it holds in memory make room."""
+    try:
+        most, taken = (int((group / name).read_text(encoding="ascii")) for name in (limit, usage))
+    except (OSError, ValueError):  # there is none, or it says `max`
+        return None
+    cached = sum(
+        int(line.split()[1])
+        for line in _lines(group / "memory.stat")
+        if line.split()[0] == reclaimable
+    )
+    return None if most >= _UNLIMITED else max(0, most - taken + cached)
+
+
+def _of_ulimit() -> int | None:
+    try:
+        import resource
+    except ImportError:  # where there is none
+        return None
+    taken = _fields(_OWN / "status")
+    free = []
+    for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            free.append(max(0, soft - taken.get(name, 0)))
+    return min(free, default=None)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Return the fields of a file of /proc that are given in kB, in bytes."""
+    words = (line.split() for line in _lines(path))
+    return {w[0].rstrip(":"): 1024 * int(w[1]) for w in words if len(w) == 3 and w[2] == "kB"}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

@@ -4,9 +4,11 @@ Other networks of this package are such folders too: what is not a prior's alone
 the configuration, and how a network is made of it.
 
 No pickle anywhere. The configuration holds the SHA-256 of the weights, since safetensors has no
-checksum of its own: a flipped byte would otherwise load without a word.
+checksum of its own, and of all else that it says: a flipped byte would otherwise load without a
+word.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +20,15 @@ from torch import nn
 
 from diffusionblend.errors import PriorError, did_you_mean
 from diffusionblend.io.files import PathLike, atomic, make_folder, sha256
+from diffusionblend.machine.memory import memory_of, ran_out
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+_CHECKSUM = "config_sha256"
 SHIPPED = Path(__file__).parent.parent / "priors"
+
+_AT_LOADING = 5
+"""Bytes at loading for each of the file, which holds bfloat16: both it, and twice as float32."""
 
 # Any: a configuration's `schema` and `weights_sha256` cannot be told of a type variable.
 Config = TypeVar("Config", bound=Any)
@@ -74,8 +81,12 @@ def read_any_config(folder: Path, kind: type[Config]) -> Config:
     """
     path = folder / CONFIG
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        facts = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        stated = facts.pop(_CHECKSUM, None)  # those of the first versions have none
+        if stated not in (None, _digest(facts)):
+            raise ValueError("it is damaged or was changed: its SHA-256 is another")
+        config = msgspec.convert(facts, kind)
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise PriorError(f"{path}: cannot be used ({error}); copy the folder again") from error
     if config.schema != kind().schema:
         raise PriorError(
@@ -83,6 +94,10 @@ def read_any_config(folder: Path, kind: type[Config]) -> Config:
             "take one of this version"
         )
     return config
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()
 
 
 def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetPrior:
@@ -119,10 +134,15 @@ def load_network(folder: Path, config: Config, make: Callable[[Config], Net]) ->
     Raises:
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
     """
-    weights = _read_weights(folder / WEIGHTS, config.weights_sha256)
-    network = _made(folder / CONFIG, config, make)
-    _check_keys(folder / WEIGHTS, weights, network.state_dict())
-    network.load_state_dict(weights)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise PriorError(f"{path}: no such file; copy the folder again")
+    needed = _AT_LOADING * path.stat().st_size
+    with memory_of(f"{path}: the network", needed, "end other programs, or take a smaller prior"):
+        weights = _read_weights(path, config.weights_sha256)
+        network = _made(folder / CONFIG, config, make)
+        _check_keys(path, weights, network.state_dict())
+        network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
 
 
@@ -130,8 +150,6 @@ def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise PriorError(f"{path}: no such file; copy the folder again")
     found = sha256(path)
     if found != expected:
         # In the hub's cache it is a link: what must be deleted is what it leads to.
@@ -142,6 +160,8 @@ def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
     try:
         return {key: value.float() for key, value in load_file(path).items()}
     except SafetensorError as error:
+        if ran_out(error):
+            raise MemoryError from error
         raise PriorError(f"{path}: not safetensors ({error}); copy the folder again") from error
 
 
@@ -149,6 +169,8 @@ def _made(path: Path, config: Config, make: Callable[[Config], Net]) -> Net:
     try:
         return make(config)
     except (ValueError, RuntimeError, ZeroDivisionError, IndexError, MemoryError) as error:
+        if ran_out(error):
+            raise
         raise PriorError(
             f"{path}: no such network can be made ({error}); copy the folder again"
         ) from error
@@ -193,7 +215,7 @@ def save_network(
     card: str,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write the folder of a network, and into its configuration the SHA-256 of its weights.
+    """Write the folder of a network, and into its configuration the SHA-256 of both.
 
     Raises:
         OutputError: The folder cannot be written or is full.
@@ -204,8 +226,9 @@ def save_network(
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     with atomic(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))
-    config = msgspec.structs.replace(config, weights_sha256=sha256(folder / WEIGHTS))
+    facts = msgspec.to_builtins(config) | {"weights_sha256": sha256(folder / WEIGHTS)}
+    facts[_CHECKSUM] = _digest(facts)
     with atomic(folder / CONFIG) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")
     with atomic(folder / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")

@@ -9,8 +9,12 @@ The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 
 128 to 512 pixels a side and 8 and 60 views; they are right within a factor of 1.3.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
+from diffusionblend.geometry import Geometry
+from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
 from diffusionblend.methods import TV, Method
 from diffusionblend.sampling.partition import GROUP, padded_length
 
@@ -24,6 +28,46 @@ ACTIVATIONS = 520
 AFTERWARDS = 250 * 2**20
 """What a method with a prior leaves behind, while the classical reconstruction is made."""
 _SAMPLES = 3
+SURELY = 1.3
+"""By so much an estimate may be too high: what is larger than free memory by more does not fit."""
+
+
+@contextlib.contextmanager
+def enough_memory(
+    geometry: Geometry, method: Method, *, samples: int = 1, classical: bool = False, cpu: bool
+) -> Iterator[None]:
+    """Around a reconstruction: where memory is not enough, say what was needed and what to change.
+
+    Args:
+        geometry: Beam and grid that are worked on.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
+        cpu: Whether it is made on the CPU, where what it takes is known before.
+
+    Raises:
+        OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
+    """
+    another = classical and not method.classical
+    needed, alone = (
+        peak_memory(
+            geometry.grid.shape, geometry.sinogram_shape, method, samples=samples,
+            classical=made, cone=not geometry.beam.slicewise,
+        )
+        for made in (another, False)
+    )  # fmt: skip
+    slices, rows, columns = geometry.grid.shape
+    what = f"a volume of {slices} slices of {rows} x {columns} pixels"
+    cure = "take fewer slices or larger pixels"
+    if needed > SURELY * alone:
+        cure = (
+            f"leave out the classical reconstruction (--no-classical: {in_units(alone)}), or {cure}"
+        )
+    free = free_bytes() if cpu else None
+    if free is not None and needed > SURELY * free:
+        raise out_of_memory(what, needed, cure)
+    with memory_of(what, needed if cpu else None, cure):
+        yield
 
 
 def peak_memory(

@@ -1,12 +1,11 @@
 """From a scan to a volume, by any method: what the command line and Python programs call."""
 
-import contextlib
 import dataclasses
 import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, OutOfMemory, UsageError
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.io.files import PathLike
@@ -29,6 +28,7 @@ from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.progress import show_steps
 from diffusionblend.quality import Quality, assess
+from diffusionblend.reconstruction.footprint import enough_memory
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -137,7 +137,7 @@ def reconstruct(
     place = find_device(device)
     known = _prior(chosen, prior, place)
     scan = as_scan(scan, geometry)
-    with _memory(scan):
+    with enough_memory(scan.geometry, chosen, cpu=place.type == "cpu"):
         known_before = mu_water or scan.mu_water
         whole, calibration = calibrated(covering(scan), mu_water)
         if known_before is None:
@@ -190,7 +190,8 @@ def reconstruct_and_assess(
     known = _prior(chosen, prior, place)
     seeds = tuple(range(seed, seed + samples))
     scan = as_scan(scan)
-    with _memory(scan):
+    cpu = place.type == "cpu"
+    with enough_memory(scan.geometry, chosen, samples=samples, classical=classical, cpu=cpu):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
         task = make_task(whole, scan.geometry.grid, known, place)
         began = time.monotonic()
@@ -258,14 +259,6 @@ def _prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prio
     if not method.needs_prior:
         return None
     return from_pretrained(prior, place) if isinstance(prior, str | os.PathLike) else prior
-
-
-@contextlib.contextmanager
-def _memory(scan: Scan) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemory(f"{scan.y.shape[0]} slices do not fit; take fewer slices") from error
 
 
 def _volume(x: Tensor, task: Task) -> Volume:
