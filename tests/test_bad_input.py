@@ -364,7 +364,8 @@ def test_a_scan_that_claims_more_than_any_memory_is_refused(data, old):
 def config_edited(**changes):
     def edit(folder):
         path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
+        config = json.loads(path.read_text(encoding="utf-8")) | changes
+        path.write_text(json.dumps({k: v for k, v in config.items() if k != "config_sha256"}))
 
     return edit
 

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM end a command soon, and leave nothing half written."""
+"""Ctrl-C, SIGTERM and a terminal that closes end a command soon, and leave nothing half written."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -18,7 +19,9 @@ PATIENCE_SECONDS = 3.0
 
 @contextlib.contextmanager
 def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGINT, and SystemExit(143) at SIGTERM, in the main thread.
+    """Raise KeyboardInterrupt at SIGINT, SystemExit(143) at SIGTERM, and 129 at SIGHUP.
+
+    They are raised in the main thread. SIGHUP is let be where it is ignored, as `nohup` has it.
 
     If Ctrl-C is not heard for some seconds, since a call does not return, the process ends from
     another thread: after it has removed what was being written.
@@ -33,7 +36,10 @@ def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
 
     ends, numbers = socket.socketpair()
     numbers.setblocking(False)
-    before = {n: signal.signal(n, raise_it) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers_heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers_heard.append(signal.SIGHUP)
+    before = {n: signal.signal(n, raise_it) for n in numbers_heard}
     descriptor = signal.set_wakeup_fd(numbers.fileno(), warn_on_full_buffer=False)
     watch = threading.Thread(target=_watch, args=(ends, heard, patience), daemon=True)
     watch.start()
@@ -53,5 +59,8 @@ def _watch(ends: socket.socket, heard: threading.Event, patience: float) -> None
     while number := ends.recv(1):
         if number[0] == signal.SIGINT and not heard.wait(patience):
             remove_unfinished()
-            print(f"diffusionblend: {INTERRUPTED}", file=sys.stderr, flush=True)
-            os._exit(128 + signal.SIGINT)
+            with contextlib.suppress(OSError):
+                print(f"diffusionblend: {INTERRUPTED}", file=sys.stderr, flush=True)
+            # Python lets the main thread alone say what a signal does, which does not return.
+            ctypes.CDLL(None).signal(signal.SIGINT, None)
+            os.kill(os.getpid(), signal.SIGINT)

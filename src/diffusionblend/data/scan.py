@@ -8,10 +8,12 @@ import numpy as np
 
 from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.units import MU_WATER, check_mu_water
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
 from diffusionblend.geometry import Geometry
 
 MAX_VALUES = 2**31
+LARGEST = 1e9
+"""A ray of so large a line integral brings no photon; numbers in another unit are smaller."""
 FEWEST = 0.5
 """Photons that a ray is taken for which brought none: ln(n + 1/2) has least bias of a few."""
 
@@ -26,6 +28,14 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     photons: float | None = None
     electronic: float = 0.0
+
+    def __post_init__(self) -> None:
+        photons = 1.0 if self.photons is None else self.photons
+        if not (0 < photons < math.inf and 0 <= self.electronic < math.inf):
+            raise InvalidValue(
+                f"photons {self.photons}, electronic noise {self.electronic}; expected a positive "
+                "number of photons, and electronic noise that is not negative"
+            )
 
     def variance(self, y: np.ndarray) -> np.ndarray | None:
         """Return the variance of line integrals, as they are after the logarithm; none: no noise.
@@ -72,6 +82,11 @@ class Scan:
         check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():
             raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
+        if np.abs(self.y).max(initial=0.0) > LARGEST:
+            raise CorruptInput(
+                f"line integrals are as large as {np.abs(self.y).max():g}; expected at most "
+                f"{LARGEST:g}: mask or repair the dead bins"
+            )
         if self.mu_water is not None:
             check_mu_water(self.mu_water, "mu_water is", UnsupportedInput)
 

@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 SCHEMA: Final = "diffusionblend-geometry/1"
+SPACING_MM = 1e-9, 1e9
+"""Sizes of voxels: whatever is scanned, and in whatever unit somebody took for mm."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Geometry:
     def __post_init__(self) -> None:
         if min(self.grid.shape) < 1 or not np.isfinite(self.grid.affine).all():
             raise InvalidValue(f"grid is {self.grid.shape}; expected positive numbers")
+        low, high = SPACING_MM
+        if not low <= min(self.grid.spacing_mm) <= max(self.grid.spacing_mm) <= high:
+            raise InvalidValue(
+                f"voxels of {self.grid.spacing_mm} mm; expected each within {low:g} to {high:g}"
+            )
         radius_mm, source_mm = self.grid.radius_mm, self.beam.source_mm
         if source_mm <= radius_mm:
             raise InvalidValue(

@@ -2,18 +2,35 @@
 
 import contextlib
 import errno
+import fcntl
+import functools
+import glob
 import hashlib
 import itertools
+import logging
 import os
+import platform
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import TypeAlias
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, OutputError, PriorError
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
+log = logging.getLogger(__name__)
+
+DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+    TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What libraries throw at a file that is damaged."""
+_KEPT = 40
 _NUMBERS = itertools.count()
 _UNFINISHED: set[Path] = set()
 _CURES = {
@@ -42,10 +59,7 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
         OutputError: The place cannot be written or is full.
     """
     writable(path)
-    # The end of the name is kept, since writers choose the format by it; not all of a long one,
-    # since the whole must not become too long.
-    # The number keeps apart what is written within another writing.
-    temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}-{path.name[-40:].lstrip('.')}")
+    temporary = _temporary(path)
     _UNFINISHED.add(temporary)
     try:
         yield temporary
@@ -58,6 +72,108 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     finally:
         _remove(temporary)
         _UNFINISHED.discard(temporary)
+
+
+class Dispensable:
+    """Around writes that a run can do without: it goes on where the disk is full or read-only.
+
+    The first failure is logged, and no other.
+
+    Args:
+        what: What the run then goes on without, for the log.
+
+    Attributes:
+        failure: Why the last write failed, in words; empty if it did not.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what, self._told = what, False
+        self.failure = ""  # not the error, which would keep what the failed write has taken
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.failure = str(error) if isinstance(error, OutputError) else ""
+        if self.failure and not self._told:
+            log.warning("%s; the run goes on without %s", error, self._what)
+            self._told = True
+        return bool(self.failure)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder that this one writes into, until it ends.
+
+    It is the folder itself that is locked (flock), so that nothing is left by a process that is
+    killed. Where a file system knows no locks, nobody is kept out.
+
+    Raises:
+        OutputError: Another process is at work there.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(opened)
+        raise OutputError(
+            f"{folder}: another process is at work there; wait until it ends, or choose another "
+            "output"
+        ) from error
+    except OSError:
+        log.warning("%s: its file system knows no locks; start no second process there", folder)
+    try:
+        yield
+    finally:
+        os.close(opened)
+
+
+def left_overs(folder: Path, end: str = "") -> list[Path]:
+    """Return what processes of this machine that are gone were writing in a folder.
+
+    Args:
+        folder: The folder.
+        end: How its name ends: that of the output.
+    """
+    found = folder.glob(f".{_owner()}-*-*-*{glob.escape(end)}")
+    return sorted(path for path in found if not _lives(path.name.split("-")[1]))
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside `path` that says which process of which machine writes there.
+
+    The end of the name is kept, since writers choose the format by it; not all of a long one, since
+    the whole must not become too long. The number keeps apart what is written within another
+    writing.
+    """
+    end = path.name[-_KEPT:].lstrip(".")
+    return path.with_name(f".{_owner()}-{os.getpid()}-{next(_NUMBERS)}-{end}")
+
+
+@functools.cache
+def _owner() -> str:
+    """Return what tells the process numbers of this machine, or container, from those of others."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+
+
+def _lives(number: str) -> bool:
+    """Return whether there is a process of such a number; one that nobody can tell may be."""
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        return True
+    return True
 
 
 def remove_unfinished() -> None:
@@ -82,14 +198,18 @@ def _remove(path: Path) -> None:
 def writable(path: Path) -> None:
     """Raise OutputError if nothing can be made at `path`: asked before long work begins.
 
-    A folder may be there if it is empty and has the name of one: without a suffix.
+    What a process that was killed left of the same output is removed. A folder may be there if it
+    is empty and has the name of one: without a suffix.
     """
     folder = path.absolute().parent
-    probe = folder / f".{os.getpid()}.probe"
+    probe = _temporary(path.absolute())
     try:
         if not folder.is_dir():
             raise OutputError(f"{path}: there is no folder {folder}; make it first")
         _check_free(path)
+        for left in left_overs(folder, path.name[-_KEPT:].lstrip(".")):
+            log.info("%s: left by a process that was killed; removed", left)
+            _remove(left)
         probe.touch()
         probe.unlink()
     except OSError as error:

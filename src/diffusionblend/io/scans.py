@@ -1,7 +1,16 @@
-"""Scans in files: one HDF5 file each."""
+"""Scans in files: one HDF5 file each.
 
+Behind what HDF5 reads stands the SHA-256 of it: damage is found before HDF5 is let loose on it,
+which a flipped bit may end with a segmentation fault. Whatever changes the file by HDF5 cuts that
+line off, and then it is read without.
+"""
+
+import hashlib
 import io
+import logging
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -9,11 +18,21 @@ import numpy as np
 from diffusionblend.data.scan import Noise, Scan, check_shape
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import geometry_from_json
-from diffusionblend.io.files import PathLike, atomic, naming
+from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming
+from diffusionblend.io.projections.hdf5 import check_held, dataset
+
+if TYPE_CHECKING:
+    import h5py
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "diffusionblend-scan/1"
 SUFFIXES = (".h5", ".hdf5")
 DATASET = "line_integrals"
+_SEAL = "\nSHA-256 of the above: {}\n"
+_SEALED = re.compile(_SEAL.format("([0-9a-f]{64})").encode())
+_PART = 2**24
+_SEAL_BYTES = len(_SEAL.format(64 * "0"))
 
 
 def write_scan(scan: Scan, path: PathLike) -> None:
@@ -44,8 +63,9 @@ def write_scan(scan: Scan, path: PathLike) -> None:
         if scan.mu_water is not None:
             file.attrs["mu_water_per_mm"] = scan.mu_water
         file.attrs["provenance"] = msgspec.json.encode(scan.provenance).decode()
-    with atomic(path, check=read_scan) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    with atomic(path, check=read_scan) as temporary, open(temporary, "wb") as written:
+        written.write(buffer.getbuffer())
+        written.write(_SEAL.format(hashlib.sha256(buffer.getbuffer()).hexdigest()).encode())
 
 
 def check_suffix(path: Path) -> None:
@@ -72,24 +92,52 @@ def read_scan(path: PathLike) -> Scan:
             f"{path}: no such file; make one with `diffusionblend simulate` or `import`"
         )
     try:
-        with naming(path), h5py.File(path) as file:
-            schema = file.attrs.get("schema")
-            if schema != SCHEMA:
-                raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
-            geometry = geometry_from_json(file.attrs["geometry"])
-            check_shape(file[DATASET].shape, geometry)  # before memory is taken
-            y = np.asarray(file[DATASET], dtype=np.float32)
-            noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
-            provenance = msgspec.json.decode(file.attrs["provenance"], type=dict[str, str])
-            mu_water = file.attrs.get("mu_water_per_mm")
-            return Scan(
-                y, geometry, noise, None if mu_water is None else float(mu_water), provenance
-            )
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        with naming(path):
+            _check_seal(path)
+            with h5py.File(path) as file:
+                scan = _read(file, path)
+    except DAMAGE as error:
         raise CorruptInput(
             f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"
         ) from error
+    if not scan.y.any():
+        log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
+    return scan
 
 
-def _one_line(error: Exception) -> str:
+def _check_seal(path: Path) -> None:
+    """Raise CorruptInput if a file has another SHA-256 than it says, if it says one."""
+    length = path.stat().st_size - _SEAL_BYTES
+    if length <= 0:
+        return
+    with open(path, "rb") as file:
+        file.seek(length)
+        stated = _SEALED.fullmatch(file.read())
+        file.seek(0)
+        digest = hashlib.sha256()
+        while stated and file.tell() < length:
+            digest.update(file.read(min(_PART, length - file.tell())))
+    if stated and digest.hexdigest() != stated[1].decode():
+        raise CorruptInput("is damaged: its SHA-256 is another; copy or make it again")
+
+
+def _read(file: "h5py.File", path: Path) -> Scan:
+    """Read a scan: no memory is taken for what it claims and does not hold."""
+    schema = file.attrs.get("schema")
+    if schema != SCHEMA:
+        raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
+    geometry = geometry_from_json(file.attrs["geometry"])
+    found = dataset(file, path, DATASET)
+    if found is None:
+        raise CorruptInput(f"holds no {DATASET}; copy or make it again")
+    check_shape(found.shape, geometry)
+    check_held(DATASET, found)
+    noise = msgspec.json.decode(file.attrs["noise"], type=Noise)
+    provenance = msgspec.json.decode(file.attrs["provenance"], type=dict[str, str])
+    mu_water = file.attrs.get("mu_water_per_mm")
+    y = np.asarray(found, dtype=np.float32)
+    return Scan(y, geometry, noise, None if mu_water is None else float(mu_water), provenance)
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import torch
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.files import DAMAGE, Dispensable, atomic, make_folder, sha256
 from diffusionblend.io.volumes import write_volume
 from diffusionblend.methods import Step
 from diffusionblend.methods.method import BEGINNING, State
 from diffusionblend.runs.provenance import Machine, machine
+from diffusionblend.runs.state import Facts, read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +24,10 @@ INDEX = "steps.json"
 
 
 class Checkpoint:
-    """The state of a run in a file (HDF5, with checksums), written now and then.
+    """The state of a run in a file, written now and then.
 
     It is a callback. Whatever kills the process, the file is that of an earlier step, and whole.
+    One that cannot be written is told of once, and the run goes on: its result may still fit.
 
     Args:
         path: The file.
@@ -50,6 +50,7 @@ class Checkpoint:
         self._run = json.loads(json.dumps(run))
         self._every, self._began = seconds, time.monotonic()
         self._saved = self._began
+        self._dispensable = Dispensable("a state that it could be resumed from")
 
     def load(self) -> State:
         """Return the state in the file; the beginning if there is no file.
@@ -58,30 +59,17 @@ class Checkpoint:
             CorruptInput: It is damaged, or no such file.
             UsageError: It is of another run.
         """
-        import h5py
-
         if not self.path.exists():
             log.info("%s: not there; the run begins anew", self.path)
             return BEGINNING
-        try:
-            with h5py.File(self.path) as file:
-                run = json.loads(file.attrs["run"])
-                step, seconds = int(file.attrs["step"]), float(file.attrs["seconds"])
-                begun = msgspec.json.decode(file.attrs.get("machine", "{}"), type=Machine)
-                arrays = {name: np.array(data) for name, data in file.items()}
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise CorruptInput(
-                f"{self.path}: is no state of a run, or damaged ({error}); remove it, or leave "
-                "--resume out"
-            ) from error
-        self._check(run)
-        self._take_up(begun)
-        self.step, self.seconds_before = step, seconds
-        log.info("%s: goes on behind step %d", self.path, step)
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        facts, state = read_state(self.path)
+        self._check(facts.run)
+        self._take_up(facts.machine)
+        self.step, self.seconds_before = facts.step, facts.seconds
+        log.info("%s: goes on behind step %d", self.path, facts.step)
+        return state
 
-    def _check(self, run: Mapping[str, Any]) -> None:
-        known = run if isinstance(run, dict) else {}
+    def _check(self, known: Mapping[str, Any]) -> None:
         for name in itertools.chain(self._run, known):
             ours, theirs = self._run.get(name), known.get(name)
             if ours != theirs:
@@ -112,16 +100,9 @@ class Checkpoint:
         """Save the state of a step, if it is time and there is one."""
         if step.state is None or time.monotonic() - self._saved < self._every:
             return
-        import h5py
-
-        with atomic(self.path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs["run"] = json.dumps(self._run)
-            file.attrs["machine"] = msgspec.json.encode(machine()).decode()
-            file.attrs["step"] = step.index
-            file.attrs["seconds"] = self.seconds_before + time.monotonic() - self._began
-            for name, tensor in step.state.items():
-                checked = {"fletcher32": True} if tensor.ndim else {}
-                file.create_dataset(name, data=tensor.cpu().numpy(), **checked)
+        seconds = self.seconds_before + time.monotonic() - self._began
+        with self._dispensable:
+            write_state(self.path, Facts(self._run, step.index, seconds, machine()), step.state)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
@@ -136,11 +117,13 @@ class SavedStep(msgspec.Struct, frozen=True):
         step: Its step.
         volume: Name of its file in the folder.
         residual: |A u - y| / |y| of it.
+        sha256: Of the file; empty in those of the first version.
     """
 
     step: int
     volume: str
     residual: float
+    sha256: str = ""
 
 
 class SavedSteps:
@@ -157,6 +140,7 @@ class SavedSteps:
     def __init__(self, folder: Path, every: int, done: int = 0) -> None:
         make_folder(folder)
         self._folder, self._every = folder, every
+        self._dispensable = Dispensable("the volumes on the way")
         self.kept = [kept for kept in read_steps(folder) if kept.step <= done]
         stay = {kept.volume for kept in self.kept}
         for path in folder.glob("step-*.nii.gz"):
@@ -169,9 +153,11 @@ class SavedSteps:
         if step.index % self._every and step.index != step.steps:
             return
         name = f"step-{step.index:04d}.nii.gz"
-        write_volume(step.volume, self._folder / name)
-        self.kept.append(SavedStep(step.index, name, round(step.residual, 6)))
-        self._write_index()
+        with self._dispensable:
+            write_volume(step.volume, self._folder / name)
+            digest = sha256(self._folder / name)
+            self.kept.append(SavedStep(step.index, name, round(step.residual, 6), digest))
+            self._write_index()
 
     def _write_index(self) -> None:
         with atomic(self._folder / INDEX) as temporary:
@@ -189,9 +175,10 @@ def read_steps(folder: Path) -> list[SavedStep]:
         return []
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=list[SavedStep])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        there = {place.name for place in folder.iterdir() if place.is_file()}
+    except DAMAGE as error:
         raise CorruptInput(f"{path}: is damaged ({error}); remove the folder") from error
     for entry in kept:
-        if Path(entry.volume).name != entry.volume or not (folder / entry.volume).is_file():
+        if entry.volume not in there:
             raise CorruptInput(f"{path}: names {entry.volume}, which is not there; remove it")
     return kept

@@ -118,7 +118,7 @@ class Found:
         return read_beside(path)
 
     def step(self, step: SavedStep) -> Volume | None:
-        """Read a volume on the way; none if it is not there.
+        """Read a volume on the way; none if it is not there, or another run's is.
 
         Raises:
             CorruptInput: It is damaged, or its name leads out of the folder.
@@ -126,7 +126,9 @@ class Found:
         """
         folder = inside(self.path.parent, steps_folder(self.path).name)
         path = inside(folder, step.volume)
-        return read_beside(path) if path.is_file() else None
+        if not path.is_file() or (step.sha256 and step.sha256 != sha256(path)):
+            return None
+        return read_beside(path)
 
 
 def find_record(path: Path) -> Found:

@@ -5,6 +5,7 @@ once, shared by every recipe with that cache, and found again after an interrupt
 says what became of every file: which entry it is, or why it was left out.
 """
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -72,7 +73,8 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
                 left_out.append(f"{candidate.name}: {reason}")
                 continue
             seen[entry.content] = candidate.name
-            sources.append(_source(candidate, cache.voxels(entry), folder))
+            source = _source(candidate, cache.voxels(entry), folder)
+            sources.append(dataclasses.replace(source, content=entry.content))
     if not sources:
         reasons = "; ".join(left_out) or "there is no volume in it"
         places = ", ".join(f.path for f in recipe.data)

@@ -1,15 +1,17 @@
 """What a run tells while it goes: `stats.jsonl` always, TensorBoard where it is installed."""
 
+import errno
 import importlib.util
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from diffusionblend.io.files import atomic, output_error
+from diffusionblend.io.files import Dispensable, atomic, output_error
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -38,19 +40,16 @@ class Journal:
             with atomic(self._path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._events = _events(folder / EVENTS, step)
+        self._dispensable = Dispensable("what could not be written there")
 
     def write(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
-        """Add a line, and pictures (rows, columns) with values in [0, 1], for TensorBoard.
-
-        Raises:
-            OutputError: The folder cannot be written or is full.
-        """
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(numbers) + "\n")
-            self._show(numbers, pictures)
-        except OSError as error:
-            raise output_error(self._path, error) from error
+        """Add a line, and pictures (rows, columns) with values in [0, 1], for TensorBoard."""
+        with self._dispensable:
+            try:
+                _add(self._path, json.dumps(numbers) + "\n")
+                self._show(numbers, pictures)
+            except OSError as error:
+                raise output_error(self._path, error) from error
 
     def _show(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
         if self._events is None:
@@ -61,6 +60,15 @@ class Journal:
         for name, picture in pictures.items():
             self._events.add_image(name, picture, step, dataformats="HW")
         self._events.flush()
+
+
+def _add(path: Path, line: str) -> None:
+    """Add a line to a file: a whole one, or none."""
+    with open(path, "ab", buffering=0) as file:
+        before = file.tell()
+        if file.write(line.encode()) < len(line):
+            file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _events(folder: Path, step: int) -> "SummaryWriter | None":

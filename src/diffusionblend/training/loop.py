@@ -4,19 +4,21 @@ One process or many (`torchrun`, `accelerate launch`): each takes its share of e
 gradients are averaged, and the first one validates and writes.
 """
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from diffusionblend.errors import UsageError
-from diffusionblend.io.files import make_folder
+from diffusionblend.errors import OutputError, UsageError
+from diffusionblend.io.files import Dispensable, alone, make_folder
 from diffusionblend.prior.store import (
     CARD,
     check_digest,
@@ -31,6 +33,7 @@ from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Recipe, in_phases, scales
 from diffusionblend.training.run import AnyBatch, Net, TrainingRun
 from diffusionblend.training.samples import Batch, Sampler, Source, statistics
+from diffusionblend.training.state import identity
 from diffusionblend.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -67,7 +70,19 @@ def train(
     accelerator = make_accelerator()
     output = root / recipe.output
     make_folder(output)
-    networks = _start(recipe, root)
+    with alone(output) if accelerator.is_main_process else contextlib.nullcontext():
+        return _train(recipe, root, accelerator, progress, deadline)
+
+
+def _train(
+    recipe: Recipe,
+    root: Path,
+    accelerator: "Accelerator",
+    progress: Progress | None,
+    deadline: float,
+) -> Path:
+    """Train all phases of a recipe; return the folder of the prior."""
+    output, networks = root / recipe.output, _start(recipe, root)
     with accelerator.main_process_first():  # the others find the cache made
         sources, left_out = load_sources(recipe, root)
     if accelerator.is_main_process:
@@ -112,7 +127,7 @@ def _train_phase(
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
     network = new_network(recipe, sources) if start is None else _taught(start, recipe)
-    run = Run(recipe, output, network, accelerator)
+    run = Run(recipe, output, network, accelerator, identity(recipe, sources, start))
     if run.finished:
         return True
     measure = None if validation is None else lambda: validation.measure(run.average)
@@ -136,11 +151,15 @@ def follow(
             the number that the best one is chosen by.
         progress: Is told of each report.
         deadline: When to stop before that, on the clock of `time.monotonic`; one step is made.
+
+    Raises:
+        OutputError: The last checkpoint cannot be written; the one before stays whole.
     """
     if run.finished:
         return
     journal = Journal(run.output, run.steps) if run.speaks else None
     until = run.seconds + run.agreed(deadline - time.monotonic())
+    checkpoint = Dispensable("this checkpoint; the last one stays")
     for due in _advance(run, _batches(sampler, run.steps, run.plan.workers), until):
         report = run.report()
         if journal is None:
@@ -150,7 +169,10 @@ def follow(
         measured, pictures = measure() if due and measure else ({}, {})
         journal.write(report | measured, pictures)
         if due:
-            run.save(measured)
+            with checkpoint:
+                run.save(measured)
+    if checkpoint.failure:
+        raise OutputError(checkpoint.failure)
 
 
 class Run(TrainingRun[UNetPrior, Batch]):
@@ -161,12 +183,18 @@ class Run(TrainingRun[UNetPrior, Batch]):
         output: Its folder; a checkpoint there is taken up.
         network: What is trained, as it is at first.
         accelerator: Knows the device, and the other processes.
+        identity: What decides the network.
     """
 
     def __init__(
-        self, recipe: Recipe, output: Path, network: UNetPrior, accelerator: "Accelerator"
+        self,
+        recipe: Recipe,
+        output: Path,
+        network: UNetPrior,
+        accelerator: "Accelerator",
+        identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(recipe, output, network, accelerator)
+        super().__init__(recipe, output, network, accelerator, identity)
         self.recipe = recipe
 
     def losses(self, forward: Callable[..., Tensor], batch: Batch) -> Tensor:

@@ -1,29 +1,34 @@
 """The state of a training run, of whatever task: steps, checkpoints, and going on from them."""
 
 import copy
-import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import atomic
+from diffusionblend.errors import UsageError
 from diffusionblend.training.loss import Window
 from diffusionblend.training.recipe import Budget, Optimiser, Plan
 from diffusionblend.training.samples import Batch, Slices
+from diffusionblend.training.state import (
+    STATE,
+    Facts,
+    another,
+    read_training_state,
+    write_training_state,
+)
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 log = logging.getLogger(__name__)
 
-STATE = "state.safetensors"
 CLIP_NORM = 1.0
 COMPILED_ERROR = 0.1
 """Of a compiled network's gradient, in bfloat16; one with layers lost was 0.35 to 1.3 away."""
@@ -43,10 +48,19 @@ class TrainingRun(Generic[Net, AnyBatch]):
         output: Its folder; a checkpoint there is taken up.
         network: What is trained, as it is at first.
         accelerator: Knows the device, and the other processes.
+        identity: What decides the network: a checkpoint of something else is refused.
     """
 
-    def __init__(self, plan: Plan, output: Path, network: Net, accelerator: "Accelerator") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        output: Path,
+        network: Net,
+        accelerator: "Accelerator",
+        identity: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.plan, self.output, self._accelerator = plan, output, accelerator
+        self._identity = dict(identity)
         self.network = network.to(accelerator.device)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99), fused=True)
@@ -167,18 +181,16 @@ class TrainingRun(Generic[Net, AnyBatch]):
 
     def save(self, measured: dict[str, float]) -> None:
         """Write the checkpoint, and the network if it reconstructs better than the one there."""
-        from safetensors.torch import save
-
         score = measured.get("score", math.inf)
         facts = {"steps": self.steps, "samples": self.samples, "seconds": self.seconds}
         if score >= self.best:
-            self.best = score if "score" in measured else self.best
             self.write(facts, measured)
+            self.best = score if "score" in measured else self.best
         best = self.best if math.isfinite(self.best) else None
-        state = json.dumps(facts | {"best": best, "threads": torch.get_num_threads()})
+        state = Facts(self.steps, self.samples, self.seconds, best, torch.get_num_threads(),
+                      self._identity)  # fmt: skip
         # Last: whatever stops this before, the same command makes all of it again.
-        with atomic(self.output / STATE) as temporary:
-            temporary.write_bytes(save(self._tensors(), metadata={"state": state}))
+        write_training_state(self.output / STATE, state, self._tensors())
         log.info("step %d: checkpoint, %s", self.steps, _brief(measured))
 
     def _update_average(self, count: int) -> None:
@@ -198,34 +210,28 @@ class TrainingRun(Generic[Net, AnyBatch]):
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
     def _resume(self) -> None:
-        from safetensors import SafetensorError, safe_open
-
         path = self.output / STATE
         if not path.exists():
             return
+        facts, tensors = read_training_state(path, self._identity)
         try:
-            with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             self.network.load_state_dict(_under("network.", tensors))
             self.average.load_state_dict(_under("average.", tensors))
-        except SafetensorError as error:
-            raise CorruptInput(f"{path}: is damaged ({error}); remove it to begin again") from error
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{path}: is no checkpoint of this recipe ({error}); "
-                "change the recipe's output or remove the folder"
-            ) from error
-        self._load_moments(_under("optimiser.", tensors))
-        self.steps, self.samples = state["steps"], state["samples"]
-        self.seconds = self.saved_at = state["seconds"]
-        self.best = -math.inf if state["best"] is None else state["best"]
+            self._load_moments(_under("optimiser.", tensors))
+        except (RuntimeError, KeyError, ValueError, IndexError) as error:
+            raise another(path, str(error)) from error
+        self.steps, self.samples = facts.steps, facts.samples
+        self.seconds = self.saved_at = facts.seconds
+        self.best = -math.inf if facts.best is None else facts.best
         log.info("resumed at step %d", self.steps)
-        threads, here = state.get("threads"), torch.get_num_threads()
-        if threads not in (None, here):
+        if not facts.run:
+            log.warning("%s: does not say of what recipe and data it is; that is taken on trust",
+                        path)  # fmt: skip
+        here = torch.get_num_threads()
+        if facts.threads not in (None, here):
             log.warning("the last digits, and with them the network, depend on the number of "
                         "threads: %s before, %d now; OMP_NUM_THREADS=%s gives as many again",
-                        threads, here, threads)  # fmt: skip
+                        facts.threads, here, facts.threads)  # fmt: skip
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         parameters = list(self.network.parameters())

@@ -38,6 +38,7 @@ class Source:
         weight: How often its slices are drawn.
         scale: Size of its pixels, in pixels of scale 1.
         finest: Least scale that they are drawn at.
+        content: SHA-256 of its voxels, where that is known.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Source:
     weight: float
     scale: int = 1
     finest: int = 1
+    content: str = ""
 
     def shows(self, plane: str, gap: int, size: int, scale: int) -> bool:
         """Return whether crops of size x size pixels of a scale can be drawn from it."""

@@ -5,12 +5,14 @@ the reconstruction. As with priors, sample n of a step is drawn from (seed, step
 batch's acquisition from (seed, step).
 """
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from diffusionblend.data.units import hu_from_x, x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import parallel_beam
-from diffusionblend.io.files import PathLike, make_folder
+from diffusionblend.io.files import PathLike, alone, make_folder
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
 from diffusionblend.methods.problem import Problem
@@ -39,6 +41,7 @@ from diffusionblend.training.recipe import (
 )
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
+from diffusionblend.training.state import identity
 from diffusionblend.training.validation import first_volume, picture
 
 if TYPE_CHECKING:
@@ -105,14 +108,26 @@ def train_fbp_unet(
         OutputError: A checkpoint cannot be written; the last one stays whole.
         UsageError: The recipe and the data, or the earlier run, do not go together.
     """
-    accelerator = make_accelerator()
-    make_folder(root / recipe.output)
+    accelerator, output = make_accelerator(), root / recipe.output
+    make_folder(output)
+    with alone(output) if accelerator.is_main_process else contextlib.nullcontext():
+        return _train(recipe, root, accelerator, progress, deadline)
+
+
+def _train(
+    recipe: FBPUNetRecipe,
+    root: Path,
+    accelerator: "Accelerator",
+    progress: Progress | None,
+    deadline: float,
+) -> Path:
     with accelerator.main_process_first():  # the others find the cache made
         sources, left_out = load_sources(recipe.volumes(), root)
     if accelerator.is_main_process:
         tell(sources, left_out)
     sampler = SliceSampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
-    run = FBPUNetRun(recipe, root / recipe.output, sampler.statistics(), accelerator)
+    whose = identity(recipe, sources, None)
+    run = FBPUNetRun(recipe, root / recipe.output, sampler.statistics(), accelerator, whose)
     unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
     measure = None if unseen is None else lambda: unseen.measure(run.average)
     follow(run, sampler, measure, progress, deadline)
@@ -185,6 +200,7 @@ class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
         output: Its folder; a checkpoint there is taken up.
         acquisitions: What it is trained for.
         accelerator: Knows the device, and the other processes.
+        identity: What decides the network.
     """
 
     def __init__(
@@ -193,13 +209,14 @@ class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
         output: Path,
         acquisitions: Sequence[Scaled],
         accelerator: "Accelerator",
+        identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         torch.manual_seed(recipe.seed)
         shape = recipe.network
         config = FBPUNetConfig(
             widths=shape.widths, blocks=shape.blocks, acquisitions=tuple(acquisitions)
         )
-        super().__init__(recipe, output, ResidualUNet(config), accelerator)
+        super().__init__(recipe, output, ResidualUNet(config), accelerator, identity)
         self.folder = output / NETWORK
 
     def losses(self, forward: Callable[..., Tensor], batch: Slices) -> Tensor:

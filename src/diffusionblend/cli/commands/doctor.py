@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from diffusionblend.cli.terminal import in_minutes, in_units, show
@@ -21,6 +22,7 @@ class Doctor:
     def run(self) -> int:
         """Look, measure, tell; return the exit code."""
         from diffusionblend.cli import diagnosis
+        from diffusionblend.io.files import left_overs
         from diffusionblend.prior import from_pretrained
         from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
         from diffusionblend.runs.provenance import versions
@@ -42,6 +44,7 @@ class Doctor:
             "method": DEFAULT_METHOD,
             "prior": DEFAULT_PRIOR,
             "volumes": [] if isinstance(known, list) else diagnosis.volumes(known),
+            "left_overs": [str(path) for path in left_overs(Path())],
             "problems": [
                 {"code": e.code, "kind": type(e).__name__, "message": str(e)} for e in broken
             ],
@@ -71,6 +74,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield _line("", f"by {facts['method']} from 8 views, with the classical reconstruction")
         a_slice = 1000 * facts["volumes"][0]["seconds_a_sweep_of_a_slice"]
         yield _line("speed", f"{a_slice:.1f} ms a sweep over a slice of 256 x 256")
+    for path in facts["left_overs"]:
+        yield _line("left over", f"{path}: the next run of the same output removes it")
     for problem in facts["problems"]:
         yield _line("broken", problem["message"])
     if not facts["problems"]:

@@ -159,7 +159,7 @@ def plan_training(command: "Train") -> None:
 
     from diffusionblend.training.cache import candidates
     from diffusionblend.training.recipe import read_any_recipe
-    from diffusionblend.training.run import STATE
+    from diffusionblend.training.state import STATE
 
     task, recipe = read_any_recipe(command.recipe, command.set)
     root = command.recipe.parent

@@ -3,6 +3,7 @@
 Values may lie in this one file only: a link to another could name any file of the machine.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequenc
     place = f"{path}: /{name}"
     check_type(place, found.dtype)
     views, rows, bins = arranged_shape(place, found.shape or (), order)
-    _check_held(place, found)
+    check_held(place, found)
     views = len(some) if len(some) else views
 
     def read(chosen: Sequence[int], part: slice) -> np.ndarray:
@@ -117,11 +118,21 @@ def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
     return np.asarray(places)
 
 
-def _check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
-    """Refuse a data set that claims more than is stored: a stopped acquisition, or a bomb."""
+def check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
+    """Refuse a data set that claims more than is stored: a stopped acquisition, a loss, a bomb.
+
+    Raises:
+        CorruptInput: It does; what is missing would read as zeros.
+    """
     filtered = found.id.get_create_plist().get_nfilters() > 0
     needed = volume_of(found.shape, found.dtype)
     check_claim(place, needed, found.id.get_storage_size(), filtered)
+    if found.chunks is not None:
+        chunks = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+        if (stored := found.id.get_num_chunks()) < chunks:
+            raise CorruptInput(
+                f"{place}: {chunks - stored} of its {chunks} chunks are missing; copy it again"
+            )
 
 
 def fields(

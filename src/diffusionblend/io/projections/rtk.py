@@ -138,6 +138,13 @@ def _check_circular(path: Path, projections: list[Projection]) -> None:
             f"{path}: SourceToDetectorDistance is 0, that is, rays are parallel; expected a cone; "
             "write a geometry.json of the kind parallel"
         )
+    for index, one in enumerate(projections):
+        near, far = one.SourceToIsocenterDistance, one.SourceToDetectorDistance
+        if not 0 < near <= far:
+            raise CorruptInput(
+                f"{path}: projection {index} has SourceToIsocenterDistance {near:g} and "
+                f"SourceToDetectorDistance {far:g}; expected 0 < the first <= the second"
+            )
 
 
 def _cone(projections: list[Projection]) -> RtkFacts:
