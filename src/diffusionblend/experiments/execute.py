@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.errors import DiffusionBlendError, OutOfMemory
 from diffusionblend.experiments.measure import do_run
 from diffusionblend.experiments.runs import Run
 from diffusionblend.experiments.store import Result, load_result
@@ -17,6 +17,9 @@ from diffusionblend.machine.device import threads
 from diffusionblend.progress import Progress
 
 log = logging.getLogger(__name__)
+
+RETRIES = 3
+"""Of a run whose process or node died; one that fails by itself is not tried again."""
 
 
 def execute(runs: Sequence[Run], folder: Path, workers: int = 1) -> dict[str, Result]:
@@ -53,26 +56,50 @@ def _one_by_one(runs: Sequence[Run], folder: Path, workers: int) -> Iterator[tup
 
 
 def _by_ray(runs: Sequence[Run], folder: Path, workers: int) -> Iterator[tuple[Run, Result]]:
-    """Do runs in processes of Ray on this machine.
+    """Do runs in processes of Ray, on this machine or on the cluster that RAY_ADDRESS names.
 
-    Each has as many threads as this one would take: sums depend on that in their last digits, and
-    with them the result.
+    A run that fails does not end the others; the first failure is raised behind them. Each process
+    has as many threads as this one would take: sums depend on that in their last digits, and with
+    them the result.
     """
     number, cores = torch.get_num_threads(), os.cpu_count() or 1
     if workers * number > cores:
         best = max(1, cores // workers)
         log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster, and gives "
                  "the last digits of so many threads", workers, number, cores, best)  # fmt: skip
+    failed: list[DiffusionBlendError] = []
     with _ray(workers) as ray:
-        remote = ray.remote(num_cpus=1, max_retries=0)(_with_threads)
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_with_threads)
         waiting = {remote.remote(run, folder.absolute(), number): run for run in runs}
         while waiting:
             (ready, *_), _ = ray.wait(list(waiting))
             run = waiting.pop(ready)
             try:
-                yield run, ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
+                result = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                failed.append(_failure(run, error))
+                log.warning("%s; the other runs go on", failed[-1])
+            else:
+                yield run, result
+    if failed:
+        raise failed[0]
+
+
+def _failure(run: Run, error: Exception) -> DiffusionBlendError:
+    """Return what a run failed by: what it raised, or that its process died, again and again.
+
+    Raises:
+        Exception: It is a bug.
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, DiffusionBlendError):
+        return cause
+    if cause is not None:
+        raise cause from error
+    return OutOfMemory(
+        f"{run.label}: its process died {RETRIES + 1} times ({type(error).__name__}), most likely "
+        "for lack of memory; take fewer --workers, the same command goes on"
+    )
 
 
 def _with_threads(run: Run, folder: Path, number: int) -> Result:
@@ -82,7 +109,7 @@ def _with_threads(run: Run, folder: Path, number: int) -> Result:
 
 @contextlib.contextmanager
 def _ray(workers: int) -> Iterator["ray"]:  # type: ignore[name-defined] # noqa: F821
-    """Start Ray, and end it whatever happens."""
+    """Start Ray or find its cluster, and end or leave it whatever happens."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
@@ -93,9 +120,10 @@ def _ray(workers: int) -> Iterator["ray"]:  # type: ignore[name-defined] # noqa:
         ends.append(128 + number)
         raise KeyboardInterrupt
 
+    address = os.environ.get("RAY_ADDRESS", "local")
     ray.init(
-        address="local",
-        num_cpus=workers,
+        address=address,
+        num_cpus=workers if address == "local" else None,  # a cluster knows its own
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.WARNING,

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.experiments.cost import Times
 from diffusionblend.experiments.key import Inputs
-from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.files import DAMAGE, atomic, make_folder
 
 FOLDER, EARLIER = "runs", "cells"
 
@@ -66,9 +66,17 @@ def load_result(folder: Path, key: str) -> Result | None:
 
 
 def load_hu(folder: Path, key: str) -> np.ndarray:
-    """Return the volume (slices, rows, columns) of a run, float32, in whole HU."""
-    with np.load(files_of(folder, key)[1], allow_pickle=False) as file:
-        return file["hu"].astype(np.float32)
+    """Return the volume (slices, rows, columns) of a run, float32, in whole HU.
+
+    Raises:
+        CorruptInput: It is damaged.
+    """
+    path = files_of(folder, key)[1]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["hu"].astype(np.float32)
+    except DAMAGE as error:
+        raise CorruptInput(f"{path}: is damaged ({error}); remove it, it is made again") from error
 
 
 def save(folder: Path, result: Result, hu: np.ndarray) -> None:
