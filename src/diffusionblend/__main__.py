@@ -1,7 +1,54 @@
-"""`python -m diffusionblend` is the command line."""
+"""The process of the command line: what it does before its modules are there, and how it ends.
 
+`diffusionblend` and `python -m diffusionblend` begin here.
+"""
+
+import contextlib
+import os
+import signal
 import sys
 
-from diffusionblend.cli.main import main
 
-sys.exit(main())
+def start() -> int:
+    """Run the command line; return the exit code, or die of the signal that ended it.
+
+    A shell that has started the command in a loop goes on after an exit code, even one of 130; it
+    ends the loop after a command that has died of SIGINT.
+    """
+    _make_streams_usable()
+    try:
+        from diffusionblend.cli.main import main
+
+        code = main()
+    except KeyboardInterrupt:  # while modules were imported
+        code = 128 + signal.SIGINT
+        with contextlib.suppress(OSError):
+            print("diffusionblend: interrupted", file=sys.stderr)
+    _leave_nothing_to_flush()
+    if code == 128 + signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return code
+
+
+def _make_streams_usable() -> None:
+    """Let streams that are closed swallow what is said, and names that cannot be shown be shown."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        else:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave_nothing_to_flush() -> None:
+    """Flush what was said; what cannot be said now could not be said at Python's end either."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(start())
