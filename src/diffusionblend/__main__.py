@@ -7,6 +7,9 @@ import contextlib
 import os
 import signal
 import sys
+from typing import TextIO
+
+from diffusionblend.errors import OutputError
 
 
 def start() -> int:
@@ -24,6 +27,15 @@ def start() -> int:
         code = 128 + signal.SIGINT
         with contextlib.suppress(OSError):
             print("diffusionblend: interrupted", file=sys.stderr)
+    except BrokenPipeError:  # a reader that has seen enough, as `head`
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if not _is_full(sys.stdout):
+            raise
+        code = OutputError.code
+        with contextlib.suppress(OSError):
+            print(f"diffusionblend: standard output cannot be written ({error.strerror})",
+                  file=sys.stderr)  # fmt: skip
     _leave_nothing_to_flush()
     if code == 128 + signal.SIGINT:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -41,12 +53,18 @@ def _make_streams_usable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _is_full(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
+
+
 def _leave_nothing_to_flush() -> None:
     """Flush what was said; what cannot be said now could not be said at Python's end either."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
+        if _is_full(stream):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

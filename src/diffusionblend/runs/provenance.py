@@ -169,4 +169,6 @@ def _record(name: str, digest: str, facts: dict[str, Any]) -> str:
         "machine": msgspec.to_builtins(machine()),
         **facts,
     }
-    return json.dumps(record, indent=2) + "\n"
+    # A name that is no UTF-8 is no JSON either: what cannot be said of it becomes "?".
+    text = json.dumps(record, ensure_ascii=False).encode(errors="replace")
+    return json.dumps(json.loads(text), indent=2) + "\n"
