@@ -52,7 +52,7 @@ def test_ctrl_c_is_one_line_and_death_of_the_signal_itself(data, place, program)
     words = ["reconstruct", data.scan, "--method", "fbp", "-o", place / "o.nii.gz"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, words)],
-        stderr=subprocess.PIPE, text=True, preexec_fn=hear,
+        stderr=subprocess.PIPE, text=True, preexec_fn=hear,  # noqa: PLW1509
     )  # fmt: skip
     assert process.stderr.readline() == "begun\n"
     began = time.monotonic()
@@ -76,7 +76,8 @@ def test_ctrl_c_ends_a_loop_of_the_shell(data, place):
     """
     process = subprocess.Popen(
         ["bash", "-c", loop],
-        cwd=place, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear,
+        cwd=place, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear,  # noqa: PLW1509
     )  # fmt: skip
     assert process.stderr.readline() == "begun\n"
     os.killpg(process.pid, signal.SIGINT)
