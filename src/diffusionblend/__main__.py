@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TextIO
 
 from diffusionblend.errors import OutputError
 
@@ -30,7 +29,7 @@ def start() -> int:
     except BrokenPipeError:  # a reader that has seen enough, as `head`
         code = 128 + signal.SIGPIPE
     except OSError as error:
-        if not _is_full(sys.stdout):
+        if error.filename is not None:  # a file's, which should have been told as such
             raise
         code = OutputError.code
         with contextlib.suppress(OSError):
@@ -53,18 +52,12 @@ def _make_streams_usable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_full(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return True
-    return False
-
-
 def _leave_nothing_to_flush() -> None:
     """Flush what was said; what cannot be said now could not be said at Python's end either."""
     for stream in (sys.stdout, sys.stderr):
-        if _is_full(stream):
+        try:
+            stream.flush()
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
