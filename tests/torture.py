@@ -402,7 +402,7 @@ def imported(path: Path) -> bytes:
     from diffusionblend.io.projections.importing import import_scan
     from diffusionblend.io.projections.options import Options
 
-    return import_scan(path.parent, Options()).y.tobytes()
+    return import_scan(path.with_name("y.npy"), Options()).y.tobytes()
 
 
 READERS = {
