@@ -125,7 +125,7 @@ def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
         (xml(matrices=False).replace(">40.0<", ">nan<"), CorruptInput, "GantryAngle is 'nan'"),
         (xml(matrices=False).replace(f">{SDD}<", ">-1<"), UnsupportedInput, "sdd_mm"),
         (
-            xml(matrices=False).replace(f">{SOD}<", ">0<"),
+            xml(matrices=False).replace(f">{SID}<", ">0<"),
             CorruptInput,
             "SourceToIsocenterDistance of projection 0 is 0",
         ),
