@@ -124,6 +124,11 @@ def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
         (xml(matrices=False).replace(f">{SDD}<", ">0<"), UnsupportedInput, "rays are parallel"),
         (xml(matrices=False).replace(">40.0<", ">nan<"), CorruptInput, "GantryAngle is 'nan'"),
         (xml(matrices=False).replace(f">{SDD}<", ">-1<"), UnsupportedInput, "sdd_mm"),
+        (
+            xml(matrices=False).replace(f">{SID}<", ">0<"),
+            CorruptInput,
+            "SourceToIsocenterDistance of projection 0 is 0",
+        ),
         (xml(angles=ANGLES[:2]), UnsupportedInput, "2 angles for 4 views"),
         (xml(angles=()), CorruptInput, "0 projections; expected 1 to"),
         (xml()[:-300], CorruptInput, "cannot be read"),

@@ -122,6 +122,8 @@ def forked(work: Callable[[], int], log: Path) -> int:
         code = work()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     except BaseException:
         traceback.print_exc()
     finally:
@@ -222,7 +224,8 @@ class Torture:
                         os.kill(process, how)
                 code = ended(process)
                 trials.counts["ended before" if code == 0 else "killed"] += 1
-                assert code in (0, -signal.SIGKILL, 130, 143), f"code {code}: {self.log()[-300:]}"
+                # Of the signal itself: before the command began, or when it had ended.
+                assert code in (0, -how, 128 + how), f"code {code}: {self.log()[-300:]}"
                 assert "Traceback" not in self.log(), self.log()[-600:]
                 check_visible(COMMANDS[name], place, made)
                 assert ended(run(COMMANDS[name], place)) == 0, self.log()[-600:]

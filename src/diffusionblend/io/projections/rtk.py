@@ -139,11 +139,11 @@ def _check_circular(path: Path, projections: list[Projection]) -> None:
             "write a geometry.json of the kind parallel"
         )
     for index, one in enumerate(projections):
-        near, far = one.SourceToIsocenterDistance, one.SourceToDetectorDistance
-        if not 0 < near <= far:
+        if not one.SourceToIsocenterDistance > 0:
             raise CorruptInput(
-                f"{path}: projection {index} has SourceToIsocenterDistance {near:g} and "
-                f"SourceToDetectorDistance {far:g}; expected 0 < the first <= the second"
+                f"{path}: SourceToIsocenterDistance of projection {index} is "
+                f"{one.SourceToIsocenterDistance:g}, the source on the axis or behind it; expected "
+                "a positive number"
             )
 
 
