@@ -178,8 +178,8 @@ def test_a_flat_cone_from_far_away_sees_each_slice():
 @pytest.fixture
 def _forgotten():
     """Let the modules that need numba be imported anew."""
-    prefix = "diffusionblend.projectors."
-    ours = [prefix + name for name in ("compiled", "cone", "cone_kernels", "strip_cone")]
+    ours = [f"diffusionblend.projectors.{name}" for name in ("compiled", "cone", "cone_kernels")]
+    ours.append("diffusionblend.simulation.strip_cone")
     kept = {name: module for name, module in sys.modules.items() if name not in ours}
     with mock.patch.dict(sys.modules, kept | {"numba": None}, clear=True):
         yield
