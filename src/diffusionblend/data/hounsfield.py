@@ -18,6 +18,8 @@ LEAST, FEW, MANY = 0.001, 0.005, 0.1
 """Shares of voxels that count as none, as few at most, and as many."""
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
+SINGLE = 10
+"""Voxels: so few of one value may be so by chance, in a volume of some hundred."""
 CUT_OFF = -850.0
 """HU above which a lowest value of many voxels is no air, and no lung either."""
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
@@ -66,7 +68,7 @@ def _is_shifted(hu: np.ndarray) -> bool:
 
 def _is_cut_off(hu: np.ndarray, low: float) -> bool:
     """Return whether a window has cut values off above air: what was air is at the lowest one."""
-    return CUT_OFF < low < 0 and _share(hu, low, np.nextafter(low, math.inf)) > WINDOWED
+    return CUT_OFF < low < 0 and np.count_nonzero(hu == low) > max(WINDOWED * hu.size, SINGLE)
 
 
 def _share(hu: np.ndarray, low: float, high: float) -> float:
