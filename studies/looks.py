@@ -32,7 +32,7 @@ PAPERS = ("A4", "Letter")
 SCREENS = {"1280": (1280, 800), "1366": (1366, 768)}
 LAYOUTS = {
     "axial": "plane=axial",
-    "row": "plane=axial&layout=row",
+    "rows": "plane=axial&layout=rows",
     "planes": "plane=all",
     "difference": "plane=coronal&difference=2&limit=300",
 }
@@ -49,9 +49,7 @@ def report(browser: Browser, demo: Path, output: Path) -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     for name, options in LOOKS.items():
         with _opened(browser, path.absolute().as_uri(), **options) as page:
-            height = page.evaluate("document.documentElement.scrollHeight")
-            page.set_viewport_size({"width": options["viewport"]["width"], "height": height})
-            page.screenshot(path=output / f"report-{name}.png")
+            page.screenshot(path=output / f"report-{name}.png", full_page=True)
     with _opened(browser, path.absolute().as_uri()) as page:
         for paper in PAPERS:
             page.pdf(path=output / f"report-{paper}.pdf", format=paper, prefer_css_page_size=False)

@@ -21,7 +21,7 @@ const state = {
   reference: null,
   limit: session.difference.hu,
   crosshair: true,
-  row: false,
+  row: null, // as it is larger
   zoom: 1,
   pan: [0, 0, 0],
   ...readState(session),
@@ -145,11 +145,30 @@ function setCrosshair(crosshair) {
   show({ crosshair });
 }
 
-function setLayout(row) {
-  find("layout").setAttribute("aria-pressed", String(row));
-  const columns = row ? session.volumes.length : Math.ceil(Math.sqrt(session.volumes.length));
-  find("panes").dataset.columns = columns;
-  show({ row });
+const columnsOf = (row) =>
+  row ? session.volumes.length : Math.ceil(Math.sqrt(session.volumes.length));
+
+// Whether square pictures are larger in one row.
+function rowIsLarger() {
+  const { clientWidth, clientHeight } = find("panes"), count = session.volumes.length;
+  const pane = document.querySelector(".pane"), picture = pane.querySelector(".picture");
+  const lines = pane.clientHeight - picture.clientHeight; // of text, above and below the picture
+  const [grid, row] = [false, true].map(columnsOf).map((columns) =>
+    Math.min(clientWidth / columns, clientHeight / Math.ceil(count / columns) - lines));
+  return row > grid;
+}
+
+const inRow = () => state.row ?? rowIsLarger();
+
+function arrange() {
+  find("layout").setAttribute("aria-pressed", String(inRow()));
+  find("panes").dataset.columns = columnsOf(inRow());
+}
+
+function toggleLayout() {
+  state.row = !inRow();
+  arrange();
+  show();
 }
 
 function windowOfData() {
@@ -180,7 +199,7 @@ function makeControls() {
   find("windows").append(find("data"));
   find("data").addEventListener("click", windowOfData);
   find("crosshair").addEventListener("click", () => setCrosshair(!state.crosshair));
-  find("layout").addEventListener("click", () => setLayout(!state.row));
+  find("layout").addEventListener("click", toggleLayout);
   find("layout").hidden = session.volumes.length < 3;
   find("slice").addEventListener("input", ({ target }) => {
     const [at] = sliceAt(session.volumes[0], state.mm, scrolled());
@@ -280,7 +299,7 @@ function listWarnings({ warnings, grave }, section) {
   const details = section.querySelector(".warnings"), summary = details.querySelector("summary");
   details.hidden = warnings.length === 0;
   summary.textContent = warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
-  if (grave) summary.textContent += ": something may be wrong";
+  if (grave) summary.title = "something may be wrong";
   summary.classList.toggle("grave", grave > 0);
   for (const [index, text] of warnings.entries()) {
     const item = document.createElement("li");
@@ -318,6 +337,8 @@ async function begin() {
   allowDifference();
   offerScan();
   for (const shown of session.volumes) panes.push(makePane(shown));
+  arrange();
+  window.addEventListener("resize", arrange);
   for (const [index, pane] of panes.entries()) {
     find("place").textContent = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
     await nextFrame();
@@ -337,13 +358,12 @@ async function begin() {
     reference: nextReference,
     data: windowOfData,
     crosshair: () => setCrosshair(!state.crosshair),
-    layout: () => session.volumes.length > 2 && setLayout(!state.row),
+    layout: () => session.volumes.length > 2 && toggleLayout(),
     zoom: (factor) => gestures.zoom(factor, state.mm),
     middle: () => show({ mm: middleOf(first), zoom: 1, pan: [0, 0, 0] }),
     scan: () => session.scan && find("drawing").showModal(),
   });
   setCrosshair(state.crosshair);
-  setLayout(state.row);
   setPlane(state.plane);
   setWindow(state.centre, state.width);
   setDifference(state.reference, state.limit);

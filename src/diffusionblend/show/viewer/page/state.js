@@ -15,7 +15,7 @@ export function readState(session) {
   if (mm) state.mm = mm;
   if (pan && zoom && zoom[0] >= 1) Object.assign(state, { pan, zoom: zoom[0] });
   if (words.get("crosshair") === "off") state.crosshair = false;
-  if (words.get("layout") === "row") state.row = true;
+  if (words.has("layout")) state.row = words.get("layout") === "row";
   if (PLANES.includes(words.get("plane"))) state.plane = words.get("plane");
   if (range && range[1] > 0) [state.centre, state.width] = range;
   if (reference && reference[0] in session.volumes) [state.reference] = reference;
@@ -35,7 +35,7 @@ export function writeState(state) {
       words.push(`zoom=${state.zoom.toFixed(3)}`, `pan=${state.pan.map((x) => x.toFixed(2)).join()}`);
     }
     if (!state.crosshair) words.push("crosshair=off");
-    if (state.row) words.push("layout=row");
+    if (state.row !== null) words.push(`layout=${state.row ? "row" : "rows"}`);
     if (state.reference !== null) words.push(`difference=${state.reference}`, `limit=${state.limit}`);
     history.replaceState(null, "", `#${words.join("&")}`);
   }, 200);
