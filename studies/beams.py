@@ -16,7 +16,8 @@ import torch
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import FBP, Problem
-from diffusionblend.projectors import projector, strip_project
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.strip import strip_project
 
 GRID = Grid.from_spacing((48, 256, 256), (2.5, 1.4, 1.4))
 FINE = Grid.from_spacing((48, 512, 512), (2.5, 0.7, 0.7))

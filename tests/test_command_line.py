@@ -22,8 +22,9 @@ from diffusionblend.cli.console.arguments import flags
 from diffusionblend.cli.console.config import with_config
 from diffusionblend.cli.console.parsing import parse
 from diffusionblend.cli.main import COMMANDS
-from diffusionblend.cli.terminal import finite, in_minutes, in_units
+from diffusionblend.cli.terminal import finite, in_minutes
 from diffusionblend.errors import did_you_mean
+from diffusionblend.machine.memory import in_units
 from diffusionblend.progress import Progress, counted, shown
 
 SLIPS = {

@@ -435,15 +435,15 @@ def stays(function):
     ("where", "method"),
     [
         ("methods.predictor_corrector.normal_like", "tpdm"),  # noise
-        ("preconditioners._white_noise", "diffusionblend-fast"),  # of a filter
-        ("preconditioners.frequency_response", "diffusionblend-fast"),
+        ("solvers.preconditioners._white_noise", "diffusionblend-fast"),  # of a filter
+        ("solvers.preconditioners.frequency_response", "diffusionblend-fast"),
         ("methods.iterative._inverse", "sirt"),  # weights
         ("methods.fbp.cover", "fbp"),
         ("methods.fbp.ramp_filter", "fbp"),
         ("methods.regrid.pad_slices", "diffusionblend++"),  # data
-        ("consistency.differences", "sbtv"),  # a variable
-        ("penalised.differences", "tv"),
-        ("preconditioners._mean_weight", "tv"),
+        ("solvers.consistency.differences", "sbtv"),  # a variable
+        ("solvers.penalised.differences", "tv"),
+        ("solvers.preconditioners._mean_weight", "tv"),
     ],
 )
 def test_a_fault_that_is_planted_is_found(where, method, monkeypatch):

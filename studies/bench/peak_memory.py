@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from diffusionblend.cli.terminal import split_pairs
 from diffusionblend.io.scans import read_scan
+from diffusionblend.io.toml import split_pairs
 from diffusionblend.reconstruction.reconstruct import reconstruct
 
 

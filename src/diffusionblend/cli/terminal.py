@@ -47,12 +47,6 @@ def in_minutes(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
-def in_units(count: float) -> str:
-    """Return a number of bytes for people."""
-    mib = count / 2**20
-    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
-
-
 def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
     """Return a value that lies in [low, high].
 

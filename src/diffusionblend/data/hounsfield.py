@@ -68,7 +68,7 @@ def _is_shifted(hu: np.ndarray) -> bool:
 
 def _is_cut_off(hu: np.ndarray, low: float) -> bool:
     """Return whether a window has cut values off above air: what was air is at the lowest one."""
-    return CUT_OFF < low < 0 and np.count_nonzero(hu == low) > max(WINDOWED * hu.size, SINGLE)
+    return CUT_OFF < low < 0 and bool((hu == low).sum() > max(WINDOWED * hu.size, SINGLE))
 
 
 def _share(hu: np.ndarray, low: float, high: float) -> float:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusionblend.cli.terminal import in_minutes, in_units, show
+from diffusionblend.cli.terminal import in_minutes, show
+from diffusionblend.machine.memory import in_units
 
 
 @dataclass(frozen=True)

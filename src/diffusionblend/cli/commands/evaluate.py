@@ -29,9 +29,10 @@ class Evaluate:
         """Read both, crop to the common grid, compare."""
         from diffusionblend.io.files import naming
         from diffusionblend.io.inputs import as_pair
-        from diffusionblend.metrics import evaluate, find_metric, left_out
 
         volume, truth = as_pair(self.volume, self.truth)
+        from diffusionblend.metrics import evaluate, find_metric, left_out
+
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)
         chosen = {name: find_metric(name) for name in self.metrics}

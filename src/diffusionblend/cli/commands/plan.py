@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffusionblend.cli.terminal import in_minutes, in_units, show
+from diffusionblend.cli.terminal import in_minutes, show
+from diffusionblend.machine.memory import in_units
 
 if TYPE_CHECKING:
     import torch
