@@ -42,7 +42,7 @@ CHANGES = [
      "a GPU or minutes; test_cuda_script runs every stage in small"),
     (r"\. \.venv/bin/activate", f". {sys.prefix}/bin/activate", "the environment of the tests"),
     (r"^(?:uv )?pip install .*\[(.*)\].*", r"extras \1", "no network; that the extras are there"),
-    (r"^(?:uv )?pip (?:install (?:torch|dist/|--no-deps)|wheel) .*", "true", "no network"),
+    (r"^(?:uv )?pip (?:install (?:torch |dist/|--no-deps )|wheel ).*", "true", "no network"),
     (r"^docker .*", "true", "test_docker builds the image where Docker is at hand"),
     (r"^pip install -e ([\w-]+)$", rf"{sys.executable} {ROOT}/tests/packages.py \1", "no network"),
     (r"import geometry.json", "import walnut.json --bin 4 --size 64",

@@ -58,7 +58,7 @@ def test_names_in_capitals_are_those_of_the_same_format(place, suffix):
 
 def test_the_table_of_the_page_is_the_registry():
     """The rows of docs/files.md: suffixes, whether read, whether written."""
-    page = text_of("docs/files.md").partition("All are in")[0]
+    page = text_of("docs/files.md").partition("All volumes are in")[0]
     rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| ")]
     told = {names.split()[0].strip(","): (names, read, written)
             for names, read, written in rows[1:]}  # fmt: skip

@@ -8,11 +8,12 @@ agree, whatever the method.
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.calibration.coarse import evenly_spaced
-from diffusionblend.geometry import Grid
+from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
@@ -41,6 +42,16 @@ def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
         return problem, at
     variance = None if problem.variance is None else problem.variance[at]
     return dataclasses.replace(problem, y=problem.y[at], variance=variance), at
+
+
+def sees_finer(geometry: Geometry) -> bool:
+    """Return whether bins are so much smaller than pixels, at the axis, that they see finer ones.
+
+    Where they are not, an object finer than the pixels is averaged over a bin, and what is left
+    over is not its: finer pixels would explain a centre that is off by two bins.
+    """
+    bins_mm = np.abs(np.diff(geometry.beam.distances_mm())).mean()
+    return bool(bins_mm < 0.75 * geometry.grid.pixel_mm)
 
 
 def on_finer_pixels(problem: Problem, u: Tensor) -> tuple[Problem, Tensor]:

@@ -18,6 +18,7 @@ from diffusionblend.quality.fitted import (
     MOST_VOXELS,
     fitted,
     on_finer_pixels,
+    sees_finer,
     some_slices,
 )
 from diffusionblend.quality.record import Left, Outlier, Residual
@@ -89,7 +90,8 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
     some, at = some_slices(problem)
     near = fitted(some, u[at])
     found = msgspec.structs.replace(found, least=_left(some, some.A(near))[0])
-    if found.inconsistent and FINER**2 * near.numel() <= MOST_VOXELS:
+    small = FINER**2 * near.numel() <= MOST_VOXELS
+    if found.inconsistent and small and sees_finer(some.A.geometry):
         finer, u_finer = on_finer_pixels(some, near)
         left = _left(finer, finer.A(fitted(finer, u_finer)))[0]
         found = msgspec.structs.replace(found, finer=left)
