@@ -61,12 +61,12 @@ scan
 
 # %%
 made, figures = {}, {}
-print(f"{'method':20}{'axial':>9}{'coronal':>9}{'sagittal':>9}{'seconds':>9}")
+print(f"{'method':20}{'axial':>9}{'coronal':>9}{'sagittal':>9}{'volume':>9}{'seconds':>9}")
 for name, method in methods.items():
     began = time.monotonic()
     made[name] = db.reconstruct(scan, method, prior=prior)
     seconds = time.monotonic() - began
-    figures[name] = {plane: f["psnr"] for plane, f in db.evaluate(made[name], truth).items()}
+    figures[name] = {part: f["psnr"] for part, f in db.evaluate(made[name], truth).items()}
     print(f"{name:20}" + "".join(f"{v:9.2f}" for v in figures[name].values()) + f"{seconds:9.1f}")
 
 # %% [markdown]

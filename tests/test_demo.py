@@ -13,6 +13,7 @@ from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.progress import show_steps
+from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD
 
 
 @pytest.fixture
@@ -28,18 +29,23 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
     assert list(results["methods"]) == list(demo.METHODS)
     assert {"tv", "diffusionblend++", "diffusionblend-fast"} <= set(demo.METHODS)
     printed = capsys.readouterr().out.splitlines()
+    assert demo.METHODS[0] == DEFAULT_METHOD
+    assert printed[0].startswith("5 methods will take about ")
+    assert printed[0].endswith(" on this machine.")
+    assert [line.split()[0] for line in printed[4:9]] == list(demo.METHODS)
     for name, row in results["methods"].items():
-        assert set(row) == {*PLANES, "seconds"}
-        assert all(5 < row[plane]["psnr"] < 60 for plane in PLANES)
+        assert set(row) == {*PLANES, "volume", "seconds"}
+        assert all(5 < row[plane]["psnr"] < 60 for plane in (*PLANES, "volume"))
         assert (
             read_volume(folder / f"{name}.nii.gz").grid == read_volume(folder / "truth.nii.gz").grid
         )
         line = next(ln for ln in printed if ln.split()[:1] == [name])
         assert f"{row['axial']['psnr']:.2f}" in line
+        assert f"{row['volume']['psnr']:.2f}" in line
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert report.count("data:image/png") > 50
     for said in (
-        "Chest CT from eight views", "against filtered back-projection", "LIDC-IDRI-0001",
+        "Chest CT from 20 views", "against filtered back-projection", "LIDC-IDRI-0001",
         "PSNR over the steps", "Residual of each view", "diffusionblend demo --steps 3",
     ):  # fmt: skip
         assert said in report
@@ -47,7 +53,7 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
 
 
 def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path, monkeypatch):
-    demo.run_demo(tmp_path, dict.fromkeys(demo.STEPS, 2), show_steps)
+    demo.run_demo(tmp_path, show_steps, steps=2)
     monkeypatch.chdir(tmp_path)
     for name in ("fbp", "diffusionblend-fast"):
         record = json.loads((tmp_path / f"{name}.nii.gz.json").read_text(encoding="utf-8"))
@@ -57,7 +63,7 @@ def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path
 
 
 def test_total_variation_beats_back_projection(small, tmp_path):
-    results = demo.run_demo(tmp_path, dict.fromkeys(demo.STEPS, 2), show_steps)["methods"]
+    results = demo.run_demo(tmp_path, show_steps, steps=2)["methods"]
     assert results["tv"]["axial"]["psnr"] > results["fbp"]["axial"]["psnr"] + 3
 
 

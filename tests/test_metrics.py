@@ -44,7 +44,25 @@ def test_values_beyond_the_range_do_not_count():
 def test_a_known_error_has_its_known_psnr():
     truth = Volume(np.zeros((8, 8, 8), np.float32), Grid.from_spacing((8, 8, 8)))
     off = Volume(truth.hu + 20, truth.grid)  # 20 HU of 2000: 40 dB
-    assert [f["psnr"] for f in evaluate(off, truth).values()] == pytest.approx([40, 40, 40])
+    assert [f["psnr"] for f in evaluate(off, truth).values()] == pytest.approx([40, 40, 40, 40])
+
+
+def test_the_figure_of_the_whole_volume_is_of_all_voxels_together():
+    a, b = random_volume(), random_volume(seed=1)
+    clipped = (v.hu.clip(-1000, 1000).astype(float) for v in (b, a))
+    whole = peak_signal_noise_ratio(*clipped, data_range=2000)
+    assert evaluate(a, b)["volume"] == {"psnr": pytest.approx(whole)}
+    assert "volume" not in evaluate(a, b, metrics=["ssim"])
+
+
+def test_empty_slices_raise_the_mean_over_slices_and_not_the_figure_of_the_volume():
+    truth = Volume(np.zeros((8, 8, 8), np.float32), Grid.from_spacing((8, 8, 8)))
+    off = Volume(truth.hu.copy(), truth.grid)
+    off.hu[:4] = 20  # 40 dB in these, and 80 dB in the others
+    off.hu[4:] = 0.2
+    found = evaluate(off, truth)
+    assert found["axial"]["psnr"] == pytest.approx(60)
+    assert found["volume"]["psnr"] == pytest.approx(43.01, abs=0.01)
 
 
 def test_volumes_are_cropped_to_what_both_have():

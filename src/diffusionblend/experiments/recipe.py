@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import UsageError, did_you_mean
+from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.io.toml import read_toml
 
 Struct = msgspec.Struct
@@ -15,7 +16,7 @@ Value = bool | int | float | str
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
-Plane = Literal["axial", "coronal", "sagittal"]
+Plane = Literal["axial", "coronal", "sagittal", "volume"]
 Scale = Literal["quick", "full"]
 
 _OF_ONE_SCAN = ("gain", "total-variation", "cost", "minutes")
@@ -107,7 +108,8 @@ class Show(Struct, frozen=True, forbid_unknown_fields=True):
             `total-variation`: along z, beside the truth's. `cost`: minutes, evaluations, memory.
             `sweep`: one figure over `x`, as a table and curves. `pictures`: planes with insets.
             `trace`: PSNR over the steps. `minutes`: PSNR over wall-clock time.
-        planes: Planes; `sweep`, `trace` and `minutes` take the first.
+        planes: Planes of the figures, means over their slices; `volume` is the figure of all voxels
+            together, which PSNR has. `sweep`, `trace` and `minutes` take the first.
         metrics: Names of metrics, other packages' too; `sweep` takes the first.
         x: What a sweep is over: `views`, `photons`, `evaluations`, or the option that rows sweep.
         rows: Labels of the rows shown; all if empty.
@@ -246,6 +248,8 @@ def _too_many(recipe: Recipe) -> Iterator[str]:
         if (one_scan and scans > 1) or (one_volume and len(recipe.volumes) > 1):
             said = " and one acquisition; name it" if one_scan else ""
             yield f"show: {show.kind!r} is of one volume{said}"
+        if show.kind == "pictures" and WHOLE in show.planes:
+            yield f"show: 'pictures' are of planes; expected some of {', '.join(PLANES)}"
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:

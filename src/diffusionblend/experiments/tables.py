@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from diffusionblend.experiments.recipe import Show, Value
+from diffusionblend.geometry.planes import WHOLE
 from diffusionblend.metrics import find_metric
 from diffusionblend.show.report.numbers import MISSING
 from diffusionblend.show.report.tables import Cell, Column, Table, mark_best
@@ -20,8 +21,8 @@ EVALUATIONS = "evaluations (groups of 3 slices)"
 
 def quality(runs: "pd.DataFrame", show: Show, title: str) -> Table:
     """Return figures of each method: scans side by side for one plane, else below each other."""
-    scans, figures = parts(runs, "scan"), list(itertools.product(show.planes, show.metrics))
-    notes = (*_tv_words(runs, show), *_seed_words(runs, show))
+    scans, figures = parts(runs, "scan"), _figures(runs, show.planes, show.metrics)
+    notes = (*_whole_words(show), *_tv_words(runs, show), *_seed_words(runs, show))
     if len(show.planes) == 1:
         names = _labels(runs)
         columns = [
@@ -140,7 +141,9 @@ def _means(runs: "pd.DataFrame", name: str) -> "pd.Series":
 def _best(runs: "pd.DataFrame", labels: Iterable[str], plane: str, metric: str) -> tuple[Cell, ...]:
     """Return a figure of each method, the best marked."""
     kind, name = find_metric(metric), f"{plane} {metric}"
-    figures = zip(*(_means(runs, n).reindex(labels) for n in (name, f"{name}_std")), strict=True)
+    means = _means(runs, name).reindex(labels)
+    spreads = means * math.nan if plane == WHOLE else _means(runs, f"{name}_std").reindex(labels)
+    figures = zip(means, spreads, strict=True)
     return mark_best([_number(v, kind.decimals, spread) for v, spread in figures], kind.best)
 
 
@@ -167,13 +170,28 @@ def _paper(runs: "pd.DataFrame", show: Show) -> Column:
     return _texts(show.paper or "paper", runs.groupby("label", observed=True)["paper"].first())
 
 
+def _figures(
+    runs: "pd.DataFrame", planes: Iterable[str], metrics: Iterable[str] = ("psnr",)
+) -> list[tuple[str, str]]:
+    """Return the planes and metrics that there are figures of."""
+    every = itertools.product(planes, metrics)
+    return [(plane, metric) for plane, metric in every if f"{plane} {metric}" in runs]
+
+
+def _whole_words(show: Show) -> list[str]:
+    words = "volume: of all voxels of all slices together; the others are means over slices"
+    return [words] if WHOLE in show.planes else []
+
+
 def _tv_words(runs: "pd.DataFrame", show: Show) -> list[str]:
     """Say where total variation wins: a learned prior that does not beat it shows nothing."""
     is_tv = runs["method"].isin(TOTAL_VARIATION)
     if is_tv.all() or not is_tv.any():
         return []
     named, wins = " or ".join(row for row, _ in parts(runs[is_tv], "row")), []
-    for (scan, part), plane in itertools.product(parts(runs, "scan"), show.planes):
+    for (scan, part), (plane, _) in itertools.product(
+        parts(runs, "scan"), _figures(runs, show.planes)
+    ):
         means = part.groupby(["method", "label"], observed=True)[f"{plane} psnr"].mean()
         of_tv = means.index.get_level_values("method").isin(TOTAL_VARIATION)
         margin = means[of_tv].max() - means[~of_tv].max()
@@ -186,7 +204,7 @@ def _tv_words(runs: "pd.DataFrame", show: Show) -> list[str]:
 
 def _seed_words(runs: "pd.DataFrame", show: Show) -> list[str]:
     """Say how much the seeds matter: a difference of methods below that means little."""
-    figures = [f"{plane} psnr" for plane in show.planes]
+    figures = [f"{plane} psnr" for plane, _ in _figures(runs, show.planes)]
     spread = runs.groupby(["scan", "label"], observed=True)[figures].std().max().max()
     if math.isnan(spread):  # one seed
         return []

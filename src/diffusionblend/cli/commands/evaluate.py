@@ -32,11 +32,17 @@ class Evaluate:
         chosen = {name: find_metric(name) for name in self.metrics}
         lines = [f"{'plane':10}" + "".join(f"{metric.heading:>18}" for metric in chosen.values())]
         lines += [
-            f"{plane:10}"
-            + "".join(
-                f"{f[name]:9.{metric.decimals}f} +- {f[f'{name}_std']:5.{metric.decimals}f}"
-                for name, metric in chosen.items()
-            )
+            f"{plane:10}" + "".join(_cell(f, name, m.decimals) for name, m in chosen.items())
             for plane, f in figures.items()
         ]
         show(figures, self.json, "\n".join(lines))
+
+
+def _cell(figures: dict[str, float], name: str, decimals: int) -> str:
+    """Return a figure; that of the whole volume has no spread over slices."""
+    if name not in figures:
+        return " " * 18
+    spread = figures.get(f"{name}_std")
+    return f"{figures[name]:9.{decimals}f}" + (
+        " " * 9 if spread is None else f" +- {spread:5.{decimals}f}"
+    )

@@ -23,7 +23,8 @@ class Entry:
         hu: Volume (slices, rows, columns), float32, in HU.
         seconds: How long it took; NaN if nobody knows.
         figures: For each plane, "psnr" in dB, "ssim", and the standard deviations of both over
-            slices as "psnr_std" and "ssim_std". What is missing is shown as a dash.
+            slices as "psnr_std" and "ssim_std"; for "volume" the PSNR of the whole volume. What
+            is missing is shown as a dash.
         quality: Its quality record.
         std: Standard deviation of its samples in HU, as `hu`.
         words: What its method does; empty if that is not known.

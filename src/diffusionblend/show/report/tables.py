@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from diffusionblend.geometry.planes import PLANES
+from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.show.report.model import Entry, Report
 from diffusionblend.show.report.numbers import MINUS, number, percent
 
@@ -91,6 +91,9 @@ def figures_table(report: Report) -> Table:
     columns = [_figure(entries, plane, key) for plane in planes for key in FIGURES]
     if columns:
         notes.append("Mean ± standard deviation over the slices of each plane; higher is better.")
+    if any(WHOLE in entry.figures for entry in entries):
+        columns.insert(0, _figure(entries, WHOLE, "psnr"))
+        notes.insert(0, "Volume: of all voxels of all slices together.")
     if not all(math.isnan(e.seconds) for e in entries):
         seconds = mark_best(_numbers([e.seconds for e in entries], 1), min)
         columns.append(Column("seconds", seconds, "time" if planes else ""))
