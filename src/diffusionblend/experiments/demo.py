@@ -192,7 +192,7 @@ def _report(output: Path, views: int, steps: int | None, made: dict[str, _Made])
         dataclasses.replace(entry, psnr=(tuple(made[name].trace.points),), gaps=())
         for name, entry in zip(METHODS, report.entries, strict=True)
     )
-    sampled = ", ".join(f"{made[name].method.steps} of {name}" for name in SAMPLING)
+    sampled = ", ".join(f"{vars(made[name].method)['steps']} of {name}" for name in SAMPLING)
     facts = {
         "Object": CREDIT,
         "Slices": f"{SLICES[0]}:{SLICES[1]} of the volume, {SIZE} x {SIZE} pixels",
