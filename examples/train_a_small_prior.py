@@ -79,7 +79,7 @@ optimiser = { rate = 3e-2, warm_up_steps = 30, ema_half_life = 150 }
 
 # %%
 losses = []
-task, folder = db.train_by(recipe, progress=lambda report: losses.append(report["loss"]))
+task, folder = db.train(recipe, progress=lambda report: losses.append(report["loss"]))
 print(f"{task} in {folder}, loss {losses[0]:.3f} to {losses[-1]:.3f}")
 
 # %% [markdown]

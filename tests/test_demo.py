@@ -63,7 +63,7 @@ def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path
 
 
 def test_total_variation_beats_back_projection(small, tmp_path):
-    results = demo.run_demo(tmp_path, show_steps, steps=2)["methods"]
+    results = demo.run_demo(tmp_path, show_steps, views=8, steps=2)["methods"]
     assert results["tv"]["axial"]["psnr"] > results["fbp"]["axial"]["psnr"] + 3
 
 

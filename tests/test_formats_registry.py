@@ -30,7 +30,7 @@ WRITTEN = [s for form in BUILT_IN for s in form.outputs]
 
 def assert_same(read, volume=VOLUME):
     """Equal voxels in equal places, in whatever order they are counted."""
-    read = read.facing(volume.grid)
+    read = read.oriented_like(volume.grid)
     assert np.array_equal(read.hu, volume.hu)
     np.testing.assert_allclose(read.grid.affine, volume.grid.affine, atol=1e-5)
 

@@ -117,7 +117,7 @@ def test_a_scan_without_calibration_gets_one_and_says_so(user, caplog):
     unknown = type(scan)(scan.y, scan.geometry, scan.noise, None, scan.provenance)
     write_scan(unknown, user / "unknown.h5")
     run("reconstruct", "unknown.h5", "--method", "sbtv", "-o", "o.nii.gz")
-    assert "warning: The scan does not say how much water attenuates" in caplog.text
+    assert "warning: The scan does not state the attenuation of water" in caplog.text
     found = record()["quality"]["calibration"]
     assert found["mu_water"] == pytest.approx(scan.mu_water, rel=0.15)
     run("reconstruct", "unknown.h5", "--method", "sbtv", "--mu-water", 0.0193, "-o", "p.nii.gz")

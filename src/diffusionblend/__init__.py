@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from diffusionblend.simulation.simulate import simulate as simulate
     from diffusionblend.simulation.simulate import truth_on_grid as truth_on_grid
-    from diffusionblend.training.supervised import train_by as train_by
+    from diffusionblend.training.supervised import train as train
 
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
 _HOMES = {
@@ -73,7 +73,7 @@ _HOMES = {
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",
     "sparse_view": "geometry.acquisitions",
-    "train_by": "training.supervised",
+    "train": "training.supervised",
     "truth_on_grid": "simulation.simulate",
     "write_scan": "io.scans",
     "write_volume": "io.volumes",

@@ -102,7 +102,7 @@ def find_metric(name: str) -> Metric:
     """Return a metric.
 
     Raises:
-        UsageError: There is none of that name, or another package's cannot be loaded.
+        UsageError: There is none with that name, or that of another package cannot be loaded.
     """
     if name in METRICS:
         return METRICS[name]
@@ -180,7 +180,7 @@ def common_grid(volume: Volume, truth: Volume) -> tuple[Volume, Volume]:
     Raises:
         UnsupportedInput: Their voxels do not lie on one another.
     """
-    truth = _as_coarse_as(volume.grid, truth.facing(volume.grid))
+    truth = _as_coarse_as(volume.grid, truth.oriented_like(volume.grid))
     shift = _whole_shift(volume.grid, truth.grid)
     # `shift` is where the truth's first voxel lies in the volume, (z, y, x).
     first = np.maximum(shift, 0)

@@ -80,7 +80,7 @@ def coarse_scan(scan: Scan) -> Coarse:
     pixels, most = (_PIXELS, _VIEWS) if beam.slicewise else (_CONE_PIXELS, _CONE_VIEWS)
     factor = math.ceil(max(grid.shape[1:]) / pixels)
     views = range(0, y.shape[1], math.ceil(y.shape[1] / most))
-    y = (y[spread(len(y), _SLICES)] if beam.slicewise else y)[:, list(views)]
+    y = (y[evenly_spaced(len(y), _SLICES)] if beam.slicewise else y)[:, list(views)]
     across, along = (min(factor, n) for n in (y.shape[2], y.shape[0]))
     y = _joined(y, 2, across)
     if not beam.slicewise:
@@ -90,7 +90,7 @@ def coarse_scan(scan: Scan) -> Coarse:
     return Coarse(A, torch.from_numpy(y / coarse.pixel_mm).float())
 
 
-def spread(count: int, most: int) -> np.ndarray:
+def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Return at most `most` indices that are spread evenly over `count`."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 

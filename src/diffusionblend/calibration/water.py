@@ -1,14 +1,14 @@
-"""The value range of a scan: how much water attenuates, where nobody measured it.
+"""Estimate the attenuation of water in a scan, if it is not known.
 
-A real scan gives attenuation in 1/mm; a prior wants it in units of water. What is between is one
-number, mu_water. It is read off a quick classical reconstruction: the histogram of ln(mu), each
-voxel weighed by its mu, is laid over that of human tissue. A wrong scale moves it along ln(mu)
-and leaves its shape; air weighs nothing. The scale is where the two overlap most (Bhattacharyya
-coefficient). One peak alone would not do: in half of the training scans there is more fat (-100
-HU) than muscle (+50 HU), and whoever takes the one for the other is wrong by 17 percent.
+A measured scan gives attenuation in 1/mm; a prior needs it relative to water. The factor is one
+number, mu_water. It is estimated from a quick classical reconstruction: the histogram of ln(mu),
+each voxel weighted by its mu, is matched with that of human tissue. A wrong scale shifts it along
+ln(mu) without changing its shape; air has no weight. The scale is where the two overlap most
+(Bhattacharyya coefficient). A single peak is not enough: in half of the training scans there is
+more fat (-100 HU) than muscle (+50 HU), and confusing the two is an error of 17 percent.
 
-What cannot be a human body (`body`: a tooth, a casting) is scaled so that its main material becomes
-water, which puts it where a prior of tissue can see it; its values are then no HU.
+An object that cannot be a human body (`body`: a tooth, a casting) is scaled so that its main
+material becomes water, in the range of a prior of tissue; its values are then not HU.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from diffusionblend.data.units import check_mu_water, energy_of_water
 from diffusionblend.errors import UsageError
 
 SCALE_RANGE = (1e-6, 1e6)
-"""Factors on the attenuation: what lies outside is a slip."""
+"""Factors on the attenuation; one outside is a mistake."""
 MEASURED = (
     "on known scans of bodies from 20 views on this was off by 3 percent RMS, and by 9 at most"
 )
@@ -41,7 +41,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """Where the scale of the values comes from.
 
     Attributes:
-        mu_water: Attenuation that is taken for water's, in 1/mm.
+        mu_water: Attenuation that is used for water, in 1/mm.
         how: `stated` by the scan, `given` by the user, or estimated from `tissue` or from the main
             `material`.
         sure: Whether an estimate can be relied on within a few percent.
@@ -61,15 +61,15 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 def calibrated(
     scan: Scan, mu_water: float | None = None, scale: float | None = None
 ) -> tuple[Scan, Calibration]:
-    """Return a scan that knows its mu_water, and where it has it from.
+    """Return a scan with mu_water, and where that number comes from.
 
     Args:
         scan: The scan.
-        mu_water: In 1/mm; none takes the scan's own or, if it has none, estimates it.
-        scale: Multiplies the attenuation that a prior is shown; it divides mu_water.
+        mu_water: In 1/mm; None uses that of the scan or, if it has none, estimates it.
+        scale: Factor on the attenuation that a prior is given; it divides mu_water.
 
     Raises:
-        UsageError: A number is not positive, or is one that no beam has.
+        UsageError: A number is not positive, or is impossible for X-rays.
     """
     if mu_water is not None:
         check_mu_water(mu_water, "--mu-water")
@@ -133,7 +133,7 @@ def _quick(coarse: Coarse, typical: float) -> tuple[Match, np.ndarray] | None:
 def _stated(mu_water: float, how: How) -> Calibration:
     by = {"stated": "The scan states", "given": "The user gave"}[how]
     possible = energy_of_water(mu_water) is not None
-    doubt = "" if possible else ", which it has for no X-rays of 5 keV to 10 MeV"
+    doubt = "" if possible else ", which water does not have for any X-rays of 5 keV to 10 MeV"
     return Calibration(
         mu_water=mu_water,
         how=how,
@@ -144,7 +144,7 @@ def _stated(mu_water: float, how: How) -> Calibration:
 
 def _from_tissue(match: Match, against: tuple[Doubt, ...]) -> Calibration:
     confidence = (
-        f"this is unsure ({_listed(against)}) and may be off by 10 percent or more; give "
+        f"this is uncertain ({_listed(against)}) and may be off by 10 percent or more; give "
         "--mu-water if it is known"
         if against
         else MEASURED
@@ -154,25 +154,25 @@ def _from_tissue(match: Match, against: tuple[Doubt, ...]) -> Calibration:
         how="tissue",
         sure=not against,
         overlap=round(match.overlap, 3),
-        words=f"The scan does not say how much water attenuates: {match.water:.4g} per mm was "
-        "estimated by laying the histogram of a quick reconstruction over that of human tissue "
+        words=f"The scan does not state the attenuation of water: {match.water:.4g} per mm was "
+        "estimated by matching the histogram of a quick reconstruction with that of human tissue "
         f"(overlap {match.overlap:.2f} of 1); {confidence}.",
     )
 
 
 def _from_material(match: Match, against: tuple[Doubt, ...]) -> Calibration:
     clear = match.near_main >= CLEAR
-    peak = "its peak is clear" if clear else "its peak is not clear, so that this is unsure"
+    peak = "its peak is clear" if clear else "its peak is not clear, so that this is uncertain"
     excluding = tuple(doubt for doubt in against if doubt.excludes)
     return Calibration(
         mu_water=match.main,
         how="material",
         sure=False,
         overlap=round(match.overlap, 3),
-        words=f"The scan does not say how much water attenuates: {match.main:.4g} per mm, that of "
-        f"the main material ({peak}), was taken for water's, and the values are HU only if it is "
-        f"water. It is taken for no human body: {_listed(excluding)}. Give --mu-water or --scale "
-        "if it is known better.",
+        words=f"The scan does not state the attenuation of water: {match.main:.4g} per mm, that of "
+        f"the main material ({peak}), was used instead, and the values are HU only if it is "
+        f"water. It does not look like a human body: {_listed(excluding)}. Give --mu-water or "
+        "--scale if you know better.",
     )
 
 
@@ -186,8 +186,8 @@ def _no_object() -> Calibration:
         how="material",
         sure=False,
         overlap=0.0,
-        words="The scan does not say how much water attenuates, and nothing in it does attenuate: "
-        "1 per mm was taken; check that it holds line integrals.",
+        words="The scan does not state the attenuation of water, and nothing in it attenuates: "
+        "1 per mm was used; check that it holds line integrals.",
     )
 
 

@@ -1,1 +1,1 @@
-"""What is measured and made: scans and volumes in their units. Nothing here knows of files."""
+"""Scans and volumes in their units, independent of files."""

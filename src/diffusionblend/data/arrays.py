@@ -8,13 +8,13 @@ from diffusionblend.errors import UnsupportedInput
 
 
 def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives numbers
-    """Return numbers as float32; the same memory where that is possible.
+    """Return numbers as float32, without a copy if possible.
 
-    A tensor comes from its device and from its graph of gradients. It is not asked by its type,
-    which would mean to import torch.
+    A tensor is moved to the CPU and detached from its graph. Its type is not checked, which would
+    need an import of torch.
 
     Raises:
-        UnsupportedInput: They are no real numbers.
+        UnsupportedInput: They are not real numbers.
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()

@@ -1,7 +1,7 @@
 """The edges of the detector: where both show the same in every view, they show air.
 
-They say what the source gave for each view, and whether numbers are what they are said to be: of
-counts air has the most, and of line integrals it has none.
+They give the flux of the source in each view, and reveal whether numbers are what they are declared
+to be: counts are highest in air, and line integrals are zero there.
 """
 
 import math
@@ -27,13 +27,13 @@ _MEDIAN = 0.6745  # of the absolute value of a normal variable
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """What both edges of the detector show, alike in every view.
+    """What both edges of the detector show, the same in every view.
 
     Attributes:
         bins: Bins of each edge.
         levels: Mean of them (views,).
         error: Standard error of a level.
-        low, high: Where most values of the views lie.
+        low, high: Range of most values of the views.
     """
 
     bins: int

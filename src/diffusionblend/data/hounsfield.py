@@ -1,6 +1,6 @@
-"""Whether values are Hounsfield units: air -1000, water 0. Told by how many there are of each.
+"""Whether values are Hounsfield units (air -1000, water 0), judged by the histogram.
 
-A lowest value alone tells little: padding may have any, and so may one voxel.
+The lowest value alone says little: padding, or a single voxel, may have any value.
 """
 
 import math
@@ -15,7 +15,7 @@ AIR, WATER = (-1200.0, -200.0), (-200.0, 300.0)
 DENSE = 800.0
 """HU from which there is bone or metal; muscle is there in values of HU + 1024."""
 LEAST, FEW, MANY = 0.001, 0.005, 0.1
-"""Shares of voxels: less is none, at most a few, and many."""
+"""Shares of voxels that count as none, as few at most, and as many."""
 WINDOWED = 0.01
 """Share of voxels at each end from which a window has cut values off."""
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
@@ -33,7 +33,7 @@ def check_finite(hu: np.ndarray) -> None:
 
 
 def check_hu(name: object, hu: np.ndarray) -> None:
-    """Raise UnsupportedInput if values are no Hounsfield units of a scan with air."""
+    """Raise UnsupportedInput if values are not Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
     if outside or _share(hu, -math.inf, AIR[1]) < LEAST or _is_shifted(hu):
@@ -41,10 +41,10 @@ def check_hu(name: object, hu: np.ndarray) -> None:
 
 
 def check_scale(name: object, hu: np.ndarray) -> None:
-    """Raise UnsupportedInput if values that are to be scanned or learned from have a wrong scale.
+    """Raise UnsupportedInput if a volume to simulate or to train on has a wrong scale.
 
-    A reconstruction may have such values, and is read: grey values with a sign, which are far below
-    air though they are no padding; a rescale that was applied twice, which leaves no water.
+    Two cases are found, which a reconstruction may show and is read with all the same: signed grey
+    values far below air that are not padding, and a rescale that was applied twice, without water.
     """
     check_hu(name, hu)
     low = float(hu.min())

@@ -1,4 +1,4 @@
-"""A scan: what a scanner gives. The truth is never in it."""
+"""A scan: what a scanner measures. It never contains the truth."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the line integrals were measured.
 
     Attributes:
-        photons: Photons a bin that would arrive through air; none means no noise.
+        photons: Photons per bin in air; None means no noise.
         electronic: Standard deviation of the electronic noise, in photons.
     """
 
@@ -54,20 +54,20 @@ NO_NOISE = Noise()
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Line integrals and all that is needed to understand them.
+    """Line integrals and all that is needed to interpret them.
 
     Attributes:
         y: Line integrals of mu (detector rows, views, bins), float32, without unit; arrays of other
             types and tensors become that.
         geometry: Where the rays ran, and the grid to reconstruct on.
         noise: How they were measured.
-        mu_water: Attenuation of water in 1/mm, for the conversion to HU; none where nobody measured
-            it: `calibration` estimates it.
+        mu_water: Attenuation of water in 1/mm, for the conversion to HU; None if it is not known,
+            and `calibration` estimates it.
         provenance: What made the scan.
 
     Raises:
-        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is none that
-            can be.
+        UnsupportedInput: The line integrals do not fit the geometry, or mu_water is not
+            possible.
         CorruptInput: They hold NaN or infinity.
     """
 
@@ -107,11 +107,11 @@ class Scan:
         """Line integral of a pixel of water: y = scale A (1 + x), with A in pixels.
 
         Raises:
-            UnsupportedInput: Nobody knows how much water attenuates.
+            UnsupportedInput: The attenuation of water is not known.
         """
         if self.mu_water is None:
             raise UnsupportedInput(
-                "the scan does not say how much water attenuates; give --mu-water, or calibrate it"
+                "the scan does not state the attenuation of water; give --mu-water, or calibrate it"
             )
         return self.mu_water * self.geometry.grid.pixel_mm
 

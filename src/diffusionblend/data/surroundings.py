@@ -1,8 +1,8 @@
-"""The grid that holds what the rays see of an object that goes on outside of the slices.
+"""A grid that holds all that the rays see of an object that goes beyond the slices.
 
-A ray that is attenuated beyond the grid has nowhere to put what it saw but into the grid. So the
-methods work on a larger grid about the same centre, and what was not asked for is cropped. Where
-nothing is seen outside, the grid is the one that was asked for.
+The attenuation that a ray meets outside the grid would be put into the grid. So the methods work on
+a larger grid with the same centre, and the result is cropped. If nothing is seen outside, the grid
+is the requested one.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _NEAREST = 0.95
 def covering(scan: Scan) -> Scan:
     """Return a scan with a grid about the same centre that holds all that the rays see.
 
-    It is the same scan if its own grid does.
+    It is the same scan if its grid does so already.
     """
     grid = covering_grid(extended(scan.y, scan.geometry))
     if grid == scan.geometry.grid:
@@ -63,7 +63,7 @@ def _outline(y: np.ndarray, seen: float) -> np.ndarray:
 
 
 def _more_pixels(outline: np.ndarray, geometry: Geometry) -> int:
-    """Return how many pixels are wanted at each side of the slices."""
+    """Return how many pixels to add at each side of the slices."""
     (grid, beam), pixel_mm = geometry, geometry.grid.pixel_mm
     half_y, half_x = (n / 2 * pixel_mm for n in grid.shape[1:])
     lines = [beam.lines(view) for view in range(len(beam.angles_deg))]
@@ -86,10 +86,10 @@ def _most_pixels(geometry: Geometry) -> float:
 
 
 def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geometry) -> int:
-    """Return how many slices are wanted at each end, of a cone.
+    """Return how many slices to add at each end, for a cone.
 
-    Where the object reaches the last row it goes on: as far as rays see it, to its far side. Where
-    it does not, its end lies between what the row sees at the near side and on the axis.
+    If the object reaches the last row, it goes on as far as rays see it, up to its far side. If it
+    does not, its end is between what the row sees at the near side and on the axis.
     """
     grid, cone = geometry
     if not isinstance(cone, ConeBeam):

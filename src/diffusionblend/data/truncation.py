@@ -1,13 +1,13 @@
-"""Where the detector cuts an object off, and how the object goes on there.
+"""Find where the detector cuts an object off, and extrapolate the line integrals.
 
 The chords of an ellipse of even density, squared, are a parabola across the detector. So beyond an
-end at which an object is cut off its line integrals go on as the root of a parabola, with level,
-slope and bend of the one that fits what was measured, down to zero. (Hsieh et al., Medical Physics
+end at which an object is cut off, line integrals are extrapolated as the root of a parabola, with
+level, slope and bend fitted to the measured ones, down to zero. (Hsieh et al., Medical Physics
 31, 2004, lay a cylinder of water there, which is the same with the bend known beforehand; a body
 is no cylinder, and its attenuation need not be known.)
 
-What goes on is right for ellipses alone. For others it leaves the level inside open by some
-percent: no ray says better (the interior problem).
+The extrapolation is right for ellipses only. For other shapes the level inside is off by a few
+percent, and no ray says more (the interior problem).
 """
 
 import math
@@ -41,7 +41,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Extended:
-    """Line integrals that go on beyond the ends of the detector.
+    """Line integrals that are extrapolated beyond the ends of the detector.
 
     Attributes:
         y: Line integrals (detector rows, views, bins).
@@ -62,10 +62,10 @@ def seen_from(y: np.ndarray) -> float:
 
 
 def steady(y: np.ndarray) -> np.ndarray:
-    """Return line integrals less what air at the detector's edges shows in each view, of any beam.
+    """Return line integrals less the value of air at the detector's edges, in each view.
 
-    Where the flux of the source varies air is attenuated, too, and is no object for that. Where the
-    edges do not show air alike, the line integrals are those that were given.
+    If the flux of the source varies, air seems to be attenuated as well, and must not be taken for
+    an object. If the edges do not both show air, the line integrals are returned as they are.
 
     Args:
         y: Line integrals (detector rows, views, bins).
@@ -75,7 +75,7 @@ def steady(y: np.ndarray) -> np.ndarray:
 
 
 def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Return where an object reaches an end of the detector and no other view sees it go on.
+    """Return where an object reaches an end of the detector and no other view sees the rest of it.
 
     Args:
         y: Line integrals (detector rows, views, bins).
@@ -96,7 +96,7 @@ def usual(y: np.ndarray) -> np.ndarray:
 
 
 def extended(y: np.ndarray, geometry: Geometry) -> Extended:
-    """Let line integrals (detector rows, views, bins) go on where the detector cuts them off.
+    """Extrapolate line integrals (detector rows, views, bins) where the detector cuts them off.
 
     Returns:
         The same array and geometry where it does not.
@@ -119,7 +119,7 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
 def _places(beam: Beam, end: int) -> np.ndarray:
     """Return how far rays pass beyond that of the last bin at an end, in widths of what is seen.
 
-    The lines of a fan are told by their distance from the axis, as those of a parallel beam.
+    The lines of a fan are described by their distance from the axis, as those of a parallel beam.
 
     Returns:
         Places of the bins, rising to 0, and of the bins beyond that could be added.

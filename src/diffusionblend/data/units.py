@@ -64,7 +64,7 @@ def x_from_mu(mu: Array, mu_water: float = MU_WATER) -> Array:
 
 
 def check_mu_water(value: float, name: str, error: type[DiffusionBlendError] = UsageError) -> None:
-    """Raise if a number cannot be the attenuation of water, in whatever unit the scan is.
+    """Raise an error if a number cannot be the attenuation of water.
 
     Args:
         value: In 1/mm.
@@ -80,7 +80,7 @@ def check_mu_water(value: float, name: str, error: type[DiffusionBlendError] = U
 
 
 def energy_of_water(mu_water: float) -> float | None:
-    """Return the energy in keV at which water attenuates so much; none if it does at none.
+    """Return the energy in keV at which water has this attenuation; None if there is none.
 
     Args:
         mu_water: In 1/mm.

@@ -1,8 +1,8 @@
 """Volumes: Hounsfield units on a grid in space.
 
 Arrays are (slices, rows, columns), that is (z, y, x): the reverse of the order of the files. The
-signs of the axes stay as they are in the file, so that what is written lies voxel on voxel over
-what was read.
+directions of the axes stay as they are in the file, so that a volume that is written covers the
+one that was read voxel by voxel.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Volume:
     Attributes:
         hu: Values (slices, rows, columns), float32, in HU; arrays of other types and tensors
             become that.
-        grid: Where its voxels lie.
+        grid: Position of its voxels.
 
     Raises:
-        UnsupportedInput: The values have another shape than the grid, or are no numbers.
+        UnsupportedInput: The values have another shape than the grid, or are not numbers.
         CorruptInput: They hold NaN or infinity.
     """
 
@@ -70,8 +70,8 @@ class Volume:
             )
         return Volume(self.hu[first:last], self.grid.part((first, 0, 0), self.hu[first:last].shape))
 
-    def facing(self, grid: Grid) -> "Volume":
-        """Return the same voxels in the order in which another grid counts its own."""
+    def oriented_like(self, grid: Grid) -> "Volume":
+        """Return the same voxels, with axes that run in the directions of another grid's."""
         along = [np.diag(np.array(g.affine)[:3, :3])[::-1] > 0 for g in (self.grid, grid)]
         axes = tuple(int(axis) for axis in np.flatnonzero(along[0] != along[1]))
         return Volume(np.flip(self.hu, axes), self.grid.reversed(axes)) if axes else self
@@ -79,8 +79,8 @@ class Volume:
     def as_seen(self) -> np.ndarray:
         """Return HU (slices, rows, columns) in the order of radiological display.
 
-        Columns run to the patient's left, rows to the back, slices to the head, whatever the
-        directions on disk.
+        Columns run to the patient's left, rows to the back, slices to the head, independent of
+        the directions in the file.
         """
         return np.flip(self.hu, self.turned_axes)
 

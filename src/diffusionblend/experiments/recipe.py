@@ -56,7 +56,7 @@ class Acquisition(Struct, frozen=True, forbid_unknown_fields=True):
         label: What tables call it.
         views: Views, spread evenly over 180 degrees.
         limited_angle: Instead: views at 0, 1, ... degrees.
-        photons: Photons a bin through air; none means no noise.
+        photons: Photons per bin in air; None means no noise.
         protocol: See `simulate`.
     """
 

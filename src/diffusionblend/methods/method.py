@@ -1,17 +1,17 @@
 """What a method of reconstruction is, and the engine that runs any of them.
 
-A method is a frozen dataclass of options with up to four functions, of which it writes those that
-it needs:
+A method is a frozen dataclass of options with up to four functions; it defines those that it
+needs:
 
-    prepare(problem)                p, all that stays the same from step to step
+    prepare(problem)                p, all that is the same in every step
     begin(p, generator)             the state before the first step
-    step(p, state, k, generator)    the estimate of step k, and the state behind it
-    finish(p, state, x0)            the volume, where that is not the last estimate
+    step(p, state, k, generator)    the estimate of step k, and the state after it
+    finish(p, state, x0)            the volume, if that is not the last estimate
 
-They are pure: what they return depends on their arguments alone, and a state that they were given
-does not change. So `run` can stop behind any step and go on later, to the same bytes: on the same
-kind of machine with as many threads, since both decide the order of sums. `registry` has the
-methods by name.
+They are pure: their results depend only on their arguments, and they do not change the state that
+they are given. So `run` can stop after any step and continue later, with the same bytes on the same
+kind of machine with the same number of threads, which determine the order of sums. `registry` has
+the methods by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,11 +38,11 @@ Prepared: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Convergence:
-    """How near an iteration is to its end, by its residuals (Boyd et al. 2011, section 3.3).
+    """How far an iteration has converged, by its residuals (Boyd et al. 2011, section 3.3).
 
     Attributes:
-        primal, dual: The residuals, each beside the size of what it is the difference of.
-        tolerance: Where the iteration ends.
+        primal, dual: The residuals, each relative to the terms whose difference it is.
+        tolerance: The iteration stops when both are below it.
     """
 
     primal: float
@@ -62,11 +62,11 @@ class Stepped(NamedTuple):
     """What a step of a method returns.
 
     Attributes:
-        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1. Slices behind those of
-            the problem, which the method has added, are cut off.
+        x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1. Slices that the method
+            has added after those of the problem are cut off.
         state: The method's variables, for the next step.
-        done: Whether the method has come to its end before its last step.
-        convergence: How near it is to its end, if it ends by residuals.
+        done: Whether the method stops before its last step.
+        convergence: How far it has converged, if it stops by residuals.
     """
 
     x0: Tensor
@@ -85,9 +85,9 @@ class Step:
         x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1; of the last step it is
             the result.
         problem: What is reconstructed.
-        state: What a run of the same method, problem and seed goes on from; none behind the last
-            step.
-        convergence: How near the method is to its end, if it ends by residuals.
+        state: Where a run with the same method, problem and seed can continue; empty after the
+            last step.
+        convergence: How far the method has converged, if it stops by residuals.
     """
 
     index: int
@@ -99,7 +99,7 @@ class Step:
 
     @property
     def volume(self) -> Volume:
-        """The estimate in HU, on the grid of the scan; computed when it is asked for."""
+        """The estimate in HU, on the grid of the scan; computed on first use."""
         x = self.problem.cropped(self.x0)
         return Volume(hu_from_x(x).cpu().numpy(), self.problem.grid)
 
@@ -128,18 +128,18 @@ def in_turn(*callbacks: Callback) -> Callback:
 
 
 class Method:
-    """A method of reconstruction, and facts about it that others ask for.
+    """A method of reconstruction, and facts about it.
 
     Attributes:
         words: What it does, in a sentence for somebody who does not know its name.
         needs_prior: Whether it needs a prior.
-        random: Whether the seed decides the result, so that several samples differ.
-        classical: Whether it knows nothing that was learned: no other classical reconstruction
-            need stand beside its volume.
-        fits_data: Whether it brings A u as near to y as the noise lets it. What computes u by a
-            formula, as filtered back-projection, does not try.
-        counted_by: The option that says how many steps it takes; none if that is one.
-        usual_iterations: How many of them it usually takes, if it ends before.
+        random: Whether the result depends on the seed, so that several samples differ.
+        classical: Whether it uses nothing learned, so that no other classical reconstruction is
+            needed to compare with.
+        fits_data: Whether it fits A u to y within the noise. A method that computes u by a
+            formula, such as filtered back-projection, does not.
+        counted_by: The option with the number of steps; None for a method of one step.
+        usual_iterations: How many steps it usually takes, if it stops early.
         copies: How many volumes and how many sets of data a reconstruction holds in memory at
             once, for `footprint`.
     """
@@ -154,14 +154,14 @@ class Method:
     copies: ClassVar[tuple[float, float]] = (20, 15)
 
     def prepare(self, problem: Problem) -> Prepared:
-        """Return what stays the same from step to step: the problem, or more."""
+        """Return what is the same in every step: the problem, or more."""
         return problem
 
     def count(self, p: Prepared) -> int:
-        """Return the number of steps, at most.
+        """Return the maximum number of steps.
 
         Raises:
-            UsageError: There can be no such number.
+            UsageError: The number is out of range.
         """
         return 1 if self.counted_by is None else int(getattr(self, self.counted_by))
 
@@ -174,9 +174,9 @@ class Method:
 
         Args:
             p: What `prepare` returned.
-            state: The state behind the step before; it is not changed.
+            state: The state after the previous step; it is not changed.
             k: The step.
-            generator: Where noise is drawn from, on the CPU.
+            generator: Generator of the noise, on the CPU.
         """
         raise NotImplementedError
 
@@ -192,7 +192,7 @@ class Method:
         callback: Callback = ignore,
         start: State = BEGINNING,
     ) -> Tensor:
-        """Run to the end and return x (slices, rows, columns); `run` says what the rest is."""
+        """Run all steps and return x (slices, rows, columns); for the arguments see `run`."""
         for step in run(self, problem, seed=seed, start=start):
             callback(step)
         return step.x0
@@ -204,20 +204,20 @@ def run(
 ) -> Iterator[Step]:
     """Run a method step by step.
 
-    Whoever takes the steps may stop behind any of them, by `break`, and go on from its state.
+    The caller can stop after any step, by `break`, and continue later from its state.
 
     Args:
         method: The method.
         problem: What is measured and what is known.
         seed: Seed of all noise that the method draws.
-        start: The state of a step of the same run, to go on behind it.
+        start: The state of a step of the same run, to continue after it.
 
     Yields:
         Each step, as soon as it is done.
 
     Raises:
         PriorError: The method needs a prior, and there is none.
-        UsageError: The method cannot have so few or so many steps, or `start` is past the last.
+        UsageError: The number of steps is out of range, or `start` is after the last step.
         CorruptInput: `start` lacks what the method needs.
     """
     generator = Generator().manual_seed(seed)  # on the CPU, so that it is the same on every device
@@ -246,7 +246,7 @@ def _kept(method: Method, state: State, index: int, generator: Generator) -> Sta
 def _taken_up(
     method: Method, fresh: State, generator: Generator, start: State
 ) -> tuple[int, State]:
-    """Return the number of a step and the variables behind it; set the generator to it."""
+    """Return the number of a step and the variables after it; restore the generator."""
     needed = {"step", *fresh, *(["generator"] if method.random else [])}
     if missing := needed - start.keys():
         raise CorruptInput(

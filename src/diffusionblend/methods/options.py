@@ -1,4 +1,4 @@
-"""Methods by their names and options, as the command line and recipes give them."""
+"""Make methods from names and options, as given on the command line and in recipes."""
 
 import dataclasses
 import typing
@@ -18,7 +18,7 @@ def make_method(name: str, **options: object) -> Method:
         options: Its options, such as `steps=100`; text is read as the option's type.
 
     Raises:
-        UsageError: There is no such method, it has no such option, or the option no such value.
+        UsageError: There is no such method or option, or the value is not valid.
     """
     cls = find_method(name)
     known = list(option_defaults(cls))

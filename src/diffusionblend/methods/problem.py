@@ -69,11 +69,11 @@ class Problem:
         return self.A.T(self.y)
 
     def ray_variance(self, *, weigh: bool = True) -> Tensor:
-        """Return the variance of y with what the operator gets wrong.
+        """Return the variance of y, including the error of the operator.
 
         Args:
-            weigh: Whether of each ray (detector rows, views, bins); if not, one number that is
-                typical of all.
+            weigh: Whether to return it for each ray (detector rows, views, bins); if not, one
+                typical number.
         """
         known = operator_variance(self.y)
         if self.variance is not None:

@@ -17,7 +17,7 @@ _Class = TypeVar("_Class", bound=type[Method])
 
 
 def register(name: str) -> Callable[[_Class], _Class]:
-    """Enter a class of methods into the list."""
+    """Register a class as a method."""
 
     def enter(cls: _Class) -> _Class:
         _METHODS[name] = cls
@@ -40,7 +40,7 @@ def find_method(name: str) -> type[Method]:
     """Return a class of methods.
 
     Raises:
-        UsageError: There is none of that name, or another package's cannot be loaded.
+        UsageError: There is none with that name, or that of another package cannot be loaded.
     """
     if name in _METHODS:
         return _METHODS[name]

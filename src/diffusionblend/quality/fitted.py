@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
@@ -35,7 +35,7 @@ MOST_VOXELS = 2**25
 def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
     """Return the problem of some slices, and their numbers; all of them where rays cross slices."""
     count = problem.volume_shape[0]
-    chosen = spread(count, SLICES if problem.A.slicewise else count)
+    chosen = evenly_spaced(count, SLICES if problem.A.slicewise else count)
     at = torch.from_numpy(chosen).to(problem.y.device)
     if len(at) == count:
         return problem, at

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
-from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.fitted import (
@@ -252,7 +252,7 @@ def _typical(normalised: Tensor) -> np.ndarray:
 
     A pixel that is wrong is so in every view; the edge of the object touches it in one or two.
     """
-    views = torch.from_numpy(spread(normalised.shape[1], MOST_VIEWS)).to(normalised.device)
+    views = torch.from_numpy(evenly_spaced(normalised.shape[1], MOST_VIEWS)).to(normalised.device)
     middle = normalised[:, views].abs().median(dim=1).values
     return 1.4826 * middle.cpu().numpy().astype(np.float64)
 

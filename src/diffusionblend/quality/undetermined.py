@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.record import Undetermined
@@ -35,7 +35,7 @@ def undetermined(
         shown: Returns the part of a picture to speak of: what was asked for.
     """
     if A.slicewise:
-        u = u[torch.from_numpy(spread(len(u), SLICES)).to(u.device)]
+        u = u[torch.from_numpy(evenly_spaced(len(u), SLICES)).to(u.device)]
     hidden = shown(unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS))
     u = shown(u)
     contrast = float((u - u.mean()).norm())

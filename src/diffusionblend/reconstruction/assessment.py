@@ -1,4 +1,4 @@
-"""How far a volume that is there already can be trusted: its quality record, from its scan."""
+"""The quality record of an existing volume, from its scan."""
 
 import torch
 
@@ -22,13 +22,13 @@ def assess_volume(
     fits_data: bool = True,
     device: str | torch.device = "auto",
 ) -> Quality:
-    """Say how far a volume can be trusted, as `reconstruct_and_assess` does.
+    """Assess how far a volume can be trusted, as `reconstruct_and_assess` does.
 
     Args:
         scan: What was measured.
         volume: A reconstruction of it, on its grid.
         classical: Name of a classical method, and its volume, to compare with.
-        prior: What the method knew.
+        prior: The prior that the method used.
         fits_data: Whether the method fits the data; filtered back-projection does not.
         device: Where to work.
 

@@ -1,7 +1,8 @@
-"""What a reconstruction will take, before it is begun.
+"""Estimate the time and memory of a reconstruction before it starts.
 
-Time: the method itself does a few steps on a few slices of the scan, here and now; what that took
-goes up with steps and slices. Memory: by the sizes of volume and data, with what was measured.
+Time: the method runs a few steps on a few slices of the scan on this machine, and the time is
+scaled up to all steps and slices. Memory: from the sizes of volume and data, with measured
+constants.
 """
 
 import dataclasses
@@ -42,13 +43,13 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a reconstruction will take; none is what cannot be told.
+    """Time and memory of a reconstruction; None if it cannot be estimated.
 
     Attributes:
         seconds: Of each part, by name: the method, the classical one, the assessment.
         memory: Peak of the process in bytes, on the CPU.
-        free: Bytes of memory that can still be taken.
-        worked_on: Beam and grid that the method works on, where they are larger than the scan's.
+        free: Bytes of memory that are free.
+        worked_on: Beam and grid that the method uses, if they are larger than the scan's.
     """
 
     seconds: dict[str, float | None]
@@ -64,7 +65,7 @@ class Estimate:
 
     @property
     def short(self) -> bool:
-        """Whether there is not so much memory."""
+        """Whether there is less memory than needed."""
         return self.memory is not None and self.free is not None and self.memory > self.free
 
 
@@ -80,23 +81,23 @@ def estimate(
     mu_water: float | None = None,
     scale: float | None = None,
 ) -> Estimate:
-    """Estimate what `reconstruct_and_assess` will take; reading and writing come on top.
+    """Estimate time and memory of `reconstruct_and_assess`, without reading and writing.
 
     Args:
         scan: What was measured.
         name: Name of the method.
         method: The method.
-        prior: What it knows, if it needs that.
+        prior: Its prior, if it needs one.
         device: Where it will work.
         samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
-        mu_water: As for `reconstruct_and_assess`; it costs nothing, but may be refused.
+        classical: Whether the classical reconstruction is made as well.
+        mu_water: As for `reconstruct_and_assess`.
         scale: Likewise.
 
     Raises:
-        UsageError: `mu_water` or `scale` is no such number.
+        UsageError: `mu_water` or `scale` is out of range.
         PriorError: There is no such prior.
-        DiffusionBlendError: What the method says of a scan that it does not take.
+        DiffusionBlendError: The method does not support the scan.
     """
     known = None
     if method.needs_prior:
@@ -166,7 +167,7 @@ def _of_method(
 def _of_quality(
     problem: Problem, x: Tensor, slices: int, classical: tuple[str, Tensor] | None = None
 ) -> float:
-    """Return the seconds of the assessment, of which one part looks at some slices alone."""
+    """Return the seconds of the assessment, one part of which uses only some of the slices."""
     took, _ = _timed(lambda: assess(problem, x, classical=classical))
     unseen, _ = _timed(lambda: undetermined(problem.A, 1 + x))
     most = LOOKED_AT if problem.A.slicewise else slices

@@ -86,7 +86,7 @@ def peak_memory(
         data: Detector rows, views and bins.
         method: The method.
         samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
+        classical: Whether the classical reconstruction is made as well.
         cone: Whether the beam is a cone.
     """
     slices, *sides = volume

@@ -52,12 +52,12 @@ class Reconstruction:
     Attributes:
         volume: The volume in HU; of several samples their mean.
         quality: How far it can be trusted: figures, and warnings in words.
-        std: Standard deviation of the samples in HU, none if there is one. Nobody has calibrated
-            it against errors.
-        classical: The classical reconstruction of the same scan; none if it was not asked for, or
-            if `volume` is one.
-        seconds: What the volume took.
-        convergence: Where its method ended, if it ends by residuals of its own.
+        std: Standard deviation of the samples in HU; None if there is one sample. It is not
+            calibrated against true errors.
+        classical: The classical reconstruction of the same scan; None if it was not requested, or
+            if `volume` is classical itself.
+        seconds: How long the volume took.
+        convergence: The final residuals, if the method stops by residuals of its own.
     """
 
     volume: Volume
@@ -110,24 +110,24 @@ def reconstruct(
             views, bins) without unit.
         method: A method's name, or the method itself.
         geometry: Where an array's rays ran, and the grid of the volume; a scan has its own.
-        mu_water: Attenuation of water in 1/mm; none takes the scan's. Where that is not known, as
-            of an array, it is estimated, and the log says so.
+        mu_water: Attenuation of water in 1/mm; None uses the scan's. If that is not known, as for
+            an array, it is estimated, and the log says so.
         prior: A prior, its name in the package, its folder, or `owner/name@COMMIT` of the hub;
             used by methods that need one.
         seed: Seed of the sampling noise. The same seed gives the same bytes, on the same kind of
             processor or GPU with the same versions and number of threads (`torch.set_num_threads`).
         device: `cpu`, `cuda`, ..., or `auto` for a GPU where there is one.
-        callback: Is told of each step: its number, the volume and the residual so far, and the
-            state to go on from.
-        start: State of a step of the same run, to go on behind it to the same bytes, as far as
-            `seed` says.
+        callback: Is called with each step: its number, the volume and the residual so far, and the
+            state from which the run can continue.
+        start: State of a step of the same run, to continue after that step, with the same bytes as
+            far as `seed` promises.
         options: Options of the method, for instance `steps=100`.
 
     Returns:
         The volume in HU, float32, on the scan's grid; `.hu` is the array.
 
     Raises:
-        UsageError: There is no such method, device, or option; or an array has no geometry.
+        UsageError: There is no such method, device or option; or an array has no geometry.
         UnsupportedInput: The line integrals do not fit the geometry.
         CorruptInput: The scan is missing or damaged, or an estimate was not finite.
         PriorError: There is no such prior.
@@ -166,21 +166,21 @@ def reconstruct_and_assess(
 
     Args:
         scan: A scan or its file; `Scan(y, geometry)` makes one of an array.
-        method: What makes the volume.
-        prior: What the method knows.
+        method: The method's name, or the method itself.
+        prior: As for `reconstruct`.
         seed: Seed of the first sample; the next have seed + 1, seed + 2, ...
         samples: Number of samples; the volume is their mean.
         classical: Whether to make the classical reconstruction to compare with.
-        mu_water: Attenuation of water in 1/mm; none takes the scan's, or estimates it.
-        scale: Multiplies the attenuation that the method is shown; for what is no tissue.
+        mu_water: Attenuation of water in 1/mm; None uses the scan's, or estimates it.
+        scale: Factor on the attenuation that the method is given; for objects that are not tissue.
         device: Where to work.
-        callback: Is told of the steps of all samples.
-        start: State of a step of the same run, to go on behind it to the same bytes, as far as
-            `seed` says.
+        callback: Is called with the steps of all samples.
+        start: State of a step of the same run, to continue after that step, with the same bytes as
+            far as `seed` promises.
         options: Of the method.
 
     Raises:
-        UsageError: As `reconstruct`; or several samples of a method that draws nothing.
+        UsageError: As for `reconstruct`; or several samples of a method without randomness.
         PriorError: There is no such prior.
         OutOfMemory: The scan does not fit.
     """
@@ -238,12 +238,12 @@ def classical_method(geometry: Geometry) -> str:
 
 
 def is_classical(method: Method) -> bool:
-    """Return whether a method is classical, so that no other need stand beside its volume."""
+    """Return whether a method is classical and needs no other one to compare with."""
     return method.classical
 
 
 def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
-    """Return name and x of the classical reconstruction; none if the method is one itself."""
+    """Return name and x of the classical reconstruction; None if the method is classical itself."""
     if method.classical:
         return None
     name = classical_method(geometry)
@@ -270,7 +270,7 @@ def _volume(x: Tensor, task: Task) -> Volume:
 def _run(
     method: Method, task: Task, seeds: Sequence[int], callback: Callback, start: State
 ) -> tuple[Moments, Convergence | None]:
-    """Draw samples, and stop at the first estimate that is not finite: nothing good can follow."""
+    """Draw samples, and stop at the first estimate that is not finite."""
     moments = Moments(start)
     for step in draw_samples(method, task.problem, seeds, moments, start):
         if not math.isfinite(float(step.x0.sum())):
@@ -284,11 +284,11 @@ def _run(
 
 
 def _warn_of_end(method: Method, convergence: Convergence | None) -> None:
-    """Warn of a method that ended before its residuals were small."""
+    """Warn if a method stopped before its residuals were small."""
     if convergence is not None and not convergence.reached:
         log.warning(
-            "%s ended by its count, not its residuals (%s; expected below %g); take more "
-            "iterations",
+            "%s took all its iterations before its residuals were small (%s; expected below %g); "
+            "allow more iterations",
             type(method).__name__,
             convergence,
             convergence.tolerance,

@@ -14,12 +14,12 @@ _COUNT, _MEAN, _SQUARES = (_PREFIX + name for name in ("count", "mean", "squares
 
 
 class Moments:
-    """Mean and standard deviation of volumes, of which two are in memory (Welford 1962).
+    """Mean and standard deviation of volumes, with two of them in memory (Welford 1962).
 
-    The mean of one is that one, to the byte, and there is no deviation; that of n is over n - 1.
+    The mean of one volume is that volume, to the byte, without a deviation; for n it is over n - 1.
 
     Args:
-        state: What `state` returned, among others or alone, to go on from.
+        state: What `state` returned, alone or among other variables, to continue from.
     """
 
     def __init__(self, state: State = BEGINNING) -> None:
@@ -52,7 +52,7 @@ class Moments:
         return None if self.count == 1 else (self._state[_SQUARES] / (self.count - 1)).sqrt()
 
     def state(self) -> State:
-        """Return what to go on from: it can stand in one mapping with a method's variables."""
+        """Return the variables to continue from; they can share one mapping with a method's."""
         return self._state
 
 
@@ -70,10 +70,10 @@ def draw_samples(
         problem: What is measured.
         seeds: One a sample.
         moments: Those of the samples that are done; each is added when it is.
-        start: The state of a step, to go on behind it; `moments` are made of it, too.
+        start: The state of a step, to continue after it; `moments` are taken from it as well.
 
     Yields:
-        The steps of all samples, counted through; their states hold the samples before.
+        The steps of all samples, numbered consecutively; their states hold the earlier samples.
     """
     for before in range(moments.count, len(seeds)):
         for step in run(method, problem, seed=seeds[before], start=start):

@@ -1,8 +1,8 @@
-"""What a method works on: a scan made whole, where the object goes on outside of what was asked.
+"""What a method works on: the scan, extended where the object goes beyond the requested grid.
 
-The grid holds all that the rays see (`surroundings`), and the detector goes on to the end of the
-object (`truncation`). Rays that were not measured weigh little: they say how much is outside, which
-nothing else does, and leave to the measured ones what these say.
+The grid holds all that the rays see (`surroundings`), and the detector is extended to the end of
+the object (`truncation`). Extrapolated rays have a small weight: they say how much is outside,
+which nothing else does, and do not contradict the measured ones.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ a standard deviation of 28, without it by 37 and 62; at 0.3 by 19.
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A problem twice.
+    """A problem in two versions.
 
     Attributes:
         problem: For a method to work on.
-        measured: The same volume with the rays that were measured alone, to judge it by.
+        measured: The same volume with only the measured rays, to assess it.
     """
 
     problem: Problem
@@ -60,12 +60,12 @@ def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Proble
 
 
 def make_task(scan: Scan, asked: Grid, prior: Prior | None, place: torch.device) -> Task:
-    """State a scan in pixels, for a method and for a judge.
+    """State a scan in pixels, for the method and for the assessment.
 
     Args:
         scan: The scan, on the grid to work on.
-        asked: The grid that was asked for: that, or a smaller one about the same centre.
-        prior: What is known of slices.
+        asked: The requested grid: the same one, or a smaller one with the same centre.
+        prior: The prior, if the method needs one.
         place: Where to work.
     """
     full = extended(scan.y, scan.geometry)

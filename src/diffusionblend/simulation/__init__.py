@@ -1,1 +1,1 @@
-"""Scans of a known volume, by projectors of their own that no method uses."""
+"""Simulate scans of a known volume, with separate projectors that no method uses."""

@@ -25,10 +25,10 @@ ELECTRONIC = 5.0
 
 
 def truth_on_grid(volume: Volume, size: int) -> Volume:
-    """Return the volume that a scan of `size` pixels is to be compared with.
+    """Return the volume to compare a reconstruction of `size` pixels with.
 
-    The slices are averaged over whole blocks of pixels, never interpolated. What lies below -1000
-    HU, the padding outside a scanner's field of view for one, is air.
+    The slices are averaged over whole blocks of pixels, never interpolated. Values below -1000 HU,
+    such as padding outside a scanner's field of view, become air.
 
     Args:
         volume: The object.
@@ -71,16 +71,16 @@ def simulate(
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the beam for a grid, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
-        photons: Photons a bin through air; none means no noise.
+        photons: Photons per bin in air; None means no noise.
         electronic: Standard deviation of the electronic noise in photons.
         protocol: `independent` projects the volume as fine as it is, with the area-weighted
             projector; `paper` projects on the grid of the reconstruction with its own operator.
         mu_water: Attenuation of water in 1/mm.
         seed: Seed of the noise.
-        provenance: Is kept in the scan.
+        provenance: Is stored in the scan.
 
     Returns:
-        Line integrals and geometry; nothing of the volume.
+        Line integrals and geometry, without the volume.
 
     Raises:
         UsageError: An option has a value that cannot be used.
@@ -106,8 +106,8 @@ def simulate(
 def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
     """Count photons along the rays and take the logarithm again.
 
-    Counts are N ~ Poisson(I0 exp(-y)) plus electronic noise. A count below one photon is taken
-    for one: the logarithm needs something, and no ray can be known to be darker.
+    Counts are N ~ Poisson(I0 exp(-y)) plus electronic noise. A count below one photon is set
+    to one, since the logarithm needs a positive number.
     """
     if noise.photons is None:
         return y
@@ -117,7 +117,7 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
 
 
 def check_photons(photons: float | None) -> None:
-    """Raise UsageError for a number of photons that no scan can have."""
+    """Raise UsageError for an impossible number of photons."""
     if photons is not None and not 1 <= photons <= MOST_PHOTONS:
         raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
 

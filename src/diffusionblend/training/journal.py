@@ -74,7 +74,7 @@ def _add(path: Path, line: str) -> None:
 def _events(folder: Path, step: int) -> "SummaryWriter | None":
     """Open TensorBoard's file of events, where TensorBoard is installed."""
     if not importlib.util.find_spec("tensorboard"):
-        log.info("TensorBoard is not installed (diffusionblend[train]); %s alone", STATS)
+        log.info("TensorBoard is not installed (pip install tensorboard); %s alone", STATS)
         return None
     from torch.utils.tensorboard import SummaryWriter
 

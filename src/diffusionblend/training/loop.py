@@ -46,7 +46,7 @@ Progress = Callable[[dict[str, float]], None]
 Measured = tuple[dict[str, float], dict[str, Tensor]]
 
 
-def train(
+def train_prior(
     recipe: Recipe, root: Path, *, progress: Progress | None = None, deadline: float = math.inf
 ) -> Path:
     """Train a prior, or go on where the last run of this recipe stopped.
@@ -225,7 +225,7 @@ def make_accelerator() -> "Accelerator":
         from accelerate import Accelerator
     except ImportError as error:
         raise UsageError(
-            "train: accelerate is not installed; install diffusionblend[train]"
+            "train: accelerate is not installed; run `pip install accelerate`"
         ) from error
     return Accelerator(cpu=not torch.cuda.is_available())
 

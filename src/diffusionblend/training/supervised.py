@@ -34,7 +34,7 @@ from diffusionblend.prior.unet import arithmetic
 from diffusionblend.projectors import Projector
 from diffusionblend.simulation.simulate import truth_on_grid
 from diffusionblend.training.cache import load_sources, tell
-from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train
+from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train_prior
 from diffusionblend.training.recipe import (
     FBPUNetRecipe,
     read_any_recipe,
@@ -51,21 +51,21 @@ NETWORK = "network"
 _SLICES_FOR_STATISTICS = 32
 
 
-def train_by(
+def train(
     path: PathLike,
     progress: Progress | None = None,
     changes: Sequence[str] = (),
     *,
     minutes: float = math.inf,
 ) -> tuple[str, Path]:
-    """Train by the recipe of any task, or go on where its last run stopped.
+    """Train by a recipe of any task, or continue where its last run stopped.
 
     Args:
         path: The recipe (.toml); its own paths start from its folder.
-        progress: Is told step, loss, samples per second and seconds left, now and then.
-        changes: What the recipe says otherwise, such as "budget.steps=100".
+        progress: Is called now and then with step, loss, samples per second and seconds left.
+        changes: Changes to the recipe, such as "budget.steps=100".
         minutes: Time after which it stops with a checkpoint if the budget is not spent; the same
-            call goes on.
+            call continues from there.
 
     Returns:
         The task's name, and the folder that was trained.
@@ -80,7 +80,7 @@ def train_by(
     if isinstance(recipe, FBPUNetRecipe):
         folder = train_fbp_unet(recipe, path.parent, progress=progress, deadline=deadline)
     else:
-        folder = train(recipe, path.parent, progress=progress, deadline=deadline)
+        folder = train_prior(recipe, path.parent, progress=progress, deadline=deadline)
     return task, folder
 
 

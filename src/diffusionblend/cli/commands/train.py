@@ -30,7 +30,7 @@ class Train:
     def run(self) -> None:
         """Read the recipe and train."""
         from diffusionblend.training.loop import is_first_process
-        from diffusionblend.training.supervised import train_by
+        from diffusionblend.training.supervised import train
 
         limit = math.inf if self.minutes is None else self.minutes
         if not limit > 0:
@@ -44,7 +44,7 @@ class Train:
                 note = f"loss {report['loss']:.4f}, {report['samples_per_second']:.1f} samples/s"
                 bar.show(max(1, round(done)), max(1, round(done + left)), note)
 
-            task, folder = train_by(self.recipe, show_report, self.set, minutes=limit)
+            task, folder = train(self.recipe, show_report, self.set, minutes=limit)
         if is_first_process():
             show({task: str(folder)}, self.json, f"{folder}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.methods import methods
@@ -141,7 +141,7 @@ def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
     if compared.truth is None or not steps:
         return (), ""
     trace, lost = Trace(compared.truth), []
-    for index in spread(len(steps), MOST_STEPS):
+    for index in evenly_spaced(len(steps), MOST_STEPS):
         volume = run.found.step(steps[index])
         if volume is None:
             lost.append(str(steps[index].step))

@@ -109,7 +109,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
         volume = _binned(read_volume(path), shrink)
         # Stored in the order of the first, so that they can be subtracted.
         grid = grid or volume.grid
-        volume = volume.facing(grid)
+        volume = volume.oriented_like(grid)
         file, folder = f"volume-{index}.nii", steps_folder(path)
         routes[file] = partial(Answer, _NIFTI, as_nifti(volume))
         steps, called = [], _step_names(read_steps(folder), records[path].record)
@@ -269,7 +269,7 @@ def _step(read: Callable[[Path, Grid], bytes], place: Path, grid: Grid) -> Answe
 
 
 def _read(place: Path, grid: Grid, shrink: int) -> bytes:
-    volume = _binned(read_beside(place), shrink).facing(grid)
+    volume = _binned(read_beside(place), shrink).oriented_like(grid)
     if volume.grid.shape != grid.shape:
         raise UnsupportedInput(
             f"{place}: has {volume.grid.shape} voxels; expected {grid.shape}, as the volume whose "
