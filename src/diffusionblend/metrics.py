@@ -1,4 +1,4 @@
-"""How good a reconstruction is: one definition, used everywhere.
+"""Metrics of reconstructions: one definition, used everywhere.
 
 A metric compares two stacks of slices; it is taken of the axial, coronal and sagittal slices, as
 mean and standard deviation over the slices of a plane, as the paper does. Slices with next to

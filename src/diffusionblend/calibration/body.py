@@ -1,9 +1,10 @@
-"""Whether what was scanned can be a human body, for which alone the estimate of water is known.
+"""Whether the object can be a human body, for which the estimate of water was tested.
 
-A histogram proves no tissue: a foam, a gear or a walnut can have one like it. So all that is known
-is asked: the attenuation, the size, the outline, what the histogram has and tissue has not. What
-cannot be a body excludes it; what only leaves it open makes the estimate unsure. The numbers are
-those of the scans of docs/trust.md: 23 chests and abdomens and 24 heads and necks.
+A histogram alone does not prove that something is tissue: a foam, a gear or a walnut can have a
+similar one. So everything known is checked: the attenuation, the size, the outline, and what the
+histogram has and tissue does not. Some findings exclude a body; others only make the estimate
+uncertain. The numbers come from the scans of docs/trust.md: 23 chests and abdomens and 24 heads and
+necks.
 """
 
 import math
@@ -47,7 +48,7 @@ _OBJECT = 0.3  # of water
 
 @dataclass(frozen=True)
 class Doubt:
-    """What speaks against a body, in words; and whether it excludes one."""
+    """A finding against a body, in words; and whether it excludes one."""
 
     words: str
     excludes: bool

@@ -1,4 +1,4 @@
-"""A quick classical reconstruction on large voxels: what can be known before the real one."""
+"""A quick classical reconstruction on large voxels, before the real one."""
 
 import math
 from dataclasses import dataclass

@@ -99,7 +99,7 @@ def prepare_all(name: str, settings: Settings) -> list[Experiment]:
     """List the runs of one experiment, or of all; nothing is computed or written.
 
     Raises:
-        DiffusionBlendError: Something of it cannot be done, and what.
+        DiffusionBlendError: Something cannot be done; the message says what.
     """
     return [prepare(each, settings) for each in (names() if name == ALL else [name])]
 
@@ -108,7 +108,7 @@ def prepare(name: str, settings: Settings) -> Experiment:
     """Read a recipe and list its runs; nothing is computed or written.
 
     Raises:
-        DiffusionBlendError: Something of it cannot be done, and what.
+        DiffusionBlendError: Something cannot be done; the message says what.
     """
     path = find_recipe(name)
     recipe = _with(read_recipe(path), settings)

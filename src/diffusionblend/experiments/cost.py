@@ -17,8 +17,8 @@ class Times(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: Wall-clock time of the reconstruction, without evaluation.
-        peak_mib: Most memory of the process in MiB, if the system tells.
-        gpu_peak_mib: Most memory on the GPU in MiB, if there is one.
+        peak_mib: Peak memory of the process in MiB, if the system reports it.
+        gpu_peak_mib: Peak memory on the GPU in MiB, if there is one.
         finished: Day, UTC.
         hardware: CPU, cores and threads, GPU.
     """
@@ -35,7 +35,7 @@ def timed(
     device: torch.device,
     watched: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Volume, Times]:
-    """Work, and say what it took, without the seconds that were spent watching."""
+    """Call a function and measure what it takes, without the seconds spent on watching."""
     cuda = device.type == "cuda"
     _reset_peak()
     if cuda:
@@ -53,14 +53,14 @@ def timed(
 
 
 def hardware(device: torch.device) -> str:
-    """Say on what this runs."""
+    """Return the hardware in words."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{processor()}, {available} cores, {torch.get_num_threads()} threads"
     return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
 
 
 def _reset_peak() -> None:
-    """Let the kernel forget how much memory this process once had (Linux)."""
+    """Reset the peak of this process's memory (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
@@ -68,7 +68,7 @@ def _reset_peak() -> None:
 
 
 def _peak_mib() -> float | None:
-    """Return the most memory since `_reset_peak`; None where the system does not tell."""
+    """Return the peak memory since `_reset_peak`; None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -76,7 +76,7 @@ def run_demo(
             report.html and overview.png.
         progress: Shows the steps of a method, by its name.
         views: Number of views.
-        steps: Steps of the diffusion methods; none takes their own, 50 for `diffusionblend++`.
+        steps: Steps of the diffusion methods; None for their own, 50 for `diffusionblend++`.
         say: Is called with lines to print: how long it will take on this machine, and the figures
             of each method as soon as there are any.
 

@@ -1,4 +1,4 @@
-"""What the recipe of an experiment (TOML) may say, and nothing else."""
+"""The structure of an experiment's recipe (TOML)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +35,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
         name: What tables call it.
         path: `demonstration`, `microct-NAME` of the package qim3d, or a file or DICOM folder, from
             the recipe's own place.
-        slices: First slice and the one after the last; none takes all.
-        quick_slices: Those of the quick scale; none takes `slices`.
+        slices: First slice and the one after the last; None for all.
+        quick_slices: Those of the quick scale; None for `slices`.
         size: Pixels a side to reconstruct, at most; the volume may be finer by a whole factor.
         credit: Whose it is; known for those of packages.
     """
@@ -196,7 +196,7 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no recipe can say.
+        UsageError: It has unknown keys or impossible values.
     """
     recipe = read_toml(path, Recipe)
     if recipe.like:

@@ -1,7 +1,7 @@
-"""Where things are: the grid of a volume, and the views, source and detector of a scanner.
+"""Geometry: the grid of a volume, and the views, source and detector of a scanner.
 
-Frozen values, to and from JSON. Lengths are millimetres. Angles are stored in degrees, so that
-the files that people read hold round numbers, and given to formulas in radians.
+Frozen values, to and from JSON. Lengths are in millimetres. Angles are stored in degrees, so that
+files hold round numbers, and used in radians in formulas.
 
 Conventions. A slice has its rows along y and its columns along x; z counts the slices. All are
 counted in the order of storage, from the centre of the volume, through which the axis runs. At
@@ -65,8 +65,8 @@ class Geometry:
         beam: Views, source and detector; its axis runs through the centre of the grid.
 
     Raises:
-        InvalidValue: They do not go together: pixels are not square, or the source would turn
-            inside the slices.
+        InvalidValue: They do not fit: pixels are not square, or the source would be inside the
+            slices.
     """
 
     grid: Grid
@@ -125,7 +125,7 @@ def geometry_from_json(text: str | bytes) -> Geometry:
     """Read what `to_json` wrote.
 
     Raises:
-        CorruptInput: It is no such JSON, or says what cannot be.
+        CorruptInput: It is not such JSON, or has impossible values.
     """
     try:
         head = msgspec.json.decode(text, type=_Head)

@@ -1,8 +1,8 @@
-"""The arc that views cover: where it ends, what is missing, and how much each view stands for.
+"""The arc that views cover: where it ends, what is missing, and the share of each view.
 
 Directions lie on a circle, of 360 degrees or, where one and its opposite are the same, of 180. They
 cover all of it unless one gap is far wider than the others; then their arc is what that gap leaves.
-All who ask about the arc of a scan ask here.
+This is the only analysis of the arc in the package.
 """
 
 import math
@@ -17,7 +17,7 @@ from diffusionblend.geometry.grid import Grid
 
 TURN = 360.0
 HOLE = 3.0
-"""From so many typical gaps on, the widest is a hole: an arc that nobody measured.
+"""From this many typical gaps on, the widest is a hole: an arc that was not measured.
 
 n even views over half of their circle leave n + 1 steps. Golden angles have 1.7 at most, and even
 views with errors of up to a quarter of a step 2.8, both from 2 to 400 views.
@@ -31,7 +31,7 @@ _ROUNDING = 1e-6
 
 
 def is_hole(gap: float, typical: float) -> bool:
-    """Return whether a gap between directions is an arc that nobody measured."""
+    """Return whether a gap between directions is an arc that was not measured."""
     return gap >= (HOLE - _ROUNDING) * typical
 
 
@@ -92,11 +92,11 @@ class Directions:
 
     @property
     def missing(self) -> float:
-        """The arc in degrees that nobody measured: 0 if the directions cover their circle."""
+        """The arc in degrees that was not measured: 0 if the directions cover their circle."""
         return self.missing_for(self.typical)
 
     def missing_for(self, typical: float) -> float:
-        """Return the same, told by another typical gap, as of the views that they come from."""
+        """Return the same for another typical gap, such as that of the views."""
         return self.widest - typical if is_hole(self.widest, typical) else 0.0
 
     # The arc that they cover, in radians
@@ -161,7 +161,7 @@ class Arc:
 
     @property
     def full_turn(self) -> bool:
-        """Whether the views go all around without a gap, in whatever order."""
+        """Whether the views cover a full turn without a gap, in any order."""
         return self.views.missing == 0
 
 

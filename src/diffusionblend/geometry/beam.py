@@ -1,7 +1,7 @@
 """Beams: the views, the source and the detector of a scanner; see the package for the formulas.
 
-A beam knows no grid: it is given points in millimetres from the axis. Arrays of points may be of
-NumPy or torch, and what is computed from them is of the same kind.
+A beam does not know the grid: it is given points in millimetres from the axis, as arrays of NumPy
+or torch, and returns the same kind.
 """
 
 import math
@@ -21,9 +21,9 @@ Pair = tuple[Points, Points]
 
 
 class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What all beams have. The formulas are those of parallel rays; other beams have their own.
+    """The base of all beams, with the formulas of parallel rays; other beams override them.
 
-    A beam of another package is a subclass with a `tag` of its own, which becomes its `kind`
+    A beam of another package is a subclass with its own `tag`, which becomes its `kind`
     (docs/how-to/add-a-beam.md).
 
     Attributes:
@@ -43,7 +43,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     offset_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what no scanner has."""
+        """Check the values."""
         if not self.angles_deg or not all(map(math.isfinite, self.angles_deg)):
             raise InvalidValue(
                 f"angles_deg is {self.angles_deg}; expected one finite number or more"

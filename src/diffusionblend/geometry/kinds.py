@@ -1,8 +1,8 @@
 """Kinds of beams: those of this package, and those that others bring.
 
 Another package adds a beam by an entry point of the group `diffusionblend.beams`: its kind, and the
-class. A class that is none of these is refused: a subclass of a known beam would otherwise be taken
-for that beam.
+class. Any other class is refused: a subclass of a known beam would otherwise be taken for that
+beam.
 """
 
 from diffusionblend.errors import InvalidValue, UnsupportedInput
@@ -46,7 +46,7 @@ def known(beam: Beam) -> Beam:
     cls, kind = type(beam), beam.kind
     if kind not in {*_BEAMS, *plugins(ENTRY_POINTS)} or find_beam(kind) is not cls:
         raise UnsupportedInput(
-            f"{cls.__name__} is no known kind of beam; give the class a tag of its own, and enter "
+            f"{cls.__name__} is not a known kind of beam; give the class its own tag, and enter "
             f"it under that name in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
         )
     return beam

@@ -1,6 +1,6 @@
 """The step that DDS, DiffusionBlend and DiffusionBlend++ share: Tweedie, data, DDIM.
 
-The methods differ in which slices the network sees together, and in how an estimate is brought
+The methods differ in which slices the network sees together, and in how an estimate is moved
 towards the data (DDS: Chung, Lee, Ye, ICLR 2024, Algorithm 1; DiffusionBlend, Algorithms 1 and 2).
 """
 

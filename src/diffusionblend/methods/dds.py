@@ -16,7 +16,7 @@ from diffusionblend.sampling.partition import Partition, single
 @register("dds-2d")
 @dataclass(frozen=True)
 class DDS2D(DDIM):
-    """DDS without a bond between slices: p(x) = prod_i p(x_i), and plain CG."""
+    """DDS without coupling between slices: p(x) = prod_i p(x_i), and plain CG."""
 
     words = (
         "A diffusion model of single slices, each step kept to the data; nothing joins the slices."
@@ -34,8 +34,8 @@ class DDS(DDS2D):
 
         min_u 1/2 |A u - y|^2 + weight |D_z u|_1
 
-    with the split variable and the dual kept from step to step. Values of the paper's A.6, which
-    also says that 100 steps were best where its text says 200.
+    with the split variable and the dual kept from step to step. Default values are those of the
+    paper's A.6, which also says that 100 steps were best, while its text says 200.
 
     Attributes:
         weight: lambda, in the units of the released code (`paper_units`).
@@ -52,7 +52,7 @@ class DDS(DDS2D):
     copies = (18, 5)
 
     def begin(self, problem: Problem, generator: Generator) -> State:
-        """Draw x_T; nothing is split off yet."""
+        """Draw x_T; the split variables are empty."""
         split = z_total_variation(problem, self.weight, self.rho, self.cg_steps).begin()
         return {**super().begin(problem, generator), **split}
 

@@ -21,8 +21,8 @@ class DiffusionBlend(DDIM):
         p(x) = prod_i p(x_i | x_{i-1}, x_{i+1}) / Z
 
     The score of slice i is the network's at the centre of the noisy slices i - 1, i, i + 1, with
-    the ends repeated; what the other factors say of x_i is left out. One sweep is one evaluation
-    a slice, three times those of ++.
+    the ends repeated; the other factors with x_i are ignored. One sweep is one evaluation
+    per slice, three times as many as in ++.
     """
 
     words = (
@@ -42,14 +42,14 @@ class DiffusionBlendPlusPlus(DDIM):
 
         p(x) ~ prod_i p(x[S_i]) / Z,   S_1 u ... u S_r = all slices      (eq. 5)
 
-    Time does the averaging over partitions that eq. 7 asks for.
+    The average over partitions in eq. 7 is taken over time.
 
     Attributes:
-        jump_every: A cross partition at every so many steps, adjacent ones between; 0 is never
-            (DiffusionBlend+).
+        jump_every: Every how many steps a cross partition is used, with adjacent ones between; 0 is
+            never (DiffusionBlend+).
         random_offset: Whether adjacent partitions begin at a random slice. If not, and with
             `jump_every` 0, the partition is always the same (DiffusionPatch).
-        tell_gap: Whether the network is told the gap of the slices. If not, it is always told 1.
+        tell_gap: Whether the network is told the gap of the slices. If not, the gap is always 1.
     """
 
     jump_every: Whole = 2

@@ -1,4 +1,4 @@
-"""DiffusionBlend in a few sweeps: blended denoising and the data, bound by a dual variable."""
+"""DiffusionBlend in a few sweeps: blended denoising and data, coupled by a dual variable."""
 
 import functools
 import logging
@@ -29,7 +29,7 @@ _QUIET = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """What stays the same from sweep to sweep.
+    """What is the same in every sweep.
 
     Attributes:
         problem: The problem, on the pixels of the volume.
@@ -46,33 +46,33 @@ class Ladder:
 @register("diffusionblend-fast")
 @dataclass(frozen=True)
 class DiffusionBlendFast(Method):
-    """The prior of DiffusionBlend++ by annealed ADMM: a seventh of its sweeps, and better.
+    """The prior of DiffusionBlend++ by annealed ADMM, with a fraction of its sweeps.
 
         min_u 1/2 |C^-1/2 (A u - y)|^2 - log p(u),   p blended over partitions (eq. 5)
 
     ADMM splits the volume into one that fits the data and one that the prior has denoised, and a
-    dual variable sums what they disagree in, until both are satisfied. The noise level of the
+    dual variable accumulates their difference, until the two agree. The noise level of the
     denoiser falls geometrically; noise of that level is added before it, as in diffusion, and
-    less than that at the end (docs/speed.md has the ablation of each). What is denser than the
-    prior's range, such as metal, it says nothing of: the data alone decide it.
+    less than that at the end (docs/speed.md has the ablation of each). Values above the prior's
+    range, such as metal, are determined by the data alone.
 
     Attributes:
         steps: Levels of noise; each is one sweep of the network over the volume. The wider
             the gaps between directions are, the more are added on larger pixels (`ladder`).
-        sigma_max, sigma_min: First and last level, in x; a higher first one brings nothing.
-        leak: The dual variable falls with this power of sigma, so that it does not wind up on
-            noise that nothing can satisfy; 0 keeps all of it.
-        error: RMS error of the prior's estimate at sigma = 1, in x; it goes with the root of sigma.
-        noise: Share of the noise that is added; 0 is plug-and-play ADMM, which draws nothing.
-        weigh: Whether each ray is weighed by its photons; if not, all by what is typical.
-        huber: Beyond so many standard deviations of its noise a ray counts by its distance, not
-            the square (Huber), for dead pixels and the like; 0 is never.
-        flux: Whether the flux of the source may differ from view to view by what the residuals say.
-        coarse: Whether pixels are larger while the noise is strong: faster, and the network sees
-            farther. Slices whose sides are odd have no such pixels.
-        jump_every: A cross partition at every so many steps, adjacent ones between; 0 is never.
-        tolerance: CG towards the data ends at this error, as a share of the prior's.
-        cg_steps: Most of its iterations.
+        sigma_max, sigma_min: First and last level, in x; a higher first one does not help.
+        leak: The dual variable falls with this power of sigma, so that noise that cannot be fitted
+            does not accumulate in it; 0 keeps all of it.
+        error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
+        noise: Share of the noise that is added; 0 is plug-and-play ADMM, without randomness.
+        weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
+        huber: Beyond this many standard deviations of the noise, the residual of a ray counts
+            linearly instead of squared (Huber), for dead pixels and the like; 0 is never.
+        flux: Whether the flux of the source of each view is estimated from the residuals.
+        coarse: Whether pixels are larger while the noise is strong: this is faster, and the network
+            sees farther. Slices with an odd number of pixels have no larger ones.
+        jump_every: Every how many steps a cross partition is used; 0 is never.
+        tolerance: Error at which CG in the data step stops, as a share of the prior's error.
+        cg_steps: Maximum number of its iterations.
         batch_size: Groups in one call of the network.
         lowest, highest: Range of the prior, in x.
     """
@@ -117,11 +117,11 @@ class DiffusionBlendFast(Method):
         return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on))
 
     def count(self, p: Ladder) -> int:
-        """Return the number of sweeps, those that were added too."""
+        """Return the number of sweeps, including those that were added."""
         return len(p.levels)
 
     def begin(self, p: Ladder, generator: Generator) -> State:
-        """Begin with air, on the largest pixels."""
+        """Start with air, on the largest pixels."""
         y, slices = p.problem.y, p.problem.volume_shape[0]
         return _onto(p, p.levels[0].factor, y.new_full((padded_length(slices), 1, 1), -1.0))
 
@@ -144,7 +144,7 @@ class DiffusionBlendFast(Method):
         v = 1 + x0 - kept
         u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
-            log.warning("the data step ended by its count, not its residual; take more cg_steps")
+            log.warning("the data step took all its CG iterations; allow more cg_steps")
         return Stepped(resized(x0, *p.problem.volume_shape[1:]),
                        {"factor": state["factor"], "x": u - 1, "dual": u - v, **learned})
     # fmt: on

@@ -22,7 +22,7 @@ from diffusionblend.solvers.consistency import SplitBregman
 @register("diffusion-mbir")
 @dataclass(frozen=True)
 class DiffusionMBIR(PredictorCorrector):
-    """DiffusionMBIR: slices by predictor and corrector, the noisy volume by z total variation.
+    """DiffusionMBIR: predictor and corrector on slices, z total variation on the noisy volume.
 
         min_u 1/2 |A u - y|^2 + weight |D_z u|_1,   one ADMM iteration with one CG step a level
 
@@ -43,7 +43,7 @@ class DiffusionMBIR(PredictorCorrector):
     )
 
     def begin(self, problem: Problem, generator: Generator) -> State:
-        """Draw x at the highest level; nothing is split off yet."""
+        """Draw x at the highest level; the split variables are empty."""
         return {**super().begin(problem, generator), **self._bound(problem).begin()}
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:

@@ -1,6 +1,6 @@
 """Filtered back-projection, of all beams.
 
-A point's value is the sum, over all lines, of what the ramp h makes of its distance from them (Kak
+The value at a point is the sum over all lines of the filtered data, interpolated at the point (Kak
 and Slaney 1988). For the fan of a source at `sod_mm` from the axis, which the central ray misses by
 `axis_mm`, with views b and fan angles g in place of the lines' directions and distances,
 
@@ -8,10 +8,10 @@ and Slaney 1988). For the fan of a source at `sod_mm` from the axis, which the c
 
 On a curved detector L is the distance of p from the source and h the ramp of sin g; on a flat one
 L counts along the central ray alone, and h is the ramp of tan g. w counts each line once
-(`redundancy`). In a parallel beam J and L are 1. Where an arc leaves lines out, each point's own
-share of them brings its sum back to the level (`cover`). A cone is taken for a fan in each plane
-through the source and a detector row, with y by the cosine of the ray's elevation (Feldkamp, Davis
-and Kress 1984).
+(`redundancy`). In a parallel beam J and L are 1. If the arc leaves lines out, the sum at each point
+is divided by the share of its lines that were measured (`cover`). A cone is treated as a fan in
+each plane through the source and a detector row, with y times the cosine of the ray's elevation
+(Feldkamp, Davis and Kress 1984).
 """
 
 import math
@@ -39,8 +39,8 @@ class FBP(Method):
     """Filtered back-projection, with the ramp filter of Ramachandran and Lakshminarayanan.
 
     u(r) = sum_v w_v (y_v * h)(x cos t_v + y sin t_v), interpolated linearly. The weights count each
-    line once, by the arc that its view stands for, over whatever arc there is; they are pi / views
-    where views are even. Fans and cones (FDK) have weights of rays besides.
+    line once, by the arc that its view stands for; they are pi / views for evenly spaced views.
+    Fans and cones (FDK) also have a weight for each ray.
     """
 
     words = (
@@ -51,7 +51,7 @@ class FBP(Method):
     copies = (7, 5)
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
-        """Do all of it."""
+        """Do the single step."""
         return Stepped(filtered_back_projection(problem) - 1, state)
 
 
@@ -67,12 +67,12 @@ def weighted(y: Tensor, geometry: Geometry) -> Tensor:
     """Weigh line integrals (detector rows, views, bins) for the ramp filter.
 
     Raises:
-        UnsupportedInput: The beam is of another package, and its rays are not known here.
+        UnsupportedInput: The beam is from another package, and its rays are not known here.
     """
     grid, beam = geometry.grid, geometry.beam
     if not is_plain(beam):
         raise UnsupportedInput(
-            f"fbp knows parallel, fan and cone beams, and no {beam.kind} one; take another method"
+            f"fbp knows parallel, fan and cone beams, not a {beam.kind} beam; take another method"
         )
     weights = ray_weights(beam)
     if not isinstance(beam, PointBeam):
@@ -91,9 +91,9 @@ def _jacobian(grid: Grid, beam: PointBeam) -> np.ndarray:
 
 
 def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-    """Lay zeros beside a detector that does not reach as far on one side of the axis.
+    """Pad a detector that reaches less far on one side of the axis with zeros.
 
-    What is filtered goes on where nothing was measured.
+    Filtered values also exist where nothing was measured.
     """
     bins = geometry.beam.farther_bins
     if not bins:

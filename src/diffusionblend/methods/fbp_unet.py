@@ -5,9 +5,9 @@ problems in imaging", IEEE Transactions on Image Processing 26(9)), slice by sli
 
     x = FBP(y) + s_a F((FBP(y) - m_a) / s_a, a),    F trained by the squared error of x
 
-Here one network F serves several acquisitions a, which it is told as a code; m_a and s_a are mean
-and standard deviation of their back-projections. What it was not trained for it refuses: streaks of
-other views look otherwise, and nothing holds the result to the measurement.
+Here one network F serves several acquisitions a, given as a code; m_a and s_a are mean and standard
+deviation of their back-projections. Acquisitions that it was not trained for are refused: their
+streaks look different, and nothing ties the result to the measurement.
 """
 
 from collections.abc import Sequence
@@ -138,8 +138,8 @@ def recognise(angles_deg: Sequence[float]) -> tuple[int, float, float] | None:
     """Return number of views, arc and first angle in degrees of evenly spread views.
 
     Views half a turn apart see the same. N views with steps of 180 / N cover 180 degrees, and
-    where they begin hardly matters: 0. Any smaller step s makes an arc of N s, whose beginning
-    says which directions are missing; it is told from -90 to 90.
+    the first angle hardly matters: it is taken as 0. Any smaller step s makes an arc of N s, whose
+    first angle says which directions are missing; it is from -90 to 90.
 
     Returns:
         Views, arc and beginning, or None where the steps differ.
@@ -198,7 +198,7 @@ class FBPUNet(Method):
     copies = (9, 5)
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
-        """Do all of it.
+        """Do the single step.
 
         Raises:
             PriorError: There are no such weights, or they are damaged.

@@ -17,10 +17,10 @@ class SIRT(Method):
     """Simultaneous iterative reconstruction: u += C A^T R (y - A u), R = 1 / A 1, C = 1 / A^T 1.
 
     Attributes:
-        iterations: Most iterations.
+        iterations: Maximum number of iterations.
         tolerance: Stop when the relative change of u in one iteration is below this.
-        lowest: What lies below it behind an iteration is set to it, in x: -1 is air, and the
-            usual constraint u >= 0 (Gregor, Benson 2008); none is no bound.
+        lowest: Lower bound of the estimate in x, applied after each iteration: -1 is air, the
+            usual constraint u >= 0 (Gregor, Benson 2008); None is no bound.
     """
 
     iterations: Count = 1000
@@ -39,7 +39,7 @@ class SIRT(Method):
         return problem, R, _inverse(A.T(torch.ones_like(y)))
 
     def begin(self, p: tuple[Problem, Tensor, Tensor], generator: Generator) -> State:
-        """Begin at nothing."""
+        """Start from zero."""
         return {"u": torch.zeros_like(p[2])}
 
     def step(
@@ -76,7 +76,7 @@ class CGLS(Method):
     copies = (11, 15)
 
     def begin(self, problem: Problem, generator: Generator) -> State:
-        """Begin at nothing, whose residual r is A^T y."""
+        """Start from zero, where the residual r is A^T y."""
         r = problem.backprojected
         return {"u": torch.zeros_like(r), "r": r, "p": r, "rr": _square(r)}
 

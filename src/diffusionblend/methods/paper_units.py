@@ -1,4 +1,4 @@
-"""The units that the released baselines count in, so that their published weights mean the same.
+"""The units of the released baselines, in which their published weights are meant.
 
 Their images v lie in [0, 1] where ours, u = 1 + x, lie in [0, 2]; their back-projector is
 pi / (2 views) times the adjoint of the projector, which ours is exactly.
@@ -20,7 +20,7 @@ def data_scale(geometry: Geometry) -> float:
 
 
 def z_total_variation(problem: Problem, weight: float, rho: float, cg_steps: int) -> SplitBregman:
-    """Return the iteration that binds slices in DDS and DiffusionMBIR.
+    """Return the iteration that couples slices in DDS and DiffusionMBIR.
 
     Args:
         problem: What is measured.

@@ -1,4 +1,4 @@
-"""What a method is given: the measured data, the operator, and what is known of the object."""
+"""The problem that a method is given: measured data, operator, prior."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,17 +14,17 @@ from diffusionblend.projectors.accuracy import operator_variance
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is measured and what is known. There is no place for the truth.
+    """What is measured and what is known. It has no field for the truth.
 
     Attributes:
         y: Line integrals (detector rows, views, bins) of u = 1 + x = mu / mu_water, in pixels:
             y = A u.
         A: Projector.
-        prior: What is known of slices; classical methods need none.
-        photons: Photons a bin through air; none means no noise, or that it is not known.
-        variance: Variance of y (detector rows, views, bins), in its units; none likewise.
-        asked: Grid of the volume that was asked for, where A has a larger one about the same
-            centre: the object goes on outside. None where A's own is that.
+        prior: The prior; classical methods need none.
+        photons: Photons per bin in air; None if there is no noise or it is not known.
+        variance: Variance of y (detector rows, views, bins), in its units; None likewise.
+        asked: The requested grid, if A has a larger one with the same centre because the object
+            goes beyond it; None if A has the requested grid.
     """
 
     y: Tensor
@@ -36,11 +36,11 @@ class Problem:
 
     @property
     def grid(self) -> Grid:
-        """Grid of the volume that was asked for."""
+        """The requested grid."""
         return self.asked or self.A.geometry.grid
 
     def cropped(self, x: Tensor) -> Tensor:
-        """Return what was asked for of a volume (slices, rows, columns) on the grid of A."""
+        """Crop a volume (slices, rows, columns) from the grid of A to the requested grid."""
         for axis, wanted in enumerate(self.asked.shape if self.asked else ()):
             if axis > 0 or not self.A.slicewise:  # such a projector takes any number of slices
                 x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)

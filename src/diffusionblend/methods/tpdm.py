@@ -26,12 +26,12 @@ from diffusionblend.ranges import Count, NonNegative
 class TPDM(PredictorCorrector):
     """TPDM: axial and coronal slices in turn, p(x) ~ p_axial(x)^(1/2) p_coronal(x)^(1/2).
 
-    Every level corrects, then predicts. Axial levels go down the data's slope besides (DPS):
+    Every level corrects, then predicts. Axial levels also take a gradient step on the data (DPS):
     x -= zeta grad_x |A (1 + D(x)) - y|, the norm being that of a batch of slices.
 
     Attributes:
-        zeta: Step down the slope, in the units of the released code (`paper_units`).
-        coronal_every: A coronal level at every so many.
+        zeta: Size of the gradient step, in the units of the released code (`paper_units`).
+        coronal_every: Every how many levels the coronal slices are used.
     """
 
     zeta: NonNegative = 0.5
@@ -58,13 +58,13 @@ class TPDM(PredictorCorrector):
         return Stepped(x0, {"x": x.contiguous()})
 
     def finish(self, problem: Problem, state: State, x0: Tensor) -> Tensor:
-        """Return what the last slope has made of the estimate."""
+        """Return the estimate after the last gradient step."""
         return state["x"]
 
     def _estimate(
         self, prior: Prior, x: Tensor, sigma: float, A: Projector, y: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Denoise axial slices, and return the slope of their distance from the data, too."""
+        """Denoise axial slices, and return the gradient of their distance from the data."""
 
         def denoise(part: Tensor) -> Tensor:
             return denoise_slices(prior, part, sigma, len(part))

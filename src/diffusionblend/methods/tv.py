@@ -1,4 +1,4 @@
-"""Isotropic total variation of a volume that is not negative: the classical rival."""
+"""Isotropic total variation of a non-negative volume: the classical method to compare with."""
 
 from dataclasses import dataclass
 
@@ -40,13 +40,13 @@ class TV(Method):
         min_u 1/2 (A u - y)^T V^-1 (A u - y) + weight sum |D u|,   u >= 0
 
     Attributes:
-        weight: Weight of the total variation; none takes the one tuned for the views.
-        weigh: Whether each ray is weighed by its photons; if not, all by what is typical.
-        iterations: Most iterations.
-        tolerance: They end when the primal and the dual residual are below this (Boyd et al. 2011,
-            section 3.3), each beside the size of what it is the difference of.
-        edge: What an iteration takes off a difference: weight / rho.
-        cg_steps: Most CG iterations in each.
+        weight: Weight of the total variation; None takes the one tuned for the views.
+        weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
+        iterations: Maximum number of iterations.
+        tolerance: They stop when the primal and the dual residual are below this (Boyd et al. 2011,
+            section 3.3), each relative to the terms whose difference it is.
+        edge: By how much an iteration shrinks a difference: weight / rho.
+        cg_steps: Maximum number of CG iterations in each.
     """
 
     weight: Positive | None = None
@@ -66,7 +66,7 @@ class TV(Method):
     copies = (27, 15)
 
     def prepare(self, problem: Problem) -> PenalisedLeastSquares:
-        """Choose the weight, and invert the system for u roughly."""
+        """Choose the weight, and make the preconditioner of the system for u."""
         variance = problem.ray_variance(weigh=self.weigh).expand_as(problem.y)
         tuned = tuned_weight(problem.A.geometry, variance)
         return PenalisedLeastSquares(
@@ -79,7 +79,7 @@ class TV(Method):
         )
 
     def begin(self, iterate: PenalisedLeastSquares, generator: Generator) -> State:
-        """Begin at nothing."""
+        """Start from zero."""
         return iterate.begin()
 
     def step(

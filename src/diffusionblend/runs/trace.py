@@ -1,4 +1,4 @@
-"""How near to the truth a run is on its way: for tables and curves, never for the method."""
+"""PSNR of the steps of a run, for tables and curves; the method never sees it."""
 
 import time
 
@@ -13,7 +13,7 @@ TRACED = 20
 
 
 class Trace:
-    """Axial PSNR of the estimate at about `TRACED` steps; knows how long looking took.
+    """Axial PSNR of the estimate at about `TRACED` steps, and the time that computing it took.
 
     It is a callback.
 
@@ -21,8 +21,8 @@ class Trace:
         truth: On the grid of the estimate.
 
     Attributes:
-        points: Steps and their PSNR in dB; none where it is not finite.
-        seconds: What looking took.
+        points: Steps and their PSNR in dB; None where it is not finite.
+        seconds: How long computing them took.
     """
 
     def __init__(self, truth: Volume) -> None:
@@ -31,7 +31,7 @@ class Trace:
         self.seconds = 0.0
 
     def __call__(self, step: Step) -> None:
-        """Look at a step, if it is one of those that are shown."""
+        """Enter a step, if it is one of those that are shown."""
         began = time.perf_counter()
         # Whole multiples of steps / TRACED, and the last.
         if step.index * TRACED // step.steps > (step.index - 1) * TRACED // step.steps:

@@ -1,4 +1,4 @@
-"""Blending: what a function of three slices says of each group, put together as a volume."""
+"""Blending: apply a function of three slices to each group, and assemble the volume."""
 
 from collections.abc import Callable
 

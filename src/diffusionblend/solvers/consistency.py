@@ -33,11 +33,11 @@ def conjugate_gradient(
         operator: The operator.
         b: Right-hand side.
         x: Start, of b's shape.
-        steps: Most iterations.
+        steps: Maximum number of iterations.
         tolerance: Stop when the residual is below this part of |b|.
-        decrease: Stop behind an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
+        decrease: Stop after an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
         preconditioner: A symmetric positive operator near the inverse of `operator`.
-        callback: Is told of each iteration and its x, which the next one changes.
+        callback: Is called with each iteration and its x, which the next one changes.
     """
     limit = (tolerance**2) * _dot(b, b)
     x, _ = descend(
@@ -64,17 +64,17 @@ def descend(
     preconditioner: Callable[[Tensor], Tensor] = lambda r: r,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Go on with conjugate gradients where the residual is known: a product fewer.
+    """Run conjugate gradients from a known residual, which saves a product.
 
     Args:
         operator: As for `conjugate_gradient`, and so are those that follow.
         x: Start.
         r: Its residual b - `operator`(x).
-        steps: Most iterations.
+        steps: Maximum number of iterations.
         limit: Stop when |r|^2 is not above this.
-        decrease: Stop behind an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
+        decrease: Stop after an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
         preconditioner: A symmetric positive operator near the inverse of `operator`.
-        callback: Is told of each iteration and its x, which the next one changes.
+        callback: Is called with each iteration and its x, which the next one changes.
 
     Returns:
         The solution and its residual.
@@ -151,7 +151,7 @@ class SplitBregman:
         return {"d": d, "b": d}
 
     def __call__(self, u: Tensor, split: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Go on from an estimate u (slices, rows, columns), and from d and b; return all three."""
+        """Do an iteration from u (slices, rows, columns), d and b; return all three."""
         d, b = split["d"], split["b"]
         target = self._scale * self.backprojected
         right = target + self._rho * differences_adjoint(d - b, self._axes)

@@ -1,4 +1,4 @@
-"""Weighted least squares with isotropic total variation, of a volume that is not negative.
+"""Weighted least squares with isotropic total variation, for a non-negative volume.
 
     min_u 1/2 (A u - y)^T V^-1 (A u - y) + weight sum |D u|,   u >= 0
 
@@ -72,7 +72,7 @@ class PenalisedLeastSquares:
         return {"u": u, "t": _split(u), "downhill": downhill}
 
     def __call__(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float, float]:
-        """Go on from the variables.
+        """Do an iteration from the variables.
 
         Returns:
             The variables; the primal residual, |K u - d| beside the larger of |K u| and |d|, d

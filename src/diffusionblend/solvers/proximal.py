@@ -33,9 +33,9 @@ class Moved(NamedTuple):
 
     Attributes:
         u: The estimate (slices, rows, columns).
-        learned: What the next call goes on from: `start`, r^2 w or u - v; `variance` and `flux`
+        learned: What the next call starts from: `start`, r^2 w or u - v; `variance` and `flux`
             of the covariance.
-        cg_steps: How many CG iterations it took.
+        cg_steps: Number of CG iterations.
     """
 
     u: Tensor
@@ -46,8 +46,8 @@ class Moved(NamedTuple):
 class WeightedProximal:
     """The proximal map of weighted least squares, for one set of data.
 
-    From one step to the next u - v changes little, and CG starts there. What is wrong with the data
-    in a way that V does not know of is learned from step to step:
+    From one step to the next u - v changes little, and CG starts from it. Errors of the data that V
+    does not describe are learned from step to step:
 
     - the flux of a source that differs from view to view (`covariance`);
     - rays that are far from all others. Beyond `huber` standard deviations a residual counts by its
@@ -57,9 +57,9 @@ class WeightedProximal:
         A: Projector.
         y: Line integrals (detector rows, views, bins), in units of A u.
         variance: Variance of y, of its shape or a scalar; not zero.
-        cg_steps: Most CG iterations in each call.
-        tolerance: Error of u at which they end, as a share of r.
-        huber: From how many standard deviations on a residual counts by its size; 0 is never.
+        cg_steps: Maximum number of CG iterations in each call.
+        tolerance: Error of u at which they stop, as a share of r.
+        huber: Number of standard deviations beyond which a residual counts linearly; 0 is never.
         flux: Whether the flux may differ from view to view.
 
     Attributes:
@@ -87,13 +87,13 @@ class WeightedProximal:
         self._preconditioner = (RayFilter if self._for_rays else VoxelFilter)(A, self._known)
 
     def begin(self) -> dict[str, Tensor]:
-        """Return what the first step goes on from: nothing is learned."""
+        """Return what the first step starts from: nothing is learned."""
         y = self._y
         start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
         return {"start": start, "variance": self._known, "flux": y.new_zeros(())}
 
     def __call__(self, v: Tensor, r: float) -> Tensor:
-        """Return u alone, with nothing learned; `step` says what is what."""
+        """Return u, with nothing learned before; for the arguments see `step`."""
         return self.step(v, r, self.begin()).u
 
     def step(self, v: Tensor, r: float, learned: Mapping[str, Tensor]) -> Moved:

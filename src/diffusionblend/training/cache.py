@@ -2,7 +2,7 @@
 
 An entry is named by the SHA-256 of its input files and of how they were read, so that it is made
 once, shared by every recipe with that cache, and found again after an interruption. `index.json`
-says what became of every file: which entry it is, or why it was left out.
+lists every file: its entry, or why it was left out.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ INDEX = "index.json"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What became of a volume.
+    """The entry of a volume in the cache.
 
     Attributes:
         stamp: This program's version, size and time of change of its files: while they stay as
@@ -136,7 +136,7 @@ class Cache:
         self._index = self._read_index()
 
     def entry(self, candidate: Candidate | Packed) -> Entry:
-        """Return what became of a candidate; read and store it if it is new or was changed."""
+        """Return the entry of a candidate; read and store it if it is new or has changed."""
         # Names alone are those of other volumes too, in other folders.
         key = f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}"
         stamp = _stamp(candidate.files)

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: `stats.jsonl` always, TensorBoard where it is installed."""
+"""What a run reports: `stats.jsonl` always, TensorBoard if it is installed."""
 
 import errno
 import importlib.util

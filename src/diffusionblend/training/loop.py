@@ -49,12 +49,12 @@ Measured = tuple[dict[str, float], dict[str, Tensor]]
 def train_prior(
     recipe: Recipe, root: Path, *, progress: Progress | None = None, deadline: float = math.inf
 ) -> Path:
-    """Train a prior, or go on where the last run of this recipe stopped.
+    """Train a prior, or continue where the last run of this recipe stopped.
 
     Args:
         recipe: What to train, on what, for how long.
         root: The folder that the recipe's paths start from.
-        progress: Is told step, loss, samples per second and seconds left, now and then.
+        progress: Is called now and then with step, loss, samples per second and seconds left.
         deadline: When to stop with a checkpoint if the budget is not spent, on the clock of
             `time.monotonic`.
 
@@ -64,8 +64,8 @@ def train_prior(
 
     Raises:
         CorruptInput: There is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one stays whole.
-        UsageError: The recipe and the data, or the earlier run, do not go together.
+        OutputError: A checkpoint cannot be written; the last one is kept.
+        UsageError: The recipe does not fit the data or the earlier run.
     """
     accelerator = make_accelerator()
     output = root / recipe.output
@@ -209,7 +209,7 @@ class Run(TrainingRun[UNetPrior, Batch]):
 
 
 def is_first_process() -> bool:
-    """Return whether this process speaks for all that train together."""
+    """Return whether this is the first of the processes that train together."""
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)

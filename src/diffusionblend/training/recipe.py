@@ -1,4 +1,4 @@
-"""What a recipe file (TOML) may say, and nothing else."""
+"""The structure of a recipe file (TOML)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ class Folder(Struct, frozen=True, forbid_unknown_fields=True):
     """Volumes to train on.
 
     Attributes:
-        path: A folder of NIfTI and NRRD files and DICOM series, searched to its depths, or a file
-            that `diffusionblend pack` made; from the recipe's own place.
+        path: A folder of NIfTI and NRRD files and DICOM series, searched recursively, or a file
+            that `diffusionblend pack` made; relative to the recipe.
         weight: How often its slices are drawn, against slices of weight 1.
         without: Names of volumes to leave out, with or without suffix.
-        only: Names of the volumes to take; none takes all.
+        only: Names of the volumes to take; empty for all.
         scale: Size of its pixels, in pixels of scale 1 (see `Crops`).
-        finest: Least scale that they are drawn at: noise that is too strong for their own pixels is
-            less in larger ones.
+        finest: Smallest scale at which they are drawn: for volumes that are too noisy at their own
+            pixel size.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Noise(Struct, frozen=True, forbid_unknown_fields=True):
 class Crops(Struct, frozen=True, forbid_unknown_fields=True):
     """Crops of size x size pixels, `batch` at a time over all processes; their share of steps.
 
-    `noise` takes the place of the recipe's: strong noise leaves nothing but the shape of the body,
+    `noise` replaces that of the recipe: strong noise leaves only the shape of the body,
     which crops do not show. Pixels of `scale` 2 are the means of 2 x 2 pixels of scale 1, at which
     some 256 show a whole body; so whole bodies are crops of 256, 128 and 64 at scale 1, 2 and 4.
     """
@@ -102,15 +102,15 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True):
-    """A stretch of training: what takes the place of what the recipe says.
+    """A phase of training: its values replace those of the recipe.
 
     Attributes:
         trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
             The first phase of the coarse one starts from the weights of the other.
         budget: When it ends.
         crops: Sizes of crops and of batches.
-        noise: Levels of noise; none are the recipe's.
-        rate: Learning rate; none is the recipe's.
+        noise: Levels of noise; None for the recipe's.
+        rate: Learning rate; None for the recipe's.
     """
 
     budget: Budget
@@ -125,7 +125,7 @@ class Validation(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         path: Folder of the volume: the first one there.
-        views: Numbers of views to reconstruct from; none measures denoising alone.
+        views: Numbers of views to reconstruct from; empty to measure denoising only.
         slices: Slices to reconstruct, at the centre.
         steps: Time steps of the reconstruction.
     """
@@ -137,21 +137,21 @@ class Validation(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to train, whatever is trained.
+    """How to train, for any task.
 
     Attributes:
-        output: Folder for checkpoints and logs, from the recipe's own place.
+        output: Folder for checkpoints and logs, relative to the recipe.
         budget: When it ends.
         data: What to train on.
-        cache: Folder for the volumes as they are drawn from, made once; `output`/cache if empty.
+        cache: Folder for the prepared volumes; `output`/cache if empty.
         seed: Seed of the weights, the samples and the noise.
         window: HU that volumes are clipped to.
-        augment: Share of the samples that are turned by up to 10 degrees and zoomed by 0.8-1.25.
+        augment: Share of the samples that are rotated by up to 10 degrees and zoomed by 0.8-1.25.
         network: Shape of the network.
         optimiser: How it is optimised.
         precision: `bf16`, `fp32`, or `auto`: bf16 where the machine computes it fast.
-        compile: Whether to compile the network first: minutes, for a gain in every step.
-        workers: Processes that draw batches ahead; 0 draws them in between.
+        compile: Whether to compile the network first, which takes minutes and makes steps faster.
+        workers: Processes that prepare batches; 0 prepares them in the main process.
         checkpoint_minutes: Time from one checkpoint and validation to the next.
     """
 
@@ -176,9 +176,9 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
     Attributes:
         validation: What to measure at each checkpoint. With views, the prior that is kept is the
             one that reconstructs best; otherwise the last.
-        start: Prior to start from; none starts from random weights.
-        phases: Stretches of training, one after another; none is one by the recipe itself.
-        first_phase: The phase to begin with, for those who have the weights before it as `start`.
+        start: Prior to start from; None for random weights.
+        phases: Phases of training, one after another; empty for a single one.
+        first_phase: The phase to start with, if `start` has the weights of the phase before.
         kinds: Gaps and planes.
         crops: Sizes of crops and of batches.
         noise: Levels of noise.
@@ -205,8 +205,8 @@ class FBPUNetRecipe(Plan, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     Attributes:
         task: What is trained; a recipe without it is a prior's.
-        acquisitions: What the network is to know; each batch is of one of them, drawn evenly.
-        size: Pixels a side of the slices that are trained on, whole; others are left out.
+        acquisitions: Acquisitions to train for; each batch is of one of them, drawn at random.
+        size: Pixels a side of the whole slices to train on; other slices are not used.
         batch: Slices of a batch, over all processes.
         validation: What to reconstruct at each checkpoint. With it, the network that is kept is
             the one that reconstructs best; otherwise the last.
@@ -228,11 +228,11 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: Its file.
-        changes: What takes the place of what the file says, as `read_toml` takes it.
+        changes: Changes to the file, as for `read_toml`.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no such recipe can say.
+        UsageError: It has unknown keys or impossible values.
     """
     recipe = read_toml(path, Recipe, changes)
     _check(path, recipe)
@@ -281,7 +281,7 @@ def read_fbp_unet_recipe(path: Path, changes: Sequence[str] = ()) -> FBPUNetReci
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no such recipe can say.
+        UsageError: It has unknown keys or impossible values.
     """
     recipe = read_toml(path, FBPUNetRecipe, changes)
     _check_plan(path, recipe, (Crops(recipe.size, recipe.batch),))
@@ -293,7 +293,7 @@ def read_any_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[str, Recip
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no such recipe can say.
+        UsageError: It has unknown keys or impossible values.
     """
     task = read_task(path)
     return task, (read_recipe if task == "prior" else read_fbp_unet_recipe)(path, changes)
@@ -304,7 +304,7 @@ def read_task(path: Path) -> str:
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
-        UsageError: Its task is none of this version.
+        UsageError: Its task is unknown.
     """
     return read_toml(path, _Task).task
 

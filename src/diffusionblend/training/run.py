@@ -1,4 +1,4 @@
-"""The state of a training run, of whatever task: steps, checkpoints, and going on from them."""
+"""The state of a training run for any task: steps, checkpoints, and resuming from them."""
 
 import copy
 import logging
@@ -41,7 +41,7 @@ AnyBatch = TypeVar("AnyBatch", bound="Batch | Slices")
 class TrainingRun(Generic[Net, AnyBatch]):
     """The state of a training run: network, average, optimiser, and how far it is.
 
-    Each task says what its losses are, and how its network is written.
+    Each task defines its losses, and how its network is written.
 
     Args:
         plan: How to train.
@@ -86,7 +86,7 @@ class TrainingRun(Generic[Net, AnyBatch]):
 
     @property
     def speaks(self) -> bool:
-        """Whether this process is the one that reports, validates and writes."""
+        """Whether this process reports, validates and writes."""
         return self._accelerator.is_main_process
 
     @property
@@ -157,7 +157,7 @@ class TrainingRun(Generic[Net, AnyBatch]):
         """Say how far the run is; losses are means since the last report.
 
         Raises:
-            UsageError: A loss was not finite: nothing good can follow.
+            UsageError: A loss was not finite.
         """
         clock, samples = self._began
         speed = (self.samples - samples) / (time.monotonic() - clock)
@@ -260,7 +260,7 @@ def learning_rate(optimiser: Optimiser, step: int, fraction: float) -> float:
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
     """Lay a moment out in memory as its parameter, which is channels last.
 
-    The fused optimiser takes that for granted, and would mix the values up without a word.
+    The fused optimiser assumes this, and would silently mix up the values otherwise.
     """
     if moment.shape != parameter.shape:  # the count of steps
         return moment
@@ -272,6 +272,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _brief(measured: dict[str, float]) -> str:
-    """Say what matters most of what was measured."""
+    """Return the most important measured figures in words."""
     names = [n for n in measured if n.startswith(("score", "psnr_views"))] or list(measured)
     return ", ".join(f"{name} {measured[name]:.2f}" for name in names) or "not validated"

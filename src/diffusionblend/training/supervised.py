@@ -1,6 +1,6 @@
 """Training of the supervised baseline `fbp-unet`: whole slices, their back-projections, and back.
 
-The data are made while it goes on, as the paper makes them: the slice, projected by the operator of
+The data are made during training, as in the paper: the slice, projected by the operator of
 the reconstruction. As with priors, sample n of a step is drawn from (seed, step, n) alone, and each
 batch's acquisition from (seed, step).
 """
@@ -72,8 +72,8 @@ def train(
 
     Raises:
         CorruptInput: The recipe cannot be read, or there is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one stays whole.
-        UsageError: The recipe and the data, or the earlier run, do not go together.
+        OutputError: A checkpoint cannot be written; the last one is kept.
+        UsageError: The recipe does not fit the data or the earlier run.
     """
     path, deadline = Path(path), time.monotonic() + 60 * minutes
     task, recipe = read_any_recipe(path, changes)
@@ -91,12 +91,12 @@ def train_fbp_unet(
     progress: Progress | None = None,
     deadline: float = math.inf,
 ) -> Path:
-    """Train the network, or go on where the last run of this recipe stopped.
+    """Train the network, or continue where the last run of this recipe stopped.
 
     Args:
         recipe: What to train, on what, for how long.
         root: The folder that the recipe's paths start from.
-        progress: Is told step, loss, samples per second and seconds left, now and then.
+        progress: Is called now and then with step, loss, samples per second and seconds left.
         deadline: When to stop with a checkpoint, as in `train`.
 
     Returns:
@@ -105,8 +105,8 @@ def train_fbp_unet(
 
     Raises:
         CorruptInput: There is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one stays whole.
-        UsageError: The recipe and the data, or the earlier run, do not go together.
+        OutputError: A checkpoint cannot be written; the last one is kept.
+        UsageError: The recipe does not fit the data or the earlier run.
     """
     accelerator, output = make_accelerator(), root / recipe.output
     make_folder(output)
@@ -197,7 +197,7 @@ class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
 
     Args:
         recipe: What to train.
-        output: Its folder; a checkpoint there is taken up.
+        output: Its folder; a checkpoint there is resumed.
         acquisitions: What it is trained for.
         accelerator: Knows the device, and the other processes.
         identity: What decides the network.
@@ -222,7 +222,7 @@ class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
     def losses(self, forward: Callable[..., Tensor], batch: Slices) -> Tensor:
         """Return the squared error of each slice, in variances of its acquisition's FBP.
 
-        So divided, no acquisition outweighs the others only since its streaks are stronger.
+        This way no acquisition outweighs the others only because its streaks are stronger.
         """
         with arithmetic(batch.fbp.device, self.plan.precision):
             estimate = forward(batch.fbp, batch.code)

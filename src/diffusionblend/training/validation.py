@@ -1,6 +1,6 @@
 """Validation on a volume that is never trained on: denoising, and a short reconstruction.
 
-The lowest loss is not the best reconstruction: the prior that a run keeps is chosen by the latter.
+The network with the lowest loss does not reconstruct best: the prior is chosen by reconstruction.
 """
 
 import math
