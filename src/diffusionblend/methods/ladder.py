@@ -1,8 +1,8 @@
 """The ladder of grids: how large pixels are, and how strong the noise, at each sweep.
 
-White noise of a sigma on pixels twice as large hides a shape as much as noise of twice that sigma on
-the original pixels. So coarse shapes are found on larger pixels, by sweeps that cost a quarter, down
-to a sigma below the one that the next grid starts with.
+White noise of a sigma on pixels twice as large hides a shape as much as noise of twice that sigma
+on the original pixels. So coarse shapes are found on larger pixels, by sweeps that cost a quarter,
+down to a sigma below the one that the next grid starts with.
 """
 
 import itertools
