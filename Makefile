@@ -58,6 +58,10 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(MKDOCS)
 
+# The lessons of examples/ as notebooks, without outputs.
+notebooks: setup
+	$(BIN)/jupytext --quiet --update --to notebook examples/*.py
+
 docs: setup
 	$(MKDOCS)
 

