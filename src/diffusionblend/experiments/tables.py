@@ -22,7 +22,7 @@ EVALUATIONS = "evaluations (groups of 3 slices)"
 def quality(runs: "pd.DataFrame", show: Show, title: str) -> Table:
     """Return figures of each method: scans side by side for one plane, else below each other."""
     scans, figures = parts(runs, "scan"), _figures(runs, show.planes, show.metrics)
-    notes = (*_whole_words(show), *_tv_words(runs, show), *_seed_words(runs, show))
+    notes = (*_tv_words(runs, show), *_seed_words(runs, show), *_whole_words(show))
     if len(show.planes) == 1:
         names = _labels(runs)
         columns = [
