@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffusionblend.calibration.coarse import spread
+from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.pictures.colours import HEART, colours, diverging, grey
 from diffusionblend.pictures.png import photo_uri
 from diffusionblend.pictures.sections import section
@@ -48,7 +48,7 @@ def stack_of(report: Report, most_bytes: int) -> tuple[Slice, ...]:
 
 def _chosen(report: Report) -> list[int]:
     """Return slices of the volume, spread evenly, and the one that the planes run through."""
-    even = spread(len(report.entries[0].hu), MOST_SLICES)
+    even = evenly_spaced(len(report.entries[0].hu), MOST_SLICES)
     return sorted({*map(int, even), report.point[0]})
 
 
