@@ -13,7 +13,7 @@ DEV = $$($(BIN)/python -c 'import tomllib; \
 # The site; a warning fails, and no other host is asked for anything.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
 
-.PHONY: run setup demo test torture check format docs bench results clean
+.PHONY: run setup demo test torture check format notebooks docs bench results clean
 .DELETE_ON_ERROR:
 
 run: $(RUN)
