@@ -238,13 +238,6 @@ def test_what_cannot_be_used_is_named(user, arguments, code, word):
     assert not os.path.exists("report.html")
 
 
-def test_a_volume_on_the_way_that_is_not_the_records_is_left_out_and_said(user):
-    name = next((user / "o.steps").glob("step-*.nii.gz"))
-    write_volume(read_volume(user / "o.nii.gz").slices(0, 8), name)
-    assert command("report", "o.nii.gz", "--truth", "truth.nii.gz").code == 0
-    assert "are not there" in Path("report.html").read_text(encoding="utf-8")
-
-
 HOSTILE = "<script>alert(1)</script>\" onerror='alert(2)' {{ 7 * 7 }}"
 
 

@@ -9,9 +9,10 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.hounsfield import check_hu
@@ -24,12 +25,9 @@ from diffusionblend.io.formats.registry import is_deviation
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_shown, read_volume
 
-if TYPE_CHECKING:  # what is missing is told before torch is imported
-    from torch import Tensor
-
-ArrayLike: TypeAlias = "np.ndarray | Tensor"
-ScanLike: TypeAlias = "Scan | PathLike | ArrayLike"
-VolumeLike: TypeAlias = "Volume | PathLike | ArrayLike"
+ArrayLike: TypeAlias = np.ndarray | Tensor
+ScanLike: TypeAlias = Scan | PathLike | ArrayLike
+VolumeLike: TypeAlias = Volume | PathLike | ArrayLike
 
 UNIT_MM = (1.0, 1.0, 1.0)
 """Voxels of arrays that are only compared with each other."""

@@ -28,10 +28,14 @@ class Evaluate:
     def run(self) -> None:
         """Read both, crop to the common grid, compare."""
         from diffusionblend.io.files import naming
+        from diffusionblend.io.volumes import read_shape
+
+        for path in (self.volume, self.truth):  # what is missing is told before torch is imported
+            read_shape(path)
         from diffusionblend.io.inputs import as_pair
+        from diffusionblend.metrics import evaluate, find_metric, left_out
 
         volume, truth = as_pair(self.volume, self.truth)
-        from diffusionblend.metrics import evaluate, find_metric, left_out
 
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)
