@@ -5,12 +5,14 @@ On disk a volume is in Hounsfield units (HU). Inside, x = HU / 1000, so that air
 attenuation that a scanner sees is mu = mu_water (1 + x), in 1/mm.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from diffusionblend.errors import DiffusionBlendError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 MU_WATER = 0.0193
 """Attenuation of water in 1/mm at 70 keV, the mean energy of a 120 kV beam (NIST XCOM)."""
@@ -40,7 +42,7 @@ WATER_PER_MM = {
 }
 """Attenuation of water in 1/mm at energies in keV (NIST XCOM)."""
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 def x_from_hu(hu: Array) -> Array:
