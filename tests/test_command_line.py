@@ -337,6 +337,19 @@ def test_progress_is_shown_by_commands_alone(capsys, monkeypatch, caplog):
     assert capsys.readouterr().err == ""
 
 
+def test_the_time_left_of_a_second_phase_is_its_own(monkeypatch, caplog):
+    clock = iter([0.0, 0.0, 1.0, 100.0, 102.0, 104.0])
+    monkeypatch.setattr("diffusionblend.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("diffusionblend.progress.time.monotonic", lambda: next(clock))
+    caplog.set_level("INFO")
+    with shown(), Progress("train") as bar:
+        for index, total in ((8, 9), (9, 9), (1, 4), (2, 4), (3, 4)):
+            bar.show(index, total)
+    assert [m.partition("train: ")[2].strip() for m in caplog.messages] == [
+        "8 of 9", "9 of 9, 0 s left", "1 of 4", "2 of 4, 4 s left", "3 of 4, 2 s left"
+    ]  # fmt: skip
+
+
 LONG = {
     "simulate": "project: ",
     "evaluate": "compare: ",

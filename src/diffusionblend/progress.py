@@ -62,6 +62,7 @@ class Progress:
         self._bar = tqdm(desc=name, disable=not bar, leave=False, dynamic_ncols=True)
         self._told = time.monotonic()
         self._began: tuple[float, int] | None = None
+        self._done = 0
 
     def __enter__(self) -> "Progress":
         return self
@@ -76,7 +77,10 @@ class Progress:
 
     def show(self, index: int, total: int, note: str = "") -> None:
         """Say that `index` of `total` are done."""
-        self._bar.total = total
+        if index < self._done:  # another phase, counted anew
+            self._bar.reset()
+            self._began = None
+        self._done, self._bar.total = index, total
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(index - self._bar.n)
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from diffusionblend.cli.commands.arguments import Input
-from diffusionblend.cli.terminal import show
+from diffusionblend.cli.terminal import present, show
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Evaluate:
 
     def run(self) -> None:
         """Read both, crop to the common grid, compare."""
+        for path in (self.volume, self.truth):
+            present(path, "expected a volume in HU")
         from diffusionblend.io.files import naming
         from diffusionblend.io.volumes import read_shape
 
