@@ -30,15 +30,10 @@ class Evaluate:
         for path in (self.volume, self.truth):
             present(path, "expected a volume in HU")
         from diffusionblend.io.files import naming
-        from diffusionblend.io.volumes import read_shape
-
-        for path in (self.volume, self.truth):  # what is missing is told before torch is imported
-            read_shape(path)
         from diffusionblend.io.inputs import as_pair
         from diffusionblend.metrics import evaluate, find_metric, left_out
 
         volume, truth = as_pair(self.volume, self.truth)
-
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)
         chosen = {name: find_metric(name) for name in self.metrics}
