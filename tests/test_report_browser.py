@@ -229,7 +229,7 @@ def wait_until(page, reached):
 def test_a_stack_is_gone_through_slice_by_slice(open_page, scripts):
     """Every volume of a slice is in view, and no other slice; with scripts first the middle."""
     page = open_page(java_script_enabled=scripts)
-    names = ["truth", "c", "b", "c \u2212 truth"]
+    names = ["truth", "a", "b", "a \u2212 truth"]
     first = 6 if scripts else 0
     assert in_view(page) == [f"slice {first}: {name}" for name in names]
     page.locator(".slides").focus()

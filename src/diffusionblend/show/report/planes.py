@@ -84,14 +84,14 @@ def section_of(report: Report, plane: str) -> Section:
 
 
 def compared(report: Report) -> tuple[Entry, ...]:
-    """Return what a reader compares first: the last learned reconstruction, and its rival.
+    """Return what a reader compares first: the first learned reconstruction, and its rival.
 
-    The rival is the last one that is not learned, if there is one.
+    The rival is the first one that is not learned, if there is one.
     """
     learned = [e for e in report.entries if e.quality is not None and e.quality.classical]
-    main = learned[-1] if learned else report.entries[-1]
+    main = learned[0] if learned else report.entries[0]
     rivals = [e for e in report.entries if e not in learned and e is not main]
-    return main, *rivals[-1:]
+    return main, *rivals[:1]
 
 
 def lead_of(report: Report) -> tuple[Panel, ...]:
