@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusionblend.data.units import MU_WATER, hu_from_x, mu_from_x, x_from_hu, x_from_mu
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
 from diffusionblend.geometry import Geometry, Grid, ParallelBeam, geometry_from_json
 from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
+from diffusionblend.projectors import projector
 from phantoms import placed
 
 GRID = Grid.from_spacing((4, 12, 16), (2.5, 1.4, 1.4))
@@ -20,6 +21,17 @@ finite = st.floats(-1e4, 1e4, allow_nan=False)
 def test_units_have_air_and_water_where_they_belong():
     assert x_from_hu(np.array([-1000.0, 0.0, 3071.0])).tolist() == [-1.0, 0.0, 3.071]
     assert mu_from_x(np.array([-1.0, 0.0])).tolist() == [0.0, MU_WATER]
+
+
+@pytest.mark.parametrize("mm", [0.0, -1.0, math.nan, math.inf])
+def test_a_voxel_without_a_size_is_refused(mm):
+    with pytest.raises(InvalidValue, match=r"spacing_mm is .*; expected positive numbers of mm"):
+        Grid.from_spacing((2, 4, 4), (mm, 1.0, 1.0))
+
+
+def test_what_is_no_beam_has_no_projector():
+    with pytest.raises(UnsupportedInput, match="object is not a known kind of beam"):
+        projector(GRID, object())
 
 
 @given(st.floats(-1024, 30000))

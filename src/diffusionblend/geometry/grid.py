@@ -48,8 +48,12 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Make a grid with voxels of `spacing_mm` (z, y, x) and its first voxel at zero.
 
         Raises:
-            InvalidValue: One of them is not three numbers.
+            InvalidValue: One of them is not three numbers, or a size is not a positive number.
         """
+        if not all(0 < mm < math.inf for mm in spacing_mm):
+            raise InvalidValue(
+                f"spacing_mm is {tuple(spacing_mm)}; expected positive numbers of mm"
+            )
         return cls.from_affine(shape, np.diag([*reversed(spacing_mm), 1.0]))
 
     @property

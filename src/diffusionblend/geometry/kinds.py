@@ -43,7 +43,7 @@ def known(beam: Beam) -> Beam:
     Raises:
         UnsupportedInput: It is not.
     """
-    cls, kind = type(beam), beam.kind
+    cls, kind = type(beam), getattr(beam, "kind", None)
     if kind not in {*_BEAMS, *plugins(ENTRY_POINTS)} or find_beam(kind) is not cls:
         raise UnsupportedInput(
             f"{cls.__name__} is not a known kind of beam; give the class its own tag, and enter "
