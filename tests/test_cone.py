@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid
 from diffusionblend.geometry.acquisitions import cone_beam
+from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.compiled import compiled
 from diffusionblend.simulation.strip import strip_project
@@ -126,14 +127,10 @@ def test_any_layout_in_memory_and_any_number_of_threads_give_the_same_bytes():
     x, y = noise(A.volume_shape, torch.float32), noise(A.sinogram_shape, torch.float32)
     ax, aty = A(x), A.T(y)
     assert torch.equal(A(x.permute(1, 2, 0).contiguous().permute(2, 0, 1)), ax)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3, 40):
-            torch.set_num_threads(threads)
+    for number in (1, 3, 40):
+        with threads(number):
             assert torch.equal(A(x), ax)
             assert torch.equal(A.T(y), aty)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_wrong_shapes_are_named():

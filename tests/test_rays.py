@@ -15,6 +15,7 @@ from conftest import command
 from diffusionblend.errors import OutOfMemory, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import fan_beam, parallel_beam, sparse_view
+from diffusionblend.machine.device import threads
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.options import make_method
 from diffusionblend.methods.regrid import Cut, Weighed, padded
@@ -119,14 +120,10 @@ def test_any_number_of_threads_gives_the_same_bytes(geometry):
     A = RayProjector(geometry)
     x, y = noise(A.volume_shape, torch.float32), noise(A.sinogram_shape, torch.float32)
     ax, aty = A(x), A.T(y)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3, 40):
-            torch.set_num_threads(threads)
+    for number in (1, 3, 40):
+        with threads(number):
             assert torch.equal(A(x), ax)
             assert torch.equal(A.T(y), aty)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_the_projector_is_linear_and_gradients_are_those_of_the_transpose():

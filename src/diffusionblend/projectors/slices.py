@@ -15,7 +15,8 @@ from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.matrix import MatrixProjector, fits
 
 MOST_BYTES = 4 * 2**30
-"""On a CPU, the largest matrices that are faster than none (docs/speed.md, "Without a matrix")."""
+"""On a CPU, the most that matrices may take while they are made: more leaves a common machine too
+little for the method, although products by them are faster (docs/speed.md, "Without a matrix")."""
 
 
 def slice_projector(
@@ -50,7 +51,7 @@ def slice_projector(
 
 
 def is_stored(geometry: Geometry, device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
-    """Return whether the operator is a matrix: it fits, and nothing is faster."""
+    """Return whether the operator is a matrix: wherever that fits into what it may take."""
     limits = [free_bytes(), _free_on(device)]
     if device.type == "cpu" and find_spec("numba"):
         limits.append(MOST_BYTES)
