@@ -124,9 +124,9 @@ def test_a_chunk_that_is_left_out_of_the_index_is_missed(scan):
 
 @pytest.mark.parametrize("spacing", [(0, 1, 1), (1, 0, 0), (1e12, 1, 1), (1, 1e-12, 1e-12)])
 def test_voxels_have_a_size(spacing):
-    grid = Grid.from_spacing((4, 8, 8), spacing)
+    """The affine of a file, which may say anything, comes as a matrix."""
     with pytest.raises(InvalidValue, match=r"mm; expected each within|square"):
-        Geometry(grid, GEOMETRY.beam)
+        Geometry(Grid.from_affine((4, 8, 8), np.diag([*reversed(spacing), 1.0])), GEOMETRY.beam)
 
 
 @pytest.mark.parametrize("noise", [(0.0, 0.0), (-5.0, 0.0), (1e4, -1.0), (float("nan"), 0.0)])

@@ -27,6 +27,8 @@ def test_what_torch_says_is_understood():
     assert ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"))
     assert ran_out(RuntimeError("std::bad_alloc"))
     assert ran_out(ImportError("libtorch.so: failed to map segment from shared object"))
+    assert ran_out(RuntimeError("could not create a primitive"))
+    assert not ran_out(RuntimeError("could not create a primitive descriptor for a deconvolution"))
     assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not ran_out(ValueError("cannot allocate memory"))
 

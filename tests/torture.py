@@ -521,7 +521,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         outcome = torture(Path(temporary), options.scale, options.seed)
     counted = {
-        stage: {name: dict(t.counts) | {"wrong": len(t.wrong)} for name, t in trials.items()}
+        stage: {name: {"counts": t.counts, "wrong": t.wrong} for name, t in trials.items()}
         for stage, trials in outcome.items()
     }
     if options.json:

@@ -24,6 +24,7 @@ from diffusionblend.cli.commands import (
 from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
 from diffusionblend.errors import DiffusionBlendError, OutOfMemory, UsageError, did_you_mean
+from diffusionblend.machine.memory import ran_out
 from diffusionblend.progress import shown
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -50,11 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
             return run(words)
     except DiffusionBlendError as error:
         return _fail(words, error.code, type(error).__name__, " ".join(str(error).split()))
-    except MemoryError:
-        message = "out of memory; take fewer slices or pixels"
-        return _fail(words, OutOfMemory.code, OutOfMemory.__name__, message)
     except KeyboardInterrupt:
         return _fail(words, 130, "Interrupted", INTERRUPTED)
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        message = "out of memory; take fewer slices or pixels"
+        return _fail(words, OutOfMemory.code, OutOfMemory.__name__, message)
 
 
 def run(words: Sequence[str]) -> int:

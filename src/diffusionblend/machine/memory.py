@@ -1,6 +1,7 @@
 """How much memory there is, and how libraries say that it ran out."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,12 @@ from diffusionblend.errors import OutOfMemory
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 _UNLIMITED = 2**60
 """What a cgroup of version 1 says where there is no limit is a little below 2^63."""
-_RAN_OUT = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "map segment")
+_RAN_OUT = re.compile(
+    "allocate memory|not enough memory|out of memory|bad_alloc|map segment"
+    "|could not create a (primitive$|memory)",
+    re.IGNORECASE,
+)
+"""Words of torch, C++, the loader of libraries and, in the last line, oneDNN."""
 
 
 def free_bytes() -> int | None:
@@ -26,9 +32,8 @@ def ran_out(error: BaseException) -> bool:
     """Return whether an exception says that memory ran out; torch says so in words alone."""
     if isinstance(error, MemoryError):
         return True
-    words = str(error).lower()
     kinds = RuntimeError, OSError, ImportError
-    return isinstance(error, kinds) and any(word in words for word in _RAN_OUT)
+    return isinstance(error, kinds) and bool(_RAN_OUT.search(str(error)))
 
 
 @contextlib.contextmanager
