@@ -14,7 +14,16 @@ from torture import COMMANDS, READERS
 def found(tmp_path_factory):
     """It forks its process, so that this has to be one without threads: never that of the tests."""
     path = tmp_path_factory.mktemp("torture") / "found.json"
-    words = [sys.executable, torture.__file__, "--scale", "0.03", "--seed", "1", "--json", str(path)]
+    words = [
+        sys.executable,
+        torture.__file__,
+        "--scale",
+        "0.03",
+        "--seed",
+        "1",
+        "--json",
+        str(path),
+    ]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert path.exists(), done.stdout + done.stderr
     return json.loads(path.read_text(encoding="utf-8"))
