@@ -1,41 +1,73 @@
-"""Processes of Ray that die: tried again, and one run that fails does not end the others."""
+"""Processes of Ray that die: tried again, and one task that fails does not end the others."""
 
 import os
 import signal
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from diffusionblend.errors import OutOfMemory, PriorError
-from diffusionblend.experiments import execute
+from diffusionblend.batch.engine import Crew, Needs, Task, hired
+from diffusionblend.errors import OutOfMemory, PriorError, UsageError
+
+NAMES = ("always", "prior", "twice", "never", "bug")
 
 
-def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_one_run(
-    tmp_path, monkeypatch
-):  # 15 s: Ray starts slowly
-    tries = str(tmp_path)
+def worker(tries):
+    """Return the work: it counts how often it is begun, and may die or fail."""
 
-    def work(run, folder, number):
-        path = Path(tries, run.label)
+    def work(name):
+        path = Path(tries, name)
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         path.write_text(before + "I", encoding="utf-8")
-        if run.label == "always" or (run.label == "twice" and len(before) < 2):
+        if name == "always" or (name == "twice" and len(before) < 2):
             os.kill(os.getpid(), signal.SIGKILL)
-        if run.label == "prior":
+        if name == "prior":
             raise PriorError("no such prior")
-        return run.label
+        if name == "bug":
+            raise ZeroDivisionError(name)
+        return name, os.getpid()
 
-    monkeypatch.setattr(execute, "_with_threads", work)
-    runs = [SimpleNamespace(label=name) for name in ("always", "prior", "twice", "never")]
-    made = []
+    return work
 
-    def take():
-        for _, result in execute._by_ray(runs, tmp_path, 2):
-            made.append(result)
 
-    with pytest.raises((OutOfMemory, PriorError)):
-        take()
-    assert sorted(made) == ["never", "twice"]
-    counts = {run.label: len(Path(tries, run.label).read_text(encoding="utf-8")) for run in runs}
-    assert counts == {"always": 4, "prior": 1, "twice": 3, "never": 1}
+def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_one_task(
+    tmp_path,
+):  # 15 s: Ray starts slowly
+    needs = Needs(memory=10**15)  # no machine has so much: it takes what there is
+    with hired(Crew(2)) as do:
+        ended = {e.item: e for e in do(worker(tmp_path), (Task(name, needs) for name in NAMES))}
+        again = list(do(worker(tmp_path), [Task("never")]))
+    assert {n for n, e in ended.items() if e.failure is None} == {"never", "twice"}
+    assert ended["never"].made[0] == "never"
+    assert ended["never"].made[1] != os.getpid()
+    assert isinstance(ended["always"].failure, OutOfMemory)
+    assert "died 4 times (WorkerCrashedError)" in str(ended["always"].failure)
+    assert type(ended["prior"].failure) is PriorError
+    assert type(ended["bug"].failure) is ZeroDivisionError
+    assert again[0].made[0] == "never"
+    counts = {name: len((tmp_path / name).read_text(encoding="utf-8")) for name in NAMES}
+    assert counts == {"always": 4, "prior": 1, "twice": 3, "never": 2, "bug": 1}
+
+
+def test_one_worker_is_this_process(tmp_path):
+    with hired(Crew()) as do:
+        ended = list(do(worker(tmp_path), map(Task, ("never", "prior", "bug"))))
+    assert ended[0].made == ("never", os.getpid())
+    assert [type(e.failure) for e in ended[1:]] == [PriorError, ZeroDivisionError]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "a:b:99999999"])
+def test_an_address_without_a_cluster_is_refused_in_a_line(address):
+    with (
+        pytest.raises(UsageError, match="no Ray cluster answers") as refused,
+        hired(Crew(2, address)),
+    ):
+        pass
+    assert "\n" not in str(refused.value)
+
+
+def test_without_ray_several_workers_are_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="ray: not installed"), hired(Crew(2)):
+        pass

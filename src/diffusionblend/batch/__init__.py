@@ -1,0 +1,1 @@
+"""Many scans: shared among processes and machines, and done once."""
