@@ -81,7 +81,7 @@ def find_edges(values: np.ndarray) -> Edges | None:
     for bins in (values.shape[2] // part for part in PARTS):
         if bins >= LEAST_BINS:
             sides = np.stack([values[:, :, :bins], values[:, :, -bins:]], axis=1, dtype=np.float64)
-            spread = _noise(sides)
+            spread = pixel_noise(sides)
             half = bins // 2
             halves = [sides[..., :half], sides[..., half:]]
             groups = np.concatenate([part.mean((2, 3)) for part in halves], axis=1)
@@ -120,12 +120,12 @@ def level_of_bins(values: np.ndarray, text: str) -> np.ndarray:
     return values[:, :, parse_bins(text, values.shape[2])].mean((1, 2), dtype=np.float64)
 
 
-def _noise(sides: np.ndarray) -> float:
-    """Return the standard deviation of a pixel of the edges (views, sides, rows, bins).
+def pixel_noise(values: np.ndarray) -> float:
+    """Return the standard deviation of a pixel's noise (..., bins).
 
-    From second differences, which a slope leaves at zero.
+    From second differences along the bins, which a slope leaves at zero.
     """
-    second = np.diff(sides, 2, axis=3)
+    second = np.diff(values, 2, axis=-1)
     return float(np.median(np.abs(second))) / _MEDIAN / math.sqrt(6)
 
 

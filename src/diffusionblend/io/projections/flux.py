@@ -1,11 +1,13 @@
 """The flux of each view, from air at the edges of the detector; and what the edges give away."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import SURE, Edges, find_edges, level_of_bins
+from diffusionblend.data.edges import SURE, Edges, find_edges, level_of_bins, pixel_noise
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.projections.noise import DARKEST, is_transmission
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
@@ -16,18 +18,27 @@ CONTRAST = 0.05
 """Least range, as a share of the largest, that shows an object."""
 PLAUSIBLE = (0.5, 1.5)
 """Shares of the fields that are taken for a source that changed, unless --air-bins says so."""
-OFF = 0.01
-"""Share by which air may differ from its fields in all views before it is told."""
+OFF = 0.003
+"""Part of the darkest line integral by which a wrong level of air may move all of them: 3 HU.
+
+It is at least as much of 1, for white fields themselves leave so much.
+"""
+BRIGHTER = 0.01
+"""Share by which the brightest part of most views may exceed air, where no edge shows air."""
+_PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
 
 
-def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Notes:
+def even_counts(
+    shares: np.ndarray, air_bins: str | None, *, i0: float | None = None, dark: float = 0.0
+) -> Notes:
     """Divide shares (views, rows, bins) by the flux of each view, in place, where it is seen.
 
     Args:
         shares: What comes through.
         air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
-        known: Whether there were white fields.
+        i0: Counts of air, where a number stands for white fields.
+        dark: Counts without rays.
 
     Raises:
         CorruptInput: They are line integrals.
@@ -40,13 +51,40 @@ def even_counts(shares: np.ndarray, air_bins: str | None, *, known: bool) -> Not
         return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
     edges = find_edges(shares)
     if edges is None:
-        return _no_edges(air_bins)
+        return _no_edges(air_bins) + _brighter(shares, i0, dark)
     _check_bright(edges)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
-    told = "of the white fields" if known else "of the stated counts"
+    darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
+    told, cure = _of_air(edges.usual, i0, dark)
     return _misfit(
-        edges, 1.0, 1.0, f"air at both edges of the detector has {edges.usual:.3g} {told}"
+        edges, 1.0, max(1.0, darkest), f"air at both edges of the detector has {told}", cure
+    )
+
+
+def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
+    """Say what share of its stated counts air has, and which number would be right."""
+    if i0 is None:
+        return f"{share:.4g} of the white fields", ""
+    right = dark + share * (i0 - dark)
+    return f"{share:.4g} of the {i0:g} counts of --i0", f"--i0 {right:.5g} is what they show; "
+
+
+def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
+    """Warn if most views are brighter somewhere than air, though no edge shows air in all."""
+    width = max(3, shares.shape[2] // _PARTS)
+    if shares.shape[2] < 2 * width:
+        return NOTHING
+    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    brightest = float(np.median(smooth.max(axis=1)))
+    error = pixel_noise(shares) / math.sqrt(width * shares.shape[1])
+    if brightest <= 1 + max(BRIGHTER, SURE * error):
+        return NOTHING
+    told, cure = _of_air(brightest, i0, dark)
+    return warned(
+        f"the brightest part of most views has {told}, and nothing lets more through than air: the "
+        f"counts of air are too low; {cure}--air-bins A:B names bins that see air, --air-bins none "
+        "leaves this out"
     )
 
 
@@ -74,7 +112,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     if air_bins == "auto" or (rays and _flickers(_flux(edges))):
         levels, place = edges.levels, f"{edges.bins} bins at either edge"
         return notes + _applied(y, np.subtract, levels, place)
-    unit = 1.0 if rays else edges.high - edges.low
+    unit = max(1.0, edges.high) if rays else edges.high - edges.low
     told = f"line integrals are {edges.usual:.3g} at both edges of the detector"
     return notes + _misfit(edges, 0.0, unit, told)
 
@@ -125,7 +163,7 @@ def _applied(
     )
 
 
-def _misfit(edges: Edges, expected: float, unit: float, told: str) -> Notes:
+def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "") -> Notes:
     """Warn if air is not what it is said to be.
 
     Args:
@@ -133,13 +171,14 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str) -> Notes:
         expected: What air is.
         unit: What is much.
         told: The warning's beginning.
+        cure: The beginning of its end.
     """
     if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
         return NOTHING
     return warned(
         f"{told} in every view: the source changed, a constant was added, they are divided by "
-        "their fields already, or the object is wider than the detector; --air-bins auto takes "
-        "the edges for air, --air-bins none leaves this out"
+        f"their fields already, or the object is wider than the detector; {cure}--air-bins auto "
+        "takes the edges for air, --air-bins none leaves this out"
     )
 
 

@@ -94,7 +94,8 @@ def _from_counts(
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
-    notes += even_counts(shares, options.air_bins, known=fields.white is not None)
+    i0 = meaning.i0 if fields.white is None else None
+    notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
     notes += _without_rays(shares, numbers)
     one = _one_pixel(meaning, fields, options)
     air = _binned(fields.air.mean[None].astype(np.float32), options.bin)[0]
