@@ -220,7 +220,9 @@ def test_values_that_are_none_are_refused(place):
 
 @pytest.mark.parametrize("name", ["o.dcm", "o.gz", "o.txt", "o.mha", "case.v2"])
 def test_a_name_of_no_format_is_refused(place, name):
-    with pytest.raises(UsageError, match=r"expected a name in \.nii\.gz, \.nii or \.nrrd, or"):
+    with pytest.raises(
+        UsageError, match=r"expected a name in \.nii\.gz, \.nii, \.nrrd or \.ome\.zarr, or"
+    ):
         check_suffix(place / name)
     with pytest.raises(UsageError):
         write_volume(small(), place / name)

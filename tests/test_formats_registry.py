@@ -144,7 +144,7 @@ def test_it_is_named_where_a_name_is_none_of_a_volume(installed):
     (installed / "v.what").touch()
     with pytest.raises(UnsupportedInput, match=r"NIfTI \(.nii.gz or .nii\), .*NumPy \(.npz\)"):
         read_volume(installed / "v.what")
-    with pytest.raises(UsageError, match=r"expected a name in .*\.nrrd or \.npz, or without"):
+    with pytest.raises(UsageError, match=r"expected a name in .*\.ome\.zarr or \.npz, or without"):
         check_suffix(installed / "v.what")
 
 

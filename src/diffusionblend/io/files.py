@@ -183,7 +183,7 @@ def remove_unfinished() -> None:
 
 
 def _flush(path: Path) -> None:
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for file in files_of(path):
         with open(file, "rb+") as stream:
             os.fsync(stream.fileno())
 
@@ -199,7 +199,7 @@ def writable(path: Path) -> None:
     """Raise OutputError if nothing can be made at `path`: asked before long work begins.
 
     What a process that was killed left of the same output is removed. A folder may be there if it
-    is empty and has the name of one: without a suffix.
+    is empty and has the name of one: without a suffix, or with `.zarr`.
     """
     folder = path.absolute().parent
     probe = _temporary(path.absolute())
@@ -217,12 +217,17 @@ def writable(path: Path) -> None:
 
 
 def _check_free(path: Path) -> None:
-    if path.is_dir() and path.suffix:
+    if path.is_dir() and not _names_folder(path):
         raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
     if path.is_dir() and any(path.iterdir()):
         raise OutputError(f"{path}: is a folder that is not empty; give the name of a new one")
-    if path.exists() and not path.is_dir() and not path.suffix:
+    if path.exists() and not path.is_dir() and _names_folder(path):
         raise OutputError(f"{path}: is a file, expected a folder; give the name of a new one")
+
+
+def _names_folder(path: Path) -> bool:
+    """Return whether an output of this name is a folder."""
+    return path.suffix.lower() in ("", ".zarr")
 
 
 @contextlib.contextmanager
@@ -261,12 +266,16 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of those of the files directly in a folder, as hex."""
+    """Return the SHA-256 of a file, or of those of the files in a folder, as hex."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file())
-        return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(sha256, files_of(path))).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file, or those in a folder and its subfolders, sorted by their names."""
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ class Candidate:
     Attributes:
         name: Its file or folder, relative to the folder that was searched, with the end of the
             series' UID where a folder holds several.
-        files: One file, or those of a DICOM series.
+        files: One file or folder, or the files of a DICOM series.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Candidate:
 def find_volumes(folder: Path) -> list[Candidate]:
     """Return the volumes under a folder, sorted by name.
 
-    A file of any format that is read is one, and so is a DICOM series of any one folder. Hidden
-    files and folders are left out, as are archives, and links to folders are not followed.
+    A file or folder of any format that is read is one, and so is a DICOM series of any one folder.
+    Hidden files and folders are left out, as are archives, and links to folders are not followed.
 
     Raises:
         CorruptInput: A folder or a file in it cannot be read.
@@ -60,7 +60,9 @@ def find_volumes(folder: Path) -> list[Candidate]:
     for place, subfolders, names in os.walk(folder, onerror=_refuse):
         subfolders[:] = _visible(subfolders)
         files = [Path(place, name) for name in _visible(names)]
-        volumes = [file for file in files if is_volume(file)]
+        folders = [Path(place, name) for name in subfolders]
+        volumes = [path for path in files + folders if is_volume(path)]
+        subfolders[:] = [folder.name for folder in folders if folder not in volumes]
         found += [Candidate(file.relative_to(folder).as_posix(), _held(file)) for file in volumes]
         if any(is_dicom(file) for file in files if file not in volumes):
             found += _series(Path(place), folder)

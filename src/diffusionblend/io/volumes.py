@@ -12,10 +12,10 @@ from diffusionblend.io.formats.registry import is_deviation, reader_of, writer_o
 
 
 def read_volume(path: PathLike) -> Volume:
-    """Read a CT volume in HU: NIfTI, NRRD, MetaImage, or a folder or zip with a DICOM series.
+    """Read a CT volume in HU: NIfTI, NRRD, MetaImage, OME-Zarr, or a DICOM series.
 
     Args:
-        path: The file, or the folder.
+        path: The file, the folder (of OME-Zarr or DICOM) or the zip (of DICOM).
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
@@ -49,7 +49,7 @@ def read_beside(path: Path) -> Volume:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It is not one three-dimensional volume on straight axes.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CorruptInput(f"{path}: no such file; make the volume again")
     return _read(path)
 
@@ -86,8 +86,8 @@ def write_volume(
 
     Args:
         volume: The volume.
-        path: A name in .nii.gz, .nii or .nrrd; or without a suffix: the new folder of a derived
-            DICOM series.
+        path: A name in .nii.gz, .nii, .nrrd or .ome.zarr; or without a suffix: the new folder of a
+            derived DICOM series.
         source: For DICOM, the series (a folder or zip) whose patient, study and frame of
             reference it gets; without it they are new, and the patient is anonymous.
         description: For DICOM, what made the volume, in a few words.

@@ -17,7 +17,7 @@ import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import atomic, make_folder, sha256
+from diffusionblend.io.files import atomic, files_of, make_folder, sha256
 from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
@@ -180,7 +180,7 @@ class Cache:
 
 
 def _stamp(files: Sequence[Path]) -> str:
-    stats = [path.stat() for path in files]
+    stats = [file.stat() for path in files for file in files_of(path)]
     return " ".join([__version__, *(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)])
 
 

@@ -54,8 +54,8 @@ class Reconstruct:
     scan: Input
     """Scan (.h5), as `simulate` and `import` write it."""
     output: Output
-    """Where the volume goes, in HU: .nii.gz, .nii or .nrrd; a name without a suffix is the new
-    folder of a DICOM series."""
+    """Where the volume goes, in HU: .nii.gz, .nii, .nrrd or .ome.zarr; a name without a
+    suffix is the new folder of a DICOM series."""
     method: str = "diffusionblend-fast"
     """How to reconstruct; `diffusionblend info` lists the methods."""
     prior: str = "chest"

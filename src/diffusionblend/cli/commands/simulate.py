@@ -30,7 +30,7 @@ class Simulate:
     }
 
     volume: Input
-    """Volume in HU: .nii.gz, .nii, .nrrd, or a folder with one DICOM series."""
+    """Volume in HU: .nii.gz, .nii, .nrrd, .ome.zarr, or a folder with one DICOM series."""
     output: Output
     """Where the scan goes (.h5)."""
     views: int | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd
+from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
 from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
@@ -19,6 +19,15 @@ BUILT_IN = (
     Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
     Format("NRRD", (".nrrd",), nrrd.read, nrrd.read_shape, nrrd.write, needs=("nrrd", "pynrrd")),
     Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
+    Format(
+        "OME-Zarr",
+        (".ome.zarr",),
+        ome_zarr.read,
+        ome_zarr.read_shape,
+        ome_zarr.write,
+        needs=("zarr", "zarr"),
+        is_folder=True,
+    ),
     Format(
         "DICOM",
         (FOLDER, ".zip"),
@@ -56,7 +65,8 @@ def reader_of(path: Path) -> Format:
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected {_expected()}")
     for form in formats():
-        if (FOLDER in form.suffixes) if path.is_dir() else _ends(path, form.suffixes):
+        named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
+        if named or (path.is_dir() and FOLDER in form.suffixes):
             return _ready(form, path)
     if is_dicom(path) or path.name == DIRECTORY_NAME:
         raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
@@ -85,8 +95,13 @@ def is_folder(path: Path) -> bool:
 
 
 def is_volume(path: Path) -> bool:
-    """Return whether a file has the name of a volume; archives are left out."""
-    return any(FOLDER not in form.suffixes and _ends(path, form.suffixes) for form in formats())
+    """Return whether a file, or a folder, has the name of a volume; archives are left out."""
+    return any(
+        FOLDER not in form.suffixes
+        and form.is_folder == path.is_dir()
+        and _ends(path, form.suffixes)
+        for form in formats()
+    )
 
 
 def stem(path: Path) -> str:

@@ -83,10 +83,9 @@ def volumes_of(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected a volume, or a folder of volumes")
-    if not path.is_dir():
+    if not path.is_dir() or is_volume(path):
         return [path]
-    files = sorted(f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-    volumes = [file for file in files if is_volume(file)]
+    volumes = sorted(p for p in path.iterdir() if not p.name.startswith(".") and is_volume(p))
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
     return [v for v in volumes if v not in parts] or [path]  # of a DICOM series
 

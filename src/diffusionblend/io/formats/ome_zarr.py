@@ -1,0 +1,242 @@
+"""OME-Zarr (NGFF 0.4), a folder in `.ome.zarr`: what napari, Neuroglancer and OMERO open.
+
+zarr reads and writes the arrays; what NGFF adds to them is a small dictionary, made here. Where an
+axis leads in the patient stands in its `orientation`, as NGFF's RFC-4 has it; without one, x, y and
+z are taken to lead to the right, to the front and to the head, as in NIfTI.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.files import atomic, files_of, inside
+from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.formats.headers import check_claim, check_header, check_kind, volume_in_order
+
+if TYPE_CHECKING:
+    import zarr
+
+VERSION = "0.4"
+CHUNK = (32, 256, 256)
+COARSEST = 64
+"""Pixels a side from which there is no coarser level."""
+STRAIGHT = 0.5
+"""Voxels by which an axis may leave the straight line that is all that NGFF can state of it."""
+WINDOW = (-250, 450)
+PACKED = 2**15
+"""Bytes that one byte of a file can become at most, about: air packs better than by deflate."""
+_MM = {"millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6, "centimeter": 10.0, "meter": 1e3}
+_NAMES = "xyz"
+_WAYS = (
+    ("left-to-right", "right-to-left"),
+    ("posterior-to-anterior", "anterior-to-posterior"),
+    ("inferior-to-superior", "superior-to-inferior"),
+)  # fmt: skip
+"""Of x, y and z of RAS+: up and down the axis."""
+
+
+def read(path: Path) -> Volume:
+    """Read the finest level of an OME-Zarr image.
+
+    Raises:
+        CorruptInput: It is damaged or lacks chunks, or holds NaN or infinity.
+        UnsupportedInput: It is not one three-dimensional image in a unit of length.
+    """
+    with parsing(path):
+        array, affine, ones = _checked(path)
+        voxels = np.squeeze(np.asarray(array), axis=ones)
+    return volume_in_order(path, voxels.T, affine)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Return the numbers of voxels along the axes, the fastest first, from the metadata.
+
+    Raises:
+        CorruptInput: As `read`.
+        UnsupportedInput: As `read`.
+    """
+    with parsing(path):
+        array, _, ones = _checked(path)
+    return _without(array.shape, ones)[::-1]
+
+
+def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]]:
+    """Return the array, its affine (fastest axis first), and its axes that are none of space."""
+    import zarr
+
+    group = zarr.open_group(path, mode="r")
+    held = group.attrs.get("ome", group.attrs)  # since 0.5
+    image = held["multiscales"][0]
+    finest, axes = image["datasets"][0], image["axes"]
+    array = group[str(inside(path, finest["path"]).relative_to(path.resolve()))]
+    ones = tuple(i for i, axis in enumerate(axes) if axis.get("type", "space") != "space")
+    if any(array.shape[i] != 1 for i in ones):
+        names = ", ".join(
+            f"{axis['name']} ({n})" for axis, n in zip(axes, array.shape, strict=True)
+        )
+        raise UnsupportedInput(f"{path}: its axes are {names}; expected one image of z, y and x")
+    steps = finest["coordinateTransformations"] + image.get("coordinateTransformations", [])
+    affine = _affine(path, axes, *_placed(path, steps, len(axes)))
+    shape = _without(array.shape, ones)[::-1]
+    check_header(path, shape, affine)
+    check_kind(path, array.dtype)
+    size = sum(file.stat().st_size for file in files_of(path))
+    check_claim(path, array.nbytes, size * PACKED, compressed=False)
+    if array.nchunks_initialized < array.nchunks:
+        missing = array.nchunks - array.nchunks_initialized
+        raise CorruptInput(
+            f"{path}: {missing} of {array.nchunks} chunks are missing, and would be read as "
+            f"{array.fill_value}; copy it again, or write it with all its chunks"
+        )
+    return array, affine, ones
+
+
+def _without(shape: tuple[int, ...], ones: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(shape) if i not in ones)
+
+
+def _placed(path: Path, steps: list[Mapping[str, Any]], axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scale and translation of an array that goes through transformations in their order."""
+    scale, translation = np.ones(axes), np.zeros(axes)
+    for step in steps:
+        if step["type"] == "scale":
+            scale, translation = scale * step["scale"], translation * step["scale"]
+        elif step["type"] == "translation":
+            translation = translation + step["translation"]
+        elif step["type"] != "identity":
+            raise UnsupportedInput(
+                f"{path}: has a transformation of the type {step['type']}; expected scale and "
+                "translation; resample it to straight axes"
+            )
+    return scale, translation
+
+
+def _affine(
+    path: Path, axes: list[Mapping[str, Any]], scale: np.ndarray, translation: np.ndarray
+) -> np.ndarray:
+    """Return the affine (4 x 4) in mm, RAS+, its columns the axes of space, the fastest first."""
+    columns, origin = [], np.zeros(3)
+    for axis, step, start in zip(axes, scale, translation, strict=True):
+        if axis.get("type", "space") != "space":
+            continue
+        if axis.get("unit") not in _MM:
+            raise UnsupportedInput(
+                f"{path}: its axis {axis['name']} is in {axis.get('unit', 'no unit')}; expected "
+                f"{', '.join(_MM)}; state it"
+            )
+        way = axis.get("orientation", {}).get("value", _WAYS[_NAMES.index(axis["name"])][0])
+        row = next(row for row, ways in enumerate(_WAYS) if way in ways)
+        sign = 1 - 2 * _WAYS[row].index(way)
+        columns.append(np.eye(3)[row] * sign * step * _MM[axis["unit"]])
+        origin[row] = sign * start * _MM[axis["unit"]]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = np.stack(columns[::-1], axis=1), origin
+    return affine
+
+
+def write(volume: Volume, path: Path) -> None:
+    """Write a volume in HU, float32, and levels of half its resolution, down to 64 pixels a side.
+
+    Chunks are under the checksums of Zstandard, and none is left out, so that one that gets lost is
+    missed.
+
+    Raises:
+        OutputError: The place cannot be written or is full.
+        UnsupportedInput: The axes of the volume are not straight, which NGFF cannot state.
+    """
+    import zarr
+    from numcodecs import Zstd
+
+    affine = np.array(volume.grid.affine)
+    _check_straight(path, volume, affine)
+    with atomic(path, check=partial(_expect_same, volume)) as temporary:
+        group = zarr.open_group(temporary, mode="w", zarr_format=2)
+        datasets: list[dict[str, Any]] = []
+        for level, (hu, factor) in enumerate(_levels(volume)):
+            array = group.create_array(
+                str(level),
+                shape=hu.shape,
+                dtype="float32",
+                chunks=tuple(min(pair) for pair in zip(CHUNK, hu.shape, strict=True)),
+                compressors=Zstd(level=1, checksum=True),
+                fill_value=np.nan,
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+                config={"write_empty_chunks": True},
+            )
+            array[:] = hu
+            datasets.append(
+                {"path": str(level), "coordinateTransformations": _steps(affine, factor)}
+            )
+        group.attrs.put(_described(path.name, affine, datasets))
+
+
+def _check_straight(path: Path, volume: Volume, affine: np.ndarray) -> None:
+    """Refuse axes that a scale and a translation do not describe."""
+    size = np.array(volume.hu.shape[::-1])
+    aside = np.abs(affine[:3, :3] - np.diag(np.diag(affine)[:3])) @ size
+    if (aside > STRAIGHT * np.abs(np.diag(affine)[:3])).any():
+        raise UnsupportedInput(
+            f"{path}: its axes are oblique, which OME-Zarr cannot state; write .nii.gz"
+        )
+
+
+def _levels(volume: Volume) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the volume and coarser ones, each with how many voxels of the finest (z, y, x) one is.
+
+    The axes of the smallest voxels are halved, until all sides are about alike, and then all.
+    """
+    hu, factor = volume.hu.astype(np.float32), np.ones(3, int)
+    spacing = np.array(volume.grid.spacing_mm)
+    yield hu, factor
+    while max(hu.shape[1:]) > COARSEST:
+        size = spacing * factor
+        half = np.where((size < 1.5 * size.min()) & (np.array(hu.shape) > 1), 2, 1)
+        hu, factor = _binned(hu, half), factor * half
+        yield hu, factor
+
+
+def _binned(hu: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Return means over blocks; at the ends, of what there is, as if its edge went on."""
+    more = [(0, -n % b) for n, b in zip(hu.shape, by, strict=True)]
+    whole = np.pad(hu, more, mode="edge")
+    blocks = [side for n, b in zip(whole.shape, by, strict=True) for side in (n // b, b)]
+    return whole.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def _steps(affine: np.ndarray, factor: np.ndarray) -> list[dict[str, object]]:
+    """Return scale and translation (z, y, x) of a level: where the centre of its first voxel is."""
+    step = np.abs(np.diag(affine)[2::-1])
+    start = (np.sign(np.diag(affine)[:3]) * affine[:3, 3])[::-1] + (factor - 1) / 2 * step
+    return [
+        {"type": "scale", "scale": (step * factor).tolist()},
+        {"type": "translation", "translation": start.tolist()},
+    ]
+
+
+def _described(name: str, affine: np.ndarray, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the attributes of the group."""
+    axes = [
+        {
+            "name": _NAMES[row],
+            "type": "space",
+            "unit": "millimeter",
+            "orientation": {"type": "anatomical", "value": _WAYS[row][int(affine[row, row] < 0)]},
+        }
+        for row in (2, 1, 0)
+    ]
+    start, end = WINDOW
+    window = {"min": -1024, "max": 3071, "start": start, "end": end}
+    channel = {"label": "HU", "color": "FFFFFF", "active": True, "window": window}
+    image = {"version": VERSION, "name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+    return {"multiscales": [image], "omero": {"channels": [channel]}}
+
+
+def _expect_same(volume: Volume, path: Path) -> None:
+    back = read(path)
+    if not np.array_equal(back.hu, volume.hu.astype(np.float32), equal_nan=True):
+        raise OSError(None, "what was written does not read back the same")
