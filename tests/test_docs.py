@@ -51,6 +51,8 @@ CHANGES = [
     (r"(diffusionblend doctor)$", r"\1 --help", "it measures 256 x 256; test_doctor runs it"),
     (r"diffusionblend reconstruct (?!.*--(method|steps))", "diffusionblend reconstruct --steps 2 ",
      "30 sweeps"),
+    (r"diffusionblend batch (?!.*--(method|steps))", "diffusionblend batch --steps 2 ",
+     "30 sweeps"),
     (r"--views 60", "--views 12", "time"),
     (r"(diffusionblend benchmark .*)--slices 40:88", r"\1--slices 2:5", "time"),
     (r"--slices (40:88|18:30)", "--slices 2:11", "the volume has 12 slices of 64 x 64"),

@@ -67,7 +67,7 @@ with atomic(Path(sys.argv[1])) as temporary:
 
 
 def test_what_a_process_of_another_machine_left_stays(place, monkeypatch):
-    monkeypatch.setattr("diffusionblend.io.files._owner", lambda: "f00df00d")
+    monkeypatch.setattr("diffusionblend.io.files.owner", lambda: "f00df00d")
     with atomic(place / "o.txt") as temporary:
         foreign = temporary.with_name(temporary.name.replace(str(os.getpid()), str(2**22 + 1)))
         temporary.write_text("")

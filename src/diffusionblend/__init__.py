@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from diffusionblend._version import __version__
 
 if TYPE_CHECKING:
+    from diffusionblend.batch.run import reconstruct_many as reconstruct_many
     from diffusionblend.data.scan import Noise as Noise
     from diffusionblend.data.scan import Scan as Scan
     from diffusionblend.data.volume import Volume as Volume
@@ -69,6 +70,7 @@ _HOMES = {
     "read_scan": "io.scans",
     "read_volume": "io.volumes",
     "reconstruct": "reconstruction.reconstruct",
+    "reconstruct_many": "batch.run",
     "reconstruct_and_assess": "reconstruction.reconstruct",
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from diffusionblend._version import __version__
 from diffusionblend.cli.commands import (
+    Batch,
     Benchmark,
     Completion,
     Demo,
@@ -29,7 +30,12 @@ from diffusionblend.progress import shown
 
 GROUPS: dict[str, dict[str, type]] = {
     "first": {"demo": Demo, "info": Info, "doctor": Doctor},
-    "reconstruct": {"simulate": Simulate, "import": Import, "reconstruct": Reconstruct},
+    "reconstruct": {
+        "simulate": Simulate,
+        "import": Import,
+        "reconstruct": Reconstruct,
+        "batch": Batch,
+    },
     "judge and look": {"evaluate": Evaluate, "report": Report, "view": View},
     "research": {"benchmark": Benchmark, "pack": Pack, "train": Train, "push": Push},
     "shell": {"completion": Completion},

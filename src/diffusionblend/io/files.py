@@ -140,8 +140,8 @@ def left_overs(folder: Path, end: str = "") -> list[Path]:
         folder: The folder.
         end: How its name ends: that of the output.
     """
-    found = folder.glob(f".{_owner()}-*-*-*{glob.escape(end)}")
-    return sorted(path for path in found if not _lives(path.name.split("-")[1]))
+    found = folder.glob(f".{owner()}-*-*-*{glob.escape(end)}")
+    return sorted(path for path in found if not lives(path.name.split("-")[1]))
 
 
 def _temporary(path: Path) -> Path:
@@ -152,12 +152,15 @@ def _temporary(path: Path) -> Path:
     writing.
     """
     end = path.name[-_KEPT:].lstrip(".")
-    return path.with_name(f".{_owner()}-{os.getpid()}-{next(_NUMBERS)}-{end}")
+    return path.with_name(f".{owner()}-{os.getpid()}-{next(_NUMBERS)}-{end}")
 
 
 @functools.cache
-def _owner() -> str:
-    """Return what tells the process numbers of this machine, or container, from those of others."""
+def owner() -> str:
+    """Return what tells the process numbers of this machine, or container, from those of others.
+
+    It has no hyphen.
+    """
     try:
         numbers = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -165,7 +168,7 @@ def _owner() -> str:
     return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
 
 
-def _lives(number: str) -> bool:
+def lives(number: str) -> bool:
     """Return whether there is a process of such a number; one that nobody can tell may be."""
     try:
         os.kill(int(number), 0)

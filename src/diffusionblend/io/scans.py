@@ -5,9 +5,11 @@ which a flipped bit may end with a segmentation fault. Whatever changes the file
 line off, and then it is read without.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from diffusionblend.data.scan import Noise, Scan, check_shape
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.geometry import geometry_from_json
+from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming
 from diffusionblend.io.projections.hdf5 import check_held, dataset
 
@@ -83,9 +85,33 @@ def read_scan(path: PathLike) -> Scan:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
         UnsupportedInput: It is no scan, or does not fit its own geometry.
     """
+    path = Path(path)
+    with _opened(path) as file:
+        scan = _read(file, path)
+    if not scan.y.any():
+        log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
+    return scan
+
+
+def read_geometry(path: PathLike) -> Geometry:
+    """Read the geometry of a scan alone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CorruptInput: The file is missing, truncated or damaged.
+        UnsupportedInput: It is no scan.
+    """
+    with _opened(Path(path)) as file:
+        return _geometry(file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["h5py.File"]:
+    """Open a file whose SHA-256 is what it says; what is wrong with it is told with its name."""
     import h5py
 
-    path = Path(path)
     if not path.is_file():
         raise CorruptInput(
             f"{path}: no such file; make one with `diffusionblend simulate` or `import`"
@@ -94,14 +120,11 @@ def read_scan(path: PathLike) -> Scan:
         with naming(path):
             _check_seal(path)
             with h5py.File(path) as file:
-                scan = _read(file, path)
+                yield file
     except DAMAGE as error:
         raise CorruptInput(
             f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"
         ) from error
-    if not scan.y.any():
-        log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
-    return scan
 
 
 def _check_seal(path: Path) -> None:
@@ -120,12 +143,16 @@ def _check_seal(path: Path) -> None:
         raise ValueError("its SHA-256 is another than it says")
 
 
-def _read(file: "h5py.File", path: Path) -> Scan:
-    """Read a scan: no memory is taken for what it claims and does not hold."""
+def _geometry(file: "h5py.File") -> Geometry:
     schema = file.attrs.get("schema")
     if schema != SCHEMA:
         raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
-    geometry = geometry_from_json(file.attrs["geometry"])
+    return geometry_from_json(file.attrs["geometry"])
+
+
+def _read(file: "h5py.File", path: Path) -> Scan:
+    """Read a scan: no memory is taken for what it claims and does not hold."""
+    geometry = _geometry(file)
     found = dataset(file, path, DATASET)
     if found is None:
         raise CorruptInput(f"holds no {DATASET}; copy or make it again")

@@ -36,6 +36,13 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, kinds) and bool(_RAN_OUT.search(str(error)))
 
 
+def as_failure(error: Exception) -> Exception:
+    """Return an error as it is told: OutOfMemory for whatever says that memory ran out."""
+    if isinstance(error, OutOfMemory) or not ran_out(error):
+        return error
+    return out_of_memory("the work", None, "take fewer slices or pixels, or fewer at a time")
+
+
 @contextlib.contextmanager
 def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
     """Say in one line what needed memory, how much, what is free, and what to do.

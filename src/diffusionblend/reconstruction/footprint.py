@@ -54,15 +54,8 @@ def enough_memory(
     Raises:
         OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
     """
-    another = classical and not method.classical
-    matrix = geometry.beam.slicewise and is_stored(geometry, torch.device("cpu"))
-    needed, alone = (
-        peak_memory(
-            geometry.grid.shape, geometry.sinogram_shape, method, samples=samples,
-            classical=made, matrix=matrix,
-        )
-        for made in (another, False)
-    )  # fmt: skip
+    needed = memory_needed(geometry, method, samples=samples, classical=classical)
+    alone = memory_needed(geometry, method, samples=samples, classical=False)
     slices, rows, columns = geometry.grid.shape
     what = f"a volume of {slices} slices of {rows} x {columns} pixels"
     cure = "take fewer slices or larger pixels"
@@ -75,6 +68,27 @@ def enough_memory(
         raise out_of_memory(what, needed, cure)
     with memory_of(what, needed if cpu else None, cure):
         yield
+
+
+def memory_needed(
+    geometry: Geometry, method: Method, *, samples: int = 1, classical: bool = False
+) -> int:
+    """Return the bytes that a reconstruction takes on a CPU of this machine.
+
+    Args:
+        geometry: Beam and grid that are worked on.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
+    """
+    return peak_memory(
+        geometry.grid.shape,
+        geometry.sinogram_shape,
+        method,
+        samples=samples,
+        classical=classical and not method.classical,
+        matrix=geometry.beam.slicewise and is_stored(geometry, torch.device("cpu")),
+    )
 
 
 def peak_memory(

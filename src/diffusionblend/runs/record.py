@@ -48,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         prior: Its name and the SHA-256 of its weights.
         seed: Seed of the first sample.
         samples: Number of samples.
+        mu_water, scale: What was asked for in place of the scan's, if anything was.
         device: Where it ran.
         operator: How the projector had its weights: a `matrix`, `rays`, or `diffct`.
         scan: Name and SHA-256 of the scan, and what made that.
@@ -69,6 +70,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     prior: Facts | None = None
     seed: int | None = None
     samples: int = 1
+    mu_water: float | None = None
+    scale: float | None = None
     device: Text = ""
     operator: Text = ""
     scan: Facts = {}
@@ -142,13 +145,18 @@ def find_record(path: Path) -> Found:
     digest, place = sha256(path), record_of(path)
     if not place.is_file():
         return Found(path, digest, None, f"there is no record beside it ({place.name})")
-    record = _read(inside(place.parent, place.name))
+    record = read_record(inside(place.parent, place.name))
     if record.sha256 != digest:
         return Found(path, digest, None, f"{place.name} is of another volume (another SHA-256)")
     return Found(path, digest, record)
 
 
-def _read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """Read a record, of whatever volume.
+
+    Raises:
+        CorruptInput: It is no such record, or damaged.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a record")

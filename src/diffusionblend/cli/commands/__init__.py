@@ -3,6 +3,7 @@
 Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
+from diffusionblend.cli.commands.batch import Batch
 from diffusionblend.cli.commands.benchmark import Benchmark
 from diffusionblend.cli.commands.completion import Completion
 from diffusionblend.cli.commands.demo import Demo
@@ -18,6 +19,7 @@ from diffusionblend.cli.commands.train import Pack, Train
 from diffusionblend.cli.commands.view import View
 
 __all__ = [
+    "Batch",
     "Benchmark",
     "Completion",
     "Demo",

@@ -1,0 +1,146 @@
+"""Who is at which scan: a file for each claim, in a folder that several machines may share.
+
+`FOLDER/.batch/owners` has a file for each process that works on the batch, touched every few
+seconds; `FOLDER/.batch/claims` one for each scan that somebody is at, which names its owner. An
+owner of this machine is dead when its process is gone. One of another machine is dead when it has
+not touched its file for some minutes by the clock of the file system, so that clocks of machines
+are not compared. If two take over the claim of a dead one at once, both make the same bytes.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from diffusionblend.errors import OutputError
+from diffusionblend.io.files import Dispensable, lives, make_folder, output_error, owner
+
+PLACE = ".batch"
+TOUCH_SECONDS = 15.0
+STALE_SECONDS = 180.0
+"""Longer than file systems of networks remember the times of files (60 s)."""
+
+
+class Claims:
+    """The claims of this process on the scans of a folder; gives them back at the end.
+
+    Args:
+        folder: The folder of the batch.
+        kind: What tells batches apart that make other volumes of the same scans.
+    """
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder, self._kind = folder, kind
+        self._owners, self._claims = folder / PLACE / "owners", folder / PLACE / "claims"
+        self._me = f"{owner()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._held: set[str] = set()
+        self._ended = threading.Event()
+        self._touching = threading.Thread(target=self._touch_on, daemon=True)
+
+    def __enter__(self) -> "Claims":
+        for place in (self._owners, self._claims):
+            make_folder(place)
+        self._write(self._owners / self._me, self._kind)
+        try:
+            self._check_others()
+        except OutputError:
+            (self._owners / self._me).unlink()
+            raise
+        self._touching.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        for name in list(self._held):
+            self.give_back(name)
+        (self._owners / self._me).unlink(missing_ok=True)
+
+    def take(self, name: str) -> bool:
+        """Claim a scan by the name of its output; return whether nobody else is at it."""
+        claim = self._claim(name)
+        for _ in range(2):
+            try:
+                self._write(claim, self._me)
+            except FileExistsError:
+                if not self._is_left(claim):
+                    return False
+                claim.unlink(missing_ok=True)
+            else:
+                self._held.add(name)
+                return True
+        return False
+
+    def give_back(self, name: str) -> None:
+        """End a claim."""
+        self._claim(name).unlink(missing_ok=True)
+        self._held.discard(name)
+
+    def _claim(self, name: str) -> Path:
+        return self._claims / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a new file: FileExistsError if it is there."""
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def _check_others(self) -> None:
+        """Refuse a folder where another batch makes other volumes; forget the dead."""
+        for path in self._owners.iterdir():
+            if path.name == self._me:
+                continue
+            if self._is_dead(path.name):
+                path.unlink(missing_ok=True)
+            elif _text(path) not in ("", self._kind):
+                raise OutputError(
+                    f"{self._folder}: another batch is at work there, with other options; wait "
+                    "until it ends, or choose another folder"
+                )
+
+    def _is_left(self, claim: Path) -> bool:
+        """Return whether the owner of a claim is dead."""
+        name = _text(claim)
+        # A claim without a name is being written, or was left so by a machine that went down.
+        return self._is_dead(name) if name else self._age(claim) > STALE_SECONDS
+
+    def _is_dead(self, name: str) -> bool:
+        machine, number, _ = name.split("-")
+        here = machine == owner() and not lives(number)
+        return here or self._age(self._owners / name) > STALE_SECONDS
+
+    def _age(self, path: Path) -> float:
+        """Return for how long a file was not touched; for ever if it is not there."""
+        mine = self._owners / self._me
+        try:
+            mine.touch()
+            with open(path, "rb") as file:  # an open file's times are asked of the server anew
+                return mine.stat().st_mtime - os.fstat(file.fileno()).st_mtime
+        except FileNotFoundError:
+            return float("inf")
+
+    def _touch_on(self) -> None:
+        lasting = Dispensable("a sign of life for other machines")
+        while not self._ended.wait(TOUCH_SECONDS):
+            with lasting:
+                try:
+                    (self._owners / self._me).touch()
+                except OSError as error:
+                    raise output_error(self._owners / self._me, error) from error
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8")
+    return ""

@@ -1,0 +1,131 @@
+"""What becomes of each scan of a batch: in the journal, in the log, and on the terminal."""
+
+import logging
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from msgspec.structs import replace
+
+from diffusionblend.batch.engine import Ended
+from diffusionblend.batch.jobs import Job
+from diffusionblend.batch.journal import Entry, append, journal_of, read_journals
+from diffusionblend.batch.part import ALL
+from diffusionblend.batch.plan import Batch
+from diffusionblend.batch.work import Made
+from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.io.files import Dispensable
+from diffusionblend.machine.memory import as_failure
+from diffusionblend.progress import Progress
+from diffusionblend.runs.provenance import record_of
+from diffusionblend.runs.record import read_record
+
+log = logging.getLogger(__name__)
+
+
+class Clerk:
+    """Keeps what becomes of each scan, and says how far the batch is.
+
+    Args:
+        batch: The batch.
+
+    Attributes:
+        made: Names of the volumes that were made.
+        kept: Names of those that were there, or that another process made.
+        failed: What became of the scans that failed, by the names of their volumes.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._journal, self._total = journal_of(batch.folder, batch.part), len(batch.jobs)
+        self._part = "" if batch.part == ALL else str(batch.part)
+        self._bar, self._dispensable = Progress("scans"), Dispensable("its journal")
+        self.made: list[str] = []
+        self.kept, self.failed = set(batch.kept), dict[str, Entry]()
+        self._enter_kept(batch.jobs)
+
+    def __enter__(self) -> "Clerk":
+        self._bar.__enter__()
+        if self.kept:
+            log.info("%d of %d scans are there already", len(self.kept), self._total)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.__exit__(kind, error, trace)
+
+    def keep(self, job: Job) -> None:
+        """Note that another process has made a volume meanwhile."""
+        self.kept.add(job.name)
+        self._show()
+
+    def enter(self, ended: Ended[Job, Made]) -> None:
+        """Write down what became of a scan, and say so."""
+        entry = self._entry(ended)
+        with self._dispensable:
+            append(self._journal, entry)
+        if entry.result == "made":
+            self.made.append(entry.name)
+            log.info("scan %d of %d: %s, %.1f s", self._done, self._total, entry.name,
+                     entry.seconds)  # fmt: skip
+        else:
+            self.failed[entry.name] = entry
+            bug = None if isinstance(ended.failure, DiffusionBlendError) else ended.failure
+            log.warning("%s failed: %s; the others go on", entry.name, entry.failure, exc_info=bug)
+        self._show()
+
+    def _entry(self, ended: Ended[Job, Made]) -> Entry:
+        if ended.failure is not None:
+            error = as_failure(ended.failure)
+            return replace(self._begun(ended.item), kind=type(error).__name__, failure=str(error))
+        made = ended.result()
+        return replace(
+            self._begun(ended.item),
+            result="made",
+            seconds=made.seconds,
+            machine=made.machine,
+            scan_stamp=made.scan,
+            volume_stamp=made.volume,
+            warnings=made.warnings,
+        )
+
+    def _begun(self, job: Job) -> Entry:
+        return Entry(
+            name=job.name,
+            scan=str(job.scan),
+            result="failed",
+            finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            method=job.settings.method,
+            part=self._part,
+        )
+
+    def _enter_kept(self, jobs: Iterable[Job]) -> None:
+        """Write down volumes that are there and of which no journal says so.
+
+        The process that made them was killed before it could, or was that of another command.
+        """
+        known = read_journals(self._journal.parent)
+        for job in jobs:
+            entry = known.get(job.name)
+            if job.name not in self.kept or (entry is not None and entry.result == "made"):
+                continue
+            record = read_record(record_of(job.output))
+            found = replace(
+                self._begun(job),
+                result="made",
+                finished=record.finished,
+                seconds=record.seconds or 0.0,
+            )
+            with self._dispensable:
+                append(self._journal, found)
+
+    @property
+    def _done(self) -> int:
+        return len(self.made) + len(self.kept) + len(self.failed)
+
+    def _show(self) -> None:
+        note = f"{len(self.failed)} failed" if self.failed else ""
+        self._bar.show(self._done, self._total, note)

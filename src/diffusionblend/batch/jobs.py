@@ -1,0 +1,129 @@
+"""The scans of a batch: from files, folders, patterns and tables, each with its output."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionblend.batch.settings import Settings, check
+from diffusionblend.batch.table import TABLES, read_rows
+from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import PathLike, inside, naming
+from diffusionblend.io.scans import SUFFIXES
+from diffusionblend.io.volumes import check_suffix
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scan of a batch.
+
+    Attributes:
+        scan: Its file.
+        folder: The folder of the batch.
+        name: Where its volume goes, in that folder.
+        settings: How it is reconstructed.
+    """
+
+    scan: Path
+    folder: Path
+    name: str
+    settings: Settings
+
+    @property
+    def output(self) -> Path:
+        """Where its volume goes."""
+        return self.folder / self.name
+
+
+def find_jobs(
+    scans: Sequence[PathLike], folder: Path, settings: Settings, suffix: str
+) -> list[Job]:
+    """Return the scans of a batch, sorted by the names of their outputs.
+
+    Args:
+        scans: Files, folders (all scans below them), patterns such as `scans/**/*.h5`, and tables.
+        folder: Folder of the batch.
+        settings: How they are reconstructed, as far as a table does not say otherwise.
+        suffix: What the names of outputs end with; nothing makes folders of DICOM.
+
+    Raises:
+        CorruptInput: There is no such file, or no scan in a folder.
+        UsageError: The suffix is of no format, two scans have one output, or a table says what
+            cannot be used.
+    """
+    check_suffix(folder / f"volume{suffix}")
+    found = [job for given in scans for job in _found(Path(given), folder, settings, suffix)]
+    jobs: dict[str, Job] = {}
+    checked = set()
+    for job in found:
+        other = jobs.setdefault(job.name, job)
+        if other.scan != job.scan or other.settings != job.settings:
+            raise UsageError(
+                f"{other.scan} and {job.scan} would both become {job.output}; give their folder, "
+                "a pattern in quotes, or a table with outputs"
+            )
+        if id(job.settings) not in checked:
+            check(job.settings, job.scan)
+            checked.add(id(job.settings))
+    return [jobs[name] for name in sorted(jobs)]
+
+
+def _found(given: Path, folder: Path, settings: Settings, suffix: str) -> Iterator[Job]:
+    """Yield the scans that one word stands for."""
+
+    def job(scan: Path, root: Path) -> Job:
+        name = scan.relative_to(root).with_name(scan.name.removesuffix(scan.suffix) + suffix)
+        return Job(scan.absolute(), folder, name.as_posix(), settings)
+
+    if given.suffix.lower() in TABLES:
+        yield from _of_table(given, folder, settings, suffix)
+    elif given.is_dir():
+        yield from (job(scan, given) for scan in _below(given))
+    elif given.is_file() or not glob.has_magic(str(given)):
+        if not given.is_file():
+            raise CorruptInput(f"{given}: no such file; expected scans, folders or tables of them")
+        yield job(given, given.parent)
+    else:
+        yield from (job(scan, _root(given)) for scan in _matching(given))
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return the scans below a folder; hidden files and folders are left out."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    scans = [path for path in found if path.suffix in SUFFIXES]
+    if not scans:
+        raise CorruptInput(f"{folder}: holds no scan; expected files in {' or '.join(SUFFIXES)}")
+    return scans
+
+
+def _matching(pattern: Path) -> list[Path]:
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+    scans = [path for path in found if path.is_file()]
+    if not scans:
+        raise CorruptInput(f"{pattern}: no file is called so; check the pattern")
+    return scans
+
+
+def _root(pattern: Path) -> Path:
+    """Return the folder of a pattern's files: the part before its first wildcard."""
+    parents = [parent for parent in pattern.parents if not glob.has_magic(str(parent))]
+    return parents[0]
+
+
+def _of_table(table: Path, folder: Path, settings: Settings, suffix: str) -> Iterator[Job]:
+    """Yield the scans of a table: paths in it start at its own folder."""
+    known: dict[str, Settings] = {}
+    for number, row in read_rows(table):
+        place = f"{table}, row {number}"
+        scan, output = row.pop("scan", ""), row.pop("output", "")
+        if not scan:
+            raise UsageError(f"{place}: names no scan; expected a column `scan`")
+        name = output or Path(scan).name.removesuffix(Path(scan).suffix) + suffix
+        with naming(place):
+            check_suffix(inside(folder, name))
+            own = known.setdefault(str(row), settings.changed(row) if row else settings)
+        yield Job((table.parent / scan).absolute(), folder, Path(name).as_posix(), own)

@@ -1,0 +1,176 @@
+"""A batch: what is missing is made, each scan once, by whoever is at work; the rest is told."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusionblend.batch.claims import Claims
+from diffusionblend.batch.clerk import Clerk
+from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, hired
+from diffusionblend.batch.jobs import Job
+from diffusionblend.batch.journal import Entry
+from diffusionblend.batch.part import ALL, parse_part
+from diffusionblend.batch.plan import Batch, plan, standing
+from diffusionblend.batch.report import write_report
+from diffusionblend.batch.settings import Settings
+from diffusionblend.batch.work import make
+from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.io.files import PathLike, make_folder
+from diffusionblend.io.scans import read_geometry
+from diffusionblend.reconstruction.footprint import memory_needed
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+"""Of a task on a cluster, unless others are asked for: the same on each machine, since the last
+digits depend on it."""
+POLL_SECONDS = 5.0
+"""Between two looks at scans that another process is at."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch ended.
+
+    Attributes:
+        made: Names of the volumes that were made.
+        kept: Names of those that were there.
+        failed: What became of the other scans, by the names of their volumes.
+        report: The page about the whole batch; a table (.csv) is beside it.
+    """
+
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    failed: Mapping[str, Entry]
+    report: Path
+
+
+def reconstruct_many(
+    scans: PathLike | Sequence[PathLike],
+    folder: PathLike,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    part: str | None = None,
+    suffix: str = ".nii.gz",
+    replace: bool = False,
+    retries: int = RETRIES,
+    **settings: Any,  # noqa: ANN401 - of `Settings` and of the method
+) -> Summary:
+    """Reconstruct many scans, those whose volumes are not there yet; one that fails ends no other.
+
+    Args:
+        scans: Files, folders, patterns such as `scans/**/*.h5`, and tables (.csv, .parquet) with
+            the columns `scan`, `output` and options.
+        folder: Where the volumes go.
+        workers: Scans at a time; None is one, or on a cluster as many as it has room for.
+        address: Of a Ray cluster; None takes that of RAY_ADDRESS, or else this machine.
+        part: `I/N` takes a share of the scans; `auto` in an array of jobs.
+        suffix: What the names of the volumes end with.
+        replace: Whether volumes are replaced that were made with other options.
+        retries: How often a scan is tried again whose process or node died.
+        settings: How they are reconstructed, as for the command: `method`, `prior`, `seed`,
+            `samples`, `classical`, `mu_water`, `scale`, `device`, `threads`, `save_state`, and
+            options of the method.
+
+    Returns:
+        What was made, what was there, and what failed and why.
+
+    Raises:
+        DiffusionBlendError: Nothing was begun, since something is wrong with all of it.
+    """
+    crew = make_crew(workers, address, settings.get("threads"), retries)
+    batch = plan(
+        scans,
+        Path(folder),
+        Settings().changed(settings | {"threads": crew.threads}),
+        part=ALL if part is None else parse_part(part),
+        suffix=suffix,
+        replace=replace,
+    )
+    return do_batch(batch, crew)
+
+
+def make_crew(
+    workers: int | None, address: str | None, threads: int | None, retries: int = RETRIES
+) -> Crew:
+    """Return who does a batch, and with how many threads each; by default the cores are shared."""
+    import torch
+
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if threads is None and address:
+        threads = THREADS
+    if threads is None:
+        cores = len(os.sched_getaffinity(0))
+        threads = min(torch.get_num_threads(), max(1, cores // (workers or 1)))
+    return Crew(workers, address, threads, retries)
+
+
+def do_batch(batch: Batch, crew: Crew) -> Summary:
+    """Make what is missing of a batch, and write its report.
+
+    Raises:
+        OutputError: Another batch is at work in the folder, or it cannot be written to.
+        UsageError: There is no cluster at the address, or Ray is not installed.
+    """
+    make_folder(batch.folder)
+    with Clerk(batch) as clerk:
+        missing = batch.missing
+        if missing:
+            with Claims(batch.folder, batch.kind) as claims, hired(crew) as do:
+                while missing := _round(missing, claims, do, clerk, alone=crew.alone):
+                    log.info("%d scans are at another process; waiting for it", len(missing))
+                    time.sleep(POLL_SECONDS)
+    report = write_report(batch.folder)
+    return Summary(tuple(clerk.made), tuple(sorted(clerk.kept)), clerk.failed, report)
+
+
+def _round(
+    jobs: Sequence[Job], claims: Claims, do: Doer, clerk: Clerk, *, alone: bool
+) -> list[Job]:
+    """Do the jobs that nobody else is at; return the others."""
+    later: list[Job] = []
+
+    def tasks() -> Iterator[Task[Job]]:
+        for job in jobs:
+            if not claims.take(job.name):
+                later.append(job)
+                continue
+            task = _task(job, clerk, alone=alone)
+            if task is None:
+                claims.give_back(job.name)
+            else:
+                yield task
+
+    for ended in do(make, tasks()):
+        clerk.enter(ended)
+        claims.give_back(ended.item.name)
+    return later
+
+
+def _task(job: Job, clerk: Clerk, *, alone: bool) -> Task[Job] | None:
+    """Return a job with what it needs; none if it is done meanwhile, or cannot be done."""
+    if standing(job).made:
+        clerk.keep(job)
+        return None
+    try:
+        return Task(job, Needs() if alone else _needs(job))
+    except DiffusionBlendError as error:
+        clerk.enter(Ended(job, failure=error))
+        return None
+
+
+def _needs(job: Job) -> Needs:
+    """Return what a scan will take, from its geometry."""
+    settings = job.settings
+    memory = memory_needed(
+        read_geometry(job.scan),
+        settings.make_method(),
+        samples=settings.samples,
+        classical=settings.classical,
+    )
+    return Needs(memory, {"auto": None, "cpu": False}.get(settings.device, True))

@@ -1,0 +1,137 @@
+"""One scan of a batch, in the process that does it."""
+
+import functools
+import logging
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from diffusionblend._version import __version__
+from diffusionblend.batch.jobs import Job
+from diffusionblend.batch.journal import Stamp, stamp
+from diffusionblend.batch.settings import Settings, decides, weights_of
+from diffusionblend.data.scan import Scan
+from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import make_folder, naming
+from diffusionblend.io.scans import read_scan
+from diffusionblend.machine.device import find_device, threads
+from diffusionblend.methods import Method
+from diffusionblend.methods.method import BEGINNING, State
+from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.reconstruction.reconstruct import Reconstruction, reconstruct_and_assess
+from diffusionblend.runs.checkpoint import Checkpoint
+from diffusionblend.runs.provenance import check_outputs, state_of, write_reconstruction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of a scan.
+
+    Attributes:
+        seconds: How long it took, with reading and writing.
+        machine: Where.
+        scan, volume: Stamps of both files.
+        warnings: Codes of the warnings.
+    """
+
+    seconds: float
+    machine: str
+    scan: Stamp
+    volume: Stamp
+    warnings: tuple[str, ...]
+
+
+def make(job: Job) -> Made:
+    """Reconstruct a scan and write its volume with its record, as `reconstruct` does.
+
+    Raises:
+        DiffusionBlendError: As `reconstruct`.
+    """
+    began = time.monotonic()
+    make_folder(job.output.parent)
+    settings = job.settings
+    method, device = settings.make_method(), find_device(settings.device)
+    classical = settings.classical and not method.classical
+    check_outputs(job.output, samples=settings.samples, classical=classical)
+    scan, seen = read_scan(job.scan), stamp(job.scan)
+    made = _reconstruct(job, scan, method, device, seen.sha256)
+    codes = tuple(warning.code for warning in made.quality.warnings)
+    seconds = round(time.monotonic() - began, 3)
+    return Made(seconds, platform.node(), seen, stamp(job.output), codes)
+
+
+def _reconstruct(
+    job: Job, scan: Scan, method: Method, device: torch.device, digest: str
+) -> Reconstruction:
+    settings = job.settings
+    facts = _facts(settings, method, device)
+    run = Checkpoint(
+        state_of(job.output),
+        {**decides(settings), "device": str(device), "scan": digest},
+        settings.save_state,
+        settings.threads,
+    )
+    with naming(job.scan), threads(settings.threads):
+        made = reconstruct_and_assess(
+            scan,
+            method,
+            prior=_prior(settings.prior, device) if method.needs_prior else settings.prior,
+            seed=settings.seed,
+            samples=settings.samples,
+            classical=settings.classical,
+            mu_water=settings.mu_water,
+            scale=settings.scale,
+            device=device,
+            callback=run,
+            start=_start(run),
+        )
+        views = len(scan.geometry.beam.angles_deg)
+        write_reconstruction(
+            made,
+            job.output,
+            description=f"DiffusionBlend {__version__}, {settings.method}, {views} views; "
+            "research only",
+            **facts,
+            scan={"name": job.scan.name, "sha256": digest, **scan.provenance},
+            seconds=round(run.seconds_before + made.seconds, 2),
+            operator=made.operator,
+            convergence=None if made.convergence is None else vars(made.convergence),
+        )
+    run.remove()
+    return made
+
+
+def _start(run: Checkpoint) -> State:
+    """Return the state that a run can go on from; one of another run is of no use."""
+    if not run.path.exists():
+        return BEGINNING
+    asked = run.threads
+    try:
+        return run.load()
+    except (CorruptInput, UsageError) as error:
+        log.warning("%s; it begins anew", error)
+        run.threads = asked
+        return BEGINNING
+
+
+def _facts(settings: Settings, method: Method, device: torch.device) -> dict[str, Any]:
+    prior = {"name": settings.prior, "weights_sha256": weights_of(settings.prior)}
+    same = {name: getattr(settings, name) for name in ("seed", "samples", "mu_water", "scale")}
+    return {
+        "command": "batch",
+        "method": {"name": settings.method, **vars(method)},
+        "prior": prior if method.needs_prior else None,
+        "device": str(device),
+        **same,
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _prior(name: str, device: torch.device) -> Prior:
+    """Return a prior; once for each process."""
+    return from_pretrained(name, device)

@@ -1,0 +1,173 @@
+"""Volumes of many scans."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from diffusionblend.cli.commands.arguments import Groups, Output, Placed
+from diffusionblend.cli.terminal import in_range, show
+from diffusionblend.io.toml import split_pairs
+
+if TYPE_CHECKING:
+    from diffusionblend.batch.engine import Crew
+    from diffusionblend.batch.plan import Batch as Planned
+    from diffusionblend.batch.run import Summary
+    from diffusionblend.batch.settings import Settings
+
+SOME_FAILED = 9
+"""Exit code where some scans failed, and the others are done."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Reconstruct many scans, on one machine or on many.
+
+    What is there already is not made again, so that the same command goes on after any stop. A scan
+    that fails is told, and the others are done.
+
+    Examples:
+        diffusionblend batch scans/ -o made --dry-run
+        diffusionblend batch scans/ -o made --workers 8
+        diffusionblend batch 'scans/**/*.h5' -o made --method tv --part 3/8
+        diffusionblend batch table.csv -o made --address 10.0.0.1:6379
+    """
+
+    groups: ClassVar[Groups] = {
+        "output": ("suffix", "classical", "replace"),
+        "many": ("workers", "address", "part", "retries"),
+        "advanced": ("mu_water", "scale", "seed", "save_state", "device", "threads"),
+    }
+
+    scans: Placed[tuple[str, ...]]
+    """Scans (.h5), folders of them, patterns in quotes, and tables (.csv, .parquet) with the
+    columns scan, output and options."""
+    output: Output
+    """Folder for the volumes, batch.jsonl, batch.md and batch.csv."""
+    method: str = "diffusionblend-fast"
+    """How to reconstruct; `diffusionblend info` lists the methods."""
+    prior: str = "chest"
+    """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
+    steps: int | None = None
+    """Time steps of a diffusion method (its own default if not given)."""
+    set: tuple[str, ...] = ()
+    """Other options of the method, for instance `--set jump_every=4 eta=0.5`."""
+    samples: int = 1
+    """Samples; the volume is their mean."""
+    classical: bool = True
+    """Make the classical reconstruction, too."""
+    suffix: str = ".nii.gz"
+    """What the names of volumes end with: .nii.gz, .nii or .nrrd; an empty text makes folders of
+    DICOM series."""
+    replace: bool = False
+    """Replace volumes that are there and were made with other options."""
+    workers: int | None = None
+    """Scans at a time: one if not given, on a cluster as many as it has room for. More than one
+    needs Ray (pip install ray)."""
+    address: str | None = None
+    """Ray cluster to work on, HOST:PORT (RAY_ADDRESS if not given)."""
+    part: str | None = None
+    """Share of the scans, I/N; `auto` in an array of Slurm, auto/N in an indexed job of
+    Kubernetes."""
+    retries: int = 3
+    """How often a scan is tried again whose process or machine died."""
+    mu_water: float | None = None
+    """Attenuation of water in 1/mm, in place of what the scans say or what is estimated."""
+    scale: float | None = None
+    """Multiply the values, so that what is no tissue comes into the prior's range."""
+    seed: int = 0
+    """Seed of the sampling noise; further samples have the next ones."""
+    save_state: float = 30.0
+    """Seconds between two savings of a scan's state, from which the same command goes on."""
+    device: str = "auto"
+    """cpu, cuda or auto."""
+    threads: int | None = None
+    """Threads of each scan: a share of the cores if not given, 4 on a cluster. The last digits
+    depend on their number."""
+    dry_run: bool = False
+    """Say which scans are there already and which would be made; write nothing."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> int:
+        """Find the scans, make what is missing, and say how it went."""
+        from diffusionblend.batch.part import ALL, parse_part
+        from diffusionblend.batch.plan import plan
+        from diffusionblend.batch.run import do_batch, make_crew
+        from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
+        from diffusionblend.runs.provenance import MOST_THREADS
+
+        for option, value, least, most in (
+            ("--workers", self.workers, 1, 1024),
+            ("--threads", self.threads, 1, MOST_THREADS),
+            ("--seed", self.seed, 0, 2**62),
+            ("--samples", self.samples, 1, MOST_SAMPLES),
+            ("--retries", self.retries, 0, 1000),
+            ("--save-state", self.save_state, 0, math.inf),
+        ):
+            if value is not None:
+                in_range(option, value, least, most)
+        crew = make_crew(self.workers, self.address, self.threads, self.retries)
+        batch = plan(
+            self.scans,
+            self.output,
+            self._settings(crew.threads),
+            part=ALL if self.part is None else parse_part(self.part),
+            suffix=self.suffix,
+            replace=self.replace,
+        )
+        if self.dry_run:
+            self._tell_plan(batch, crew)
+            return 0
+        return self._tell(do_batch(batch, crew))
+
+    def _settings(self, threads: int) -> "Settings":
+        from diffusionblend.batch.settings import Settings
+
+        names = (
+            "method", "prior", "samples", "classical", "mu_water", "scale", "seed", "save_state",
+            "device",
+        )  # fmt: skip
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return Settings().changed({**given, **steps, **split_pairs(self.set), "threads": threads})
+
+    def _tell_plan(self, batch: "Planned", crew: "Crew") -> None:
+        from diffusionblend.cli.commands.plan import show_plan
+
+        workers = crew.workers or ("as many as there is room for" if crew.address else 1)
+        told = {
+            "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
+            f"{len(batch.missing)} would be made",
+            "part": str(batch.part),
+            "workers": f"{workers}, of {crew.threads} threads, {crew.address or 'on this machine'}",
+            "time": "not estimated; `reconstruct --dry-run` estimates that of one scan",
+        }
+        facts = {
+            "scans": [{"scan": str(job.scan), "volume": str(job.output),
+                       "kept": job.name in batch.kept} for job in batch.jobs],
+            "kept": len(batch.kept),
+            "part": str(batch.part),
+            "threads": crew.threads,
+        }  # fmt: skip
+        show_plan(facts, told, [self.output], self.json)
+
+    def _tell(self, summary: "Summary") -> int:
+        """Print how the batch went; return the exit code."""
+        import msgspec
+
+        failed = {name: entry.failure for name, entry in summary.failed.items()}
+        facts = {
+            "folder": str(self.output),
+            "made": len(summary.made),
+            "kept": len(summary.kept),
+            "failed": msgspec.to_builtins(failed),
+            "report": str(self.output / summary.report.name),
+        }
+        lines = [
+            f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} were there, "
+            f"{len(failed)} failed",
+            *(f"failed: {name}: {why}" for name, why in failed.items()),
+            f"{self.output / summary.report.name}: times, shares, and what failed",
+        ]
+        show(facts, self.json, "\n".join(lines))
+        return SOME_FAILED if failed else 0
