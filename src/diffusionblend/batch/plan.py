@@ -88,7 +88,7 @@ def plan(
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise UsageError(
             f"{others[0].output}{more}: is there, and was made otherwise "
-            f"({found[others[0].name].otherwise}); choose another folder, or --replace it"
+            f"({found[others[0].name].otherwise}); choose another folder, or `replace`"
         )
     kept = frozenset(name for name, each in found.items() if each.made)
     return Batch(folder, jobs, part, kept, _kind(everything))
