@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,19 +15,11 @@ from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import number, numbers, one_series, read_header, required
-from diffusionblend.io.formats.dicom_files import value as value_of
-from diffusionblend.io.formats.dicom_pixels import check_storage, read_pixels
-from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.formats.dicom_files import one_series
+from diffusionblend.io.formats.dicom_pixels import read_pixels
+from diffusionblend.io.formats.dicom_slices import Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-"""Multi-frame CT, and what old series were converted to."""
-HOUNSFIELD = ("", "HU", "US")
-"""Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
 BELOW_TISSUE = -900.0
 """HU that no tissue has."""
 MAX_TILT_DEG = 0.5
@@ -38,58 +29,8 @@ MAX_UNEVEN = 0.01
 ROUNDING_MM = 0.02
 MOST_ROUNDED = 0.25
 """Share of a step by which rounded positions may be off: a missing slice moves some by a third."""
-NO_RESCALE = (
-    "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
-    "rescale that makes HU of them"
-)
 SAME = 1e-4
 """How much sizes in mm and parts of directions may differ among slices."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """What all slices of a series have in common.
-
-    Attributes:
-        series: UID of the series.
-        frame: UID of the frame of reference, empty if it is not stated.
-        size: Rows and columns.
-        spacing: Distance of the rows and of the columns, in mm.
-        orientation: Direction along a row, and along a column, LPS.
-    """
-
-    series: str
-    frame: str
-    size: tuple[int, int]
-    spacing: tuple[float, ...]
-    orientation: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What the header of one file says, or of one of its frames.
-
-    Attributes:
-        file: The file.
-        frame: Which of the frames in it.
-        frames: How many there are in it.
-        plane: What all slices of a series have in common.
-        position: Centre of the first voxel (x, y, z) in mm, LPS.
-        slope: Of the rescale to HU.
-        intercept: Of the rescale to HU.
-        thickness: Of the slice in mm; 0 if it is not stated.
-        tilt: Nominal tilt of the gantry in degrees.
-    """
-
-    file: File
-    frame: int
-    frames: int
-    plane: Plane
-    position: tuple[float, ...]
-    slope: float
-    intercept: float
-    thickness: float
-    tilt: float
 
 
 @dataclass(frozen=True)
@@ -183,7 +124,7 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         UnsupportedInput: As `read_series`.
         UsageError: pydicom is not installed.
     """
-    slices = [one for file in files for one in _slices(file)]
+    slices = [one for file in files for one in slices_of(file)]
     _check_same(slices)
     row, column = _directions(slices[0])
     normal = np.cross(row, column)
@@ -195,110 +136,6 @@ def stacked(files: Sequence[File], name: str) -> Stack:
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
     return stack
-
-
-# One file
-
-
-def _slices(file: File) -> list[Slice]:
-    """Return the slice of a file, or the frames of enhanced CT."""
-    header = read_header(file)
-    if value_of(file, header, "SOPClassUID") not in ENHANCED_CT:
-        return [_slice(file, header)]
-    with parsing(file):
-        each = header.get("PerFrameFunctionalGroupsSequence", ())
-        headers = [_of_frame(header, own) for own in each]
-    frames = int(number(file, header, "NumberOfFrames", 1))
-    if frames != len(headers):
-        raise CorruptInput(
-            f"{file}: NumberOfFrames is {frames}, but {len(headers)} frames are described; copy it "
-            "again"
-        )
-    return [_slice(file, one, index, frames) for index, one in enumerate(headers)]
-
-
-def _of_frame(header: "Dataset", own: "Dataset") -> "Dataset":
-    """Return the header that a frame would have as a slice (PS3.3, C.7.6.16).
-
-    Its functional groups are sequences of one item: what is said of all frames, then of this one.
-    """
-    from pydicom import Dataset
-
-    flat = Dataset()
-    flat.update({e.tag: e for e in header if e.keyword != "PerFrameFunctionalGroupsSequence"})
-    flat.file_meta = header.file_meta
-    for groups in (*header.get("SharedFunctionalGroupsSequence", ()), own):
-        for group in groups:
-            flat.update(group.value[0] if group.VR == "SQ" and group.value else {})
-    return flat
-
-
-def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Slice:
-    _check_sort(file, header)
-    rows, columns, bits = (
-        int(numbers(file, header, keyword, 1)[0])
-        for keyword in ("Rows", "Columns", "BitsAllocated")
-    )
-    check_storage(file, header, frames * rows * columns * bits // 8)
-    plane = Plane(
-        series=str(required(file, header, "SeriesInstanceUID")),
-        frame=str(value_of(file, header, "FrameOfReferenceUID") or ""),
-        size=(rows, columns),
-        spacing=numbers(file, header, "PixelSpacing", 2),
-        orientation=numbers(file, header, "ImageOrientationPatient", 6),
-    )
-    return Slice(
-        file=file,
-        frame=frame,
-        frames=frames,
-        plane=plane,
-        position=numbers(file, header, "ImagePositionPatient", 3),
-        slope=numbers(file, header, "RescaleSlope", 1, NO_RESCALE)[0],
-        intercept=numbers(file, header, "RescaleIntercept", 1, NO_RESCALE)[0],
-        thickness=number(file, header, "SliceThickness", 0),
-        tilt=number(file, header, "GantryDetectorTilt", 0),
-    )
-
-
-def _check_sort(file: File, header: "Dataset") -> None:
-    """Refuse what is not one slice of CT in HU."""
-    modality = required(file, header, "Modality")
-    kind = value_of(file, header, "SOPClassUID")
-    unit = value_of(file, header, "RescaleType") or ""
-    colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
-    samples = number(file, header, "SamplesPerPixel", 1)
-    frames = number(file, header, "NumberOfFrames", 1)
-    faults = (
-        (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
-        (
-            "LOCALIZER" in (value_of(file, header, "ImageType") or ()),
-            "is a localizer; expected slices only; take it out of the series",
-        ),
-        (
-            frames > 1 and kind not in ENHANCED_CT,
-            f"has {frames:g} frames, and is no enhanced CT; expected one slice; convert it to "
-            "single frames",
-        ),
-        (
-            samples != 1 or not str(colour).startswith("MONOCHROME"),
-            f"is in colour ({colour}); expected one grey value a pixel; export it from the scanner",
-        ),
-        (
-            unit not in HOUNSFIELD,
-            f"its values are {unit}; expected HU; give a series of Hounsfield units",
-        ),
-        (
-            "ModalityLUTSequence" in header,
-            "has a Modality LUT, a table of values, which is not applied here; export it with "
-            "RescaleSlope and RescaleIntercept",
-        ),
-    )
-    for found, fault in faults:
-        if found:
-            raise UnsupportedInput(f"{file}: {fault}")
-
-
-# All slices
 
 
 def _check_same(slices: Sequence[Slice]) -> None:
