@@ -116,17 +116,48 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: Another process is at work there.
     """
-    opened = os.open(folder, os.O_RDONLY)
+    with _locked(os.open(folder, os.O_RDONLY), folder):
+        yield
+
+
+@contextlib.contextmanager
+def sole(path: Path) -> Iterator[None]:
+    """Keep other processes off an output while this one makes it.
+
+    A hidden file beside it is locked, and removed at the end. One that a killed process leaves is
+    empty and locked by nobody, and the next run of the same output removes it.
+
+    Raises:
+        OutputError: Another process makes the same output, or the place cannot be written.
+    """
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    lock = path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
+    try:
+        opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise output_error(path, error) from error
+    with _locked(opened, path):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(opened: int, name: Path) -> Iterator[None]:
+    """Hold the lock of an open file, and close it."""
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(opened).st_nlink:  # whoever held it has just removed it
+            raise BlockingIOError
     except BlockingIOError as error:
         os.close(opened)
         raise OutputError(
-            f"{folder}: another process is at work there; wait until it ends, or choose another "
+            f"{name}: another process is at work there; wait until it ends, or choose another "
             "output"
         ) from error
     except OSError:
-        log.warning("%s: its file system knows no locks; start no second process there", folder)
+        log.warning("%s: its file system knows no locks; start no second process there", name)
     try:
         yield
     finally:

@@ -98,7 +98,7 @@ class Reconstruct:
 
     def run(self) -> None:
         """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
-        from diffusionblend.io.files import naming, writable
+        from diffusionblend.io.files import naming, sole, writable
 
         writable(self.output)
         present(self.scan, "make one with `diffusionblend simulate` or `import`")
@@ -123,7 +123,8 @@ class Reconstruct:
         if self.dry_run:
             with naming(self.scan), threads(self.threads):
                 return plan_reconstruction(self, scan, method, device)
-        self._reconstruct(scan, method, device)
+        with sole(self.output):
+            self._reconstruct(scan, method, device)
 
     def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
         """Begin, or go on from a state with as many threads as it was begun with."""
