@@ -96,6 +96,14 @@ class Crew:
         return self.address is None and self.workers in (1, None)
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
+
+
 Doer: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Task[Any]]], Iterator[Ended[Any, Any]]]
 
 
@@ -204,13 +212,15 @@ def _share_of_gpu(crew: Crew, gpus: float) -> float:
 @contextlib.contextmanager
 def _ray(crew: Crew) -> Iterator[ModuleType]:
     """Start Ray or find its cluster, and end or leave it whatever happens."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    # Of itself Ray tries for ever what it ends for lack of memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(crew.retries))
     try:
         import ray
     except ImportError as error:
         raise UsageError(
             f"ray: not installed, and --workers and --address need it; run `{install('batch')}`"
         ) from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     heard = signal.SIGTERM, signal.SIGHUP
     before = {number: signal.getsignal(number) for number in heard}
     ends: list[int] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from diffusionblend.batch.claims import Claims
 from diffusionblend.batch.clerk import Clerk
-from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, hired
+from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, cores, hired
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Entry
 from diffusionblend.batch.part import ALL, parse_part
@@ -105,8 +105,7 @@ def make_crew(
     if threads is None and address:
         threads = THREADS
     if threads is None:
-        cores = len(os.sched_getaffinity(0))
-        threads = min(torch.get_num_threads(), max(1, cores // (workers or 1)))
+        threads = min(torch.get_num_threads(), max(1, cores() // (workers or 1)))
     return Crew(workers, address, threads, retries)
 
 

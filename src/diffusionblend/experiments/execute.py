@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from diffusionblend.batch.engine import Crew, Task, hired
+from diffusionblend.batch.engine import Crew, Task, cores, hired
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.experiments.measure import do_run
 from diffusionblend.experiments.runs import Run
@@ -54,11 +54,11 @@ def _crew(workers: int, runs: int) -> Crew:
     """
     if workers == 1 or runs < 2:
         return Crew()
-    number, cores = torch.get_num_threads(), os.cpu_count() or 1
-    if workers * number > cores:
-        best = max(1, cores // workers)
+    number, here = torch.get_num_threads(), cores()
+    if workers * number > here:
+        best = max(1, here // workers)
         log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster, and gives "
-                 "the last digits of so many threads", workers, number, cores, best)  # fmt: skip
+                 "the last digits of so many threads", workers, number, here, best)  # fmt: skip
     return Crew(workers, os.environ.get("RAY_ADDRESS"))
 
 

@@ -138,6 +138,7 @@ class Batch:
         told = {
             "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
             f"{len(batch.missing)} would be made",
+            "output": str(self.output),
             "part": str(batch.part),
             "workers": f"{workers}, of {crew.threads} threads, {crew.address or 'on this machine'}",
             "time": "not estimated; `reconstruct --dry-run` estimates that of one scan",
@@ -149,7 +150,7 @@ class Batch:
             "part": str(batch.part),
             "threads": crew.threads,
         }  # fmt: skip
-        show_plan(facts, told, [self.output], self.json)
+        show_plan(facts, told, [], self.json)
 
     def _tell(self, summary: "Summary") -> int:
         """Print how the batch went; return the exit code."""
