@@ -8,6 +8,7 @@ commands. One scan more is damaged.
 """
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -24,7 +25,9 @@ import torch
 import diffusionblend as db
 from diffusionblend.cli.main import main as run_command
 
-SCANS, NODE_CORES, KILL_EVERY = 40, 2, 3.0
+SCANS, NODE_CORES = 40, 2
+KILL_EVERY = float(os.environ.get("KILL_EVERY", "5"))
+"""Seconds; a new worker takes some of them to import PyTorch before it does anything."""
 GRID = db.Grid.from_spacing((9, 32, 32), (2.0, 2.0, 2.0))
 PRIOR = {"widths": (8, 16), "blocks": (1, 1), "data_mean": -0.5, "data_std": 0.5}
 OPTIONS = [
@@ -66,7 +69,9 @@ def make_single(folder: Path, prior: Path, out: Path) -> float:
     began = time.monotonic()
     for scan in sorted(folder.glob("s*.h5")):
         words = [str(scan), "-o", str(out / f"{scan.stem}.nii.gz"), "--prior", str(prior)]
-        if run_command(["reconstruct", *words, *OPTIONS]) != 0:
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = run_command(["reconstruct", *words, *OPTIONS])
+        if code != 0:
             raise SystemExit(f"{scan}: could not be reconstructed by a single command")
     return time.monotonic() - began
 
@@ -85,11 +90,13 @@ class Chaos:
         self.lost = self.cluster.add_node(num_cpus=NODE_CORES)
         self._command = [*command, "--address", self.cluster.address]
         self._made, self._random = made, random.Random(0)
+        self._told = made.with_name("told.json")
         self.workers = self.drivers = self.nodes = 0
         self.driver = self._start()
 
     def _start(self) -> subprocess.Popen:
-        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        with open(self._told, "w", encoding="utf-8") as file:
+            return subprocess.Popen(self._command, stdout=file)
 
     @property
     def done(self) -> int:
@@ -108,14 +115,15 @@ class Chaos:
             self.nodes = 1
         if self.drivers == 0 and self.done > 2 * SCANS / 3:
             self.driver.kill()
-            self.driver.communicate()
+            self.driver.wait()
             self.drivers, self.driver = 1, self._start()
 
     def run(self) -> str:
         """Go on until the batch has ended; return what it printed."""
         while True:
             try:
-                return self.driver.communicate(timeout=KILL_EVERY)[0]
+                self.driver.wait(timeout=KILL_EVERY)
+                return self._told.read_text(encoding="utf-8")
             except subprocess.TimeoutExpired:
                 self.step()
 
@@ -140,7 +148,7 @@ def main() -> None:
     words = [str(scans), "-o", str(made), "--prior", str(prior), "--retries", "20", "--json"]
     began = time.monotonic()
     chaos = Chaos([sys.executable, "-m", "diffusionblend", "batch", *words, *OPTIONS], made)
-    told = json.loads(chaos.run())
+    told = chaos.run()
     seconds = time.monotonic() - began
     chaos.cluster.shutdown()
     equal = [
@@ -154,7 +162,7 @@ def main() -> None:
           f"batches killed and started again: {chaos.drivers}")  # fmt: skip
     print(f"volumes: {sum(equal)} of {SCANS} with the bytes of the single commands")
     print(f"written down once: {len(entries) == len(set(entries)) == SCANS}")
-    print(f"failed: {told['failed']}")
+    print(f"failed: {json.loads(told)['failed']}")
 
 
 if __name__ == "__main__":

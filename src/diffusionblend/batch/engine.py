@@ -230,20 +230,22 @@ def _ray(crew: Crew) -> Iterator[ModuleType]:
         ends.append(128 + number)
         raise KeyboardInterrupt
 
-    _begin(ray, crew)
-    for number in heard:
-        if before[number] != signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
-        yield ray
-    except KeyboardInterrupt:
-        if ends:
-            raise SystemExit(ends[0]) from None
-        raise
-    finally:
-        ray.shutdown()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # Ray says on stdout which processes died, and there a command says its result.
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+        _begin(ray, crew)
+        for number in heard:
+            if before[number] != signal.SIG_IGN:
+                signal.signal(number, end)
+        try:
+            yield ray
+        except KeyboardInterrupt:
+            if ends:
+                raise SystemExit(ends[0]) from None
+            raise
+        finally:
+            ray.shutdown()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _begin(ray: ModuleType, crew: Crew) -> None:
