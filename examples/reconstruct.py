@@ -62,7 +62,7 @@ def watch(step: db.Step) -> None:
 
 
 ours = db.reconstruct(scan, steps=12, callback=watch)
-ours
+ours.volume
 
 # %% [markdown]
 # (The truth is looked at here by the lesson, not by the reconstruction: `reconstruct` has no
@@ -80,12 +80,15 @@ for name, made in {"fbp": fbp, "diffusionblend-fast": ours}.items():
 # %% [markdown]
 # ## 5. A picture
 #
-# A volume is an array wherever one is wanted: `volume.hu`, or `np.asarray(volume)`.
+# A volume, and what `reconstruct` returns, is an array wherever one is wanted: `ours.hu`, or
+# `np.asarray(ours)`.
 
 # %%
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
 for ax, (name, shown) in zip(
-    axes, {"truth": truth, "fbp": fbp, "diffusionblend-fast": ours}.items(), strict=False
+    axes,
+    {"truth": truth, "fbp": fbp.volume, "diffusionblend-fast": ours.volume}.items(),
+    strict=False,
 ):
     ax.imshow(shown.as_seen()[6], cmap="gray", vmin=-1000, vmax=400)
     ax.set_title(name)
@@ -99,13 +102,12 @@ figure.savefig(OUT / "reconstruct.png")
 #
 # Without the truth nobody can know the error. What can be known is whether the picture explains
 # the data, how much of it no ray has seen, and how far it is from a classical reconstruction of
-# the same data. `reconstruct_and_assess` returns all of it, with warnings in words.
+# the same data. `reconstruct` has returned all of it, with warnings in words.
 
 # %%
-made = db.reconstruct_and_assess(scan, steps=12)
-for warning in made.quality.warnings:
+for warning in ours.quality.warnings:
     print(f"{warning.code}: {warning.text}")
-made
+ours
 
 # %% [markdown]
-# `db.write_volume(made.volume, "chest.nii.gz")` writes what any viewer of medical images reads.
+# `db.write_volume(ours, "chest.nii.gz")` writes what any viewer of medical images reads.

@@ -93,9 +93,9 @@ scan = db.simulate(truth, db.sparse_view(10))
 made = {
     "fbp": db.reconstruct(scan, "fbp"),
     "sbtv": db.reconstruct(scan, "sbtv"),
-    "our prior": db.reconstruct(scan, prior=folder, steps=20),
+    "our prior": db.reconstruct(scan, prior=folder, steps=20, classical=False),
 }
-psnr = {name: db.evaluate(volume, truth)["axial"]["psnr"] for name, volume in made.items()}
+psnr = {name: db.evaluate(each, truth)["axial"]["psnr"] for name, each in made.items()}
 print({name: f"{value:.1f} dB" for name, value in psnr.items()})
 
 # %%

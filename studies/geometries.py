@@ -16,6 +16,7 @@ from diffusionblend.experiments.cost import timed
 from diffusionblend.experiments.demo import SLICES, demonstration_volume
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
 from diffusionblend.machine.device import find_device
+from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import truth_on_grid
 
 PLACE = {"sod_mm": 595.0, "sdd_mm": 1085.6}
@@ -55,7 +56,7 @@ def row(options: argparse.Namespace, beam: str, method: str) -> str:
     truth = truth_on_grid(volume, 256)
     scan = db.simulate(volume, db.sparse_view(options.views, arc), beam=make)
     del volume
-    found, times = timed(lambda: db.reconstruct(scan, method), find_device())
+    found, times = timed(lambda: reconstruct_volume(scan, db.make_method(method)), find_device())
     figures = db.evaluate(found, truth)
     psnr = " | ".join(f"{plane['psnr']:.2f}" for plane in figures.values())
     return f"| {beam} | `{method}` | {psnr} | {times.seconds:.1f} | {times.peak_mib:.0f} |"

@@ -37,7 +37,7 @@ def main() -> None:
     print("|---" * 5 + "|")
     for method in METHODS:
         steps = {"steps": 50} if method.endswith("++") else {}
-        found = db.reconstruct_and_assess(few, method, classical=False, **steps)
+        found = db.reconstruct(few, method, classical=False, **steps)
         seconds, hu, residual = found.seconds, found.volume.hu, found.quality.residual
         left = residual.normalised if few.noise.photons else residual.relative
         pictures[f"{method}, {VIEWS} views"] = hu

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import diffusionblend as db
 from diffusionblend.methods import SBTV, TV, Method
+from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import Beam, truth_on_grid
 
 CIRCLE = partial(db.sparse_view, turn=360.0)
@@ -55,7 +56,7 @@ def main() -> None:
         )
 
         def quality(method: Method, scan: db.Scan = scan) -> float:
-            return db.evaluate(db.reconstruct(scan, method), truth)["axial"]["psnr"]
+            return db.evaluate(reconstruct_volume(scan, method), truth)["axial"]["psnr"]
 
         for other in others:
             climbed = climb(lambda w, o=other: quality(make(weight=w, **o)), begin)

@@ -24,7 +24,7 @@ import numpy as np
 
 import diffusionblend as db
 from diffusionblend.io.projections.flat import lifted
-from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
 PHOTONS = 2e4
 SIZE, FINE, SLICES = 128, 2, 9
@@ -145,7 +145,7 @@ def read(path: Path) -> Runs:
 def run(cell: Cell) -> Found:
     scan = measured(cell)
     began = time.monotonic()
-    made = db.reconstruct_and_assess(scan, cell.method, classical=False)
+    made = db.reconstruct(scan, cell.method, classical=False)
     seconds = round(time.monotonic() - began, 1)
     water = made.volume.hu[water_at(SIZE)]
     codes = sorted({w.code for w in made.quality.warnings})

@@ -19,7 +19,7 @@ from diffusionblend.calibration.water import calibrated, estimate_mu_water, typi
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.units import MU_WATER, WATER_PER_MM, energy_of_water
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import (
     cone_beam,
@@ -28,7 +28,7 @@ from diffusionblend.geometry.acquisitions import (
     parallel_beam,
     sparse_view,
 )
-from diffusionblend.reconstruction.reconstruct import reconstruct, reconstruct_and_assess
+from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.simulation.simulate import simulate
 from phantoms import changed, placed
 
@@ -200,23 +200,22 @@ def test_numbers_that_no_beam_has_are_refused(option, value):
         calibrated(scan, **{option: value})
 
 
-def test_a_scan_that_is_not_calibrated_is_reconstructed_as_one_that_is(caplog):
+def test_a_scan_that_is_not_calibrated_is_reconstructed_as_one_that_is():
     scan = scan_of(patient())
     nobody = dataclasses.replace(scan, mu_water=None)
     found = estimate_mu_water(scan)
     expected = reconstruct(dataclasses.replace(scan, mu_water=found.mu_water), "fbp")
-    with caplog.at_level("INFO", "diffusionblend"):
-        assert reconstruct(nobody, "fbp").hu.tobytes() == expected.hu.tobytes()
-    assert found.words in caplog.text
-    result = reconstruct_and_assess(nobody, "fbp")
-    assert result.volume.hu.tobytes() == expected.hu.tobytes()
+    with pytest.warns(DiffusionBlendWarning) as warned:
+        result = reconstruct(nobody, "fbp")
+    assert [str(w.message) for w in warned] == [found.words]
+    assert result.hu.tobytes() == expected.hu.tobytes()
     assert result.quality.calibration == found
     assert found.words in [w.text for w in result.quality.warnings if w.code == "calibration"]
 
 
 def test_a_method_with_a_prior_is_told_what_was_given_and_no_warning_is_made_of_it(tmp_path):
     scan = dataclasses.replace(scan_of(patient()), mu_water=None)
-    result = reconstruct_and_assess(
+    result = reconstruct(
         scan, prior=str(save_tiny_prior(tmp_path)), steps=1, mu_water=MU_WATER, classical=False
     )
     assert result.quality.calibration.how == "given"

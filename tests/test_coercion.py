@@ -1,15 +1,19 @@
 """What calls take for scans and volumes: the thing, its file, an array, a tensor."""
 
-import logging
+import dataclasses
 import os
+import warnings
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.io.files import sha256
 from diffusionblend.io.inputs import as_pair, as_scan, as_volume
+from diffusionblend.methods.registry import name_of
 
 SPACING = (2.5, 5.625, 5.625)
 
@@ -25,14 +29,13 @@ def volume(data):
 
 
 def same(a, b):
-    return np.array_equal(a.hu, b.hu) and a.grid == b.grid
+    return np.array_equal(a.hu, b.hu) and a.volume.grid == b.volume.grid
 
 
 def test_a_scan_and_its_file_reconstruct_to_the_same_bytes(data, scan):
     expected = db.reconstruct(scan, "fbp")
     for given in (data.scan, str(data.scan), PathOnly(data.scan)):
         assert same(db.reconstruct(given, "fbp"), expected)
-    assert same(db.reconstruct_and_assess(str(data.scan), "fbp").volume, expected)
 
 
 class PathOnly(os.PathLike):
@@ -66,15 +69,15 @@ def test_half_floats_are_taken_for_what_they_are(scan):
     assert np.array_equal(as_scan(y, scan.geometry).y, y.float().numpy())
 
 
-def test_nobody_knows_water_in_an_array_so_it_is_estimated_and_told(scan, caplog):
-    with caplog.at_level(logging.INFO):
-        db.reconstruct(scan.y, "fbp", geometry=scan.geometry)
-    assert "was estimated" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
+def test_nobody_knows_water_in_an_array_so_it_is_estimated_with_a_warning(scan):
+    with pytest.warns(db.DiffusionBlendWarning, match="was estimated") as warned:
+        made = db.reconstruct(scan.y, "fbp", geometry=scan.geometry)
+    (warning,) = warned
+    assert warning.filename == __file__  # the line of the caller
+    assert str(warning.message) == made.quality.calibration.words
+    with warnings.catch_warnings(action="error"):
         db.reconstruct(scan, "fbp")
         db.reconstruct(scan.y, "fbp", geometry=scan.geometry, mu_water=0.02)
-    assert "estimated" not in caplog.text
 
 
 def test_line_integrals_without_a_geometry_are_refused_with_the_cure(scan):
@@ -99,6 +102,7 @@ def test_line_integrals_that_are_not_finite_are_refused(scan):
 def test_a_volume_its_file_and_its_array_are_evaluated_alike(data, volume):
     other = db.reconstruct(data.scan, "fbp")
     expected = db.evaluate(other, volume)
+    assert db.evaluate(other.volume, volume) == expected
     assert db.evaluate(other, str(data.volume)) == expected
     assert db.evaluate(other.hu, data.volume) == expected
     assert db.evaluate(torch.from_numpy(other.hu), volume) == expected
@@ -129,7 +133,7 @@ def test_an_array_is_scanned_as_its_volume(data, volume):
         assert np.allclose(scan.y, expected.y, atol=1e-5)
         assert scan.geometry.grid.spacing_mm == pytest.approx(spacing)
     made = db.reconstruct(scan, "fbp")
-    assert made.grid == scan.geometry.grid
+    assert made.volume.grid == scan.geometry.grid
 
 
 def test_voxels_are_never_guessed(volume):
@@ -177,3 +181,52 @@ def test_scans_and_priors_are_named_as_text_or_path(data, scan, tmp_path):
     assert np.array_equal(db.read_scan(str(tmp_path / "a.h5")).y, scan.y)
     made = [db.reconstruct(scan, prior=prior, steps=2) for prior in (data.prior, str(data.prior))]
     assert same(*made)
+
+
+def test_a_reconstruction_is_taken_for_its_volume(data, scan, tmp_path):
+    made, steps = db.reconstruct(scan, "fbp"), []
+    assert made.hu is made.volume.hu
+    assert np.shares_memory(np.asarray(made), made.hu)
+    assert np.asarray(made, dtype=np.float64).dtype == np.float64
+    for volume in (made, made.volume):
+        db.write_volume(volume, tmp_path / f"{type(volume).__name__}.nii.gz")
+    one, other = (tmp_path / f"{name}.nii.gz" for name in ("Reconstruction", "Volume"))
+    assert one.read_bytes() == other.read_bytes()
+    angles = db.sparse_view(2)
+    assert np.array_equal(db.simulate(made, angles).y, db.simulate(made.volume, angles).y)
+    db.reconstruct(scan, "sirt", iterations=1, callback=steps.append)
+    assert db.evaluate(steps[0], data.volume) == db.evaluate(steps[0].volume, data.volume)
+
+
+def test_what_made_a_volume_is_known_whichever_way_it_was_asked_for(data, scan):
+    file = {"name": "chest.h5", "sha256": sha256(data.scan), **scan.provenance}
+    prior = db.from_pretrained(data.prior)
+    named = {"name": "prior", "weights_sha256": prior.config.weights_sha256}
+    asked = {"steps": 1, "seed": 5, "samples": 2, "classical": False}
+    for given, known in ((data.scan, str(data.prior)), (scan, prior)):
+        made = db.reconstruct(given, prior=known, **asked)
+        assert made.method == db.make_method("diffusionblend-fast", steps=1)
+        assert name_of(made.method) == "diffusionblend-fast"
+        assert (made.prior, made.seeds, made.scan) == (named, (5, 6), file)
+    made = db.reconstruct(scan.y, "fbp", geometry=scan.geometry, mu_water=scan.mu_water)
+    assert made.prior is None
+    assert made.scan == {"sha256": db.Scan(scan.y, scan.geometry, mu_water=None).digest}
+
+
+def test_the_digest_of_a_scan_that_was_changed_is_no_longer_that_of_its_file(scan):
+    y = scan.y.copy()
+    y[0, 0, 0] += 1
+    changed = dataclasses.replace(scan, y=y)
+    assert "name" not in changed.facts
+    assert changed.facts["sha256"] == changed.digest != scan.digest
+    assert dataclasses.replace(changed, y=scan.y).facts == scan.facts
+    assert dataclasses.replace(scan, mu_water=0.02).digest != scan.digest
+    angles = tuple(map(np.float64, scan.geometry.beam.angles_deg))
+    beam = msgspec.structs.replace(scan.geometry.beam, angles_deg=angles)
+    same = dataclasses.replace(scan, geometry=db.Geometry(scan.geometry.grid, beam))
+    assert same.digest == scan.digest
+
+
+def test_options_of_a_method_that_has_its_own_are_not_left_out_silently(scan):
+    with pytest.raises(UsageError, match=r"steps: .*give the method by its name"):
+        db.reconstruct(scan, db.make_method("fbp"), steps=3)

@@ -13,7 +13,7 @@ from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.progress import show_steps
-from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
 
 @pytest.fixture

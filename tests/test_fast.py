@@ -19,7 +19,7 @@ from diffusionblend.methods.regrid import coarser
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, reconstruct
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD, reconstruct_volume
 from diffusionblend.simulation.simulate import measure, simulate
 from diffusionblend.solvers.consistency import conjugate_gradient
 from diffusionblend.solvers.covariance import Covariance
@@ -431,7 +431,7 @@ def test_the_variance_of_a_scan_reaches_the_method_in_its_units():
             seen.append(problem)
             return Stepped(torch.zeros(problem.A.volume_shape), state)
 
-    reconstruct(scan, Looking())
+    reconstruct_volume(scan, Looking())
     variance = seen[0].variance
     assert variance.shape == scan.y.shape
     air = (

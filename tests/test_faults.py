@@ -46,7 +46,7 @@ FLUX = {
 @pytest.mark.parametrize(("kind", "flux", "views"), FLUX.values(), ids=FLUX)
 def test_water_is_water_whatever_the_flux_and_the_number_of_views(kind, flux, views):
     scan = scan_of(coarse_beam(kind, views), objects=WATER, flux=flux)
-    made = db.reconstruct_and_assess(scan, classical=False)
+    made = db.reconstruct(scan, classical=False)
     found = measure(made.volume, ())
     assert abs(found.water) < 3
     assert found.spread < 20
@@ -60,7 +60,7 @@ def test_water_is_water_whatever_the_flux_and_the_number_of_views(kind, flux, vi
 @pytest.mark.parametrize("at", [(20,), (3, 90, 171), (40, 41, 42)])
 def test_views_with_a_closed_shutter_do_no_harm_and_are_named(at):
     scan = scan_of(coarse_beam("parallel", 180), objects=WATER, flux=shut(180, at))
-    made = db.reconstruct_and_assess(scan, classical=False)
+    made = db.reconstruct(scan, classical=False)
     found = measure(made.volume, ())
     assert abs(found.water) < 3
     assert found.spread < 20
@@ -71,9 +71,9 @@ def test_views_with_a_closed_shutter_do_no_harm_and_are_named(at):
 @pytest.mark.parametrize("method", ["sbtv", "cgls"])
 def test_flux_that_differs_is_told_of_other_methods_too(method):
     scan = scan_of(coarse_beam("fan", 60), objects=WATER, flux=flickering(60, 0.03))
-    made = db.reconstruct_and_assess(scan, method)
+    made = db.reconstruct(scan, method)
     assert made.quality.residual.flux == pytest.approx(0.03, rel=0.4)
-    steady = db.reconstruct_and_assess(scan_of(coarse_beam("fan", 60), objects=WATER), method)
+    steady = db.reconstruct(scan_of(coarse_beam("fan", 60), objects=WATER), method)
     assert steady.quality.residual.flux == 0
 
 
@@ -90,7 +90,7 @@ DENSE = {  # HU, radius in mm
 def test_what_is_denser_than_the_prior_keeps_its_value_and_spoils_nothing(kind, hu, radius):
     metal = (cylinder(-5, -5, radius), MU * hu / 1000)
     scan = scan_of(coarse_beam(kind), objects=[*WATER, metal], photons=None)
-    made = db.reconstruct_and_assess(scan)
+    made = db.reconstruct(scan)
     at = 2.0 * (np.arange(64) - 31.5)
     y, x = np.meshgrid(at, at, indexing="ij")
     away = np.hypot(x + 5, y + 5)
@@ -105,7 +105,9 @@ def test_what_is_denser_than_the_prior_keeps_its_value_and_spoils_nothing(kind, 
 
 def test_a_marker_of_a_few_voxels_keeps_its_value():
     steel = (ball(-5, -5, 0, 4.0), 34 * MU)
-    volume = db.reconstruct(scan_of(coarse_beam(), objects=[*WATER, steel], photons=None))
+    volume = db.reconstruct(
+        scan_of(coarse_beam(), objects=[*WATER, steel], photons=None), classical=False
+    )
     at = [mm * (np.arange(n) - (n - 1) / 2) for n, mm in ((9, 2.0), (64, 2.0), (64, 2.0))]
     z, y, x = np.meshgrid(*at, indexing="ij")
     near = (x + 5) ** 2 + (y + 5) ** 2 + z**2 < 9**2

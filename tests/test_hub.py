@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from conftest import command, contents, save_tiny_prior, user_command
-from diffusionblend.cli.commands.reconstruct import prior_record
 from diffusionblend.errors import PriorError
 from diffusionblend.prior import find_prior, from_pretrained, shipped_priors
 from diffusionblend.prior.hub import FILES, push
+from diffusionblend.prior.store import facts_of
 
 USAGE, PRIOR = 2, 7
 NAME = "lab/chest"
@@ -353,7 +353,8 @@ def test_a_user_reconstructs_with_a_prior_of_the_hub(data, hub, folder, place, s
 
 
 def test_a_record_never_names_the_place_of_a_folder(folder):
-    assert prior_record(str(folder))["name"] == "prior"
+    given = {"name": "prior", "weights_sha256": from_pretrained(folder).config.weights_sha256}
+    assert facts_of(str(folder)) == facts_of(from_pretrained(folder)) == given
 
 
 @pytest.mark.parametrize("offline", ["", "1"])

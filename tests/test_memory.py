@@ -144,7 +144,7 @@ def test_memory_that_runs_out_on_the_way_is_told(data, place, monkeypatch):
         raise RuntimeError(CPU_SAYS)
 
     monkeypatch.setattr("diffusionblend.reconstruction.reconstruct.assess", fail)
-    monkeypatch.setattr("diffusionblend.reconstruction.reconstruct.draw_samples", fail)
+    monkeypatch.setattr("diffusionblend.reconstruction.draw.draw_samples", fail)
     assert_out_of_memory(run(data, place), "12 slices of 64 x 64", *WORDS)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusionblend import Grid, Noise, Scan, Volume, reconstruct_and_assess
+from diffusionblend import Grid, Noise, Scan, Volume, reconstruct
 from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
@@ -66,7 +66,7 @@ def page(shown):
 
 @pytest.fixture(scope="module")
 def made(data):
-    return reconstruct_and_assess(data.scan, prior=data.prior, steps=2)
+    return reconstruct(data.scan, prior=data.prior, steps=2)
 
 
 def test_a_volume_shows_three_planes_and_says_what_it_is(data):
@@ -109,7 +109,7 @@ def test_a_reconstruction_shows_what_is_known_of_it(made):
 
 
 def test_without_a_classical_one_it_shows_three_planes(data):
-    assert len(page(reconstruct_and_assess(data.scan, "fbp")).images) == 3
+    assert len(page(reconstruct(data.scan, "fbp")).images) == 3
 
 
 def test_what_others_wrote_is_escaped(made):

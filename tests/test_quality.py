@@ -33,7 +33,6 @@ from diffusionblend.quality.words import warnings
 from diffusionblend.reconstruction.reconstruct import (
     classical_method,
     reconstruct,
-    reconstruct_and_assess,
 )
 from diffusionblend.reconstruction.samples import Moments
 from diffusionblend.reconstruction.task import make_problem
@@ -174,7 +173,7 @@ def fine():
 
 @pytest.mark.parametrize("method", ["fbp", "tv"])
 def test_an_object_finer_than_the_pixels_is_no_wrong_geometry(fine, method):
-    quality = reconstruct_and_assess(fine, method).quality
+    quality = reconstruct(fine, method).quality
     assert quality.residual.least.normalised > 2
     assert quality.residual.finer.normalised < 1
     assert codes(quality) & {"residual-high", "coarse-pixels"} == {"coarse-pixels"}
@@ -186,7 +185,7 @@ def test_an_object_finer_than_the_pixels_is_no_wrong_geometry(fine, method):
 def test_a_wrong_centre_is_told_of_on_coarse_pixels_too(fine, bins):
     beam = fine.geometry.beam
     off = changed(fine.geometry, offset_mm=beam.offset_mm + bins * beam.bin_mm)
-    quality = reconstruct_and_assess(dataclasses.replace(fine, geometry=off), "tv").quality
+    quality = reconstruct(dataclasses.replace(fine, geometry=off), "tv").quality
     assert codes(quality) & {"residual-high", "coarse-pixels"} == {"residual-high"}
 
 
@@ -459,7 +458,7 @@ def tiny(tmp_path_factory):
 def one(body, tiny):
     """One sample, with all that goes with it."""
     scan = scan_of(body[1], sparse_view(8))
-    return scan, reconstruct_and_assess(scan, seed=5, **tiny)
+    return scan, reconstruct(scan, seed=5, **tiny)
 
 
 def test_one_sample_is_what_reconstruct_gives_to_the_byte(one, tiny):
@@ -481,9 +480,7 @@ def test_the_classical_reconstruction_is_that_of_its_method(one):
 def test_samples_are_those_of_the_next_seeds(one, tiny):
     scan, _ = one
     steps = []
-    result = reconstruct_and_assess(
-        scan, seed=5, samples=2, classical=False, callback=steps.append, **tiny
-    )
+    result = reconstruct(scan, seed=5, samples=2, classical=False, callback=steps.append, **tiny)
     alone = [reconstruct(scan, seed=seed, **tiny).hu for seed in (5, 6)]
     np.testing.assert_allclose(result.volume.hu, np.mean(alone, axis=0), atol=1e-3)
     np.testing.assert_allclose(result.std.hu, np.std(alone, axis=0, ddof=1), atol=1e-2)
@@ -498,11 +495,11 @@ def test_samples_are_those_of_the_next_seeds(one, tiny):
 )
 def test_samples_that_cannot_be_are_refused(one, method, samples):
     with pytest.raises(UsageError, match="--samples"):
-        reconstruct_and_assess(one[0], method, samples=samples)
+        reconstruct(one[0], method, samples=samples)
 
 
 def test_a_classical_method_has_no_other_beside_it(one):
-    result = reconstruct_and_assess(one[0], "fbp")
+    result = reconstruct(one[0], "fbp")
     assert result.classical is None
     assert result.quality.residual.high  # from 8 views
     assert "residual-high" not in codes(result.quality)  # by design, with these data

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from diffusionblend.data.scan import Scan as Scan
     from diffusionblend.data.volume import Volume as Volume
     from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
+    from diffusionblend.errors import DiffusionBlendWarning as DiffusionBlendWarning
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Geometry as Geometry
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
     from diffusionblend.prior.store import save_pretrained as save_pretrained
     from diffusionblend.projectors import Projector as Projector
     from diffusionblend.projectors import projector as projector
-    from diffusionblend.reconstruction.reconstruct import Reconstruction as Reconstruction
     from diffusionblend.reconstruction.reconstruct import reconstruct as reconstruct
-    from diffusionblend.reconstruction.reconstruct import (
-        reconstruct_and_assess as reconstruct_and_assess,
-    )
+    from diffusionblend.reconstruction.result import Reconstruction as Reconstruction
     from diffusionblend.simulation.simulate import simulate as simulate
     from diffusionblend.simulation.simulate import truth_on_grid as truth_on_grid
     from diffusionblend.training.supervised import train as train
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConeBeam": "geometry",
     "DiffusionBlendError": "errors",
+    "DiffusionBlendWarning": "errors",
     "FanBeam": "geometry",
     "Geometry": "geometry",
     "Grid": "geometry",
@@ -54,7 +53,7 @@ _HOMES = {
     "ParallelBeam": "geometry",
     "Prior": "prior",
     "Projector": "projectors",
-    "Reconstruction": "reconstruction.reconstruct",
+    "Reconstruction": "reconstruction.result",
     "Scan": "data.scan",
     "Step": "methods.method",
     "Volume": "data.volume",
@@ -71,7 +70,6 @@ _HOMES = {
     "read_volume": "io.volumes",
     "reconstruct": "reconstruction.reconstruct",
     "reconstruct_many": "batch.run",
-    "reconstruct_and_assess": "reconstruction.reconstruct",
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",
     "sparse_view": "geometry.acquisitions",

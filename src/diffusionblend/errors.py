@@ -65,6 +65,10 @@ class PriorError(DiffusionBlendError):
     code = 7
 
 
+class DiffusionBlendWarning(UserWarning):
+    """A result is there, but rests on a guess of which the caller should know."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of an error about a word that is none of those known: the nearest one.
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.toml import split_pairs
-from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.methods.options import make_method
+from diffusionblend.reconstruction.draw import reconstruct_volume
 
 
-def main(scan: str, method: str, *options: str) -> None:
-    reconstruct(read_scan(Path(scan)), method, device="cpu", **split_pairs(options))
+def main(scan: str, name: str, *options: str) -> None:
+    method = make_method(name, **split_pairs(options))
+    reconstruct_volume(read_scan(Path(scan)), method, device="cpu")
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024)
 

@@ -13,9 +13,9 @@ from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import find_method
-from diffusionblend.methods.options import option_defaults
+from diffusionblend.methods.options import make_method, option_defaults
 from diffusionblend.prior import from_pretrained
-from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import simulate
 
 METHODS = ("diffusionblend++", "diffusionblend-fast")
@@ -41,13 +41,12 @@ def test_whole(benchmark, monkeypatch, scan_file, name):
     options = {"steps": STEPS[name]} if name in STEPS else {}
     benchmark.group = "whole"
     benchmark.pedantic(
-        reconstruct,
-        (scan, name),
+        reconstruct_volume,
+        (scan, make_method(name, **options)),
         {
             "prior": prior,
             "device": "cpu",
             "callback": lambda _: ends.append(time.perf_counter()),
-            **options,
         },
     )
     left_out = option_defaults(method)["steps"] - STEPS[name] if name in STEPS else 0

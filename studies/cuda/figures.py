@@ -26,7 +26,7 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors import projector
-from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR, reconstruct_volume
 
 MU_WATER = 0.02
 ELLIPSOIDS = (  # centre and half axes, as shares of the half field, and what each adds to u
@@ -130,7 +130,7 @@ def profiled(scan: Scan, prior: Prior, device: torch.device, batch: int) -> tupl
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     method = make_method(DEFAULT_METHOD, steps=PROFILED_STEPS, batch_size=batch)
     with profile(activities=kinds) as found:
-        db.reconstruct(scan, method, prior=prior, device=device)
+        reconstruct_volume(scan, method, prior=prior, device=device)
     averages = found.key_averages()
     by = "self_device_time_total" if cuda else "self_cpu_time_total"
     rows = sorted(averages, key=lambda row: -getattr(row, by))[:ROWS]
@@ -161,7 +161,7 @@ def measure(case: Case, device: torch.device, **options: int) -> tuple[dict, str
     for batch in case.batch_sizes:
         method = make_method(DEFAULT_METHOD, batch_size=batch, **options)
         volume, times = timed(
-            lambda m=method: db.reconstruct(scan, m, prior=prior, device=device), device
+            lambda m=method: reconstruct_volume(scan, m, prior=prior, device=device), device
         )
         error = np.linalg.norm(1 + volume.hu / 1000 - truth) / np.linalg.norm(truth)
         runs.append(

@@ -13,12 +13,8 @@ from diffusionblend.methods import Method
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import find_prior
 from diffusionblend.prior.store import read_config
-from diffusionblend.reconstruction.reconstruct import (
-    DEFAULT_METHOD,
-    DEFAULT_PRIOR,
-    MOST_SAMPLES,
-    check_samples,
-)
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
+from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, check_samples
 from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS, versions
 from diffusionblend.runs.record import Record
 

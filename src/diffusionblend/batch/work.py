@@ -4,6 +4,7 @@ import functools
 import logging
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,15 @@ from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Stamp, stamp
 from diffusionblend.batch.settings import Settings, decides, weights_of
 from diffusionblend.data.scan import Scan
-from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
 from diffusionblend.io.files import make_folder, naming
 from diffusionblend.io.scans import read_scan
 from diffusionblend.machine.device import find_device, threads
 from diffusionblend.methods import Method
 from diffusionblend.methods.method import BEGINNING, State
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction.reconstruct import Reconstruction, reconstruct_and_assess
+from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.runs.provenance import check_outputs, state_of, write_reconstruction
 
@@ -76,8 +78,10 @@ def _reconstruct(
         settings.save_state,
         settings.threads,
     )
-    with naming(job.scan), threads(settings.threads):
-        made = reconstruct_and_assess(
+    # What is estimated is among the codes of the warnings that are kept.
+    quiet = warnings.catch_warnings(action="ignore", category=DiffusionBlendWarning)
+    with naming(job.scan), threads(settings.threads), quiet:
+        made = reconstruct(
             scan,
             method,
             prior=_prior(settings.prior, device) if method.needs_prior else settings.prior,

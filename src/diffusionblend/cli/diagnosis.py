@@ -23,9 +23,9 @@ from diffusionblend.methods.options import make_method
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.slices import is_stored
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.footprint import peak_memory
-from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.sampling.partition import BLOCK, padded_length
 
 VIEWS = 8

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 
 from diffusionblend._version import __version__
@@ -24,7 +25,13 @@ from diffusionblend.cli.commands import (
 )
 from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
-from diffusionblend.errors import DiffusionBlendError, OutOfMemory, UsageError, did_you_mean
+from diffusionblend.errors import (
+    DiffusionBlendError,
+    DiffusionBlendWarning,
+    OutOfMemory,
+    UsageError,
+    did_you_mean,
+)
 from diffusionblend.machine.memory import ran_out
 from diffusionblend.progress import shown
 
@@ -81,7 +88,9 @@ def run(words: Sequence[str]) -> int:
         from diffusionblend.cli.console.parsing import parse
 
         command = parse(verb, find(verb), rest)
-        with shown():
+        # Commands say such things in their own words.
+        quiet = warnings.catch_warnings(action="ignore", category=DiffusionBlendWarning)
+        with shown(), quiet:
             return command.run() or 0
     return 0
 

@@ -1,5 +1,6 @@
 """A scan: what a scanner measures. It never contains the truth."""
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -52,6 +53,20 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NO_NOISE = Noise()
 
 
+class ScanFile(msgspec.Struct, frozen=True):
+    """The file that a scan was read from.
+
+    Attributes:
+        name: Its name.
+        sha256: SHA-256 of the file.
+        digest: The scan's own, `Scan.digest`, as it was read.
+    """
+
+    name: str
+    sha256: str
+    digest: str
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """Line integrals and all that is needed to interpret them.
@@ -64,6 +79,7 @@ class Scan:
         mu_water: Attenuation of water in 1/mm, for the conversion to HU; None if it is not known,
             and `calibration` estimates it.
         provenance: What made the scan.
+        file: Where it was read from.
 
     Raises:
         UnsupportedInput: The line integrals do not fit the geometry, or mu_water is not
@@ -76,6 +92,7 @@ class Scan:
     noise: Noise = NO_NOISE
     mu_water: float | None = MU_WATER
     provenance: dict[str, str] = field(default_factory=dict)
+    file: ScanFile | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", to_numpy(self.y))
@@ -101,6 +118,25 @@ class Scan:
         from diffusionblend.pictures.notebook import scan_html
 
         return scan_html(repr(self), self.geometry, self.y)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the line integrals, the geometry, the noise and the attenuation of water."""
+        grid, beam = self.geometry
+        digest = hashlib.sha256(np.ascontiguousarray(self.y).data)
+        digest.update(msgspec.json.encode([grid, beam, self.noise, self.mu_water], enc_hook=float))
+        return digest.hexdigest()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What records say of the scan: `name` and `sha256` of its file, and what made it.
+
+        Of a scan that no file holds, or that was changed since, `sha256` is its own digest.
+        """
+        digest = self.digest
+        if self.file is None or self.file.digest != digest:
+            return {"sha256": digest, **self.provenance}
+        return {"name": self.file.name, "sha256": self.file.sha256, **self.provenance}
 
     @property
     def scale(self) -> float:

@@ -6,6 +6,7 @@ one that was read voxel by voxel.
 """
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -101,3 +102,20 @@ class Volume:
             raise UsageError(f"blocks of {factor} pixels do not divide {rows} x {columns} pixels")
         blocks = self.hu.reshape(slices, rows // factor, factor, columns // factor, factor)
         return Volume(blocks.mean(axis=(2, 4), dtype=np.float32), self.grid.binned(factor))
+
+
+class HasVolume(Protocol):
+    """A result that has a volume, and stands for it: a reconstruction, or a step of one."""
+
+    @property
+    def volume(self) -> Volume:
+        """The volume in HU."""
+        ...
+
+
+_Other = TypeVar("_Other")
+
+
+def volume_in(given: HasVolume | _Other) -> Volume | _Other:
+    """Return the volume of a result that has one, and anything else as it is."""
+    return cast("Volume | _Other", getattr(given, "volume", given))

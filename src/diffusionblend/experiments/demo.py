@@ -28,13 +28,9 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import find_prior, read_config
 from diffusionblend.progress import counted
 from diffusionblend.reconstruction.assessment import assess_volume
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR, reconstruct_volume
 from diffusionblend.reconstruction.estimate import estimate
-from diffusionblend.reconstruction.reconstruct import (
-    DEFAULT_METHOD,
-    DEFAULT_PRIOR,
-    Reconstruction,
-    reconstruct,
-)
+from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.provenance import machine, write_reconstruction
 from diffusionblend.runs.trace import Trace
 from diffusionblend.show.report import Entry, Report, overview, write_report
@@ -144,7 +140,7 @@ def _reconstruct(
 ) -> _Made:
     """Reconstruct by a method; the trace only looks on."""
     began = time.monotonic()
-    volume = reconstruct(scan, method, prior=prior, callback=in_turn(callback, trace))
+    volume = reconstruct_volume(scan, method, prior=prior, callback=in_turn(callback, trace))
     return _Made(method, volume, round(time.monotonic() - began - trace.seconds, 2), trace)
 
 
@@ -160,7 +156,7 @@ def _write(output: Path, scan: Scan, prior: Prior, made: dict[str, _Made]) -> No
             fits_data=each.method.fits_data,
         )
         write_reconstruction(
-            Reconstruction(each.volume, quality, seconds=each.seconds),
+            Reconstruction(each.volume, quality, each.method, seconds=each.seconds),
             output / f"{name}.nii.gz",
             **_facts(output, name, each.method),
             seconds=each.seconds,

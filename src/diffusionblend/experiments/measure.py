@@ -21,7 +21,7 @@ from diffusionblend.machine.device import find_device
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import evaluate, total_variation_z
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.runs.trace import Trace
 from diffusionblend.simulation.simulate import simulate, truth_on_grid
 
@@ -70,7 +70,9 @@ def do_run(run: "Run", folder: Path) -> Result:
     trace = Trace(truth)
 
     def work() -> Volume:
-        return reconstruct(scan, method, seed=inputs.seed, device=device, callback=trace, **known)
+        return reconstruct_volume(
+            scan, method, seed=inputs.seed, device=device, callback=trace, **known
+        )
 
     found, times = timed(work, device, lambda: trace.seconds)
     result = Result(

@@ -17,7 +17,7 @@ from torch import Tensor
 from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.scan import Scan
-from diffusionblend.data.volume import Volume
+from diffusionblend.data.volume import HasVolume, Volume, volume_in
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import PathLike
@@ -27,7 +27,7 @@ from diffusionblend.io.volumes import read_shown, read_volume
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
 ScanLike: TypeAlias = Scan | PathLike | ArrayLike
-VolumeLike: TypeAlias = Volume | PathLike | ArrayLike
+VolumeLike: TypeAlias = Volume | HasVolume | PathLike | ArrayLike
 
 UNIT_MM = (1.0, 1.0, 1.0)
 """Voxels of arrays that are only compared with each other."""
@@ -63,7 +63,7 @@ def as_volume(given: VolumeLike, spacing_mm: Sequence[float] | None = None) -> V
     """Return a volume in HU, whatever it is given as.
 
     Args:
-        given: A volume, its file or folder, or HU (slices, rows, columns).
+        given: A volume or a reconstruction, its file or folder, or HU (slices, rows, columns).
         spacing_mm: Size of an array's voxels (z, y, x); the others have their own.
 
     Raises:
@@ -71,6 +71,7 @@ def as_volume(given: VolumeLike, spacing_mm: Sequence[float] | None = None) -> V
         UnsupportedInput: The array is not three-dimensional, or not in HU.
         CorruptInput: It holds NaN or infinity, or the file is missing or damaged.
     """
+    given = volume_in(given)
     if isinstance(given, Volume | str | os.PathLike):
         if spacing_mm is not None:
             raise UsageError("spacing_mm: a volume has its own; leave it out, or give an array")
@@ -95,6 +96,7 @@ def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
         UnsupportedInput: An array is not of the other's shape.
         CorruptInput: An array holds NaN or infinity, or a file is missing or damaged.
     """
+    a, b = volume_in(a), volume_in(b)
     paths = [Path(v) for v in (a, b) if isinstance(v, str | os.PathLike)]
     if len(paths) == 2 and all(map(is_deviation, paths)):
         return read_shown(paths[0]), read_shown(paths[1])

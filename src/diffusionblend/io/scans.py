@@ -6,6 +6,7 @@ line off, and then it is read without.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import logging
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from diffusionblend.data.scan import Noise, Scan, check_shape
+from diffusionblend.data.scan import Noise, Scan, ScanFile, check_shape
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, geometry_from_json
-from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming
+from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming, sha256
 from diffusionblend.io.projections.hdf5 import check_held, dataset
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def read_scan(path: PathLike) -> Scan:
         scan = _read(file, path)
     if not scan.y.any():
         log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
-    return scan
+    return dataclasses.replace(scan, file=ScanFile(path.name, sha256(path), scan.digest))
 
 
 def read_geometry(path: PathLike) -> Geometry:

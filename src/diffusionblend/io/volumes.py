@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from diffusionblend.data.hounsfield import check_finite, check_hu
-from diffusionblend.data.volume import Volume
+from diffusionblend.data.volume import HasVolume, Volume, volume_in
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import PathLike, naming, sha256
@@ -76,7 +76,7 @@ def digest(path: Path) -> str:
 
 
 def write_volume(
-    volume: Volume,
+    volume: Volume | HasVolume,
     path: PathLike,
     *,
     source: PathLike | None = None,
@@ -85,7 +85,7 @@ def write_volume(
     """Write a volume in HU: whole or not at all.
 
     Args:
-        volume: The volume.
+        volume: The volume, or a reconstruction.
         path: A name in .nii.gz, .nii, .nrrd or .ome.zarr; or without a suffix: the new folder of a
             derived DICOM series.
         source: For DICOM, the series (a folder or zip) whose patient, study and frame of
@@ -98,7 +98,7 @@ def write_volume(
         CorruptInput: The volume holds NaN or infinity, or the source is missing or damaged.
         UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
-    path = Path(path)
+    path, volume = Path(path), volume_in(volume)
     form = writer_of(path)
     with naming(path):
         check_finite(volume.hu)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 
 import msgspec
 
@@ -33,6 +34,21 @@ def make_method(name: str, **options: object) -> Method:
         except msgspec.ValidationError as error:
             raise UsageError(f"--{option} {value}: {str(error).lower()}") from error
     return cls(**chosen)
+
+
+def as_method(method: str | Method, options: Mapping[str, object]) -> Method:
+    """Return a method that is given by its name and options, or is one already.
+
+    Raises:
+        UsageError: There is no such method or option, or a method has options already.
+    """
+    if isinstance(method, str):
+        return make_method(method, **options)
+    if options:
+        raise UsageError(
+            f"{', '.join(options)}: {method} has its options already; give the method by its name"
+        )
+    return method
 
 
 def option_defaults(cls: type[Method]) -> dict[str, object]:

@@ -4,6 +4,7 @@ Another package adds its own by an entry point of the group `diffusionblend.meth
 name there, and the class.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -36,6 +37,18 @@ def method_names() -> list[str]:
     return sorted({*_METHODS, *plugins(ENTRY_POINTS)})
 
 
+def name_of(method: Method) -> str:
+    """Return the name that a method has here; that of its class if it has none."""
+    cls = type(method)
+    ours = (name for name, known in _METHODS.items() if known is cls)
+    others = (
+        name
+        for name, point in plugins(ENTRY_POINTS).items()
+        if point.attr == cls.__qualname__ and _root(point.module) == _root(cls.__module__)
+    )
+    return next(itertools.chain(ours, others), cls.__name__)
+
+
 def find_method(name: str) -> type[Method]:
     """Return a class of methods.
 
@@ -57,3 +70,7 @@ def find_method(name: str) -> type[Method]:
             "repair or remove the package that brings it"
         )
     return cls
+
+
+def _root(module: str) -> str:
+    return module.partition(".")[0]

@@ -111,7 +111,33 @@ def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetP
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
     """
     folder = find_prior(os.fspath(name))
-    return load_network(folder, read_config(folder), UNetPrior).to(device)
+    prior = load_network(folder, read_config(folder), UNetPrior).to(device)
+    prior.name = _called(os.fspath(name), folder)
+    return prior
+
+
+def facts_of(prior: object) -> dict[str, str]:
+    """Return what records say of a prior: its name, on the hub with its commit, and its digest.
+
+    Args:
+        prior: A prior, or the name of one that is not loaded yet. One that was not read from a
+            folder has the name of its class.
+
+    Raises:
+        PriorError: There is no such prior.
+    """
+    if isinstance(prior, str):
+        folder = find_prior(prior)
+        name, config = _called(prior, folder), read_config(folder)
+    else:
+        name = getattr(prior, "name", "") or type(prior).__name__
+        config = getattr(prior, "config", PriorConfig())
+    return {"name": name, "weights_sha256": getattr(config, "weights_sha256", "")}
+
+
+def _called(name: str, folder: Path) -> str:
+    """Return what to call a prior: a record may be passed on, and never names a place."""
+    return folder.name if Path(name).is_dir() else name
 
 
 def check_digest(prior: str, digest: str) -> None:

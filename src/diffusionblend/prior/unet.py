@@ -79,11 +79,14 @@ class UNetPrior(nn.Module):
 
     Args:
         config: The network's shape and the data's statistics.
+
+    Attributes:
+        name: What records call it; `from_pretrained` gives it that.
     """
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.name = config, ""
         codes = CODES * len(config.scales)
         self.unet = UNet(config.widths, config.blocks, config.attention, codes)
         self.coarse = None if config.coarse is None else UNetPrior(config.coarse)

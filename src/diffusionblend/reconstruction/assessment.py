@@ -22,7 +22,7 @@ def assess_volume(
     fits_data: bool = True,
     device: str | torch.device = "auto",
 ) -> Quality:
-    """Assess how far a volume can be trusted, as `reconstruct_and_assess` does.
+    """Assess how far a volume can be trusted, as `reconstruct` does.
 
     Args:
         scan: What was measured.

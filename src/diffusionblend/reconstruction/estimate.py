@@ -83,7 +83,7 @@ def estimate(
     mu_water: float | None = None,
     scale: float | None = None,
 ) -> Estimate:
-    """Estimate time and memory of `reconstruct_and_assess`, without reading and writing.
+    """Estimate time and memory of `reconstruct`, without reading and writing.
 
     Args:
         scan: What was measured.
@@ -93,7 +93,7 @@ def estimate(
         device: Where it will work.
         samples: Number of samples.
         classical: Whether the classical reconstruction is made as well.
-        mu_water: As for `reconstruct_and_assess`.
+        mu_water: As for `reconstruct`.
         scale: Likewise.
 
     Raises:

@@ -13,6 +13,8 @@ import torch
 
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.truncation import Extended, extended
+from diffusionblend.data.units import hu_from_x
+from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.regrid import Cut, Weighed
@@ -45,6 +47,11 @@ class Task:
 
     problem: Problem
     measured: Problem
+
+    def volume(self, x: torch.Tensor) -> Volume:
+        """Return what was asked for of a volume x, in HU."""
+        shown = self.measured.cropped(x)
+        return Volume(hu_from_x(shown).cpu().numpy(), self.measured.grid)
 
 
 def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:

@@ -17,7 +17,7 @@ from diffusionblend.io.formats.registry import STD, stem
 
 if TYPE_CHECKING:
     from diffusionblend.data.volume import Volume
-    from diffusionblend.reconstruction.reconstruct import Reconstruction
+    from diffusionblend.reconstruction.result import Reconstruction
 
 CLASSICAL = "classical"
 MOST_THREADS = 1024

@@ -18,7 +18,7 @@ from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
 from diffusionblend.prior.unet import UNetPrior
-from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import simulate
 from diffusionblend.training.cache import candidates
 from diffusionblend.training.recipe import Folder, Recipe, scales
@@ -86,7 +86,7 @@ class Validation:
         numbers, pictures, scores = self.denoise(prior), {}, []
         for views, scan in self.scans.items():
             method = DiffusionBlendPlusPlus(steps=self.steps)
-            volume = reconstruct(scan, method, prior=prior, device=_device(prior))
+            volume = reconstruct_volume(scan, method, prior=prior, device=_device(prior))
             scores.append(evaluate(volume, self.truth)["axial"]["psnr"])
             numbers[f"psnr_views{views}"] = scores[-1]
             pictures[f"views{views}"] = picture(

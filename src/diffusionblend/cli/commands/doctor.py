@@ -28,7 +28,7 @@ class Doctor:
         from diffusionblend.cli import diagnosis
         from diffusionblend.io.files import left_overs
         from diffusionblend.prior import from_pretrained
-        from diffusionblend.reconstruction.reconstruct import DEFAULT_METHOD, DEFAULT_PRIOR
+        from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
         from diffusionblend.runs.provenance import versions
 
         broken = list(diagnosis.problems())

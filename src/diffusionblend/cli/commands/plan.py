@@ -41,11 +41,11 @@ def plan_reconstruction(
     command: "Reconstruct", scan: "Scan", method: "Method", device: "torch.device"
 ) -> None:
     """Print what a reconstruction would do, and what it would take; write nothing."""
-    from diffusionblend.cli.commands.reconstruct import prior_record
+    from diffusionblend.prior.store import facts_of
     from diffusionblend.reconstruction.estimate import estimate
     from diffusionblend.runs.provenance import outputs_of, steps_folder
 
-    prior = prior_record(command.prior) if method.needs_prior else None
+    prior = facts_of(command.prior) if method.needs_prior else None
     options = dict(vars(method))
     classical = command.classical and not method.classical
     found = estimate(

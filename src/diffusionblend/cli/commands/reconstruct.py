@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from diffusionblend.geometry import Grid
     from diffusionblend.methods import Method
     from diffusionblend.methods.method import State
-    from diffusionblend.reconstruction.reconstruct import Reconstruction
+    from diffusionblend.reconstruction.result import Reconstruction
     from diffusionblend.runs.checkpoint import Checkpoint, SavedSteps
 
 log = logging.getLogger(__name__)
@@ -152,11 +152,11 @@ class Reconstruct:
 
         from diffusionblend.io.files import naming
         from diffusionblend.methods.method import ignore, in_turn
-        from diffusionblend.reconstruction.reconstruct import reconstruct_and_assess
+        from diffusionblend.reconstruction.reconstruct import reconstruct
 
         steps = self._saved_steps(run.step)
         with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
-            made = reconstruct_and_assess(
+            made = reconstruct(
                 scan,
                 method,
                 prior=self.prior,
@@ -191,16 +191,16 @@ class Reconstruct:
         )
 
     def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
-        from diffusionblend.io.files import sha256
+        from diffusionblend.prior.store import facts_of
 
         return {
             "command": "reconstruct",
             "method": {"name": self.method, **vars(method)},
-            "prior": prior_record(self.prior) if method.needs_prior else None,
+            "prior": facts_of(self.prior) if method.needs_prior else None,
             "seed": self.seed,
             "samples": self.samples,
             "device": device,
-            "scan": {"name": self.scan.name, "sha256": sha256(self.scan), **scan.provenance},
+            "scan": scan.facts,
         }
 
     def _again(self, prior: dict[str, str] | None, threads: int) -> str:
@@ -287,12 +287,3 @@ def _way_to_go_on(run: "Checkpoint") -> Iterator[None]:
         if run.path.exists():
             log.info("%s is kept: the same command with --resume goes on", run.path)
         raise
-
-
-def prior_record(name: str) -> dict[str, str]:
-    """Return what a record says of a prior: what it is called, on the hub with its commit."""
-    from diffusionblend.prior.store import find_prior, read_config
-
-    folder = find_prior(name)
-    called = folder.name if Path(name).is_dir() else name
-    return {"name": called, "weights_sha256": read_config(folder).weights_sha256}

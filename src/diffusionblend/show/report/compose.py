@@ -55,7 +55,7 @@ def make_report(
     compared = Compared(
         truth=None if truth is None else read_truth(truth, runs[0].volume),
         scan=measured,
-        scan_digest="" if scan is None else sha256(scan),
+        scan_digests=() if scan is None or measured is None else (sha256(scan), measured.digest),
     )
     entries = tuple(make_entries(runs, compared))
     grid = runs[0].volume.grid

@@ -36,12 +36,12 @@ class Compared:
     Attributes:
         truth: On the grid of the runs; none if it is not known.
         scan: What was measured; none if it is not given.
-        scan_digest: SHA-256 of its file.
+        scan_digests: Those that records may have of it: of its file, and its own.
     """
 
     truth: Volume | None = None
     scan: Scan | None = None
-    scan_digest: str = ""
+    scan_digests: tuple[str, ...] = ()
 
 
 def make_entries(runs: Sequence[Run], compared: Compared) -> Iterator[Entry]:
@@ -83,7 +83,7 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
     psnr, lost = _psnr(run, record, compared)
     residual = [(s.step, s.residual) for s in record.steps if 0 <= s.step < _LAST_STEP]
     scan = record.scan.get("sha256")
-    other_scan = compared.scan_digest not in ("", scan)
+    other_scan = bool(compared.scan_digests) and scan not in compared.scan_digests
     gaps = (
         "it is of another scan than the one given (another SHA-256)" * other_scan,
         "one sample: nothing tells how much it depends on the seed"
