@@ -110,4 +110,5 @@ for warning in ours.quality.warnings:
 ours
 
 # %% [markdown]
-# `db.write_volume(ours, "chest.nii.gz")` writes what any viewer of medical images reads.
+# `db.save(ours, "chest.nii.gz")` writes the volume, which any viewer of medical images reads, and
+# beside it the record of what made it, its warnings and the classical reconstruction.

@@ -36,8 +36,9 @@ from diffusionblend.reconstruction.reconstruct import (
 )
 from diffusionblend.reconstruction.samples import Moments
 from diffusionblend.reconstruction.task import make_problem
-from diffusionblend.runs import provenance
-from diffusionblend.runs.provenance import beside, record_of, write_reconstruction
+from diffusionblend.runs import save
+from diffusionblend.runs.provenance import beside, record_of
+from diffusionblend.runs.save import write_reconstruction
 from diffusionblend.simulation.simulate import simulate
 from phantoms import changed, placed
 
@@ -534,14 +535,14 @@ def test_if_one_file_cannot_be_written_none_is(one, place, part, monkeypatch):
     out = place / "a.nii.gz"
     out.write_bytes(b"old")
     before = contents(place)
-    write = provenance._write
+    write = save._write
 
     def failing(volume, path, stack, **options):
         if part in path.name:
             raise OutputError(f"{path}: the disk is full")
         return write(volume, path, stack, **options)
 
-    monkeypatch.setattr(provenance, "_write", failing)
+    monkeypatch.setattr(save, "_write", failing)
     with pytest.raises(OutputError, match=part):
         write_reconstruction(dataclasses.replace(one[1], std=one[1].volume), out)
     assert contents(place) == before
@@ -559,7 +560,7 @@ def test_the_other_files_are_nifti_whatever_the_output_is(one, place, name):
     pytest.importorskip("pydicom")
     pytest.importorskip("nrrd")
     out = place / name
-    write_reconstruction(one[1], out, description="a test")
+    write_reconstruction(one[1], out)
     assert {p.name for p in place.iterdir()} == {name, "a.classical.nii.gz", f"{name}.json"}
     back, meant = read_volume(out).as_seen(), one[1].volume.as_seen()
     np.testing.assert_allclose(back, meant, atol=0.51)  # DICOM holds whole HU

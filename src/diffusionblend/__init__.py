@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from diffusionblend.projectors import projector as projector
     from diffusionblend.reconstruction.reconstruct import reconstruct as reconstruct
     from diffusionblend.reconstruction.result import Reconstruction as Reconstruction
+    from diffusionblend.runs.save import save as save
     from diffusionblend.simulation.simulate import simulate as simulate
     from diffusionblend.simulation.simulate import truth_on_grid as truth_on_grid
     from diffusionblend.training.supervised import train as train
@@ -70,6 +71,7 @@ _HOMES = {
     "read_volume": "io.volumes",
     "reconstruct": "reconstruction.reconstruct",
     "reconstruct_many": "batch.run",
+    "save": "runs.save",
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",
     "sparse_view": "geometry.acquisitions",

@@ -1,19 +1,18 @@
 """One scan of a batch, in the process that does it."""
 
+import dataclasses
 import functools
 import logging
 import platform
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from diffusionblend._version import __version__
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Stamp, stamp
-from diffusionblend.batch.settings import Settings, decides, weights_of
+from diffusionblend.batch.settings import decides
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
 from diffusionblend.io.files import make_folder, naming
@@ -25,7 +24,8 @@ from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
-from diffusionblend.runs.provenance import check_outputs, state_of, write_reconstruction
+from diffusionblend.runs.provenance import check_outputs, state_of
+from diffusionblend.runs.save import write_reconstruction
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,6 @@ def _reconstruct(
     job: Job, scan: Scan, method: Method, device: torch.device, digest: str
 ) -> Reconstruction:
     settings = job.settings
-    facts = _facts(settings, method, device)
     run = Checkpoint(
         state_of(job.output),
         {**decides(settings), "device": str(device), "scan": digest},
@@ -94,18 +93,9 @@ def _reconstruct(
             callback=run,
             start=_start(run),
         )
-        views = len(scan.geometry.beam.angles_deg)
-        write_reconstruction(
-            made,
-            job.output,
-            description=f"DiffusionBlend {__version__}, {settings.method}, {views} views; "
-            "research only",
-            **facts,
-            scan={"name": job.scan.name, "sha256": digest, **scan.provenance},
-            seconds=round(run.seconds_before + made.seconds, 2),
-            operator=made.operator,
-            convergence=None if made.convergence is None else vars(made.convergence),
-        )
+        seconds = round(run.seconds_before + made.seconds, 2)
+        made = dataclasses.replace(made, seconds=seconds)
+        write_reconstruction(made, job.output, command="batch")
     run.remove()
     return made
 
@@ -121,18 +111,6 @@ def _start(run: Checkpoint) -> State:
         log.warning("%s; it begins anew", error)
         run.threads = asked
         return BEGINNING
-
-
-def _facts(settings: Settings, method: Method, device: torch.device) -> dict[str, Any]:
-    prior = {"name": settings.prior, "weights_sha256": weights_of(settings.prior)}
-    same = {name: getattr(settings, name) for name in ("seed", "samples", "mu_water", "scale")}
-    return {
-        "command": "batch",
-        "method": {"name": settings.method, **vars(method)},
-        "prior": prior if method.needs_prior else None,
-        "device": str(device),
-        **same,
-    }
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.geometry.planes import PLANES, WHOLE
-from diffusionblend.io.files import atomic, make_folder, sha256
+from diffusionblend.io.files import atomic, make_folder
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.machine.device import find_device
@@ -25,13 +25,14 @@ from diffusionblend.methods.method import in_turn
 from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import Figures, evaluate
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.prior.store import find_prior, read_config
+from diffusionblend.prior.store import facts_of
 from diffusionblend.progress import counted
 from diffusionblend.reconstruction.assessment import assess_volume
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR, reconstruct_volume
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.result import Reconstruction
-from diffusionblend.runs.provenance import machine, write_reconstruction
+from diffusionblend.runs.provenance import machine
+from diffusionblend.runs.save import write_reconstruction
 from diffusionblend.runs.trace import Trace
 from diffusionblend.show.report import Entry, Report, overview, write_report
 from diffusionblend.show.report.compose import make_report
@@ -148,36 +149,36 @@ def _write(output: Path, scan: Scan, prior: Prior, made: dict[str, _Made]) -> No
     """Write the volumes with their records, which compare them with the classical one."""
     plain = (CLASSICAL, made[CLASSICAL].volume)
     for name, each in made.items():
+        known = prior if each.method.needs_prior else None
         quality = assess_volume(
             scan,
             each.volume,
-            classical=plain if each.method.needs_prior else None,
-            prior=prior if each.method.needs_prior else None,
+            classical=None if known is None else plain,
+            prior=known,
             fits_data=each.method.fits_data,
         )
-        write_reconstruction(
-            Reconstruction(each.volume, quality, each.method, seconds=each.seconds),
-            output / f"{name}.nii.gz",
-            **_facts(output, name, each.method),
+        result = Reconstruction(
+            each.volume,
+            quality,
+            each.method,
             seconds=each.seconds,
+            prior=None if known is None else facts_of(known),
+            scan=scan.facts,
+            device=str(find_device()),
         )
+        again = _again(name, each.method)
+        write_reconstruction(result, output / f"{name}.nii.gz", command="demo", again=again)
 
 
-def _facts(output: Path, name: str, method: Method) -> dict[str, Any]:
-    """Return what the record of a volume says of its making."""
+def _again(name: str, method: Method) -> str:
+    """Return the line that makes a volume again."""
     options = vars(method)
     steps = f" --steps {options['steps']}" if "steps" in options else ""
-    weights = read_config(find_prior(DEFAULT_PRIOR)).weights_sha256
-    return {
-        "command": "demo",
-        "again": f"diffusionblend reconstruct {SCAN} --method {name}{steps} "
-        f"--threads {machine().threads} -o {name}.nii.gz",
-        "method": {"name": name, **options},
-        "prior": {"name": DEFAULT_PRIOR, "weights_sha256": weights} if method.needs_prior else None,
-        "seed": 0,
-        "samples": 1,
-        "scan": {"name": SCAN, "sha256": sha256(output / SCAN)},
-    }
+    threads = machine().threads
+    return (
+        f"diffusionblend reconstruct {SCAN} --method {name}{steps} --threads {threads} "
+        f"-o {name}.nii.gz"
+    )
 
 
 def _report(output: Path, views: int, steps: int | None, made: dict[str, _Made]) -> Report:

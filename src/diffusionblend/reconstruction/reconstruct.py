@@ -130,6 +130,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
             seconds=drawn.seconds,
             prior=None if known is None else facts_of(known),
             seeds=seeds,
+            mu_water=mu_water,
+            scale=scale,
             scan=scan.facts,
             device=str(place),
             operator=task.problem.A.how,

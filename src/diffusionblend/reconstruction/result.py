@@ -28,6 +28,7 @@ class Reconstruction:
         prior: Name of the prior and the SHA-256 of its weights (`name`, `weights_sha256`); None if
             the method needs none.
         seeds: Seeds of the samples.
+        mu_water, scale: What was given for them; None where nothing was.
         scan: Name and SHA-256 of the scan (`name`, `sha256`), and what made that: see
             `Scan.facts`.
         device: Where it ran.
@@ -43,6 +44,8 @@ class Reconstruction:
     seconds: float = 0.0
     prior: dict[str, str] | None = None
     seeds: tuple[int, ...] = (0,)
+    mu_water: float | None = None
+    scale: float | None = None
     scan: dict[str, str] = field(default_factory=dict)
     device: str = ""
     operator: str = ""

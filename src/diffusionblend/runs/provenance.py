@@ -1,23 +1,15 @@
-"""What made a file: written beside each output."""
+"""The places of what is written beside a volume; and the machine and versions that made it."""
 
-import contextlib
-import json
 import platform
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from diffusionblend._version import __version__
-from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.io.files import atomic, sha256, writable
+from diffusionblend.io.files import writable
 from diffusionblend.io.formats.registry import STD, stem
-
-if TYPE_CHECKING:
-    from diffusionblend.data.volume import Volume
-    from diffusionblend.reconstruction.result import Reconstruction
 
 CLASSICAL = "classical"
 MOST_THREADS = 1024
@@ -91,84 +83,3 @@ def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> 
     named = outputs_of(output, samples=samples, classical=classical)
     for path in (*named, state_of(output)):
         writable(path)
-
-
-def write_record(output: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-    """Write `OUTPUT.json`: versions, time, the output's SHA-256, and the facts given.
-
-    Names of files only, never their folders: a record may be passed on.
-    """
-    with atomic(record_of(output)) as temporary:
-        temporary.write_text(_record(output.name, sha256(output), facts), encoding="utf-8")
-
-
-def write_reconstruction(
-    reconstruction: "Reconstruction",
-    output: Path,
-    *,
-    source: Path | None = None,
-    description: str = "",
-    **facts: Any,  # noqa: ANN401 - whatever JSON can say
-) -> None:
-    """Write a volume, what goes with it, and its record: all whole, or none of them.
-
-    `OUT.nii.gz`; `OUT.std.nii.gz` and `OUT.classical.nii.gz` if there are such; and
-    `OUT.nii.gz.json`, which holds the quality record and the SHA-256 of each. The volume gets its
-    name last.
-
-    Args:
-        reconstruction: What to write.
-        output: Place of the volume, as for `write_volume`.
-        source: As for `write_volume`.
-        description: As for `write_volume`.
-        facts: Go into the record.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-        DiffusionBlendError: As `write_volume`.
-    """
-    dicom = {"source": source, "description": description}
-    quality = json.loads(reconstruction.quality.to_json())
-    beside_it = {STD: reconstruction.std, CLASSICAL: reconstruction.classical}
-    files: dict[str, dict[str, str]] = {}
-    with contextlib.ExitStack() as stack:
-        digest = _write(reconstruction.volume, output, stack, **dicom)
-        for part, volume in beside_it.items():
-            if volume is not None:
-                path = beside(output, part)
-                files[part] = {"name": path.name, "sha256": _write(volume, path, stack)}
-        everything = {"files": files, **facts, "quality": quality}
-        record = stack.enter_context(atomic(record_of(output)))
-        record.write_text(_record(output.name, digest, everything), encoding="utf-8")
-
-
-def _write(
-    volume: "Volume",
-    path: Path,
-    stack: contextlib.ExitStack,
-    **options: Any,  # noqa: ANN401 - those of `write_volume`
-) -> str:
-    """Write a volume under a temporary name until the stack unwinds; return its SHA-256."""
-    from diffusionblend.io.volumes import write_volume
-
-    temporary = stack.enter_context(atomic(path))
-    try:
-        write_volume(volume, temporary, **options)
-    except DiffusionBlendError as error:
-        raise type(error)(str(error).replace(str(temporary), str(path))) from error
-    return sha256(temporary)
-
-
-def _record(name: str, digest: str, facts: dict[str, Any]) -> str:
-    record = {
-        "schema": "diffusionblend-run/1",
-        "output": name,
-        "sha256": digest,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions(),
-        "machine": msgspec.to_builtins(machine()),
-        **facts,
-    }
-    # A name that is no UTF-8 is no JSON either: what cannot be said of it becomes "?".
-    text = json.dumps(record, ensure_ascii=False).encode(errors="replace")
-    return json.dumps(json.loads(text), indent=2) + "\n"

@@ -1,7 +1,7 @@
 """The record beside a volume, read: it may be another's, so that nothing in it is believed.
 
 What a record says is checked for its form and size; it belongs to a volume only if it holds that
-volume's SHA-256; and no name in it leads out of the folder. `provenance` writes it.
+volume's SHA-256; and no name in it leads out of the folder. `save` writes it.
 """
 
 import math

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from diffusionblend._version import __version__
 from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
 from diffusionblend.cli.commands.plan import plan_reconstruction
 from diffusionblend.cli.terminal import in_range, present, show
@@ -130,13 +129,13 @@ class Reconstruct:
         """Begin, or go on from a state with as many threads as it was begun with."""
         from diffusionblend.machine.device import threads
         from diffusionblend.methods.method import BEGINNING
+        from diffusionblend.prior.store import facts_of
 
-        facts = self._facts(scan, method, str(device))
-        run = self._checkpoint(facts)
+        prior = facts_of(self.prior) if method.needs_prior else None
+        run = self._checkpoint(scan, method, prior, str(device))
         start = run.load() if self.resume else BEGINNING
         with threads(run.threads) as number:
-            facts["again"] = self._again(facts["prior"], number)
-            self._work(scan, method, device, run, start, facts)
+            self._work(scan, method, device, run, start, self._again(prior, number))
 
     def _work(
         self,
@@ -145,14 +144,13 @@ class Reconstruct:
         device: "torch.device",
         run: "Checkpoint",
         start: "State",
-        facts: dict[str, Any],
+        again: str,
     ) -> None:
         """Reconstruct, saving the state on the way, and write what was made."""
-        import msgspec
-
         from diffusionblend.io.files import naming
         from diffusionblend.methods.method import ignore, in_turn
         from diffusionblend.reconstruction.reconstruct import reconstruct
+        from diffusionblend.runs.save import write_reconstruction
 
         steps = self._saved_steps(run.step)
         with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
@@ -169,39 +167,11 @@ class Reconstruct:
                 callback=in_turn(bar, steps or ignore, run),
                 start=start,
             )
-        if steps is not None:
-            facts["steps"] = msgspec.to_builtins(steps.kept)
         made = dataclasses.replace(made, seconds=round(run.seconds_before + made.seconds, 2))
-        self._write(made, scan, facts)
+        kept = None if steps is None else steps.kept
+        write_reconstruction(made, self.output, source=self.like, again=again, steps=kept)
         run.remove()
         self._tell(made)
-
-    def _write(self, made: "Reconstruction", scan: "Scan", facts: dict[str, Any]) -> None:
-        from diffusionblend.runs.provenance import write_reconstruction
-
-        write_reconstruction(
-            made,
-            self.output,
-            source=self.like,
-            description=self._description(len(scan.geometry.beam.angles_deg)),
-            **facts,
-            seconds=made.seconds,
-            operator=made.operator,
-            convergence=None if made.convergence is None else vars(made.convergence),
-        )
-
-    def _facts(self, scan: "Scan", method: "Method", device: str) -> dict[str, Any]:
-        from diffusionblend.prior.store import facts_of
-
-        return {
-            "command": "reconstruct",
-            "method": {"name": self.method, **vars(method)},
-            "prior": facts_of(self.prior) if method.needs_prior else None,
-            "seed": self.seed,
-            "samples": self.samples,
-            "device": device,
-            "scan": scan.facts,
-        }
 
     def _again(self, prior: dict[str, str] | None, threads: int) -> str:
         """Return the line that gives the same bytes on a processor of the same type."""
@@ -209,13 +179,24 @@ class Reconstruct:
         named = named if prior is None else dataclasses.replace(named, prior=prior["name"])
         return command_line("reconstruct", named)
 
-    def _checkpoint(self, facts: dict[str, Any]) -> "Checkpoint":
+    def _checkpoint(
+        self, scan: "Scan", method: "Method", prior: dict[str, str] | None, device: str
+    ) -> "Checkpoint":
         from diffusionblend.runs.checkpoint import Checkpoint
         from diffusionblend.runs.provenance import state_of, versions
+        from diffusionblend.runs.save import method_facts
 
-        names = ("method", "prior", "seed", "samples", "device")
-        run = {name: facts[name] for name in names} | {"scan": facts["scan"]["sha256"]}
-        run |= {"mu_water": self.mu_water, "scale": self.scale, "versions": versions()}
+        run = {
+            "method": method_facts(method),
+            "prior": prior,
+            "seed": self.seed,
+            "samples": self.samples,
+            "device": device,
+            "scan": scan.facts["sha256"],
+            "mu_water": self.mu_water,
+            "scale": self.scale,
+            "versions": versions(),
+        }
         return Checkpoint(state_of(self.output), run, self.save_state, self.threads)
 
     def _saved_steps(self, done: int) -> "SavedSteps | None":
@@ -225,9 +206,6 @@ class Reconstruct:
         if self.save_steps is None:
             return None
         return SavedSteps(steps_folder(self.output), self.save_steps, done)
-
-    def _description(self, views: int) -> str:
-        return f"DiffusionBlend {__version__}, {self.method}, {views} views; research only"
 
     def _tell(self, made: "Reconstruction") -> None:
         """Print what was made on stdout, and the warnings on stderr for people."""
