@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from diffusionblend.geometry.acquisitions import limited_angle as limited_angle
     from diffusionblend.geometry.acquisitions import parallel_beam as parallel_beam
     from diffusionblend.geometry.acquisitions import sparse_view as sparse_view
+    from diffusionblend.geometry.tools.astra import from_astra as from_astra
+    from diffusionblend.geometry.tools.astra import from_deepinv as from_deepinv
+    from diffusionblend.geometry.tools.astra import to_astra as to_astra
+    from diffusionblend.geometry.tools.cil import from_cil as from_cil
+    from diffusionblend.geometry.tools.leap import from_leap as from_leap
+    from diffusionblend.geometry.tools.leap import to_leap as to_leap
+    from diffusionblend.geometry.tools.tigre import from_tigre as from_tigre
+    from diffusionblend.geometry.tools.tigre import to_tigre as to_tigre
+    from diffusionblend.io.projections.rtk import to_rtk as to_rtk
     from diffusionblend.io.scans import read_scan as read_scan
     from diffusionblend.io.scans import write_scan as write_scan
     from diffusionblend.io.volumes import read_volume as read_volume
@@ -61,7 +70,12 @@ _HOMES = {
     "cone_beam": "geometry.acquisitions",
     "evaluate": "metrics",
     "fan_beam": "geometry.acquisitions",
+    "from_astra": "geometry.tools.astra",
+    "from_cil": "geometry.tools.cil",
+    "from_deepinv": "geometry.tools.astra",
+    "from_leap": "geometry.tools.leap",
     "from_pretrained": "prior.store",
+    "from_tigre": "geometry.tools.tigre",
     "limited_angle": "geometry.acquisitions",
     "make_method": "methods.options",
     "method_names": "methods.registry",
@@ -75,6 +89,10 @@ _HOMES = {
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",
     "sparse_view": "geometry.acquisitions",
+    "to_astra": "geometry.tools.astra",
+    "to_leap": "geometry.tools.leap",
+    "to_rtk": "io.projections.rtk",
+    "to_tigre": "geometry.tools.tigre",
     "train": "training.supervised",
     "truth_on_grid": "simulation.simulate",
     "write_scan": "io.scans",

@@ -28,7 +28,7 @@ def command_line(name: str, command: "DataclassInstance") -> str:
     words = ["diffusionblend", name]
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
-        option = field.name.replace("_", "-")
+        option = field.name.strip("_").replace("_", "-")  # from_, a word of Python
         values = value if isinstance(value, tuple) else (value,)
         if PLACE in getattr(field.type, "__metadata__", ()):
             words += map(_word, values)

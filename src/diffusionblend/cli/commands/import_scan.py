@@ -3,9 +3,10 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
-from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
+from diffusionblend.cli.commands.arguments import Groups, Input, OutputOrNone, command_line
 from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
 from diffusionblend.io.projections.options import Options
@@ -29,9 +30,10 @@ class Import(Options):
 
     groups: ClassVar[Groups] = {
         "source": (
-            "quantity", "geometry", "order", "number", "bin_mm", "row_mm", "angles", "lengths",
+            "quantity", "geometry", "from_", "template", "order", "number", "angles", "lengths",
             "clockwise",
         ),
+        "beam": ("beam", "sod_mm", "sdd_mm", "arc", "bin_mm", "row_mm"),
         "air and dark": ("white", "white_after", "dark", "fields", "i0", "air_bins"),
         "selection": ("rows", "views", "every", "without", "bin"),
         "grid": ("size", "pixel_mm", "slices"),
@@ -40,34 +42,59 @@ class Import(Options):
     }  # fmt: skip
 
     source: Input
-    """HDF5 (Data Exchange, NXtomo), a folder of TIFF or a pattern of their names in it, a TIFF,
-    .npy or .npz, or a geometry.json that names one of these."""
-    output: Output
+    """HDF5 (Data Exchange, NXtomo, CIL), .txrm, .mat, a folder of TIFF or a pattern of their names
+    in it, a TIFF, .npy or .npz, or a geometry.json, .xtekct or .log that describes one of these."""
+    output: OutputOrNone = None
     """Where the scan goes (.h5)."""
+    template: Path | None = None
+    """Write a geometry.json to fill in here, and no scan; beside the source it is found."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> None:
         """Read, understand, correct, write."""
-        from diffusionblend.io.files import writable
-
-        writable(self.output)
         if not set(self.source.name) & set("*?["):  # else a pattern of names
             present(self.source, "expected projections, or a geometry.json that names them")
+        if self.template is not None:
+            self._write_template(self.template)
+            return
+        from diffusionblend.io.files import writable
         from diffusionblend.io.projections.importing import WARNINGS, import_scan
         from diffusionblend.io.scans import check_suffix, write_scan
 
-        check_suffix(self.output)
-        if self.output.resolve() == self.source.resolve():
-            raise UsageError(f"--output {self.output}: is the input; give another name")
+        output = self._output()
+        writable(output)
+        check_suffix(output)
         scan = import_scan(self.source, self)
         facts = {**scan.provenance, "again": command_line("import", self)}
-        write_scan(dataclasses.replace(scan, provenance=facts), self.output)
+        write_scan(dataclasses.replace(scan, provenance=facts), output)
         warnings = facts.get(WARNINGS, "").splitlines()
         for text in warnings:
             log.warning("warning: %s", text)
         told = [f"{name:18}{fact}" for name, fact in facts.items() if name != WARNINGS]
-        everything: dict[str, object] = {"scan": str(self.output), **facts}
+        everything: dict[str, object] = {"scan": str(output), **facts}
         if warnings:
             everything[WARNINGS] = warnings
-        show(everything, self.json, "\n".join([f"{self.output}:", *told]))
+        show(everything, self.json, "\n".join([f"{output}:", *told]))
+
+    def _output(self) -> Path:
+        """Return where the scan goes."""
+        if self.output is None:
+            raise UsageError("--output: nothing says where the scan goes; give its name (.h5)")
+        if self.output.resolve() == self.source.resolve():
+            raise UsageError(f"--output {self.output}: is the input; give another name")
+        return self.output
+
+    def _write_template(self, path: Path) -> None:
+        """Write a geometry.json to fill in."""
+        from diffusionblend.io.files import atomic, writable
+        from diffusionblend.io.projections.asked import template
+        from diffusionblend.io.projections.geometry_file import TO_FILL
+
+        writable(path)
+        text = template(self.source, self)
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        opened = text.count(TO_FILL)
+        lines = f"{path}: {opened} places to fill in\nnext: diffusionblend import {path} -o scan.h5"
+        show({"template": str(path), "to_fill_in": opened}, self.json, lines)

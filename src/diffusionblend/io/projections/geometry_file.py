@@ -6,8 +6,9 @@ The schema is that of `geometry`, with what a file of projections knows already 
 """
 
 import math
+import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -15,11 +16,14 @@ from msgspec import Meta
 
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import Grid
+from diffusionblend.geometry import ConeBeam, FanBeam, Grid
+from diffusionblend.geometry.tools.vectors import Taken
 from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.stack import AXES
 
 NAME = "geometry.json"
+TO_FILL = "FILL IN: "
+"""What begins a place that a template leaves open."""
 MAX_BYTES = 2**26
 MAX_VIEWS = 100_000
 Kind = Literal["parallel", "fan", "cone"]
@@ -146,6 +150,34 @@ def in_mm(facts: AnyFacts, unit: str) -> AnyFacts:
     return msgspec.structs.replace(facts, **changes)
 
 
+def facts_of(taken: Taken, data: Data = Data(), *, known_axis: bool = True) -> AnyFacts:  # noqa: B008 - is frozen
+    """Return what another package or a scanner states as facts, without its grid.
+
+    Args:
+        taken: What was taken over.
+        data: What is stated of the numbers.
+        known_axis: Whether it says where the axis is; else it is searched for.
+    """
+    beam = taken.beam
+    common: dict[str, Any] = {
+        "schema": "diffusionblend-geometry/1",
+        "angles_deg": beam.angles_deg,
+        "bins": beam.bins,
+        "bin_mm": beam.bin_mm,
+        "rows": taken.rows,
+        "row_mm": taken.row_mm,
+        "offset_mm": beam.offset_mm if known_axis else None,
+        "data": data,
+    }
+    if isinstance(beam, ConeBeam | FanBeam):
+        common |= {"sod_mm": beam.sod_mm, "sdd_mm": beam.sdd_mm, "axis_mm": beam.axis_mm}
+    if isinstance(beam, ConeBeam):
+        return ConeFacts(**common, row_offset_mm=beam.row_offset_mm)
+    if isinstance(beam, FanBeam):
+        return FanFacts(**common, detector=beam.detector)
+    return ParallelFacts(**common)
+
+
 def read_geometry(path: Path) -> AnyFacts:
     """Read geometry.json.
 
@@ -156,6 +188,8 @@ def read_geometry(path: Path) -> AnyFacts:
     try:
         facts = msgspec.json.decode(text, type=AnyFacts)
     except (ValueError, RecursionError) as error:
+        if opened := re.findall(rf'"(\w+)": *"{TO_FILL}', text.decode(errors="replace")):
+            raise CorruptInput(f"{path}: still to be filled in: {', '.join(opened)}") from error
         raise CorruptInput(f"{path}: {error}; expected the geometry of a scan") from error
     angles = facts.angles
     if angles is not None and not (angles and all(map(math.isfinite, angles))):

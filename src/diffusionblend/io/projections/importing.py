@@ -17,8 +17,11 @@ from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.geometry import find_arc
 from diffusionblend.io.files import naming, sha256
 from diffusionblend.io.projections import noise
+from diffusionblend.io.projections.arrays import is_array
+from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
+from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
 from diffusionblend.io.projections.names import fingerprint
@@ -47,10 +50,14 @@ def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008
         UnsupportedInput: It is of no kind that is read here, or says what no beam of ours holds.
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
-    facts, described = find_geometry(path, options.geometry)
+    facts, described = find_geometry(path, options.geometry, options.from_)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
+    if order is None and is_array(data) and (facts is None or order_of(facts) is None):
+        check_asked(None, facts, options)
     source = open_source(data, facts, order, options.number)
+    facts = facts or source.stated
+    check_asked(source, facts, options)
     with naming(data):
         meaning = leave_out(understand(source, facts, described, options), options.without)
         apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry.tools.cil import from_panel, panel_of
+from diffusionblend.geometry.tools.values import count, number
+from diffusionblend.io.files import naming
 from diffusionblend.io.projections import hdf5
+from diffusionblend.io.projections.geometry_file import AnyFacts, facts_of
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 PROJECTION, WHITE, DARK = 0, 1, 2
 _KEYS = ("instrument/detector/image_key", "data/image_key")
 _ANGLES = ("sample/rotation_angle", "data/rotation_angle", "instrument/detector/rotation_angle")
+_CIL_ANGLES = ("config/angles", "data/rotation_angle")
 _CONES = ("cone", "cone_flex")
 
 
@@ -64,10 +69,9 @@ def _read(file: "h5py.File", path: Path, entry: str) -> Source | None:
     if key is not None:
         return _frames(file, path, key, angles)
     place = f"{entry}/data/data"
-    if angles is None or not angles.startswith(f"{entry}/data/"):
-        return None
-    found = hdf5.dataset(file, path, place)
-    return None if found is None else _cil(file, path, place, found, angles)
+    angles = _first(file, path, [f"{entry}/{name}" for name in _CIL_ANGLES])
+    found = None if angles is None else hdf5.dataset(file, path, place)
+    return None if found is None or angles is None else _cil(file, path, entry, found, angles)
 
 
 def _first(file: "h5py.File", path: Path, names: list[str]) -> str | None:
@@ -127,11 +131,11 @@ def _angles(
     return None, f"/{name} has {len(angles)} angles for {frames} frames; "
 
 
-def _cil(file: "h5py.File", path: Path, place: str, found: Any, name: str) -> Source | None:  # noqa: ANN401
+def _cil(file: "h5py.File", path: Path, entry: str, found: Any, name: str) -> Source | None:  # noqa: ANN401
     """Return projections that CIL wrote, which may be anything: it does not say counts or lines."""
-    angles = hdf5.numbers(file, path, name)
+    angles, place = hdf5.numbers(file, path, name), f"{entry}/data/data"
     shape = tuple(found.shape or ())
-    labels = [hdf5.text(found.attrs.get(f"dimension{axis}", "")) for axis in range(len(shape))]
+    labels = _labels(found, len(shape))
     order = hdf5.order_of_axes(labels) if any(labels) else hdf5.order_by_angles(shape, angles)
     if order is None or "view" not in order:
         raise UnsupportedInput(
@@ -142,11 +146,56 @@ def _cil(file: "h5py.File", path: Path, place: str, found: Any, name: str) -> So
     views = data.shape[0]
     why = "" if angles is None or len(angles) == views else f"{len(angles)} angles; "
     cone = hdf5.text(found.attrs.get("geometry", "")) in _CONES
+    stated = None
+    if angles is not None and not why and f"{entry}/config/detector/position" in file:
+        with naming(path):
+            stated = _stated(file, path, entry, found.attrs, angles, cone)
     return Source(
         "CIL's NeXus HDF5",
         data,
-        None if angles is None or why else tuple(angles.tolist()),
+        None if angles is None or why or stated is not None else tuple(angles.tolist()),
         hdf5.unit_of(file, path, name),
         diverges=cone,
         no_angles=why,
+        stated=stated,
     )
+
+
+def _labels(found: Any, axes: int) -> list[str]:  # noqa: ANN401 - h5py has no types
+    """Return what a data set calls its axes, in files of any version of CIL."""
+    names = ("dimension{}", "dim{}")
+    stated = [[found.attrs.get(name.format(axis), "") for axis in range(axes)] for name in names]
+    return [hdf5.text(label) for label in next(filter(any, stated), stated[0])]
+
+
+def _stated(
+    file: "h5py.File",
+    path: Path,
+    entry: str,
+    attrs: Any,  # noqa: ANN401 - h5py has no types
+    angles: np.ndarray,
+    cone: bool,
+) -> AnyFacts:
+    """Return the geometry that CIL's NEXUSDataWriter wrote beside the projections."""
+    where = {
+        "source": "source/position" if cone else "ray/direction",
+        "detector": "detector/position",
+        "across": "detector/direction_x",
+        "upwards": "detector/direction_y",
+        "axis": "rotation_axis/position",
+        "axis_along": "rotation_axis/direction",
+    }
+    places = {
+        name: hdf5.numbers(file, path, f"{entry}/config/{place}") for name, place in where.items()
+    }
+    told = file[f"{entry}/config/angles"].attrs
+    unit = 1.0 if hdf5.text(told.get("angle_unit", "degree")).startswith("deg") else 180 / np.pi
+    panel = panel_of(
+        places,
+        (count(attrs, "num_pixels_h"), count(attrs, "num_pixels_v", 1)),
+        (number(attrs, "pixel_size_h"), number(attrs, "pixel_size_v", 1.0)),
+        hdf5.text(attrs.get("panel_origin", "bottom-left")),
+        unit * (angles + number(told, "initial_angle", 0.0)),
+        cone,
+    )
+    return facts_of(from_panel(panel))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Quantity = Literal["counts", "line-integrals"]
+Tool = Literal["tigre", "astra", "cil", "leap", "rtk", "deepinv"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,21 @@ class Options:
     quantity: Quantity | None = None
     """What the numbers are, if neither the format nor geometry.json says."""
     geometry: Path | None = None
-    """geometry.json, or RTK's geometry (.xml); without it geometry.json beside the source."""
+    """geometry.json, RTK's geometry (.xml), a scanner's text (Nikon .xtekct, SkyScan .log), or that
+    of another package; without it what lies beside the source."""
+    from_: Tool | None = None
+    """Which package the geometry is of, where its file does not tell: of ASTRA the dictionary as
+    JSON, of TIGRE vars(geo) as JSON, of LEAP the text of save_parameters."""
+    beam: Literal["parallel", "fan", "cone"] | None = None
+    """Kind of beam, if no geometry states one: without it parallel, or a cone where distances are
+    given. A fan has a flat detector."""
+    sod_mm: float | None = None
+    """Distance from the source to the axis, of a fan or a cone."""
+    sdd_mm: float | None = None
+    """Distance from the source to the detector."""
+    arc: float | None = None
+    """Degrees that the views are spread over evenly, if nothing states their angles: 360 for a full
+    turn whose last view is a step before the first."""
     order: str | None = None
     """Order of a NumPy array's or a TIFF's axes, for instance view,row,bin."""
     number: int | None = None

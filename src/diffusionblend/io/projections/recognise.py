@@ -8,7 +8,7 @@ from diffusionblend.io.files import inside, naming
 from diffusionblend.io.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
-from diffusionblend.io.projections import arrays, hdf5, tiff
+from diffusionblend.io.projections import arrays, hdf5, matlab, tiff, zeiss
 from diffusionblend.io.projections.exchange import read_exchange
 from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, order_of, read_geometry
 from diffusionblend.io.projections.names import (
@@ -19,9 +19,16 @@ from diffusionblend.io.projections.names import (
     tiff_files,
 )
 from diffusionblend.io.projections.nexus import read_nexus
+from diffusionblend.io.projections.options import Tool
 from diffusionblend.io.projections.rtk import read_rtk
+from diffusionblend.io.projections.scanner_text import (
+    TEXTS,
+    is_scanner_text,
+    read_scanner_text,
+)
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
+from diffusionblend.io.projections.tool_geometry import read_tool_geometry
 from diffusionblend.io.projections.vendors import foreign
 
 _EXPECTED = (
@@ -33,24 +40,48 @@ CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
 
 
-def find_geometry(source: Path, given: Path | None = None) -> tuple[AnyFacts | None, Path | None]:
+def find_geometry(
+    source: Path, given: Path | None = None, tool: Tool | None = None
+) -> tuple[AnyFacts | None, Path | None]:
     """Return what is said about projections, and the file that says it.
 
     Args:
         source: The projections, or a geometry.json that names them.
-        given: A geometry.json, or one of RTK (.xml); none looks beside the projections.
+        given: A geometry.json, one of RTK (.xml), of a scanner or of another package; none looks
+            beside the projections.
+        tool: Which package it is of, if the user says it.
 
     Raises:
         CorruptInput: It is missing or damaged.
         UnsupportedInput: It says what no beam of ours can hold.
     """
-    path = given
-    if path is None:
-        beside = (source if source.is_dir() else source.parent) / NAME
-        path = source if source.suffix == ".json" else beside
-        if not path.is_file() and path != source:
-            return None, None
-    return (read_rtk(path) if path.suffix.lower() == ".xml" else read_geometry(path)), path
+    path = given or _geometry_beside(source)
+    return (None, None) if path is None else (_read_any_geometry(path, tool), path)
+
+
+def _geometry_beside(source: Path) -> Path | None:
+    """Return what describes projections: itself, a geometry.json, or the text of a scanner."""
+    folder = source if source.is_dir() else source.parent
+    if source.suffix == ".json" or (source.is_file() and is_scanner_text(_start(source))):
+        return source
+    if (folder / NAME).is_file():
+        return folder / NAME
+    if not tiff_files(source):
+        return None
+    described = (file for file in _files(folder) if file.suffix.lower() in TEXTS)
+    texts = [file for file in described if is_scanner_text(_start(file))]
+    return texts[0] if len(texts) == 1 else None
+
+
+def _read_any_geometry(path: Path, tool: Tool | None) -> AnyFacts:
+    """Read a geometry of any kind."""
+    if not path.is_file():
+        return read_geometry(path)
+    if path.suffix.lower() == ".xml" or tool == "rtk":
+        return read_rtk(path)
+    if is_scanner_text(_start(path)):
+        return read_scanner_text(path)
+    return read_tool_geometry(path, tool) or read_geometry(path)
 
 
 def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> Path:
@@ -63,6 +94,8 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
     if facts is not None and described is not None and facts.data.file is not None:
         with naming(described):
             named = inside(described.parent, facts.data.file)
+    if source == described and named is None and source.suffix != ".json":
+        named = _tiff_beside(source)
     if source == described or source.suffix == ".json":
         if named is None:
             raise CorruptInput(
@@ -76,6 +109,15 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
         raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
     _check_sum(source, facts)
     return source
+
+
+def _tiff_beside(text: Path) -> Path:
+    """Return the folder of a scanner's text, which has to hold its TIFF."""
+    if not tiff_files(text.parent):
+        raise CorruptInput(
+            f"{text}: there is no TIFF beside it; expected the projections that it describes"
+        )
+    return text.parent
 
 
 def _check_sum(source: Path, facts: AnyFacts | None) -> None:
@@ -110,7 +152,12 @@ def open_source(
         stack = tiff.open_tiff(path, series.files, order or AXES)
         folder = path.parent if is_pattern(path) else path
         return Source("folder of TIFF", stack, series=series, hint=_description_beside(folder))
-    kind, stack = _open(path, start, order, None if facts is None else facts.data.array)
+    if start.startswith(zeiss.MAGIC):
+        return zeiss.read_txrm(path)
+    array = None if facts is None else facts.data.array
+    if start.startswith((matlab.OLD, matlab.NEW)):
+        return matlab.read_mat(path, start, order, array)
+    kind, stack = _open(path, start, order, array)
     return Source(kind, stack)
 
 

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.geometry_file import MAX_VIEWS, ConeFacts, read_text
@@ -162,6 +163,33 @@ def _cone(projections: list[Projection]) -> RtkFacts:
         row_offset_mm=one.ProjectionOffsetY - one.SourceOffsetY,
         apart=tuple((name, tuple(values.tolist())) for name, values in apart.items()),
     )
+
+
+def to_rtk(geometry: Geometry) -> str:
+    """Return `geometry`, a cone, as the XML that RTK's `ReadGeometry` reads.
+
+    Raises:
+        UnsupportedInput: It is no cone.
+    """
+    beam = geometry.beam
+    if not isinstance(beam, ConeBeam):
+        raise UnsupportedInput(f"RTK's geometry is a cone; expected one, not {beam.kind}")
+    one = Projection(
+        SourceToIsocenterDistance=beam.sod_mm,
+        SourceToDetectorDistance=beam.sdd_mm,
+        ProjectionOffsetX=beam.offset_mm - beam.axis_mm,
+        ProjectionOffsetY=beam.row_offset_mm,
+        SourceOffsetX=-beam.axis_mm,
+    )
+    lines = ['<?xml version="1.0"?>', "<!DOCTYPE RTKGEOMETRY>", f'<{ROOT} version="3">']
+    lines += [f"  <{name}>{getattr(one, name):.15g}</{name}>" for name in _FIXED]
+    for angle in beam.angles_deg:
+        view = msgspec.structs.replace(one, GantryAngle=angle % 360)
+        rows = [" ".join(f"{value:.15g}" for value in row) for row in matrix_of(view)]
+        lines += ["  <Projection>", f"    <GantryAngle>{view.GantryAngle:.15g}</GantryAngle>"]
+        lines += ["    <Matrix>", *(f"      {row}" for row in rows), "    </Matrix>"]
+        lines += ["  </Projection>"]
+    return "\n".join([*lines, f"</{ROOT}>\n"])
 
 
 def departures(facts: RtkFacts, beam: Beam) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from diffusionblend.io.projections.geometry_file import AnyFacts
 from diffusionblend.io.projections.names import Series
 from diffusionblend.io.projections.stack import Stack
 
@@ -27,6 +28,7 @@ class Source:
         hint: What else tells its geometry, in words to end a message with.
         remarks: What is to be said of how it was read.
         white_at: How many views were measured before each projection of air, if the format says.
+        stated: The geometry, if the format states it.
     """
 
     kind: str
@@ -42,3 +44,4 @@ class Source:
     diverges: bool = False
     no_angles: str = ""
     hint: str = ""
+    stated: AnyFacts | None = None

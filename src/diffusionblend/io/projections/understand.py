@@ -13,6 +13,7 @@ from diffusionblend.data.units import MU_WATER_RANGE
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.io.files import inside, naming
 from diffusionblend.io.projections.angles import angles_of
+from diffusionblend.io.projections.asked import with_line
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.directions import spread
 from diffusionblend.io.projections.geometry_file import (
@@ -20,7 +21,6 @@ from diffusionblend.io.projections.geometry_file import (
     AnyFacts,
     ConeFacts,
     FanFacts,
-    ParallelFacts,
     in_mm,
     order_of,
 )
@@ -94,7 +94,7 @@ def understand(
     return Meaning(
         data=data,
         quantity=quantity,
-        beam=_beam(source, facts or ParallelFacts(schema="diffusionblend-geometry/1"), options),
+        beam=_beam(source, with_line(facts, source, options), options),
         offset_unknown=facts is None or facts.offset_mm is None,
         white=white if options.i0 is None else None,
         dark=dark,
@@ -148,6 +148,9 @@ def _check_options(options: Options) -> None:
         "bin_mm": LENGTH_MM,
         "row_mm": LENGTH_MM,
         "pixel_mm": LENGTH_MM,
+        "sod_mm": (1e-6, 1e12),
+        "sdd_mm": (1e-6, 1e12),
+        "arc": (1e-3, 360_000),
         "i0": (1e-9, 1e15),
         "photons": (1, 1e15),
         "electronic": (0, 1e9),

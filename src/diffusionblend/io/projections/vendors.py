@@ -34,23 +34,6 @@ class Foreign:
 
 FOREIGN = (
     Foreign(
-        "Nikon's text of an XT H scan",
-        "SrcToObject is sod_mm of a cone, SrcToDetector sdd_mm, DetectorPixelSizeX bin_mm, "
-        "DetectorPixelSizeY row_mm, InitialAngle and AngularStep start and step of angles_deg, "
-        "Projections its count, WhiteLevel i0 of counts",
-        starts=(b"[XTekCT]",),
-        ends=(".xtekct",),
-        describes=True,
-    ),
-    Foreign(
-        "the log of a Bruker SkyScan",
-        "Object to Source is sod_mm of a cone, Camera to Source sdd_mm, Camera Pixel Size in um / "
-        "1000 bin_mm (Image Pixel Size is that at the axis, smaller by Object to Source / Camera "
-        "to Source), Rotation Step the step of angles_deg, Number of Files its count",
-        starts=(b"[System]",),
-        describes=True,
-    ),
-    Foreign(
         "the text of a phoenix scan (Waygate, GE)",
         "FOD is sod_mm of a cone, FDD sdd_mm, PixelsizeX bin_mm, PixelsizeY row_mm, RotationSector "
         "/ NumberImages the step of angles_deg, NumberImages its count",
@@ -61,13 +44,6 @@ FOREIGN = (
         "VGStudio's text of a volume",
         "expected projections; import the folder of TIFF that it was made of",
         ends=(".vgi", ".vgl"),
-    ),
-    Foreign(
-        "Zeiss Xradia's TXRM or XRM",
-        f"{_SAVE} dxchange: read_txrm; its angles are in radians, StoRADistance is sod_mm of a "
-        "cone, and with DtoRADistance sdd_mm",
-        starts=(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
-        ends=(".txrm", ".xrm", ".txm"),
     ),
     Foreign(
         "MetaImage, as RTK writes projections",
@@ -118,17 +94,6 @@ FOREIGN = (
         "JPEG, a picture of 8 bits with losses",
         "export the projections anew, as TIFF of 16 bits",
         starts=(b"\xff\xd8\xff",),
-    ),
-    Foreign(
-        "MATLAB's MAT-file",
-        f"{_SAVE} scipy: numpy.save('p.npy', scipy.io.loadmat(FILE)[NAME])",
-        starts=(b"MATLAB 5.0",),
-    ),
-    Foreign(
-        "MATLAB's MAT-file of version 7.3",
-        f"{_SAVE} h5py: numpy.save('p.npy', h5py.File(FILE)[PLACE][...]), whose axes are in the "
-        "opposite order of MATLAB's",
-        starts=(b"MATLAB 7.3",),
     ),
     Foreign(
         "XML",

@@ -1,0 +1,1 @@
+"""Geometries of other packages, taken over from their objects and files, and ours as theirs."""

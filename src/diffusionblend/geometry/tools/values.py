@@ -1,0 +1,87 @@
+"""Numbers out of the dictionaries and objects of other packages, checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diffusionblend.errors import CorruptInput
+
+
+def as_mapping(stated: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an object of another package
+    """Return an object's attributes, or a dictionary as it is."""
+    return stated if isinstance(stated, Mapping) else vars(stated)
+
+
+def number(stated: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """Return a number.
+
+    Raises:
+        CorruptInput: It is missing, or is none.
+    """
+    return float(numbers(stated, name, (1,), None if default is None else [default])[0])
+
+
+def numbers(
+    stated: Mapping[str, Any],
+    name: str,
+    shape: tuple[int, ...],
+    default: Any = None,  # noqa: ANN401 - whatever numpy takes
+) -> np.ndarray:
+    """Return numbers in an array of a shape, of which -1 is any length.
+
+    Raises:
+        CorruptInput: They are missing, or are none, or of another number.
+    """
+    value = stated.get(name)
+    value = default if value is None else value
+    try:
+        array = np.asarray(value, dtype=np.float64).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise CorruptInput(f"{name} is {_short(value)}; expected {_words(shape)}") from error
+    if not array.size or not np.isfinite(array).all():
+        raise CorruptInput(f"{name} is {_short(value)}; expected {_words(shape)}, all finite")
+    return array
+
+
+def for_each(
+    stated: Mapping[str, Any],
+    name: str,
+    views: int,
+    each: int,
+    default: Any = None,  # noqa: ANN401 - whatever numpy takes
+) -> np.ndarray:
+    """Return numbers for each view (views, each), of which the same may hold for all.
+
+    Raises:
+        CorruptInput: They are missing, or are none, or of another number.
+    """
+    found = numbers(stated, name, (-1,), default)
+    if found.size not in (each, each * views):
+        raise CorruptInput(
+            f"{name} has {found.size} numbers for {views} views; expected {each}, or {each} for "
+            "each view"
+        )
+    return np.broadcast_to(found.reshape(-1, each), (views, each))
+
+
+def count(stated: Mapping[str, Any], name: str, default: float | None = None) -> int:
+    """Return a whole number of 1 or more.
+
+    Raises:
+        CorruptInput: It is missing, or is none.
+    """
+    value = number(stated, name, default)
+    if value != int(value) or not 1 <= value < 2**31:
+        raise CorruptInput(f"{name} is {value:g}; expected a whole number, 1 or more")
+    return int(value)
+
+
+def _short(value: object) -> str:
+    return "missing" if value is None else repr(value)[:40]
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    if shape == (1,):
+        return "a number"
+    return " x ".join("any number" if n < 0 else str(n) for n in shape) + " numbers"

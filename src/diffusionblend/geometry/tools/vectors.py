@@ -1,0 +1,261 @@
+"""Beams as vectors: where the source and the detector are in each view.
+
+All geometries of other packages are stated as vectors first, by the formulas of their own
+documentation, and one function makes a beam of them. A beam turns about the axis z on a circle; to
+be that of the vectors it has to cast the shadows that they cast, to a tenth of a pixel.
+
+Where rows run against z, the world is turned by half a turn about x, as a mirror image would be
+another object: then y and z of the slices run against those of the other package.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry.beam import Beam
+
+SAME_PIXELS = 0.1
+"""Pixels by which a shadow may be elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Source and detector in each view, in mm from a point on the axis, which is z.
+
+    Attributes:
+        source: Where the source is, or the direction of parallel rays (views, 3).
+        middle: Where the middle of the detector is (views, 3).
+        along: From a bin to the next (views, 3).
+        up: From a row to the next (views, 3).
+        bins: Number of bins.
+        rows: Number of rows.
+        diverges: Whether the rays come from a source.
+    """
+
+    source: np.ndarray
+    middle: np.ndarray
+    along: np.ndarray
+    up: np.ndarray
+    bins: int
+    rows: int
+    diverges: bool = True
+
+    def turned_about_x(self) -> "Vectors":
+        """Return the same in a world that is turned by half a turn about x."""
+        turn = np.array([1.0, -1.0, -1.0])
+        return dataclasses.replace(
+            self,
+            source=self.source * turn,
+            middle=self.middle * turn,
+            along=self.along * turn,
+            up=self.up * turn,
+        )
+
+    def shadows(self, points: np.ndarray) -> np.ndarray:
+        """Return the bin and the row on which points (n, 3) fall in each view (views, n, 2)."""
+        start = points - self.source[:, None] if self.diverges else self.source[:, None]
+        rays = np.broadcast_to(start, (len(self.source), *points.shape))
+        across = [np.broadcast_to(v[:, None], rays.shape) for v in (self.along, self.up)]
+        sides = np.stack([*across, -rays], axis=-1)
+        found = np.linalg.solve(sides, (points - self.middle[:, None])[..., None])[..., 0]
+        return found[..., :2] + np.array([self.bins - 1, self.rows - 1]) / 2
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken over from another package.
+
+    Attributes:
+        beam: The beam.
+        rows: Number of detector rows.
+        row_mm: Size of a row.
+        grid: The grid of the volume, if it is stated and about the axis.
+        order: What the axes of the other package's projections are.
+    """
+
+    beam: Beam
+    rows: int
+    row_mm: float
+    grid: Grid | None = None
+    order: tuple[str, ...] = ("view", "row", "bin")
+
+    @property
+    def geometry(self) -> Geometry:
+        """The beam with its grid.
+
+        Raises:
+            UnsupportedInput: There is no grid about the axis.
+        """
+        if self.grid is None:
+            raise UnsupportedInput(
+                "the geometry states no grid about the axis with square pixels; make one: "
+                "Geometry(Grid.from_spacing(...), taken.beam)"
+            )
+        return Geometry(self.grid, self.beam)
+
+
+def vectors_of(geometry: Geometry) -> Vectors:
+    """Return a geometry as vectors, from the middle of its grid.
+
+    Raises:
+        UnsupportedInput: Its detector is curved.
+    """
+    grid, beam = geometry
+    if beam.curved:
+        raise UnsupportedInput("a curved detector has no vectors; expected a flat one")
+    angle = np.radians(beam.angles_deg)
+    zero = np.zeros_like(angle)
+    along = np.stack([np.cos(angle), np.sin(angle), zero], axis=-1)
+    ray = np.stack([-np.sin(angle), np.cos(angle), zero], axis=-1)
+    up = np.broadcast_to([0.0, 0.0, 1.0], along.shape)
+    rows, row_mm = grid.shape[0], grid.spacing_mm[0]
+    source, middle = ray, beam.offset_mm * along
+    if isinstance(beam, ConeBeam | FanBeam):
+        source = -beam.sod_mm * ray - beam.axis_mm * along
+        middle = source + beam.sdd_mm * ray + beam.offset_mm * along
+    if isinstance(beam, ConeBeam):
+        rows, row_mm = beam.rows, beam.row_mm
+        middle = middle + beam.row_offset_mm * up
+    return Vectors(
+        source,
+        middle,
+        beam.bin_mm * along,
+        row_mm * up,
+        beam.bins,
+        rows,
+        not isinstance(beam, ParallelBeam),
+    )
+
+
+def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
+    """Return the beam whose source and detector are where vectors say, and the size of a row.
+
+    Args:
+        vectors: The vectors; their heights count from the middle of the slices, or for a source
+            that turns elsewhere, from the plane of the source.
+        fan: Whether each row is a fan in its own plane.
+
+    Raises:
+        UnsupportedInput: They are no circle about z, or pictures of it that are turned or mirrored.
+    """
+    if vectors.up[:, 2].mean() < 0:
+        vectors = vectors.turned_about_x()
+    bin_mm, row_mm = (float(_length(v).mean()) for v in (vectors.along, vectors.up))
+    angle = np.arctan2(vectors.along[:, 1], vectors.along[:, 0])
+    along = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
+    ray = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=-1)
+    common: dict[str, Any] = {
+        "angles_deg": _degrees(angle),
+        "bins": vectors.bins,
+        "bin_mm": _round(bin_mm),
+    }
+    if not vectors.diverges:
+        offset = _mean(vectors.middle, along)
+        beam: Beam = ParallelBeam(**common, offset_mm=offset)
+        level = float(vectors.middle[:, 2].mean())
+    else:
+        away = vectors.middle - vectors.source
+        sod, sdd = -_mean(vectors.source, ray), _mean(away, ray)
+        _check_distances(sod, sdd)
+        common |= {
+            "sod_mm": sod,
+            "sdd_mm": sdd,
+            "axis_mm": -_mean(vectors.source, along),
+            "offset_mm": _mean(away, along),
+        }
+        level = float(vectors.source[:, 2].mean())
+        if fan:
+            beam = FanBeam(**common)
+        else:
+            height = _round(float(away[:, 2].mean()))
+            common |= {"rows": vectors.rows, "row_mm": _round(row_mm), "row_offset_mm": height}
+            beam = ConeBeam(**common)
+    _check_shadows(vectors, beam, level, row_mm)
+    return beam, _round(row_mm)
+
+
+def turning(angles: np.ndarray, vector: np.ndarray | tuple[float, ...]) -> np.ndarray:
+    """Return a vector (3,), or one for each view, turned about z by angles in radians (views, 3).
+
+    From x towards y.
+    """
+    x, y, z = np.broadcast_to(vector, (len(angles), 3)).T
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
+
+
+def _check_distances(sod: float, sdd: float) -> None:
+    """Refuse a source that is not before the axis, and pictures that are mirrored."""
+    if sod < 0 and sdd < 0:
+        raise UnsupportedInput(
+            "its pictures are mirrored: bins and rows run so that the rays come out of the front "
+            "of the picture; flip the bins of the projections and the direction of the bins in the "
+            "geometry, or correct the sign of one of them"
+        )
+    if not 0 < sod <= sdd:
+        raise UnsupportedInput(
+            f"the source is {sod:g} mm before the axis and {sdd:g} mm before the detector; "
+            "expected the axis between them"
+        )
+
+
+def _check_shadows(vectors: Vectors, beam: Beam, level: float, row_mm: float) -> None:
+    """Refuse vectors whose shadows the beam does not cast."""
+    radius = float(np.abs(beam.distances_mm()).max())
+    radius = min(radius, 0.9 * beam.source_mm)
+    magnification = beam.magnification
+    half = 0.5 * vectors.rows * row_mm / magnification
+    sides = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)]) * radius / math.sqrt(2)
+    heights = (-half, half) if beam.kind != "fan" else (0.0,)
+    points = np.array([[*side, z] for side in sides for z in heights])
+    stated = vectors.shadows(points + np.array([0.0, 0.0, level]))
+    x, y, z = points.T
+    ours = np.stack([np.stack(beam.shadow(x, y, z, v), axis=-1) for v in range(len(stated))])
+    low = np.array([beam.offset_mm, getattr(beam, "row_offset_mm", 0.0)])
+    pixel = np.array([beam.bin_mm, row_mm])
+    seen = (ours - low) / pixel + np.array([vectors.bins - 1, vectors.rows - 1]) / 2
+    off = np.abs(seen - stated)[..., : 1 if beam.kind == "fan" else 2].max(axis=(1, 2))
+    worst = int(off.argmax())
+    if off[worst] > SAME_PIXELS:
+        raise UnsupportedInput(
+            f"shadows are up to {off[worst]:.3g} pixels, in view {worst}, from those of a source "
+            f"on a circle and a detector upright before it{_why(vectors)}; resample the "
+            "projections, or shift each by its own offset"
+        )
+
+
+def _why(vectors: Vectors) -> str:
+    """Return what vectors are that no circle has, in words."""
+    along, up = (v / _length(v)[:, None] for v in (vectors.along, vectors.up))
+    rolled = float(np.degrees(np.arcsin(np.clip(np.abs(along[:, 2]).max(), 0, 1))))
+    tilted = float(np.degrees(np.arccos(np.clip(np.abs(up[:, 2]).min(), 0, 1))))
+    rise = float(np.ptp(vectors.source[:, 2])) if vectors.diverges else 0.0
+    if rise > 0:
+        return f": the source moves along the axis by {rise:.3g} mm"
+    if max(rolled, tilted) > 0.01:
+        return f": the detector is turned or tilted by {max(rolled, tilted):.3g} degrees"
+    return ": distances or offsets differ from view to view, or the detector is slanted"
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def _mean(vectors: np.ndarray, directions: np.ndarray) -> float:
+    """Return the mean component of vectors along directions (views, 3)."""
+    return _round(float((vectors * directions).sum(axis=-1).mean()))
+
+
+def _degrees(angles: np.ndarray) -> tuple[float, ...]:
+    """Return angles in radians as degrees that go on from view to view."""
+    return tuple(_round(float(a)) for a in np.degrees(np.unwrap(angles)))
+
+
+def _round(value: float) -> float:
+    """Return a number without the last digits, which rotations leave; never a negative zero."""
+    return float(f"{value:.12g}") + 0.0 if abs(value) > 1e-9 else 0.0

@@ -1,0 +1,140 @@
+"""Geometry files of other packages: which package wrote one, and what it states.
+
+ASTRA's and TIGRE's geometries are dictionaries, saved as JSON or .npz, ASTRA's vectors as .npy,
+too, and its dictionary as .mat; LEAP writes a text. Nothing is unpickled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.geometry.tools.astra import KINDS, from_astra
+from diffusionblend.geometry.tools.leap import from_leap, is_leap
+from diffusionblend.geometry.tools.tigre import from_tigre
+from diffusionblend.geometry.tools.vectors import Taken
+from diffusionblend.io.files import naming
+from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.projections.arrays import NPY, NPZ
+from diffusionblend.io.projections.geometry_file import AnyFacts, Data, facts_of, read_text
+from diffusionblend.io.projections.options import Tool
+
+MAT = b"MATLAB 5.0"
+_OURS = "schema"
+
+
+def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
+    """Return what a file of another package states; none if it is none.
+
+    Args:
+        path: The file.
+        tool: The package, if the user names it.
+
+    Raises:
+        CorruptInput: It is damaged, or lacks a number.
+        UnsupportedInput: It is no circular beam, or of another package than is named.
+        UsageError: The named package's files cannot be taken over.
+    """
+    if tool in ("cil", "deepinv"):
+        raise UsageError(
+            f"--from {tool}: has no geometry file; CIL's NEXUSDataWriter writes the geometry with "
+            "the projections, and `import` reads that; of deepinv save physics.projection_geometry "
+            "as JSON, which is ASTRA's"
+        )
+    stated = _stated(path)
+    if isinstance(stated, Mapping) and _OURS in stated and tool is None:
+        return None
+    with naming(path):
+        taken = _taken(stated, tool)
+        if taken is None:
+            return None
+        order: Any = taken.order
+        return facts_of(taken, Data(order=order))
+
+
+def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:
+    """Return what a file holds: a dictionary, an array or a text."""
+    text = read_text(path)
+    if text.startswith(NPY):
+        with parsing(path):
+            return np.asarray(np.load(path, allow_pickle=False))
+    if text.startswith(NPZ):
+        with parsing(path), np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    if text.startswith(MAT):
+        return _from_matlab(path)
+    if path.suffix.lower() != ".json":
+        return text.decode("utf-8-sig", errors="replace")
+    try:
+        found = msgspec.json.decode(text)
+    except (
+        msgspec.MsgspecError,
+        ValueError,
+        RecursionError,
+    ):  # which the reader of geometry.json tells
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _from_matlab(path: Path) -> Mapping[str, Any]:
+    """Return the one structure of a MAT-file, or all of it."""
+    from scipy.io import loadmat
+
+    with parsing(path):
+        held = loadmat(path, simplify_cells=True)
+    found = {name: value for name, value in held.items() if not name.startswith("__")}
+    structures = [value for value in found.values() if isinstance(value, Mapping)]
+    return structures[0] if len(structures) == 1 else found
+
+
+def _taken(stated: Mapping[str, Any] | np.ndarray | str, tool: Tool | None) -> Taken | None:
+    """Return what was taken over; none if it is no geometry of these packages."""
+    found = _tool_of(stated)
+    if tool is not None and found != tool:
+        raise UnsupportedInput(
+            f"is {'no geometry that is known' if found is None else f'one of {found}'}; expected "
+            f"one of {tool}, as --from says: {_EXPECTED[tool]}"
+        )
+    if isinstance(stated, str):
+        return from_leap(stated) if found == "leap" else None
+    if isinstance(stated, np.ndarray):
+        return _by_vectors(stated) if found == "astra" else None
+    if found == "astra":
+        return from_astra(stated, stated.get("volume"))
+    return from_tigre(stated) if found == "tigre" else None
+
+
+_EXPECTED = {
+    "astra": "its dictionary as JSON, or its vectors as .npy",
+    "tigre": "vars(geo) as JSON, with its angles",
+    "leap": "the text of save_parameters",
+    "rtk": "the XML of its geometry",
+    "cil": "NeXus",
+    "deepinv": "ASTRA's dictionary as JSON",
+}
+
+
+def _tool_of(stated: Mapping[str, Any] | np.ndarray | str) -> Tool | None:
+    """Return which package wrote it."""
+    if isinstance(stated, str):
+        return "leap" if is_leap(stated) else None
+    if isinstance(stated, np.ndarray):
+        return "astra" if stated.ndim == 2 and stated.shape[1] in (6, 12) else None
+    if str(stated.get("type")) in KINDS:
+        return "astra"
+    return "tigre" if {"DSO", "DSD"} <= set(stated) else None
+
+
+def _by_vectors(vectors: np.ndarray) -> Taken:
+    """Return the beam of ASTRA's vectors alone, whose detector is that of the projections.
+
+    Raises:
+        UnsupportedInput: They do not say how many rows and bins there are.
+    """
+    raise UnsupportedInput(
+        f"holds {len(vectors)} vectors without the number of rows and bins; save ASTRA's "
+        "dictionary as JSON: json.dump(proj_geom, file, default=lambda a: a.tolist())"
+    )
