@@ -23,6 +23,7 @@ from diffusionblend.batch.part import Part, parse_part
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.io.files import owner
+from diffusionblend.runs.checkpoint import Checkpoint
 from phantoms import blob, placed
 
 SCANS = 8
@@ -99,6 +100,7 @@ def test_the_record_is_that_of_a_single_command_but_for_time_and_command(scans, 
         del record["quality"]["seconds"]
     for name in ("sha256", "method", "prior", "seed", "samples", "device", "scan", "quality"):
         assert ours[name] == theirs[name]
+    assert ours["again"] == theirs["again"]
     # So that what a single command made is kept.
     assert batch(scans / "s1.h5", single, "--dry-run").out.startswith(
         "scans         1, of which 1 are there and 0 would be made"
@@ -365,12 +367,14 @@ def test_a_signal_ends_the_batch_and_nothing_half_written_is_left(scans, tmp_pat
     assert not list(made.glob(".*-*"))
 
 
-def test_with_a_prior_a_batch_goes_on_from_the_state_of_a_scan(data, place, monkeypatch):
-    from diffusionblend.runs.checkpoint import Checkpoint
-
-    prior = save_tiny_prior(place / "prior")
-    words = (data.scan, "-o", place / "made", "--prior", prior, "--steps", 4, "--no-classical",
-             "--save-state", 0, "--threads", 1)  # fmt: skip
+@pytest.mark.parametrize("verb", ["batch", "reconstruct"])
+def test_with_a_prior_a_batch_goes_on_from_the_state_of_a_scan(data, place, monkeypatch, verb):
+    """Whichever command has left it."""
+    made = place / "made"
+    made.mkdir()
+    output = {"batch": made, "reconstruct": made / "chest.nii.gz"}
+    options = ("--prior", save_tiny_prior(place / "prior"), "--steps", 4, "--no-classical",
+               "--save-state", 0, "--threads", 1)  # fmt: skip
     save, steps = Checkpoint.__call__, []
 
     def save_and_stop(self, told):
@@ -380,14 +384,13 @@ def test_with_a_prior_a_batch_goes_on_from_the_state_of_a_scan(data, place, monk
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "__call__", save_and_stop)
-    assert command("batch", *words).code == 130
-    assert (place / "made/chest.nii.gz.state").exists()
-    assert command("batch", *words).code == 0
+    assert command(verb, data.scan, "-o", output[verb], *options).code == 130
+    assert (made / "chest.nii.gz.state").exists()
+    assert command("batch", data.scan, "-o", made, *options).code == 0
     assert steps[3] == 4  # not from the beginning
     single = place / "single.nii.gz"
-    options = words[3:]
     assert command("reconstruct", data.scan, "-o", single, *options).code == 0
-    assert single.read_bytes() == (place / "made/chest.nii.gz").read_bytes()
+    assert single.read_bytes() == (made / "chest.nii.gz").read_bytes()
 
 
 def test_from_python_the_same_is_made(scans, single, tmp_path):

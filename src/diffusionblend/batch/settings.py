@@ -1,7 +1,10 @@
 """How a scan of a batch is reconstructed, and what of that decides its volume."""
 
 import functools
+import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -11,12 +14,12 @@ from diffusionblend.errors import UsageError
 from diffusionblend.io.files import naming
 from diffusionblend.methods import Method
 from diffusionblend.methods.options import make_method
-from diffusionblend.prior import find_prior
-from diffusionblend.prior.store import read_config
+from diffusionblend.prior.store import facts_of
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, check_samples
-from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS, versions
+from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS
 from diffusionblend.runs.record import Record
+from diffusionblend.runs.save import identity
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +69,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except msgspec.ValidationError as error:
             raise UsageError(f"{error}; see `diffusionblend reconstruct --help`") from error
 
+    def again(self, scan: str, output: str) -> str:
+        """Return the line that makes the same volume, with names of files for their paths."""
+        words = ["diffusionblend", "reconstruct", scan, "--output", output]
+        usual = msgspec.to_builtins(Settings())
+        for name, value in msgspec.to_builtins(self).items():
+            if value == usual[name] or name == "save_state":
+                continue
+            if name == "options":
+                words += ["--set", *(f"{option}={each}" for option, each in value.items())]
+            elif isinstance(value, bool):
+                words.append(f"--no-{name}")
+            else:
+                given = Path(value).name if name == "prior" and Path(value).is_dir() else value
+                words += [f"--{name.replace('_', '-')}", str(given)]
+        return shlex.join(words)
+
     def make_method(self) -> Method:
         """Return the method with its options.
 
@@ -81,20 +100,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def _decides(settings: bytes) -> dict[str, Any]:
     chosen = msgspec.json.decode(settings, type=Settings)
     method = chosen.make_method()
-    facts = {
-        "method": {"name": chosen.method, **vars(method)},
-        "prior": weights_of(chosen.prior) if method.needs_prior else None,
-        "classical": chosen.classical and not method.classical,
-        "versions": versions(),
-    }
-    same = {name: getattr(chosen, name) for name in ("seed", "samples", "mu_water", "scale")}
-    return msgspec.json.decode(msgspec.json.encode(facts | same))  # tuples become lists
+    return identity(
+        method,
+        facts_of(chosen.prior) if method.needs_prior else None,
+        seed=chosen.seed,
+        samples=chosen.samples,
+        mu_water=chosen.mu_water,
+        scale=chosen.scale,
+    )
 
 
 def decides(settings: Settings) -> dict[str, Any]:
-    """Return what decides a volume besides its scan: method, options, weights, versions.
-
-    Processor and number of threads change the last digits alone, and are not among it.
+    """Return what decides a volume besides its scan and the device: method, options, weights, ...
 
     Raises:
         DiffusionBlendError: There is no such method, option or prior.
@@ -102,30 +119,24 @@ def decides(settings: Settings) -> dict[str, Any]:
     return _decides(msgspec.json.encode(settings))
 
 
-def weights_of(prior: str) -> str:
-    """Return the SHA-256 of a prior's weights.
-
-    Raises:
-        PriorError: There is no such prior.
-    """
-    return read_config(find_prior(prior)).weights_sha256
-
-
 def difference(settings: Settings, record: Record) -> str:
     """Say by what a volume was made otherwise than these settings would; nothing if by nothing."""
-    theirs = {
-        "method": record.method,
-        "prior": (record.prior or {}).get("weights_sha256"),
-        "classical": CLASSICAL in record.files,
-        "versions": record.versions,
-        **{name: getattr(record, name) for name in ("seed", "samples", "mu_water", "scale")},
-    }
-    for name, ours in decides(settings).items():
-        if ours != theirs[name]:
-            return f"{name} {_short(theirs[name])}, here {_short(ours)}"
-    if settings.device not in ("auto", record.device):
-        return f"device {record.device}, here {settings.device}"
+    known = decides(settings)
+    ours = json.loads(json.dumps(known)) | {"prior": _weights(known["prior"])}  # tuples are lists
+    theirs = {name: getattr(record, name) for name in ours} | {"prior": _weights(record.prior)}
+    if settings.classical and not settings.make_method().classical:
+        ours["classical"], theirs["classical"] = True, CLASSICAL in record.files
+    if settings.device != "auto":
+        ours["device"], theirs["device"] = settings.device, record.device
+    for name, value in ours.items():
+        if value != theirs[name]:
+            return f"{name} {_short(theirs[name])}, here {_short(value)}"
     return ""
+
+
+def _weights(prior: Mapping[str, Any] | None) -> str:
+    """Return the SHA-256 of a prior's weights, which decide, whatever it is called."""
+    return (prior or {}).get("weights_sha256", "")
 
 
 def _short(value: object) -> str:

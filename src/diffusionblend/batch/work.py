@@ -95,7 +95,8 @@ def _reconstruct(
         )
         seconds = round(run.seconds_before + made.seconds, 2)
         made = dataclasses.replace(made, seconds=seconds)
-        write_reconstruction(made, job.output, command="batch")
+        again = settings.again(job.scan.name, job.output.name)
+        write_reconstruction(made, job.output, command="batch", again=again)
     run.remove()
     return made
 

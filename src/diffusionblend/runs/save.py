@@ -87,6 +87,36 @@ def method_facts(method: Method) -> dict[str, Any]:
     return {"name": name_of(method), **vars(method)}
 
 
+def identity(
+    method: Method,
+    prior: dict[str, str] | None,
+    *,
+    seed: int,
+    samples: int,
+    mu_water: float | None,
+    scale: float | None,
+) -> dict[str, Any]:
+    """Return what decides a volume, besides its scan and the device: all but its last digits.
+
+    Args:
+        method: The method, with its options.
+        prior: What records say of the prior; None if the method needs none.
+        seed: Seed of the first sample.
+        samples: Number of samples.
+        mu_water: What was asked for in place of the scan's.
+        scale: Likewise.
+    """
+    return {
+        "method": method_facts(method),
+        "prior": prior,
+        "seed": seed,
+        "samples": samples,
+        "mu_water": mu_water,
+        "scale": scale,
+        "versions": versions(),
+    }
+
+
 def _facts(made: Reconstruction) -> dict[str, Any]:
     return {
         "method": method_facts(made.method),

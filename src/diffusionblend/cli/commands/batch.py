@@ -56,8 +56,8 @@ class Batch:
     classical: bool = True
     """Make the classical reconstruction, too."""
     suffix: str = ".nii.gz"
-    """What the names of volumes end with: .nii.gz, .nii or .nrrd; an empty text makes folders of
-    DICOM series."""
+    """What the names of volumes end with: .nii.gz, .nii, .nrrd or .ome.zarr; an empty text makes
+    folders of DICOM series."""
     replace: bool = False
     """Replace volumes that are there and were made with other options."""
     workers: int | None = None

@@ -183,20 +183,18 @@ class Reconstruct:
         self, scan: "Scan", method: "Method", prior: dict[str, str] | None, device: str
     ) -> "Checkpoint":
         from diffusionblend.runs.checkpoint import Checkpoint
-        from diffusionblend.runs.provenance import state_of, versions
-        from diffusionblend.runs.save import method_facts
+        from diffusionblend.runs.provenance import state_of
+        from diffusionblend.runs.save import identity
 
-        run = {
-            "method": method_facts(method),
-            "prior": prior,
-            "seed": self.seed,
-            "samples": self.samples,
-            "device": device,
-            "scan": scan.facts["sha256"],
-            "mu_water": self.mu_water,
-            "scale": self.scale,
-            "versions": versions(),
-        }
+        run = identity(
+            method,
+            prior,
+            seed=self.seed,
+            samples=self.samples,
+            mu_water=self.mu_water,
+            scale=self.scale,
+        )
+        run |= {"device": device, "scan": scan.facts["sha256"]}
         return Checkpoint(state_of(self.output), run, self.save_state, self.threads)
 
     def _saved_steps(self, done: int) -> "SavedSteps | None":
