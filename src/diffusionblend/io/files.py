@@ -137,10 +137,12 @@ def sole(path: Path) -> Iterator[None]:
     except OSError as error:
         raise output_error(path, error) from error
     with _locked(opened, path):
+        _UNFINISHED.add(lock)
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            _UNFINISHED.discard(lock)
 
 
 @contextlib.contextmanager
