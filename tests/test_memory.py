@@ -33,6 +33,16 @@ def test_what_torch_says_is_understood():
     assert not ran_out(ValueError("cannot allocate memory"))
 
 
+def test_a_library_that_cannot_be_loaded_lacks_memory_only_where_there_is_none(monkeypatch):
+    """What llvmlite says of both."""
+    error = OSError("Could not find/load shared object file 'libllvmlite.so' from resource ...")
+    monkeypatch.setattr(memory, "free_bytes", lambda: 3 * 2**20)
+    assert ran_out(error)
+    for free in (2**30, None):
+        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
+        assert not ran_out(error)
+
+
 def group(folder, limit, usage, cached, *, version):
     """Make a cgroup as the system shows it."""
     folder.mkdir(parents=True, exist_ok=True)

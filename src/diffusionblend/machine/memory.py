@@ -16,6 +16,9 @@ _RAN_OUT = re.compile(
     re.IGNORECASE,
 )
 """Words of torch, C++, the loader of libraries and, in the last line, oneDNN."""
+_NOT_LOADED = re.compile("load shared object|cannot open shared object", re.IGNORECASE)
+_TO_LOAD = 2**26
+"""Bytes with less of which free a library that cannot be loaded lacks memory."""
 
 
 def free_bytes() -> int | None:
@@ -32,8 +35,12 @@ def ran_out(error: BaseException) -> bool:
     """Return whether an exception says that memory ran out; torch says so in words alone."""
     if isinstance(error, MemoryError):
         return True
-    kinds = RuntimeError, OSError, ImportError
-    return isinstance(error, kinds) and bool(_RAN_OUT.search(str(error)))
+    if not isinstance(error, RuntimeError | OSError | ImportError):
+        return False
+    if _NOT_LOADED.search(str(error)):
+        free = free_bytes()
+        return free is not None and free < _TO_LOAD
+    return bool(_RAN_OUT.search(str(error)))
 
 
 def as_failure(error: Exception) -> Exception:
