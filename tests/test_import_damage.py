@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
 from conftest import command, contents
 from diffusionblend.cli.commands import Import
@@ -21,6 +22,7 @@ from diffusionblend.errors import CorruptInput, DiffusionBlendError, Unsupported
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
 from measured import PARALLEL, counts, lines, write_exchange, write_geometry, write_tiffs
+from test_import_scanners import write_txrm
 
 CORRUPT, UNSUPPORTED = CorruptInput.code, UnsupportedInput.code
 LINES, ORDER = "line-integrals", ["view", "row", "bin"]
@@ -54,7 +56,27 @@ def geometry(folder):
     return write_geometry(folder, quantity=LINES, order=ORDER, file="a.npy")
 
 
-SOURCES = {f.__name__: f for f in (exchange, tiff, npy, npz, geometry)}
+def txrm(folder):
+    y = lines()
+    white = np.full(y.shape[1:], 1000.0)
+    stated = {"ImageInfo/XrayGeometry": struct.pack("<i", 0),
+              "ImageInfo/PixelSize": struct.pack("<f", 1000)}  # fmt: skip
+    return write_txrm(folder / "a.txrm", (white * np.exp(-y)).astype("<f4"), white, **stated)
+
+
+def mat(folder):
+    write_geometry(folder, quantity=LINES, order=ORDER)
+    savemat(folder / "a.mat", {"p": lines()})
+    return folder / "a.mat"
+
+
+def packed_mat(folder):
+    write_geometry(folder, quantity=LINES, order=ORDER)
+    savemat(folder / "a.mat", {"p": lines()}, do_compression=True)
+    return folder / "a.mat"
+
+
+SOURCES = {f.__name__: f for f in (exchange, tiff, npy, npz, geometry, txrm, mat, packed_mat)}
 
 
 def assert_refused(place, source, codes, *words):

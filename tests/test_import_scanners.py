@@ -293,6 +293,9 @@ def test_an_array_of_matlab(tmp_path):
         import_scan(path)
     scan = import_scan(path, Options(order="bin,view", air_bins="none"))
     np.testing.assert_allclose(scan.y[0], m.T)
+    savemat(path, {"Data": {"m": m}})
+    again = import_scan(path, Options(order="bin,view", air_bins="none"))
+    np.testing.assert_array_equal(again.y, scan.y)
     savemat(path, {"m": m, "n": m})
     with pytest.raises(UnsupportedInput, match="holds 2 arrays"):
         import_scan(path, Options(order="bin,view"))

@@ -7,7 +7,7 @@ order, and are turned back.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +54,7 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
         if "sinogram" in part and isinstance(part.get("parameters"), Mapping):
             with naming(f"{path}: {name}"):
                 return _challenge(path, part)
-    arrays = {
-        name: part
-        for name, part in held.items()
-        if isinstance(part, np.ndarray) and part.ndim in (2, 3) and min(part.shape) > 1
-    }
-    name, values = _one(path, arrays, array)
+    name, values = _one(path, dict(_arrays(held)), array)
     check_type(f"{path}: {name}", values.dtype)
     if order is None:
         raise UnsupportedInput(
@@ -67,6 +62,15 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
             f"data of its {NAME}, or give --order view,bin"
         )
     return Source("MATLAB array", _stack(f"{path}: {name}", values, order))
+
+
+def _arrays(held: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays that may be projections, with their names, those in structures too."""
+    for name, part in held.items():
+        if isinstance(part, Mapping):
+            yield from _arrays(part, f"{place}{name}.")
+        elif isinstance(part, np.ndarray) and part.ndim in (2, 3) and min(part.shape) > 1:
+            yield f"{place}{name}", part
 
 
 def _one(path: Path, arrays: Mapping[str, np.ndarray], array: str | None) -> tuple[str, np.ndarray]:
