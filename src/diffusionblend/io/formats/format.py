@@ -38,7 +38,7 @@ class Format:
         write: Writes a volume to a path, whole or not at all (`io.files.atomic`); without it the
             format is only read.
         written: Suffixes that are written, if not all are.
-        needs: The module that the format needs and its package, of the extra `formats`, if any.
+        needs: The module that the format needs, its package, and the extra that this is in, if any.
         is_folder: Whether what has one of the suffixes is a folder, and no file.
         files: Returns the files of which a volume in the file is made: for its SHA-256.
         check_source: Of a format that has a place for a patient: refuses a series that a volume on
@@ -51,7 +51,7 @@ class Format:
     shape: Callable[[Path], tuple[int, ...]]
     write: Callable[..., None] = not_written
     written: tuple[str, ...] | None = None
-    needs: tuple[str, str] | None = None
+    needs: tuple[str, str, str] | None = None
     is_folder: bool = False
     files: Callable[[Path], tuple[Path, ...]] = itself
     check_source: Callable[[Path, Grid], object] | None = None

@@ -17,7 +17,14 @@ STD = "std"
 
 BUILT_IN = (
     Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
-    Format("NRRD", (".nrrd",), nrrd.read, nrrd.read_shape, nrrd.write, needs=("nrrd", "pynrrd")),
+    Format(
+        "NRRD",
+        (".nrrd",),
+        nrrd.read,
+        nrrd.read_shape,
+        nrrd.write,
+        needs=("nrrd", "pynrrd", "formats"),
+    ),
     Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
     Format(
         "OME-Zarr",
@@ -25,7 +32,7 @@ BUILT_IN = (
         ome_zarr.read,
         ome_zarr.read_shape,
         ome_zarr.write,
-        needs=("zarr", "zarr"),
+        needs=("zarr", "zarr", "ome-zarr"),
         is_folder=True,
     ),
     Format(
@@ -35,7 +42,7 @@ BUILT_IN = (
         dicom.read_shape,
         dicom_write.write,
         written=(FOLDER,),
-        needs=("pydicom", "pydicom"),
+        needs=("pydicom", "pydicom", "formats"),
         check_source=dicom_source.read_source,
     ),
 )
@@ -124,8 +131,8 @@ def _ends(path: Path, suffixes: Iterable[str]) -> str:
 def _ready(form: Format, path: Path) -> Format:
     """Ask for the package that a format needs, before long work begins."""
     if form.needs is not None:
-        module, package = form.needs
-        with extra(path, package):
+        module, package, group = form.needs
+        with extra(path, package, group):
             importlib.import_module(module)
     return form
 
