@@ -12,7 +12,6 @@ from diffusionblend.experiments import demo
 from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
-from diffusionblend.progress import show_steps
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
 
@@ -53,7 +52,7 @@ def test_the_demonstration_leaves_all_that_it_promises(small, tmp_path, capsys):
 
 
 def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path, monkeypatch):
-    demo.run_demo(tmp_path, show_steps, steps=2)
+    demo.demo(tmp_path, steps=2)
     monkeypatch.chdir(tmp_path)
     for name in ("fbp", "diffusionblend-fast"):
         record = json.loads((tmp_path / f"{name}.nii.gz.json").read_text(encoding="utf-8"))
@@ -63,7 +62,7 @@ def test_the_records_of_the_demonstration_give_its_volumes_again(small, tmp_path
 
 
 def test_total_variation_beats_back_projection(small, tmp_path):
-    results = demo.run_demo(tmp_path, show_steps, views=8, steps=2)["methods"]
+    results = demo.demo(tmp_path, views=8, steps=2)["methods"]
     assert results["tv"]["axial"]["psnr"] > results["fbp"]["axial"]["psnr"] + 3
 
 

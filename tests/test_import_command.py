@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import diffusionblend as db
 from conftest import command, contents, user_command
 from diffusionblend.data.scan import Scan
+from diffusionblend.errors import DiffusionBlendError, UsageError
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume
 from measured import MU, PARALLEL, lines, write_exchange, write_geometry
@@ -42,6 +44,32 @@ def test_a_measured_scan_becomes_a_volume(source, place):
     assert ended.code == 0, ended.err
     hu = read_volume(place / "v.nii.gz").hu
     assert abs(hu[1, 22:25, 30:33].mean()) < 50  # the body's middle, 3 mm and -5 mm from the axis
+
+
+def test_a_program_imports_what_the_command_does(source, place):
+    ended = command("import", source, "-o", place / "a.h5", "--bin-mm", 1.0, "--views", 20,
+                    "--white", place / "none.npy", "--no-repair")  # fmt: skip
+    with pytest.raises(DiffusionBlendError) as raised:
+        db.import_scan(source, bin_mm=1.0, views=20, white=place / "none.npy", repair=False)
+    assert ended.err.strip() == f"diffusionblend: {raised.value}"
+    ended = command("import", source, "-o", place / "a.h5", "--bin-mm", 1.0, "--views", 20)
+    assert ended.code == 0, ended.err
+    expected, found = read_scan(place / "a.h5"), db.import_scan(str(source), bin_mm=1, views=20)
+    assert found.digest == expected.digest
+    assert found.provenance == {k: v for k, v in expected.provenance.items() if k != "again"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"binmm": 1}, "binmm: import has no such option; did you mean bin_mm?"),
+        ({"views": "some"}, "views='some': expected `int | null`"),
+    ],
+)
+def test_options_that_import_does_not_have_are_refused(source, options, words):
+    with pytest.raises(UsageError) as raised:
+        db.import_scan(source, **options)
+    assert str(raised.value).startswith(words)
 
 
 def test_what_was_understood_as_json_and_the_command_again(source, place, monkeypatch):

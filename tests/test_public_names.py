@@ -11,6 +11,8 @@ from importlib.resources import files
 import pytest
 
 import diffusionblend as db
+from diffusionblend.cli.main import COMMANDS
+from documents import text_of
 
 NAMES = [name for name in db.__all__ if name != "__version__"]
 FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(db, name))]
@@ -54,7 +56,7 @@ def parameters(function):
 def test_nothing_is_public_that_is_not_listed():
     assert sorted(set(NAMES)) == NAMES
     assert set(db.__all__) <= set(dir(db))
-    assert len(NAMES) < 48
+    assert len(NAMES) < 56
     assert sorted(FUNCTIONS + CLASSES) == NAMES
     with pytest.raises(AttributeError, match="no attribute 'recon'"):
         db.recon  # noqa: B018
@@ -115,3 +117,13 @@ def test_every_name_is_imported_by_a_star():
     code += "print(all(n in globals() for n in db.__all__))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "True\n"
+
+
+def test_every_command_is_functions_and_the_page_says_which():
+    rows = re.findall(r"^\| (`\w.*) \| (.*) \|$", text_of("docs/python.md"), re.MULTILINE)
+    told = {verb: right for left, right in rows for verb in re.findall(r"`(\w+)`", left)}
+    assert set(told) == set(COMMANDS)
+    for verb, right in told.items():
+        functions = set(re.findall(r"`(\w+)`", right))
+        assert functions <= set(FUNCTIONS)
+        assert functions or right.startswith("none: "), verb

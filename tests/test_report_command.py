@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import diffusionblend as db
 from conftest import command
 from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UsageError
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
@@ -64,6 +66,16 @@ def change_record(name, **changes):
         record = json.load(file)
     with open(f"{name}.json", "w", encoding="utf-8") as file:
         json.dump(record | changes, file)
+
+
+def test_a_program_makes_the_page_of_the_command(user):
+    run("report", "o.nii.gz", "--scan", "chest.h5", "-o", "a.html")
+    typed = "diffusionblend report o.nii.gz --output a.html --scan chest.h5"
+    made = db.report("o.nii.gz", "b.html", scan="chest.h5", command=typed)
+    assert (user / "a.html").read_bytes() == (user / "b.html").read_bytes()
+    assert made.verdict in page("b.html")
+    with pytest.raises(UsageError, match=r"page\.txt: expected a name in \.html"):
+        db.report("o.nii.gz", "page.txt")
 
 
 def test_all_that_is_beside_a_volume_is_shown(user):

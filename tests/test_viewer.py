@@ -28,7 +28,7 @@ from PIL import Image
 from conftest import command
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import sha256
-from diffusionblend.show.viewer import ViewerServer, gather
+from diffusionblend.show.viewer import ViewerServer, Viewing, gather, view
 from diffusionblend.show.viewer.contents import MAX_VOLUMES, MAX_VOXELS, check_size
 from small_volumes import ORIGIN, SPACING, datasets, lps, ras, save, stored_values, write_nrrd
 
@@ -509,12 +509,11 @@ def test_the_browser_is_given_a_file_that_others_cannot_read(folder, monkeypatch
         opened.set()
         return True
 
-    def stop(self, *_):
+    def stop(self):
         assert opened.wait(10)
-        raise KeyboardInterrupt
 
     monkeypatch.setattr("webbrowser.open", browse)
-    monkeypatch.setattr(ViewerServer, "serve_forever", stop)
+    monkeypatch.setattr(Viewing, "wait", stop)
     ended = command("view", folder / "a.nii.gz")
     assert ended.code == 0
     url = ended.out.strip()
@@ -539,16 +538,19 @@ def test_a_browser_in_the_terminal_does_not_hold_the_server_up(folder, monkeypat
         closed.set()
         return True
 
-    serve = ViewerServer.serve_forever
-
-    def serve_until_closed(self, *_):
-        threading.Thread(target=lambda: (closed.wait(20), self.shutdown())).start()
-        serve(self, 0.01)
-
     monkeypatch.setattr("webbrowser.open", browse)
-    monkeypatch.setattr(ViewerServer, "serve_forever", serve_until_closed)
+    monkeypatch.setattr(Viewing, "wait", lambda self: closed.wait(20))
     assert command("view", folder / "a.nii.gz").code == 0
     assert b"<!doctype html>" in got[0]
+
+
+def test_a_program_views_as_long_as_its_block_runs(folder):
+    with view(folder / "a.nii.gz", browser=False) as viewing:
+        assert viewing.volumes == ("a.nii.gz",)
+        with urllib.request.urlopen(viewing.url, timeout=20) as answer:
+            assert b"<!doctype html>" in answer.read()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(viewing.url, timeout=20)
 
 
 # The package

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from diffusionblend.data.volume import Volume as Volume
     from diffusionblend.errors import DiffusionBlendError as DiffusionBlendError
     from diffusionblend.errors import DiffusionBlendWarning as DiffusionBlendWarning
+    from diffusionblend.experiments.benchmark import benchmark as benchmark
+    from diffusionblend.experiments.demo import demo as demo
     from diffusionblend.geometry import ConeBeam as ConeBeam
     from diffusionblend.geometry import FanBeam as FanBeam
     from diffusionblend.geometry import Geometry as Geometry
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from diffusionblend.geometry.tools.leap import to_leap as to_leap
     from diffusionblend.geometry.tools.tigre import from_tigre as from_tigre
     from diffusionblend.geometry.tools.tigre import to_tigre as to_tigre
+    from diffusionblend.io.projections.importing import import_scan as import_scan
     from diffusionblend.io.projections.rtk import to_rtk as to_rtk
     from diffusionblend.io.scans import read_scan as read_scan
     from diffusionblend.io.scans import write_scan as write_scan
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from diffusionblend.methods.registry import method_names as method_names
     from diffusionblend.metrics import evaluate as evaluate
     from diffusionblend.prior import Prior as Prior
+    from diffusionblend.prior.hub import push as push
     from diffusionblend.prior.store import from_pretrained as from_pretrained
     from diffusionblend.prior.store import save_pretrained as save_pretrained
     from diffusionblend.projectors import Projector as Projector
@@ -47,8 +51,11 @@ if TYPE_CHECKING:
     from diffusionblend.reconstruction.reconstruct import reconstruct as reconstruct
     from diffusionblend.reconstruction.result import Reconstruction as Reconstruction
     from diffusionblend.runs.save import save as save
+    from diffusionblend.show.report.compose import report as report
+    from diffusionblend.show.viewer.view import view as view
     from diffusionblend.simulation.simulate import simulate as simulate
     from diffusionblend.simulation.simulate import truth_on_grid as truth_on_grid
+    from diffusionblend.training.packing import pack as pack
     from diffusionblend.training.supervised import train as train
 
 # Where each public name lives: imported when first used, so that `--help` does not wait for torch.
@@ -67,7 +74,9 @@ _HOMES = {
     "Scan": "data.scan",
     "Step": "methods.method",
     "Volume": "data.volume",
+    "benchmark": "experiments.benchmark",
     "cone_beam": "geometry.acquisitions",
+    "demo": "experiments.demo",
     "evaluate": "metrics",
     "fan_beam": "geometry.acquisitions",
     "from_astra": "geometry.tools.astra",
@@ -76,15 +85,19 @@ _HOMES = {
     "from_leap": "geometry.tools.leap",
     "from_pretrained": "prior.store",
     "from_tigre": "geometry.tools.tigre",
+    "import_scan": "io.projections.importing",
     "limited_angle": "geometry.acquisitions",
     "make_method": "methods.options",
     "method_names": "methods.registry",
+    "pack": "training.packing",
     "parallel_beam": "geometry.acquisitions",
     "projector": "projectors",
+    "push": "prior.hub",
     "read_scan": "io.scans",
     "read_volume": "io.volumes",
     "reconstruct": "reconstruction.reconstruct",
     "reconstruct_many": "batch.run",
+    "report": "show.report.compose",
     "save": "runs.save",
     "save_pretrained": "prior.store",
     "simulate": "simulation.simulate",
@@ -95,6 +108,7 @@ _HOMES = {
     "to_tigre": "geometry.tools.tigre",
     "train": "training.supervised",
     "truth_on_grid": "simulation.simulate",
+    "view": "show.viewer.view",
     "write_scan": "io.scans",
     "write_volume": "io.volumes",
 }

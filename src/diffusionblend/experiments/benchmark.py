@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from diffusionblend.experiments.recipe import (
 )
 from diffusionblend.experiments.runs import Experiment, list_runs
 from diffusionblend.experiments.store import check_folder
-from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.files import PathLike, atomic, make_folder
 from diffusionblend.machine.packages import install
 
 if TYPE_CHECKING:
@@ -57,6 +58,45 @@ class Settings:
     volume: Path | None = None
     slices: tuple[int, int] | None = None
     prior: str | None = None
+
+
+def benchmark(
+    name: PathLike,
+    folder: PathLike = "out/results",
+    *,
+    scale: Scale = "quick",
+    workers: int = 1,
+    volume: PathLike | None = None,
+    slices: tuple[int, int] | None = None,
+    prior: str | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Repeat an experiment of the paper: tables and pictures, from runs that are kept.
+
+    The same call again runs only what is missing, and ends with the same results.
+
+    Args:
+        name: An experiment of the package, such as `table1`; `all`; or the file of a recipe.
+        folder: Where runs, results.json, tables (.md, .tex, .csv), pictures and results.md go.
+        scale: `quick`: 24 slices, 50 steps at most where the recipe gives none. `full`: all
+            slices, the methods' own steps.
+        workers: Runs at a time; more than one needs Ray.
+        volume: Volume in HU in place of the recipe's.
+        slices: Its slices, first and the one after the last; None takes all of them.
+        prior: Prior in place of the recipe's: its name, its folder, or owner/name@COMMIT.
+        device: `cpu`, `cuda`, ..., or `auto`.
+
+    Returns:
+        The files that were written, and the Markdown of the tables as `text`.
+
+    Raises:
+        UsageError: There is no such experiment, or it cannot be run as asked for.
+        CorruptInput: The volume is missing or damaged.
+        DirectionsFailed: `directions` was asked for, and one of the paper's does not hold.
+    """
+    other = None if volume is None else Path(volume)
+    settings = Settings(Path(folder), scale, workers, device, other, slices, prior)
+    return run_benchmark(os.fspath(name), settings)
 
 
 def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.geometry.planes import PLANES, WHOLE
-from diffusionblend.io.files import atomic, make_folder
+from diffusionblend.io.files import PathLike, atomic, make_folder
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.machine.device import find_device
@@ -26,7 +25,7 @@ from diffusionblend.methods.options import make_method
 from diffusionblend.metrics import Figures, evaluate
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.prior.store import facts_of
-from diffusionblend.progress import counted
+from diffusionblend.progress import counted, show_steps
 from diffusionblend.reconstruction.assessment import assess_volume
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR, reconstruct_volume
 from diffusionblend.reconstruction.estimate import estimate
@@ -58,20 +57,18 @@ class _Made:
     trace: Trace
 
 
-def run_demo(
-    output: Path,
-    progress: Callable[[str], AbstractContextManager[Callback]],
+def demo(
+    folder: PathLike = "out/demo",
     *,
     views: int = VIEWS,
     steps: int | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Simulate, reconstruct by five methods, evaluate, report.
+    """Reconstruct a real chest CT from few views by five methods, evaluate them, and report.
 
     Args:
-        output: Folder for scan.h5, NAME.nii.gz with their records, truth.nii.gz, metrics.json,
+        folder: Folder for scan.h5, NAME.nii.gz with their records, truth.nii.gz, metrics.json,
             report.html and overview.png.
-        progress: Shows the steps of a method, by its name.
         views: Number of views.
         steps: Steps of the diffusion methods; None for their own, 50 for `diffusionblend++`.
         say: Is called with lines to print: how long it will take on this machine, and the figures
@@ -80,6 +77,7 @@ def run_demo(
     Returns:
         What metrics.json holds: `{"methods": {NAME: {PLANE: {...}, "seconds": ...}}}`.
     """
+    output = Path(folder)
     numbers = STEPS if steps is None else dict.fromkeys(SAMPLING, steps)
     options = {name: {"steps": number} for name, number in numbers.items()}
     chosen = {name: make_method(name, **options.get(name, {})) for name in METHODS}
@@ -91,7 +89,7 @@ def run_demo(
     say(_HEADING)
     made = {}
     for name, method in chosen.items():
-        with progress(name) as callback:
+        with show_steps(name) as callback:
             made[name] = _reconstruct(scan, method, prior, callback, Trace(truth))
         say(_row(name, evaluate(made[name].volume, truth), made[name].seconds))
     _write(output, scan, prior, made)

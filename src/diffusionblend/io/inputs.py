@@ -29,6 +29,8 @@ ArrayLike: TypeAlias = np.ndarray | Tensor
 ScanLike: TypeAlias = Scan | PathLike | ArrayLike
 VolumeLike: TypeAlias = Volume | HasVolume | PathLike | ArrayLike
 
+Paths: TypeAlias = PathLike | Sequence[PathLike]
+
 UNIT_MM = (1.0, 1.0, 1.0)
 """Voxels of arrays that are only compared with each other."""
 
@@ -104,6 +106,12 @@ def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
     grid = next((volume.grid for volume in known if volume is not None), None)
     first = known[0] or _beside(a, grid)
     return first, known[1] or _beside(b, grid or first.grid)
+
+
+def as_paths(given: Paths) -> list[Path]:
+    """Return the paths of one file or folder, or of several."""
+    several = [given] if isinstance(given, str | os.PathLike) else given
+    return [Path(each) for each in several]
 
 
 def _beside(given: VolumeLike, grid: Grid | None) -> Volume:

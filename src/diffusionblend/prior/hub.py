@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diffusionblend.errors import DiffusionBlendError, PriorError, UsageError
+from diffusionblend.io.files import PathLike
 from diffusionblend.machine.packages import install
 from diffusionblend.prior.store import CARD, CONFIG, WEIGHTS, from_pretrained
 
@@ -45,7 +46,7 @@ def fetch(name: str) -> Path:
     return folders.pop()
 
 
-def push(folder: Path, name: str, *, private: bool = False) -> str:
+def push(folder: PathLike, name: str, *, private: bool = False) -> str:
     """Put a prior on the hub, for others to use.
 
     Args:
@@ -60,6 +61,7 @@ def push(folder: Path, name: str, *, private: bool = False) -> str:
         PriorError: The prior cannot be used, or the hub does not take it.
         UsageError: The name cannot be one of the hub, or is public already and must not be.
     """
+    folder = Path(folder)
     if not _REPOSITORY.fullmatch(name):
         raise UsageError(f"{name}: cannot be a name on the hub; expected owner/name")
     _check(folder)

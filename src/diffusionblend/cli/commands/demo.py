@@ -6,7 +6,6 @@ from pathlib import Path
 
 from diffusionblend.cli.commands.arguments import Output
 from diffusionblend.cli.terminal import in_range, show
-from diffusionblend.progress import show_steps
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,10 @@ class Demo:
 
     def run(self) -> None:
         """Run the demonstration."""
-        from diffusionblend.experiments.demo import run_demo
+        from diffusionblend.experiments.demo import demo
 
-        results = run_demo(
+        results = demo(
             self.output,
-            show_steps,
             views=in_range("--views", self.views, 1, 1000),
             steps=None if self.steps is None else in_range("--steps", self.steps, 1, 1000),
             say=(lambda line: None) if self.json else partial(print, flush=True),

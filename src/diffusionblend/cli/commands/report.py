@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from diffusionblend.show.report import Report as Page
     from diffusionblend.show.report.model import Voxel
 
-SUFFIXES = (".html", ".htm")
-
 
 @dataclass(frozen=True)
 class Report:
@@ -46,25 +44,22 @@ class Report:
         """Read, put together, write."""
         from diffusionblend.io.files import writable
 
-        if self.output.suffix not in SUFFIXES:
-            raise UsageError(f"{self.output}: expected a name in .html for a report")
         writable(self.output)
         for path in self.runs:
             present(path, "expected a volume, or a folder of volumes")
-        from diffusionblend.show.report import write_report
-        from diffusionblend.show.report.compose import make_report
+        from diffusionblend.show.report.compose import report
 
-        report = make_report(
+        made = report(
             self.runs,
+            self.output,
             truth=self.truth,
             scan=self.scan,
             at=self._voxel(),
             command=command_line("report", self),
         )
-        write_report(report, self.output)
         size = self.output.stat().st_size
-        text = f"{report.verdict}\n\n{self.output}, {size / 1e6:.1f} MB"
-        show(self._result(report), self.json, text)
+        text = f"{made.verdict}\n\n{self.output}, {size / 1e6:.1f} MB"
+        show(self._result(made), self.json, text)
 
     def _voxel(self) -> "Voxel | None":
         if self.at is None:

@@ -108,18 +108,11 @@ class Pack:
     def run(self) -> None:
         """Prepare the cache, then compress it."""
         read_table(self.recipe, "a recipe")
-        from diffusionblend.training.cache import load_sources, tell
-        from diffusionblend.training.pack import write_packs
-        from diffusionblend.training.recipe import read_recipe, validation_as_data
+        from diffusionblend.training.packing import pack
 
-        limit = math.inf if self.max_mib is None else self.max_mib
-        recipe, root = read_recipe(self.recipe), self.recipe.parent
-        sources, left_out = load_sources(recipe, root)
-        tell(sources, left_out)
-        parts = write_packs(sources, self.output, limit)
-        if recipe.validation is not None:
-            unseen, _ = load_sources(validation_as_data(recipe), root)
-            parts += write_packs(unseen, self.output.with_stem(f"{self.output.stem}-validation"))
-        names = [str(part) for part in parts]
-        facts = {"packs": names, "volumes": len(sources), "left_out": left_out}
+        made = pack(
+            self.recipe, self.output, max_mib=math.inf if self.max_mib is None else self.max_mib
+        )
+        names = [str(part) for part in made.files]
+        facts = {"packs": names, "volumes": made.volumes, "left_out": made.left_out}
         show(facts, self.json, "\n".join(names))

@@ -44,14 +44,14 @@ class View:
         in_range("--shrink", self.shrink, 1, 16)
         for path in self.volumes:
             present(path, "expected a volume")
-        from diffusionblend.show.viewer import ViewerServer, gather, in_browser
+        from diffusionblend.show.viewer import view
 
-        contents = gather(self.volumes, self.scan, shrink=self.shrink)
-        with ViewerServer(contents.routes, self.port) as server:
-            self._tell(server.url, [shown.name for shown in contents.shown])
-            shown = in_browser(server.url) if self.browser else contextlib.nullcontext()
-            with shown, contextlib.suppress(KeyboardInterrupt):
-                server.serve_forever()
+        served = view(
+            self.volumes, scan=self.scan, shrink=self.shrink, port=self.port, browser=self.browser
+        )
+        with served as viewing, contextlib.suppress(KeyboardInterrupt):
+            self._tell(viewing.url, list(viewing.volumes))
+            viewing.wait()
         log.info("closed: nothing is served any more")
 
     def _tell(self, url: str, names: list[str]) -> None:

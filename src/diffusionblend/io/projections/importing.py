@@ -6,16 +6,18 @@ is taken from what was left out: twenty views of a scan give what a scan of twen
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
-from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.errors import DiffusionBlendError, UsageError, did_you_mean
 from diffusionblend.geometry import find_arc
-from diffusionblend.io.files import naming, sha256
+from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.arrays import is_array
 from diffusionblend.io.projections.asked import check_asked
@@ -40,16 +42,30 @@ WARNINGS = "warnings"
 """Name of the warnings in the provenance of a scan: each is a line."""
 
 
-def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008 - is frozen
+def import_scan(
+    path: PathLike,
+    options: Options = Options(),  # noqa: B008 - is frozen
+    **changes: object,
+) -> Scan:
     """Read projections, correct them, and make a scan of them.
 
-    What was read, chosen and done is in its provenance, in words.
+    Args:
+        path: HDF5 (Data Exchange, NXtomo, CIL), .txrm, .mat, a folder of TIFF or a pattern of their
+            names in it, a TIFF, .npy or .npz, or a geometry.json, .xtekct or .log that describes
+            one of these.
+        options: How to understand and correct them, as an object.
+        changes: The same by their names: those of the command `import`, such as `bin_mm=0.01`.
+
+    Returns:
+        The scan. What was read, chosen and done is in its provenance, in words; so are the
+        `warnings`, a line each.
 
     Raises:
         CorruptInput: The source is missing, damaged, or holds what cannot be.
         UnsupportedInput: It is of no kind that is read here, or says what no beam of ours holds.
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
+    path, options = Path(path), _with_changes(options, changes)
     facts, described = find_geometry(path, options.geometry, options.from_)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
@@ -63,6 +79,18 @@ def import_scan(path: Path, options: Options = Options()) -> Scan:  # noqa: B008
         apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)
+
+
+def _with_changes(options: Options, changes: Mapping[str, object]) -> Options:
+    kinds, chosen = typing.get_type_hints(Options), {}
+    for name, value in changes.items():
+        if name not in kinds:
+            raise UsageError(f"{name}: import has no such option{did_you_mean(name, kinds)}")
+        try:
+            chosen[name] = msgspec.convert(value, kinds[name], dec_hook=lambda kind, v: kind(v))
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{name}={value!r}: {str(error).lower()}") from error
+    return dataclasses.replace(options, **chosen)
 
 
 def _imported(

@@ -10,13 +10,15 @@ from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import naming, sha256
+from diffusionblend.io.files import PathLike, naming, sha256
+from diffusionblend.io.inputs import Paths, as_paths
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.metrics import common_grid
 from diffusionblend.pictures.scanner import draw_scan
 from diffusionblend.show.report.entries import Compared, make_entries
 from diffusionblend.show.report.model import Report, Voxel
+from diffusionblend.show.report.page import write_report
 from diffusionblend.show.report.runs import Run, find_runs, in_words, read_runs
 from diffusionblend.show.report.words import verdict
 
@@ -24,6 +26,56 @@ FIGURES = (
     "PSNR and SSIM of each slice, mean and standard deviation over the slices of a plane, HU "
     "clipped to [-1000, 1000], data range 2000"
 )
+
+
+SUFFIXES = (".html", ".htm")
+
+
+def report(
+    volumes: Paths,
+    path: PathLike = "report.html",
+    *,
+    truth: PathLike | None = None,
+    scan: PathLike | None = None,
+    at: Voxel | None = None,
+    command: str = "",
+) -> Report:
+    """Show reconstructions, and all that is known of them, on one page.
+
+    The page is one file that needs no network. It shows what lies beside each volume: its record,
+    the classical reconstruction, the deviation of the samples, the volumes on the way.
+
+    Args:
+        volumes: One volume or several on one grid, as `save` writes them, or folders of them.
+        path: Where the page goes (.html).
+        truth: The truth, for errors, PSNR and SSIM: on the grid of the volumes, or around it.
+        scan: The scan, to draw; volumes without a quality record are assessed against it.
+        at: The voxel (slice, row, column) that the three planes run through, counted from 0 as
+            stored; None takes the middle.
+        command: The line that makes the report again, to show.
+
+    Returns:
+        What is on the page: the `verdict` in words, and an entry with its figures for each volume.
+
+    Raises:
+        CorruptInput: A file is missing or damaged.
+        OutputError: The place cannot be written or is full.
+        UnsupportedInput: The volumes lie on several grids.
+        UsageError: There are no volumes, or too many, the voxel is in none of them, or the page
+            has another suffix.
+    """
+    page = Path(path)
+    if page.suffix not in SUFFIXES:
+        raise UsageError(f"{page}: expected a name in .html for a report")
+    made = make_report(
+        as_paths(volumes),
+        truth=None if truth is None else Path(truth),
+        scan=None if scan is None else Path(scan),
+        at=at,
+        command=command,
+    )
+    write_report(made, page)
+    return made
 
 
 def make_report(
