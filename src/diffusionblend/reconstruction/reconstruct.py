@@ -1,11 +1,12 @@
 """The one call: from a scan to a volume, by any method, and how far it can be trusted."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration.water import calibrated
+from diffusionblend.calibration.water import Calibration, calibrated
 from diffusionblend.data.surroundings import covering
 from diffusionblend.errors import DiffusionBlendWarning, UsageError
 from diffusionblend.geometry import Geometry
@@ -23,13 +24,14 @@ from diffusionblend.quality import assess
 from diffusionblend.reconstruction.draw import (
     DEFAULT_METHOD,
     DEFAULT_PRIOR,
+    Drawn,
     draw,
     load_prior,
     warn_of_end,
 )
 from diffusionblend.reconstruction.footprint import enough_memory
 from diffusionblend.reconstruction.result import Reconstruction
-from diffusionblend.reconstruction.task import make_task
+from diffusionblend.reconstruction.task import Task, make_task
 
 MOST_SAMPLES = 1000
 MANY_VIEWS = 0.7
@@ -110,31 +112,19 @@ def reconstruct(  # noqa: PLR0913 - the one call
         task = make_task(whole, scan.geometry.grid, known, place)
         drawn = draw(chosen, task, seeds, callback, start)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None
-        quality = assess(
-            task.measured,
-            drawn.x,
-            scale=whole.scale,
-            classical=plain,
-            std=drawn.std,
-            seeds=seeds,
-            calibration=calibration,
-            fits_data=chosen.fits_data,
-        )
-        return Reconstruction(
-            volume=task.volume(drawn.x),
-            quality=quality,
+        return _judged(
+            task,
+            drawn,
+            plain,
+            calibration,
+            line_integral=whole.scale,
             method=chosen,
-            std=None if drawn.std is None else task.volume(drawn.std),
-            classical=None if plain is None else task.volume(plain[1]),
-            convergence=drawn.convergence,
-            seconds=drawn.seconds,
-            prior=None if known is None else facts_of(known),
             seeds=seeds,
+            prior=None if known is None else facts_of(known),
             mu_water=mu_water,
             scale=scale,
             scan=scan.facts,
             device=str(place),
-            operator=task.problem.A.how,
         )
 
 
@@ -154,6 +144,42 @@ def classical_method(geometry: Geometry) -> str:
     views, pixels = len(geometry.beam.angles_deg), max(geometry.grid.shape[1:])
     dense = views >= MANY_VIEWS * pixels and geometry.arc.missing_deg == 0
     return "fbp" if dense and is_plain(geometry.beam) else "tv"
+
+
+def _judged(
+    task: Task,
+    drawn: Drawn,
+    plain: tuple[str, Tensor] | None,
+    calibration: Calibration,
+    *,
+    line_integral: float,
+    method: Method,
+    seeds: tuple[int, ...],
+    **known: Any,  # noqa: ANN401 - fields of a reconstruction
+) -> Reconstruction:
+    """Return what was drawn, beside what is classical (`plain`), with its quality."""
+    quality = assess(
+        task.measured,
+        drawn.x,
+        scale=line_integral,
+        classical=plain,
+        std=drawn.std,
+        seeds=seeds,
+        calibration=calibration,
+        fits_data=method.fits_data,
+    )
+    return Reconstruction(
+        volume=task.volume(drawn.x),
+        quality=quality,
+        method=method,
+        std=None if drawn.std is None else task.volume(drawn.std),
+        classical=None if plain is None else task.volume(plain[1]),
+        convergence=drawn.convergence,
+        seconds=drawn.seconds,
+        seeds=seeds,
+        operator=task.problem.A.how,
+        **known,
+    )
 
 
 def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
