@@ -271,10 +271,10 @@ def test_several_workers_find_the_same(whole, tmp_path):  # 15 s: Ray starts slo
     [
         (('title = "Tiny"', 'title = "Tiny"\ncolour = "red"'), "unknown field `colour`", 2),
         (('label = "FBP"', 'label = "FBP"\nfilter = "ramp"'), "`filter` - at `$.rows[0]`", 2),
-        (('method = "fbp"', 'method = "fpb"'), "--method fpb: expected one of ", 2),
-        (("{steps = 2}", "{stops = 2}"), "--stops: diffusionblend++ has no such option", 2),
+        (('method = "fbp"', 'method = "fpb"'), "`method='fpb'`: expected one of ", 2),
+        (("{steps = 2}", "{stops = 2}"), "`stops`: diffusionblend++ has no such option", 2),
         (("{steps = 2}", '{steps = "many"}'), "expected `int`, got `str`", 2),
-        (("{steps = 2}", "{steps = 0}"), "++: --steps 0: expected 1 or more", 2),
+        (("{steps = 2}", "{steps = 0}"), "++: `steps=0`: expected 1 or more", 2),
         (('kind = "trace"', 'kind = "sweep"'), "show.x: ''; expected one of views, photons", 2),
         (("[0, 9]", "[0, 90]"), "slices 0:90 are not in the volume", 2),
         (("[0, 9]", "[3, 4]"), "a volume needs two or more", 2),
@@ -352,7 +352,7 @@ def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(data, tmp_pat
     ended = command("benchmark", write_recipe(data, tmp_path), "-o", tmp_path / "out")
     assert (ended.code, ended.err.count("\n")) == (4, 1)
     assert "out/cells: runs of an earlier version" in ended.err
-    assert "name another folder with --output, or remove this one" in ended.err
+    assert "name another folder for the results, or remove this one" in ended.err
     assert contents(tmp_path / "out") == {}
 
 

@@ -56,7 +56,7 @@ SLIPS = {
     "help reconstrukt": "reconstrukt: no such command; did you mean reconstruct?",
     "reconstruct {scan} -o {folder}/b.nii --method fpb": "did you mean fbp?",
     "reconstruct {scan} -o {folder}/b.nii --set etta=1 --method dds": "did you mean eta?",
-    "reconstruct {scan} -o {folder}/b.nii --set eta": "--set eta: expected OPTION=VALUE",
+    "reconstruct {scan} -o {folder}/b.nii --set eta": "eta: expected OPTION=VALUE",
     "reconstruct a -o b.nii --set": "--set: needs a value; expected OPTION=VALUE",
     "reconstruct a -o b.nii --steps none": "--steps none: expected a whole number",
     "reconstruct a -o b.nii --prior --steps 3": "--prior: needs a value; expected a text",

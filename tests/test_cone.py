@@ -194,7 +194,7 @@ def test_without_numba_the_extra_is_named(project):
 
 def test_without_diffct_the_extra_is_named():
     missing = mock.patch.dict(sys.modules, {"diffct": None})
-    with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*--device cpu"):
+    with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*`device='cpu'`"):
         projector(*PLAIN, device="meta")
 
 

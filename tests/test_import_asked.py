@@ -27,11 +27,11 @@ def stack(tmp_path):
 def test_all_that_is_missing_is_told_at_once(stack):
     with pytest.raises(UsageError) as told:
         import_scan(stack)
-    for word in ("4 things", "--order", "--quantity", "--bin-mm", "--arc", "--template"):
+    for word in ("4 things", "`order`", "`quantity`", "`bin_mm`", "`arc`", "`template="):
         assert word in str(told.value)
     with pytest.raises(UsageError) as told:
         import_scan(stack, Options(order="view,row,bin", quantity="counts", beam="cone"))
-    for word in ("5 things", "--white FILE or --i0", "--sod-mm", "--sdd-mm", "--bin-mm", "--arc"):
+    for word in ("5 things", "`white=FILE` or `i0", "`sod_mm`", "`sdd_mm`", "`bin_mm`", "`arc`"):
         assert word in str(told.value)
     with pytest.raises(CorruptInput, match="nothing says the angles"):  # one thing alone
         import_scan(stack, Options(bin_mm=2, **LINE))
@@ -60,16 +60,16 @@ def test_the_line_and_geometry_json_have_to_agree(stack):
     scan = import_scan(stack, Options(arc=360, sod_mm=150, **LINE))
     assert scan.geometry.beam.angles_deg[1] == 30.0
     for options, words in (
-        ({"sod_mm": 151}, "--sod-mm 151: geometry.json states 150"),
-        ({"beam": "fan"}, "--beam fan: geometry.json states cone"),
-        ({"arc": -1}, "--arc -1: expected"),
+        ({"sod_mm": 151}, "`sod_mm=151`: geometry.json states 150"),
+        ({"beam": "fan"}, "`beam='fan'`: geometry.json states cone"),
+        ({"arc": -1}, "`arc=-1`: expected"),
     ):
         with pytest.raises(UsageError, match=words):
             import_scan(stack, Options(**LINE, **({"arc": 360} | options)))
     (stack.parent / "geometry.json").unlink()
-    with pytest.raises(UsageError, match="--sod-mm: parallel rays have no distances"):
+    with pytest.raises(UsageError, match="`sod_mm`: parallel rays have no distances"):
         import_scan(stack, Options(beam="parallel", sod_mm=9, bin_mm=2, arc=180, **LINE))
-    with pytest.raises(UsageError, match="needs --sod-mm and --sdd-mm"):
+    with pytest.raises(UsageError, match="needs `sod_mm` and `sdd_mm`"):
         import_scan(stack, Options(sod_mm=9, bin_mm=2, arc=180, **LINE))
 
 

@@ -116,14 +116,14 @@ def test_an_object_that_is_cut_off_is_seen_from_both_ends_of_the_half_turn():
 def test_views_that_do_not_tell_the_centre(name, change, words):
     whole = changed(GEOMETRIES[name], **change)
     y = measured(whole, 1e5)
-    with pytest.raises(UnsupportedInput, match="give --centre BIN, or --centre none") as caught:
+    with pytest.raises(UnsupportedInput, match="give `centre=BIN`, or `centre='none'`") as caught:
         find_centre(y, beam_of(whole))
     assert words in str(caught.value)
 
 
 def test_nothing_has_no_centre():
     geometry = GEOMETRIES["parallel, 20 views"]
-    with pytest.raises(UnsupportedInput, match="--centre auto: these views do not tell"):
+    with pytest.raises(UnsupportedInput, match="`centre='auto'`: these views do not tell"):
         find_centre(np.zeros((1, 20, geometry.beam.bins), np.float32), beam_of(geometry))
 
 

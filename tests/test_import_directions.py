@@ -89,7 +89,7 @@ def test_every_kth_view_of_a_full_turn_is_said_to_see_lines_twice(tmp_path):
     y = cases.project(cases.phantom(radius=18), geometry, oversampling=1)
     source = cases.write_case(tmp_path, y, geometry, quantity="line-integrals")
     for options, words in (
-        (Options(every=6), "12 views have 6 directions, some opposite others; --views 12"),
+        (Options(every=6), "12 views have 6 directions, some opposite others; `views=12`"),
         (Options(views=12), None),
         (Options(), None),
     ):

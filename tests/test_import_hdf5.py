@@ -86,7 +86,7 @@ def test_one_value_for_all_white_fields(tmp_path):
 )
 def test_angles_that_are_not_there_can_be_given(tmp_path, theta, words):
     path = write_exchange(tmp_path / "a.h5", theta=theta)
-    with pytest.raises(CorruptInput, match="add `angles_deg` to its geometry") as caught:
+    with pytest.raises(CorruptInput, match='add "angles_deg" to its geometry') as caught:
         import_scan(path, stated())
     assert words in str(caught.value)
     assert_is(import_scan(path, Options(geometry=write_geometry(tmp_path, name="g.json"))))
@@ -247,7 +247,7 @@ def test_cil(tmp_path, values, labels):
 def test_cil_of_a_cone_needs_its_distances(tmp_path):
     path = write_cil(tmp_path / "a.nxs", lines(FAN), FAN.beam.angles_deg, geometry="cone")
     wish = {"quantity": "line-integrals", "centre": "none"}
-    with pytest.raises(UnsupportedInput, match="its rays come from a point; give --geometry FILE"):
+    with pytest.raises(UnsupportedInput, match="its rays come from a point; give `geometry=FILE`"):
         import_scan(path, stated(**wish))
     (tmp_path / "g.json").write_text(
         '{"schema": "diffusionblend-geometry/1", "kind": "cone", "sod_mm": 150, "sdd_mm": 260}'

@@ -42,7 +42,7 @@ def test_radians_are_asked_for(tmp_path, degrees, units):
     facts["data"] = {"file": "a.npy", "quantity": "line-integrals", "order": ["view", "row", "bin"]}
     (tmp_path / "a.json").write_text(json.dumps(facts))
     for source, wish in ((path, stated()), (tmp_path / "a.json", Options(centre="none"))):
-        with pytest.raises(UnsupportedInput, match="give --angles radians or --angles degrees"):
+        with pytest.raises(UnsupportedInput, match="give `angles='radians'` or `angles="):
             import_scan(source, wish)
         for unit in ("radians", "degrees"):
             known = Options(**(vars(wish) | {"angles": unit}))
@@ -88,7 +88,7 @@ def test_lengths_in_another_unit_are_the_same_scan(tmp_path, unit, mm):
     assert found.grid.spacing_mm == pytest.approx(expected.grid.spacing_mm)
     if unit in ("um", "m"):
         scan = import_scan(source)
-        assert f"--lengths {unit}" in scan.provenance["warnings"]
+        assert f"`lengths='{unit}'`" in scan.provenance["warnings"]
 
 
 def test_a_grid_and_an_attenuation_in_micrometres():
@@ -123,8 +123,8 @@ def said(folder, geometry, *options, **changes):
     ("change", "words"),
     [
         (lambda g: {}, None),
-        (lambda g: {"angles_deg": tuple(-a for a in g.beam.angles_deg)}, "try --clockwise"),
-        (lambda g: {"offset_mm": g.beam.offset_mm + 4 * g.beam.bin_mm}, "give --centre auto"),
+        (lambda g: {"angles_deg": tuple(-a for a in g.beam.angles_deg)}, "try `clockwise=True`"),
+        (lambda g: {"offset_mm": g.beam.offset_mm + 4 * g.beam.bin_mm}, "give `centre='auto'`"),
         (lambda g: {"bin_mm": g.beam.bin_mm / 1.5}, "agree better with pixels of 1.5"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words, views):
     facts = said(tmp_path, right, **change(right))
     warnings = " ".join(facts.get("warnings", ()))
     assert words in warnings if words else not warnings
-    if words and words.endswith("clockwise"):
+    if words and "clockwise" in words:
         turned = said(tmp_path, right, "--clockwise", **change(right))
         assert "warnings" not in turned
         found = read_scan(tmp_path / "s.h5").geometry.beam.angles_deg
@@ -149,7 +149,7 @@ def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):
     right = cases.beam("parallel", views, slices=1)
     warnings = said(tmp_path, right, offset_mm=bins).get("warnings", [])
     if bins:
-        assert "give --centre auto" in warnings[0]
+        assert "give `centre='auto'`" in warnings[0]
         assert "warnings" not in said(tmp_path, right, "--centre", "auto", offset_mm=bins)
     else:
         assert not warnings
@@ -158,8 +158,8 @@ def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):
 def test_parallel_rays_do_not_tell_the_sense_of_rotation(tmp_path):
     beam = cases.beam("parallel", 24, slices=1)
     words = said(tmp_path, beam)["rotation"]
-    assert words.endswith("if slices are mirrored, import them with --clockwise")
-    assert "without --clockwise" in said(tmp_path, beam, "--clockwise")["rotation"]
+    assert words.endswith("if slices are mirrored, import them with `clockwise=True`")
+    assert "without `clockwise`" in said(tmp_path, beam, "--clockwise")["rotation"]
 
 
 def test_the_sinogram_of_scikit_image_gives_its_picture(tmp_path):

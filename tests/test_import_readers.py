@@ -76,7 +76,9 @@ def test_angles_in_radians(tmp_path, units, given):
 def test_angles_that_look_like_radians_are_not_guessed(tmp_path):
     y = np.repeat(lines(), 2, axis=0)
     path = write_exchange(tmp_path / "a.h5", y, theta=np.linspace(0, np.pi, 2 * VIEWS))
-    with pytest.raises(UnsupportedInput, match=r"a\.h5: .*--angles radians or --angles degrees"):
+    with pytest.raises(
+        UnsupportedInput, match=r"a\.h5: .*`angles='radians'` or `angles='degrees'`"
+    ):
         import_scan(path, stated())
 
 
@@ -211,23 +213,23 @@ def saved(folder, **data):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        ({}, {}, "--quantity: nothing says whether the numbers are counts or line integrals"),
+        ({}, {}, "`quantity`: nothing says whether the numbers are counts or line integrals"),
         ({"quantity": "counts"}, {}, "nothing says how many come through air"),
         (
             {"quantity": LINES},
             {"quantity": "counts"},
-            "--quantity counts: geometry.json says other",
+            "`quantity='counts'`: geometry.json says other",
         ),
-        ({"quantity": LINES}, {"bin_mm": 2.0}, "--bin-mm 2: the geometry states 1"),
+        ({"quantity": LINES}, {"bin_mm": 2.0}, "`bin_mm=2`: the geometry states 1"),
         ({"quantity": LINES}, {"views": 4, "every": 2}, "exclude each other"),
-        ({"quantity": LINES}, {"views": VIEWS + 1}, "--views 13: expected 1 to 12"),
-        ({"quantity": LINES}, {"rows": "2:9"}, "--rows 2:9: expected A:B with 0 <= A < B <= 3"),
-        ({"quantity": LINES}, {"rows": "x"}, "--rows x: expected A:B"),
-        ({"quantity": LINES}, {"order": "row,row,bin"}, "--order row,row,bin"),
-        ({"quantity": LINES}, {"centre": "left"}, "--centre left: expected auto, none, or a bin"),
-        ({"quantity": LINES}, {"bin": 100}, "--bin 100: expected 1 to 57"),
-        ({"quantity": LINES}, {"electronic": 2.0}, "--electronic: is in photons"),
-        ({"quantity": LINES}, {"pixel_mm": float("nan")}, "--pixel-mm nan: expected"),
+        ({"quantity": LINES}, {"views": VIEWS + 1}, "`views=13`: expected 1 to 12"),
+        ({"quantity": LINES}, {"rows": "2:9"}, "`rows='2:9'`: expected A:B with 0 <= A < B <= 3"),
+        ({"quantity": LINES}, {"rows": "x"}, "`rows='x'`: expected A:B"),
+        ({"quantity": LINES}, {"order": "row,row,bin"}, "`order='row,row,bin'`: "),
+        ({"quantity": LINES}, {"centre": "left"}, "`centre='left'`: expected auto, none, or a bin"),
+        ({"quantity": LINES}, {"bin": 100}, "`bin=100`: expected 1 to 57"),
+        ({"quantity": LINES}, {"electronic": 2.0}, "`electronic`: is in photons"),
+        ({"quantity": LINES}, {"pixel_mm": float("nan")}, "`pixel_mm=nan`: expected"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path, data, options, words):
@@ -237,7 +239,7 @@ def test_what_cannot_be_done_is_said(tmp_path, data, options, words):
 
 
 def test_the_size_of_a_pixel_is_asked_for(tmp_path):
-    with pytest.raises(UsageError, match="--bin-mm: nothing says how large a detector pixel is"):
+    with pytest.raises(UsageError, match="`bin_mm`: nothing says how large a detector pixel is"):
         import_scan(write_exchange(tmp_path / "a.h5"))
 
 

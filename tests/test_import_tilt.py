@@ -106,7 +106,7 @@ def test_a_tilt_that_is_given(tmp_path):
 def test_a_tilt_under_a_stated_centre_is_told(tmp_path, degrees, warned):
     scan, said = imported(tmp_path, tilted(degrees), offset_mm=0.0)
     warnings = " ".join(said.get("warnings", ()))
-    assert ("axis tilted by " in warnings and "--tilt auto turns it" in warnings) == warned
+    assert ("axis tilted by " in warnings and "`tilt='auto'` turns it" in warnings) == warned
     if warned:
         _, cured = imported(tmp_path, tilted(degrees), "--tilt", "auto", offset_mm=0.0)
         assert "warnings" not in cured

@@ -132,7 +132,7 @@ def test_a_ray_without_photons_has_next_to_no_weight():
 def test_air_that_is_clipped_everywhere_is_refused(tmp_path, y, clip):
     """A fifth is lost at the top: nobody knows how much."""
     white, values = fields(GEOMETRY, 1.25 * clip), counts(y, 1.25 * clip)
-    with pytest.raises(CorruptInput, match=f"white fields are clipped at {clip:.6g}.*--i0"):
+    with pytest.raises(CorruptInput, match=f"white fields are clipped at {clip:.6g}.*`i0`"):
         imported(tmp_path, values.clip(max=clip), white=white.clip(max=clip))
     scan = imported(tmp_path, values.clip(max=clip), white=white.clip(max=clip), i0=1.25 * clip)
     assert f"clipped at {clip:.6g}" in warnings(scan)
@@ -279,7 +279,7 @@ def test_bins_of_air_can_be_named(tmp_path, y):
     scan = imported(tmp_path, values, air_bins="86:100", **options)
     assert np.abs((scan.y.transpose(1, 0, 2) - y[:, :, 80:]).mean(axis=(1, 2))).max() < 3e-3
     for wrong in ("98", "5:5", "0:103", "a:b", "-1:3", ""):
-        with pytest.raises(UsageError, match="--air-bins"):
+        with pytest.raises(UsageError, match=r"^`air_bins="):
             imported(tmp_path, values, air_bins=wrong, **options)
 
 
@@ -300,7 +300,7 @@ def test_a_wrong_number_for_air_is_told_with_the_right_one(tmp_path, y, air):
     told = warnings(
         imported(tmp_path, values, say={"quantity": "counts", "i0": 30200.0}, dark=dark)
     )
-    right = re.search(r"--i0 (\d+) is what they show", told)
+    right = re.search(r"`i0=(\d+)` is what they show", told)
     assert right
     assert abs(int(right[1]) - 200 - air) < 1e-3 * air
     said = {"quantity": "counts", "i0": float(right[1])}
@@ -317,7 +317,7 @@ def test_views_that_are_brighter_than_air_are_told_where_no_edge_shows_air(tmp_p
         said = {"quantity": "counts", "i0": 20000.0}
         scan = imported(tmp_path, counts(part, air), geometry, say=said)
         assert ("nothing lets more through than air" in warnings(scan)) == told
-    number = re.search(r"--i0 (\d+) is what they show", warnings(scan))
+    number = re.search(r"`i0=(\d+)` is what they show", warnings(scan))
     assert abs(int(number[1]) / 20500 - 1) < 5e-3
 
 
@@ -326,7 +326,7 @@ def test_views_without_rays_are_named(tmp_path, y):
     values[[7, 31]] = np.random.default_rng(0).poisson(3, values[:2].shape)
     scan = imported(tmp_path, values, white=fields(GEOMETRY))
     assert "2 of 60 views" in warnings(scan)
-    assert "--without 7,31 leaves them out" in warnings(scan)
+    assert "`without='7,31'` leaves them out" in warnings(scan)
     others = np.delete(scan.y.transpose(1, 0, 2) - y, [7, 31], axis=0)
     assert np.abs(others.mean(axis=(1, 2))).max() < 2e-3
     left = imported(tmp_path, values, white=fields(GEOMETRY), without="7,31")
@@ -344,10 +344,10 @@ def test_views_that_are_left_out_are_counted_as_they_were_measured(tmp_path, y):
     white = {"white": fields(GEOMETRY), "white_after": fields(GEOMETRY, 16000, seed=2)}
     first = imported(tmp_path, values, air_bins="none", **white)
     some = imported(tmp_path, values, without="0-19", air_bins="none", **white)
-    assert "--without 50 leaves" in warnings(some)
+    assert "`without='50'` leaves" in warnings(some)
     np.testing.assert_allclose(some.y[:, 1:20], first.y[:, 21:40], atol=6e-3)
     for wrong in ("60", "5-3", "a", "", "0-59", "-1"):
-        with pytest.raises(UsageError, match="--without"):
+        with pytest.raises(UsageError, match=r"^`without="):
             imported(tmp_path, values, without=wrong, **white)
 
 
@@ -423,7 +423,7 @@ def test_a_constant_that_was_added_to_line_integrals_is_told(tmp_path, y, consta
 def test_counts_said_to_be_line_integrals_are_refused(tmp_path, y, top):
     """Counts, and shares of rays; the cure that is named gives the right values."""
     values = counts(y, 30000) * (top / 30000)
-    with pytest.raises(CorruptInput, match="counts or shares of rays; give --quantity counts"):
+    with pytest.raises(CorruptInput, match="counts or shares of rays; give `quantity='counts'`"):
         imported(tmp_path, values, say={"quantity": "line-integrals"})
     scan = imported(tmp_path, values, say={}, quantity="counts", i0=top)
     assert warnings(scan) == ""
@@ -438,7 +438,7 @@ def test_line_integrals_of_the_wrong_sign_are_refused(tmp_path, y):
 @pytest.mark.parametrize("i0", [1.0, 3.0, 100.0])
 def test_line_integrals_said_to_be_counts_are_refused(tmp_path, y, i0):
     noisy = y + np.random.default_rng(0).normal(0, 0.005, y.shape)
-    with pytest.raises(CorruptInput, match="--quantity line-integrals"):
+    with pytest.raises(CorruptInput, match="say so by `quantity='line-integrals'`"):
         imported(tmp_path, noisy, say={"quantity": "counts", "i0": i0})
 
 
@@ -455,7 +455,7 @@ def test_values_of_any_unit_are_imported_and_their_noise_is_not_known(tmp_path, 
         tmp_path, values.astype(np.float32), geometry, say={"quantity": "line-integrals"}
     )
     assert scan.noise == Noise()
-    assert ("--mu-water" in warnings(scan)) == (top > 35)
+    assert ("`mu_water=X`" in warnings(scan)) == (top > 35)
     assert ("at both edges" in warnings(scan)) == (offset > 0)
     scan = imported(tmp_path, values, geometry, say={"quantity": "line-integrals"}, air_bins="auto")
     assert "at both edges" not in warnings(scan)

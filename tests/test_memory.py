@@ -169,7 +169,7 @@ def test_the_classical_reconstruction_is_named_where_leaving_it_out_helps(monkey
     geometry = Geometry(grid, parallel_beam(grid, sparse_view(60)))
     monkeypatch.setattr("diffusionblend.reconstruction.footprint.free_bytes", lambda: 2**30)
     method = make_method("diffusionblend++")
-    words = r"\(--no-classical: \d+\.\d GiB\)"
+    words = r"\(`classical=False`: \d+\.\d GiB\)"
     with (
         pytest.raises(OutOfMemory, match=words),
         enough_memory(geometry, method, classical=True, cpu=True),

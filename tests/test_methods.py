@@ -215,7 +215,7 @@ def test_levels_fall_geometrically_to_nothing():
     levels = PredictorCorrector(steps=5, sigma_max=100, sigma_min=0.01).levels()
     assert [s for s, _ in levels] == pytest.approx([100, 10, 1, 0.1, 0.01])
     assert levels[-1][1] == 0
-    with pytest.raises(UsageError, match="--steps 1: expected 2 or more"):
+    with pytest.raises(UsageError, match="`steps=1`: expected 2 or more"):
         PredictorCorrector(steps=1).levels()
 
 
@@ -315,13 +315,13 @@ def test_diffusionblend_takes_the_centre_of_repeated_neighbours():
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("eta=2", "--eta 2: expected `float` <= 1.0"),
-        ("eta=nan", "--eta nan: expected `float`"),
-        ("cg_steps=-1", "--cg_steps -1: expected `int` >= 0"),
-        ("jump_every=often", "--jump_every often: expected `int`"),
-        ("jump=1", "--jump: diffusionblend++ has no such option; it has steps, eta"),
-        ("eta", "--set eta: expected OPTION=VALUE"),
-        ("=1", "--set =1: expected OPTION=VALUE"),
+        ("eta=2", "--set eta=2: expected `float` <= 1.0"),
+        ("eta=nan", "--set eta=nan: expected `float`"),
+        ("cg_steps=-1", "--set cg_steps=-1: expected `int` >= 0"),
+        ("jump_every=often", "--set jump_every=often: expected `int`"),
+        ("jump=1", "`jump`: diffusionblend++ has no such option; it has steps, eta"),
+        ("eta", "eta: expected OPTION=VALUE"),
+        ("=1", "=1: expected OPTION=VALUE"),
     ],
 )
 def test_an_impossible_option_is_one_line(pair, message, data, place):
@@ -361,7 +361,7 @@ def test_another_package_adds_a_method_by_an_entry_point(monkeypatch):
     monkeypatch.setattr(plugins, "entry_points", lambda group: points)
     assert find_method("elsewhere") is FromElsewhere
     assert set(method_names()) - set(methods()) == {"elsewhere", "broken", "no-method"}
-    with pytest.raises(UsageError, match="--method broken: no_such_module:Any cannot be loaded"):
+    with pytest.raises(UsageError, match="`method='broken'`: no_such_module:Any cannot be loaded"):
         find_method("broken")
     with pytest.raises(UsageError, match="STD is not a subclass of diffusionblend"):
         find_method("no-method")

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffusionblend.errors import InvalidValue
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import (
     adjacent,
@@ -43,7 +44,7 @@ def test_cross_partition_is_that_of_the_paper():
     assert cross(18).groups.tolist() == [
         [0, 3, 6], [1, 4, 7], [2, 5, 8], [9, 12, 15], [10, 13, 16], [11, 14, 17],
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="multiple of 9"):
+    with pytest.raises(InvalidValue, match="multiple of 9"):
         cross(12)
 
 

@@ -179,7 +179,7 @@ def test_an_object_finer_than_the_pixels_is_no_wrong_geometry(fine, method):
     assert quality.residual.finer.normalised < 1
     assert codes(quality) & {"residual-high", "coarse-pixels"} == {"coarse-pixels"}
     (text,) = (w.text for w in quality.warnings if w.code == "coarse-pixels")
-    assert "--size 64" in text
+    assert "`size=64`" in text
 
 
 @pytest.mark.parametrize("bins", [-3, 3])
@@ -495,7 +495,7 @@ def test_samples_are_those_of_the_next_seeds(one, tiny):
     ("method", "samples"), [("sbtv", 2), ("tv", 2), ("fbp", 3), ("dds", 0), ("dds", -1)]
 )
 def test_samples_that_cannot_be_are_refused(one, method, samples):
-    with pytest.raises(UsageError, match="--samples"):
+    with pytest.raises(UsageError, match=f"^`samples={samples}`: "):
         reconstruct(one[0], method, samples=samples)
 
 

@@ -184,7 +184,7 @@ def test_on_cuda_the_memory_of_the_device_counts(monkeypatch):
 def test_elsewhere_what_is_too_large_needs_diffct(monkeypatch):
     monkeypatch.setattr(slices, "free_bytes", lambda: 10**5)
     missing = mock.patch.dict(sys.modules, {"diffct": None})
-    with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*--device cpu"):
+    with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*`device='cpu'`"):
         projector(*FEW, device="meta")
 
 

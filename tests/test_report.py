@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusionblend.errors import OutputError
+from diffusionblend.errors import InvalidValue, OutputError
 from diffusionblend.geometry.planes import PLANES
 from diffusionblend.pictures.colours import (
     DEVIATION_HU,
@@ -538,11 +538,11 @@ def test_without_truth_there_are_no_figures_and_no_differences(report):
 
 
 def test_volumes_that_do_not_fit_are_refused(report):
-    with pytest.raises(ValueError, match="expected one shape"):
+    with pytest.raises(InvalidValue, match="expected one shape"):
         dataclasses.replace(report, truth=report.truth[:4])
-    with pytest.raises(ValueError, match="expected one shape"):
+    with pytest.raises(InvalidValue, match="expected one shape"):
         dataclasses.replace(report, entries=(), truth=None)
-    with pytest.raises(ValueError, match="expected positive"):
+    with pytest.raises(InvalidValue, match="expected positive"):
         dataclasses.replace(report, spacing_mm=(0.0, 1.0, 1.0))
 
 

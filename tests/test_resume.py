@@ -236,7 +236,7 @@ def test_the_state_of_another_run_is_refused(user, monkeypatch):
         ended = command(*words("o.nii.gz", *more), "--resume")
         assert ended.code == 2
         assert said in ended.err
-        assert "o.nii.gz.state is of another run" in ended.err
+        assert "o.nii.gz.state: is of another run" in ended.err
     ended = command(*words("o.nii.gz", "--set", "leak=0.5"), "--resume")
     assert ended.code == 2
     assert contents(user) == before

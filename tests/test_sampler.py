@@ -43,7 +43,7 @@ def test_every_number_of_steps_ends_without_noise(steps):
 
 @pytest.mark.parametrize("steps", [0, -3, 1001])
 def test_impossible_numbers_of_steps_are_refused(steps):
-    with pytest.raises(UsageError, match=f"--steps {steps}: expected 1 to 1000"):
+    with pytest.raises(UsageError, match=f"`steps={steps}`: expected 1 to 1000"):
         SCHEDULE.pairs(steps)
 
 

@@ -434,11 +434,11 @@ def hollow(path, slices):
 def test_five_large_volumes_pass_and_more_are_refused_unread(tmp_path):
     large = hollow(tmp_path / "large.nii", 300)
     check_size([large] * 5)
-    with pytest.raises(UsageError, match="--shrink 2") as caught:
+    with pytest.raises(UsageError, match="add `shrink=2`") as caught:
         gather([large] * 6)  # as all zeros it would be refused in other words, were it read
     assert str(MAX_VOXELS) in str(caught.value)
     check_size([large] * 6, shrink=2)
-    with pytest.raises(UsageError, match="--shrink 3"):
+    with pytest.raises(UsageError, match="add `shrink=3`"):
         check_size([hollow(tmp_path / "larger.nii", 2000)] * 4)
     check_size([tmp_path / "larger.nii"] * 4, shrink=3)
 

@@ -678,4 +678,4 @@ def test_a_lost_context_is_put_into_words(alike):
     )
     alike.page.wait_for_selector("#notice:not([hidden])")
     assert "gave up" in alike.text("#notice")
-    assert "--shrink 2" in alike.text("#notice")
+    assert "a shrink of 2" in alike.text("#notice")

@@ -72,7 +72,7 @@ def calibrated(
         UsageError: A number is not positive, or is impossible for X-rays.
     """
     if mu_water is not None:
-        check_mu_water(mu_water, "--mu-water")
+        check_mu_water(mu_water, "`mu_water={:g}`")
         found = _stated(mu_water, "given")
     elif scan.mu_water is None:
         found = estimate_mu_water(scan)
@@ -81,10 +81,10 @@ def calibrated(
     if scale is not None:
         if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:  # NaN is outside, too
             raise UsageError(
-                f"--scale {scale:g}: expected {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}"
+                f"`scale={scale:g}`: expected {SCALE_RANGE[0]:g} to {SCALE_RANGE[1]:g}"
             )
         found = _scaled(found, scale)
-        check_mu_water(found.mu_water, "mu_water / --scale")
+        check_mu_water(found.mu_water, "mu_water / scale {:g}")
     return dataclasses.replace(scan, mu_water=found.mu_water), found
 
 
@@ -100,7 +100,7 @@ def estimate_mu_water(scan: Scan) -> Calibration:
         unsure (studies/mu_water.py).
 
     Raises:
-        UsageError: It would lie where `--mu-water` may not.
+        UsageError: It would lie where `mu_water` may not.
     """
     coarse = coarse_scan(scan)
     typical = coarse.typical()
@@ -110,7 +110,7 @@ def estimate_mu_water(scan: Scan) -> Calibration:
     if found is None:
         return _no_object()
     match, mu = found
-    check_mu_water(match.main, "the attenuation of water, estimated at")
+    check_mu_water(match.main, "the attenuation of water, estimated at {:g}")
     against = doubts(match, mu, scan, coarse.pixel_mm)
     tell = _from_material if any(doubt.excludes for doubt in against) else _from_tissue
     return tell(match, against)
@@ -145,7 +145,7 @@ def _stated(mu_water: float, how: How) -> Calibration:
 def _from_tissue(match: Match, against: tuple[Doubt, ...]) -> Calibration:
     confidence = (
         f"this is uncertain ({_listed(against)}) and may be off by 10 percent or more; give "
-        "--mu-water if it is known"
+        "`mu_water` if it is known"
         if against
         else MEASURED
     )
@@ -171,8 +171,8 @@ def _from_material(match: Match, against: tuple[Doubt, ...]) -> Calibration:
         overlap=round(match.overlap, 3),
         words=f"The scan does not state the attenuation of water: {match.main:.4g} per mm, that of "
         f"the main material ({peak}), was used instead, and the values are HU only if it is "
-        f"water. It does not look like a human body: {_listed(excluding)}. Give --mu-water or "
-        "--scale if you know better.",
+        f"water. It does not look like a human body: {_listed(excluding)}. Give `mu_water` or "
+        "`scale` if you know better.",
     )
 
 

@@ -1,9 +1,11 @@
 """The command line: results on stdout, progress and log on stderr, one line for each failure."""
 
+import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from functools import partial
 
 from diffusionblend._version import __version__
 from diffusionblend.cli.commands import (
@@ -23,6 +25,7 @@ from diffusionblend.cli.commands import (
     Train,
     View,
 )
+from diffusionblend.cli.commands.wording import in_options
 from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
 from diffusionblend.errors import (
@@ -55,15 +58,16 @@ VERSION = ("version", "--version")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; an expected failure becomes one line and its exit code."""
     words: Sequence[str] = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     # Its remarks name no file; what matters of them is in the line of the failure.
     logging.getLogger("nibabel.global").disabled = True
     try:
         with prompt_signals():
             words = _with_options_of_a_file(words)
-            return run(words)
+            with _logged(words):
+                return run(words)
     except DiffusionBlendError as error:
-        return _fail(words, error.code, type(error).__name__, " ".join(str(error).split()))
+        message = _worded(" ".join(str(error).split()), words)
+        return _fail(words, error.code, type(error).__name__, message)
     except KeyboardInterrupt:
         return _fail(words, 130, "Interrupted", INTERRUPTED)
     except Exception as error:
@@ -127,6 +131,63 @@ def _with_options_of_a_file(words: Sequence[str]) -> Sequence[str]:
     from diffusionblend.cli.console.config import with_config
 
     return [words[0], *with_config(words[0], COMMANDS[words[0]], words[1:])]
+
+
+@contextlib.contextmanager
+def _logged(words: Sequence[str]) -> Iterator[None]:
+    """Show the log on stderr, unless the program around has a log of its own."""
+    log = logging.getLogger()
+    if log.handlers:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Worded(words))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Worded(logging.Formatter):
+    """The message alone, in words of the command line.
+
+    Args:
+        words: The command.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__("%(message)s")
+        self._words = words
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return _worded(super().format(record), self._words)
+
+
+def _worded(message: str, words: Sequence[str]) -> str:
+    """Return a message with options in place of the parameters that it names."""
+    verb, *rest = words or [""]
+    if verb not in COMMANDS:
+        return message
+    return in_options(message, COMMANDS[verb], partial(_of_method, verb, rest))
+
+
+def _of_method(verb: str, words: Sequence[str]) -> Container[str]:
+    """Return the names of what the method of a command takes; none if it has no method."""
+    from diffusionblend.cli.console.parsing import parse
+
+    try:
+        method = getattr(parse(verb, COMMANDS[verb], words), "method", None)
+        if method is None:
+            return ()
+        from diffusionblend.methods import find_method
+        from diffusionblend.methods.options import option_defaults
+
+        return option_defaults(find_method(method))
+    except DiffusionBlendError:
+        return ()
 
 
 def _fail(words: Sequence[str], code: int, kind: str, message: str) -> int:

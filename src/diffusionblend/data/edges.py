@@ -131,6 +131,6 @@ def pixel_noise(values: np.ndarray) -> float:
 
 def _unknown(text: str, bins: int) -> UsageError:
     return UsageError(
-        f"--air-bins {text[:40]}: expected auto, none, or bins A:B with 0 <= A < B <= {bins}, for "
-        f"instance 0:{max(1, bins // 16)},{bins - max(1, bins // 16)}:{bins}"
+        f"`air_bins={text[:40]!r}`: expected auto, none, or bins A:B with 0 <= A < B <= {bins}, "
+        f"for instance 0:{max(1, bins // 16)},{bins - max(1, bins // 16)}:{bins}"
     )

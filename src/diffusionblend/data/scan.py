@@ -105,7 +105,7 @@ class Scan:
                 f"{LARGEST:g}: mask or repair the dead bins"
             )
         if self.mu_water is not None:
-            check_mu_water(self.mu_water, "mu_water is", UnsupportedInput)
+            check_mu_water(self.mu_water, "mu_water is {:g}", UnsupportedInput)
 
     def __repr__(self) -> str:
         rows, views, bins = self.y.shape
@@ -147,7 +147,7 @@ class Scan:
         """
         if self.mu_water is None:
             raise UnsupportedInput(
-                "the scan does not state the attenuation of water; give --mu-water, or calibrate it"
+                "the scan does not state the attenuation of water; give `mu_water`, or calibrate it"
             )
         return self.mu_water * self.geometry.grid.pixel_mm
 

@@ -70,14 +70,14 @@ def check_mu_water(value: float, name: str, error: type[DiffusionBlendError] = U
 
     Args:
         value: In 1/mm.
-        name: What to call it.
+        name: What to call it, with `{:g}` for the number.
         error: What to raise.
     """
     low, high = MU_WATER_RANGE
     if not low <= value <= high:  # NaN is outside, too
         raise error(
-            f"{name} {value:g}: expected {low:g} to {high:g} (1/mm; water has 0.0193 at 70 keV); "
-            "give all lengths in mm"
+            f"{name.format(value)}: expected {low:g} to {high:g} (1/mm; water has 0.0193 at "
+            "70 keV); give all lengths in mm"
         )
 
 

@@ -155,7 +155,7 @@ def prepare(name: str, settings: Settings) -> Experiment:
     check_folder(settings.folder)
     _need("pandas", "tables need it")
     if settings.workers > 1:
-        _need("ray", "--workers needs it")
+        _need("ray", "`workers` needs it")
     if any(show.kind in DRAWN for show in recipe.show):
         _need("matplotlib", "curves need it")
     runs = list_runs(recipe, path, settings.scale, settings.device)

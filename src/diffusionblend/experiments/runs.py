@@ -148,7 +148,7 @@ def method_options(
     made = make_method(row.method, **options)
     known = {name: getattr(made, name) for name in defaults}
     if isinstance(steps, int) and known["steps"] < 1:
-        raise UsageError(f"{row.label}: --steps {known['steps']}: expected 1 or more")
+        raise UsageError(f"{row.label}: `steps={known['steps']}`: expected 1 or more")
     return known, steps if isinstance(steps, int) else None
 
 

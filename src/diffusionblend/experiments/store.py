@@ -45,7 +45,7 @@ def check_folder(folder: Path) -> None:
     if (folder / EARLIER).is_dir():
         raise UnsupportedInput(
             f"{folder / EARLIER}: runs of an earlier version, which do not say with what version "
-            "of torch they were made; name another folder with --output, or remove this one to "
+            "of torch they were made; name another folder for the results, or remove this one to "
             "make them again"
         )
 

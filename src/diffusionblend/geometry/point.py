@@ -105,6 +105,11 @@ class FanBeam(PointBeam, frozen=True, kw_only=True, tag="fan"):
 
     detector: Literal["flat", "curved"] = "flat"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.detector not in ("flat", "curved"):
+            raise InvalidValue(f"`detector={self.detector!r}`: expected flat or curved")
+
     @property
     def curved(self) -> bool:
         """Whether the detector is curved about the source."""

@@ -270,14 +270,14 @@ def _names_folder(path: Path) -> bool:
 def naming(path: object) -> Iterator[None]:
     """Put the name of a file before the message of a failure that it is the cause of.
 
-    A message that names it already, or begins with the option to blame, stays as it is.
+    A message that names it already, or begins with the parameter to blame, stays as it is.
     """
     try:
         yield
     except PriorError:
         raise
     except DiffusionBlendError as error:
-        if str(path) in str(error) or str(error).startswith("--"):
+        if str(path) in str(error) or str(error).startswith("`"):
             raise
         raise type(error)(f"{path}: {error}") from error
 

@@ -49,7 +49,7 @@ def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        blamed = f"--set {' '.join(changes)}, or " if changes else ""
+        blamed = f"{' '.join(changes)}, or " if changes else ""
         raise UsageError(f"{blamed}{path}: {error}; see the recipes of the project") from error
 
 
@@ -59,7 +59,7 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
     for name in path:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {key}={value}: {name} is no table; give it as a whole")
+            raise UsageError(f"{key}={value}: {name} is no table; give it as a whole")
         table = inner
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
@@ -68,7 +68,7 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
 
 
 def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:
-    """Split the `option=value` pairs of --set; of two with one name the last counts.
+    """Split the `option=value` pairs that a user gives; of two with one name the last counts.
 
     Raises:
         UsageError: One is something else.
@@ -76,5 +76,5 @@ def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str
     split = [pair.partition("=") for pair in pairs]
     for pair, (option, equals, _) in zip(pairs, split, strict=True):
         if not (option and equals):
-            raise UsageError(f"--set {pair}: expected OPTION=VALUE, for instance {example}")
+            raise UsageError(f"{pair}: expected OPTION=VALUE, for instance {example}")
     return {option: value for option, _, value in split}

@@ -25,7 +25,9 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
         place = torch.device(device)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {device}: not on this machine; expected cpu or auto") from error
+        raise UsageError(
+            f"`device={str(device)!r}`: not on this machine; expected cpu or auto"
+        ) from error
     return place
 
 

@@ -144,7 +144,7 @@ class DiffusionBlendFast(Method):
         v = 1 + x0 - kept
         u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
-            log.warning("the data step took all its CG iterations; allow more cg_steps")
+            log.warning("the data step took all its CG iterations; allow more `cg_steps`")
         return Stepped(resized(x0, *p.problem.volume_shape[1:]),
                        {"factor": state["factor"], "x": u - 1, "dual": u - v, **learned})
     # fmt: on

@@ -130,7 +130,7 @@ class ResidualUNet(nn.Module):
         raise UnsupportedInput(
             f"the scan has {given}, and fbp-unet is trained for {', '.join(map(str, known))} from "
             f"0; take another method, or train one by {RECIPE} and name its folder by "
-            "--set weights=FOLDER"
+            "`weights=FOLDER`"
         )
 
 

@@ -251,7 +251,7 @@ def _taken_up(
     if missing := needed - start.keys():
         raise CorruptInput(
             f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
-            "remove it, or leave --resume out"
+            "remove it and begin anew"
         )
     if method.random:
         generator.set_state(start["generator"].cpu())

@@ -28,11 +28,11 @@ def make_method(name: str, **options: object) -> Method:
     for option, value in options.items():
         if option not in known:
             has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
-            raise UsageError(f"--{option}: {name} has no such option; {has}")
+            raise UsageError(f"`{option}`: {name} has no such option; {has}")
         try:
             chosen[option] = msgspec.convert(value, kinds[option], strict=False)
         except msgspec.ValidationError as error:
-            raise UsageError(f"--{option} {value}: {str(error).lower()}") from error
+            raise UsageError(f"`{option}={value!r}`: {str(error).lower()}") from error
     return cls(**chosen)
 
 

@@ -61,9 +61,9 @@ class PredictorCorrector(Method):
             UsageError: There are no such levels.
         """
         if self.steps < 2:
-            raise UsageError(f"--steps {self.steps}: expected 2 or more")
+            raise UsageError(f"`steps={self.steps}`: expected 2 or more")
         if self.sigma_min >= self.sigma_max:
-            raise UsageError(f"--sigma_min {self.sigma_min}: expected less than sigma_max")
+            raise UsageError(f"`sigma_min={self.sigma_min}`: expected less than sigma_max")
         ratio = (self.sigma_min / self.sigma_max) ** (1 / (self.steps - 1))
         sigmas = [self.sigma_max * ratio**i for i in range(self.steps)]
         return list(itertools.pairwise([*sigmas, 0.0]))

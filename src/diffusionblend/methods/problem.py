@@ -60,7 +60,7 @@ class Problem:
             PriorError: There is none.
         """
         if self.prior is None:
-            raise PriorError("this method needs a prior; give one with --prior")
+            raise PriorError("this method needs a prior; give one with `prior`")
         return self.prior
 
     @cached_property

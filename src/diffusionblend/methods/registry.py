@@ -61,13 +61,13 @@ def find_method(name: str) -> type[Method]:
     if plugin is None:
         known = method_names()
         raise UsageError(
-            f"--method {name}: expected one of {', '.join(known)}{did_you_mean(name, known)}"
+            f"`method={name!r}`: expected one of {', '.join(known)}{did_you_mean(name, known)}"
         )
-    cls = load(plugin, f"--method {name}: {plugin.value}")
+    cls = load(plugin, f"`method={name!r}`: {plugin.value}")
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise UsageError(
-            f"--method {name}: {plugin.value} is not a subclass of diffusionblend.methods.Method; "
-            "repair or remove the package that brings it"
+            f"`method={name!r}`: {plugin.value} is not a subclass of "
+            "diffusionblend.methods.Method; repair or remove the package that brings it"
         )
     return cls
 

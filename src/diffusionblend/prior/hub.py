@@ -69,10 +69,10 @@ def push(folder: PathLike, name: str, *, private: bool = False) -> str:
         from huggingface_hub import HfApi
 
         api = HfApi(token=True)  # says at once where there is none
-        # Without --private the owner's own setting decides.
+        # Without `private` the owner's own setting decides.
         api.create_repo(name, private=private or None, exist_ok=True)
         if private and not api.model_info(name).private:
-            raise UsageError(f"--private: {name} is there and public; choose another name")
+            raise UsageError(f"`private=True`: {name} is there and public; choose another name")
         commit = api.upload_folder(
             repo_id=name,
             folder_path=folder,

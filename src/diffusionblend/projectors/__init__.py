@@ -12,6 +12,7 @@ import torch
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from diffusionblend.geometry.kinds import known
+from diffusionblend.machine.device import find_device
 from diffusionblend.plugins import load, plugins
 from diffusionblend.projectors.base import Adjoint, Projector
 from diffusionblend.projectors.slices import slice_projector
@@ -41,10 +42,11 @@ def projector(
     Raises:
         InvalidValue: Grid and beam do not go together.
         UnsupportedInput: There is no projector for such a beam.
-        UsageError: A cone beam, or slices too large for a matrix, need a package that is not
-            installed.
+        UsageError: There is no such device; or a cone beam, or slices too large for a matrix, need
+            a package that is not installed.
     """
-    return _builder(beam)(Geometry(grid, beam), device=torch.device(device), dtype=dtype)
+    place = find_device(device) if isinstance(device, str) else device
+    return _builder(beam)(Geometry(grid, beam), device=place, dtype=dtype)
 
 
 def _builder(beam: Beam) -> Builder:

@@ -47,7 +47,7 @@ class DiffctProjector(Projector):
         except ImportError as error:
             raise UsageError(
                 f"a cone beam on {device}, or slices too large for a matrix there, need diffct; "
-                f"run `{install('cuda-cone')}`, or take --device cpu"
+                f"run `{install('cuda-cone')}`, or take `device='cpu'`"
             ) from error
         single = dtype == torch.float32
         self.slicewise = geometry.beam.slicewise

@@ -115,6 +115,5 @@ def _check_memory(geometry: Geometry, dtype: torch.dtype) -> None:
         (_, views, bins), (_, rows, columns) = geometry.sinogram_shape, geometry.grid.shape
         raise OutOfMemory(
             f"{views} views of {bins} bins and {rows} x {columns} pixels need matrices of "
-            f"{matrix_bytes(geometry, dtype) / 1e9:.0f} GB; take fewer views or larger pixels "
-            "(import --views, --bin)"
+            f"{matrix_bytes(geometry, dtype) / 1e9:.0f} GB; take fewer views or larger pixels"
         )

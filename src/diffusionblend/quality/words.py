@@ -106,7 +106,7 @@ def _coarse_pixels(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"The object is finer than the pixels ({_left_over(found)}): data and geometry agree, "
             "since pixels of half the size explain the data, but small structures run together; "
-            f"take more pixels (import --size {2 * size})."
+            f"take more pixels (import it with `size={2 * size}`)."
         )
 
 
@@ -116,7 +116,8 @@ def _flux(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"The flux of the source differs from view to view by {100 * share:.2g} percent "
             "(standard deviation): diffusionblend-fast takes that out, other methods carry a part "
-            "of it into the picture; import --air-bins corrects it where the detector sees air."
+            "of it into the picture; an import with `air_bins` corrects it where the "
+            "detector sees air."
         )
 
 
@@ -133,7 +134,7 @@ def _why(quality: Quality) -> str:
     if found.explained_nearby:
         return (
             "one near it would, so that the method has not come to its end, or its options do not "
-            "suit the scan; compare it with another, such as --method tv"
+            "suit the scan; compare it with another, such as `method='tv'`"
         )
     return (
         "none near it does, so that the geometry (centre, angles, sense of rotation, distances) is "
@@ -178,8 +179,8 @@ def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
         angles = [f"{b.where[0]} ({geometry.beam.angles_deg[b.where[0]]:g} degrees)" for b in bad]
         yield (
             f"View {_listed(angles)} disagrees with the others: the object may have moved, or the "
-            f"exposure or the angle be wrong; leave it out (import --without {numbers}, where all "
-            "views were imported) and compare."
+            f"exposure or the angle be wrong; leave it out (import it with `without='{numbers}'`, "
+            "where all views were imported) and compare."
         )
 
 
@@ -211,7 +212,8 @@ def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if reach.cut_rows > CUT:
         yield (
             "The object reaches the first or last row of the detector: it goes on beyond the "
-            "volume, whose slices at the ends hold its shadows; take more slices (import --slices)."
+            "volume, whose slices at the ends hold its shadows; take more slices (import it with "
+            "`slices`)."
         )
 
 
@@ -221,7 +223,7 @@ def _outside(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"{100 * reach.outside:.2g} percent of the rays beside the volume are attenuated: "
             "something lies outside of it, and its shadow falls into the picture; take a larger "
-            "grid (import --size)."
+            "grid (import it with `size`)."
         )
     if reach.unseen > CUT:
         yield (
@@ -237,13 +239,13 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
             f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
             "prior was trained on, and it may distort what is near: diffusionblend-fast leaves "
             "them to the data, other methods with a prior clip them, but for a larger "
-            "--set highest."
+            "`highest`."
         )
     here, trained = values.attenuation, values.trained_attenuation
     if here and trained and abs(math.log(here / trained)) > math.log(UNLIKE_ATTENUATION):
         yield (
             f"The object attenuates {here / trained:.2g} times as much as what the prior was "
-            "trained on: if it is of the same kind, the scale is wrong; --mu-water or --scale "
+            "trained on: if it is of the same kind, the scale is wrong; `mu_water` or `scale` "
             "mends it."
         )
 

@@ -60,9 +60,8 @@ def enough_memory(
     what = f"a volume of {slices} slices of {rows} x {columns} pixels"
     cure = "take fewer slices or larger pixels"
     if needed > SURELY * alone:
-        cure = (
-            f"leave out the classical reconstruction (--no-classical: {in_units(alone)}), or {cure}"
-        )
+        without = f"`classical=False`: {in_units(alone)}"
+        cure = f"leave out the classical reconstruction ({without}), or {cure}"
     free = free_bytes() if cpu else None
     if free is not None and needed > SURELY * free:
         raise out_of_memory(what, needed, cure)

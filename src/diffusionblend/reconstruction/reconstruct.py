@@ -131,11 +131,11 @@ def reconstruct(  # noqa: PLR0913 - the one call
 def check_samples(method: Method, samples: int) -> None:
     """Raise UsageError if a method cannot be asked for so many samples."""
     if not 1 <= samples <= MOST_SAMPLES:
-        raise UsageError(f"--samples {samples}: expected 1 to {MOST_SAMPLES}")
+        raise UsageError(f"`samples={samples}`: expected 1 to {MOST_SAMPLES}")
     if samples > 1 and not method.random:
         raise UsageError(
-            f"--samples {samples}: {type(method).__name__} draws nothing and gives the same each "
-            "time; leave --samples out, or take a method with a prior"
+            f"`samples={samples}`: {type(method).__name__} draws nothing and gives the same each "
+            "time; leave `samples` out, or take a method with a prior"
         )
 
 

@@ -74,16 +74,16 @@ class Checkpoint:
             ours, theirs = self._run.get(name), known.get(name)
             if ours != theirs:
                 raise UsageError(
-                    f"--resume: {self.path} is of another run ({name} {theirs}, here {ours}); give "
-                    "the same command, or leave --resume out"
+                    f"{self.path}: is of another run ({name} {theirs}, here {ours}); give "
+                    "the same command, or leave `resume` out"
                 )
 
     def _take_up(self, begun: Machine) -> None:
         """Keep the threads that a run was begun with; say where the bytes may still differ."""
         if self.threads is not None and begun.threads not in (None, self.threads):
             raise UsageError(
-                f"--threads {self.threads}: {self.path} was begun with {begun.threads}, on which "
-                "the last digits depend; leave --threads out to keep them, or --resume"
+                f"`threads={self.threads}`: {self.path} was begun with {begun.threads}, on which "
+                "the last digits depend; leave `threads` out to keep them, or `resume`"
             )
         here = machine()
         if begun.threads is None:

@@ -64,7 +64,7 @@ def read_state(path: Path) -> tuple[Facts, dict[str, Tensor]]:
         facts, arrays = _read_hdf5(path) if first else _read(path)
     except DAMAGE as error:
         raise CorruptInput(
-            f"{path}: is no state of a run, or damaged ({error}); remove it, or leave --resume out"
+            f"{path}: is no state of a run, or damaged ({error}); remove it, or leave `resume` out"
         ) from error
     return facts, {name: torch.from_numpy(array) for name, array in arrays.items()}
 

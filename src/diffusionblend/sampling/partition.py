@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffusionblend.errors import InvalidValue
+
 GROUP = 3
 BLOCK = GROUP**2
 
@@ -58,7 +60,7 @@ def adjacent(slices: int, offset: int) -> Partition:
 def cross(slices: int) -> Partition:
     """Return the groups (9q + m, 9q + m + 3, 9q + m + 6)."""
     if slices % BLOCK:
-        raise ValueError(f"{slices} slices; the cross partition needs a multiple of {BLOCK}")
+        raise InvalidValue(f"{slices} slices; the cross partition needs a multiple of {BLOCK}")
     groups = torch.arange(slices).view(-1, GROUP, GROUP).transpose(1, 2).reshape(-1, GROUP)
     return Partition(groups, torch.ones_like(groups, dtype=torch.bool), gap=GROUP)
 

@@ -49,7 +49,7 @@ class Schedule:
             UsageError: There are no so many steps.
         """
         if not 1 <= steps <= self.length:
-            raise UsageError(f"--steps {steps}: expected 1 to {self.length}")
+            raise UsageError(f"`steps={steps}`: expected 1 to {self.length}")
         times = [i * self.length // steps for i in range(steps)][::-1]
         return list(zip(times, [*times[1:], END], strict=True))
 

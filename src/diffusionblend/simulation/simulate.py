@@ -35,15 +35,18 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
         size: Pixels a side of the longer side of its slices, as given to `simulate`.
 
     Raises:
+        UsageError: There are no so many pixels.
         UnsupportedInput: The volume's pixels do not make whole blocks.
     """
+    if size < 1:
+        raise UsageError(f"`size={size}`: expected 1 or more")
     rows, columns = volume.hu.shape[1:]
     factor = max(1, max(rows, columns) // size)
     too_large = max(rows, columns) > size
     if rows % factor or columns % factor or (too_large and max(rows, columns) != factor * size):
         raise UnsupportedInput(
-            f"slices of {rows} x {columns} pixels cannot be averaged to {size}; expected --size "
-            f"{max(rows, columns)} or that divided by 2, 3, ..."
+            f"slices of {rows} x {columns} pixels cannot be averaged to {size}; expected "
+            f"`size={max(rows, columns)}` or that divided by 2, 3, ..."
         )
     return Volume(volume.hu.clip(HU_AIR), volume.grid).binned(factor)
 
@@ -88,7 +91,9 @@ def simulate(
         CorruptInput: Its file is missing or damaged.
     """
     if protocol not in PROTOCOLS:
-        raise UsageError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
+        raise UsageError(f"`protocol={protocol!r}`: expected one of {', '.join(PROTOCOLS)}")
+    if seed < 0:
+        raise UsageError(f"`seed={seed}`: expected 0 or more")
     check_photons(photons)
     volume = as_volume(volume, spacing_mm)
     if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
@@ -119,7 +124,7 @@ def measure(y: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray
 def check_photons(photons: float | None) -> None:
     """Raise UsageError for an impossible number of photons."""
     if photons is not None and not 1 <= photons <= MOST_PHOTONS:
-        raise UsageError(f"--photons {photons:g}: expected 1 to {MOST_PHOTONS:g}")
+        raise UsageError(f"`photons={photons:g}`: expected 1 to {MOST_PHOTONS:g}")
 
 
 def scan_geometry(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from diffusionblend.cli.commands.arguments import Groups, Input, OutputOrNone, command_line
+from diffusionblend.cli.commands.wording import in_options
 from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
 from diffusionblend.io.projections.options import Options
@@ -75,7 +76,8 @@ class Import(Options):
         everything: dict[str, object] = {"scan": str(output), **facts}
         if warnings:
             everything[WARNINGS] = warnings
-        show(everything, self.json, "\n".join([f"{output}:", *told]))
+        text = in_options("\n".join([f"{output}:", *told]), Import)
+        show(everything, self.json, text)
 
     def _output(self) -> Path:
         """Return where the scan goes."""

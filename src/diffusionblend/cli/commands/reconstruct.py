@@ -100,7 +100,7 @@ class Reconstruct:
         from diffusionblend.io.files import naming, sole, writable
 
         writable(self.output)
-        present(self.scan, "make one with `diffusionblend simulate` or `import`")
+        present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
         from diffusionblend.machine.device import find_device, threads
         from diffusionblend.methods.options import make_method

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cyclopts import App, Argument, ArgumentCollection, Parameter, Token
 
 from diffusionblend.cli.commands.arguments import PLACE
+from diffusionblend.cli.commands.wording import in_options
 
 Values = Mapping[str, Sequence[str]]
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -103,7 +104,8 @@ def arguments_of(command: type) -> ArgumentCollection:
 def meanings(command: type) -> dict[str, str]:
     """Return the text below each field of a command, in one line."""
     read = App(default_command=command).assemble_argument_collection(parse_docstring=True)
-    return {a.field_info.name: " ".join((a.parameter.help or "").split()) for a in read}
+    said = {a.field_info.name: " ".join((a.parameter.help or "").split()) for a in read}
+    return {name: in_options(text, command) for name, text in said.items()}
 
 
 def defaults(command: type) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float,
         stored = stated
     if stored is None:
         raise CorruptInput(
-            f"{source.no_angles}nothing says the angles of its {views} views; add `angles_deg` to "
-            f"its {NAME}, or give --geometry FILE{source.hint}"
+            f"{source.no_angles}nothing says the angles of its {views} views; add "
+            f'"angles_deg" to its {NAME}, or give `geometry=FILE`{source.hint}'
         )
     return tuple((-stored if options.clockwise else stored).tolist())
 
@@ -60,7 +60,7 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
         if len(angles) == length != views:
             raise UnsupportedInput(
                 f"{views} views, but {length} angles and {length} {axis}s; is the order of the "
-                f"axes another? give --order, for instance {_swapped(axis)}"
+                f"axes another? give `order`, for instance {_swapped(axis)}"
             )
     series = source.series
     if series is None or not series.gaps:
@@ -74,12 +74,12 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
     if len(angles) == views + sum(series.gaps.values()):
         raise UnsupportedInput(
             f"{len(angles)} angles for {views} views; files are missing, {series.missing}; copy "
-            f"them again, or give `angles_deg` in {NAME} as a list without theirs"
+            f'them again, or give "angles_deg" in {NAME} as a list without theirs'
         )
     if len(angles) == views and series.surely and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
         raise UnsupportedInput(
             f"files are missing, {series.missing}, but the angles go on evenly there; give "
-            f"`angles_deg` in {NAME} as a list of those that were measured; if none is missing, "
+            f'"angles_deg" in {NAME} as a list of those that were measured; if none is missing, '
             "rename the files"
         )
 
@@ -101,8 +101,8 @@ def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.n
             stated = "as is stated" if unit else "by the format"
             raise UnsupportedInput(
                 f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is no arc of a scan in "
-                f"{unit or 'degrees'}, {stated}, but one in {likely}; give --angles radians or "
-                "--angles degrees"
+                f"{unit or 'degrees'}, {stated}, but one in {likely}; give "
+                "`angles='radians'` or `angles='degrees'`"
             )
     return np.degrees(angles) if (options.angles or unit) == "radians" else angles
 

@@ -84,8 +84,8 @@ def _member(path: Path, names: list[str], array: str | None) -> str:
     if len(arrays) != 1:
         listed = ", ".join(sorted(name.removesuffix(".npy") for name in names)[:8])
         raise UnsupportedInput(
-            f"{path}: holds {len(names)} arrays ({listed}); expected one; name it as `array` in "
-            "the data of geometry.json"
+            f"{path}: holds {len(names)} arrays ({listed}); expected one; name it as "
+            '"array" in the data of geometry.json'
         )
     return arrays[0]
 

@@ -24,7 +24,7 @@ from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.source import Source
 
 SCHEMA: Any = "diffusionblend-geometry/1"
-ORDER = "--order, what the axes of the array are, for instance view,row,bin"
+ORDER = "`order`, what the axes of the array are, for instance view,row,bin"
 
 
 def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFacts:
@@ -36,11 +36,9 @@ def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFa
     given = {n: getattr(options, n) for n in ("sod_mm", "sdd_mm") if getattr(options, n)}
     kind = options.beam or (facts.kind if facts is not None else "cone" if given else "parallel")
     if facts is not None and facts.kind != kind:
-        raise UsageError(f"--beam {kind}: {NAME} states {facts.kind}; change one of them")
+        raise UsageError(f"`beam={kind!r}`: {NAME} states {facts.kind}; change one of them")
     if kind == "parallel" and given:
-        raise UsageError(
-            f"--{next(iter(given)).replace('_', '-')}: parallel rays have no distances"
-        )
+        raise UsageError(f"`{next(iter(given))}`: parallel rays have no distances")
     even = None
     if options.arc is not None and source.angles is None:
         views = source.data.shape[0]
@@ -51,8 +49,8 @@ def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFa
         return ParallelFacts(schema=SCHEMA, angles_deg=even)
     if len(given) < 2:
         raise UsageError(
-            f"--beam {kind}: needs --sod-mm and --sdd-mm, how far the source is from the axis and "
-            "from the detector"
+            f"`beam={kind!r}`: needs `sod_mm` and `sdd_mm`, how far the source is from the axis "
+            "and from the detector"
         )
     if kind == "fan":
         return FanFacts(schema=SCHEMA, angles_deg=even, detector="flat", **given)
@@ -63,8 +61,7 @@ def _changed(facts: AnyFacts, given: dict[str, float], even: Even | None) -> Any
     for name, value in given.items():
         stated = getattr(facts, name, None)
         if stated is not None and not np.isclose(stated, value):
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} {value:g}: {NAME} states {stated:g}; give one of them")
+            raise UsageError(f"`{name}={value:g}`: {NAME} states {stated:g}; give one of them")
     if even is None or facts.angles_deg is not None:
         return facts
     return msgspec.structs.replace(facts, angles_deg=even)
@@ -85,37 +82,37 @@ def check_asked(source: Source | None, facts: AnyFacts | None, options: Options)
     if len(lacking) > 1:
         raise UsageError(
             f"nothing says {len(lacking)} things: {'; '.join(lacking)}; give them, or write a "
-            f"{NAME} to fill in: import SOURCE --template {NAME}"
+            f"{NAME} to fill in by `template={NAME!r}`"
         )
 
 
 def _lacking(source: Source | None, facts: AnyFacts | None, options: Options) -> list[str]:
-    """Return what nobody says, each with the option for it."""
+    """Return what nobody says, each with the parameter for it."""
     found = [ORDER] if source is None else []
     data = None if facts is None else facts.data
     air = _any(options.white, options.i0, data and (data.white or data.i0))
     air = air or (source is not None and _any(source.white, source.i0))
     quantity = options.quantity or (data and data.quantity)
     if quantity is None and not (source is not None and _any(source.white, source.i0)):
-        found.append("--quantity, whether the numbers are counts or line-integrals")
+        found.append("`quantity`, whether the numbers are counts or line-integrals")
     elif quantity == "counts" and not air:
-        found.append("--white FILE or --i0 COUNTS, the counts through air")
+        found.append("`white=FILE` or `i0=COUNTS`, the counts through air")
     if options.beam not in (None, "parallel") and facts is None:
         found += [
-            f"--{name}-mm, {words}"
+            f"`{name}`, {words}"
             for name, words in (
-                ("sod", "how far the source is from the axis"),
-                ("sdd", "how far the source is from the detector"),
+                ("sod_mm", "how far the source is from the axis"),
+                ("sdd_mm", "how far the source is from the detector"),
             )
-            if getattr(options, f"{name}_mm") is None
+            if getattr(options, name) is None
         ]
     elif source is not None and source.diverges and facts is None and not options.sod_mm:
-        found.append("--beam cone with --sod-mm and --sdd-mm, since rays come from a point")
+        found.append("`beam='cone'` with `sod_mm` and `sdd_mm`, since rays come from a point")
     if options.bin_mm is None and (facts is None or facts.bin_mm is None):
-        found.append("--bin-mm, the size of a detector pixel")
+        found.append("`bin_mm`, the size of a detector pixel")
     known = source is not None and source.angles is not None
     if not known and options.arc is None and (facts is None or facts.angles_deg is None):
-        found.append("--arc, the degrees that the views are spread over")
+        found.append("`arc`, the degrees that the views are spread over")
     return found
 
 

@@ -154,9 +154,9 @@ class Beam:
         if factor == 1:
             return self
         if not 1 <= factor <= self.bins:
-            raise UsageError(f"--bin {factor}: expected 1 to {self.bins}")
+            raise UsageError(f"`bin={factor}`: expected 1 to {self.bins}")
         if self.grid is not None:
-            raise UsageError("--bin: geometry.json states a grid; leave one of them out")
+            raise UsageError("`bin`: geometry.json states a grid; leave one of them out")
         deep = min(factor, self.rows)
         left_bins, left_rows = self.bins % factor, self.rows % deep
         return dataclasses.replace(
@@ -184,11 +184,11 @@ class Beam:
         """
         if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
             raise UsageError(
-                "--size, --pixel-mm and --slices: geometry.json states a grid; leave them out"
+                "`size`, `pixel_mm` and `slices`: geometry.json states a grid; leave them out"
             )
         if slices is not None and self.kind != "cone":
             raise UsageError(
-                f"--slices {slices}: each row of a {self.kind} beam is a slice; choose --rows"
+                f"`slices={slices}`: each row of a {self.kind} beam is a slice; choose `rows`"
             )
         grid = self.grid or self._grid(size or self._pixels(), pixel_mm, slices or self._slices())
         with _placing():
@@ -232,5 +232,5 @@ def _placing() -> Iterator[None]:
         yield
     except InvalidValue as error:
         raise UnsupportedInput(
-            f"cannot be placed: {error}; check the geometry, or give --size or --pixel-mm"
+            f"cannot be placed: {error}; check the geometry, or give `size` or `pixel_mm`"
         ) from error

@@ -25,7 +25,7 @@ ASTRAY = 0.5
 """Standard error in bins from which centres of mass do not tell the centre."""
 EDGE = 0.05
 """Share of the largest line integral at the detector's edge from which an object is cut off."""
-CURE = "give --centre BIN, or --centre none"
+CURE = "give `centre=BIN`, or `centre='none'`"
 
 Finder = Callable[[np.ndarray], tuple[float, float] | None]
 """Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if it tells it."""
@@ -81,7 +81,7 @@ def _search(y: np.ndarray, beam: Beam) -> tuple[Finder, str, str]:
         words = "opposite rays differ by {:.2g} of what unlike ones do"
         return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words
     raise UnsupportedInput(
-        "--centre auto: these views do not tell the centre (expected a full turn; a fan's short "
+        "`centre='auto'`: these views do not tell the centre (expected a full turn; a fan's short "
         "scan; of parallel beams half a turn of dense views, or 90 degrees of an object that is "
         f"not cut off); {CURE}"
     )

@@ -51,14 +51,14 @@ def odd_lengths(beam: Beam) -> Iterator[str]:
     if width > WIDEST_MM:
         yield (
             f"the detector would be {width / 1e3:.4g} m wide; if the lengths of the geometry are "
-            "in micrometres, give --lengths um"
+            "in micrometres, give `lengths='um'`"
         )
     if beam.kind == "parallel":
         return
     if beam.sdd_mm < NEAREST_MM:
         yield (
             f"the detector would be {beam.sdd_mm:.4g} mm from the source; if the lengths of the "
-            "geometry are in metres, give --lengths m"
+            "geometry are in metres, give `lengths='m'`"
         )
     fan = math.degrees(2 * math.atan(width / 2 / beam.sdd_mm))
     if fan < NARROWEST_DEG:
@@ -100,14 +100,14 @@ def _disagreeing(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[
     if abs(here.axis_bin - axis_bin) > APART and _better(here, stated):
         yield (
             f"opposite rays agree better with the axis on bin {here.axis_bin:.2f}; if that is so, "
-            "give --centre auto"
+            "give `centre='auto'`"
         )
         stated = here.discord
     if beam.kind == "parallel":
         return
     clockwise = dataclasses.replace(beam, angles_deg=tuple(-a for a in beam.angles_deg))
     if _better(_found(sinogram, clockwise), stated):
-        yield "opposite rays agree better if the angles count the other way; try --clockwise"
+        yield "opposite rays agree better if the angles count the other way; try `clockwise=True`"
     wider = dataclasses.replace(beam, bin_mm=beam.bin_mm * beam.magnification)
     if beam.magnification > 1.2 and _better(_found(sinogram, wider), stated):
         yield (
@@ -137,7 +137,7 @@ def _beside_the_masses(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Ite
     if abs(found - axis_bin) > APART:
         yield (
             f"the views' centres of mass turn about bin {found:.2f}; if the axis is there, give "
-            "--centre auto"
+            "`centre='auto'`"
         )
 
 

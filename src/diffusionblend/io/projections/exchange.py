@@ -74,7 +74,7 @@ def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[
     if order is None or not {"view", "bin"} <= set(order):
         raise UnsupportedInput(
             f"{path}: /exchange/data: its axes are {hdf5.text(stated)[:40]!r}; expected theta:y:x "
-            "in any order; give --order, for instance view,row,bin"
+            "in any order; give `order`, for instance view,row,bin"
         )
     return order
 

@@ -53,7 +53,7 @@ class Fields:
             raise CorruptInput(
                 f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
                 "range, so that nobody knows the counts of air; measure them with less exposure, "
-                "or give the counts by --i0"
+                "or give the counts by `i0`"
             )
         views = float((counts >= top).mean())
         parts = [
@@ -99,7 +99,7 @@ def _when(white: np.ndarray, meaning: Meaning, options: Options) -> tuple[np.nda
         at, said = np.array(meaning.white_at, dtype=np.float64), "as the source says"
     else:
         before = count // 2 if options.fields == "before-after" else None
-        said = "as said" if before else "by their levels; --fields together if not"
+        said = "as said" if before else "by their levels; `fields='together'` if not"
         before = before or flat.change_of_level(flat.field_levels(white))
         at = np.where(np.arange(count) < (before or count), 0.0, float(views))
     if len(set(at)) == 1:

@@ -17,7 +17,7 @@ HIGH, LOW = 0.8, 0.2
 CONTRAST = 0.05
 """Least range, as a share of the largest, that shows an object."""
 PLAUSIBLE = (0.5, 1.5)
-"""Shares of the fields that are taken for a source that changed, unless --air-bins says so."""
+"""Shares of the fields that are taken for a source that changed, unless `air_bins` says so."""
 OFF = 0.003
 """Part of the darkest line integral by which a wrong level of air may move all of them: 3 HU.
 
@@ -67,7 +67,7 @@ def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
     if i0 is None:
         return f"{share:.4g} of the white fields", ""
     right = dark + share * (i0 - dark)
-    return f"{share:.4g} of the {i0:g} counts of --i0", f"--i0 {right:.5g} is what they show; "
+    return f"{share:.4g} of the {i0:g} counts of `i0`", f"`i0={right:.5g}` is what they show; "
 
 
 def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
@@ -83,8 +83,8 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     told, cure = _of_air(brightest, i0, dark)
     return warned(
         f"the brightest part of most views has {told}, and nothing lets more through than air: the "
-        f"counts of air are too low; {cure}--air-bins A:B names bins that see air, --air-bins none "
-        "leaves this out"
+        f"counts of air are too low; {cure}`air_bins='A:B'` names bins that see air, "
+        "`air_bins='none'` leaves this out"
     )
 
 
@@ -122,17 +122,17 @@ def _no_edges(air_bins: str | None) -> Notes:
     if air_bins != "auto":
         return NOTHING
     return warned(
-        "--air-bins auto: the edges of the detector do not show the same in every view, and "
-        "nothing was taken for air; name the bins that see air, for instance --air-bins 0:10"
+        "`air_bins='auto'`: the edges of the detector do not show the same in every view, and "
+        "nothing was taken for air; name the bins that see air, for instance `air_bins='0:10'`"
     )
 
 
 def _other_quantity(y: np.ndarray) -> Notes:
     return warned(
         f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
-        "are counts, say so by --quantity counts with --white or --i0, or in geometry.json; if "
+        "are counts, say so by `quantity='counts'` with `white` or `i0`, or in geometry.json; if "
         "they are another quantity, noise is not known, the picture is in their unit per mm, and "
-        "`reconstruct --mu-water X` makes X of it 0 HU"
+        "`mu_water=X` of the reconstruction makes X of it 0 HU"
     )
 
 
@@ -155,7 +155,7 @@ def _applied(
     usual = float(np.median(levels))
     if how is np.divide:
         if not usual > 0:
-            raise UnsupportedInput(f"--air-bins: {place} see no rays; expected bins that see air")
+            raise UnsupportedInput(f"`air_bins`: {place} see no rays; expected bins that see air")
         levels = np.where(levels > _LIT * usual, levels, 1.0)
     how(values, levels[:, None, None].astype(values.dtype), out=values)
     return noted(
@@ -177,8 +177,8 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "
         return NOTHING
     return warned(
         f"{told} in every view: the source changed, a constant was added, they are divided by "
-        f"their fields already, or the object is wider than the detector; {cure}--air-bins auto "
-        "takes the edges for air, --air-bins none leaves this out"
+        f"their fields already, or the object is wider than the detector; {cure}"
+        "`air_bins='auto'` takes the edges for air, `air_bins='none'` leaves this out"
     )
 
 
@@ -191,8 +191,8 @@ def _check_bright(edges: Edges) -> None:
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
             "its counts are the fewest at both edges of the detector in every view, where air has "
-            "the most: if these are line integrals, say so by --quantity line-integrals, or as "
-            "`quantity` in geometry.json; if the edges are covered, give --air-bins none"
+            "the most: if these are line integrals, say so by `quantity='line-integrals'`, or as "
+            "\"quantity\" in geometry.json; if the edges are covered, give `air_bins='none'`"
         )
 
 
@@ -211,7 +211,7 @@ def _check_upright(edges: Edges) -> None:
         )
     raise CorruptInput(
         f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
-        f"where the object is: they are counts or shares of rays; give --quantity counts with "
-        f"--i0 {edges.usual:.4g} or --white, or say so in geometry.json if that says otherwise; "
-        "--air-bins none takes them as they are"
+        "where the object is: they are counts or shares of rays; give `quantity='counts'` with "
+        f"`i0={edges.usual:.4g}` or `white`, or say so in geometry.json if that says otherwise; "
+        "`air_bins='none'` takes them as they are"
     )

@@ -167,7 +167,7 @@ def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> 
 
 
 def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
-    """Say that views which --every takes lie opposite each other."""
+    """Say that views which `every` takes lie opposite each other."""
     if options.every is None or beam.kind != "parallel":
         return ()
     number = len(beam.angles_deg)
@@ -175,7 +175,7 @@ def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
     if directions == number:
         return ()
     words = f"{number} views have {directions} directions, some opposite others"
-    return (f"{words}; --views {number} spreads directions",)
+    return (f"{words}; `views={number}` spreads directions",)
 
 
 def _rotation(beam: Beam, options: Options) -> dict[str, str]:
@@ -183,10 +183,10 @@ def _rotation(beam: Beam, options: Options) -> dict[str, str]:
     if beam.kind != "parallel":
         return {}
     sense = "clockwise" if options.clockwise else "counterclockwise"
-    other = "without" if options.clockwise else "with"
+    other = "without `clockwise`" if options.clockwise else "with `clockwise=True`"
     return {
         "rotation": f"taken for {sense}, which parallel rays do not tell; if slices are mirrored, "
-        f"import them {other} --clockwise"
+        f"import them {other}"
     }
 
 

@@ -24,7 +24,7 @@ def leave_out(meaning: Meaning, text: str | None) -> Meaning:
     gone = _numbers(text, views)
     kept = [view for view in range(views) if view not in gone]
     if not kept:
-        raise UsageError(f"--without {text[:40]}: leaves no view; expected some to be left")
+        raise UsageError(f"`without={text[:40]!r}`: leaves no view; expected some to be left")
     return dataclasses.replace(
         meaning,
         data=_part(meaning.data, kept),
@@ -41,7 +41,7 @@ def _numbers(text: str, views: int) -> set[int]:
         first, last = (int(n or match[1]) for n in match.groups()) if match else (1, 0)
         if not first <= last < views:
             raise UsageError(
-                f"--without {part.strip()[:40]}: expected views 0 to {views - 1}, for instance "
+                f"`without={part.strip()[:40]!r}`: expected views 0 to {views - 1}, for instance "
                 "7,31,40-43"
             )
         named.update(range(first, last + 1))

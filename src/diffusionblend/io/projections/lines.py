@@ -119,7 +119,7 @@ def _repaired(
     """
     if not options.repair:
         if not np.isfinite(values).all():
-            raise CorruptInput("holds NaN or infinity; leave --no-repair out, or mend it")
+            raise CorruptInput("holds NaN or infinity; leave `repair=False` out, or mend it")
         return NOTHING
     judged = judge_views(y)
     dead, white = judged.dead, None if fields is None else fields.white
@@ -148,7 +148,7 @@ def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
     named = in_words(suspect, rows)
     return noted(
         f"{int(suspect.sum())} pixels differ much from their neighbours and were left; if they are "
-        f"defects name them, --dead {named}"
+        f"defects name them, `dead='{named}'`"
     )
 
 
@@ -168,7 +168,7 @@ def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     more = " and so on" if dark.size > _NAMED else ""
     return warned(
         f"{dark.size} of {len(views)} views have less than a tenth of the others' rays, as if the "
-        f"shutter was closed; --without {named}{more} leaves them out"
+        f"shutter was closed; `without='{named}'`{more} leaves them out"
     )
 
 

@@ -58,8 +58,8 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
     check_type(f"{path}: {name}", values.dtype)
     if order is None:
         raise UnsupportedInput(
-            f"{path}: nothing says what the axes of {name} {values.shape} are; add `order` to the "
-            f"data of its {NAME}, or give --order view,bin"
+            f"{path}: nothing says what the axes of {name} {values.shape} are; add "
+            f"\"order\" to the data of its {NAME}, or give `order='view,bin'`"
         )
     return Source("MATLAB array", _stack(f"{path}: {name}", values, order))
 
@@ -79,7 +79,7 @@ def _one(path: Path, arrays: Mapping[str, np.ndarray], array: str | None) -> tup
         listed = ", ".join(f"{name} {part.shape}" for name, part in sorted(arrays.items())[:8])
         raise UnsupportedInput(
             f"{path}: holds {len(arrays)} arrays ({listed or 'none'}); expected one; name it as "
-            f"`array` in the data of {NAME}"
+            f'"array" in the data of {NAME}'
         )
     return next(iter(named.items()))
 

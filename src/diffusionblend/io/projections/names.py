@@ -26,14 +26,14 @@ SURE = 0.95
 _WORDS = r"(^|[_.\- ])({})[#_.\- ]"
 CONVENTIONS = (
     ("deg", "a view beside the scan", None),
-    (_WORDS.format(r"di|df|drk|dark\w*|offset"), "dark fields", "--dark"),
+    (_WORDS.format(r"di|df|drk|dark\w*|offset"), "dark fields", "dark"),
     (
         _WORDS.format(r"io|i#|ff|ob|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*"),
         "white fields",
-        "--white",
+        "white",
     ),
 )
-"""What names without numbers say of files, and the option for them: di and io are FleX-ray's."""
+"""What names without numbers say of files, and the parameter for them: di and io are FleX-ray's."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
         listed.append(f"{kind} ({len(files)}{f', by its name {role}' if role else ''})")
         pattern = _pattern(kind, files, every)
         if pattern and (option or len(listed) == 1):
-            options.append(f"{option or 'import'} '{folder / pattern}'")
-    named = options[:1] != [] and options[0].startswith("import")
+            options.append(f"`{option or 'source'}={str(folder / pattern)!r}`")
+    named = options[:1] != [] and options[0].startswith("`source=")
     several = named and len(next(iter(kinds.values()))) > 1
     cure = " ".join(options) if several else "in a folder of their own"
     more = f", and {len(listed) - 5} more" if len(listed) > 5 else ""
@@ -169,7 +169,7 @@ def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
 
 
 def _role(kind: str) -> tuple[str | None, str | None]:
-    """Return what files are by the conventions of the field, and the option for them."""
+    """Return what files are by the conventions of the field, and the parameter for them."""
     found = ((role, option) for words, role, option in CONVENTIONS if re.search(words, kind, re.I))
     return next(found, (None, None))
 
@@ -192,7 +192,7 @@ def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
     if number is not None:
         if number - 1 not in own:
             raise UsageError(
-                f"--number {number}: the names in {path} have {len(columns)} numbers, of which "
+                f"`number={number}`: the names in {path} have {len(columns)} numbers, of which "
                 f"{_listed(own) or 'none'} differ in each file; give one of these"
             )
         own = [number - 1]
@@ -221,7 +221,7 @@ def _by_one(
             raise UnsupportedInput(
                 f"{path}: the numbers {at + 1} and {other + 1} in the names of its files, as of "
                 f"{files[order[0]].name}, sort them differently; give the one that counts: "
-                f"--number {at + 1} or --number {other + 1}"
+                f"`number={at + 1}` or `number={other + 1}`"
             )
     found = [_series(files, order, columns, at, own) for at in own]
     return min(found, key=lambda series: len(series.gaps))  # a time has more than a number

@@ -51,7 +51,7 @@ class Options:
     dark: Path | None = None
     """Projections without rays."""
     white_after: Path | None = None
-    """Projections of air that were taken after the views; --white are then those before."""
+    """Projections of air that were taken after the views; `white` are then those before."""
     fields: Literal["together", "before-after"] | None = None
     """When white fields were taken: together, or one half before the views and one after. Without
     it by their levels."""
@@ -97,6 +97,6 @@ class Options:
     photons: float | None = None
     """Photons a detector pixel through air; without it they are estimated."""
     electronic: float | None = None
-    """Standard deviation of the electronic noise in photons, beside --photons."""
+    """Standard deviation of the electronic noise in photons, beside `photons`."""
     mu_water: float | None = None
     """Attenuation of water in 1/mm, if it is known; `reconstruct` estimates it."""

@@ -108,7 +108,7 @@ def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
         row, first, last = match.groups() if match else (None, "", None)
         if not first or int(last or first) >= bins:
             raise UsageError(
-                f"--dead {part.strip()[:40]}: expected bins 0 to {bins - 1}, or row:bin, for "
+                f"`dead={part.strip()[:40]!r}`: expected bins 0 to {bins - 1}, or row:bin, for "
                 "instance 12,40-43,5:17"
             )
         taken = [row is None or int(row) == r for r in rows]
@@ -156,7 +156,7 @@ def repair(values: np.ndarray, dead: np.ndarray) -> int:
     if share.max() > MOST:
         raise CorruptInput(
             f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or hold no "
-            f"numbers; expected {MOST:.0%} at most; take other rows (--rows)"
+            f"numbers; expected {MOST:.0%} at most; take other `rows`"
         )
     bins = np.arange(values.shape[2])
     for view, row in np.argwhere(bad.any(axis=2)):

@@ -84,7 +84,7 @@ def _known(wish: str, beam: Beam) -> tuple[float, str]:
     if wish == "none":
         return (beam.bins - 1) / 2, "the middle of the detector"
     words = f"auto, none, or a bin, {-beam.bins} to {2 * beam.bins}"
-    return _number("--centre", wish, (-beam.bins, 2 * beam.bins), words), "given"
+    return _number("centre", wish, (-beam.bins, 2 * beam.bins), words), "given"
 
 
 def _given_slope(wish: str | None, beam: Beam) -> float | None:
@@ -95,23 +95,23 @@ def _given_slope(wish: str | None, beam: Beam) -> float | None:
         slope = 0.0
     else:
         words = f"auto, none, or degrees, -{STEEPEST:g} to {STEEPEST:g}"
-        degrees = _number("--tilt", wish, (-STEEPEST, STEEPEST), words)
+        degrees = _number("tilt", wish, (-STEEPEST, STEEPEST), words)
         slope = math.tan(math.radians(degrees)) * beam.row_mm / beam.bin_mm
     if wish not in (None, "none") and (beam.kind != "parallel" or beam.rows < 2):
         raise UsageError(
-            f"--tilt {wish}: is for parallel beams of several rows; turn the pictures of a "
+            f"`tilt={wish!r}`: is for parallel beams of several rows; turn the pictures of a "
             f"{beam.kind} upright first, for instance by scipy.ndimage.rotate"
         )
     return slope
 
 
-def _number(option: str, text: str, limits: tuple[float, float], words: str) -> float:
+def _number(name: str, text: str, limits: tuple[float, float], words: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not limits[0] <= number <= limits[1]:
-        raise UsageError(f"{option} {text}: expected {words}")
+        raise UsageError(f"`{name}={text!r}`: expected {words}")
     return number
 
 
@@ -139,8 +139,10 @@ def tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:
     if axis.slope == seen.slope == 0:
         return None
     if axis.slope == 0:
-        return f"{_line(seen, beam)}; left as it is, so that rows mix planes (--tilt auto turns it)"
-    return f"{_line(axis, beam)}; pictures turned upright (--tilt none leaves them)"
+        return (
+            f"{_line(seen, beam)}; left as it is, so that rows mix planes (`tilt='auto'` turns it)"
+        )
+    return f"{_line(axis, beam)}; pictures turned upright (`tilt='none'` leaves them)"
 
 
 def _line(axis: Axis, beam: Beam) -> str:

@@ -99,8 +99,8 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
     if source == described or source.suffix == ".json":
         if named is None:
             raise CorruptInput(
-                f"{source}: names no projections; add `file` to its data, or import them with "
-                f"--geometry {source.name}"
+                f'{source}: names no projections; add "file" to its data, or import them with '
+                f"`geometry={source.name!r}`"
             )
         source = named
     elif named is not None and named.resolve() != source.resolve():
@@ -222,8 +222,8 @@ def _open(
     if start.startswith((arrays.NPY, arrays.NPZ)):
         if order is None:
             raise UnsupportedInput(
-                f"{path}: nothing says what its axes are; add `order` to the data of its "
-                f"{NAME}, or give --order view,row,bin"
+                f'{path}: nothing says what its axes are; add "order" to the data of its '
+                f"{NAME}, or give `order='view,row,bin'`"
             )
         if start.startswith(arrays.NPY):
             return "NumPy array", arrays.open_npy(path, order)

@@ -47,7 +47,7 @@ class Stack:
         if values > MAX_VALUES:
             raise UnsupportedInput(
                 f"{self.name}: {len(chosen)} views of {count} x {self.shape[2]} pixels are "
-                f"{values} values; expected at most {MAX_VALUES}; take fewer by --rows or --views"
+                f"{values} values; expected at most {MAX_VALUES}; take fewer by `rows` or `views`"
             )
         with np.errstate(over="ignore"):  # what becomes infinite is found later
             return np.ascontiguousarray(self.reader(chosen, rows), dtype=np.float32)
@@ -77,7 +77,7 @@ def parse_order(text: str) -> tuple[str, ...]:
     order = tuple(part.strip() for part in text.split(","))
     if sorted(order) not in (sorted(AXES), ["bin", "view"]):
         raise UsageError(
-            f"--order {text}: expected view, row and bin in the order of the file's axes, for "
+            f"`order={text!r}`: expected view, row and bin in the order of the file's axes, for "
             "instance view,row,bin; or view,bin for one row"
         )
     return order

@@ -38,8 +38,8 @@ def remove_stripes(y: np.ndarray, how: Removal) -> np.ndarray:
                 sinogram[:] = clean(sinogram)
         except (ValueError, IndexError) as error:
             raise UnsupportedInput(
-                f"--stripes {how}: algotom cannot use this sinogram ({error}); give --stripes "
-                "median, or none"
+                f"`stripes={how!r}`: algotom cannot use this sinogram ({error}); give "
+                "`stripes='median'` or 'none'"
             ) from error
     return y
 
@@ -52,7 +52,7 @@ def offsets_removed(sinogram: np.ndarray) -> np.ndarray:
 
 
 def _algotom(how: Removal) -> Callable[[np.ndarray], np.ndarray]:
-    with extra(f"--stripes {how}", "algotom", "projections"):
+    with extra(f"`stripes={how!r}`", "algotom", "projections"):
         from algotom.prep import removal
     if how == "sorting":
         return functools.partial(removal.remove_stripe_based_sorting, size=WINDOW)

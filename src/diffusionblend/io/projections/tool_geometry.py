@@ -40,9 +40,9 @@ def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
     """
     if tool in ("cil", "deepinv"):
         raise UsageError(
-            f"--from {tool}: has no geometry file; CIL's NEXUSDataWriter writes the geometry with "
-            "the projections, and `import` reads that; of deepinv save physics.projection_geometry "
-            "as JSON, which is ASTRA's"
+            f"`from_={tool!r}`: has no geometry file; CIL's NEXUSDataWriter writes the geometry "
+            "with the projections, and `import` reads that; of deepinv save "
+            "physics.projection_geometry as JSON, which is ASTRA's"
         )
     stated = _stated(path)
     if isinstance(stated, Mapping) and _OURS in stated and tool is None:
@@ -96,7 +96,7 @@ def _taken(stated: Mapping[str, Any] | np.ndarray | str, tool: Tool | None) -> T
     if tool is not None and found != tool:
         raise UnsupportedInput(
             f"is {'no geometry that is known' if found is None else f'one of {found}'}; expected "
-            f"one of {tool}, as --from says: {_EXPECTED[tool]}"
+            f"one of {tool}, as `from_` says: {_EXPECTED[tool]}"
         )
     if isinstance(stated, str):
         return from_leap(stated) if found == "leap" else None

@@ -86,7 +86,7 @@ def understand(
     white, dark = _fields(source, facts, described, options)
     white, white_at = _all_white(white, source, facts, options)
     stated = source.i0 if facts is None else facts.data.i0 or source.i0
-    i0 = _agreed("--i0", options.i0, stated)
+    i0 = _agreed("i0", options.i0, stated)
     quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
     data, notes = source.data, NOTHING
     if quantity == "counts":
@@ -101,7 +101,7 @@ def understand(
         i0=i0,
         noise=None if facts is None else facts.noise,
         mu_water=_agreed(
-            "--mu-water", options.mu_water, None if facts is None else facts.mu_water_per_mm
+            "mu_water", options.mu_water, None if facts is None else facts.mu_water_per_mm
         ),
         measured=data.shape[0],
         numbers=range(data.shape[0]),
@@ -120,9 +120,9 @@ def choose_rows(beam: Beam, text: str | None) -> range:
         return range(beam.rows)
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal() and len(text) < 20):
-        raise UsageError(f"--rows {text}: expected A:B, for instance 40:88")
+        raise UsageError(f"`rows={text!r}`: expected A:B, for instance 40:88")
     if not 0 <= int(first) < int(last) <= beam.rows:
-        raise UsageError(f"--rows {text}: expected A:B with 0 <= A < B <= {beam.rows}")
+        raise UsageError(f"`rows={text!r}`: expected A:B with 0 <= A < B <= {beam.rows}")
     return range(int(first), int(last))
 
 
@@ -134,12 +134,12 @@ def choose_views(beam: Beam, options: Options) -> Sequence[int]:
     """
     measured = len(beam.angles_deg)
     if options.views is not None and options.every is not None:
-        raise UsageError("--views and --every exclude each other; give one of them")
+        raise UsageError("`views` and `every` exclude each other; give one of them")
     if options.views is not None:
-        _expect("--views", options.views, (1, measured))
+        _expect("views", options.views, (1, measured))
         return spread(beam.angles_deg, options.views, beam.kind)
     every = 1 if options.every is None else options.every
-    _expect("--every", every, (1, measured))
+    _expect("every", every, (1, measured))
     return range(0, measured, every)
 
 
@@ -162,24 +162,24 @@ def _check_options(options: Options) -> None:
     for name, between in limits.items():
         value = getattr(options, name)
         if value is not None:
-            _expect("--" + name.replace("_", "-"), value, between)
+            _expect(name, value, between)
     if options.electronic is not None and options.photons is None:
-        raise UsageError("--electronic: is in photons; give --photons, too")
+        raise UsageError("`electronic`: is in photons; give `photons`, too")
 
 
-def _expect(option: str, value: float, limits: tuple[float, float]) -> None:
+def _expect(name: str, value: float, limits: tuple[float, float]) -> None:
     if not limits[0] <= value <= limits[1]:  # NaN is outside, too
-        raise UsageError(f"{option} {value:g}: expected {limits[0]:g} to {limits[1]:g}")
+        raise UsageError(f"`{name}={value:g}`: expected {limits[0]:g} to {limits[1]:g}")
 
 
-def _agreed(option: str, given: float | None, stated: float | None) -> float | None:
+def _agreed(name: str, given: float | None, stated: float | None) -> float | None:
     """Return a number that the user or the geometry states, if any.
 
     Raises:
         UsageError: They differ.
     """
     if given is not None and stated is not None and not math.isclose(given, stated, rel_tol=SAME):
-        raise UsageError(f"{option} {given:g}: the geometry states {stated:g}; give one of them")
+        raise UsageError(f"`{name}={given:g}`: the geometry states {stated:g}; give one of them")
     return stated if given is None else given
 
 
@@ -194,22 +194,22 @@ def _quantity(
     if len(stated) > 1:
         if by_format is not None:
             raise UsageError(
-                "--quantity line-integrals: the source has white fields, so that its numbers are "
+                "`quantity='line-integrals'`: the source has white fields, so that its numbers are "
                 f"counts; leave it out, here or in {NAME}"
             )
         raise UsageError(
-            f"--quantity {options.quantity}: {NAME} says otherwise; change one of them"
+            f"`quantity={options.quantity!r}`: {NAME} says otherwise; change one of them"
         )
     if not stated:
         raise UsageError(
-            f"--quantity: nothing says whether the numbers are counts or line integrals; give "
-            f"--quantity counts or line-integrals, or add `quantity` to the data of {NAME}"
+            "`quantity`: nothing says whether the numbers are counts or line integrals; give "
+            f"'counts' or 'line-integrals', or add \"quantity\" to the data of {NAME}"
         )
     quantity = stated.pop()
     if quantity == "counts" and not known_air:
         raise UsageError(
-            "--quantity counts: nothing says how many come through air; give --white FILE or "
-            f"--i0 COUNTS, or add `white` or `i0` to the data of {NAME}"
+            "`quantity='counts'`: nothing says how many come through air; give `white=FILE` or "
+            f'`i0=COUNTS`, or add "white" or "i0" to the data of {NAME}'
         )
     return quantity
 
@@ -228,7 +228,9 @@ def _fields(
                 path = inside(described.parent, named)
         if path is not None:
             if stack is not None:
-                raise UsageError(f"--{name} {path}: the source has such fields; leave it out")
+                raise UsageError(
+                    f"`{name}={str(path)!r}`: the source has such fields; leave it out"
+                )
             stack = open_fields(path, _order(facts, options), source.data.shape[1:])
         found.append(stack)
     return found[0], found[1]
@@ -241,7 +243,7 @@ def _all_white(
     if options.white_after is None:
         return white, source.white_at if white is source.white else None
     if white is None:
-        raise UsageError("--white-after: give the projections of air before the views by --white")
+        raise UsageError("`white_after`: give the projections of air before the views by `white`")
     after = open_fields(options.white_after, _order(facts, options), source.data.shape[1:])
     at = (0.0,) * white.shape[0] + (float(source.data.shape[0]),) * after.shape[0]
     return joined(white, after), at
@@ -256,17 +258,17 @@ def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:
 def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
     if source.diverges and facts.kind == "parallel":
         raise UnsupportedInput(
-            "its rays come from a point; give --geometry FILE with `kind` cone or fan, `sod_mm` "
-            "and `sdd_mm`"
+            'its rays come from a point; give `geometry=FILE` with "kind" cone or fan, "sod_mm" '
+            'and "sdd_mm"'
         )
     _, rows, bins = source.data.shape
     _check_number("bins", facts.bins, bins)
     _check_number("rows", facts.rows, rows)
-    bin_mm = _agreed("--bin-mm", options.bin_mm, facts.bin_mm)
+    bin_mm = _agreed("bin_mm", options.bin_mm, facts.bin_mm)
     if bin_mm is None:
         raise UsageError(
-            "--bin-mm: nothing says how large a detector pixel is; give its size in mm, or add "
-            f"`bin_mm` to {NAME}{source.hint}"
+            "`bin_mm`: nothing says how large a detector pixel is; give its size in mm, or add "
+            f'"bin_mm" to {NAME}{source.hint}'
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
     more: dict[str, float] = {}
@@ -297,15 +299,15 @@ def _check_number(name: str, stated: int | None, held: int) -> None:
 
 
 def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> float:
-    """Return the height of a row; a pixel whose size alone was given by --bin-mm is square."""
-    row_mm = _agreed("--row-mm", options.row_mm, facts.row_mm)
+    """Return the height of a row; a pixel whose size alone was given by `bin_mm` is square."""
+    row_mm = _agreed("row_mm", options.row_mm, facts.row_mm)
     if row_mm is not None:
         return row_mm
     if facts.grid is not None and not isinstance(facts, ConeFacts):
         return facts.grid.spacing_mm[0]
     if rows > 1 and options.bin_mm is None:
         raise UsageError(
-            f"--row-mm: {NAME} states the width of {rows} rows of pixels, not their height; give "
-            "it, or add `row_mm`"
+            f"`row_mm`: {NAME} states the width of {rows} rows of pixels, not their height; give "
+            'it, or add "row_mm"'
         )
     return bin_mm

@@ -48,7 +48,7 @@ FOREIGN = (
     Foreign(
         "MetaImage, as RTK writes projections",
         f"{_SAVE} SimpleITK: numpy.save('p.npy', GetArrayFromImage(ReadImage(FILE))); import p.npy "
-        "with --geometry GEOMETRY.xml --order view,row,bin",
+        "with `geometry='GEOMETRY.xml'` and `order='view,row,bin'`",
         starts=(b"ObjectType", b"NDims"),
         ends=(".mha", ".mhd"),
     ),
@@ -97,7 +97,7 @@ FOREIGN = (
     ),
     Foreign(
         "XML",
-        "RTK's geometry is given as --geometry FILE beside the projections",
+        "RTK's geometry is given as `geometry=FILE` beside the projections",
         starts=(b"<?xml", b"<RTK"),
     ),
     Foreign(

@@ -148,8 +148,8 @@ def _check_voxel(at: Voxel | None, grid: Grid) -> None:
     if at is not None and not all(0 <= i < n for i, n in zip(at, grid.shape, strict=True)):
         ranges = ", ".join(f"0 to {n - 1}" for n in grid.shape)
         raise UsageError(
-            f"--at {','.join(map(str, at))}: not in the volume; expected slice, row and column "
-            f"within {ranges}"
+            f"voxel {','.join(map(str, at))} (`at`): not in the volume; expected slice, row and "
+            f"column within {ranges}"
         )
 
 

@@ -88,7 +88,8 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
         "it is of another scan than the one given (another SHA-256)" * other_scan,
         "one sample: nothing tells how much it depends on the seed"
         * (record.prior is not None and entry.std is None),
-        "no volumes on the way were saved (`reconstruct --save-steps`)" * (not record.steps),
+        "no volumes on the way were saved (`save_steps` of the reconstruction)"
+        * (not record.steps),
         lost,
     )
     return replace(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffusionblend.errors import InvalidValue
+
 if TYPE_CHECKING:
     from diffusionblend.quality.record import Quality
 
@@ -87,14 +89,14 @@ class Report:
         volumes = [v for e in self.entries for v in (e.hu, e.std) if v is not None]
         volumes += [] if self.truth is None else [self.truth]
         if not self.entries or len({v.shape for v in volumes}) != 1 or volumes[0].ndim != 3:
-            raise ValueError(f"volumes are {[v.shape for v in volumes]}; expected one shape")
+            raise InvalidValue(f"volumes are {[v.shape for v in volumes]}; expected one shape")
         if not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
-            raise ValueError(f"spacing_mm is {self.spacing_mm}; expected positive numbers")
+            raise InvalidValue(f"spacing_mm is {self.spacing_mm}; expected positive numbers")
 
         if self.at is not None and not all(
             0 <= i < n for i, n in zip(self.at, volumes[0].shape, strict=True)
         ):
-            raise ValueError(f"at is {self.at}; expected a voxel of {volumes[0].shape}")
+            raise InvalidValue(f"at is {self.at}; expected a voxel of {volumes[0].shape}")
 
     @property
     def point(self) -> Voxel:

@@ -144,7 +144,7 @@ def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
             least += 1
         raise UsageError(
             f"{len(paths)} volumes to view have {voxels} voxels; expected {MAX_VOXELS} at most, "
-            f"which a browser bears; give fewer, or add --shrink {least}"
+            f"which a browser bears; give fewer, or add `shrink={least}`"
         )
 
 

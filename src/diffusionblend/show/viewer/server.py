@@ -79,7 +79,7 @@ class ViewerServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(
-                f"--port {port}: cannot listen there ({error}); expected a free port, or 0 for any"
+                f"`port={port}`: cannot listen there ({error}); expected a free port, or 0 for any"
             ) from error
 
     @property

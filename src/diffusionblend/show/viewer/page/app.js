@@ -320,7 +320,7 @@ function makePane(shown) {
     point: (mm) => tell(mm ?? state.mm),
     leave: () => tell(state.mm),
     lost: () => complain("The graphics of this browser gave up, mostly for want of memory. Close "
-      + "other pages and reload; or view fewer volumes, or start the viewer with --shrink 2."),
+      + "other pages and reload; or view fewer volumes, or start the viewer with a shrink of 2."),
   });
   bindGestures(pane, gestures);
   offerSteps(pane, section);

@@ -50,7 +50,7 @@ export class Pane {
     const most = this.#nv.gl.getParameter(this.#nv.gl.MAX_3D_TEXTURE_SIZE);
     if (Math.max(...this.shown.shape) > most) {
       throw new Error(`${this.shown.name} has ${this.shown.shape.join(" x ")} voxels; the graphics `
-        + `of this browser take ${most} a side; start the viewer with --shrink`);
+        + `of this browser take ${most} a side; start the viewer with a shrink of 2 or more`);
     }
   }
 
@@ -84,7 +84,7 @@ export class Pane {
     this.#drawn = drawn;
     if (this.#nv.gl.getError() === OUT_OF_MEMORY) {
       throw new Error(`${this.shown.name}: the graphics of this browser have no memory left; `
-        + "view fewer volumes, or start the viewer with --shrink 2");
+        + "view fewer volumes, or start the viewer with a shrink of 2");
     }
   }
 
