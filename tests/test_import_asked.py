@@ -110,5 +110,5 @@ def test_a_cone_on_the_line_has_its_balls_in_place(tmp_path):
     )
     scan = import_scan(tmp_path / "p.npy", options)
     assert "axis on bin" in scan.provenance["centre"]
-    found = measure(reconstruct(scan, "fbp", mu_water=0.02), balls)
+    found = measure(reconstruct(scan, "fbp", mu_water=0.02).volume, balls)
     assert max(found.balls) < 0.2
