@@ -71,7 +71,7 @@ format: setup
 
 # Half an hour on one core: kills, full disks, limits of memory and damage (docs/trust.md).
 torture: setup
-	$(BIN)/python tests/torture.py
+	PYTHONPATH=tests $(BIN)/python -m support.torture
 
 # Minutes; the tables go into out/bench.md.
 bench: setup

@@ -85,7 +85,7 @@ check() { limited "$PYTHON" studies/cuda/check.py -o "$RESULTS/check.json" --dev
 
 tests() {
   TEST_DEVICE=$DEVICE limited "$PYTHON" -m pytest -m cuda -p no:cacheprovider -p no:benchmark \
-    --junitxml="$RESULTS/tests.xml" "${TESTS[@]}" tests/test_cuda.py
+    --junitxml="$RESULTS/tests.xml" "${TESTS[@]}" tests/machine/test_cuda.py
 }
 
 train() {

@@ -1,0 +1,410 @@
+"""Many scans: what one command makes of them, what is kept, and what kills do to it."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+import diffusionblend as db
+from diffusionblend.batch.claims import PLACE, Claims
+from diffusionblend.batch.jobs import find_jobs
+from diffusionblend.batch.journal import Entry, append, read_journals
+from diffusionblend.batch.part import Part, parse_part
+from diffusionblend.batch.settings import Settings
+from diffusionblend.errors import OutputError, UsageError
+from diffusionblend.io.files import owner
+from diffusionblend.runs.checkpoint import Checkpoint
+from support.commands import command, contents, user_command
+from support.phantoms import blob, placed
+from support.small_data import save_tiny_prior
+
+SCANS = 8
+NAMES = [f"s{index}" for index in range(SCANS)]
+GRID = db.Grid.from_spacing((3, 32, 32), (2.0, 2.0, 2.0))
+OPTIONS = ("--method", "sbtv", "--set", "iterations=5", "--no-classical", "--threads", 1)
+
+
+def write_scans(folder, number=SCANS):
+    """Write small scans of a body that is another in each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    geometry = placed(db.parallel_beam, GRID, db.sparse_view(12))
+    A = db.projector(*geometry)
+    for index in range(number):
+        body = 0.01 * torch.from_numpy(blob(GRID, (index - 4, 3.0, 0.0), sigma=8)).float()
+        y = 2.0 * A(body).numpy().astype(np.float32)
+        db.write_scan(db.Scan(y, geometry, mu_water=0.02), folder / f"s{index}.h5")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return write_scans(tmp_path_factory.mktemp("scans"))
+
+
+@pytest.fixture(scope="module")
+def single(scans, tmp_path_factory):
+    """What the command `reconstruct` makes of each."""
+    folder = tmp_path_factory.mktemp("single")
+    for scan in sorted(scans.glob("*.h5")):
+        ended = command("reconstruct", scan, "-o", folder / f"{scan.stem}.nii.gz", *OPTIONS)
+        assert ended.code == 0, ended.err
+    return folder
+
+
+def batch(scans, folder, *options):
+    return command("batch", scans, "-o", folder, *OPTIONS, *options)
+
+
+def volumes(folder):
+    """Return the volumes in a folder that have their final names."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*.nii.gz")}
+
+
+def started(scans, folder, *options, **environment):
+    """Start a batch in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffusionblend", "batch", *map(str, (scans, "-o", folder)),
+         *map(str, (*OPTIONS, *options))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )  # fmt: skip
+
+
+def test_a_batch_makes_what_single_commands_make_and_nothing_twice(scans, single, place):
+    first = batch(scans, place / "made")
+    assert first.code == 0, first.err
+    assert f"{SCANS} scans made, 0 were there, 0 failed" in first.out
+    assert volumes(place / "made") == volumes(single)
+    before = contents(place)
+    again = batch(scans, place / "made", "--workers", 1)
+    assert f"0 scans made, {SCANS} were there, 0 failed" in again.out
+    assert contents(place) == before
+    told = json.loads(batch(scans, place / "made", "--json").out)
+    assert (told["made"], told["kept"], told["failed"]) == (0, SCANS, {})
+
+
+def test_the_record_is_that_of_a_single_command_but_for_time_and_command(scans, single, place):
+    assert batch(scans / "s1.h5", place).code == 0
+    ours, theirs = (
+        json.loads((folder / "s1.nii.gz.json").read_text()) for folder in (place, single)
+    )
+    for record in (ours, theirs):
+        del record["quality"]["seconds"]
+    for name in ("sha256", "method", "prior", "seed", "samples", "device", "scan", "quality"):
+        assert ours[name] == theirs[name]
+    assert ours["again"] == theirs["again"]
+    # So that what a single command made is kept.
+    assert batch(scans / "s1.h5", single, "--dry-run").out.startswith(
+        "scans         1, of which 1 are there and 0 would be made"
+    )
+
+
+def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, place):
+    for name in ("s0", "s1", "s2"):
+        data = bytearray((scans / f"{name}.h5").read_bytes())
+        if name == "s1":
+            data[len(data) // 2] ^= 1
+        (place / f"{name}.h5").write_bytes(data)
+    (place / "table.csv").write_text("scan\ns0.h5\ns1.h5\nnone.h5\ns2.h5\n")
+    ended = batch(place / "table.csv", place / "made")
+    assert ended.code == 9
+    assert "2 scans made, 0 were there, 2 failed" in ended.out
+    assert set(volumes(place / "made")) == {"s0.nii.gz", "s2.nii.gz"}
+    found = read_journals(place / "made")
+    assert found["s1.nii.gz"].kind == found["none.nii.gz"].kind == "CorruptInput"
+    page = (place / "made/batch.md").read_text()
+    assert "2 scans made, 2 failed" in page
+    assert "s1.h5: cannot be read as a scan" in page
+    with open(place / "made/batch.csv", encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert {name: row["result"] for name, row in rows.items()} == {
+        "none.nii.gz": "failed", "s0.nii.gz": "made", "s1.nii.gz": "failed", "s2.nii.gz": "made",
+    }  # fmt: skip
+    (place / "s1.h5").write_bytes((scans / "s1.h5").read_bytes())
+    assert "1 scans made, 2 were there, 1 failed" in batch(place / "table.csv", place / "made").out
+
+
+def test_a_table_says_output_and_options_of_each(scans, place):
+    (place / "table.csv").write_text(
+        "scan,output,method,iterations,seed\n"
+        f"{scans}/s0.h5,a/one.nii.gz,,7,\n{scans}/s1.h5,two.nrrd,fbp,,\n"
+    )
+    ended = batch(place / "table.csv", place / "made")
+    assert ended.code == 0, ended.err
+    one, two = (json.loads((place / "made" / name).read_text())["method"]
+                for name in ("a/one.nii.gz.json", "two.nrrd.json"))  # fmt: skip
+    assert (one["name"], one["iterations"]) == ("sbtv", 7)
+    assert two["name"] == "fbp"
+    assert read_journals(place / "made")["two.nrrd"].method == "fbp"
+
+
+def test_a_scan_that_changed_is_made_again(scans, place):
+    for name in ("s0", "s1"):
+        (place / f"{name}.h5").write_bytes((scans / f"{name}.h5").read_bytes())
+    assert batch(place, place / "made").code == 0
+    (place / "s0.h5").write_bytes((scans / "s5.h5").read_bytes())
+    assert "1 scans made, 1 were there" in batch(place, place / "made").out
+    (place / "made/s1.nii.gz").write_bytes(b"cut")
+    assert "1 scans made, 1 were there" in batch(place, place / "made").out
+
+
+def test_volumes_made_otherwise_are_not_replaced_unless_that_is_asked_for(scans, place):
+    assert batch(scans / "s0.h5", place).code == 0
+    before = contents(place)
+    other = ("--set", "iterations=6")
+    refused = batch(scans / "s0.h5", place, *other)
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "s0.nii.gz: is there, and was made otherwise (method " in refused.err
+    assert contents(place) == before
+    assert batch(scans / "s0.h5", place, *other, "--replace").code == 0
+    (place / "s0.nii.gz.json").unlink()
+    assert "it has no record" in batch(scans / "s0.h5", place, *other).err
+
+
+def test_parts_are_disjoint_and_together_all(scans, single, place):
+    for index in (1, 2, 3):
+        ended = batch(scans, place, "--part", f"{index}/3")
+        assert ended.code == 0, ended.err
+    assert volumes(place) == volumes(single)
+    assert {entry.part for entry in read_journals(place).values()} == {"1/3", "2/3", "3/3"}
+    assert f"{SCANS} scans made" in (place / "batch.md").read_text()
+    items = list(range(23))
+    for of in (1, 2, 7, 23, 30):
+        taken = [item for i in range(of) for item in Part(i + 1, of).take(items)]
+        assert sorted(taken) == items
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "part"),
+    [
+        ("3/8", {}, Part(3, 8)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4",
+                  "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_STEP": "2"}, Part(2, 4)),
+        ("auto/100", {"JOB_COMPLETION_INDEX": "0"}, Part(1, 100)),
+        ("auto", {"JOB_COMPLETION_INDEX": "0"}, "not of how many"),
+        ("auto", {}, "neither SLURM_ARRAY_TASK_ID nor"),
+        ("0/3", {}, "is no part"), ("4/3", {}, "is no part"), ("third", {}, "expected I/N"),
+    ],
+)  # fmt: skip
+def test_a_part_is_a_share_or_that_of_an_array_of_jobs(text, environment, part):
+    if isinstance(part, Part):
+        assert parse_part(text, environment) == part
+        return
+    with pytest.raises(UsageError, match=part):
+        parse_part(text, environment)
+
+
+def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
+    for name in ("a/s.h5", "b/s.h5", "b/.hidden/s.h5", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+
+    def names(*given):
+        return [job.name for job in find_jobs(given, tmp_path / "made", Settings(), ".nii.gz")]
+
+    assert names(tmp_path) == ["a/s.nii.gz", "b/s.nii.gz"]
+    assert names(tmp_path / "*/s.h5") == ["a/s.nii.gz", "b/s.nii.gz"]
+    assert names(tmp_path / "a/s.h5", tmp_path / "a/s.h5") == ["s.nii.gz"]
+    with pytest.raises(UsageError, match="would both become"):
+        names(tmp_path / "a/s.h5", tmp_path / "b/s.h5")
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "code", "said"),
+    [
+        (["none.h5"], (), 3, "none.h5: no such file; expected scans, folders or tables"),
+        (["*.h6"], (), 3, "*.h6: no file is called so"),
+        (["."], (), 3, "holds no scan"),
+        (["none.csv"], (), 3, "expected a table of scans"),
+        (["bad.csv"], (), 2, "bad.csv, row 1: names no scan"),
+        (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
+        (["odd.csv"], (), 2, ": sbtv has no such option"),
+        (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
+        (["table.parquet"], (), 3, "table.parquet"),
+        (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
+        (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
+        (["{scan}"], ("--part", "5/4"), 2, "5/4 is no part"),
+        (["{scan}"], ("--suffix", ".h5"), 2, ".h5"),
+        (["{scan}"], ("--address", "127.0.0.1:1"), 2, "no Ray cluster answers there"),
+        (["{scan}"], ("--prior", "none", "--method", "dds"), 7, "none: no such prior"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused_in_a_line(
+    scans, place, monkeypatch, given, options, code, said
+):
+    monkeypatch.chdir(place)
+    (place / "bad.csv").write_text("file\nx.h5\n")
+    (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
+    (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
+    (place / "seed.csv").write_text("scan,seed\nx.h5,many\n")
+    given = [text.format(scan=scans / "s0.h5") for text in given]
+    before = contents(place)
+    ours = () if "--method" in options else OPTIONS[:2]
+    ended = command("batch", *given, "-o", "made", *ours, *options)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (code, "", 1)
+    assert said in ended.err
+    assert contents(place) == before
+
+
+def test_another_batch_at_work_in_the_folder_is_noticed(tmp_path):
+    with Claims(tmp_path, "one") as first:
+        assert first.take("a.nii.gz")
+        with Claims(tmp_path, "one") as second:
+            assert not second.take("a.nii.gz")
+            assert second.take("b.nii.gz")
+        with (
+            pytest.raises(OutputError, match="another batch is at work there"),
+            Claims(tmp_path, "other"),
+        ):
+            pass
+        first.give_back("a.nii.gz")
+        with Claims(tmp_path, "one") as third:
+            assert third.take("a.nii.gz")
+            assert third.take("b.nii.gz")
+    assert contents(tmp_path / PLACE) == {}
+
+
+def test_claims_of_the_dead_are_taken_over(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with Claims(tmp_path, "one") as mine:
+        owners, claims = tmp_path / PLACE / "owners", tmp_path / PLACE / "claims"
+        here, there = f"{owner()}-{dead.pid}-aa", "f00df00d-1-bb"
+        for name in (here, there):
+            (owners / name).write_text("one")
+            mine.take(name)
+            (claim,) = (p for p in claims.iterdir() if p.read_text() == mine._me)
+            claim.write_text(name)
+        assert mine.take(here)  # its process is gone
+        assert not mine.take(there)  # nobody knows
+        os.utime(owners / there, (time.time() - 1000,) * 2)
+        assert mine.take(there)  # no sign of life for long
+
+
+def test_a_torn_line_of_the_journal_is_left_out(tmp_path):
+    path = tmp_path / "batch.jsonl"
+    entry = Entry(name="a", scan="a.h5", result="made", finished="2026-01-01T00:00:00Z")
+    append(path, entry)
+    with open(path, "ab") as file:
+        file.write(b'{"name": "b", "sca')
+    append(path, Entry(name="c", scan="c.h5", result="made", finished="2026-01-01T00:00:00Z"))
+    assert set(read_journals(tmp_path)) == {"a", "c"}
+
+
+def test_killed_and_started_again_it_makes_each_once(scans, single, tmp_path):
+    made = tmp_path / "made"
+    running = started(scans, made)
+    deadline = time.monotonic() + 60
+    while len(volumes(made)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    first = volumes(made)
+    assert 2 <= len(first) < SCANS
+    ended = batch(scans, made)
+    assert ended.code == 0, ended.err
+    assert f"{SCANS - len(first)} scans made, {len(first)} were there" in ended.out
+    assert volumes(made) == volumes(single)
+    assert not [path for path in contents(made) if path.name.startswith(".")]
+    assert {entry.result for entry in read_journals(made).values()} == {"made"}
+    assert len(read_journals(made)) == SCANS
+
+
+def test_with_ray_workers_that_are_killed_the_bytes_are_the_same(scans, single, tmp_path):
+    """Two workers, of which one is killed again and again, and a scan that is damaged."""
+    folder, made = tmp_path / "scans", tmp_path / "made"
+    folder.mkdir()
+    for name in NAMES[:4]:
+        (folder / f"{name}.h5").write_bytes((scans / f"{name}.h5").read_bytes())
+    (folder / "damaged.h5").write_bytes((scans / "s0.h5").read_bytes()[:-500])
+    running = started(folder, made, "--workers", 2, "--retries", 20, "--json")
+    killed = 0
+    while running.poll() is None and killed < 2:
+        time.sleep(0.2)
+        for worker in workers_of(running.pid):
+            if volumes(made):
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+                break
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 9, err
+    told = json.loads(out)  # and nothing else
+    assert (told["made"], told["kept"], list(told["failed"])) == (4, 0, ["damaged.nii.gz"])
+    assert volumes(made) == {f"{n}.nii.gz": volumes(single)[f"{n}.nii.gz"] for n in NAMES[:4]}
+
+
+def workers_of(pid):
+    """Return the processes of Ray that are at a task, of a batch's process."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline()[:1] == ["ray::_call"]:
+                    found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_batch_and_nothing_half_written_is_left(scans, tmp_path, number):
+    made = tmp_path / "made"
+    running = started(scans, made)
+    deadline = time.monotonic() + 60
+    while not volumes(made) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(number)
+    running.communicate(timeout=20)
+    assert running.returncode in (128 + number, -number)
+    assert contents(made / PLACE) == {}
+    assert not list(made.glob(".*-*"))
+
+
+@pytest.mark.parametrize("verb", ["batch", "reconstruct"])
+def test_with_a_prior_a_batch_goes_on_from_the_state_of_a_scan(data, place, monkeypatch, verb):
+    """Whichever command has left it."""
+    made = place / "made"
+    made.mkdir()
+    output = {"batch": made, "reconstruct": made / "chest.nii.gz"}
+    options = ("--prior", save_tiny_prior(place / "prior"), "--steps", 4, "--no-classical",
+               "--save-state", 0, "--threads", 1)  # fmt: skip
+    save, steps = Checkpoint.__call__, []
+
+    def save_and_stop(self, told):
+        save(self, told)
+        steps.append(told.index)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "__call__", save_and_stop)
+    assert command(verb, data.scan, "-o", output[verb], *options).code == 130
+    assert (made / "chest.nii.gz.state").exists()
+    assert command("batch", data.scan, "-o", made, *options).code == 0
+    assert steps[3] == 4  # not from the beginning
+    single = place / "single.nii.gz"
+    assert command("reconstruct", data.scan, "-o", single, *options).code == 0
+    assert single.read_bytes() == (made / "chest.nii.gz").read_bytes()
+
+
+def test_from_python_the_same_is_made(scans, single, tmp_path):
+    summary = db.reconstruct_many(
+        [scans / "s0.h5", scans / "s1.h5"], tmp_path, method="sbtv", iterations=5,
+        classical=False, threads=1,
+    )  # fmt: skip
+    assert summary.made == ("s0.nii.gz", "s1.nii.gz")
+    assert summary.failed == {}
+    made = volumes(tmp_path)
+    assert made == {name: volumes(single)[name] for name in made}
+
+
+def test_help_needs_no_ray():
+    code = "import sys; assert 'ray' not in sys.modules"
+    assert user_command("batch", "--help", before_main=code).code == 0

@@ -1,0 +1,277 @@
+"""What is said before a run: the plan, what is there already, time and memory."""
+
+import dataclasses
+import functools
+import json
+
+import pytest
+import torch
+
+from diffusionblend.data.scan import Scan
+from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.io.scans import read_scan
+from diffusionblend.methods import Method, Stepped, methods
+from diffusionblend.methods.options import make_method
+from diffusionblend.prior import from_pretrained
+from diffusionblend.projectors import projector
+from diffusionblend.reconstruction import estimate as module
+from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
+from diffusionblend.reconstruction.footprint import peak_memory
+from support.commands import command, contents
+from support.phantoms import placed
+
+BEAMS = {
+    "parallel": parallel_beam,
+    "fan": functools.partial(fan_beam, sod_mm=600, sdd_mm=1000),
+    "cone": functools.partial(cone_beam, sod_mm=600, sdd_mm=1000),
+}
+CPU = torch.device("cpu")
+
+
+def scan_of(beam, slices=30, size=32):
+    grid = Grid.from_spacing((slices, size, size), (2.0, 4.0, 4.0))
+    angles = sparse_view(6, 180.0 if beam == "parallel" else 360.0)
+    geometry = placed(BEAMS[beam], grid, angles)
+    u = torch.zeros(grid.shape)
+    u[:, size // 4 : -size // 4, size // 4 : -size // 4] = 1
+    empty = Scan(torch.zeros(geometry.sinogram_shape).numpy(), geometry)
+    return dataclasses.replace(empty, y=(projector(*geometry)(u) * empty.scale).numpy())
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Trials of nine slices, however small they are."""
+    monkeypatch.setattr(module, "TRIAL_VOXELS", 1)
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+def test_some_slices_are_the_middle_ones_with_the_rows_that_see_them(beam, few):
+    scan = scan_of(beam)
+    part = some_slices(scan)
+    assert part.geometry.grid.shape == (9, 32, 32)
+    rows = part.y.shape[0]
+    assert part.y.shape == part.geometry.sinogram_shape
+    assert rows / scan.y.shape[0] == pytest.approx(9 / 30, abs=0.05)
+    before = (scan.y.shape[0] - rows) // 2
+    assert (part.y == scan.y[before : before + rows]).all()
+
+
+def test_a_small_scan_is_tried_as_a_whole():
+    scan = scan_of("parallel", slices=12)
+    assert some_slices(scan) is scan
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+@pytest.mark.parametrize("name", ["diffusionblend-fast", "diffusionblend++", "sbtv", "tv", "fbp"])
+def test_every_beam_and_kind_of_method_is_estimated(name, beam, few, data):
+    prior = from_pretrained(str(data.prior))
+    method = make_method(name)
+    found = estimate(scan_of(beam), name, method, prior=prior, device=CPU)
+    classical = name in ("sbtv", "tv", "fbp")
+    assert list(found.seconds) == [name, *([] if classical else ["tv"]), "quality"]
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    assert found.total == pytest.approx(sum(found.seconds.values()))
+
+
+def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
+    """With a clock that says each trial took one second."""
+    monkeypatch.setattr(module, "_timed", lambda work: (1.0, work()))
+    prior = from_pretrained(str(data.prior))
+
+    def seconds(slices=9, samples=1, name="diffusionblend-fast", **options):
+        method, scan = make_method(name, **options), scan_of("parallel", slices)
+        kwargs = {"prior": prior, "device": CPU, "samples": samples}
+        return estimate(scan, name, method, **kwargs).seconds[name]
+
+    assert seconds(steps=5) == 1
+    assert seconds(steps=3) == 1  # all of it was done
+    assert seconds(steps=30) == 6
+    assert seconds(18, steps=30) == 12
+    assert seconds(19, steps=30) == 18  # slices are added to make blocks of nine
+    assert seconds(samples=3, steps=5) == 3
+    assert seconds(27, name="sbtv", iterations=10) == 7.5
+    assert seconds(27, name="fbp") == 3
+
+
+def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
+    @dataclasses.dataclass(frozen=True)
+    class Other(Method):
+        steps: int = 50
+        counted_by = "steps"
+
+        def prepare(self, problem):
+            seen.append(self.steps)
+            return problem
+
+        def step(self, problem, state, k, generator):
+            return Stepped(torch.zeros(problem.volume_shape), state)
+
+    class Unknown(Other):
+        counted_by = None
+
+    seen = []
+    found = estimate(scan_of("parallel"), "other", Other(), prior="", device=CPU)
+    assert seen == [1, 4]
+    assert found.seconds["other"] > 0
+    found = estimate(scan_of("parallel"), "unknown", Unknown(), prior="", device=CPU)
+    assert found.seconds["unknown"] is None
+    assert found.total is None
+
+
+@pytest.mark.parametrize("name", [n for n in methods() if n != "fbp-unet"])
+def test_more_of_anything_takes_more_memory(name):
+    method = make_method(name)
+    peak = functools.partial(peak_memory, method=method, classical=False)
+    small = peak((48, 256, 256), (48, 8, 363))
+    assert 200 * 2**20 < small < 2000 * 2**20
+    assert peak((96, 256, 256), (96, 8, 363)) > small
+    assert peak((48, 512, 512), (48, 8, 725)) > small
+    assert peak((48, 256, 256), (48, 60, 363)) > small
+    assert peak((48, 256, 256), (48, 8, 363), samples=2) > small
+    assert peak((500, 512, 512), (500, 8, 725)) > 4 * 500 * 512**2
+
+
+def test_a_larger_batch_of_the_network_takes_more_memory():
+    shapes = (48, 256, 256), (48, 8, 363)
+    assert peak_memory(*shapes, make_method("dds", batch_size=16)) > peak_memory(
+        *shapes, make_method("dds", batch_size=4)
+    )
+
+
+def test_too_little_memory_is_said():
+    assert Estimate({}, memory=2, free=1).short
+    assert not Estimate({}, memory=1, free=2).short
+    assert not Estimate({}, memory=None, free=2).short
+    assert not Estimate({}, memory=1, free=None).short
+
+
+def plan(*words):
+    ended = command(*words, "--dry-run", "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+def test_a_dry_reconstruction_tells_all_and_writes_nothing(data, place):
+    (place / "o.nii.gz.json").write_text("old")
+    before = contents(place)
+    words = ("reconstruct", data.scan, "--prior", data.prior, "-o", place / "o.nii.gz", "--steps=3")
+    facts = plan(*words, "--samples", 2, "--set", "eta=0.5", "--method", "diffusionblend++")
+    assert contents(place) == before
+    assert facts["method"]["name"] == "diffusionblend++"
+    assert (facts["method"]["steps"], facts["method"]["eta"]) == (3, 0.5)
+    assert facts["grid"] == list(read_scan(data.scan).geometry.grid.shape)
+    assert facts["scan"]["beam"] == "parallel"
+    assert (facts["device"], facts["seed"], facts["samples"]) == ("cpu", 0, 2)
+    assert facts["prior"]["name"] == "prior"
+    assert {(o["path"].removeprefix(f"{place}/"), o["exists"]) for o in facts["outputs"]} == {
+        ("o.nii.gz", False),
+        ("o.nii.gz.json", True),
+        ("o.std.nii.gz", False),
+        ("o.classical.nii.gz", False),
+    }
+    assert facts["seconds"] == pytest.approx(sum(facts["seconds_of"].values()))
+    assert facts["memory_bytes"] > 0
+    assert facts["free_bytes"] > 0
+
+
+def test_what_a_dry_run_lists_is_what_a_run_writes(data, place):
+    words = ("reconstruct", data.scan, "--method", "cgls", "-o", place / "o.nii.gz")
+    outputs = {o["path"] for o in plan(*words)["outputs"]}
+    assert command(*words).code == 0
+    assert {str(path) for path in place.iterdir()} == outputs
+
+
+def test_a_dry_run_for_people_has_a_line_for_each_thing(data, place):
+    ended = command("reconstruct", data.scan, "--method=fbp", "-o", place / "o.nii", "--dry-run")
+    names = [line[:14].strip() for line in ended.out.splitlines()]
+    assert names == [
+        "beam", "projections", "angles", "grid", "method", "prior", "samples", "device",
+        "operator", "time", "memory", "would write", "would write",
+    ]  # fmt: skip
+
+
+BAD = [
+    ("reconstruct", "none.h5", "-o", "o.nii"),
+    ("reconstruct", "{scan}", "-o", "none/o.nii"),
+    ("reconstruct", "{scan}", "-o", "o.txt"),
+    ("reconstruct", "{scan}", "-o", "o.nii", "--method", "none"),
+    ("reconstruct", "{scan}", "-o", "o.nii", "--prior", "none"),
+    ("reconstruct", "{scan}", "-o", "o.nii", "--device", "none"),
+    ("reconstruct", "{scan}", "-o", "o.nii", "--method", "fbp", "--samples", "2"),
+    ("reconstruct", "{scan}", "-o", "o.nii", "--mu-water", "-1"),
+    ("simulate", "none.nii", "-o", "s.h5"),
+    ("simulate", "{volume}", "-o", "s.txt"),
+    ("simulate", "{volume}", "-o", "s.h5", "--size", "63"),
+    ("simulate", "{volume}", "-o", "s.h5", "--views", "0"),
+    ("simulate", "{volume}", "-o", "s.h5", "--photons", "0"),
+    ("simulate", "{volume}", "-o", "s.h5", "--beam", "fan", "--sod-mm", "1"),
+    ("benchmark", "none"),
+    ("benchmark", "table1", "--prior", "none"),
+    ("train", "none.toml"),
+]
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_a_dry_run_fails_as_the_run_does(words, data, place, monkeypatch):
+    monkeypatch.chdir(place)
+    words = [w.format(scan=data.scan, volume=data.volume) for w in words]
+    dry, real = command(*words, "--dry-run"), command(*words)
+    assert dry.code == real.code != 0
+    assert dry.err == real.err
+    assert contents(place) == {}
+
+
+def test_a_dry_simulation_tells_the_shape_that_the_scan_will_have(data, place):
+    words = ("simulate", data.fine, "-o", place / "s.h5", "--size", 64, "--views", 5,
+             "--slices", "2:6", "--truth", place / "t.nii.gz")  # fmt: skip
+    facts = plan(*words)
+    assert contents(place) == {}
+    assert [o["path"] for o in facts["outputs"]] == [str(place / n) for n in ("s.h5", "t.nii.gz")]
+    assert command(*words).code == 0
+    assert facts["shape"] == list(read_scan(place / "s.h5").y.shape)
+
+
+def test_a_dry_benchmark_lists_the_runs(place):
+    facts = plan("benchmark", "table1", "-o", place / "results")
+    assert facts["kept"] == 0
+    assert all(run["experiment"] == "table1" for run in facts["runs"])
+    assert len({run["run"] for run in facts["runs"]}) == len(facts["runs"]) > 3
+    assert contents(place) == {}
+
+
+def test_dry_training_says_what_and_whether_it_goes_on(data, place):
+    recipe = place / "recipe.toml"
+    (place / "volumes").mkdir()
+    (place / "volumes" / "a.nii.gz").write_bytes(data.volume.read_bytes())
+    recipe.write_text('output = "run"\ndata = [{ path = "volumes" }]\n[budget]\nhours = 2\n')
+    before = contents(place)
+    facts = plan("train", recipe, "--set", "optimiser.rate=3e-3", "seed=4", "cache=away")
+    assert contents(place) == before
+    assert facts["volumes"] == ["a.nii.gz"]
+    assert facts["seconds"] == 7200
+    assert facts["resumes"] is False
+    made = facts["recipe"]
+    assert (made["optimiser"]["rate"], made["seed"], made["cache"]) == (3e-3, 4, "away")
+    (place / "run").mkdir()
+    (place / "run" / "state.safetensors").touch()
+    assert plan("train", recipe)["resumes"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("budget.step=3", "step"),
+        ("seed=many", "seed"),
+        ("seed.a=1", "seed.a=1"),
+        ("seed", "expected OPTION=VALUE, for instance budget.steps=100"),
+        ("kinds=[{gap=99}]", "gap"),
+    ],
+)
+def test_a_change_that_no_recipe_can_have_is_named(change, words, place):
+    recipe = place / "recipe.toml"
+    recipe.write_text('output = "run"\ndata = [{ path = "v" }]\nseed = 3\n[budget]\nhours = 2\n')
+    ended = command("train", recipe, "--set", change, "--dry-run")
+    assert ended.code == 2
+    assert words in ended.err
+    assert ended.err.count("\n") == 1

@@ -1,0 +1,406 @@
+"""Headers that contradict themselves or change values: as the standard says, or refused."""
+
+import gzip
+import struct
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.find import find_volumes
+from diffusionblend.io.volumes import read_volume
+from support.commands import command
+from support.small_volumes import (
+    SHAPE,
+    UID,
+    as_nifti,
+    assert_read_or_refused,
+    assert_same,
+    dataset,
+    datasets,
+    every,
+    locations,
+    lps,
+    one,
+    ras,
+    refusal,
+    save,
+    stored_values,
+)
+
+AFFINE = np.diag([-5.0, -5.0, 0.6, 1.0])
+SLOPE_AT, INTERCEPT_AT, PIXDIM_AT = 112, 116, 80
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return stored_values()
+
+
+@pytest.fixture(scope="module")
+def hu(stored):
+    return (2 * stored - 1024).astype(np.int16)
+
+
+# NIfTI
+
+
+def nifti(path, hu, *, sform=None, qform=None, pixdim=None, edit=None):
+    """Write a volume whose header says so; a form of none is not set."""
+    image = nibabel.Nifti1Image(hu, AFFINE)
+    image.set_qform(qform, 0 if qform is None else 1)
+    image.set_sform(sform, 0 if sform is None else 1)
+    image.header.set_xyzt_units("mm")
+    raw = bytearray(image.to_bytes())
+    if pixdim is not None:
+        struct.pack_into("<3f", raw, PIXDIM_AT, *pixdim)
+    for at, number in (edit or {}).items():
+        struct.pack_into("<f", raw, at, number)
+    path.write_bytes(raw)
+    return path
+
+
+def scaled(*factors):
+    return AFFINE @ np.diag([*factors, 1.0])
+
+
+def moved(*millimetres):
+    affine = AFFINE.copy()
+    affine[:3, 3] += millimetres
+    return affine
+
+
+CONTRADICTIONS = {
+    "slices of 0.8 mm that are 0.6 mm apart": (
+        {"sform": scaled(1, 1, 0.8 / 0.6), "qform": AFFINE},
+        "voxels of 5, 5, 0.8 mm, its pixdim of 5, 5, 0.6 mm",
+    ),
+    "a unit matrix": (
+        {"sform": np.eye(4), "qform": AFFINE},
+        "voxels of 1, 1, 1 mm, its pixdim of 5, 5, 0.6 mm",
+    ),
+    "a unit matrix without a qform": (
+        {"sform": np.eye(4), "pixdim": (5, 5, 0.6)},
+        "voxels of 1, 1, 1 mm, its pixdim of 5, 5, 0.6 mm",
+    ),
+    "left and right": ({"sform": scaled(-1, 1, 1), "qform": AFFINE}, "14 voxels apart"),
+    "upside down": ({"sform": scaled(1, 1, -1), "qform": AFFINE}, "10 voxels apart"),
+    "another place": ({"sform": moved(0, 0, 3), "qform": AFFINE}, "5 voxels apart"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_forms_of_nifti_that_contradict_each_other_are_refused_with_both(place, hu, name):
+    forms, words = CONTRADICTIONS[name]
+    error = refusal(read_volume, nifti(place / "v.nii", hu, **forms))
+    assert type(error) is CorruptInput
+    assert words in str(error)
+
+
+AGREEMENTS = {
+    "both": {"sform": AFFINE, "qform": AFFINE},
+    "both, but for rounding": {"sform": AFFINE + 1e-4, "qform": AFFINE},
+    "both, a tenth of a voxel aside": {"sform": moved(0.5, 0, 0), "qform": AFFINE},
+    "an sform, and sizes as a program left them": {"sform": AFFINE, "pixdim": (1, 1, 1)},
+    "a qform": {"qform": AFFINE},
+}
+
+
+@pytest.mark.parametrize("name", AGREEMENTS)
+def test_forms_of_nifti_that_agree_are_read(place, hu, name):
+    volume = read_volume(nifti(place / "v.nii", hu, **AGREEMENTS[name]))
+    np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-3)
+    np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
+
+
+@pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
+def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
+    path = nifti(place / "v.nii", hu, edit={SLOPE_AT: 1, INTERCEPT_AT: intercept})
+    assert "set it in the header: 0 if the values are HU" in str(refusal(read_volume, path))
+
+
+@pytest.mark.parametrize("slope", [0, float("nan")])
+def test_a_slope_that_is_none_scales_nothing(place, hu, slope):
+    path = nifti(place / "v.nii", hu, edit={SLOPE_AT: slope, INTERCEPT_AT: float("nan")})
+    assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+def test_slope_and_intercept_of_nifti_make_hu(place, stored):
+    path = nifti(place / "v.nii", stored, edit={SLOPE_AT: 2, INTERCEPT_AT: -1024})
+    assert np.array_equal(read_volume(path).hu, 2.0 * stored.T - 1024)
+
+
+def test_nifti_is_packed_or_not_whatever_its_name_says(place, hu):
+    raw = nifti(place / "v.nii", hu).read_bytes()
+    (place / "plain.nii.gz").write_bytes(raw)
+    (place / "packed.nii").write_bytes(gzip.compress(raw))
+    for name in ("plain.nii.gz", "packed.nii"):
+        assert np.array_equal(read_volume(place / name).hu, hu.T)
+
+
+# DICOM: what a tag says of the values
+
+EDGES = np.s_[[0, -1], :, :]
+
+
+def padded(value, keyword="PixelPaddingValue", kind="SS", **tags):
+    """Fill the first and the last column with a value, and state it."""
+
+    def edit(slices):
+        for number, data in enumerate(slices):
+            pixels = np.frombuffer(data.PixelData, "<i2").reshape(SHAPE[1], SHAPE[0]).copy()
+            pixels[:, [0, -1]] = np.array(value).astype("<i8").astype("<i2")
+            data.PixelData = pixels.tobytes()
+            data.add_new(keyword, kind, value)
+            one(number, **tags)(slices)
+
+    return edit
+
+
+PADDINGS = {
+    "far below": padded(-32768),
+    "above all others": padded(4095),
+    "stated without a sign": padded(63536, kind="US"),
+    "stated with a sign, of values without": padded(-2000, PixelRepresentation=0),
+    "in a range": padded(-2010, PixelPaddingRangeLimit=-1990),
+    "beyond the bits that are stored": padded(
+        -2000, BitsStored=11, HighBit=10, PixelRepresentation=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_padding_is_air(place, stored, hu, name):
+    slices = datasets(stored)
+    PADDINGS[name](slices)
+    expected = hu.astype(np.float32)
+    expected[EDGES] = -1000
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, expected.T)
+
+
+def test_padding_that_tissue_may_have_counts_at_the_edge_alone(place, stored, hu):
+    """A pad of 500 stored, -24 HU, is also in the middle of the body."""
+    inner = stored.copy()
+    inner[3:5, 3:5, :] = 500
+    slices = datasets(inner)
+    padded(500)(slices)
+    found = read_volume(save(place / "series", slices)).hu.T
+    assert (found[EDGES] == -1000).all()
+    assert (found[3:5, 3:5] == -24).all()
+
+
+def test_bits_above_those_stored_are_an_overlay_or_refused(place, stored, hu):
+    drawn = stored.copy()
+    drawn[2:4, 2:4] |= 1 << 12
+    slices = datasets(drawn)
+    every(PixelRepresentation=0, BitsStored=12, HighBit=11)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "BitsStored is 12, but its values go from" in words
+    for data in slices:
+        data.add_new(0x60000102, "US", 12)
+    volume = read_volume(save(place / "overlay", slices))
+    assert np.array_equal(volume.hu, hu.T)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "the sign"])
+def test_numbers_of_12_bits_have_their_sign(place, stored, hu, fill):
+    low = (stored - 900).astype("<i2")
+    kept = low & 0xFFF if fill == "zeros" else low
+    slices = datasets(kept.astype("<i2"))
+    every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+def test_a_table_of_values_is_refused(place, stored):
+    slices = datasets(stored)
+    for data in slices:
+        data.ModalityLUTSequence = []
+    assert "Modality LUT" in str(refusal(read_volume, save(place / "series", slices)))
+
+
+def test_a_series_without_a_rescale_says_what_to_set(place, stored):
+    slices = datasets(stored)
+    every(RescaleSlope=None)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "lacks RescaleSlope; if its values are HU, set RescaleSlope 1" in words
+
+
+# DICOM: where slices lie
+
+
+def test_a_nominal_tilt_of_straight_slices_is_no_tilt(place, stored, hu):
+    slices = datasets(stored)
+    every(GantryDetectorTilt=12, DerivationDescription="MEDCOM_RESAMPLED")(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize(("step", "decimals"), [(0.625, 1), (1.25, 1), (3.75, 0), (0.0625, 2)])
+def test_positions_of_few_decimals_are_even(place, stored, step, decimals):
+    slices = datasets(stored)
+    locations(*[round(k * step, decimals) for k in range(6)])(slices)
+    spacing = read_volume(save(place / "series", slices)).grid.spacing_mm[0]
+    assert spacing == pytest.approx(step, abs=10.0**-decimals / 5)
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 3, 4])
+def test_a_slice_that_is_missing_is_found_among_rounded_positions(place, stored, left_out):
+    slices = datasets(stored)
+    at = [round(k * 0.625, 1) for k in range(7) if k != left_out]
+    locations(*at)(slices)
+    assert "missing slice" in str(refusal(read_volume, save(place / "series", slices)))
+
+
+# DICOM: files that are no slices, or not whole
+
+
+def without_preamble(data, *, implicit=True):
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    write_dataset(stream, data)
+    return stream.getvalue()
+
+
+UNREAD = {
+    "empty": lambda raw: b"",
+    "cut in the preamble": lambda raw: raw[:100],
+    "cut behind the preamble": lambda raw: raw[:140],
+    "zeros": lambda raw: bytes(len(raw)),
+}
+
+
+@pytest.mark.parametrize("pattern", ["IM{:06d}", "1.2.{}"])
+@pytest.mark.parametrize("name", UNREAD)
+def test_no_slice_at_the_end_of_a_series_is_dropped(place, stored, name, pattern):
+    names = [pattern.format(k) for k in range(6)]
+    folder = save(place / "series", datasets(stored), names)
+    last = folder / names[-1]
+    last.write_bytes(UNREAD[name](last.read_bytes()))
+    assert str(last) in str(refusal(read_volume, folder))
+    (candidate,) = find_volumes(place)
+    assert str(last) in str(refusal(candidate.read))
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_slices_without_a_preamble_are_read(place, stored, hu, implicit):
+    slices = datasets(stored)
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    for k in (4, 5):
+        (folder / f"IM{k}").write_bytes(without_preamble(slices[k], implicit=implicit))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
+    folder = save(place / "series", datasets(stored), [f"IM{k}" for k in range(6)])
+    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", ".hidden"):
+        (folder / known).write_text("no slice")
+    (folder / "mask.seg").write_text("no slice")
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder / 'mask.seg'}: left out, for it is no DICOM file"
+    ]
+
+
+# DICOM: one slice
+
+
+def test_one_slice_that_says_how_thick_it_is_is_a_volume(place, stored, hu):
+    slices = datasets(stored)
+    every(SliceThickness=3.5)(slices)
+    volume = read_volume(save(place / "series", slices[2:3], ["2"]))
+    assert np.array_equal(volume.hu, hu.T[2:3])
+    expected = ras(lps())
+    expected[:3, 3] += 2 * expected[:3, 2]
+    expected[2, 2] = 3.5
+    np.testing.assert_allclose(volume.grid.affine, expected, atol=1e-4)
+
+
+def test_one_slice_that_may_be_tilted_is_refused(place, stored):
+    data = dataset(stored, lps(), 0)
+    data.SliceThickness, data.GantryDetectorTilt = 3.5, 12
+    error = refusal(read_volume, save(place / "series", [data]))
+    assert type(error) is UnsupportedInput
+    assert "gantry tilt of 12 degrees" in str(error)
+
+
+# MetaImage
+
+
+SAID_OTHERWISE = {
+    "ElementToIntensityFunctionSlope": "1.0",
+    "BinaryData": "TRUE",
+    "HeaderSize": "00",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), SAID_OTHERWISE.items())
+def test_fields_of_metaimage_mean_what_they_say(place, hu, field, value):
+    fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "DimSize": "8 7 6",
+              "ElementSpacing": "1 1 2", "ElementType": "MET_SHORT", field: value}  # fmt: skip
+    head = "".join(f"{name} = {text}\n" for name, text in fields.items())
+    raw = head.encode() + b"ElementDataFile = LOCAL\n" + hu.tobytes(order="F")
+    (place / "v.mha").write_bytes(raw)
+    assert np.array_equal(read_volume(place / "v.mha").hu, hu.T)
+
+
+def test_a_folder_with_a_slice_cut_short_makes_no_scan(place, stored):
+    slices = datasets(stored)
+    every(PixelSpacing=[0.75, 0.75])(slices)
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    (folder / "IM5").write_bytes(b"")
+    ended = command("simulate", folder, "--size", 8, "--views", 4, "-o", place / "o.h5")
+    assert ended.code == CorruptInput.code
+    assert str(folder / "IM5") in ended.err
+    assert not (place / "o.h5").exists()
+
+
+# What lies in subfolders
+
+
+@pytest.mark.parametrize("split", ["at its end", "in its middle", "two levels down"])
+def test_a_series_of_which_a_part_lies_in_a_subfolder_is_refused(place, stored, split):
+    folder = save(place / "s", datasets(stored))
+    below = folder / ("a/b" if split == "two levels down" else "a")
+    below.mkdir(parents=True)
+    for index in (2, 3) if split == "in its middle" else (4, 5):
+        (folder / f"{index}").rename(below / f"{index}")
+    error = str(refusal(read_volume, folder))
+    assert f"2 more files of its series lie in {below.relative_to(folder)}/" in error
+
+
+def test_another_series_below_is_named_and_left_out(place, stored, hu, caplog):
+    folder = save(place / "s", datasets(stored))
+    save(folder / "scout", datasets(stored, uid=UID + ".9"))
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert "another series lies in scout/" in caplog.text
+
+
+def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
+    save(place / "PA0", [])
+    save(place / "PA0/SE1", datasets(stored))
+    error = str(refusal(read_volume, place / "PA0"))
+    assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+# NIfTI-2
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
+def test_nifti_2_is_what_nifti_1_is(place, hu, name, order):
+    header = nibabel.Nifti2Header(endianness=order)
+    image = nibabel.Nifti2Image(hu.astype(f"{order}f4"), ras(lps()), header)
+    nibabel.save(image, place / name)
+    assert_same(read_volume(place / name), as_nifti(place, hu, ras(lps())))
+
+
+def test_a_damaged_nifti_2_is_named(place, hu):
+    path = place / "v.nii"
+    nibabel.save(nibabel.Nifti2Image(hu, ras(lps())), path)
+    raw = path.read_bytes()
+    for cut in (4, 100, 347, 400, 539, len(raw) // 2, len(raw) - 1):
+        path.write_bytes(raw[:cut])
+        assert str(path) in str(refusal(read_volume, path))
+    assert_read_or_refused(raw, range(0, 540 * 8, 7), path, lambda: read_volume(path))

@@ -1,0 +1,235 @@
+"""Where projections were measured: units of angles and lengths; whether the rays bear it out."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import fan_beam, sparse_view
+from diffusionblend.io.projections.geometry_file import ParallelFacts, in_mm
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume
+from support import cases
+from support.commands import command
+from support.imported import assert_is, stated
+from support.measured import GRID, PARALLEL, VIEWS, lines, write_exchange, write_geometry
+from support.phantoms import changed, placed
+
+# Angles
+
+
+@pytest.mark.parametrize(
+    "degrees",
+    [
+        np.linspace(-180, 180, VIEWS, endpoint=False),
+        np.arange(VIEWS) * 15.0,
+        np.linspace(0, 360, VIEWS),
+        np.array(PARALLEL.beam.angles_deg)[::-1],
+    ],
+)
+@pytest.mark.parametrize("units", [None, "deg"])
+def test_radians_are_asked_for(tmp_path, degrees, units):
+    """Few or many, from 0 or -pi, stated as degrees or not stated."""
+    path = write_exchange(tmp_path / "a.h5", theta=np.radians(degrees), units=units)
+    np.save(tmp_path / "a.npy", lines())
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", "bin_mm": 1, "row_mm": 1.5}
+    facts["angles_deg"] = np.radians(degrees).tolist()
+    facts["data"] = {"file": "a.npy", "quantity": "line-integrals", "order": ["view", "row", "bin"]}
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    for source, wish in ((path, stated()), (tmp_path / "a.json", Options(centre="none"))):
+        with pytest.raises(UnsupportedInput, match="give `angles='radians'` or `angles="):
+            import_scan(source, wish)
+        for unit in ("radians", "degrees"):
+            known = Options(**(vars(wish) | {"angles": unit}))
+            expected = degrees if unit == "radians" else np.radians(degrees)
+            found = import_scan(source, known).geometry.beam.angles_deg
+            assert found == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("turns", [2, 3])
+def test_several_turns_in_radians(tmp_path, turns):
+    theta = np.linspace(0, turns * 2 * np.pi, 60 * turns, endpoint=False)
+    y = np.repeat(lines()[:1], len(theta), axis=0)
+    path = write_exchange(tmp_path / "a.h5", y, theta=theta)
+    with pytest.raises(UnsupportedInput, match="but one in radians"):
+        import_scan(path, stated())
+
+
+def test_degrees_that_are_stated_to_be_radians(tmp_path):
+    path = write_exchange(tmp_path / "a.h5", units="radians")
+    with pytest.raises(UnsupportedInput, match="no arc of a scan in radians, as is stated, but"):
+        import_scan(path, stated())
+    assert_is(import_scan(path, stated(angles="degrees")))
+
+
+# Lengths
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("um", 1e-3), ("m", 1e3), ("cm", 10.0), ("nm", 1e-6)])
+def test_lengths_in_another_unit_are_the_same_scan(tmp_path, unit, mm):
+    fan = placed(fan_beam, GRID, sparse_view(VIEWS, 360), sod_mm=150.0, sdd_mm=260.0)
+    fan = changed(fan, offset_mm=1.3, axis_mm=0.4)
+    np.save(tmp_path / "a.npy", lines(fan))
+    source = write_geometry(
+        tmp_path, fan, file="a.npy", quantity="line-integrals", order=["view", "row", "bin"]
+    )
+    expected = import_scan(source).geometry
+    facts = json.loads(source.read_text())
+    scaled = {k: v / mm if k.endswith("_mm") else v for k, v in facts.items()}
+    source.write_text(json.dumps(scaled))
+    found = import_scan(source, Options(lengths=unit)).geometry
+    for name in ("sod_mm", "sdd_mm", "axis_mm", "offset_mm", "bin_mm"):
+        assert getattr(found.beam, name) == pytest.approx(getattr(expected.beam, name))
+    assert found.grid.spacing_mm == pytest.approx(expected.grid.spacing_mm)
+    if unit in ("um", "m"):
+        scan = import_scan(source)
+        assert f"`lengths='{unit}'`" in scan.provenance["warnings"]
+
+
+def test_a_grid_and_an_attenuation_in_micrometres():
+    affine = np.diag([1000.0, 1000.0, 1500.0, 1.0])
+    affine[0, 3] = -1500
+    facts = ParallelFacts(
+        schema="diffusionblend-geometry/1",
+        mu_water_per_mm=2e-5,
+        grid=Grid.from_affine((2, 4, 4), affine),
+    )
+    found = in_mm(facts, "um")
+    assert found.mu_water_per_mm == pytest.approx(0.02)
+    assert found.grid.spacing_mm == pytest.approx((1.5, 1.0, 1.0))
+    assert found.grid.affine[0][3] == pytest.approx(-1.5)
+
+
+# What opposite rays say of the beam that is stated
+
+
+def said(folder, geometry, *options, **changes):
+    """Import line integrals of a right beam with a geometry that was changed; return the facts."""
+    y = cases.project(cases.phantom(), geometry)
+    stated = changed(geometry, **changes)
+    source = cases.write_case(folder, y, stated, quantity="line-integrals")
+    ended = command("import", source, "-o", folder / "s.h5", "--json", *options)
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+@pytest.mark.parametrize("kind", ["fan", "cone"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda g: {}, None),
+        (lambda g: {"angles_deg": tuple(-a for a in g.beam.angles_deg)}, "try `clockwise=True`"),
+        (lambda g: {"offset_mm": g.beam.offset_mm + 4 * g.beam.bin_mm}, "give `centre='auto'`"),
+        (lambda g: {"bin_mm": g.beam.bin_mm / 1.5}, "agree better with pixels of 1.5"),
+    ],
+)
+@pytest.mark.parametrize("views", [72, 48])
+def test_a_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words, views):
+    """Or a short scan, whose views go around by 240 degrees."""
+    right = cases.beam(kind, slices=3, angles=tuple(5.0 * v for v in range(views)))
+    facts = said(tmp_path, right, **change(right))
+    warnings = " ".join(facts.get("warnings", ()))
+    assert words in warnings if words else not warnings
+    if words and "clockwise" in words:
+        turned = said(tmp_path, right, "--clockwise", **change(right))
+        assert "warnings" not in turned
+        found = read_scan(tmp_path / "s.h5").geometry.beam.angles_deg
+        assert found == pytest.approx(right.beam.angles_deg)
+
+
+@pytest.mark.parametrize("views", [180, 30])
+@pytest.mark.parametrize("bins", [0.0, 4.0, -6.0])
+def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):
+    """By its ends where views are dense, else by centres of mass."""
+    right = cases.beam("parallel", views, slices=1)
+    warnings = said(tmp_path, right, offset_mm=bins).get("warnings", [])
+    if bins:
+        assert "give `centre='auto'`" in warnings[0]
+        assert "warnings" not in said(tmp_path, right, "--centre", "auto", offset_mm=bins)
+    else:
+        assert not warnings
+
+
+def test_parallel_rays_do_not_tell_the_sense_of_rotation(tmp_path):
+    beam = cases.beam("parallel", 24, slices=1)
+    words = said(tmp_path, beam)["rotation"]
+    assert words.endswith("if slices are mirrored, import them with `clockwise=True`")
+    assert "without `clockwise`" in said(tmp_path, beam, "--clockwise")["rotation"]
+
+
+def test_the_sinogram_of_scikit_image_gives_its_picture(tmp_path):
+    """Its angles count the other way where rows run down; the axis is on bin n // 2."""
+    radon = pytest.importorskip("skimage.transform").radon
+    size = 64
+    rows, columns = np.mgrid[:size, :size].astype(float)
+    picture = 0.02 * (np.hypot(columns - 34, rows - 29) < 20)
+    for x, y in ((43, 33), (26, 40), (33, 17)):
+        picture += 0.02 * (np.hypot(columns - x, rows - y) < 3.5)
+    theta = np.arange(0, 180, 2.0)
+    np.save(tmp_path / "s.npy", radon(picture, theta, circle=True))
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", "bin_mm": 1.0}
+    facts |= {"angles_deg": theta.tolist()}
+    facts["data"] = {"file": "s.npy", "quantity": "line-integrals", "order": ["bin", "view"]}
+    (tmp_path / "s.json").write_text(json.dumps(facts))
+    place = ("--clockwise", "--centre", size // 2, "--size", size + 1)
+    assert command("import", tmp_path / "s.json", "-o", tmp_path / "s.h5", *place).code == 0
+    ended = command(
+        "reconstruct", tmp_path / "s.h5", "-o", tmp_path / "v.nii.gz", "--method", "fbp",
+        "--mu-water", 0.02,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    found = np.asarray(nib.load(tmp_path / "v.nii.gz").dataobj)[:size, :size, 0].T
+    truth = 1000 * (picture / 0.02 - 1)
+    assert np.abs(found - truth).mean() < 0.5 * np.abs(found[::-1] - truth).mean()
+    for x, y in ((43, 33), (26, 40), (33, 17)):
+        near = np.where(np.hypot(columns - x, rows - y) < 6, np.clip(found - 300, 0, None), 0)
+        assert (near * columns).sum() / near.sum() == pytest.approx(x, abs=0.2)
+        assert (near * rows).sum() / near.sum() == pytest.approx(y, abs=0.2)
+
+
+def by_vectors(sources, directions):
+    """Return line integrals of the body and balls without ends along z (views, bins)."""
+    y = np.zeros(directions.shape[:-1])
+    for thing, mu in cases.phantom():
+        apart = sources - np.array(thing.centre[:2])
+        across = apart[..., 0] * directions[..., 1] - apart[..., 1] * directions[..., 0]
+        y += mu * 2 * np.sqrt(np.maximum(thing.axes[0] ** 2 - across**2, 0))
+    return y
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fanflat"])
+def test_the_angles_of_astra_are_ours(tmp_path, kind):
+    """By its vectors: rays along (sin, -cos), bins along (cos, sin); slices have y upwards."""
+    views, bins, fine = 90, 128, 3
+    degrees = np.arange(views) * (2.0 if kind == "parallel" else 4.0)
+    size = 1.0 if kind == "parallel" else 1.6
+    angle = np.radians(degrees)[:, None]
+    u = (((np.arange(bins * fine) + 0.5) / fine - bins / 2) * size)[:, None]
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * u
+    ray = np.stack([np.sin(angle), -np.cos(angle)], axis=-1) + 0 * along
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", "bin_mm": size}
+    source = along
+    if kind == "fanflat":
+        facts |= {"kind": "fan", "detector": "flat", "sod_mm": 200, "sdd_mm": 300}
+        source, ray = 200 * ray, along - 100 * ray - 200 * ray
+        ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    y = by_vectors(source, ray).reshape(views, bins, fine).mean(-1)
+    np.save(tmp_path / "s.npy", np.repeat(y[:, None], 3, axis=1))
+    facts |= {"row_mm": 1.0, "angles_deg": degrees.tolist()}
+    facts["data"] = {"file": "s.npy", "quantity": "line-integrals", "order": ["view", "row", "bin"]}
+    (tmp_path / "s.json").write_text(json.dumps(facts))
+    ended = command("import", tmp_path / "s.json", "-o", tmp_path / "s.h5")
+    assert (ended.code, ended.err) == (0, "")
+    ended = command(
+        "reconstruct", tmp_path / "s.h5", "-o", tmp_path / "v.nii.gz", "--method", "fbp",
+        "--mu-water", 0.02,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    found = cases.measure(read_volume(tmp_path / "v.nii.gz"), endless=True)
+    assert max(found.balls) < 0.1
+    assert abs(found.water) < 3

@@ -1,0 +1,332 @@
+"""Files of scanners and packages, written as their documentation says, with all that they state.
+
+The projections are made in each format's own convention, and compared with what our beam sees.
+"""
+
+import json
+import struct
+
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.geometry import ConeBeam, FanBeam
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.scans import read_scan
+from support.commands import command
+from support.measured import lines, write_tiffs
+from support.others import (
+    BALLS,
+    chords,
+    cil,
+    corner,
+    pixels,
+    tigre,
+    turned,
+)
+from support.phantoms import Ellipsoid
+from support.scanners import BINS, DEGREES, PIXEL, ROWS, SDD, SOD, VIEWS, write_txrm
+
+MU = 0.01
+
+
+def balls_moved(turn, offset):
+    """Return balls that are turned about z and then moved, as rows of x, y, z, radius."""
+    return [(*(turned(turn, b[:3]) + offset), b[3]) for b in BALLS]
+
+
+def seen(scan, flipped=False):
+    """Return what our beam sees of the balls (views, rows, bins)."""
+    sign = np.array([1, -1, -1]) if flipped else np.ones(3)
+    y = sum(
+        Ellipsoid(tuple(sign * c[:3]), (c[3],) * 3, 0.0).chords(scan.geometry)
+        for c in map(np.array, BALLS)
+    )
+    return MU * y.transpose(1, 0, 2)
+
+
+def assert_sees(scan, **options):
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2), seen(scan, **options), atol=2e-4)
+
+
+# Nikon
+
+
+def nikon_lines(beside, *, start=5.0):
+    """Project the object as it turns: the source and the detector stand, pixel 0 is top right."""
+    y = []
+    along, up = np.array([-PIXEL[0], 0, 0]), np.array([0, 0, -PIXEL[1]])
+    source, middle = np.zeros(3), np.array([0, SDD, 0])
+    axis = np.array([-beside, SOD, 0])
+    for angle in np.radians(180 - start - DEGREES):
+        y.append(0.0)
+        for *centre, radius in balls_moved(angle, axis):
+            points, rays = pixels(source, corner(middle, along, up), along, up)
+            unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+            to = points - np.array(centre)
+            near = (to * unit).sum(-1)
+            y[-1] = y[-1] + 2 * MU * np.sqrt(np.maximum(radius**2 - (to * to).sum(-1) + near**2, 0))
+    return np.array(y)
+
+
+def xtekct(**more):
+    stated = {
+        "Name": "scan", "SrcToObject": SOD, "SrcToDetector": SDD, "DetectorPixelsX": BINS,
+        "DetectorPixelsY": ROWS, "DetectorPixelSizeX": PIXEL[0], "DetectorPixelSizeY": PIXEL[1],
+        "Projections": VIEWS, "InitialAngle": 5, "AngularStep": 30, "WhiteLevel": 60000,
+        "ObjectOffsetX": 0, "ObjectRoll": 0, "ObjectTilt": 0, "InputFolderName": "",
+    }  # fmt: skip
+    text = "".join(f"{name}={value}\n" for name, value in (stated | more).items())
+    return "[XTekCT]\n" + text + "[CTPro]\nVersion=V5.1\n"
+
+
+@pytest.mark.parametrize("beside", [0.0, 1.7])
+def test_nikon(tmp_path, beside):
+    y = nikon_lines(beside)
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    (folder / "scan.xtekct").write_text(xtekct(ObjectOffsetX=beside), encoding="utf-8")
+    for source in (folder, folder / "scan.xtekct"):
+        scan = import_scan(source, Options(centre=None if beside else "none", air_bins="none"))
+        assert isinstance(scan.geometry.beam, ConeBeam)
+        assert scan.provenance["quantity"] == "counts"
+        assert_sees(scan, flipped=True)
+
+
+def test_nikon_states_the_axis_on_the_detector_too(tmp_path):
+    moved = 1.7 * SDD / SOD
+    y = nikon_lines(1.7)
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = xtekct(CentreOfRotationTop=moved, CentreOfRotationBottom=moved)
+    (folder / "s.xtekct").write_text(text.replace("ObjectOffsetX=0\n", ""), encoding="utf-8")
+    assert_sees(import_scan(folder, Options(air_bins="none")), flipped=True)
+
+
+def test_what_a_text_lacks_is_asked_for(tmp_path):
+    folder = write_tiffs(tmp_path / "scan", np.ones((VIEWS, ROWS, BINS), np.uint16))
+    short = "[XTekCT]\nSrcToObject=200\nSrcToDetector=310\nDetectorPixelSizeX=1.9\n"
+    (folder / "scan.xtekct").write_text(short + "Projections=12\nAngularStep=30\n")
+    with pytest.raises(UsageError, match="how many come through air"):
+        import_scan(folder)
+    (folder / "scan.xtekct").write_text(short + "Projections=12\n")
+    with pytest.raises(CorruptInput, match=r"scan\.xtekct: AngularStep is missing"):
+        import_scan(folder)
+    (folder / "scan.xtekct").write_text(xtekct(ObjectRoll=2))
+    with pytest.raises(UnsupportedInput, match="turned or tilted by 2 degrees"):
+        import_scan(folder)
+    (folder / "scan.xtekct").write_text(xtekct())
+    for file in folder.glob("*.tif"):
+        file.unlink()
+    with pytest.raises(CorruptInput, match="no TIFF beside it"):
+        import_scan(folder / "scan.xtekct")
+
+
+# SkyScan
+
+
+def test_skyscan(tmp_path):
+    """The size of a pixel is that at the object: camera pixels may have been joined."""
+    y = lines()[:, :ROWS]
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = "\n".join([
+        "[System]", "Scanner=SkyScan1176", "Camera Pixel Size (um)=  12.6", "CameraXYRatio=1.002",
+        "[Acquisition]", "Number of Files=  12", f"Number of Rows={y.shape[1]}",
+        f"Number of Columns={y.shape[2]}", "Object to Source (mm)=120.000",
+        "Camera to Source (mm)=165.000", "Image Pixel Size (um)=   17.51",
+        "Rotation Step (deg)=30.000", "[Reconstruction]", "Program=NRecon",
+    ])  # fmt: skip
+    (folder / "scan.log").write_text(text)
+    with pytest.raises(UsageError, match="how many come through air"):
+        import_scan(folder / "scan.log")
+    scan = import_scan(folder / "scan.log", Options(i0=60000, centre="none", air_bins="none"))
+    beam = scan.geometry.beam
+    assert isinstance(beam, ConeBeam)
+    assert (beam.sod_mm, beam.sdd_mm) == (120.0, 165.0)
+    assert beam.bin_mm == pytest.approx(0.01751 * 165 / 120)
+    assert beam.row_mm == pytest.approx(beam.bin_mm * 1.002)
+    assert beam.angles_deg == tuple(DEGREES)
+    assert scan.geometry.grid.pixel_mm == pytest.approx(0.01751)
+
+
+# Zeiss
+
+
+def zeiss_lines():
+    """Project the object as it turns; the first pixel is at the bottom left."""
+    y, along, up = [], np.array([PIXEL[0], 0, 0]), np.array([0, 0, PIXEL[0]])
+    for angle in -np.radians(DEGREES):
+        source, middle = turned(angle, (0, -SOD, 0)), turned(angle, (0, SDD - SOD, 0))
+        across = turned(angle, along)
+        y.append(MU * chords(*pixels(source, corner(middle, across, up), across, up)))
+    return np.array(y)
+
+
+@pytest.mark.parametrize("kind", ["<u2", "<f4"])
+def test_zeiss(tmp_path, kind):
+    y = zeiss_lines()
+    white = 50000 * (1 + 0.1 * np.cos(np.arange(ROWS * BINS).reshape(ROWS, BINS)))
+    counts = np.round(white * np.exp(-y)).astype(kind)
+    path = write_txrm(tmp_path / "scan.txrm", counts, white)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    beam = scan.geometry.beam
+    assert isinstance(beam, ConeBeam)
+    assert beam.bin_mm == pytest.approx(PIXEL[0], rel=1e-6)
+    assert scan.provenance["kind"] == "Zeiss TXRM"
+    assert_sees(scan)
+
+
+def test_pictures_of_zeiss_are_moved_as_it_says(tmp_path):
+    y = zeiss_lines()
+    white = 50000 * (1 + 0.1 * np.cos(np.arange(ROWS * BINS).reshape(ROWS, BINS)))
+    shifts = np.array([0, 2, -3] * 4)
+    moved = np.stack([np.roll(one, -by, axis=1) for one, by in zip(y, shifts, strict=True)])
+    path = write_txrm(tmp_path / "s.txrm", (white * np.exp(-moved)).astype("<f4"), white, shifts)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    assert "views moved by up to 3 pixels" in scan.provenance["remarks"]
+    found, right = scan.y.transpose(1, 0, 2)[..., 3:-3], seen(scan)[..., 3:-3]
+    np.testing.assert_allclose(found, right, atol=2e-4)  # what came in at the edges is not known
+
+
+def test_a_damaged_txrm_is_refused(tmp_path):
+    counts = np.full((VIEWS, ROWS, BINS), 100, "<u2")
+    white = np.full((ROWS, BINS), 200.0)
+    for more, words in (
+        ({"ImageData1/Image12": None}, "ImageData1/Image12 of 12 has 0 bytes"),
+        ({"ImageInfo/DataType": struct.pack("<i", 3)}, "expected 5 or 10"),
+        ({"ImageInfo/NoOfImages": struct.pack("<i", -5)}, "expected 1 to"),
+        ({"ImageInfo/Angles": None}, "holds no angles"),
+        ({"ImageInfo/ImageWidth": None}, "no scan of Zeiss"),
+        ({"ImageInfo/PixelSize": struct.pack("<f", 0)}, "expected a size"),
+    ):
+        path = write_txrm(tmp_path / "s.txrm", counts, white, **more)
+        with pytest.raises((CorruptInput, UnsupportedInput), match=words):
+            import_scan(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptInput):
+        import_scan(path)
+
+
+# MATLAB
+
+
+def helsinki(tmp_path, version):
+    """Write a scan as the Helsinki challenge does."""
+    y = np.arange(VIEWS * BINS, dtype=float).reshape(VIEWS, BINS) / 1000
+    parameters = {
+        "distanceSourceOrigin": 410.66, "distanceSourceDetector": 553.74, "pixelSize": 0.05,
+        "pixelSizePost": 0.2, "geometricMagnification": 1.3484, "numDetectorsPost": float(BINS),
+        "angles": DEGREES[None],
+    }  # fmt: skip
+    path = tmp_path / f"{version}.mat"
+    if version == "5":
+        savemat(path, {"CtDataFull": {"type": "2D", "sinogram": y, "parameters": parameters}})
+        return y, path
+    with h5py.File(path, "w", userblock_size=512) as file:
+        scan = file.create_group("CtDataFull")
+        scan["sinogram"] = y.T
+        for name, value in parameters.items():
+            scan[f"parameters/{name}"] = np.atleast_2d(value).T
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116) + bytes(8) + b"\0\2IM")
+    return y, path
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_scan_of_the_helsinki_challenge(tmp_path, version):
+    y, path = helsinki(tmp_path, version)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    beam = scan.geometry.beam
+    assert isinstance(beam, FanBeam)
+    assert (beam.sod_mm, beam.sdd_mm, beam.bin_mm) == (410.66, 553.74, 0.2)
+    assert beam.angles_deg == tuple(DEGREES)
+    np.testing.assert_allclose(scan.y[0], y, rtol=1e-6)
+
+
+def test_an_array_of_matlab(tmp_path):
+    """FIPS's sinograms: `m` (bins, views), beside a sparse matrix."""
+    m = np.arange(60.0).reshape(15, 4)
+    path = tmp_path / "Data.mat"
+    savemat(path, {"m": m, "normA": 3.0})
+    facts = {
+        "schema": "diffusionblend-geometry/1", "kind": "fan", "detector": "flat", "sod_mm": 110,
+        "sdd_mm": 300, "bin_mm": 0.35, "offset_mm": 0,
+        "angles_deg": {"start": 0, "step": 90, "count": 4},
+        "data": {"quantity": "line-integrals"},
+    }  # fmt: skip
+    (tmp_path / "geometry.json").write_text(json.dumps(facts))
+    with pytest.raises(UnsupportedInput, match=r"what the axes of m \(15, 4\) are"):
+        import_scan(path)
+    scan = import_scan(path, Options(order="bin,view", air_bins="none"))
+    np.testing.assert_allclose(scan.y[0], m.T)
+    savemat(path, {"Data": {"m": m}})
+    again = import_scan(path, Options(order="bin,view", air_bins="none"))
+    np.testing.assert_array_equal(again.y, scan.y)
+    savemat(path, {"m": m, "n": m})
+    with pytest.raises(UnsupportedInput, match="holds 2 arrays"):
+        import_scan(path, Options(order="bin,view"))
+
+
+# Geometries of packages
+
+
+def test_the_geometry_of_a_package_is_an_option(tmp_path):
+    """Of TIGRE and LEAP as files; the package is told from the file, and --from checks it."""
+    stated = tigre(COR=0)
+    views = len(stated["angles"])
+    y = np.random.default_rng(0).random((views, ROWS, BINS)).astype(np.float32)
+    np.save(tmp_path / "p.npy", y)
+    (tmp_path / "geo.json").write_text(json.dumps(stated, default=lambda array: array.tolist()))
+    arguments = ("--geometry", tmp_path / "geo.json", "--quantity", "line-integrals")
+    for more in ((), ("--from", "tigre")):
+        ended = command(
+            "import", tmp_path / "p.npy", "-o", tmp_path / "s.h5", *arguments, *more,
+            "--air-bins", "none",
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        beam = read_scan(tmp_path / "s.h5").geometry.beam
+        assert isinstance(beam, ConeBeam)
+        assert (beam.sod_mm, beam.bins, beam.rows) == (SOD, BINS, ROWS)
+    assert "--from tigre" in ended.out
+    wrong = command("import", tmp_path / "p.npy", "-o", tmp_path / "t.h5", *arguments, "--from",
+                    "leap")  # fmt: skip
+    assert wrong.code == 4
+    assert "geo.json: is one of tigre; expected one of leap" in wrong.err
+    with pytest.raises(UsageError, match="NEXUSDataWriter writes the geometry"):
+        import_scan(tmp_path / "p.npy", Options(geometry=tmp_path / "geo.json", from_="cil"))
+
+
+def test_cil_writes_its_geometry_with_the_projections(tmp_path):
+    """As its NEXUSDataWriter does."""
+    made = cil(origin="top-right").config
+    y = np.random.default_rng(0).random((len(made.angles.angle_data), ROWS, BINS))
+    places = {
+        "source/position": made.system.source.position,
+        "detector/position": made.system.detector.position,
+        "detector/direction_x": made.system.detector.direction_x,
+        "detector/direction_y": made.system.detector.direction_y,
+        "rotation_axis/position": made.system.rotation_axis.position,
+        "rotation_axis/direction": made.system.rotation_axis.direction,
+    }
+    with h5py.File(tmp_path / "p.nxs", "w") as file:
+        data = file.create_dataset("entry1/tomo_entry/data/data", data=y)
+        for axis, label in enumerate(("angle", "vertical", "horizontal")):
+            data.attrs[f"dim{axis}"] = label
+        data.attrs.update({
+            "data_type": "AcquisitionData", "geometry": "cone", "dimension": "3D",
+            "num_pixels_h": BINS, "pixel_size_h": made.panel.pixel_size[0], "num_pixels_v": ROWS,
+            "pixel_size_v": made.panel.pixel_size[1], "panel_origin": "top-right",
+        })  # fmt: skip
+        for place, values in places.items():
+            file[f"entry1/tomo_entry/config/{place}"] = np.asarray(values, np.float32)
+        angles = file.create_dataset(
+            "entry1/tomo_entry/config/angles", data=made.angles.angle_data.astype(np.float32)
+        )
+        angles.attrs["angle_unit"], angles.attrs["initial_angle"] = "degree", 11.0
+    options = Options(quantity="line-integrals", air_bins="none")
+    beam = import_scan(tmp_path / "p.nxs", options).geometry.beam
+    assert isinstance(beam, ConeBeam)
+    assert beam.sod_mm == pytest.approx(SOD)
+    assert beam.angles_deg[1] - beam.angles_deg[0] == pytest.approx(20.0, abs=1e-3)

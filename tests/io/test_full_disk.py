@@ -1,0 +1,117 @@
+"""A disk that is full: a real one, of a few hundred kilobytes, or files that must not be larger."""
+
+import errno
+import os
+import resource
+import subprocess
+
+import pytest
+
+from diffusionblend.io.files import sha256
+from support.commands import command, contents
+from support.recipes import RECIPE, furnish
+
+KIB = 1024
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Make a file system of so many bytes, where the system lets us."""
+    places = []
+
+    def make(size):
+        place = tmp_path / f"disk{len(places)}"
+        place.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        if subprocess.run(words, check=False, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        places.append(place)
+        return place
+
+    yield make
+    for place in places:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def largest_file():
+    """Let no file be larger than so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def words(data, output):
+    method = ("--method", "sbtv", "--set", "iterations=4")
+    return ("reconstruct", data.scan, *method, "--save-state", 0, "-o", output)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The volume of a run with room enough."""
+    output = tmp_path_factory.mktemp("whole") / "o.nii.gz"
+    assert command(*words(data, output)).code == 0
+    return output
+
+
+def assert_went_on(ended, place, whole, caplog):
+    assert ended.code == 0, ended.err
+    assert sha256(place / "o.nii.gz") == sha256(whole)
+    assert {str(p) for p in contents(place)} == {"o.nii.gz", "o.nii.gz.json"}
+    told = [r.getMessage() for r in caplog.records if "the run goes on without" in r.getMessage()]
+    assert len(told) == 1
+    assert "o.nii.gz.state: cannot be written" in told[0]
+
+
+def test_a_state_that_does_not_fit_on_the_disk_ends_no_run(data, disk, whole, caplog):
+    place = disk(whole.stat().st_size + 64 * KIB)
+    ended = command(*words(data, place / "o.nii.gz"))
+    assert_went_on(ended, place, whole, caplog)
+    assert "disk is full" in caplog.text
+
+
+def test_a_state_that_may_not_be_so_large_ends_no_run(data, place, whole, caplog, largest_file):
+    largest_file(whole.stat().st_size + 64 * KIB)
+    ended = command(*words(data, place / "o.nii.gz"))
+    assert_went_on(ended, place, whole, caplog)
+
+
+@pytest.mark.parametrize("size", range(16 * KIB, 700 * KIB, 76 * KIB))
+def test_on_a_disk_of_any_size_there_is_a_whole_result_or_none(data, disk, whole, size):
+    place = disk(size)
+    ended = command(*words(data, place / "o.nii.gz"), "--save-steps", 1)
+    assert "Traceback" not in ended.err
+    if ended.code == 0:
+        assert sha256(place / "o.nii.gz") == sha256(whole)
+    else:
+        assert ended.code == 5
+        assert "disk is full" in ended.err.splitlines()[-1]
+        assert not [p for p in contents(place) if p.name.startswith(("o.nii", "."))]
+
+
+def test_a_disk_that_is_full_for_a_while_ends_no_training(data, place, monkeypatch, caplog):
+    text = RECIPE.replace("steps = 6", "steps = 4")
+    recipe = furnish(data, place, text) / "recipe.toml"
+    calls = []
+
+    def fsync(file):
+        calls.append(file)
+        if 5 <= len(calls) <= 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ended = command("train", recipe)
+    assert ended.code == 0, ended.err
+    assert caplog.text.count("the run goes on without this checkpoint") == 1
+    assert len((place / "run/stats.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_statistics_that_cannot_be_written_end_no_training(data, place, monkeypatch, caplog):
+    def full(path, line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("diffusionblend.training.journal._add", full)
+    ended = command("train", furnish(data, place) / "recipe.toml")
+    assert ended.code == 0, ended.err
+    assert caplog.text.count("the run goes on without what could not be written there") == 1
+    assert "stats.jsonl" in caplog.text

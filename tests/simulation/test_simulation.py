@@ -1,0 +1,144 @@
+"""Simulated scans of every beam: both protocols, on the volume's grid and on finer ones."""
+
+from functools import partial
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from diffusionblend.data.units import MU_WATER
+from diffusionblend.data.volume import Volume
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.io.scans import read_scan, write_scan
+from diffusionblend.methods import FBP, Problem
+from diffusionblend.projectors import projector
+from diffusionblend.simulation.simulate import simulate, truth_on_grid
+from support.phantoms import Ellipsoid, placed, relative
+
+FINE = Grid.from_spacing((10, 96, 96), (2.0, 0.7, 0.7))
+BODY = Ellipsoid((3.0, -4.0, 0.5), (24.0, 17.0, 7.5), turn=0.3)
+PLACE = {"sod_mm": 200.0, "sdd_mm": 320.0}
+BEAMS = {
+    "parallel": (parallel_beam, ParallelBeam),
+    "fan": (partial(fan_beam, **PLACE), FanBeam),
+    "curved fan": (partial(fan_beam, detector="curved", **PLACE), FanBeam),
+    "cone": (partial(cone_beam, **PLACE), ConeBeam),
+}
+
+
+@pytest.fixture(scope="module")
+def water():
+    """An ellipsoid of water in air."""
+    return Volume(1000 * BODY.image(FINE, oversampling=3) - 1000, FINE)
+
+
+@pytest.mark.parametrize("protocol", ["independent", "paper"])
+@pytest.mark.parametrize("beam", ["fan", "curved fan", "cone"])
+def test_scans_of_water_hold_its_chords(water, beam, protocol):
+    make, kind = BEAMS[beam]
+    scan = simulate(water, sparse_view(5, 360), size=48, beam=make, protocol=protocol)
+    assert isinstance(scan.geometry.beam, kind)
+    assert scan.geometry.grid.pixel_mm == pytest.approx(1.4)
+    assert scan.y.dtype == np.float32
+    if beam == "cone":
+        assert relative(scan.y / MU_WATER, BODY.mean_chords(scan.geometry)) < 0.05
+    else:  # each slice alone: those of the ellipses that it cuts out
+        middle = scan.y[len(scan.y) // 2] / MU_WATER
+        z = 1.0 - BODY.centre[2]
+        cut = np.sqrt(1 - (z / BODY.axes[2]) ** 2)
+        ellipse = Ellipsoid(BODY.centre, (24 * cut, 17 * cut, np.inf), BODY.turn)
+        assert relative(middle, ellipse.mean_chords(scan.geometry)[0]) < 0.04
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+def test_the_protocols_differ_but_not_by_much(water, beam):
+    one, other = (
+        simulate(water, (10.0, 200.0), size=48, beam=BEAMS[beam][0], protocol=p).y
+        for p in ("independent", "paper")
+    )
+    assert 1e-3 < relative(one, other) < 0.06
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+def test_scans_are_reconstructed_with_their_geometry_from_a_file(water, beam, tmp_path):
+    path = tmp_path / "scan.h5"
+    scan = simulate(water, sparse_view(40, 360), size=48, beam=BEAMS[beam][0], photons=1e6)
+    write_scan(scan, path)
+    read = read_scan(path)
+    assert read.geometry == scan.geometry
+    A, y = projector(*read.geometry), read.y / read.scale
+    found = FBP()(Problem(torch.from_numpy(y), A)).numpy()
+    truth = truth_on_grid(water, 48).hu / 1000
+    assert np.sqrt(((found - truth)[2:-2] ** 2).mean()) < 0.15
+    inside = BODY.image(read.geometry.grid) > 0.999
+    assert found[inside].mean() == pytest.approx(0, abs=0.03)
+
+
+def test_the_parallel_beam_is_the_default(water):
+    angles = (0.0, 33.0)
+    default = simulate(water, angles, size=48)
+    np.testing.assert_array_equal(simulate(water, angles, size=48, beam=parallel_beam).y, default.y)
+    assert default.geometry == placed(parallel_beam, FINE.binned(2), angles)
+
+
+@pytest.mark.parametrize("make", [fan_beam, cone_beam])
+def test_a_source_inside_the_slices_is_refused_in_one_line(water, make):
+    with pytest.raises(UnsupportedInput, match=r"cannot be scanned: .* change the beam") as refused:
+        simulate(water, (0.0,), size=48, beam=partial(make, sod_mm=30.0, sdd_mm=60.0))
+    assert "\n" not in str(refused.value)
+
+
+def grey(kind):
+    """Return a disc as volumes hold it that are not in HU."""
+    y, x = np.mgrid[:48, :48] - 23.5
+    disc = np.repeat((np.hypot(x, y) < 17)[None] * 1.0, 4, axis=0)
+    noise = np.random.default_rng(0).standard_normal(disc.shape)
+    return {
+        "attenuation": 0.02 * disc,
+        "attenuation, with noise": 0.02 * disc + 0.001 * noise,
+        "attenuation in 1/cm": 0.2 * disc,
+        "0 to 1": disc,
+        "8 bits": 180 * disc + 20,
+        "16 bits": 42000 * disc + 3000 + 500 * noise,
+        "signed 16 bits": 40000 * disc - 26000 + 900 * noise,
+        "HU without the intercept": 1040 * disc,
+        "integers of a DICOM file": 1040 * disc + 8,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        ("attenuation", "1000 (mu / mu_water - 1)"),
+        ("attenuation, with noise", "rescale slope"),
+        ("attenuation in 1/cm", "attenuation"),
+        ("0 to 1", "attenuation"),
+        ("8 bits", "grey values"),
+        ("16 bits", "grey values"),
+        ("signed 16 bits", "grey values"),
+        ("HU without the intercept", "intercept"),
+        ("integers of a DICOM file", "intercept"),
+    ],
+)
+def test_a_volume_that_is_not_in_hu_is_refused_however_it_is_given(tmp_path, kind, cure):
+    values = grey(kind).astype(np.float32)
+    grid = Grid.from_spacing(values.shape)
+    nibabel.save(nibabel.Nifti1Image(values.T, np.diag([1.0, 1, 1, 1])), tmp_path / "v.nii.gz")
+    for given in (Volume(values, grid), tmp_path / "v.nii.gz", values):
+        size = {"spacing_mm": (1, 1, 1)} if given is values else {}
+        with pytest.raises(UnsupportedInput, match="are not Hounsfield units") as refused:
+            simulate(given, sparse_view(2), size=48, **size)
+        assert cure in str(refused.value)
+
+
+@pytest.mark.parametrize(("noise", "padding"), [(0, -1000), (200, -1000), (50, -3024), (0, -32768)])
+def test_noise_and_padding_below_air_are_no_reason_to_refuse_a_volume(noise, padding):
+    hu = (
+        1000 * grey("0 to 1") - 1000 + noise * np.random.default_rng(0).standard_normal((4, 48, 48))
+    )
+    hu[:, 0], hu[:, :, 0] = padding, padding
+    volume = Volume(hu.astype(np.float32), Grid.from_spacing(hu.shape))
+    assert simulate(volume, sparse_view(2), size=48).y.max() > 0

@@ -1,0 +1,1 @@
+"""What tests share: data made small, phantoms, files written by hand, ways to run a command."""

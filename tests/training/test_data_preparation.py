@@ -1,0 +1,256 @@
+"""The cache and packs: each volume once, found again, and every one that is left out is named."""
+
+import dataclasses
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.io.find import find_volumes
+from diffusionblend.io.volumes import read_volume, write_volume
+from diffusionblend.training import cache as cache_module
+from diffusionblend.training.cache import Cache, load_sources
+from diffusionblend.training.pack import read_pack, write_packs
+from diffusionblend.training.recipe import Budget, Folder, Recipe
+from support.commands import command
+
+
+@pytest.fixture
+def workshop(data, place):
+    """A folder with two volumes that differ by one slice."""
+    (place / "volumes").mkdir()
+    shutil.copy(data.volume, place / "volumes/one.nii.gz")
+    write_volume(read_volume(data.volume).slices(1, 12), place / "volumes/two.nii.gz")
+    return place
+
+
+def recipe(*folders, **changes):
+    data = tuple(Folder(f) for f in folders or ["volumes"])
+    return Recipe(**({"output": "out", "budget": Budget(steps=1), "data": data} | changes))
+
+
+def reads(monkeypatch):
+    """Return a list that grows by the name of each volume that is read."""
+    told = []
+    prepare = Cache._prepare
+
+    def prepared(self, candidate, stamp):
+        told.append(candidate.name)
+        return prepare(self, candidate, stamp)
+
+    monkeypatch.setattr(Cache, "_prepare", prepared)
+    return told
+
+
+def test_what_is_drawn_from_is_what_the_files_hold(workshop, data):
+    sources, left_out = load_sources(recipe(), workshop)
+    assert [s.name for s in sources] == ["one.nii.gz", "two.nii.gz"]
+    assert left_out == []
+    hu = read_volume(data.volume).hu
+    np.testing.assert_array_equal(sources[0].hu, hu.round().astype(np.int16))
+    np.testing.assert_array_equal(sources[1].hu, sources[0].hu[1:])
+
+
+def test_voxels_are_mapped_not_read(workshop):
+    sources, _ = load_sources(recipe(), workshop)
+    assert all(isinstance(s.hu, np.memmap) for s in sources)
+
+
+def test_a_volume_is_prepared_once_and_again_when_it_changes(workshop, monkeypatch, data):
+    told = reads(monkeypatch)
+    load_sources(recipe(), workshop)
+    load_sources(recipe(), workshop)
+    assert told == ["one.nii.gz", "two.nii.gz"]
+    write_volume(read_volume(data.volume).slices(2, 12), workshop / "volumes/two.nii.gz")
+    sources, _ = load_sources(recipe(), workshop)
+    assert told[2:] == ["two.nii.gz"]
+    assert len(sources[1].hu) == 10
+
+
+def test_an_interrupted_preparation_goes_on_where_it_was(workshop, monkeypatch):
+    store = cache_module.np.save
+
+    def interrupted(file, voxels):
+        if len(voxels) == 11:
+            raise KeyboardInterrupt
+        store(file, voxels)
+
+    monkeypatch.setattr(cache_module.np, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_sources(recipe(), workshop)
+    monkeypatch.undo()
+    told = reads(monkeypatch)
+    sources, _ = load_sources(recipe(), workshop)
+    assert told == ["two.nii.gz"]
+    assert [len(s.hu) for s in sources] == [12, 11]
+
+
+def test_an_entry_that_was_removed_is_made_again(workshop):
+    load_sources(recipe(), workshop)
+    (entry, *_) = (workshop / "out/cache").glob("*.npy")
+    entry.unlink()
+    assert len(load_sources(recipe(), workshop)[0]) == 2
+
+
+def test_a_damaged_index_is_made_again(workshop):
+    load_sources(recipe(), workshop)
+    (workshop / "out/cache/index.json").write_text('{"one')
+    assert len(load_sources(recipe(), workshop)[0]) == 2
+
+
+def test_recipes_with_one_cache_share_its_entries(workshop, monkeypatch):
+    load_sources(recipe(cache="shared", output="first"), workshop)
+    told = reads(monkeypatch)
+    load_sources(recipe(cache="shared", output="second"), workshop)
+    assert told == []
+
+
+def test_volumes_of_one_name_in_two_folders_are_each_prepared_once(workshop, monkeypatch):
+    (workshop / "more").mkdir()
+    shutil.copy(workshop / "volumes/two.nii.gz", workshop / "more/one.nii.gz")
+    both = recipe("volumes", "more", cache="shared")
+    load_sources(both, workshop)
+    told = reads(monkeypatch)
+    load_sources(both, workshop)
+    assert told == []
+
+
+def test_the_window_is_part_of_an_entry(workshop):
+    whole, _ = load_sources(recipe(cache="shared"), workshop)
+    narrow, _ = load_sources(recipe(cache="shared", window=(-500, 100)), workshop)
+    np.testing.assert_array_equal(narrow[0].hu, whole[0].hu.clip(-500, 100))
+
+
+def test_each_volume_that_is_left_out_is_named_with_the_reason(workshop):
+    volumes = workshop / "volumes"
+    shutil.copy(volumes / "one.nii.gz", volumes / "copy.nii.gz")
+    (volumes / "broken.nii.gz").write_bytes((volumes / "one.nii.gz").read_bytes()[:2000])
+    (volumes / "empty.nrrd").write_bytes(b"")
+    sources, left_out = load_sources(recipe(), workshop)
+    assert [s.name for s in sources] == ["copy.nii.gz", "two.nii.gz"]
+    broken, empty, one = left_out
+    assert "broken.nii.gz" in broken
+    assert "empty.nrrd" in empty
+    assert one == "one.nii.gz: the same voxels as copy.nii.gz"
+    assert load_sources(recipe(), workshop)[1] == left_out
+
+
+@pytest.mark.parametrize("name", ["one", "one.nii.gz"])
+def test_a_volume_is_left_out_by_name(workshop, name):
+    data = (Folder("volumes", without=(name,)),)
+    sources, left_out = load_sources(recipe(data=data), workshop)
+    assert ([s.name for s in sources], left_out) == (["two.nii.gz"], [])
+
+
+def test_a_pack_holds_the_same_voxels(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    assert write_packs(made, workshop / "all.h5") == [workshop / "all.h5"]
+    unpacked, left_out = load_sources(recipe("all.h5", output="other"), workshop)
+    assert ([s.name for s in unpacked], left_out) == ([s.name for s in made], [])
+    for a, b in zip(unpacked, made, strict=True):
+        np.testing.assert_array_equal(a.hu, b.hu)
+
+
+def test_a_pack_keeps_weights_and_a_recipe_multiplies_them(workshop):
+    made, _ = load_sources(recipe(data=(Folder("volumes", weight=0.5),)), workshop)
+    write_packs(made, workshop / "all.h5")
+    unpacked, _ = load_sources(recipe(data=(Folder("all.h5", weight=3.0),)), workshop)
+    assert [s.weight for s in unpacked] == [1.5, 1.5]
+
+
+def test_a_pack_keeps_scales(workshop):
+    folder = Folder("volumes", scale=2, finest=4)
+    made, _ = load_sources(recipe(data=(folder,)), workshop)
+    write_packs(made, workshop / "all.h5")
+    unpacked, _ = load_sources(recipe("all.h5"), workshop)
+    assert [(s.scale, s.finest) for s in unpacked] == [(2, 4), (2, 4)]
+
+
+def test_a_folder_of_packs_holds_the_volumes_of_all(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    (workshop / "packs").mkdir()
+    for number, source in enumerate(made):
+        write_packs([source], workshop / f"packs/part-{number}.h5")
+    unpacked, _ = load_sources(recipe("packs"), workshop)
+    assert [s.name for s in unpacked] == [s.name for s in made]
+
+
+def test_volumes_of_one_name_are_packed_apart(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    alike = [dataclasses.replace(s, name="one.nii.gz") for s in made]
+    write_packs([*alike, made[0]], workshop / "all.h5")
+    names = [v.name for v in read_pack(workshop / "all.h5")]
+    assert names == ["one.nii.gz", "one.nii.gz-2", "one.nii.gz-3"]
+
+
+def test_parts_of_a_pack_are_small_enough_and_hold_all(workshop):
+    made, _ = load_sources(recipe(), workshop)
+    write_packs(made, workshop / "all.h5")
+    limit = 0.75 * (workshop / "all.h5").stat().st_size / 2**20
+    parts = write_packs(made, workshop / "part.h5", limit)
+    assert [p.name for p in parts] == ["part-1.h5", "part-2.h5"]
+    assert [v.name for p in parts for v in read_pack(p)] == ["one.nii.gz", "two.nii.gz"]
+    assert all(p.stat().st_size < (limit + 0.02) * 2**20 for p in parts)
+
+
+def test_the_command_packs_and_says_what(workshop):
+    (workshop / "r.toml").write_text(
+        'output = "out"\ndata = [{ path = "volumes", without = ["two"] }]\n'
+        '[budget]\nsteps = 1\n[validation]\npath = "volumes"\n'
+    )
+    ended = command("pack", workshop / "r.toml", "-o", workshop / "all.h5", "--json")
+    assert ended.code == 0, ended.err
+    packs = [workshop / "all.h5", workshop / "all-validation.h5"]
+    told = json.loads(ended.out)
+    assert told == {"packs": [str(p) for p in packs], "volumes": 1, "left_out": []}
+    assert [len(read_pack(p)) for p in packs] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [(["-o", "all.zip"], 2, [".h5"]), (["-o", "all.h5", "--max-mib", "0.001"], 2, ["larger"])],
+)
+def test_a_pack_that_cannot_be_is_refused(workshop, options, code, words, monkeypatch):
+    monkeypatch.chdir(workshop)
+    (workshop / "r.toml").write_text(
+        'output = "out"\ndata = [{ path = "volumes" }]\n[budget]\nsteps = 1\n'
+    )
+    ended = command("pack", "r.toml", *options)
+    assert (ended.code, ended.out) == (code, "")
+    assert all(word in ended.err for word in words)
+    assert not list(workshop.glob("all*"))
+
+
+@pytest.mark.parametrize("edit", ["text", "schema", "flat", "gone"])
+def test_a_damaged_pack_is_named(workshop, edit):
+    made, _ = load_sources(recipe(), workshop)
+    path = workshop / "all.h5"
+    write_packs(made, path)
+    if edit == "text":
+        path.write_text("no pack")
+    else:
+        with h5py.File(path, "a") as file:
+            if edit == "schema":
+                file.attrs["schema"] = "other"
+            elif edit == "flat":
+                for name in list(file):
+                    del file[name]
+                file["flat"] = np.zeros((4, 4))
+            else:
+                for name in list(file):
+                    del file[name]
+    (workshop / "r.toml").write_text(
+        'output = "out"\ndata = [{ path = "all.h5" }]\n[budget]\nsteps = 1\n'
+    )
+    ended = command("train", workshop / "r.toml")
+    assert ended.code == 3, ended.err
+    assert "all.h5" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_volumes_of_all_formats_are_found(workshop):
+    assert [c.name for c in find_volumes(workshop / "volumes")] == ["one.nii.gz", "two.nii.gz"]
+    assert all(isinstance(c.read(), Volume) for c in find_volumes(workshop / "volumes"))
