@@ -61,13 +61,7 @@ def plan_reconstruction(
     )
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
-    larger = found.worked_on
-    if larger is not None:
-        told["works on"] = (
-            f"{' x '.join(map(str, larger.grid.shape))} voxels and {larger.beam.bins} bins: "
-            "the object goes on outside, and what was not asked for is cropped"
-        )
-    told |= {
+    told |= larger_in_words(found.worked_on) | {
         "method": f"{command.method} ({', '.join(f'{k}={v}' for k, v in options.items())})",
         "prior": "none" if prior is None else f"{prior['name']} {prior['weights_sha256'][:12]}",
         "samples": f"{command.samples}, from seed {command.seed}",
@@ -78,7 +72,7 @@ def plan_reconstruction(
     facts = {
         "scan": {"path": str(command.scan), "shape": scan.y.shape, **geometry},
         "grid": scan.geometry.grid.shape,
-        "works_on": None if larger is None else larger.grid.shape,
+        "works_on": found.worked_on and found.worked_on.grid.shape,
         "method": {"name": command.method, **options},
         "prior": prior,
         "samples": command.samples,
@@ -91,6 +85,17 @@ def plan_reconstruction(
     if command.save_steps is not None:
         paths.append(steps_folder(command.output))
     show_plan(facts, told, paths, command.json)
+
+
+def larger_in_words(geometry: "Geometry | None") -> dict[str, str]:
+    """Return what a method works on beyond the scan's own grid, for people."""
+    if geometry is None:
+        return {}
+    shape = " x ".join(map(str, geometry.grid.shape))
+    return {
+        "works on": f"{shape} voxels and {geometry.beam.bins} bins: the object goes on outside, and "
+        "what was not asked for is cropped"
+    }
 
 
 def estimate_as_facts(found: "Estimate") -> dict[str, Any]:
