@@ -11,7 +11,7 @@ from diffusionblend import Scan, reconstruct
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import SIRT, TV, Problem
-from diffusionblend.methods.tv import OF_ARC, OF_NOISE, OF_VIEWS, tuned_weight
+from diffusionblend.methods.tv import OF_ARC, OF_MANY, OF_NOISE, OF_VIEWS, tuned_weight
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, operator_variance
 from diffusionblend.solvers.consistency import conjugate_gradient, descend
@@ -286,6 +286,12 @@ def test_with_noise_the_weight_is_that_of_the_prior_alone():
     assert weight(variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)
     assert weight(60, variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)
     assert OF_NOISE < weight(variance=2 * OPERATOR_VARIANCE) < weight()
+
+
+def test_with_noise_and_many_views_the_weight_grows_with_their_root():
+    noisy = 1e5 * OPERATOR_VARIANCE
+    assert weight(4 * OF_MANY, variance=noisy) == pytest.approx(2 * OF_NOISE, rel=1e-2)
+    assert weight(4 * OF_MANY, arc=90, variance=noisy) == pytest.approx(OF_NOISE, rel=1e-2)
 
 
 def test_the_weight_is_taken_where_none_is_given():

@@ -93,8 +93,8 @@ def larger_in_words(geometry: "Geometry | None") -> dict[str, str]:
         return {}
     shape = " x ".join(map(str, geometry.grid.shape))
     return {
-        "works on": f"{shape} voxels and {geometry.beam.bins} bins: the object goes on outside, and "
-        "what was not asked for is cropped"
+        "works on": f"{shape} voxels and {geometry.beam.bins} bins: the object goes on outside, "
+        "and what was not asked for is cropped"
     }
 
 
