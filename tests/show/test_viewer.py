@@ -42,7 +42,7 @@ from support.small_volumes import (
 )
 
 PAGE = importlib.resources.files("diffusionblend.show.viewer") / "page"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CANARY = b"the canary that no request may reach"
 
 

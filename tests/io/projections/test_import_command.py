@@ -51,7 +51,12 @@ def test_a_program_imports_what_the_command_does(source, place):
                     "--white", place / "none.npy", "--no-repair")  # fmt: skip
     with pytest.raises(DiffusionBlendError) as raised:
         db.import_scan(source, bin_mm=1.0, views=20, white=place / "none.npy", repair=False)
-    assert ended.err.strip() == f"diffusionblend: {raised.value}"
+    told = f"{place / 'none.npy'}"
+    assert (
+        ended.err.strip()
+        == f"diffusionblend: --white {told}: the source has such fields; leave it out"
+    )
+    assert str(raised.value) == f"`white='{told}'`: the source has such fields; leave it out"
     ended = command("import", source, "-o", place / "a.h5", "--bin-mm", 1.0, "--views", 20)
     assert ended.code == 0, ended.err
     expected, found = read_scan(place / "a.h5"), db.import_scan(str(source), bin_mm=1, views=20)
