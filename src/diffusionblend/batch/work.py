@@ -1,6 +1,5 @@
 """One scan of a batch, in the process that does it."""
 
-import dataclasses
 import functools
 import logging
 import platform
@@ -25,7 +24,7 @@ from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.runs.provenance import check_outputs, state_of
-from diffusionblend.runs.save import write_reconstruction
+from diffusionblend.runs.save import finish
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +92,8 @@ def _reconstruct(
             callback=run,
             start=_start(run),
         )
-        seconds = round(run.seconds_before + made.seconds, 2)
-        made = dataclasses.replace(made, seconds=seconds)
         again = settings.again(job.scan.name, job.output.name)
-        write_reconstruction(made, job.output, command="batch", again=again)
-    run.remove()
-    return made
+        return finish(made, job.output, run, command="batch", again=again)
 
 
 def _start(run: Checkpoint) -> State:

@@ -1,6 +1,7 @@
 """A reconstruction in files: the volume, what goes with it, and the record of what made them."""
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from diffusionblend.io.volumes import write_volume
 from diffusionblend.methods import Method
 from diffusionblend.methods.registry import name_of
 from diffusionblend.reconstruction.result import Reconstruction
-from diffusionblend.runs.checkpoint import SavedStep
+from diffusionblend.runs.checkpoint import Checkpoint, SavedStep
 from diffusionblend.runs.provenance import CLASSICAL, beside, machine, record_of, versions
 
 
@@ -80,6 +81,23 @@ def write_reconstruction(
         record = stack.enter_context(atomic(record_of(output)))
         facts = {"files": files, **known, **_facts(made), **late}
         record.write_text(_record(output.name, digest, facts), encoding="utf-8")
+
+
+def finish(
+    made: Reconstruction,
+    output: Path,
+    run: Checkpoint,
+    **told: Any,  # noqa: ANN401 - what `write_reconstruction` takes besides
+) -> Reconstruction:
+    """Write what a run has made that may have been stopped and gone on with, and end its state.
+
+    Returns:
+        The same, with the seconds of all parts of the run.
+    """
+    whole = dataclasses.replace(made, seconds=round(run.seconds_before + made.seconds, 2))
+    write_reconstruction(whole, output, **told)
+    run.remove()
+    return whole
 
 
 def method_facts(method: Method) -> dict[str, Any]:

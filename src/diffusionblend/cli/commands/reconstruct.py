@@ -150,7 +150,7 @@ class Reconstruct:
         from diffusionblend.io.files import naming
         from diffusionblend.methods.method import ignore, in_turn
         from diffusionblend.reconstruction.reconstruct import reconstruct
-        from diffusionblend.runs.save import write_reconstruction
+        from diffusionblend.runs.save import finish
 
         steps = self._saved_steps(run.step)
         with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
@@ -167,11 +167,8 @@ class Reconstruct:
                 callback=in_turn(bar, steps or ignore, run),
                 start=start,
             )
-        made = dataclasses.replace(made, seconds=round(run.seconds_before + made.seconds, 2))
         kept = None if steps is None else steps.kept
-        write_reconstruction(made, self.output, source=self.like, again=again, steps=kept)
-        run.remove()
-        self._tell(made)
+        self._tell(finish(made, self.output, run, source=self.like, again=again, steps=kept))
 
     def _again(self, prior: dict[str, str] | None, threads: int) -> str:
         """Return the line that gives the same bytes on a processor of the same type."""
