@@ -1,7 +1,7 @@
-"""The record beside a volume, read: it may be another's, so that nothing in it is believed.
+"""The record beside a volume: `save` writes it, and what is read may be anybody's.
 
-What a record says is checked for its form and size; it belongs to a volume only if it holds that
-volume's SHA-256; and no name in it leads out of the folder. `save` writes it.
+So what a record says is checked for its form and size; it belongs to a volume only if it holds that
+volume's SHA-256; and no name in it leads out of the folder.
 """
 
 import math
@@ -38,12 +38,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: Which kind of record this is.
+        output: Name of the volume.
         sha256: Of the volume.
         finished: When, in UTC.
         versions: Of what the result depends on.
         machine: On what it was made.
         command: Its name.
-        again: The line that makes the volume again.
+        again: The line that makes the volume again; empty if there is none.
         method: Its name, and its options.
         prior: Its name and the SHA-256 of its weights.
         seed: Seed of the first sample.
@@ -60,10 +61,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: Literal["diffusionblend-run/1"]
+    output: Text = ""
     sha256: Text
     finished: Text = ""
     versions: Annotated[dict[Text, Text], Meta(max_length=100)] = {}
     machine: Machine = Machine()
+    files: Annotated[dict[Text, File], Meta(max_length=10)] = {}
     command: Text = ""
     again: Text = ""
     method: Facts = {}
@@ -73,13 +76,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     mu_water: float | None = None
     scale: float | None = None
     device: Text = ""
-    operator: Text = ""
     scan: Facts = {}
-    files: Annotated[dict[Text, File], Meta(max_length=10)] = {}
-    steps: Annotated[tuple[SavedStep, ...], Meta(max_length=100_000)] = ()
     seconds: float | None = None
-    quality: Quality | None = None
+    operator: Text = ""
     convergence: Convergence | None = None
+    quality: Quality | None = None
+    steps: Annotated[tuple[SavedStep, ...], Meta(max_length=100_000)] = ()
 
     def sample_of(self, step: int) -> tuple[int, int]:
         """Return the sample that a step belongs to, and its number there, both from 1.

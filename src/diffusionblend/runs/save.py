@@ -21,6 +21,7 @@ from diffusionblend.methods.registry import name_of
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint, SavedStep
 from diffusionblend.runs.provenance import CLASSICAL, beside, machine, record_of, versions
+from diffusionblend.runs.record import File, Record
 
 
 def save(made: Reconstruction, path: PathLike, *, source: PathLike | None = None) -> None:
@@ -50,7 +51,7 @@ def write_reconstruction(
     source: Path | None = None,
     command: str = "reconstruct",
     again: str = "",
-    steps: Sequence[SavedStep] | None = None,
+    steps: Sequence[SavedStep] = (),
 ) -> None:
     """Write what `save` does; the record also says what only a command knows.
 
@@ -60,27 +61,31 @@ def write_reconstruction(
         source: As for `write_volume`.
         command: The command's name.
         again: The line that makes the same volume again; empty if there is none.
-        steps: Volumes on the way, if any were asked for.
+        steps: Volumes on the way.
 
     Raises:
         OutputError: The place cannot be written or is full.
         DiffusionBlendError: As `write_volume`.
     """
-    name = name_of(made.method)
-    known = {"command": command} | ({"again": again} if again else {})
-    late = {} if steps is None else {"steps": msgspec.to_builtins(steps)}
-    files: dict[str, dict[str, str]] = {}
+    words = (
+        f"DiffusionBlend {__version__}, {name_of(made.method)}, {made.quality.coverage.views} "
+        "views; research only"
+    )
+    files: dict[str, File] = {}
     with contextlib.ExitStack() as stack:
-        views = made.quality.coverage.views
-        words = f"DiffusionBlend {__version__}, {name}, {views} views; research only"
         digest = _write(made.volume, output, stack, source=source, description=words)
         for part, volume in ((STD, made.std), (CLASSICAL, made.classical)):
             if volume is not None:
                 path = beside(output, part)
-                files[part] = {"name": path.name, "sha256": _write(volume, path, stack)}
-        record = stack.enter_context(atomic(record_of(output)))
-        facts = {"files": files, **known, **_facts(made), **late}
-        record.write_text(_record(output.name, digest, facts), encoding="utf-8")
+                files[part] = File(path.name, _write(volume, path, stack))
+        record = _record(
+            made, output=output.name, sha256=digest, files=files, command=command, again=again,
+            steps=tuple(steps),
+        )  # fmt: skip
+        text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False, indent=2)
+        place = stack.enter_context(atomic(record_of(output)))
+        # A name that is no UTF-8 is no JSON either: what cannot be said of it becomes "?".
+        place.write_text(text + "\n", encoding="utf-8", errors="replace")
 
 
 def finish(
@@ -135,21 +140,27 @@ def identity(
     }
 
 
-def _facts(made: Reconstruction) -> dict[str, Any]:
-    return {
-        "method": method_facts(made.method),
-        "prior": made.prior,
-        "seed": made.seeds[0],
-        "samples": len(made.seeds),
-        "mu_water": made.mu_water,
-        "scale": made.scale,
-        "device": made.device,
-        "scan": made.scan,
-        "seconds": made.seconds,
-        "operator": made.operator,
-        "convergence": None if made.convergence is None else vars(made.convergence),
-        "quality": json.loads(made.quality.to_json()),
-    }
+def _record(made: Reconstruction, **written: Any) -> Record:  # noqa: ANN401 - of the files
+    """Return the record of a reconstruction, and of the files that were written."""
+    return Record(
+        schema="diffusionblend-run/1",
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        versions=versions(),
+        machine=machine(),
+        method=method_facts(made.method),
+        prior=made.prior,
+        seed=made.seeds[0],
+        samples=len(made.seeds),
+        mu_water=made.mu_water,
+        scale=made.scale,
+        device=made.device,
+        scan=made.scan,
+        seconds=made.seconds,
+        operator=made.operator,
+        convergence=made.convergence,
+        quality=made.quality,
+        **written,
+    )
 
 
 def _write(
@@ -165,18 +176,3 @@ def _write(
     except DiffusionBlendError as error:
         raise type(error)(str(error).replace(str(temporary), str(path))) from error
     return sha256(temporary)
-
-
-def _record(name: str, digest: str, facts: dict[str, Any]) -> str:
-    record = {
-        "schema": "diffusionblend-run/1",
-        "output": name,
-        "sha256": digest,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions(),
-        "machine": msgspec.to_builtins(machine()),
-        **facts,
-    }
-    # A name that is no UTF-8 is no JSON either: what cannot be said of it becomes "?".
-    text = json.dumps(record, ensure_ascii=False).encode(errors="replace")
-    return json.dumps(json.loads(text), indent=2) + "\n"
