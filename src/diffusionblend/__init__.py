@@ -1,6 +1,7 @@
 """3D CT reconstruction from few X-ray views with learned diffusion priors."""
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING
 
 from diffusionblend._version import __version__
@@ -119,7 +120,11 @@ __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 - names are made abo
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    from diffusionblend.arguments import checked
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = checked(value) if inspect.isfunction(value) else value
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,8 @@ A message names the file, the value, what was expected and the cure. Anything th
 """
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 MAX_MESSAGE = 2000
@@ -67,6 +69,14 @@ class PriorError(DiffusionBlendError):
 
 class DiffusionBlendWarning(UserWarning):
     """A result is there, but rests on a guess of which the caller should know."""
+
+
+def warn(message: str) -> None:
+    """Give a DiffusionBlendWarning for the line that called the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, DiffusionBlendWarning, stacklevel=level)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

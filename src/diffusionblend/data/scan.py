@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.units import MU_WATER, check_mu_water
 from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
@@ -31,6 +32,7 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     electronic: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         photons = 1.0 if self.photons is None else self.photons
         if not (0 < photons < math.inf and 0 <= self.electronic < math.inf):
             raise InvalidValue(
@@ -95,6 +97,7 @@ class Scan:
     file: ScanFile | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "y", to_numpy(self.y))
         check_shape(self.y.shape, self.geometry)
         if not np.isfinite(self.y).all():

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.hounsfield import check_finite
 from diffusionblend.errors import UnsupportedInput, UsageError
@@ -36,6 +37,7 @@ class Volume:
     grid: Grid
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "hu", to_numpy(self.hu))
         if self.hu.shape != self.grid.shape:
             raise UnsupportedInput(

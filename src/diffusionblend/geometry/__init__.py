@@ -30,6 +30,7 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.errors import CorruptInput, InvalidValue
 from diffusionblend.geometry.arc import Arc, find_arc
 from diffusionblend.geometry.beam import Beam, ParallelBeam
@@ -73,6 +74,7 @@ class Geometry:
     beam: Beam
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if min(self.grid.shape) < 1 or not np.isfinite(self.grid.affine).all():
             raise InvalidValue(f"grid is {self.grid.shape}; expected positive numbers")
         low, high = SPACING_MM

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry.grid import Grid
 
@@ -44,6 +45,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_fields(self)
         if not self.angles_deg or not all(map(math.isfinite, self.angles_deg)):
             raise InvalidValue(
                 f"angles_deg is {self.angles_deg}; expected one finite number or more"

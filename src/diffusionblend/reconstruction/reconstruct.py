@@ -1,6 +1,5 @@
 """The one call: from a scan to a volume, by any method, and how far it can be trusted."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from diffusionblend.calibration.water import Calibration, calibrated
 from diffusionblend.data.surroundings import covering
-from diffusionblend.errors import DiffusionBlendWarning, UsageError
+from diffusionblend.errors import UsageError, warn
 from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.io.files import PathLike
@@ -108,7 +107,7 @@ def reconstruct(  # noqa: PLR0913 - the one call
     with enough_memory(scan.geometry, chosen, samples=samples, classical=classical, cpu=cpu):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
         if calibration.overlap is not None:
-            warnings.warn(calibration.words, DiffusionBlendWarning, stacklevel=2)
+            warn(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place)
         drawn = draw(chosen, task, seeds, callback, start)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None

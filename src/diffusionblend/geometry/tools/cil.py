@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry.tools.values import numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, turning
 
@@ -97,7 +97,9 @@ def from_cil(geometry: Any) -> Taken:  # noqa: ANN401 - an object of CIL
     Raises:
         UnsupportedInput: No circular beam is like it.
     """
-    config = geometry.config
+    config = getattr(geometry, "config", None)
+    if config is None:
+        raise CorruptInput(f"got a {type(geometry).__name__}; expected an AcquisitionGeometry")
     system, panel, angles = config.system, config.panel, config.angles
     diverges = str(getattr(geometry, "geom_type", "")) == "cone"
     unit = 1.0 if str(angles.angle_unit).lower().endswith("degree") else 180 / np.pi

@@ -17,8 +17,6 @@ from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import as_mapping, for_each, numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, turning
 
-_ROTATIONS = ("rotDetector",)
-
 
 def from_tigre(geo: Mapping[str, Any] | object, angles: Any = None) -> Taken:  # noqa: ANN401 - what numpy takes
     """Take over a geometry of TIGRE's Python package, in mm.
@@ -89,8 +87,9 @@ def _angles(stated: Mapping[str, Any]) -> np.ndarray:
     """Return the angles about z in radians (views,)."""
     if stated.get("angles") is None:
         raise CorruptInput("angles are missing; add them, in radians")
-    angles = np.asarray(stated["angles"], dtype=np.float64)
-    if angles.ndim == 2 and angles.shape[1] == 3:  # about z, y, z
+    about = 3 if np.ndim(stated["angles"]) == 2 else 1  # z, y, z
+    angles = numbers(stated, "angles", (-1, 3) if about == 3 else (-1,))
+    if about == 3:
         if np.abs(angles[:, 1]).max() > 1e-9:
             raise UnsupportedInput("angles tilt the axis of rotation; expected turns about z alone")
         angles = angles[:, 0] + angles[:, 2]

@@ -9,8 +9,16 @@ from diffusionblend.errors import CorruptInput
 
 
 def as_mapping(stated: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an object of another package
-    """Return an object's attributes, or a dictionary as it is."""
-    return stated if isinstance(stated, Mapping) else vars(stated)
+    """Return an object's attributes, or a dictionary as it is.
+
+    Raises:
+        CorruptInput: It has none.
+    """
+    if isinstance(stated, Mapping):
+        return stated
+    if not hasattr(stated, "__dict__"):
+        raise CorruptInput(f"got {_short(stated)}; expected a geometry, or its dictionary")
+    return vars(stated)
 
 
 def number(stated: Mapping[str, Any], name: str, default: float | None = None) -> float:

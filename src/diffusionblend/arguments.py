@@ -1,0 +1,142 @@
+"""Arguments of a wrong type, refused in one sentence: what is given is held against annotations.
+
+It is done where a caller enters the package: for its public functions by `checked`, for what a
+caller makes of its own, such as a scan, by `check_fields`. Only types are looked at; what a value
+may be is for the function to say.
+"""
+
+import functools
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar
+
+from diffusionblend.errors import InvalidValue, UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_UNIONS = (typing.Union, types.UnionType)
+_WORDS = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    type(None): "None",
+    os.PathLike: "a path",
+    Any: "anything",
+}
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a public function that first looks at the types of its arguments.
+
+    Raises:
+        UsageError: When it is called: one of them is none that the annotation allows.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            given = signature.bind(*args, **options).arguments
+        except TypeError:  # Python says better itself what is missing or unknown
+            return function(*args, **options)
+        _check(given, _hints(function), function.__name__, UsageError)
+        return function(*args, **options)
+
+    call.__module__ = __package__  # where it can be found again, for instance by pickle
+    return call
+
+
+def check_fields(made: object) -> None:
+    """Check the types of the fields of a dataclass or structure, in its `__post_init__`.
+
+    Raises:
+        InvalidValue: One of them is none that the annotation allows.
+    """
+    cls: Any = type(made)
+    given = {name: getattr(made, name) for name in _hints(cls)}
+    _check(given, _hints(cls), cls.__name__, InvalidValue)
+
+
+def _check(
+    given: Mapping[str, object],
+    hints: Mapping[str, Any],
+    taker: str,
+    error: type[UsageError],
+) -> None:
+    for name, value in given.items():
+        if name in hints and not _fits(value, hints[name]):
+            plain = value is None or isinstance(value, str | int | float)
+            shown = f"`{name}={value!r}`" if plain else f"`{name}` is a {type(value).__name__}"
+            raise error(f"{shown}: {taker} expects {_in_words(hints[name])}")
+
+
+@functools.cache
+def _hints(annotated: Any) -> dict[str, Any]:  # noqa: ANN401 - a function or a class
+    """Return the annotations of a function's parameters or a class's fields, without `**`."""
+    hints = typing.get_type_hints(annotated)
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(annotated).parameters.values()
+    return {p.name: hints[p.name] for p in parameters if p.name in hints and p.kind not in several}
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
+    """Return whether a value is of a type; containers are looked into."""
+    origin, within = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return any(_fits(value, each) for each in within)
+    if origin is Annotated:
+        return _fits(value, within[0])
+    if origin is Literal:
+        return isinstance(value, tuple({type(each) for each in within}))
+    if hint in (int, float, bool):
+        return type(value) is hint or _fits_number(value, hint)
+    if origin is not None:
+        return _fits_container(value, origin, within)
+    return _fits_class(value, hint)
+
+
+def _fits_number(value: object, hint: type) -> bool:
+    """Return whether a number of NumPy, torch or another library is of a type."""
+    if hint is bool and type(value).__name__.startswith("bool"):
+        return True
+    number = SupportsFloat if hint is float else SupportsIndex
+    return isinstance(value, number) and getattr(value, "ndim", 0) == 0
+
+
+def _fits_container(value: object, origin: type, within: tuple[Any, ...]) -> bool:
+    if issubclass(origin, Mapping) or not issubclass(origin, Iterable):
+        return isinstance(value, origin)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return False
+    if not hasattr(value, "__len__"):  # an iterator: looked into, it would be spent
+        return not issubclass(origin, tuple)
+    kinds = [kind for kind in within if kind is not ...]
+    return all(any(_fits(each, kind) for kind in kinds) for each in value)
+
+
+def _fits_class(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
+    if hint is Any or not inspect.isclass(hint):
+        return True
+    if getattr(hint, "_is_protocol", False):
+        return all(hasattr(value, name) for name in vars(hint) if not name.startswith("_"))
+    if hint.__name__ in ("ndarray", "Tensor"):  # what becomes one
+        return hasattr(value, "__array__") or isinstance(value, list | tuple)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:  # noqa: ANN401 - an annotation
+    origin, within = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return " or ".join(dict.fromkeys(map(_in_words, within)))
+    if origin is Annotated:
+        return _in_words(within[0])
+    if origin is Literal:
+        return " or ".join(map(repr, within))
+    if origin is not None and issubclass(origin, Iterable) and not issubclass(origin, Mapping):
+        return f"several of: {_in_words(within[0])}"
+    known = hint if origin is None else origin
+    return _WORDS.get(known) or f"a {getattr(known, '__name__', known)}"

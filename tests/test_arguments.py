@@ -1,0 +1,110 @@
+"""Arguments of a wrong type: one sentence, and nothing is refused that fits."""
+
+import contextlib
+import inspect
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+
+import diffusionblend as db
+from diffusionblend.arguments import _fits, checked
+from diffusionblend.errors import DiffusionBlendError, InvalidValue, UsageError
+from support.phantoms import placed
+
+GRID = db.Grid.from_spacing((1, 8, 8))
+GEOMETRY = placed(db.parallel_beam, GRID, db.sparse_view(4))
+VOLUME = db.Volume(np.zeros(GRID.shape), GRID)
+SCAN = db.Scan(np.zeros(GEOMETRY.sinogram_shape), GEOMETRY)
+KNOWN = {
+    "scan": SCAN, "geometry": GEOMETRY, "grid": GRID, "beam": GEOMETRY.beam, "views": 4,
+    "degrees": 4, "angles_deg": (0.0, 10.0), "angles": (0.0, 1.0), "bins": 4, "bin_mm": 1.0,
+    "rows": 4, "row_mm": 1.0, "sod_mm": 100.0, "sdd_mm": 200.0, "path": "v.nii.gz", "hu": VOLUME.hu,
+    "y": SCAN.y, "name": "fbp", "method": "fbp",
+}  # fmt: skip
+"""Arguments that are right; for others a volume is taken."""
+ELSEWHERE = {"view", "demo", "train", "benchmark", "push", "Prior", "Projector", "Step"}
+"""What works for long, or is made by the package alone."""
+PUBLIC = sorted(set(db.__all__) - ELSEWHERE - {"__version__", "Reconstruction", "Grid"})
+TAKES_ANYTHING = {"callback", "beam"}
+"""Functions of the caller's, which may raise what they like."""
+WRONG = (None, 3, 2.5, "x", b"x", [[1, 2], [3, 4]], object(), np.zeros((2, 2)), {}, lambda: 0)
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLIC if not n.startswith("DiffusionBlend")])
+@pytest.mark.filterwarnings("ignore")
+def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function = getattr(db, name)
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    right = {p.name: KNOWN.get(p.name, VOLUME) for p in named if p.default is p.empty}
+    right |= {"method": "fbp"} if name == "reconstruct" else {}
+    for parameter in named:
+        for wrong in WRONG:
+            if callable(wrong) and parameter.name in TAKES_ANYTHING:
+                continue
+            with contextlib.suppress(DiffusionBlendError):  # anything else is a failure
+                function(**right | {parameter.name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: db.reconstruct("x.h5", method=3), "`method=3`: reconstruct expects text or a "),
+        (lambda: db.simulate(3, [0.0]), "`volume=3`: simulate expects a Volume or "),
+        (lambda: db.sparse_view(None), "`views=None`: sparse_view expects a whole number"),
+        (lambda: db.parallel_beam(GRID, [[1.0]]), "`angles_deg` is a list: parallel_beam expects "),
+        (lambda: db.Scan(SCAN.y, GRID), "`geometry` is a Grid: Scan expects a Geometry"),
+        (lambda: db.Noise("many"), "`photons='many'`: Noise expects a number or None"),
+        (lambda: db.Geometry(GRID, "fan"), "`beam='fan'`: Geometry expects a Beam"),
+    ],
+)
+def test_the_sentence_names_parameter_value_and_what_is_expected(call, said):
+    with pytest.raises(UsageError) as found:
+        call()
+    assert str(found.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("hint", "right", "wrong"),
+    [
+        (int, [3, True, np.int64(3), torch.tensor(3)], [3.0, "3", None, np.zeros(2, int)]),
+        (float, [3, 2.5, np.float32(1), Fraction(1, 3)], ["2.5", None, [1.0], np.zeros(2)]),
+        (bool, [True, np.bool_(False)], ["no", None]),
+        (str | Path, ["a", Path("a")], [3, None, b"a"]),
+        (Sequence[float], [[1], (1.0, 2), range(3), np.zeros(3), []], ["12", 3, {1: 2}, [[1]]]),
+        (tuple[int, ...], [(1, 2), [1]], [("a",), "ab", iter([1])]),
+        (Sequence[str] | None, [None, ["a"]], [["a", 3]]),
+        (Mapping[str, int], [{}, {"a": 1}], [[], "a"]),
+        (Literal["flat", "curved"], ["flat", "round"], [3, None]),
+        (Callable[[int], int], [abs, lambda: 0], [3, "abs"]),
+        (np.ndarray | torch.Tensor, [np.zeros(2), torch.zeros(2), [1], VOLUME], [3, "a", None]),
+        (Any, [3, None, object()], []),
+    ],
+)  # fmt: skip
+def test_types(hint, right, wrong):
+    assert [_fits(value, hint) for value in right] == [True] * len(right)
+    assert [_fits(value, hint) for value in wrong] == [False] * len(wrong)
+
+
+def test_a_checked_function_is_still_the_function():
+    assert db.sparse_view.__doc__ == inspect.unwrap(db.sparse_view).__doc__
+    assert pickle.loads(pickle.dumps(db.sparse_view)) is db.sparse_view
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        db.sparse_view()
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        db.sparse_view(3, arcs=180)
+    assert checked(lambda a, *b, **c: (a, b, c))(1, 2, d=3) == (1, (2,), {"d": 3})
+
+
+def test_a_wrong_field_is_a_value_error_too():
+    with pytest.raises(InvalidValue, match="angles_deg"):
+        db.ParallelBeam(angles_deg=3, bins=4, bin_mm=1.0)
+    with pytest.raises(ValueError, match="bins"):
+        db.ParallelBeam(angles_deg=(0.0,), bins="4", bin_mm=1.0)
