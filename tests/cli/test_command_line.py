@@ -446,6 +446,12 @@ sys.exit(f"imported: {{slow}}" if slow else 0)
     assert contents(place) == {}
 
 
+def test_info_of_what_there_is_not_names_the_methods():
+    ended = command("info", "fastt")
+    assert ended.err.startswith("diffusionblend: fastt: is no method and no file; the methods are ")
+    assert ended.err.rstrip().endswith("did you mean diffusionblend-fast?")
+
+
 @pytest.mark.parametrize("words", ["--help", "help reconstruct", "reconstruct --help", "info"])
 def test_a_reader_that_has_seen_enough_is_no_failure(words):
     program = f"set -o pipefail; {sys.executable} -m diffusionblend {words} | true"

@@ -22,8 +22,8 @@ SOME_FAILED = 9
 class Batch:
     """Reconstruct many scans, on one machine or on many.
 
-    What is there already is not made again, so that the same command goes on after any stop. A scan
-    that fails is told, and the others are done.
+    Volumes that are there already are not made again: after a stop the same command continues. If a
+    scan fails, this is reported, and the others are still reconstructed.
 
     Examples:
         diffusionblend batch scans/ -o made --dry-run
@@ -73,11 +73,11 @@ class Batch:
     mu_water: float | None = None
     """Attenuation of water in 1/mm, in place of what the scans say or what is estimated."""
     scale: float | None = None
-    """Multiply the values, so that what is no tissue comes into the prior's range."""
+    """Factor on the values, to bring objects that are not tissue into the prior's range."""
     seed: int = 0
     """Seed of the sampling noise; further samples have the next ones."""
     save_state: float = 30.0
-    """Seconds between two savings of a scan's state, from which the same command goes on."""
+    """Seconds between two savings of a scan's state, from which the same command continues."""
     device: str = "auto"
     """cpu, cuda or auto."""
     threads: int | None = None

@@ -28,8 +28,8 @@ class Benchmark:
     name: Placed[str]
     """table1, table2, table3, table4, table5, table6, table7, table8, table9, table10, figure3,
     figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12,
-    ablation-position, honest, fast, fast-parts, directions (exits with 8 where one of the paper's
-    does not hold), all, or a recipe of one's own (.toml)."""
+    ablation-position, honest, fast, fast-parts, directions (exits with 8 if one of the paper's
+    does not hold here), all, or your own recipe (.toml)."""
     output: Output = Path("out/results")
     """Folder for runs, results.json, tables (.md, .tex, .csv), pictures and results.md."""
     scale: Literal["quick", "full"] = "quick"

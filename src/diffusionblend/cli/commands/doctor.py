@@ -13,8 +13,8 @@ from diffusionblend.machine.memory import in_units
 class Doctor:
     """Say what is installed and whether it works, how fast it is here, and what volumes would take.
 
-    It ends with the exit code of the first thing that is broken; that optional packages are not
-    installed is no fault. The measurement takes some seconds.
+    It ends with the exit code of the first thing that is broken; a missing optional package is not
+    an error. The measurement takes some seconds.
 
     Examples:
         diffusionblend doctor

@@ -1,18 +1,18 @@
-"""What there is."""
+"""The command `info`: what this installation has, and what one thing is."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffusionblend.cli.commands.arguments import OutputOrNone, Placed
 from diffusionblend.cli.terminal import present, show
-from diffusionblend.errors import UsageError
+from diffusionblend.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Info:
     """List methods, formats of volumes, priors, devices and versions; or say what one thing is.
 
-    Of a scan, `--output` draws the geometry and the sinogram.
+    For a scan, `--output` draws the geometry and the sinogram.
 
     Examples:
         diffusionblend info
@@ -40,10 +40,15 @@ class Info:
             raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
         if self.about is None:
             return self._all()
-        path = Path(self.about)
-        if self.about not in method_names() and (path.suffix or path.exists()):
+        path, known = Path(self.about), method_names()
+        if self.about in known:
+            return self._method(self.about)
+        if path.suffix or path.exists():
             return self._volume(path)
-        return self._method(self.about)
+        raise UsageError(
+            f"{self.about}: is no method and no file; the methods are "
+            f"{', '.join(known)}{did_you_mean(self.about, known)}"
+        )
 
     def _method(self, name: str) -> None:
         import inspect

@@ -72,7 +72,7 @@ class Reconstruct:
     mu_water: float | None = None
     """Attenuation of water in 1/mm, in place of what the scan says or what is estimated."""
     scale: float | None = None
-    """Multiply the values, so that what is no tissue comes into the prior's range."""
+    """Factor on the values, to bring objects that are not tissue into the prior's range."""
     like: Path | None = None
     """DICOM series (folder or zip) whose patient, study and frame of reference a DICOM output
     gets."""
@@ -84,7 +84,7 @@ class Reconstruct:
     """Seconds between two savings of the run's state, in OUT.nii.gz.state; it is removed at the
     end."""
     resume: bool = False
-    """Go on from that state, if it is there, to the same bytes, with as many threads."""
+    """Continue from that state, if there is one, to the same bytes, with as many threads."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     threads: int | None = None
@@ -167,7 +167,7 @@ class Reconstruct:
                 callback=in_turn(bar, steps or ignore, run),
                 start=start,
             )
-        kept = None if steps is None else steps.kept
+        kept = steps.kept if steps else ()
         self._tell(finish(made, self.output, run, source=self.like, again=again, steps=kept))
 
     def _again(self, prior: dict[str, str] | None, threads: int) -> str:

@@ -12,7 +12,7 @@ from diffusionblend.progress import Progress
 
 @dataclass(frozen=True)
 class Train:
-    """Train a prior, or fbp-unet, by a recipe; the same command goes on where it stopped.
+    """Train a prior, or fbp-unet, by a recipe; the same command continues where it stopped.
 
     Examples:
         diffusionblend train recipe.toml --dry-run
@@ -26,7 +26,7 @@ class Train:
     optimiser.rate=3e-3`."""
     minutes: float | None = None
     """Stop with a checkpoint after so many minutes if the recipe's budget is not spent; the same
-    command goes on."""
+    command continues."""
     dry_run: bool = False
     """Check the recipe and say what would be trained, on what; write nothing."""
     json: bool = False

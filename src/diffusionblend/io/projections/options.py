@@ -64,7 +64,7 @@ class Options:
     rows: str | None = None
     """Detector rows A:B to take; without it all of them."""
     views: int | None = None
-    """Take so many of the measured views, evenly spread."""
+    """Take this number of the measured views, evenly spread."""
     every: int | None = None
     """Take every K-th view."""
     without: str | None = None
@@ -72,15 +72,15 @@ class Options:
     bin: int = 1
     """Average K x K detector pixels."""
     size: int | None = None
-    """Pixels a side to reconstruct; without it as many as bins, or so many that a detector that is
-    moved aside sees none beyond."""
+    """Pixels along each side of a slice; if not given, as many as bins, or for a detector that is
+    moved aside as many as it sees."""
     pixel_mm: float | None = None
     """Their size in mm; without it that of a bin, seen from the axis."""
     slices: int | None = None
-    """Slices of a cone, about the plane of the source; without it as many as rows, or so many that
-    rows that are moved aside see none beyond."""
+    """Slices of a cone, about the plane of the source; if not given, as many as rows, or for rows
+    that are moved aside as many as they see."""
     repair: bool = True
-    """Replace dead and hot detector pixels, and values that are no numbers, by their
+    """Replace dead and hot detector pixels, and values that are not numbers, by their
     neighbours'."""
     dead: str | None = None
     """Dead pixels: bins, or row:bin, for instance 12,40-43,5:17."""
@@ -92,8 +92,8 @@ class Options:
     for the middle. Without it `auto` where the source does not say."""
     tilt: str | None = None
     """How the axis of a parallel beam is tilted in the detector's plane, in degrees, towards higher
-    bins in higher rows; `auto` to see it; `none` for upright. Without it `auto` where the centre is
-    searched for."""
+    bins in higher rows; `auto` to measure it; `none` for upright; if not given, `auto` where the
+    centre is searched for."""
     photons: float | None = None
     """Photons a detector pixel through air; without it they are estimated."""
     electronic: float | None = None
