@@ -13,7 +13,6 @@ import os
 import secrets
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from diffusionblend.errors import OutputError
 from diffusionblend.io.files import Dispensable, lives, make_folder, output_error, owner
@@ -52,12 +51,7 @@ class Claims:
         self._touching.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         for name in list(self._held):
             self.give_back(name)

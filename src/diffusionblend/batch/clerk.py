@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Iterable
-from types import TracebackType
 
 from msgspec.structs import replace
 
@@ -49,13 +48,8 @@ class Clerk:
             log.info("%d of %d scans are there already", len(self.kept), self._total)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)
 
     def keep(self, job: Job) -> None:
         """Note that another process has made a volume meanwhile."""

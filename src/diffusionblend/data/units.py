@@ -60,11 +60,6 @@ def mu_from_x(x: Array, mu_water: float = MU_WATER) -> Array:
     return mu_water * (1.0 + x)
 
 
-def x_from_mu(mu: Array, mu_water: float = MU_WATER) -> Array:
-    """Convert linear attenuation in the unit of `mu_water` (1/mm) to x."""
-    return mu / mu_water - 1.0
-
-
 def check_mu_water(value: float, name: str, error: type[DiffusionBlendError] = UsageError) -> None:
     """Raise an error if a number cannot be the attenuation of water.
 

@@ -8,10 +8,9 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -67,10 +66,7 @@ def train_prior(
         OutputError: A checkpoint cannot be written; the last one is kept.
         UsageError: The recipe does not fit the data or the earlier run.
     """
-    accelerator = make_accelerator()
-    output = root / recipe.output
-    make_folder(output)
-    with alone(output) if accelerator.is_main_process else contextlib.nullcontext():
+    with started(root / recipe.output) as accelerator:
         return _train(recipe, root, accelerator, progress, deadline)
 
 
@@ -83,10 +79,7 @@ def _train(
 ) -> Path:
     """Train all phases of a recipe; return the folder of the prior."""
     output, networks = root / recipe.output, _start(recipe, root)
-    with accelerator.main_process_first():  # the others find the cache made
-        sources, left_out = load_sources(recipe, root)
-    if accelerator.is_main_process:
-        tell(sources, left_out)
+    sources = loaded(recipe, root, accelerator)
     for name, phase in in_phases(recipe):
         start = networks.get(name, networks.get("fine"))
         goes_on = _train_phase(phase, root, start, sources, accelerator, progress, deadline)
@@ -176,36 +169,35 @@ def follow(
 
 
 class Run(TrainingRun[UNetPrior, Batch]):
-    """A run that trains a prior.
-
-    Args:
-        recipe: What to train.
-        output: Its folder; a checkpoint there is resumed.
-        network: The network at the start.
-        accelerator: Knows the device and the other processes.
-        identity: What determines the network: a checkpoint of something else is refused.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        output: Path,
-        network: UNetPrior,
-        accelerator: "Accelerator",
-        identity: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(recipe, output, network, accelerator, identity)
-        self.recipe = recipe
+    """A run that trains a prior."""
 
     def losses(self, forward: Callable[..., Tensor], batch: Batch) -> Tensor:
         """Return the denoising loss of each sample."""
         std = self.network.config.data_std
-        return denoising_losses(forward, batch, std, self.recipe.precision)
+        return denoising_losses(forward, batch, std, self.plan.precision)
 
     def write(self, facts: dict[str, float], measured: dict[str, float]) -> None:
         """Write the prior."""
-        card = _card(self.recipe, facts, measured)
+        card = self.card("A DiffusionBlend++ prior", "samples", facts, measured)
         save_pretrained(self.average, self.output / PRIOR, card=card)
+
+
+@contextlib.contextmanager
+def started(output: Path) -> Iterator["Accelerator"]:
+    """Make a run's folder, which its first process holds alone; yield what knows the device."""
+    accelerator = make_accelerator()
+    make_folder(output)
+    with alone(output) if accelerator.is_main_process else contextlib.nullcontext():
+        yield accelerator
+
+
+def loaded(recipe: Recipe, root: Path, accelerator: "Accelerator") -> list[Source]:
+    """Load the volumes of a recipe; the first process makes their cache, and says what is used."""
+    with accelerator.main_process_first():
+        sources, left_out = load_sources(recipe, root)
+    if accelerator.is_main_process:
+        tell(sources, left_out)
+    return sources
 
 
 def is_first_process() -> bool:
@@ -287,15 +279,3 @@ def _cards(recipe: Recipe, output: Path) -> str:
     """Return the card of a prior that phases made, from theirs."""
     cards = [output / Path(phase.output).name / PRIOR / CARD for _, phase in in_phases(recipe)]
     return "\n".join(card.read_text(encoding="utf-8") for card in cards if card.is_file())
-
-
-def _card(recipe: Recipe, state: dict[str, float], measured: dict[str, float]) -> str:
-    lines = [
-        "# A DiffusionBlend++ prior",
-        "",
-        f"Trained on {', '.join(f.path for f in recipe.data)}: {state['samples']:,} samples in "
-        f"{state['seconds'] / 3600:.2f} hours. Not for diagnosis.",
-        "",
-        *(f"- {name}: {value:.2f}" for name, value in measured.items()),
-    ]
-    return "\n".join(lines) + "\n"

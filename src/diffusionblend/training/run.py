@@ -102,6 +102,20 @@ class TrainingRun(Generic[Net, AnyBatch]):
         """Write the averaged network with a card that says how far it is and what was measured."""
         raise NotImplementedError
 
+    def card(
+        self, title: str, counted: str, facts: dict[str, float], measured: dict[str, float]
+    ) -> str:
+        """Return the text beside the network: on what it was trained, and what was measured."""
+        lines = [
+            f"# {title}",
+            "",
+            f"Trained on {', '.join(f.path for f in self.plan.data)}: {facts['samples']:,} "
+            f"{counted} in {facts['seconds'] / 3600:.2f} hours. Not for diagnosis.",
+            "",
+            *(f"- {name}: {value:.2f}" for name, value in measured.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
     def step(self, batch: AnyBatch) -> None:
         """Take one step of optimisation."""
         rate = learning_rate(self.plan.optimiser, self.steps, self.fraction)

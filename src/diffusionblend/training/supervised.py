@@ -5,7 +5,6 @@ the reconstruction. As with priors, sample n of a step is drawn from (seed, step
 batch's acquisition from (seed, step).
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from diffusionblend.data.units import hu_from_x, x_from_hu
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import parallel_beam
-from diffusionblend.io.files import PathLike, alone, make_folder
+from diffusionblend.io.files import PathLike
 from diffusionblend.methods.fbp import FBP
 from diffusionblend.methods.fbp_unet import Acquisition, FBPUNetConfig, ResidualUNet, Scaled
 from diffusionblend.methods.problem import Problem
@@ -33,12 +32,15 @@ from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
 from diffusionblend.projectors import Projector
 from diffusionblend.simulation.simulate import truth_on_grid
-from diffusionblend.training.cache import load_sources, tell
-from diffusionblend.training.loop import Measured, Progress, follow, make_accelerator, train_prior
-from diffusionblend.training.recipe import (
-    FBPUNetRecipe,
-    read_any_recipe,
+from diffusionblend.training.loop import (
+    Measured,
+    Progress,
+    follow,
+    loaded,
+    started,
+    train_prior,
 )
+from diffusionblend.training.recipe import FBPUNetRecipe, read_any_recipe
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
 from diffusionblend.training.state import identity
@@ -108,30 +110,16 @@ def train_fbp_unet(
         OutputError: A checkpoint cannot be written; the last one is kept.
         UsageError: The recipe does not fit the data or the earlier run.
     """
-    accelerator, output = make_accelerator(), root / recipe.output
-    make_folder(output)
-    with alone(output) if accelerator.is_main_process else contextlib.nullcontext():
-        return _train(recipe, root, accelerator, progress, deadline)
-
-
-def _train(
-    recipe: FBPUNetRecipe,
-    root: Path,
-    accelerator: "Accelerator",
-    progress: Progress | None,
-    deadline: float,
-) -> Path:
-    with accelerator.main_process_first():  # the others find the cache made
-        sources, left_out = load_sources(recipe.volumes(), root)
-    if accelerator.is_main_process:
-        tell(sources, left_out)
-    sampler = SliceSampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
-    whose = identity(recipe, sources, None)
-    run = FBPUNetRun(recipe, root / recipe.output, sampler.statistics(), accelerator, whose)
-    unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
-    measure = None if unseen is None else lambda: unseen.measure(run.average)
-    follow(run, sampler, measure, progress, deadline)
-    return run.folder
+    with started(output := root / recipe.output) as accelerator:
+        sources = loaded(recipe.volumes(), root, accelerator)
+        rank, world = accelerator.process_index, accelerator.num_processes
+        sampler = SliceSampler(recipe, sources, rank, world)
+        whose = identity(recipe, sources, None)
+        run = FBPUNetRun(recipe, output, sampler.statistics(), accelerator, whose)
+        unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
+        measure = None if unseen is None else lambda: unseen.measure(run.average)
+        follow(run, sampler, measure, progress, deadline)
+        return run.folder
 
 
 class SliceSampler(Dataset[Slices]):
@@ -231,15 +219,7 @@ class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
 
     def write(self, facts: dict[str, float], measured: dict[str, float]) -> None:
         """Write the network."""
-        lines = [
-            "# fbp-unet",
-            "",
-            f"Trained on {', '.join(f.path for f in self.plan.data)}: {facts['samples']:,} slices "
-            f"in {facts['seconds'] / 3600:.2f} hours. Not for diagnosis.",
-            "",
-            *(f"- {name}: {value:.2f}" for name, value in measured.items()),
-        ]
-        card = "\n".join(lines) + "\n"
+        card = self.card("fbp-unet", "slices", facts, measured)
         save_network(self.average, self.average.config, self.folder, card=card)
 
 

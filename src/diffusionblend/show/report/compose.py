@@ -67,40 +67,21 @@ def report(
     page = Path(path)
     if page.suffix not in SUFFIXES:
         raise UsageError(f"{page}: expected a name in .html for a report")
-    made = make_report(
-        as_paths(volumes),
-        truth=None if truth is None else Path(truth),
-        scan=None if scan is None else Path(scan),
-        at=at,
-        command=command,
-    )
+    named = (None if place is None else Path(place) for place in (truth, scan))
+    made = make_report(as_paths(volumes), *named, at=at, command=command)
     write_report(made, page)
     return made
 
 
 def make_report(
     paths: Sequence[Path],
-    *,
     truth: Path | None = None,
     scan: Path | None = None,
+    *,
     at: Voxel | None = None,
     command: str = "",
 ) -> Report:
-    """Read volumes and what is beside them, and put a report together.
-
-    Args:
-        paths: Volumes, or folders of them.
-        truth: The truth, on the grid of the volumes, or around it. Nothing but figures and
-            pictures is made of it.
-        scan: The scan, to draw; volumes without a quality record are assessed against it.
-        at: The voxel (slice, row, column) to show, counted as in the files; none is the middle one.
-        command: The line that makes the report again.
-
-    Raises:
-        CorruptInput: A file is missing or damaged.
-        UnsupportedInput: The volumes lie on several grids.
-        UsageError: There are none, or too many, or the voxel is in none of them.
-    """
+    """Read volumes and what is beside them, and put a report together; see `report`."""
     runs = read_runs(find_runs(paths, truth))
     _check_voxel(at, runs[0].volume.grid)
     measured = None if scan is None else read_scan(scan)
