@@ -4,12 +4,14 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb
+from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
@@ -34,13 +36,25 @@ class Ladder:
     Attributes:
         problem: The problem, on the pixels of the volume.
         levels: The sweeps.
-        on: Returns the proximal map of the data for pixels so many times larger, in a volume
-            whose slices are a multiple of nine; that of the grid last asked for is kept.
+        on: Returns what there is on pixels so many times larger; that of the grid last asked for
+            is kept.
     """
 
     problem: Problem
     levels: list[Level]
-    on: Callable[[int], WeightedProximal]
+    on: Callable[[int], "OnGrid"]
+
+
+class OnGrid(NamedTuple):
+    """What there is on a grid of a volume whose slices are a multiple of nine.
+
+    Attributes:
+        towards_data: The proximal map of the data.
+        dense: Its metal, as that of a problem.
+    """
+
+    towards_data: WeightedProximal
+    dense: Tensor | None
 
 
 @register("diffusionblend-fast")
@@ -104,7 +118,8 @@ class DiffusionBlendFast(Method):
     copies = (6.5, 3)
 
     def prepare(self, problem: Problem) -> Ladder:
-        """Choose the grids and the levels of noise."""
+        """Choose the grids and the levels of noise, and look for metal."""
+        problem = find_metal(problem)
         levels = climb(
             problem.volume_shape,
             self.steps,
@@ -113,7 +128,7 @@ class DiffusionBlendFast(Method):
             gap_deg=problem.A.geometry.arc.widest_deg,
             coarse=self.coarse,
         )
-        on = functools.partial(self._towards_data, problem)
+        on = functools.partial(self._on, problem)
         return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on))
 
     def count(self, p: Ladder) -> int:
@@ -131,7 +146,7 @@ class DiffusionBlendFast(Method):
         level, prior = p.levels[k], p.problem.required_prior
         if state["factor"] != level.factor:                                # on to smaller pixels
             state = _onto(p, level.factor, state["x"])
-        x, sigma, towards_data = state["x"], level.sigma, p.on(level.factor)
+        x, sigma, (towards_data, dense) = state["x"], level.sigma, p.on(level.factor)
         kept = (sigma / level.before) ** self.leak * state["dual"]
         added = self.noise * sigma * min(1, sigma / _QUIET)
         clean, most = x + kept, self.highest + _BEYOND * sigma
@@ -140,7 +155,8 @@ class DiffusionBlendFast(Method):
         x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
                    self.batch_size)
         x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
-        x0 = torch.where(clean > most, clean, x0)                          # of that, nothing
+        metal = clean > most if dense is None else (clean > most) & (dense > 0)
+        x0 = torch.where(metal, clean, x0)                                 # of that, nothing
         v = 1 + x0 - kept
         u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
@@ -149,9 +165,9 @@ class DiffusionBlendFast(Method):
                        {"factor": state["factor"], "x": u - 1, "dual": u - v, **learned})
     # fmt: on
 
-    def _towards_data(self, problem: Problem, factor: int) -> WeightedProximal:
+    def _on(self, problem: Problem, factor: int) -> OnGrid:
         here = padded(coarser(problem, factor))
-        return WeightedProximal(
+        towards_data = WeightedProximal(
             here.A,
             here.y,
             here.ray_variance(weigh=self.weigh),
@@ -160,12 +176,13 @@ class DiffusionBlendFast(Method):
             huber=self.huber,
             flux=self.flux,
         )
+        return OnGrid(towards_data, here.dense)
 
 
 def _onto(p: Ladder, factor: int, x: Tensor) -> State:
     """Return the state before the first sweep on a grid; the dual variable is that grid's own."""
-    towards_data = p.on(factor)
-    x = resized(x, *towards_data.volume_shape[1:])
+    towards_data, dense = p.on(factor)
+    x = with_metal(resized(x, *towards_data.volume_shape[1:]), dense)
     return {
         "factor": torch.tensor(factor),
         "x": x,

@@ -57,9 +57,18 @@ class FBP(Method):
 
 def filtered_back_projection(problem: Problem) -> Tensor:
     """Return u (slices, rows, columns)."""
-    A = problem.A
-    plain = problem.y if A.weights is None else problem.y / A.weights
-    y, geometry = extended(weighted(plain, A.geometry), A.geometry)
+    return from_rays(measured(problem), problem.A.geometry)
+
+
+def measured(problem: Problem) -> Tensor:
+    """Return the line integrals without the weights of the rays."""
+    weights = problem.A.weights
+    return problem.y if weights is None else problem.y / weights
+
+
+def from_rays(y: Tensor, geometry: Geometry) -> Tensor:
+    """Return u (slices, rows, columns) from line integrals (detector rows, views, bins)."""
+    y, geometry = extended(weighted(y, geometry), geometry)
     return back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
 
 

@@ -9,7 +9,7 @@ from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Grid
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
-from diffusionblend.projectors.accuracy import operator_variance
+from diffusionblend.projectors.accuracy import edge_variance, operator_variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class Problem:
         variance: Variance of y (detector rows, views, bins), in its units; None likewise.
         asked: The requested grid, if A has a larger one with the same centre because the object
             goes beyond it; None if A has the requested grid.
+        dense: u in and beside metal, 0 elsewhere (slices, rows, columns), as far as it is known
+            before (`find_metal`); None if there is none.
     """
 
     y: Tensor
@@ -33,6 +35,7 @@ class Problem:
     photons: float | None = None
     variance: Tensor | None = None
     asked: Grid | None = None
+    dense: Tensor | None = None
 
     @property
     def grid(self) -> Grid:
@@ -68,6 +71,11 @@ class Problem:
         """A^T y (slices, rows, columns), computed once."""
         return self.A.T(self.y)
 
+    @cached_property
+    def behind_metal(self) -> Tensor | float:
+        """Variance of y by edges of metal (detector rows, views, bins); 0 without metal."""
+        return 0.0 if self.dense is None else edge_variance(self.A, self.dense)
+
     def ray_variance(self, *, weigh: bool = True) -> Tensor:
         """Return the variance of y, including the error of the operator.
 
@@ -78,4 +86,5 @@ class Problem:
         known = operator_variance(self.y)
         if self.variance is not None:
             known = known + self.variance
+        known = known + self.behind_metal
         return known if weigh else known.log().mean().exp()

@@ -9,11 +9,12 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector, projector
+from diffusionblend.projectors.accuracy import dense_part
 from diffusionblend.sampling.partition import pad_slices, padded_length
 
 _ROUNDING = 1e-6
@@ -26,9 +27,14 @@ def padded(problem: Problem) -> Problem:
     slices that are added, and the prior alone decides them.
     """
     if not problem.A.slicewise:
-        return dataclasses.replace(problem, A=_Leading(problem.A))
-    variance = None if problem.variance is None else pad_slices(problem.variance)
-    return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance)
+        A, dense = _Leading(problem.A), problem.dense
+        if dense is not None:
+            dense = torch.cat([dense, dense.new_zeros(A.added, *dense.shape[1:])])
+        return dataclasses.replace(problem, A=A, dense=dense)
+    variance, dense = (
+        None if rays is None else pad_slices(rays) for rays in (problem.variance, problem.dense)
+    )
+    return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance, dense=dense)
 
 
 def coarser(problem: Problem, factor: int) -> Problem:
@@ -50,8 +56,10 @@ def coarser(problem: Problem, factor: int) -> Problem:
 
     # A ray of much variance, such as that of a dead pixel, says little beside its neighbours.
     certain = torch.ones_like(problem.y) if problem.variance is None else 1 / problem.variance
+    dense = problem.dense
     return dataclasses.replace(
         problem,
+        dense=None if dense is None else dense_part(avg_pool2d(dense, factor)),
         y=means(certain * problem.y) / means(certain) / factor,
         A=larger if A.weights is None else Weighed(larger, means(A.weights)),
         variance=None if problem.variance is None else 1 / (factor**2 * together * means(certain)),
@@ -124,10 +132,11 @@ class _Leading(Projector):
         super().__init__(A.geometry, A.device, A.dtype)
         self._A, self._slices, self.weights, self.how = A, A.volume_shape[0], A.weights, A.how
         self.volume_shape = (padded_length(self._slices), *A.volume_shape[1:])
+        self.added = self.volume_shape[0] - self._slices
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A to the first slices, or A^T, and zeros behind."""
         if not transpose:
             return self._A.product(x[: self._slices], False)
         u = self._A.product(x, True)
-        return torch.cat([u, u.new_zeros(self.volume_shape[0] - len(u), *u.shape[1:])])
+        return torch.cat([u, u.new_zeros(self.added, *u.shape[1:])])

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from diffusionblend.geometry import Geometry
+from diffusionblend.methods.metal import find_metal
 from diffusionblend.methods.method import Convergence, Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
-from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors.accuracy import DENSEST, OPERATOR_VARIANCE
 from diffusionblend.ranges import Count, Positive
 from diffusionblend.solvers.penalised import PenalisedLeastSquares
 
@@ -73,7 +74,8 @@ class TV(Method):
     copies = (27, 15)
 
     def prepare(self, problem: Problem) -> PenalisedLeastSquares:
-        """Choose the weight, and make the preconditioner of the system for u."""
+        """Look for metal, choose the weight, and make the preconditioner of the system for u."""
+        problem = find_metal(problem)
         variance = problem.ray_variance(weigh=self.weigh).expand_as(problem.y)
         tuned = tuned_weight(problem.A.geometry, variance)
         return PenalisedLeastSquares(
@@ -83,10 +85,11 @@ class TV(Method):
             weight=tuned if self.weight is None else self.weight,
             edge=self.edge,
             cg_steps=self.cg_steps,
+            first=None if problem.dense is None else problem.dense * (problem.dense > DENSEST),
         )
 
     def begin(self, iterate: PenalisedLeastSquares, generator: Generator) -> State:
-        """Start from zero."""
+        """Start from the metal, and zero elsewhere."""
         return iterate.begin()
 
     def step(

@@ -12,7 +12,7 @@ from torch.nn.functional import max_pool1d, pad
 
 from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.methods.problem import Problem
-from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, dense_part
 from diffusionblend.quality.fitted import (
     FINER,
     MOST_VOXELS,
@@ -78,6 +78,7 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
         fits_data: Whether its method fits the data; the parts of one that does not, as filtered
             back-projection, are judged by what a picture near it leaves.
     """
+    problem = dataclasses.replace(problem, dense=dense_part(u))
     predicted = problem.A(u)
     found = _figures(problem, predicted, scale, fits_data=fits_data)
     if fits_data:
@@ -129,6 +130,7 @@ def steady(problem: Problem, predicted: Tensor, scale: float) -> tuple[Problem, 
         The problem; and the flux's standard deviation, as a share of the flux, 0 where it is small.
     """
     known = OPERATOR_VARIANCE if problem.variance is None else OPERATOR_VARIANCE + problem.variance
+    known = known + problem.behind_metal
     r = problem.y - predicted
     C = Covariance(torch.as_tensor(known).to(r).expand_as(r), r.new_zeros(())).learned(r)
     share = scale * math.sqrt(float(C.flux))
@@ -140,10 +142,12 @@ def _left(problem: Problem, predicted: Tensor) -> tuple[Left, Literal["noise", "
     """Return what a picture leaves over, and what it is divided by."""
     r, variance = problem.y - predicted, problem.variance
     known = r.new_tensor(_spread_of(r) ** 2) if variance is None else variance
-    sigma = (OPERATOR_VARIANCE + known + (EDGE_SHIFT * steepest(predicted)).square()).sqrt()
+    known = OPERATOR_VARIANCE + known + problem.behind_metal
+    sigma = (known + (EDGE_SHIFT * steepest(predicted)).square()).sqrt()
+    certain = (1 + problem.behind_metal / OPERATOR_VARIANCE) ** -0.5
     left = Left(
         normalised=float((r / sigma).square().mean()),
-        relative=_ratio(float(r.norm()), float(problem.y.norm())),
+        relative=_ratio(float((certain * r).norm()), float((certain * problem.y).norm())),
     )
     return left, "spread" if variance is None else "noise"
 
@@ -235,7 +239,7 @@ def apart_from(problem: Problem, u: Tensor, scale: float) -> Tensor:
         # Poisson: exp(y) / photons, with the picture's y in place of the measured one.
         known = problem.variance * (-scale * r).clamp(-_MOST_EXPONENT, _MOST_EXPONENT).exp()
     edges = (SAFE_EDGE_SHIFT * steepest(predicted, NEAR_EDGE)).square()
-    return r / (OPERATOR_VARIANCE + known + edges).sqrt()
+    return r / (OPERATOR_VARIANCE + known + problem.behind_metal + edges).sqrt()
 
 
 def steepest(y: Tensor, near: int = 0) -> Tensor:

@@ -48,6 +48,7 @@ class PenalisedLeastSquares:
         weight: Weight of the total variation.
         edge: weight / rho: by how much an iteration lowers each difference.
         cg_steps: Most steps of conjugate gradients in each iteration.
+        first: u to begin with (slices, rows, columns); None is 0.
     """
 
     def __init__(
@@ -59,16 +60,19 @@ class PenalisedLeastSquares:
         weight: float,
         edge: float,
         cg_steps: int,
+        first: Tensor | None = None,
     ) -> None:
+        self._first = first
         self._A, self._y, self._inverse = A, y, 1 / variance
         self._rho, self._edge, self._cg_steps = weight / edge, edge, cg_steps
         self._preconditioner = SmoothFilter(A, variance)(self._rho)
         self._last: tuple[Tensor, Shrunk] | None = None
 
     def begin(self) -> dict[str, Tensor]:
-        """Return the variables before the first call; u is 0."""
-        downhill = self._A.T(self._y * self._inverse).contiguous()
-        u = torch.zeros_like(downhill)
+        """Return the variables before the first call."""
+        left = self._y if self._first is None else self._y - self._A(self._first)
+        downhill = self._A.T(left * self._inverse).contiguous()
+        u = torch.zeros_like(downhill) if self._first is None else self._first
         return {"u": u, "t": _split(u), "downhill": downhill}
 
     def __call__(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float, float]:

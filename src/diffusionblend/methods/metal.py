@@ -1,0 +1,48 @@
+"""Metal: what is denser than any bone, found by filtered back-projection before a method begins.
+
+A method that takes steps of the size of tissue needs hundreds of them to arrive at steel, and on
+the way its rays, which weigh the more the less they are attenuated, put the metal elsewhere. So it
+starts there, and rays that cross an edge of metal weigh less.
+"""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from diffusionblend.geometry import Geometry
+from diffusionblend.geometry.kinds import is_plain
+from diffusionblend.methods.fbp import from_rays, measured
+from diffusionblend.methods.problem import Problem
+from diffusionblend.projectors.accuracy import DENSEST, STEEP, dense_part, is_dense
+
+PARTS = 4
+"""Parts of the views that metal is seen by, each by itself: the streaks of each lie elsewhere.
+
+Two rods of steel of 16 mm in water, 8 views: of 512 voxels all views together find 479 and 3214 of
+their streaks, four parts 320 and none; from 60 views 507 and 44, 462 and none.
+"""
+
+
+def find_metal(problem: Problem) -> Problem:
+    """Return the problem with its dense part; without one, and for beams of others, as it is."""
+    grid, beam = problem.A.geometry
+    views = len(beam.angles_deg)
+    if not is_plain(beam) or views < 2 * PARTS or _smooth(problem.y):
+        return problem
+    y, seen = measured(problem), []
+    for part in (range(first, views, PARTS) for first in range(PARTS)):
+        seen.append(from_rays(y[:, part], Geometry(grid, beam.views(part))))
+    u = torch.stack(seen)
+    dense = dense_part(u.mean(0), is_dense(u).all(0))
+    return dataclasses.replace(problem, dense=dense)
+
+
+def with_metal(x: Tensor, dense: Tensor | None) -> Tensor:
+    """Return x (slices, rows, columns), where there is metal that of the dense part."""
+    return x if dense is None else torch.where(dense > DENSEST, dense - 1, x)
+
+
+def _smooth(y: Tensor) -> bool:
+    """Return whether line integrals (detector rows, views, bins) rise nowhere as behind metal."""
+    return y.shape[-1] < 2 or float(y.diff(dim=-1).abs().max()) <= STEEP
