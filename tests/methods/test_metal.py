@@ -117,3 +117,10 @@ def test_metal_of_right_geometry_is_no_wrong_one_and_a_wrong_centre_is():
     )
     wrong = db.reconstruct(dataclasses.replace(scan, geometry=shifted), "fbp", classical=False)
     assert "residual-high" in warned(wrong)
+
+
+@pytest.mark.parametrize(("objects", "views"), [(TUBE, 90), (HIPS, 60)])
+@pytest.mark.parametrize("method", ["diffusionblend-fast", "tv"])
+def test_no_bin_that_metal_hides_is_called_dead(method, objects, views):
+    made = db.reconstruct(scanned(objects, views), method, classical=False)
+    assert made.quality.residual.bad_bins == ()

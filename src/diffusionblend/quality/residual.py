@@ -156,6 +156,7 @@ def _with_parts(found: Residual, problem: Problem, u: Tensor, scale: float) -> R
     """Add what views, rows, bins and pixels leave."""
     apart = apart_from(problem, u, scale)
     views, pixels = _rms_of_views(apart), _typical(apart)
+    seen = np.where(_behind_metal(problem), 0.0, pixels)  # what metal hides is not to blame
     rows, bins = np.median(pixels, axis=1), np.median(pixels, axis=0)
     least = max(LEAST_SPREAD, MEDIAN_ERROR / math.sqrt(min(len(views), MOST_VIEWS)))
     return msgspec.structs.replace(
@@ -166,8 +167,8 @@ def _with_parts(found: Residual, problem: Problem, u: Tensor, scale: float) -> R
         bad_views=outliers(views),
         bad_rows=outliers(rows, WINDOW, ROW_SPREAD),
         # The rows say the same where they cross the edge of the object: half the error, not less.
-        bad_bins=outliers(bins, WINDOW, max(LEAST_SPREAD, least / 2)),
-        bad_pixels=outliers(pixels, WINDOW, least),
+        bad_bins=outliers(np.median(seen, axis=0), WINDOW, max(LEAST_SPREAD, least / 2)),
+        bad_pixels=outliers(seen, WINDOW, least),
     )
 
 
@@ -261,6 +262,12 @@ def _typical(normalised: Tensor) -> np.ndarray:
     views = torch.from_numpy(evenly_spaced(normalised.shape[1], MOST_VIEWS)).to(normalised.device)
     middle = normalised[:, views].abs().median(dim=1).values
     return 1.4826 * middle.cpu().numpy().astype(np.float64)
+
+
+def _behind_metal(problem: Problem) -> np.ndarray:
+    """Return which pixels are behind edges of metal in most of the views (rows, bins)."""
+    behind = torch.as_tensor(problem.behind_metal).expand_as(problem.y)
+    return (behind.median(dim=1).values > OPERATOR_VARIANCE).cpu().numpy()
 
 
 def _numbers(sizes: np.ndarray) -> tuple[float, ...]:
