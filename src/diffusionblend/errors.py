@@ -55,6 +55,10 @@ class OutputError(DiffusionBlendError):
     code = 5
 
 
+class Busy(OutputError):
+    """Another process is making the same output."""
+
+
 class OutOfMemory(DiffusionBlendError):
     """The work does not fit into memory."""
 

@@ -21,7 +21,7 @@ from diffusionblend.batch.journal import Entry, append, read_journals
 from diffusionblend.batch.part import Part, parse_part
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
-from diffusionblend.io.files import owner
+from diffusionblend.io.files import owner, sole
 from diffusionblend.runs.checkpoint import Checkpoint
 from support.commands import command, contents, user_command
 from support.phantoms import blob, placed
@@ -274,6 +274,54 @@ def test_another_batch_at_work_in_the_folder_is_noticed(tmp_path):
     assert contents(tmp_path / PLACE) == {}
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let `reconstruct` end its output, with some options, while a batch waits for it."""
+
+    def begin(scans, output, *options):
+        held = contextlib.ExitStack()
+        held.enter_context(sole(output))
+
+        def end(seconds):
+            held.close()
+            assert command("reconstruct", scans / "s0.h5", "-o", output, *options).code == 0
+
+        monkeypatch.setattr("diffusionblend.batch.run.time.sleep", end)
+
+    return begin
+
+
+def test_what_reconstruct_is_at_is_waited_for(scans, single, place, elsewhere):
+    elsewhere(scans, place / "s0.nii.gz", *OPTIONS)
+    ended = batch(scans, place)
+    assert ended.code == 0, ended.err
+    assert f"{SCANS - 1} scans made, 1 were there, 0 failed" in ended.out
+    assert volumes(place) == volumes(single)
+
+
+def test_what_reconstruct_has_made_otherwise_meanwhile_is_not_replaced(scans, place, elsewhere):
+    elsewhere(scans, place / "s0.nii.gz", "--method", "fbp")
+    ended = batch(scans, place)
+    assert ended.code == 9, ended.err
+    failure = read_journals(place)["s0.nii.gz"].failure
+    assert "s0.nii.gz: is there, and was made otherwise (method" in failure
+    assert json.loads((place / "s0.nii.gz.json").read_text())["method"]["name"] == "fbp"
+
+
+def test_what_a_batch_is_at_reconstruct_leaves_alone(scans, place, monkeypatch):
+    told = []
+
+    def make(*_):
+        told.append(command("reconstruct", scans / "s0.h5", "-o", place / "s0.nii.gz", *OPTIONS))
+        raise OutputError("enough")
+
+    monkeypatch.setattr("diffusionblend.batch.work._reconstruct", make)
+    assert batch(scans / "s0.h5", place).code == 9
+    assert told[0].code == OutputError.code
+    assert "s0.nii.gz: another process is at work there" in told[0].err
+    assert [path.name for path in place.glob(".lock*")] == []
+
+
 def test_claims_of_the_dead_are_taken_over(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -289,6 +337,29 @@ def test_claims_of_the_dead_are_taken_over(tmp_path):
         assert not mine.take(there)  # nobody knows
         os.utime(owners / there, (time.time() - 1000,) * 2)
         assert mine.take(there)  # no sign of life for long
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_clocks_of_machines_are_not_compared(tmp_path, monkeypatch, hours):
+    """What is an hour off is the clock of this machine; the times of files are the disk's."""
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 3600 * hours)
+    with Claims(tmp_path, "one") as mine:
+        (tmp_path / PLACE / "owners/f00df00d-1-bb").write_text("one")
+        mine.take("a.nii.gz")
+        (claim,) = (tmp_path / PLACE / "claims").iterdir()
+        claim.write_text("f00df00d-1-bb")
+        assert not mine.take("a.nii.gz")
+
+
+def test_two_that_race_for_the_same_scans_make_each_once(scans, single, tmp_path):
+    made = tmp_path / "made"
+    both = [started(scans, made) for _ in range(2)]
+    ends = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert volumes(made) == volumes(single)
+    lines = [json.loads(line) for line in (made / "batch.jsonl").read_text().splitlines()]
+    assert sorted(line["name"] for line in lines) == [f"{name}.nii.gz" for name in NAMES]
+    assert not [path for path in contents(made) if path.name.startswith(".")]
 
 
 def test_a_torn_line_of_the_journal_is_left_out(tmp_path):

@@ -173,6 +173,7 @@ def test_a_dry_reconstruction_tells_all_and_writes_nothing(data, place):
     assert facts["seconds"] == pytest.approx(sum(facts["seconds_of"].values()))
     assert facts["memory_bytes"] > 0
     assert facts["free_bytes"] > 0
+    assert facts["disk"]["free"] > facts["disk"]["needed"] > facts["disk"]["volumes"] > 0
 
 
 def test_what_a_dry_run_lists_is_what_a_run_writes(data, place):
@@ -187,7 +188,7 @@ def test_a_dry_run_for_people_has_a_line_for_each_thing(data, place):
     names = [line[:14].strip() for line in ended.out.splitlines()]
     assert names == [
         "beam", "projections", "angles", "grid", "method", "prior", "samples", "device",
-        "operator", "time", "memory", "would write", "would write",
+        "operator", "time", "memory", "disk", "would write", "would write",
     ]  # fmt: skip
 
 

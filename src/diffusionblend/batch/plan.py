@@ -28,6 +28,7 @@ class Batch:
         part: Which part this is.
         kept: Names of the volumes that are there and need not be made.
         kind: What tells batches apart that make other volumes of the same scans.
+        replace: Whether volumes are replaced that were made otherwise.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Batch:
     part: Part
     kept: frozenset[str] = field(repr=False)
     kind: str
+    replace: bool = False
 
     @property
     def missing(self) -> list[Job]:
@@ -85,13 +87,18 @@ def plan(
     found = {job.name: standing(job, known.get(job.name)) for job in jobs}
     others = [job for job in jobs if found[job.name].otherwise]
     if others and not replace:
-        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        raise UsageError(
-            f"{others[0].output}{more}: is there, and was made otherwise "
-            f"({found[others[0].name].otherwise}); choose another folder, or `replace`"
-        )
+        raise made_otherwise(others[0], found[others[0].name], len(others) - 1)
     kept = frozenset(name for name, each in found.items() if each.made)
-    return Batch(folder, jobs, part, kept, _kind(everything))
+    return Batch(folder, jobs, part, kept, _kind(everything), replace)
+
+
+def made_otherwise(job: Job, found: Standing, others: int = 0) -> UsageError:
+    """Say that a volume, and so many others, would be replaced by what nobody asked for."""
+    more = f" (and {others} more)" if others else ""
+    return UsageError(
+        f"{job.output}{more}: is there, and was made otherwise ({found.otherwise}); choose "
+        "another folder, or `replace`"
+    )
 
 
 def standing(job: Job, entry: Entry | None = None) -> Standing:

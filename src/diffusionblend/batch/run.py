@@ -14,11 +14,11 @@ from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task,
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Entry
 from diffusionblend.batch.part import ALL, parse_part
-from diffusionblend.batch.plan import Batch, plan, standing
+from diffusionblend.batch.plan import Batch, made_otherwise, plan, standing
 from diffusionblend.batch.report import write_report
 from diffusionblend.batch.settings import Settings
 from diffusionblend.batch.work import make
-from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.errors import Busy, DiffusionBlendError
 from diffusionblend.io.files import PathLike, make_folder
 from diffusionblend.io.scans import read_geometry
 from diffusionblend.reconstruction.footprint import memory_needed
@@ -121,7 +121,7 @@ def do_batch(batch: Batch, crew: Crew) -> Summary:
         missing = batch.missing
         if missing:
             with Claims(batch.folder, batch.kind) as claims, hired(crew) as do:
-                while missing := _round(missing, claims, do, clerk, alone=crew.alone):
+                while missing := _round(missing, claims, do, clerk, batch, alone=crew.alone):
                     log.info("%d scans are at another process; waiting for it", len(missing))
                     time.sleep(POLL_SECONDS)
     report = write_report(batch.folder)
@@ -129,7 +129,7 @@ def do_batch(batch: Batch, crew: Crew) -> Summary:
 
 
 def _round(
-    jobs: Sequence[Job], claims: Claims, do: Doer, clerk: Clerk, *, alone: bool
+    jobs: Sequence[Job], claims: Claims, do: Doer, clerk: Clerk, batch: Batch, *, alone: bool
 ) -> list[Job]:
     """Do the jobs that nobody else is at; return the others."""
     later: list[Job] = []
@@ -139,24 +139,30 @@ def _round(
             if not claims.take(job.name):
                 later.append(job)
                 continue
-            task = _task(job, clerk, alone=alone)
+            task = _task(job, clerk, batch, alone=alone)
             if task is None:
                 claims.give_back(job.name)
             else:
                 yield task
 
     for ended in do(make, tasks()):
-        clerk.enter(ended)
+        if isinstance(ended.failure, Busy):  # `reconstruct` is at it
+            later.append(ended.item)
+        else:
+            clerk.enter(ended)
         claims.give_back(ended.item.name)
     return later
 
 
-def _task(job: Job, clerk: Clerk, *, alone: bool) -> Task[Job] | None:
+def _task(job: Job, clerk: Clerk, batch: Batch, *, alone: bool) -> Task[Job] | None:
     """Return a job with what it needs; none if it is done meanwhile, or cannot be done."""
-    if standing(job).made:
+    found = standing(job)
+    if found.made:
         clerk.keep(job)
         return None
     try:
+        if found.otherwise and not batch.replace:
+            raise made_otherwise(job, found)
         return Task(job, Needs() if alone else _needs(job))
     except DiffusionBlendError as error:
         clerk.enter(Ended(job, failure=error))

@@ -14,7 +14,8 @@ from diffusionblend.batch.journal import Stamp, stamp
 from diffusionblend.batch.settings import decides
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
-from diffusionblend.io.files import make_folder, naming
+from diffusionblend.geometry import Geometry
+from diffusionblend.io.files import make_folder, naming, sole
 from diffusionblend.io.scans import read_scan
 from diffusionblend.machine.device import find_device, threads
 from diffusionblend.methods import Method
@@ -24,6 +25,7 @@ from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.runs.provenance import check_outputs, state_of
+from diffusionblend.runs.room import Room, room
 from diffusionblend.runs.save import finish
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def make(job: Job) -> Made:
     """Reconstruct a scan and write its volume with its record, as `reconstruct` does.
 
     Raises:
+        Busy: Another process makes the same volume.
         DiffusionBlendError: As `reconstruct`.
     """
     began = time.monotonic()
@@ -60,10 +63,24 @@ def make(job: Job) -> Made:
     classical = settings.classical and not method.classical
     check_outputs(job.output, samples=settings.samples, classical=classical)
     scan, seen = read_scan(job.scan), stamp(job.scan)
-    made = _reconstruct(job, scan, method, device, seen.sha256)
+    _room(job, scan.geometry, method).check(job.output)
+    with sole(job.output):
+        made = _reconstruct(job, scan, method, device, seen.sha256)
     codes = tuple(warning.code for warning in made.quality.warnings)
     seconds = round(time.monotonic() - began, 3)
     return Made(seconds, platform.node(), seen, stamp(job.output), codes)
+
+
+def _room(job: Job, geometry: Geometry, method: Method) -> Room:
+    settings = job.settings
+    return room(
+        job.output,
+        geometry,
+        method,
+        samples=settings.samples,
+        classical=settings.classical,
+        save_state=settings.save_state,
+    )
 
 
 def _reconstruct(

@@ -50,14 +50,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def files_of(folder: Path, key: str) -> tuple[Path, Path]:
+def places_of(folder: Path, key: str) -> tuple[Path, Path]:
     """Return where the figures and the volume of a run are kept."""
     return folder / FOLDER / f"{key}.json", folder / FOLDER / f"{key}.npz"
 
 
 def load_result(folder: Path, key: str) -> Result | None:
     """Return what is kept of a run; None if it must be made (again)."""
-    figures, volume = files_of(folder, key)
+    figures, volume = places_of(folder, key)
     try:
         result = msgspec.json.decode(figures.read_bytes(), type=Result)
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def load_hu(folder: Path, key: str) -> np.ndarray:
     Raises:
         CorruptInput: It is damaged.
     """
-    path = files_of(folder, key)[1]
+    path = places_of(folder, key)[1]
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["hu"].astype(np.float32)
@@ -82,7 +82,7 @@ def load_hu(folder: Path, key: str) -> np.ndarray:
 def save(folder: Path, result: Result, hu: np.ndarray) -> None:
     """Keep a result: the volume first, so that where there are figures there is a volume."""
     make_folder(folder / FOLDER)
-    figures, volume = files_of(folder, result.inputs.key)
+    figures, volume = places_of(folder, result.inputs.key)
     with atomic(volume) as temporary:
         np.savez_compressed(temporary, hu=np.rint(hu).clip(-32768, 32767).astype(np.int16))
     with atomic(figures) as temporary:

@@ -19,7 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
-from diffusionblend.errors import CorruptInput, DiffusionBlendError, OutputError, PriorError
+from diffusionblend.errors import (
+    Busy,
+    CorruptInput,
+    DiffusionBlendError,
+    OutputError,
+    PriorError,
+)
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -114,7 +120,7 @@ def alone(folder: Path) -> Iterator[None]:
     killed. Where a file system knows no locks, nobody is kept out.
 
     Raises:
-        OutputError: Another process is at work there.
+        Busy: Another process is at work there.
     """
     with _locked(os.open(folder, os.O_RDONLY), folder):
         yield
@@ -128,7 +134,8 @@ def sole(path: Path) -> Iterator[None]:
     empty and locked by nobody, and the next run of the same output removes it.
 
     Raises:
-        OutputError: Another process makes the same output, or the place cannot be written.
+        Busy: Another process makes the same output.
+        OutputError: The place cannot be written.
     """
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
     lock = path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
@@ -154,7 +161,7 @@ def _locked(opened: int, name: Path) -> Iterator[None]:
             raise BlockingIOError
     except BlockingIOError as error:
         os.close(opened)
-        raise OutputError(
+        raise Busy(
             f"{name}: another process is at work there; wait until it ends, or choose another "
             "output"
         ) from error

@@ -50,6 +50,7 @@ class DDS(DDS2D):
         "between the slices."
     )
     copies = (18, 5)
+    kept = (3, 0)
 
     def begin(self, problem: Problem, generator: Generator) -> State:
         """Draw x_T; the split variables are empty."""

@@ -116,6 +116,7 @@ class DiffusionBlendFast(Method):
     random = True
     counted_by = "steps"
     copies = (6.5, 3)
+    kept = (2, 2)
 
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""

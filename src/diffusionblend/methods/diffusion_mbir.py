@@ -41,6 +41,7 @@ class DiffusionMBIR(PredictorCorrector):
         "A diffusion model of single slices in small steps, with total variation between the "
         "slices."
     )
+    kept = (3, 0)
 
     def begin(self, problem: Problem, generator: Generator) -> State:
         """Draw x at the highest level; the split variables are empty."""

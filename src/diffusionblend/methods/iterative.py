@@ -74,6 +74,7 @@ class CGLS(Method):
     classical = True
     counted_by = "iterations"
     copies = (11, 15)
+    kept = (3, 0)
 
     def begin(self, problem: Problem, generator: Generator) -> State:
         """Start from zero, where the residual r is A^T y."""

@@ -142,6 +142,7 @@ class Method:
         usual_iterations: How many steps it usually takes, if it stops early.
         copies: How many volumes and how many sets of data a reconstruction holds in memory at
             once, for `footprint`.
+        kept: How many volumes and how many sets of data its state holds at most, for `runs.room`.
     """
 
     words: ClassVar[str] = ""
@@ -152,6 +153,7 @@ class Method:
     counted_by: ClassVar[str | None] = None
     usual_iterations: ClassVar[int | None] = None
     copies: ClassVar[tuple[float, float]] = (20, 15)
+    kept: ClassVar[tuple[int, int]] = (1, 0)
 
     def prepare(self, problem: Problem) -> Prepared:
         """Return what is the same in every step: the problem, or more."""

@@ -51,6 +51,7 @@ class SBTV(Method):
     classical = True
     counted_by = "iterations"
     copies = (21, 15)
+    kept = (7, 0)
 
     def prepare(self, problem: Problem) -> SplitBregman:
         """Choose the weights."""

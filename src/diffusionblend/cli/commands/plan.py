@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diffusionblend.geometry import Geometry
     from diffusionblend.methods import Method
     from diffusionblend.reconstruction.estimate import Estimate
+    from diffusionblend.runs.room import Room
 
 
 def show_plan(
@@ -59,6 +60,7 @@ def plan_reconstruction(
         mu_water=command.mu_water,
         scale=command.scale,
     )
+    disk = command.room(scan.geometry, method, found.worked_on)
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
     told |= larger_in_words(found.worked_on) | {
@@ -68,6 +70,7 @@ def plan_reconstruction(
         "device": str(device),
         "operator": found.operator or "of another package",
         **estimate_in_words(found),
+        "disk": disk_in_words(disk),
     }
     facts = {
         "scan": {"path": str(command.scan), "shape": scan.y.shape, **geometry},
@@ -80,6 +83,7 @@ def plan_reconstruction(
         "device": str(device),
         "operator": found.operator,
         **estimate_as_facts(found),
+        "disk": {**vars(disk), "needed": disk.needed},
     }
     paths = outputs_of(command.output, samples=command.samples, classical=classical)
     if command.save_steps is not None:
@@ -118,6 +122,13 @@ def estimate_in_words(found: "Estimate") -> dict[str, str]:
         "time": f"about {in_minutes(found.total)} ({parts}), without reading and writing",
         "memory": "not estimated" if found.memory is None else f"{in_units(found.memory)}{free}",
     }
+
+
+def disk_in_words(room: "Room") -> str:
+    """Return what a reconstruction needs of the disk, for people."""
+    state = f", and twice {in_units(room.state)} of its state on the way" if room.state else ""
+    short = ": too much" if room.needed > room.free else ""
+    return f"{in_units(room.volumes)} of volumes{state}, of {in_units(room.free)} free{short}"
 
 
 def geometry_in_words(geometry: "Geometry") -> dict[str, str]:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     import torch
 
     from diffusionblend.data.scan import Scan
-    from diffusionblend.geometry import Grid
+    from diffusionblend.geometry import Geometry, Grid
     from diffusionblend.methods import Method
     from diffusionblend.methods.method import State
     from diffusionblend.reconstruction.result import Reconstruction
     from diffusionblend.runs.checkpoint import Checkpoint, SavedSteps
+    from diffusionblend.runs.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,8 @@ class Reconstruct:
     save_steps: int | None = None
     """Save every N-th volume on the way, in the folder OUT.steps."""
     save_state: float = 30.0
-    """Seconds between two savings of the run's state, in OUT.nii.gz.state; it is removed at the
-    end."""
+    """Seconds between two savings of the run's state, in OUT.nii.gz.state, which is removed at the
+    end; `inf` saves none."""
     resume: bool = False
     """Continue from that state, if there is one, to the same bytes, with as many threads."""
     device: str = "auto"
@@ -91,7 +92,7 @@ class Reconstruct:
     """Threads that share the work; the last digits depend on their number (as many as cores, or
     OMP_NUM_THREADS, if not given)."""
     dry_run: bool = False
-    """Say what would be done, how long it would take and how much memory; write nothing."""
+    """Say what would be done, how long it would take, how much memory and disk; write nothing."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -122,6 +123,7 @@ class Reconstruct:
         if self.dry_run:
             with naming(self.scan), threads(self.threads):
                 return plan_reconstruction(self, scan, method, device)
+        self.room(scan.geometry, method).check(self.output)
         with sole(self.output):
             self._reconstruct(scan, method, device)
 
@@ -243,6 +245,23 @@ class Reconstruct:
         check_suffix(self.output)
         another = self.classical and not method.classical
         check_outputs(self.output, samples=self.samples, classical=another)
+
+    def room(
+        self, geometry: "Geometry", method: "Method", worked_on: "Geometry | None" = None
+    ) -> "Room":
+        """Return what it needs of the disk."""
+        from diffusionblend.runs.room import room
+
+        return room(
+            self.output,
+            geometry,
+            method,
+            samples=self.samples,
+            classical=self.classical,
+            save_state=self.save_state,
+            save_steps=self.save_steps,
+            worked_on=worked_on,
+        )
 
     def _check_source(self, grid: "Grid") -> None:
         from diffusionblend.io.volumes import check_source

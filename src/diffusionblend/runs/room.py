@@ -1,0 +1,112 @@
+"""What a reconstruction needs of a disk, from the sizes of volume and data: asked before it begins.
+
+All of it lies in the folder of the output: the volumes, and on the way a state, which is there
+twice while it is written, since the one before stays until then.
+"""
+
+import logging
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionblend.errors import OutputError
+from diffusionblend.geometry import Geometry
+from diffusionblend.io.formats.format import FOLDER
+from diffusionblend.machine.memory import in_units
+from diffusionblend.methods import Method
+from diffusionblend.sampling.partition import padded_length
+
+log = logging.getLogger(__name__)
+
+BYTES = {".nii": 4.0, FOLDER: 2.0}
+"""Of a voxel: float32, and of DICOM 16 bits."""
+PACKED = 3.6
+"""Of a voxel in all other formats: packed, volumes of the demonstration scan took 2.7 to 3.6."""
+FLOAT = 4
+SURELY = 1.4
+"""By so much volumes may be smaller than that: what then is still too large does not fit."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes on the disk of an output.
+
+    Attributes:
+        volumes: Of all volumes that are asked for.
+        state: Of a state of the run; 0 if none is saved.
+        free: What is free there.
+    """
+
+    volumes: int
+    state: int
+    free: int
+
+    @property
+    def needed(self) -> int:
+        """The most that is there at once."""
+        return self.state + max(self.state, self.volumes)
+
+    def check(self, output: Path) -> None:
+        """Refuse what cannot fit, and warn where there is no room for a state beside it.
+
+        Raises:
+            OutputError: The volumes do not fit.
+        """
+        if self.volumes > SURELY * self.free:
+            raise OutputError(
+                f"{output}: its volumes need about {in_units(self.volumes)}, and the disk is full "
+                f"but for {in_units(self.free)}; free some space or choose another place"
+            )
+        if self.state and self.needed > self.free:
+            log.warning(
+                "%s: a state of the run needs %s beside the volumes, twice while it is written, "
+                "and %s are free: stopped, it could not be gone on with; free some space, or "
+                "save none, by `save_state=inf`",
+                output, in_units(self.state), in_units(self.free),
+            )  # fmt: skip
+
+
+def room(
+    output: Path,
+    geometry: Geometry,
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = True,
+    save_state: float = 0.0,
+    save_steps: int | None = None,
+    worked_on: Geometry | None = None,
+) -> Room:
+    """Return what a reconstruction needs of its disk.
+
+    Args:
+        output: Place of the volume.
+        geometry: Beam and grid of the scan.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made as well.
+        save_state: Seconds between two savings of the state; infinity is none.
+        save_steps: Every how many steps a volume on the way is saved.
+        worked_on: Beam and grid that the method works on, if they are larger.
+    """
+    steps = 1 if method.counted_by is None else int(getattr(method, method.counted_by))
+    others = (classical and not method.classical) + (samples > 1)
+    if save_steps is not None:
+        others += samples * max(1, steps // save_steps)
+    each = BYTES.get(output.suffix.lower(), PACKED) + others * PACKED
+    volumes = round(each * math.prod(geometry.grid.shape))
+    saved = math.isfinite(save_state) and steps > 1
+    state = state_bytes(method, worked_on or geometry, samples) if saved else 0
+    return Room(volumes, state, shutil.disk_usage(output.absolute().parent).free)
+
+
+def state_bytes(method: Method, geometry: Geometry, samples: int = 1) -> int:
+    """Return the size of a method's state (`Method.kept`), and of the samples before it."""
+    slices, *sides = geometry.grid.shape
+    rows, *rest = geometry.sinogram_shape
+    more = padded_length(slices) - slices if method.needs_prior else 0
+    volumes, data = method.kept
+    volumes += min(samples, 3) - 1  # their mean, and the squares of their deviations
+    numbers = volumes * (slices + more) * math.prod(sides) + data * (rows + more) * math.prod(rest)
+    return FLOAT * numbers
