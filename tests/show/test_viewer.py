@@ -229,6 +229,22 @@ def test_a_client_that_says_nothing_keeps_nobody_waiting(server):
         assert ask(server, f"/{server.token}/")[0] == 200
 
 
+def test_a_hundred_at_once_all_get_their_answer(server):
+    found = []
+
+    def get():
+        found.append(ask(server, f"/{server.token}/volume-0.nii"))
+
+    threads = [threading.Thread(target=get) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 100
+    assert {status for status, _, _ in found} == {200}
+    assert len({body for _, _, body in found}) == 1
+
+
 def test_a_request_of_odd_bytes_is_refused(server):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as raw:
         host = f"Host: 127.0.0.1:{server.server_port}"

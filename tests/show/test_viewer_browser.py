@@ -679,3 +679,74 @@ def test_a_lost_context_is_put_into_words(alike):
     alike.page.wait_for_selector("#notice:not([hidden])")
     assert "gave up" in alike.text("#notice")
     assert "a shrink of 2" in alike.text("#notice")
+
+
+# Before NiiVue is there
+
+
+@pytest.fixture
+def without_niivue(browser):
+    """Open the page of volumes in a browser to which NiiVue never comes."""
+    opened = []
+
+    def open_page(paths, state=""):
+        server = ViewerServer(gather(paths).routes)
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        page = browser.new_page(viewport={"width": 700, "height": 600})
+        opened.append((server, page))
+        page.route("**/niivue/*", lambda route: None)
+        page.goto(server.url + state, wait_until="commit")
+        page.wait_for_selector(".pane")
+        return page
+
+    yield open_page
+    for server, page in opened:
+        page.close()
+        server.shutdown()
+        server.server_close()
+
+
+STILL_AT = """([right, down]) => {
+    const still = document.querySelector(".still"), canvas = document.createElement("canvas");
+    Object.assign(canvas, { width: still.naturalWidth, height: still.naturalHeight });
+    const context = canvas.getContext("2d");
+    context.drawImage(still, 0, 0);
+    const at = [Math.floor(right * canvas.width), Math.floor(down * canvas.height)];
+    return [...context.getImageData(...at, 1, 1).data];
+}"""
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_a_still_picture_of_the_slice_that_is_shown_first(without_niivue, tmp_path, signs):
+    path = write(tmp_path / "a.nii.gz", signs)
+    page = without_niivue([path])
+    page.locator(".still").evaluate("still => still.decode()")
+    right, down = SPOT
+    slices = round(SIZE_MM[2] / VOXEL_MM[2])
+    up = (slices // 2 + 0.5) * VOXEL_MM[2]
+    z = CORNER_MM[2] + (up if signs[2] > 0 else SIZE_MM[2] - up)
+    mm = [*(CORNER_MM + SIZE_MM * (1 - np.array([right, down, 0])))[:2], z]
+    hu = expected(path, mm)
+    grey = round(255 * np.clip((hu + 1350) / 1500, 0, 1))  # the first window, of the lung
+    assert page.evaluate(STILL_AT, SPOT)[:3] == pytest.approx([grey] * 3, abs=1)
+
+
+def test_there_is_a_still_for_volumes_that_lie_on_the_grid_of_the_first(without_niivue, tmp_path):
+    paths = [write(tmp_path / "a.nii.gz"), write(tmp_path / "b.nii.gz", (-1, 1, -1))]
+    coarse = nibabel.load(paths[0])
+    half = nibabel.Nifti1Image(coarse.get_fdata()[::2], coarse.affine @ np.diag([2, 1, 1, 1]))
+    nibabel.save(half, tmp_path / "c.nii.gz")
+    page = without_niivue([*paths, tmp_path / "c.nii.gz"])
+    panes = page.locator(".pane")
+    assert [panes.nth(k).locator(".still").count() for k in range(3)] == [1, 1, 0]
+    assert page.locator(".pane progress").count() == 3  # it is told that more comes
+    assert without_niivue(paths, BOOKMARK).locator(".still").count() == 0
+
+
+def test_no_still_picture_is_left_when_all_is_drawn(browser, tmp_path):
+    page = Page(browser, [write(tmp_path / "a.nii.gz"), write(tmp_path / "b.nii.gz")])
+    try:
+        assert page.page.locator(".still").count() == 0
+        assert page.said == []
+    finally:
+        page.close()

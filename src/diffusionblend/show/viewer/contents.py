@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from PIL import Image
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
@@ -23,7 +24,8 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_beside, read_shape, read_shown
-from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours
+from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours, grey
+from diffusionblend.pictures.sections import section
 from diffusionblend.quality.record import Warn
 from diffusionblend.quality.words import is_grave, rank
 from diffusionblend.runs.checkpoint import SavedStep, read_steps
@@ -57,6 +59,8 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
         shape: Columns, rows, slices: (x, y, z).
         step_mm: From voxel to voxel (x, y, z), with its sign, RAS+.
         first_mm: Centre of the first voxel (x, y, z).
+        still: The name of a picture of the slice that is shown first, for as long as the page
+            draws nothing itself; empty of a volume on another grid than the first.
         steps: Of its sampling, in order.
         warnings: What its record warns of, the gravest first.
         grave: How many of them say that something may be wrong.
@@ -67,6 +71,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
     shape: tuple[int, int, int]
     step_mm: tuple[float, float, float]
     first_mm: tuple[float, float, float]
+    still: str = ""
     steps: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     grave: int = 0
@@ -118,6 +123,10 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
             routes[steps[-1].file] = partial(_step, read, folder / saved.volume, volume.grid)
         warned = _warnings(records[path].record)
         shown.append(_shown(name, file, volume.grid, tuple(steps), warned))
+        if volume.grid == grid:
+            still = f"volume-{index}.png"
+            routes[still] = partial(Answer, _PNG, _still(volume))
+            shown[-1] = msgspec.structs.replace(shown[-1], still=still)
     scan = scan or next(filter(None, map(scan_of, records.values())), None)
     if scan is not None:
         routes["scan.png"] = partial(Answer, _PNG, _picture(scan))
@@ -191,6 +200,18 @@ def as_nifti(volume: Volume) -> bytes:
     # A range, so that the page need not look for one.
     image.header["cal_min"], image.header["cal_max"] = -1000, 1000
     return image.to_bytes()
+
+
+def _still(volume: Volume) -> bytes:
+    """Return the middle axial slice in the first window, as a PNG.
+
+    As the page shows it first: the patient's right is on the left, and the front on top.
+    """
+    x, y, _ = np.sign(np.diag(_straight(volume.grid))[:3]).astype(int)
+    hu = section(volume.hu, volume.grid.spacing_mm, "axial")[::-y, ::-x]
+    stream = io.BytesIO()
+    Image.fromarray(grey(hu, WINDOWS[0].limits_hu)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _straight(grid: Grid) -> np.ndarray:

@@ -1,5 +1,6 @@
 // The page: what is looked at, where, and how; every pane shows the same.
 
+import { columnsOf, rowIsLarger, sections, session } from "./first.js";
 import { bindGestures } from "./gestures.js";
 import { bindKeys } from "./keys.js";
 import { Pane } from "./pane.js";
@@ -12,7 +13,6 @@ const find = (id) => document.getElementById(id);
 const signed = (n) => (n > 0 ? `+${n}` : `${n}`).replace("-", "\u2212");
 const nextFrame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
-const session = await (await fetch("session.json")).json();
 const state = {
   mm: middleOf(session.volumes[0]),
   plane: session.volumes.length > 1 ? "axial" : "all",
@@ -143,19 +143,6 @@ function nextReference() {
 function setCrosshair(crosshair) {
   find("crosshair").setAttribute("aria-pressed", String(crosshair));
   show({ crosshair });
-}
-
-const columnsOf = (row) =>
-  row ? session.volumes.length : Math.ceil(Math.sqrt(session.volumes.length));
-
-// Whether square pictures are larger in one row.
-function rowIsLarger() {
-  const { clientWidth, clientHeight } = find("panes"), count = session.volumes.length;
-  const pane = document.querySelector(".pane"), picture = pane.querySelector(".picture");
-  const lines = pane.clientHeight - picture.clientHeight; // of text, above and below the picture
-  const [grid, row] = [false, true].map(columnsOf).map((columns) =>
-    Math.min(clientWidth / columns, clientHeight / Math.ceil(count / columns) - lines));
-  return row > grid;
 }
 
 const inRow = () => state.row ?? rowIsLarger();
@@ -311,11 +298,8 @@ function listWarnings({ warnings, grave }, section) {
 
 // Beginning
 
-function makePane(shown) {
-  const section = find("pane").content.cloneNode(true).firstElementChild;
-  section.querySelector("h2").textContent = shown.name;
-  section.querySelector("h2").title = shown.name;
-  find("panes").append(section);
+function makePane(shown, index) {
+  const section = sections[index];
   const pane = new Pane(section.querySelector("canvas"), shown, session.difference.colours, {
     point: (mm) => tell(mm ?? state.mm),
     leave: () => tell(state.mm),
@@ -336,17 +320,18 @@ async function begin() {
   makeControls();
   allowDifference();
   offerScan();
-  for (const shown of session.volumes) panes.push(makePane(shown));
+  panes.push(...session.volumes.map(makePane));
   arrange();
   window.addEventListener("resize", arrange);
   for (const [index, pane] of panes.entries()) {
     find("place").textContent = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
     await nextFrame();
     await pane.attach();
-    const bar = pane.canvas.closest(".pane").querySelector("progress");
+    const section = sections[index], bar = section.querySelector("progress");
     await pane.load(pane.shown.file, (share) => { bar.value = share; });
     bar.remove();
     if (state.reference === null) draw(pane);
+    section.querySelector(".still")?.remove();
   }
   const first = session.volumes[0];
   bindKeys({
