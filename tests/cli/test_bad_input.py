@@ -582,6 +582,18 @@ def test_a_place_without_permission_is_refused_before_work_begins(
 
 
 @pytest.mark.parametrize("which", [0, 1])
+def test_a_link_at_the_place_of_an_output_is_replaced_and_not_followed(data, place, which):
+    """What it leads to stays: a link may have been laid by somebody else."""
+    (place / "other").write_text("of somebody else")
+    for name in ("o.h5", "o.nii.gz"):
+        (place / name).symlink_to("other")
+    arguments = outputs(data, place / "o.h5", place / "o.nii.gz")[which]
+    assert command(*arguments).code == 0
+    assert not arguments[-1].is_symlink()
+    assert (place / "other").read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize("which", [0, 1])
 def test_a_name_that_is_too_long_is_refused(data, old, which):
     arguments = outputs(data, old / f"{'o' * 300}.h5", old / f"{'o' * 300}.nii.gz")[which]
     assert_refused(old, OUTPUT, ["name is too long", "shorter"], arguments)

@@ -146,6 +146,15 @@ def test_another_seed_gives_other_tensors(uninterrupted, workshop):
 
 # The cache flushes a volume and its index, a checkpoint three files of the prior and, last, the
 # state.
+KILL = """
+import os, signal
+calls, function = [], {function}
+def kill(*arguments):
+    result = function(*arguments)
+    calls.append(arguments)
+    return os.kill(os.getpid(), signal.SIGKILL) if len(calls) == {call} else result
+{function} = kill
+"""
 KILLS = {
     "while the fourth state is written": ("os.fsync", 2 + 4 * 4),
     "between weights and config of the fourth prior": ("os.replace", 2 + 3 * 4 + 1),
@@ -157,15 +166,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
     uninterrupted, workshop, when, caplog
 ):
     function, call = KILLS[when]
-    kill = f"""
-import os, signal
-calls, function = [], {function}
-def kill(*arguments):
-    result = function(*arguments)
-    calls.append(arguments)
-    return os.kill(os.getpid(), signal.SIGKILL) if len(calls) == {call} else result
-{function} = kill
-"""
+    kill = KILL.format(function=function, call=call)
     ended = user_command("train", workshop / "recipe.toml", before_main=kill)
     assert ended.code == -signal.SIGKILL, ended.err
     caplog.set_level("INFO")
@@ -329,12 +330,8 @@ def test_the_prior_that_is_kept_is_the_one_that_reconstructs_best(workshop, monk
     assert [float(card.split("score: ")[1].split()[0]) for card in kept] == [20.0, 22.0, 22.0]
 
 
-def test_two_processes_train_to_the_weights_of_one(data, workshop, tmp_path):
-    """With the same batch in all; only sums are taken in another order."""
-    recipe = f'precision = "fp32"\n{RECIPE}'
-    (workshop / "recipe.toml").write_text(recipe)
-    alone = furnish(data, tmp_path, recipe)
-    train(alone)
+def train_by_two(workshop):
+    """Train by two processes that talk by gloo."""
     program = "from diffusionblend.cli.main import main; import sys; sys.exit(main())"
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     (workshop / "main.py").write_text(program)
@@ -349,10 +346,36 @@ def test_two_processes_train_to_the_weights_of_one(data, workshop, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "run/prior\n"
-    together, expected = state(workshop), state(alone)
-    assert together.keys() == expected.keys()
+
+
+def assert_almost_equal(found, expected):
+    assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_begun_by_one_process_it_is_gone_on_with_by_two(data, workshop, tmp_path):
+    recipe = f'precision = "fp32"\n{RECIPE}'
+    (workshop / "recipe.toml").write_text(recipe)
+    alone = furnish(data, tmp_path, recipe)
+    train(alone)
+    function, call = next(iter(KILLS.values()))
+    ended = user_command(
+        "train", workshop / "recipe.toml", before_main=KILL.format(function=function, call=call)
+    )
+    assert ended.code == -signal.SIGKILL, ended.err
+    train_by_two(workshop)
+    assert_almost_equal(state(workshop), state(alone))
+
+
+def test_two_processes_train_to_the_weights_of_one(data, workshop, tmp_path):
+    """With the same batch in all; only sums are taken in another order."""
+    recipe = f'precision = "fp32"\n{RECIPE}'
+    (workshop / "recipe.toml").write_text(recipe)
+    alone = furnish(data, tmp_path, recipe)
+    train(alone)
+    train_by_two(workshop)
+    assert_almost_equal(state(workshop), state(alone))
     assert [line["samples"] for line in statistics_lines(workshop)][-1] == 2 * STEPS
 
 

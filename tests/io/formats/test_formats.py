@@ -4,6 +4,7 @@ import gzip
 import re
 import struct
 import sys
+import time
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -26,7 +27,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.find import find_volumes
 from diffusionblend.io.formats import dicom_files
 from diffusionblend.io.formats.dicom import read_series
-from diffusionblend.io.formats.dicom_files import dicom_series
+from diffusionblend.io.formats.dicom_files import dicom_series, slices_among
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (
@@ -474,6 +475,34 @@ def test_a_directory_file_is_no_slice(place, stored):
     del directory.SeriesInstanceUID
     save(folder, [directory], ["DICOMDIR"])
     assert read_volume(folder).hu.shape == SHAPE[::-1]
+
+
+def test_a_folder_of_many_files_is_looked_through_once(place, stored):
+    """Ten thousand notes beside a series, and a link to the folder itself."""
+    folder = save(place / "series", datasets(stored))
+    (folder / "again").symlink_to(folder)
+    for number in range(10_000):
+        (folder / f"note-{number}.txt").touch()
+    began = time.monotonic()
+    assert read_volume(folder).hu.shape == SHAPE[::-1]
+    assert time.monotonic() - began < 20
+
+
+def test_slices_are_told_from_others_in_time_that_grows_with_their_number(place, monkeypatch):
+    """Each is compared with no other: of many thousands that would take minutes."""
+    compared = []
+
+    class File(type(place)):
+        def __eq__(self, other):
+            compared.append(other)
+            return super().__eq__(other)
+
+        __hash__ = type(place).__hash__
+
+    for number in range(50):
+        (place / f"{number}.dcm").write_bytes(bytes(128) + b"DICM")
+    assert len(slices_among([File(path) for path in place.iterdir()])) == 50
+    assert len(compared) <= 50
 
 
 def test_a_folder_without_a_series_says_so(place):

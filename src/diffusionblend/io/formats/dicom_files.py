@@ -90,14 +90,14 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
     That is a file without a suffix, or with a number for one, that is empty or was cut: reading it
     refuses it by name. What is known to be no slice is left out, and so, with a word, is the rest.
     """
-    found = [file for file in files if is_dicom(file)]
-    if not found:
+    found = [(file, is_dicom(file)) for file in files if _is_file(file)]
+    if not any(sure for _, sure in found):
         return []
     kept = []
-    for file in filter(_is_file, files):
+    for file, sure in found:
         suffix = file.suffix.lower()
         known = suffix in NO_SLICES or file.name.lower() in NO_SLICES_NAMES
-        if file in found or not (known or suffix.strip(".0123456789")):
+        if sure or not (known or suffix.strip(".0123456789")):
             kept.append(file)
         elif not known:
             log.warning("%s: left out, for it is no DICOM file", file)
