@@ -1,18 +1,20 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere. Always on stderr.
+"""Progress: a bar on a terminal, a line that changes in a notebook, else a plain line now and then.
 
-Commands show it; a program that calls the package as a library is told nothing.
+Commands show it, on stderr, and notebooks; another program that calls the package as a library is
+told nothing.
 """
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 
-LINE_SECONDS = 10.0
+LINE_SECONDS, CELL_SECONDS = 10.0, 0.5
 _SHOWN = ContextVar("shown", default=False)
 _Item = TypeVar("_Item")
 
@@ -43,6 +45,34 @@ class Stage(Protocol):
         """How far its solver has converged, if it tells."""
 
 
+class Cell:
+    """An output of a notebook's cell for a bar, which writes its states one over the other."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def write(self, text: str) -> None:
+        """Show a state in the place of the one before."""
+        from IPython.display import display
+
+        bundle = {"text/plain": text.strip()}
+        if not text.strip():
+            return
+        if self._shown is None:
+            self._shown = display(bundle, raw=True, display_id=True)
+        else:
+            self._shown.update(bundle, raw=True)
+
+    def flush(self) -> None:
+        """Do nothing: each state is shown at once."""
+
+
+def in_notebook() -> bool:
+    """Return whether this is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
 class Progress:
     """Shows how far something is, and how long it still takes.
 
@@ -51,14 +81,16 @@ class Progress:
     """
 
     def __init__(self, name: str) -> None:
-        import sys
-
         from tqdm import tqdm
 
         self._name = name
-        self._lines = _SHOWN.get() and not sys.stderr.isatty()
-        bar = _SHOWN.get() and sys.stderr.isatty()
-        self._bar = tqdm(desc=name, disable=not bar, leave=False, dynamic_ncols=True)
+        if in_notebook():
+            self._lines = False
+            self._bar = tqdm(desc=name, file=Cell(), mininterval=CELL_SECONDS, ncols=80)
+        else:
+            self._lines = _SHOWN.get() and not sys.stderr.isatty()
+            bar = _SHOWN.get() and sys.stderr.isatty()
+            self._bar = tqdm(desc=name, disable=not bar, leave=False, dynamic_ncols=True)
         self._told = time.monotonic()
         self._began: tuple[float, int] | None = None
         self._done = 0

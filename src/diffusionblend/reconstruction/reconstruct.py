@@ -14,8 +14,9 @@ from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import ScanLike, as_scan
 from diffusionblend.machine.device import find_device
 from diffusionblend.methods import Callback, Method, Problem, find_method, run
-from diffusionblend.methods.method import BEGINNING, State, ignore
+from diffusionblend.methods.method import BEGINNING, State, ignore, in_turn
 from diffusionblend.methods.options import as_method
+from diffusionblend.methods.registry import name_of
 from diffusionblend.prior import Prior
 from diffusionblend.prior.store import facts_of
 from diffusionblend.progress import show_steps
@@ -109,7 +110,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
         if calibration.overlap is not None:
             warn(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place)
-        drawn = draw(chosen, task, seeds, callback, start)
+        with show_steps(name_of(chosen)) as shown:
+            drawn = draw(chosen, task, seeds, in_turn(shown, callback), start)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None
         return _judged(
             task,

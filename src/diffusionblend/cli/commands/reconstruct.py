@@ -14,7 +14,6 @@ from diffusionblend.cli.commands.arguments import Groups, Input, Output, command
 from diffusionblend.cli.commands.plan import plan_reconstruction
 from diffusionblend.cli.terminal import in_range, present, show
 from diffusionblend.io.toml import split_pairs
-from diffusionblend.progress import show_steps
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +154,7 @@ class Reconstruct:
         from diffusionblend.runs.save import finish
 
         steps = self._saved_steps(run.step)
-        with naming(self.scan), show_steps(self.method) as bar, _way_to_go_on(run):
+        with naming(self.scan), _way_to_go_on(run):
             made = reconstruct(
                 scan,
                 method,
@@ -166,7 +165,7 @@ class Reconstruct:
                 mu_water=self.mu_water,
                 scale=self.scale,
                 device=device,
-                callback=in_turn(bar, steps or ignore, run),
+                callback=in_turn(steps or ignore, run),
                 start=start,
             )
         kept = steps.kept if steps else ()
