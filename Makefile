@@ -13,7 +13,7 @@ DEV = $$($(BIN)/python -c 'import tomllib; \
 # The site; a warning fails, and no other host is asked for anything.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir out/site
 
-.PHONY: run setup demo test torture check format notebooks docs bench results clean
+.PHONY: run setup demo test torture fuzz check format notebooks docs bench results clean
 .DELETE_ON_ERROR:
 
 run: $(RUN)
@@ -72,6 +72,12 @@ format: setup
 # Half an hour on one core: kills, full disks, limits of memory and damage (docs/trust.md).
 torture: setup
 	PYTHONPATH=tests $(BIN)/python -m support.torture
+
+# Every reader, by coverage; atheris is installed for it alone, since not every machine has it.
+MINUTES ?= 20
+fuzz: setup
+	$(PIP) install -c constraints.txt atheris
+	PYTHONPATH=tests $(BIN)/python -m support.fuzz --minutes $(MINUTES)
 
 # Minutes; the tables go into out/bench.md.
 bench: setup

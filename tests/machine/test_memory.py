@@ -7,11 +7,17 @@ import sys
 import pytest
 import torch
 
+from diffusionblend.errors import OutOfMemory
+from diffusionblend.io.scans import read_scan
 from diffusionblend.machine import memory
 from diffusionblend.machine.memory import free_bytes, memory_of, ran_out
+from diffusionblend.prior import UNetPrior
+from diffusionblend.projectors.matrix import MatrixProjector
+from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import single
 from support.commands import command
+from support.pretended import pretended
 
 MIB = 2**20
 CPU_SAYS = (
@@ -159,7 +165,6 @@ def test_memory_that_runs_out_on_the_way_is_told(data, place, monkeypatch):
 
 
 def test_the_classical_reconstruction_is_named_where_leaving_it_out_helps(monkeypatch):
-    from diffusionblend.errors import OutOfMemory
     from diffusionblend.geometry import Geometry, Grid
     from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
     from diffusionblend.methods.options import make_method
@@ -201,3 +206,50 @@ def test_under_a_limit_of_ulimit_there_is_one_line_and_no_traceback(data, place,
     )  # fmt: skip
     assert "Traceback" not in ended.stderr
     assert ended.returncode in (0, 6), ended.stderr
+
+
+# On a device that is pretended, which says what CUDA says
+
+CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
+
+
+def made(data, device):
+    options = {"method": "diffusionblend-fast", "steps": 2, "classical": False}
+    return reconstruct(read_scan(data.scan), prior=data.prior, device=device, **options).hu
+
+
+def too_large(function, most, sizes):
+    """Let a function of a module lack memory for more than some groups."""
+
+    def call(self, x, *more):
+        sizes.append(len(x))
+        if len(x) > most:
+            raise torch.cuda.OutOfMemoryError(CUDA_SAYS)
+        return function(self, x, *more)
+
+    return call
+
+
+def test_a_batch_that_a_device_has_no_memory_for_is_halved_to_the_same(data, monkeypatch):
+    """Within the network, which is given six groups at once: sums of a batch differ in the end."""
+    with pretended() as device:
+        whole, sizes = made(data, device), []
+        monkeypatch.setattr(UNetPrior, "forward", too_large(UNetPrior.forward, 2, sizes))
+        found = made(data, device)
+    assert sizes[:6] == [6, 3, 1, 2, 3, 1]
+    assert abs(found - whole).max() < 0.01  # HU
+
+
+def test_what_a_device_has_no_memory_for_is_one_line_and_the_device_works_on(data, monkeypatch):
+    """Within the network by a single group, and within the operator, which nobody can halve."""
+    scans = "12 slices of 64 x 64 pixels"
+    with pretended() as device:
+        whole = made(data, device)
+        for owner, name in ((UNetPrior, "forward"), (MatrixProjector, "product")):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, name, too_large(getattr(owner, name), 0, []))
+                with pytest.raises(OutOfMemory, match=f"{scans}.* take fewer slices or larger"):
+                    made(data, device)
+            torch.testing.assert_close(
+                torch.from_numpy(made(data, device)), torch.from_numpy(whole)
+            )

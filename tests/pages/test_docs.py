@@ -219,6 +219,13 @@ def test_every_block_is_of_a_known_kind(page):
     assert not indented, "a command belongs into a block of sh, where it is run"
 
 
+def test_the_tests_that_a_page_names_are_there():
+    named = re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", text_of("docs/robustness.md"))
+    assert len(named) > 40
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, name)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(page)):

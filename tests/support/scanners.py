@@ -42,3 +42,26 @@ def write_txrm(path, counts, white, shifts=None, **more):
         streams[f"ImageData{view // 100 + 1}/Image{view + 1}"] = picture.tobytes()
     streams |= more
     return write_compound(path, {name: part for name, part in streams.items() if part is not None})
+
+
+def xtekct(**more):
+    """Return what a Nikon scanner says of a scan; `more` replaces or adds lines."""
+    stated = {
+        "Name": "scan", "SrcToObject": SOD, "SrcToDetector": SDD, "DetectorPixelsX": BINS,
+        "DetectorPixelsY": ROWS, "DetectorPixelSizeX": PIXEL[0], "DetectorPixelSizeY": PIXEL[1],
+        "Projections": VIEWS, "InitialAngle": 5, "AngularStep": 30, "WhiteLevel": 60000,
+        "ObjectOffsetX": 0, "ObjectRoll": 0, "ObjectTilt": 0, "InputFolderName": "",
+    }  # fmt: skip
+    text = "".join(f"{name}={value}\n" for name, value in (stated | more).items())
+    return "[XTekCT]\n" + text + "[CTPro]\nVersion=V5.1\n"
+
+
+def skyscan(rows, bins):
+    """Return what a SkyScan says of a scan of twelve views."""
+    return "\n".join([
+        "[System]", "Scanner=SkyScan1176", "Camera Pixel Size (um)=  12.6", "CameraXYRatio=1.002",
+        "[Acquisition]", "Number of Files=  12", f"Number of Rows={rows}",
+        f"Number of Columns={bins}", "Object to Source (mm)=120.000",
+        "Camera to Source (mm)=165.000", "Image Pixel Size (um)=   17.51",
+        "Rotation Step (deg)=30.000", "[Reconstruction]", "Program=NRecon",
+    ])  # fmt: skip

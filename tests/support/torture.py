@@ -9,7 +9,6 @@ of this process, so that torch is imported once, in a folder that is made anew f
 import argparse
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib
 import json
@@ -31,21 +30,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from diffusionblend.cli.main import main
 from diffusionblend.errors import DiffusionBlendError, PriorError
-from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior.store import load_network, read_config
 from diffusionblend.prior.unet import UNetPrior
-from diffusionblend.runs.checkpoint import read_steps
 from diffusionblend.runs.record import find_record
-from diffusionblend.runs.state import read_state
-from diffusionblend.training.recipe import read_recipe
-from diffusionblend.training.state import read_training_state
 from support.experiments import write_recipe
 from support.measured import lines, write_geometry
+from support.readers import READERS, write_all
 from support.recipes import RECIPE
 from support.small_data import make_data
 
@@ -266,11 +259,18 @@ class Torture:
                 check_visible(COMMANDS[name], place, made)
         return trials
 
+    def prepare(self, place: Path) -> None:
+        """Make a file of every kind that is read."""
+        write_all(place)
+        assert ended(run(COMMANDS["train"], place)) == 0
+        stopped = Command((*COMMANDS["reconstruct"].words[:-1], "k.nii.gz"), ())
+        ended(run(stopped, place, lambda: kill_at(7, signal.SIGKILL)))
+
     def damages(self, name: str, number: int) -> Trials:
         """Damage a file and read it, in forks of a hundred."""
-        file, read = READERS[name]
+        file, read = READERS[name].file, READERS[name].read
         place = self.fresh()
-        prepare(place)
+        self.prepare(place)
         whole, trials = (place / file).read_bytes(), Trials(Counter(), [])
         expected = read(place / file)
         for first in range(0, number, 100):
@@ -367,78 +367,6 @@ def can_mount(folder: Path) -> bool:
 # Damage
 
 
-def prepare(place: Path) -> None:
-    """Make files of every kind that is read."""
-    volume = read_volume(place / "chest.nii.gz").slices(0, 3)
-    for name in ("v.nii", "v.nii.gz", "v.nrrd"):
-        write_volume(volume, place / name)
-    raw = (place / "chest.h5").read_bytes()
-    (place / "unsealed.h5").write_bytes(raw[:-87])
-    process = run(COMMANDS["train"], place)
-    assert ended(process) == 0
-    stop = Command((*COMMANDS["reconstruct"].words[:-1], "k.nii.gz"), ())
-    process = run(stop, place, lambda: kill_at(7, signal.SIGKILL))
-    ended(process)
-
-
-def tensors(read: dict[str, torch.Tensor]) -> bytes:
-    """Return what tells apart what was read."""
-    return b"".join(name.encode() + read[name].numpy().tobytes() for name in sorted(read))
-
-
-def prior_of(path: Path) -> bytes:
-    network = load_network(path.parent, read_config(path.parent), UNetPrior)
-    return tensors(network.state_dict()) + repr(network.config).encode()
-
-
-def scan_of(path: Path) -> bytes:
-    scan = read_scan(path)
-    return scan.y.tobytes() + repr((scan.geometry, scan.noise, scan.mu_water)).encode()
-
-
-def volume_of(path: Path) -> bytes:
-    volume = read_volume(path)
-    return volume.hu.tobytes() + repr(volume.grid).encode()
-
-
-def imported(path: Path) -> bytes:
-    from diffusionblend.io.projections.importing import import_scan
-    from diffusionblend.io.projections.options import Options
-
-    return import_scan(path.with_name("y.npy"), Options()).y.tobytes()
-
-
-READERS = {
-    "scan.h5": ("chest.h5", scan_of),
-    "scan.h5 without its seal": ("unsealed.h5", scan_of),
-    "state of a reconstruction": ("k.nii.gz.state", lambda p: tensors(read_state(p)[1])),
-    "state of a training": (
-        "run/state.safetensors", lambda p: tensors(read_training_state(p, _recipe(p))[1])
-    ),
-    "weights": ("run/prior/model.safetensors", prior_of),
-    "config.json": ("run/prior/config.json", prior_of),
-    "steps.json": ("k.steps/steps.json", lambda p: repr(read_steps(p.parent)).encode()),
-    "record": ("r.nii.gz.json", lambda p: repr(find_record(p.with_name("r.nii.gz"))).encode()),
-    "recipe": ("recipe.toml", lambda p: repr(read_recipe(p)).encode()),
-    "geometry.json": ("raw/geometry.json", imported),
-    ".nii": ("v.nii", volume_of),
-    ".nii.gz": ("v.nii.gz", volume_of),
-    ".nrrd": ("v.nrrd", volume_of),
-}  # fmt: skip
-CHECKED = {
-    "scan.h5", "state of a reconstruction", "state of a training", "weights", "config.json",
-    ".nii.gz",
-}  # fmt: skip
-"""What has a checksum: no other value is ever read."""
-
-
-@functools.cache
-def _recipe(path: Path) -> dict:
-    """Return what decides a training, as its whole state says it: before it is damaged."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["state"])["run"]
-
-
 def damage(whole: bytes, generator: random.Random) -> bytes:
     """Return damaged bytes: bits, a block of zeros or of another place, a cut, or more of them."""
     raw, at = bytearray(whole), generator.randrange(len(whole))
@@ -495,8 +423,11 @@ def torture(folder: Path, scale: float, seed: int) -> dict[str, dict[str, Trials
     for stage, (do, names, number) in stages.items():
         found[stage] = {}
         for name in names:
-            trials = do(name, max(1, round(scale * number)))
-            if stage == "damaged inputs" and name in CHECKED and trials.counts["other values"]:
+            damages = stage == "damaged inputs"
+            slow = damages and READERS[name].walked
+            trials = do(name, max(1, round(scale * number / (8 if slow else 1))))
+            checked = damages and READERS[name].checked
+            if checked and trials.counts["other values"]:
                 trials.wrong.append(f"{name}: {trials.counts['other values']} read as other values")
             found[stage][name] = trials
             counts = ", ".join(f"{count} {what}" for what, count in sorted(trials.counts.items()))

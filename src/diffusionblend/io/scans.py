@@ -2,7 +2,7 @@
 
 Behind what HDF5 reads stands the SHA-256 of it: damage is found before HDF5 is let loose on it,
 which a flipped bit may end with a segmentation fault. Whatever changes the file by HDF5 cuts that
-line off, and then it is read without.
+line off; then another process walks through it first.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming, sha256
 from diffusionblend.io.projections.hdf5 import check_held, dataset
+from diffusionblend.io.projections.walked import walk
 
 if TYPE_CHECKING:
     import h5py
@@ -119,7 +120,8 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
         )
     try:
         with naming(path):
-            _check_seal(path)
+            if not _sealed(path):
+                walk(path)
             with h5py.File(path) as file:
                 yield file
     except DAMAGE as error:
@@ -128,20 +130,21 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
         ) from error
 
 
-def _check_seal(path: Path) -> None:
-    """Raise ValueError if a file has another SHA-256 than it says, if it says one."""
+def _sealed(path: Path) -> bool:
+    """Return whether a file says its SHA-256; raise ValueError if it has another one."""
     length = max(0, path.stat().st_size - _SEAL_BYTES)
     with open(path, "rb") as file:
         file.seek(length)
         said = file.read()
         if _SEAL_BEGINS not in said:
-            return
+            return False
         file.seek(0)
         digest = hashlib.sha256()
         while part := file.read(min(_PART, length - file.tell())):
             digest.update(part)
     if said != _SEAL.format(digest.hexdigest()).encode():
         raise ValueError("its SHA-256 is another than it says")
+    return True
 
 
 def _geometry(file: "h5py.File") -> Geometry:

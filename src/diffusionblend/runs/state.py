@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import DAMAGE, atomic
+from diffusionblend.io.projections.walked import walk
 from diffusionblend.runs.provenance import Machine
 
 _FACTS, _TENSOR = "facts", "state."
@@ -84,6 +85,7 @@ def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray]]:
 def _read_hdf5(path: Path) -> tuple[Facts, dict[str, np.ndarray]]:
     import h5py
 
+    walk(path)
     with h5py.File(path) as file:
         facts = Facts(
             run=json.loads(file.attrs["run"]),

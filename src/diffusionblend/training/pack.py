@@ -18,6 +18,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic
 from diffusionblend.io.formats.headers import MAX_VOXELS
+from diffusionblend.io.projections.walked import walk
 from diffusionblend.progress import counted
 from diffusionblend.training.samples import Source
 
@@ -68,6 +69,7 @@ def read_pack(path: Path) -> list[Packed]:
         CorruptInput: It is no pack, or a damaged one.
     """
     try:
+        walk(path)
         with h5py.File(path) as file:
             if file.attrs.get("schema") != SCHEMA:
                 raise CorruptInput(f"{path}: not a pack of this version; make it again by `pack`")

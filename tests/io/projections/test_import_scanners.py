@@ -28,7 +28,18 @@ from support.others import (
     turned,
 )
 from support.phantoms import Ellipsoid
-from support.scanners import BINS, DEGREES, PIXEL, ROWS, SDD, SOD, VIEWS, write_txrm
+from support.scanners import (
+    BINS,
+    DEGREES,
+    PIXEL,
+    ROWS,
+    SDD,
+    SOD,
+    VIEWS,
+    skyscan,
+    write_txrm,
+    xtekct,
+)
 
 MU = 0.01
 
@@ -70,17 +81,6 @@ def nikon_lines(beside, *, start=5.0):
             near = (to * unit).sum(-1)
             y[-1] = y[-1] + 2 * MU * np.sqrt(np.maximum(radius**2 - (to * to).sum(-1) + near**2, 0))
     return np.array(y)
-
-
-def xtekct(**more):
-    stated = {
-        "Name": "scan", "SrcToObject": SOD, "SrcToDetector": SDD, "DetectorPixelsX": BINS,
-        "DetectorPixelsY": ROWS, "DetectorPixelSizeX": PIXEL[0], "DetectorPixelSizeY": PIXEL[1],
-        "Projections": VIEWS, "InitialAngle": 5, "AngularStep": 30, "WhiteLevel": 60000,
-        "ObjectOffsetX": 0, "ObjectRoll": 0, "ObjectTilt": 0, "InputFolderName": "",
-    }  # fmt: skip
-    text = "".join(f"{name}={value}\n" for name, value in (stated | more).items())
-    return "[XTekCT]\n" + text + "[CTPro]\nVersion=V5.1\n"
 
 
 @pytest.mark.parametrize("beside", [0.0, 1.7])
@@ -130,14 +130,7 @@ def test_skyscan(tmp_path):
     """The size of a pixel is that at the object: camera pixels may have been joined."""
     y = lines()[:, :ROWS]
     folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
-    text = "\n".join([
-        "[System]", "Scanner=SkyScan1176", "Camera Pixel Size (um)=  12.6", "CameraXYRatio=1.002",
-        "[Acquisition]", "Number of Files=  12", f"Number of Rows={y.shape[1]}",
-        f"Number of Columns={y.shape[2]}", "Object to Source (mm)=120.000",
-        "Camera to Source (mm)=165.000", "Image Pixel Size (um)=   17.51",
-        "Rotation Step (deg)=30.000", "[Reconstruction]", "Program=NRecon",
-    ])  # fmt: skip
-    (folder / "scan.log").write_text(text)
+    (folder / "scan.log").write_text(skyscan(*y.shape[1:]))
     with pytest.raises(UsageError, match="how many come through air"):
         import_scan(folder / "scan.log")
     scan = import_scan(folder / "scan.log", Options(i0=60000, centre="none", air_bins="none"))

@@ -23,6 +23,7 @@ from diffusionblend.io.projections import hdf5
 from diffusionblend.io.projections.geometry_file import NAME, Data, FanFacts
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import Stack, arrange, arranged_shape, check_type
+from diffusionblend.io.projections.walked import walk
 
 if TYPE_CHECKING:
     import h5py
@@ -131,6 +132,7 @@ def _from_hdf5(path: Path) -> Mapping[str, Any]:
     """Return what a file of version 7.3 holds, axes as MATLAB has them."""
     import h5py
 
+    walk(path)
     with parsing(path), h5py.File(path) as file:
         return _group(file, path, "")
 

@@ -30,6 +30,7 @@ from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
 from diffusionblend.io.projections.tool_geometry import read_tool_geometry
 from diffusionblend.io.projections.vendors import foreign
+from diffusionblend.io.projections.walked import walk
 
 _EXPECTED = (
     "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
@@ -164,6 +165,7 @@ def open_source(
 def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
     import h5py
 
+    walk(path)
     with parsing(path), h5py.File(path) as file:
         if str(file.attrs.get("schema", "")).startswith(OURS):
             raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
