@@ -5,17 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from diffusionblend.methods import Problem, find_method, methods
+from diffusionblend.methods import Problem, find_method
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
-from support.every_beam import ANY, BEAMS, GRID
+from support.every_beam import ANY, BEAMS, GRID, OF_THOUSANDS_OF_LEVELS, OPTIONS
 from support.gaussian import MEAN, STD
 from support.phantoms import changed
-
-FEW = {"steps": 20}
-OPTIONS = {name: FEW for name, cls in methods().items() if cls.needs_prior}
-OPTIONS |= {"sirt": {"iterations": 50}}
-OF_THOUSANDS_OF_LEVELS = ("diffusion-mbir", "tpdm")
 
 
 @pytest.fixture(scope="module", params=BEAMS)

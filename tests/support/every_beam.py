@@ -27,3 +27,8 @@ BEAMS = {
 
 
 ANY = sorted(set(methods()) - {"fbp-unet"})  # which refuses what it was not trained for
+
+FEW = {"steps": 20}
+OPTIONS = {name: FEW for name, cls in methods().items() if cls.needs_prior}
+OPTIONS |= {"sirt": {"iterations": 50}}
+OF_THOUSANDS_OF_LEVELS = ("diffusion-mbir", "tpdm")

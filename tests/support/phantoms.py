@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam
+from diffusionblend.geometry import ConeBeam, Geometry, ParallelBeam, PosedBeam
 from diffusionblend.geometry.acquisitions import (
     cone_beam,
     fan_beam,
@@ -54,7 +54,7 @@ def finer(geometry, factor):
     """Return the beam with each bin, and each row of a cone's, cut into `factor`."""
     beam = geometry.beam
     cut = {"bins": beam.bins * factor, "bin_mm": beam.bin_mm / factor}
-    if isinstance(beam, ConeBeam):
+    if isinstance(beam, ConeBeam | PosedBeam):
         cut |= {"rows": beam.rows * factor, "row_mm": beam.row_mm / factor}
     return changed(geometry, **cut)
 
@@ -62,6 +62,8 @@ def finer(geometry, factor):
 def rays(geometry):
     """Return a point and the direction, of length 1, of each ray (rows, views, bins, 3) in mm."""
     (rows, _, bins), (grid, beam) = geometry.sinogram_shape, geometry
+    if isinstance(beam, PosedBeam):
+        return _rays_of_poses(beam)
     angle = np.radians(beam.angles_deg)[:, None]
     z = np.array([0.0, 0.0, 1.0])
     e = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
@@ -81,6 +83,24 @@ def rays(geometry):
         direction = np.cos(s / beam.sdd_mm) * d + np.sin(s / beam.sdd_mm) * e
     length = np.linalg.norm(direction, axis=-1, keepdims=True)
     return np.broadcast_arrays(point, direction / length)
+
+
+def _rays_of_poses(beam):
+    s = (np.arange(beam.bins) - (beam.bins - 1) / 2) * beam.bin_mm + beam.offset_mm
+    t = (np.arange(beam.rows) - (beam.rows - 1) / 2) * beam.row_mm + beam.row_offset_mm
+    points, directions = [], []
+    for view, angle in enumerate(np.radians(beam.angles_deg)):
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        pose = beam.poses[view % len(beam.poses)]
+        source, middle, along, up = (
+            turn @ np.array(part) for part in (pose.source, pose.middle, pose.along, pose.up)
+        )
+        pixels = middle + s[:, None] * along + t[:, None, None] * up
+        rays = pixels - source if beam.diverges else source + 0 * pixels
+        points.append(source + 0 * pixels if beam.diverges else pixels)
+        directions.append(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
+    return np.stack(points, axis=1), np.stack(directions, axis=1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +134,7 @@ class Ellipsoid:
         """Return the mean of the chords over each bin."""
         y, k = self.chords(finer(geometry, oversampling)), oversampling
         y = y.reshape(*y.shape[:2], -1, k).mean(-1)
-        if isinstance(geometry.beam, ConeBeam):
+        if isinstance(geometry.beam, ConeBeam | PosedBeam):
             y = y.reshape(-1, k, *y.shape[1:]).mean(1)
         return y
 

@@ -18,6 +18,8 @@ A parallel ray is the line p . e = s, p = (x, y). A point p casts its shadow in 
 and in a cone on the flat s and on the row at t = sdd z / (sod + p . d), row r of n lying at
 t = (r - (n - 1) / 2) row_mm + row_offset_mm. Far away (sod to infinity) all this is parallel.
 
+A posed beam has a source and a flat detector that stand anywhere in each view (`posed`).
+
 Line integrals are (detector rows, views, bins) for all beams. Parallel and fan beams see one
 slice with one row: those two numbers are the same.
 """
@@ -37,6 +39,7 @@ from diffusionblend.geometry.beam import Beam, ParallelBeam
 from diffusionblend.geometry.grid import Affine, Grid
 from diffusionblend.geometry.kinds import find_beam, known
 from diffusionblend.geometry.point import ConeBeam, FanBeam, PointBeam
+from diffusionblend.geometry.posed import Pose, PosedBeam
 
 __all__ = [
     "Affine",
@@ -48,6 +51,8 @@ __all__ = [
     "Grid",
     "ParallelBeam",
     "PointBeam",
+    "Pose",
+    "PosedBeam",
     "find_arc",
     "geometry_from_json",
 ]
@@ -82,11 +87,10 @@ class Geometry:
             raise InvalidValue(
                 f"voxels of {self.grid.spacing_mm} mm; expected each within {low:g} to {high:g}"
             )
-        radius_mm, source_mm = self.grid.radius_mm, self.beam.source_mm
-        if source_mm <= radius_mm:
+        if self.beam.source_in(self.grid):
             raise InvalidValue(
-                f"the source turns at sod_mm {source_mm:g}, inside the slices, whose corners are "
-                f"{radius_mm:g} mm from the axis; expected it outside"
+                f"the source turns at sod_mm {self.beam.source_mm:g}, inside the slices, whose "
+                f"corners are {self.grid.radius_mm:g} mm from the axis; expected it outside"
             )
 
     def __iter__(self) -> Iterator[Any]:

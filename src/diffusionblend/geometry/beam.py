@@ -70,6 +70,10 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Distance from the source to the axis: infinite where rays are parallel."""
         return math.inf
 
+    def source_in(self, grid: Grid) -> bool:
+        """Return whether the source is inside the slices, up to their corners."""
+        return self.source_mm <= grid.radius_mm
+
     @property
     def magnification(self) -> float:
         """Size of a shadow on the detector over that of the object at the axis."""

@@ -79,6 +79,11 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Distance of the farthest corner of a slice from the axis in mm."""
         return math.hypot(*self.shape[1:]) / 2 * self.pixel_mm
 
+    @property
+    def height_mm(self) -> float:
+        """Height of all slices in mm."""
+        return self.shape[0] * self.spacing_mm[0]
+
     def close_to(self, other: "Grid") -> bool:
         """Return whether another grid has the same voxels, to a hundredth of one."""
         a, b = np.array(self.affine), np.array(other.affine)

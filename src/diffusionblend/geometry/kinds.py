@@ -8,15 +8,17 @@ beam.
 from diffusionblend.errors import InvalidValue, UnsupportedInput
 from diffusionblend.geometry.beam import Beam, ParallelBeam
 from diffusionblend.geometry.point import ConeBeam, FanBeam
+from diffusionblend.geometry.posed import PosedBeam
 from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.beams"
-_BEAMS: dict[str, type[Beam]] = {"parallel": ParallelBeam, "fan": FanBeam, "cone": ConeBeam}
+_CIRCLES: dict[str, type[Beam]] = {"parallel": ParallelBeam, "fan": FanBeam, "cone": ConeBeam}
+_BEAMS = _CIRCLES | {"posed": PosedBeam}
 
 
 def is_plain(beam: Beam) -> bool:
-    """Return whether a beam is one of this package's own, and no subclass of one."""
-    return type(beam) in _BEAMS.values()
+    """Return whether a beam is a circle of this package's own, and no subclass of one."""
+    return type(beam) in _CIRCLES.values()
 
 
 def find_beam(kind: str) -> type[Beam]:

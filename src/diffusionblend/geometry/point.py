@@ -1,7 +1,7 @@
 """Beams from a point: fans and cones; see the package for the formulas."""
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -133,10 +133,7 @@ class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rows < 1 or not self.row_mm > 0 or not math.isfinite(self.row_mm):
-            raise InvalidValue(f"{self.rows} rows of {self.row_mm} mm; expected positive numbers")
-        if not math.isfinite(self.row_offset_mm):
-            raise InvalidValue(f"row_offset_mm is {self.row_offset_mm}; expected a finite number")
+        check_rows(self)
 
     def sinogram_shape(self, grid: Grid) -> tuple[int, int, int]:
         """Return the shape of the line integrals of a volume: detector rows, views, bins."""
@@ -154,12 +151,44 @@ class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
 
     def binned(self, bins: int, rows: int = 1) -> Self:
         """Return the beam of a coarser detector; what is left over at its ends is dropped."""
-        if not 1 <= rows <= self.rows:
-            raise InvalidValue(f"{rows} rows to join; expected 1 to {self.rows}")
-        joined, left_over = divmod(self.rows, rows)
-        return msgspec.structs.replace(
-            super().binned(bins),
-            rows=joined,
-            row_mm=self.row_mm * rows,
-            row_offset_mm=self.row_offset_mm - left_over * self.row_mm / 2,
-        )
+        return msgspec.structs.replace(super().binned(bins), **joined_rows(self, rows))
+
+
+class Panel(Protocol):
+    """A flat detector of several rows."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def row_mm(self) -> float:
+        """Size of a row."""
+
+    @property
+    def row_offset_mm(self) -> float:
+        """Where the middle of the detector lies along t."""
+
+
+def check_rows(panel: Panel) -> None:
+    """Raise InvalidValue if there can be no such rows."""
+    if panel.rows < 1 or not panel.row_mm > 0 or not math.isfinite(panel.row_mm):
+        raise InvalidValue(f"{panel.rows} rows of {panel.row_mm} mm; expected positive numbers")
+    if not math.isfinite(panel.row_offset_mm):
+        raise InvalidValue(f"row_offset_mm is {panel.row_offset_mm}; expected a finite number")
+
+
+def joined_rows(panel: Panel, rows: int) -> dict[str, Any]:
+    """Return the fields of a detector of which so many neighbouring rows are joined.
+
+    Raises:
+        InvalidValue: There are not so many.
+    """
+    if not 1 <= rows <= panel.rows:
+        raise InvalidValue(f"{rows} rows to join; expected 1 to {panel.rows}")
+    joined, left_over = divmod(panel.rows, rows)
+    return {
+        "rows": joined,
+        "row_mm": panel.row_mm * rows,
+        "row_offset_mm": panel.row_offset_mm - left_over * panel.row_mm / 2,
+    }

@@ -11,7 +11,7 @@ L counts along the central ray alone, and h is the ramp of tan g. w counts each 
 (`redundancy`). In a parallel beam J and L are 1. If the arc leaves lines out, the sum at each point
 is divided by the share of its lines that were measured (`cover`). A cone is treated as a fan in
 each plane through the source and a detector row, with y times the cosine of the ray's elevation
-(Feldkamp, Davis and Kress 1984).
+(Feldkamp, Davis and Kress 1984). A detector that is turned is set upright first (`upright`).
 """
 
 import math
@@ -24,10 +24,12 @@ from torch import Generator, Tensor
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
 from diffusionblend.geometry.kinds import is_plain
+from diffusionblend.methods.interpolation import between_bins, between_pixels
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.redundancy import ray_weights
 from diffusionblend.methods.registry import register
+from diffusionblend.methods.upright import upright
 
 _LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
@@ -68,7 +70,8 @@ def measured(problem: Problem) -> Tensor:
 
 def from_rays(y: Tensor, geometry: Geometry) -> Tensor:
     """Return u (slices, rows, columns) from line integrals (detector rows, views, bins)."""
-    y, geometry = extended(weighted(y, geometry), geometry)
+    y, circle = upright(y, geometry)
+    y, geometry = extended(weighted(y, circle), circle)
     return back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
 
 
@@ -81,7 +84,8 @@ def weighted(y: Tensor, geometry: Geometry) -> Tensor:
     grid, beam = geometry.grid, geometry.beam
     if not is_plain(beam):
         raise UnsupportedInput(
-            f"fbp knows parallel, fan and cone beams, not a {beam.kind} beam; take another method"
+            f"fbp knows parallel, fan, cone and posed beams, not a {beam.kind} beam; take another "
+            "method"
         )
     weights = ray_weights(beam)
     if not isinstance(beam, PointBeam):
@@ -138,16 +142,8 @@ def back_project(y: Tensor, geometry: Geometry) -> Tensor:
     u = y.new_zeros(len(y), *grid.shape[1:])
     for view in range(len(beam.angles_deg)):
         at, distance = _shadows(grid, beam, view, y)
-        u += _between_bins(y[:, view], at).div_(distance**2)
+        u += between_bins(y[:, view], at).div_(distance**2)
     return u * (math.pi / len(beam.angles_deg))
-
-
-def _between_bins(y: Tensor, at: Tensor) -> Tensor:
-    """Interpolate a view (rows, bins) linearly at fractions of bins, nearest beyond them."""
-    last = y.shape[-1] - 1
-    left = at.floor().clamp(0, last - 1).long() if last else at.long() * 0
-    share = (at - left).clamp(0, 1)
-    return torch.lerp(y[:, left], y[:, (left + 1).clamp(max=last)], share)
 
 
 def cover(geometry: Geometry, like: Tensor) -> Tensor:
@@ -169,7 +165,7 @@ def cover(geometry: Geometry, like: Tensor) -> Tensor:
     shares = like.new_zeros(grid.shape[1:])
     for view, weights in enumerate(rays.to(like)):
         at, distance = _shadows(grid, beam, view, like)
-        shares += _between_bins(weights[None], at)[0].div_(distance)
+        shares += between_bins(weights[None], at)[0].div_(distance)
     return (shares / len(rays)).clamp(min=_LEAST_COVER)
 
 
@@ -183,21 +179,8 @@ def _back_project_cone(y: Tensor, grid: Grid, cone: ConeBeam) -> Tensor:
         for some in torch.arange(slices).split(_SLICES):
             t = z[some, None, None] * spread
             row = (t - float(cone.row_positions_mm()[0])) / cone.row_mm
-            u[some] += _interpolated(y[:, view], row, at).div_(depth**2)
+            u[some] += between_pixels(y[:, view], row, at).div_(depth**2)
     return u * (math.pi / len(cone.angles_deg))
-
-
-def _interpolated(image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Interpolate an image linearly at fractions of its rows and columns, nearest beyond them."""
-    places = [
-        2 * at.expand_as(row) / max(n - 1, 1) - 1
-        for at, n in zip((column, row), reversed(image.shape), strict=True)
-    ]
-    grid = torch.stack(places, dim=-1).flatten(1, 2)  # (slices, pixels, 2)
-    found = torch.nn.functional.grid_sample(
-        image[None, None], grid[None], padding_mode="border", align_corners=True
-    )
-    return found.view_as(row)
 
 
 def _shadows(grid: Grid, beam: Beam, view: int, like: Tensor) -> tuple[Tensor, Tensor]:

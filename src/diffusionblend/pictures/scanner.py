@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
+from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam, PosedBeam
+from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.pictures.sheet import FAINT, INK, PAPER
 
 PANEL, RAY = (33, 40, 50), (110, 86, 62)
@@ -62,7 +63,7 @@ def panels(geometry: Geometry, y: np.ndarray) -> tuple[Panel, ...]:
         f"Line integrals of row {row + 1} of {len(y)}: {low:.3g} to {high:.3g}",
         f"{beam.bins} bins across, {len(beam.angles_deg)} views down; line: the axis",
     )
-    if not isinstance(beam, ConeBeam):
+    if not isinstance(beam, ConeBeam | PosedBeam):
         return seen, sinogram
     side = Panel(
         _from_the_side(grid, beam),
@@ -74,7 +75,8 @@ def panels(geometry: Geometry, y: np.ndarray) -> tuple[Panel, ...]:
 
 def _beam_in_words(beam: Beam) -> str:
     first, last, views = beam.angles_deg[0], beam.angles_deg[-1], len(beam.angles_deg)
-    return f"{beam.kind.capitalize()} beam, {views} views, {first:.6g} to {last:.6g} degrees"
+    words = f"{beam.kind.capitalize()} beam, {views} views, {first:.6g} to {last:.6g} degrees"
+    return f"{words}; {pose_in_words(beam)}" if isinstance(beam, PosedBeam) else words
 
 
 def _sinogram(values: np.ndarray, axis: float) -> Image.Image:
@@ -96,15 +98,19 @@ def _along_the_axis(geometry: Geometry) -> Image.Image:
     return _drawn(sources, rays, half_mm)
 
 
-def _from_the_side(grid: Grid, cone: ConeBeam) -> Image.Image:
+def _from_the_side(grid: Grid, beam: ConeBeam | PosedBeam) -> Image.Image:
     """Draw the first view: across, the depth along its central ray; down, z."""
-    _, d = _directions(cone.angles[0])
-    z_mm = grid.spacing_mm[0]
+    _, d = _directions(beam.angles[0])
     half_xy = np.array(grid.shape[:0:-1]) / 2 * grid.pixel_mm
-    half_mm = np.array([np.abs(d) @ half_xy, grid.shape[0] / 2 * z_mm])
-    t = cone.row_positions_mm()
-    rays = np.stack([np.full_like(t, cone.sdd_mm - cone.sod_mm), t], axis=1)
-    return _drawn([np.array([[-cone.sod_mm, 0.0]])], rays, half_mm)
+    half_mm = np.array([np.abs(d) @ half_xy, grid.height_mm / 2])
+    if isinstance(beam, ConeBeam):
+        t = beam.row_positions_mm()
+        rays = np.stack([np.full_like(t, beam.sdd_mm - beam.sod_mm), t], axis=1)
+        return _drawn([np.array([[-beam.sod_mm, 0.0]])], rays, half_mm)
+    begin, end = _ends(grid, *beam.rays(0, range(beam.rows)), diverges=beam.diverges)
+    side = np.stack([[*d, 0.0], [0.0, 0.0, 1.0]], axis=1)
+    begin, end = begin[:, beam.bins // 2], end[:, beam.bins // 2]
+    return _drawn([(begin[:1] if beam.diverges else begin) @ side], end @ side, half_mm)
 
 
 def _drawn(sources: Sequence[Points], rays: Points, half_mm: Points) -> Image.Image:
@@ -151,10 +157,12 @@ def _places(geometry: Geometry) -> tuple[list[Points], Points]:
     """
     grid, beam = geometry
     angles = np.array(beam.angles)
-    views = np.linspace(0, len(angles) - 1, min(_MOST_MARKS, len(angles)))
+    views = np.linspace(0, len(angles) - 1, min(_MOST_MARKS, len(angles))).round().astype(int)
+    if isinstance(beam, PosedBeam):
+        return _of_posed(grid, beam, views)
     sources, detectors = [], []
     s = beam.positions_mm()[:, None]
-    for angle in angles[views.round().astype(int)]:
+    for angle in angles[views]:
         e, d = _directions(angle)
         if isinstance(beam, PointBeam):
             source, fan = np.array(beam.source_at(angle)), s / beam.sdd_mm
@@ -166,6 +174,26 @@ def _places(geometry: Geometry) -> tuple[list[Points], Points]:
             sources.append(s * e - away * d)
             detectors.append(s * e + away * d)
     return sources, detectors[0]
+
+
+def _of_posed(grid: Grid, beam: PosedBeam, views: np.ndarray) -> tuple[list[Points], Points]:
+    """Return the same of a posed beam, by the rays to its middle row."""
+    found = [
+        _ends(grid, *beam.rays(int(view), [beam.rows // 2]), diverges=beam.diverges)
+        for view in views
+    ]
+    sources = [begin[0, : 1 if beam.diverges else None, :2] for begin, _ in found]
+    return sources, found[0][1][0, :, :2]
+
+
+def _ends(grid: Grid, points: Points, rays: Points, *, diverges: bool) -> tuple[Points, Points]:
+    """Return where rays begin and end (..., 3): parallel ones at a distance from the slices."""
+    if diverges:
+        return points, points + rays
+    unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    foot = points - (points * unit).sum(-1, keepdims=True) * unit
+    away = 1.6 * grid.radius_mm * unit
+    return foot - away, foot + away
 
 
 def _marks(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]]) -> None:

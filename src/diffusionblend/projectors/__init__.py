@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.kinds import known
 from diffusionblend.machine.device import find_device
 from diffusionblend.plugins import load, plugins
@@ -67,11 +67,14 @@ def _builder(beam: Beam) -> Builder:
     return load(points[beam.kind])
 
 
-def _cone_projector(geometry: Geometry, *, device: torch.device, dtype: torch.dtype) -> Projector:
+def _across_slices(geometry: Geometry, *, device: torch.device, dtype: torch.dtype) -> Projector:
+    """Return the projector of a cone or a posed beam."""
     if device.type == "cpu":
         from diffusionblend.projectors.cone import ConeProjector
+        from diffusionblend.projectors.posed import PosedProjector
 
-        return ConeProjector(geometry, dtype=dtype)
+        cone = isinstance(geometry.beam, ConeBeam)
+        return (ConeProjector if cone else PosedProjector)(geometry, dtype=dtype)
     from diffusionblend.projectors.diffct import DiffctProjector
 
     return DiffctProjector(geometry, device=device, dtype=dtype)
@@ -80,5 +83,6 @@ def _cone_projector(geometry: Geometry, *, device: torch.device, dtype: torch.dt
 _BUILDERS: dict[type[Beam], Builder] = {
     ParallelBeam: slice_projector,
     FanBeam: slice_projector,
-    ConeBeam: _cone_projector,
+    ConeBeam: _across_slices,
+    PosedBeam: _across_slices,
 }

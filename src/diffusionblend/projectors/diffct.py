@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import UsageError
-from diffusionblend.geometry import Beam, ConeBeam, Geometry, PointBeam
+from diffusionblend.geometry import Beam, Geometry, PointBeam
+from diffusionblend.geometry.poses import as_posed
 from diffusionblend.machine.packages import install
 from diffusionblend.projectors.base import Projector
 
@@ -69,18 +70,23 @@ class DiffctProjector(Projector):
 
 
 def _in_space(geometry: Geometry) -> dict[str, Any]:
-    """Return what diffct asks to know of a cone."""
-    grid, cone = geometry.grid, _beyond(geometry.beam)
+    """Return what diffct asks to know of a cone or a posed beam."""
+    grid, beam = geometry.grid, as_posed(geometry.beam)
     z_mm, _, pixel = grid.spacing_mm
-    source, middle, e = _places(cone, pixel)
-    up = np.array([0.0, 0.0, 1.0])
-    middle = _with_z(middle) + cone.row_offset_mm / pixel * up
-    trajectory = (_with_z(source), middle, _with_z(e), np.broadcast_to(up, middle.shape))
+    source, middle, along, up = beam.vectors()
+    middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
+    farther = 1.0
+    if beam.diverges:  # diffct ends a ray at its detector: the same rays to one behind the volume
+        farther = max(1.0, 2 * _lengths(source).max() / _lengths(middle - source).min())
+        source, middle = source / pixel, (source + farther * (middle - source)) / pixel
+    else:
+        source, middle = source / _lengths(source)[:, None], middle / pixel
     return {
-        "trajectory": tuple(torch.tensor(part) for part in trajectory),
+        "trajectory": tuple(torch.tensor(part) for part in (source, middle, along, up)),
         "volume_shape": grid.shape,
-        "detector_shape": (cone.bins, cone.rows),
-        "detector_spacing": (cone.bin_mm / pixel, cone.row_mm / pixel),
+        "detector_shape": (beam.bins, beam.rows),
+        "beam": "cone" if beam.diverges else "parallel3d",
+        "detector_spacing": (farther * beam.bin_mm / pixel, farther * beam.row_mm / pixel),
         "voxel_spacing": (z_mm / pixel, 1.0, 1.0),
     }
 
@@ -104,8 +110,7 @@ def _beyond(beam: Any) -> Any:  # noqa: ANN401 - the same kind of beam
     if not isinstance(beam, PointBeam):
         return beam
     farther = max(1.0, 2 * beam.sod_mm / beam.sdd_mm)
-    names = ["sdd_mm", "bin_mm", "offset_mm"]
-    names += ["row_mm", "row_offset_mm"] if isinstance(beam, ConeBeam) else []
+    names = ("sdd_mm", "bin_mm", "offset_mm")
     return msgspec.structs.replace(beam, **{n: farther * getattr(beam, n) for n in names})
 
 
@@ -140,5 +145,5 @@ def _arc(beam: PointBeam, pixel_mm: float) -> Callable[[Tensor, Tensor], Tensor]
     return bent
 
 
-def _with_z(places: np.ndarray) -> np.ndarray:
-    return np.pad(places, ((0, 0), (0, 1)))
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.norm(vectors, axis=-1))

@@ -19,7 +19,7 @@ from diffusionblend.calibration.water import calibrated
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.data.truncation import extended
-from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.machine.memory import free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.prior import Prior, from_pretrained
@@ -133,7 +133,7 @@ def estimate(
 
 
 def some_slices(scan: Scan) -> Scan:
-    """Return the scan of some of its slices in the middle: of a cone, with as many of its rows."""
+    """Return the scan of some slices in the middle, and of some rows where rays cross slices."""
     grid, beam = scan.geometry
     slices, rows, columns = grid.shape
     wanted = BLOCK * max(1, round(TRIAL_VOXELS / (BLOCK * rows * columns)))
@@ -141,7 +141,7 @@ def some_slices(scan: Scan) -> Scan:
         return scan
     first = (slices - wanted) // 2
     grid = grid.part((first, 0, 0), (wanted, rows, columns))
-    if isinstance(beam, ConeBeam):
+    if isinstance(beam, ConeBeam | PosedBeam):
         kept = max(1, round(beam.rows * wanted / slices))
         first, wanted = (beam.rows - kept) // 2, kept
         beam = msgspec.structs.replace(beam, rows=kept)

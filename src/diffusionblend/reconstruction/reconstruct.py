@@ -17,6 +17,7 @@ from diffusionblend.methods import Callback, Method, Problem, find_method, run
 from diffusionblend.methods.method import BEGINNING, State, ignore, in_turn
 from diffusionblend.methods.options import as_method
 from diffusionblend.methods.registry import name_of
+from diffusionblend.methods.upright import is_near_a_circle
 from diffusionblend.prior import Prior
 from diffusionblend.prior.store import facts_of
 from diffusionblend.progress import show_steps
@@ -144,7 +145,11 @@ def classical_method(geometry: Geometry) -> str:
     """Return the name of the classical method to compare with."""
     views, pixels = len(geometry.beam.angles_deg), max(geometry.grid.shape[1:])
     dense = views >= MANY_VIEWS * pixels and geometry.arc.missing_deg == 0
-    return "fbp" if dense and is_plain(geometry.beam) else "tv"
+    return "fbp" if dense and _has_fbp(geometry) else "tv"
+
+
+def _has_fbp(geometry: Geometry) -> bool:
+    return is_plain(geometry.beam) or is_near_a_circle(geometry)
 
 
 def _judged(

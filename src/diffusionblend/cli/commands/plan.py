@@ -133,12 +133,17 @@ def disk_in_words(room: "Room") -> str:
 
 def geometry_in_words(geometry: "Geometry") -> dict[str, str]:
     """Return beam, projections, angles, grid and what else a geometry has, for people."""
+    from diffusionblend.geometry import PosedBeam
+    from diffusionblend.geometry.poses import pose_in_words
+
     grid, beam = geometry
     known: dict[str, Any] = {
         name: getattr(beam, name)
         for name in beam.__struct_fields__
-        if name not in {"angles_deg", "bins"}
+        if name not in {"angles_deg", "bins", "poses"}
     }
+    if isinstance(beam, PosedBeam):
+        known["pose"] = pose_in_words(beam)
     angles, (rows, views, bins) = beam.angles_deg, geometry.sinogram_shape
     slices, height, width = grid.shape
     spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing_mm)

@@ -13,8 +13,9 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import FanBeam, Geometry, Grid
+from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.tools.values import as_mapping, count, number, numbers
-from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, turning, vectors_of
+from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, vectors_of
 
 _FLAT = {"parallel": "parallel", "fanflat": "fan", "parallel_vec": "parallel", "fanflat_vec": "fan"}
 _DEEP = {"parallel3d": "parallel", "cone": "cone", "parallel3d_vec": "parallel", "cone_vec": "cone"}

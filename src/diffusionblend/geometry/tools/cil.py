@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.tools.values import numbers
-from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, turning
+from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
 
 
 @dataclass(frozen=True, eq=False)

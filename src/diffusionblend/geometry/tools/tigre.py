@@ -13,9 +13,10 @@ import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import as_mapping, for_each, numbers
-from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, turning
+from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
 
 
 def from_tigre(geo: Mapping[str, Any] | object, angles: Any = None) -> Taken:  # noqa: ANN401 - what numpy takes

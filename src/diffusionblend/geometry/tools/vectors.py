@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.beam import Beam
 
 SAME_PIXELS = 0.1
@@ -108,6 +108,11 @@ def vectors_of(geometry: Geometry) -> Vectors:
     grid, beam = geometry
     if beam.curved:
         raise UnsupportedInput("a curved detector has no vectors; expected a flat one")
+    if isinstance(beam, PosedBeam):
+        source, middle, along, up = beam.vectors()
+        middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
+        sides = beam.bin_mm * along, beam.row_mm * up
+        return Vectors(source, middle, *sides, beam.bins, beam.rows, beam.diverges)
     angle = np.radians(beam.angles_deg)
     zero = np.zeros_like(angle)
     along = np.stack([np.cos(angle), np.sin(angle), zero], axis=-1)
@@ -177,16 +182,6 @@ def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
             beam = ConeBeam(**common)
     _check_shadows(vectors, beam, level, row_mm)
     return beam, _round(row_mm)
-
-
-def turning(angles: np.ndarray, vector: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    """Return a vector (3,), or one for each view, turned about z by angles in radians (views, 3).
-
-    From x towards y.
-    """
-    x, y, z = np.broadcast_to(vector, (len(angles), 3)).T
-    cos, sin = np.cos(angles), np.sin(angles)
-    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
 
 
 def _check_distances(sod: float, sdd: float) -> None:
