@@ -51,7 +51,7 @@ def covering_grid(full: Extended) -> Grid:
     seen = seen_from(y)
     rows, lit = _lit(y, seen)
     across = _more_pixels(rows, lit, geometry)
-    along = _more_slices(y, seen, lit.any(0).any(0), geometry)
+    along = _more_slices(y, seen, np.asarray(lit.any((0, 1))), geometry)
     more = (along, across, across)
     shape = [n + 2 * m for n, m in zip(geometry.grid.shape, more, strict=True)]
     if not any(more) or math.prod(shape) > MAX_VALUES:

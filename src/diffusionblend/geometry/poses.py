@@ -112,10 +112,10 @@ def posed(
     (one,) = plain.poses
     poses = tuple(
         Pose(
-            source=_vector(np.add(one.source, moved)),
-            middle=_vector(np.array(one.middle) + shift @ axes),
-            along=_vector(axes[0]),
-            up=_vector(axes[1]),
+            source=vector(np.add(one.source, moved)),
+            middle=vector(np.array(one.middle) + shift @ axes),
+            along=vector(axes[0]),
+            up=vector(axes[1]),
         )
         for axes, shift, moved in zip(along_up, detector, source, strict=True)
     )
@@ -144,8 +144,8 @@ def helix(beam: Beam, pitch_mm: float) -> PosedBeam:
     risen = tuple(
         msgspec.structs.replace(
             pose,
-            source=_vector(np.add(pose.source, (0, 0, height))),
-            middle=_vector(np.add(pose.middle, (0, 0, height))),
+            source=vector(np.add(pose.source, (0, 0, height))),
+            middle=vector(np.add(pose.middle, (0, 0, height))),
         )
         for pose, height in zip(poses, heights.tolist(), strict=True)
     )
@@ -173,7 +173,7 @@ def laminography(
     cos, sin = math.cos(math.radians(axis_tilt_deg)), math.sin(math.radians(axis_tilt_deg))
     about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     poses = tuple(
-        Pose(**{n: _vector(about_x @ getattr(pose, n)) for n in Pose.__struct_fields__})
+        Pose(**{n: vector(about_x @ getattr(pose, n)) for n in Pose.__struct_fields__})
         for pose in plain.poses
     )
     return msgspec.structs.replace(plain, poses=poses)
@@ -255,8 +255,9 @@ def _shifts(name: str, shifts: Shifts, views: int, parts: int) -> np.ndarray:
         ) from error
 
 
-def _vector(values: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (float(f"{v:.12g}") + 0.0 for v in values)
+def vector(values: np.ndarray) -> tuple[float, float, float]:
+    """Return three numbers without the last digits, which rotations leave."""
+    x, y, z = (float(f"{v:.12g}") + 0.0 if abs(v) > 1e-12 else 0.0 for v in values)
     return x, y, z
 
 

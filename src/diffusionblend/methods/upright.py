@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import Geometry, ParallelBeam, PosedBeam
+from diffusionblend.geometry import Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.methods.interpolation import between_pixels
 
 APART_PIXELS = 1.0
@@ -41,15 +41,19 @@ def upright(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
             f"fbp is for a source on a circle; these rays are up to {apart:.3g} pixels beside "
             "those of the nearest; take tv, sirt or the default method"
         )
-    circle, views = beam.nearest, []
+    views = []
     for view in range(len(beam.angles_deg)):
-        s, t = beam.shadow(*_points(geometry, view), view)
-        row, column = (t - beam.row_positions_mm()[0]), (s - beam.positions_mm()[0])
+        x, y_mm, z = _points(grid, beam, view)
+        s, t = beam.shadow(x, y_mm, z, view)
         row, column = (
-            torch.from_numpy(at).to(y)[:, None] for at in (row / beam.row_mm, column / beam.bin_mm)
+            torch.from_numpy(at).to(y)[:, None]
+            for at in (
+                (t - beam.row_positions_mm()[0]) / beam.row_mm,
+                (s - beam.positions_mm()[0]) / beam.bin_mm,
+            )
         )
         views.append(between_pixels(y[:, view], row, column)[:, 0])
-    return torch.stack(views, dim=1), Geometry(grid, circle)
+    return torch.stack(views, dim=1), Geometry(grid, beam.nearest)
 
 
 def is_near_a_circle(geometry: Geometry) -> bool:
@@ -63,27 +67,26 @@ def pixels_apart(geometry: Geometry) -> float:
     Before and behind the axis, at 0.7 of the radius of the slices, at the detector's corners.
     """
     grid, beam = geometry
-    assert isinstance(beam, PosedBeam)
     reach = 0.7 * grid.radius_mm
     corners = np.s_[:: max(1, beam.rows - 1), :: max(1, beam.bins - 1)]
     worst = 0.0
     for view in range(len(beam.angles_deg)):
         here, *others = (
-            np.stack(beam.shadow(*(p[corners] for p in _points(geometry, view, depth)), view))
-            for depth in (0.0, -reach, reach)
+            np.stack(beam.shadow(x[corners], y[corners], z[corners], view))
+            for x, y, z in (_points(grid, beam, view, depth) for depth in (0.0, -reach, reach))
         )
         worst = max(worst, *(float(np.abs(there - here).max()) for there in others))
     return worst / beam.magnification / grid.pixel_mm
 
 
 def _points(
-    geometry: Geometry, view: int, depth_mm: float = 0.0
+    grid: Grid, beam: PosedBeam, view: int, depth_mm: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y and z of where rays of the circle are at a depth from the axis (rows, bins).
+    """Return x, y and z of where rays of the nearest circle are at a depth from the axis.
 
-    Of parallel rays there is one row for each slice.
+    Each is (rows, bins); of parallel rays there is one row for each slice.
     """
-    grid, circle = geometry.grid, geometry.beam.nearest
+    circle = beam.nearest
     angle = math.radians(circle.angles_deg[view])
     s = circle.positions_mm()[None]
     if isinstance(circle, ParallelBeam):

@@ -12,7 +12,7 @@ import pytest
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.tools.astra import from_astra, from_deepinv, to_astra
 from diffusionblend.geometry.tools.cil import from_cil
 from diffusionblend.geometry.tools.leap import from_leap, to_leap
@@ -227,23 +227,120 @@ def test_cil(kind, origin):
     np.testing.assert_allclose(seen(taken.beam), y, atol=1e-6)
 
 
-def test_mirrored_turned_and_helical_geometries_are_refused():
+def test_what_no_beam_has_is_refused():
     with pytest.raises(UnsupportedInput, match="mirrored"):
         from_cil(cil(origin="top-left"))
-    with pytest.raises(UnsupportedInput, match="turned or tilted by 1 degrees"):
-        from_cil(cil(roll=np.radians(1.0)))
-    vectors = astra_cone(True)
-    vectors["Vectors"][:, [2, 5]] += np.arange(len(ANGLES))[:, None]
-    with pytest.raises(UnsupportedInput, match="the source moves along the axis by 5 mm"):
-        from_astra(vectors)
-    with pytest.raises(UnsupportedInput, match="differ from view to view"):
-        from_tigre(tigre(offDetector=[[0, k] for k in range(len(ANGLES))]))
-    with pytest.raises(UnsupportedInput, match="rotDetector"):
-        from_tigre(tigre(rotDetector=[0, 0.1, 0]))
-    with pytest.raises(UnsupportedInput, match="helicalPitch"):
+    with pytest.raises(UnsupportedInput, match="with helix_pitch_mm"):
         from_leap("geometry = cone\nhelicalPitch = 1\n")
+    with pytest.raises(UnsupportedInput, match="modular beam"):
+        from_leap("geometry = cone\ntiltAngle = 1\n")
     with pytest.raises(CorruptInput, match="DSO is missing; expected"):
         from_tigre(tigre(DSO=None))
+    quarter = astra_cone(True)
+    along = quarter["Vectors"][:, 6:9].copy()
+    quarter["Vectors"][:, 6:9] = quarter["Vectors"][:, 9:]
+    quarter["Vectors"][:, 9:] = -along
+    with pytest.raises(UnsupportedInput, match="swap rows and bins"):
+        from_astra(quarter)
+    sizes = astra_cone(True)
+    sizes["Vectors"][:, 6:9] *= np.linspace(1, 1.1, len(ANGLES))[:, None]
+    with pytest.raises(UnsupportedInput, match="differs from view to view"):
+        from_astra(sizes)
+
+
+# What is no circle
+
+
+def of_vectors(vectors, rows=ROWS, bins=BINS):
+    """Return what rays of ASTRA's vectors see of the balls (views, rows, bins)."""
+    y = []
+    for source, middle, along, up in vectors.reshape(-1, 4, 3):
+        y.append(chords(*pixels(source, corner(middle, along, up, rows, bins), along, up)))
+    return y
+
+
+def astra_posed(kind):
+    """Return vectors of a helix, of a detector that is turned, or of places that vary."""
+    stated = astra_cone(True)
+    parts = stated["Vectors"].reshape(-1, 4, 3)
+    for view, a in enumerate(ANGLES):
+        if kind == "helix":
+            parts[view, :2, 2] += 5.0 * (view - 2.5)
+        elif kind == "turned":
+            r, t = np.radians((3.0, 7.0))
+            parts[view, 2] = BIN_MM * turned(a, (np.cos(r), 0, np.sin(r)))
+            up = (-np.sin(r), np.sin(t) * np.cos(r), np.cos(t) * np.cos(r))
+            parts[view, 3] = ROW_MM * turned(a, up) / np.linalg.norm(up)
+        else:
+            parts[view, :2] += np.random.default_rng(view).normal(0, 1.5, (2, 3))
+    return stated
+
+
+@pytest.mark.parametrize("kind", ["helix", "turned", "each view its own"])
+def test_vectors_of_astra_that_are_no_circle(kind):
+    stated = astra_posed(kind)
+    taken = from_astra(stated)
+    assert isinstance(taken.beam, PosedBeam)
+    assert len(taken.beam.poses) == (1 if kind == "turned" else len(ANGLES))
+    np.testing.assert_allclose(seen(taken.beam), of_vectors(stated["Vectors"]), atol=1e-6)
+    back, _ = to_astra(Geometry(grid(), taken.beam))
+    np.testing.assert_allclose(back["Vectors"], stated["Vectors"], atol=1e-8)
+    again = from_leap(to_leap(Geometry(grid(), taken.beam))).beam
+    np.testing.assert_allclose(seen(again), seen(taken.beam), atol=1e-6)
+    with pytest.raises(UnsupportedInput, match="take to_astra"):
+        to_tigre(Geometry(grid(), taken.beam))
+
+
+def test_parallel_rays_from_below():
+    """Laminography at a synchrotron, by `parallel3d_vec` of ASTRA."""
+    rise, parts = np.radians(30.0), []
+    for a in ANGLES:
+        ray = turned(a, (0, np.cos(rise), np.sin(rise)))
+        up = turned(a, (0, -np.sin(rise), np.cos(rise)))
+        parts.append([ray, 400.0 * ray, BIN_MM * turned(a, (1, 0, 0)), ROW_MM * up])
+    stated = {"type": "parallel3d_vec", "DetectorRowCount": ROWS, "DetectorColCount": BINS,
+              "Vectors": np.reshape(parts, (-1, 12))}  # fmt: skip
+    beam = from_astra(stated).beam
+    y = []
+    for ray, middle, along, up in parts:
+        places, _ = pixels(ray, corner(middle, along, up), along, up)
+        points = pixels(np.zeros(3), corner(middle, along, up), along, up)[1]
+        y.append(chords(points, np.broadcast_to(ray, places.shape)))
+    assert isinstance(beam, PosedBeam)
+    assert not beam.diverges
+    np.testing.assert_allclose(seen(beam), y, atol=1e-6)
+
+
+def test_a_detector_of_tigre_that_is_turned():
+    """About its middle, by Rz Ry Rx, before it is moved: `rollPitchYaw`."""
+    about_z, about_y, about_x = 0.05, -0.08, 0.03
+    cz, sz, cy, sy, cx, sx = (f(a) for a in (about_z, about_y, about_x) for f in (np.cos, np.sin))
+    turn = (
+        np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    )
+    y = []
+    for a in ANGLES:
+        along, up = (turned(a, turn @ side) for side in ((0, BIN_MM, 0), (0, 0, ROW_MM)))
+        moved = BESIDE * np.array([-np.sin(a), np.cos(a), 0])
+        middle = turned(a, (-(SDD - SOD), OFFSET, LIFT)) + moved
+        y.append(
+            chords(*pixels(turned(a, (SOD, 0, 0)) + moved, corner(middle, along, up), along, up))
+        )
+    beam = from_tigre(tigre(rotDetector=[about_z, about_y, about_x])).beam
+    assert isinstance(beam, PosedBeam)
+    np.testing.assert_allclose(seen(beam), y, atol=1e-6)
+
+
+def test_offsets_of_tigre_that_differ_from_view_to_view():
+    beam = from_tigre(tigre(offDetector=[[0, 3.0 * k] for k in range(len(ANGLES))])).beam
+    assert isinstance(beam, PosedBeam)
+    assert len(beam.poses) == len(ANGLES)
+
+
+def test_an_axis_of_cil_that_leans():
+    assert isinstance(from_cil(cil(roll=np.radians(1.0))).beam, PosedBeam)
 
 
 def test_what_moves_shadows_by_less_than_a_tenth_of_a_pixel_is_taken():

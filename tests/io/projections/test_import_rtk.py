@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam
+from diffusionblend.geometry import ConeBeam, PosedBeam
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.rtk import to_rtk
 from diffusionblend.io.volumes import read_volume
 from support import cases
 from support.commands import command
@@ -76,8 +77,7 @@ def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        (xml(each="<InPlaneAngle>2</InPlaneAngle>", matrices=False), UnsupportedInput, "InPlane"),
-        (xml(common="<OutOfPlaneAngle>1</OutOfPlaneAngle>"), UnsupportedInput, "OutOfPlaneAngle"),
+        (xml(common="<OutOfPlaneAngle>1</OutOfPlaneAngle>"), CorruptInput, "Matrix at GantryAngle"),
         (xml(each="<SourceOffsetX>3.5</SourceOffsetX>"), CorruptInput, "Matrix at GantryAngle 0"),
         (
             xml(common="<RadiusCylindricalDetector>900</RadiusCylindricalDetector>"),
@@ -187,6 +187,48 @@ def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
     assert abs(found.water) < 3
 
 
+def turned_matrix(gantry, out, within, **shifts):
+    """The matrix of a system that is turned: about z, after x, after y (ITK's Euler angles)."""
+    (co, so), (ci, si) = ((np.cos(a), np.sin(a)) for a in np.radians((-out, -within)))
+    about_x = np.array([[1, 0, 0, 0], [0, co, -so, 0], [0, so, co, 0], [0, 0, 0, 1]])
+    about_z = np.array([[ci, -si, 0, 0], [si, ci, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    sx, sy, px, py = (shifts.get(n, 0.0) for n in
+        ("SourceOffsetX", "SourceOffsetY", "ProjectionOffsetX", "ProjectionOffsetY"))  # fmt: skip
+    whole = itk_matrix(gantry)
+    straight = itk_matrix(0.0)
+    rotation = np.linalg.pinv(np.vstack([straight, [0, 0, 0, 1]])) @ np.vstack(
+        [whole, [0, 0, 0, 1]]
+    )
+    source, detector = np.eye(4), np.eye(3)
+    source[:2, 3], detector[:2, 2] = (-sx, -sy), (sx - px, sy - py)
+    return detector @ straight @ source @ about_z @ about_x @ rotation
+
+
+@pytest.mark.parametrize(("out", "within"), [(4.0, 0.0), (0.0, -3.0), (2.0, 5.0)])
+def test_points_of_a_turned_system_fall_where_its_matrices_put_them(tmp_path, out, within):
+    angles = f"<OutOfPlaneAngle>{out}</OutOfPlaneAngle><InPlaneAngle>{within}</InPlaneAngle>"
+    geometry = imported(tmp_path, xml(common=angles, matrices=False))
+    assert isinstance(geometry.beam, PosedBeam)
+    (low, *_), (first, *_) = geometry.beam.positions_mm(), geometry.beam.row_positions_mm()
+    sources = [np.linalg.svd(turned_matrix(a, out, within, **SHIFTS))[2][-1] for a in ANGLES]
+    level = np.mean([h[1] / h[3] for h in sources])  # of the sources, in RTK's y
+    for view, angle in enumerate(ANGLES):
+        for point in ((0, 0, 0), (9.0, -4.0, 13.0), (-8.0, 2.0, 6.5)):
+            u, v, w = turned_matrix(angle, out, within, **SHIFTS) @ [*point, 1]
+            x, y, z = point
+            s, t = geometry.beam.shadow(x, -z, y - level, view)
+            ours = (s - low) / PIXEL, (t - first) / PIXEL
+            theirs = u / w / PIXEL + (BINS - 1) / 2, v / w / PIXEL + (ROWS - 1) / 2
+            assert ours == pytest.approx(theirs, abs=1e-5)
+    (tmp_path / "again").mkdir()
+    again = imported(tmp_path / "again", to_rtk(geometry))
+    point = (9.0, -4.0, 6.0)
+    for view in range(len(ANGLES)):
+        np.testing.assert_allclose(
+            again.beam.shadow(*point, view), geometry.beam.shadow(*point, view), atol=1e-6
+        )
+
+
 @pytest.mark.parametrize(
     ("number", "middle", "step"),
     [
@@ -195,11 +237,20 @@ def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
         ("SourceToDetectorDistance", SDD, 40.0),
     ],
 )
-def test_numbers_that_vary_more_are_refused(tmp_path, number, middle, step):
+def test_numbers_that_vary_more_are_those_of_each_projection(tmp_path, number, middle, step):
     text = xml(matrices=False)
     for view, angle in enumerate(ANGLES):
         here = f"<GantryAngle>{angle}</GantryAngle>"
         own = f"<{number}>{middle + step * (view % 2)}</{number}>"
         text = text.replace(here, here + own)
-    with pytest.raises(UnsupportedInput, match=f"{number} varies by up to .* expected one circle"):
-        imported(tmp_path, text)
+    beam = imported(tmp_path, text).beam
+    assert isinstance(beam, PosedBeam)
+    assert len(beam.poses) == len(ANGLES)
+    mean = imported(tmp_path, xml(matrices=False)).beam
+    if number != "ProjectionOffsetX":
+        return
+    for view in range(len(ANGLES)):  # the shadow moves by as much as the detector, the other way
+        (s, t), (ours_s, ours_t) = (b.shadow(5.0, 4.0, 3.0, view) for b in (mean, beam))
+        moved = ours_s - beam.positions_mm()[0] - (s - mean.positions_mm()[0])
+        assert moved == pytest.approx(-step * (view % 2), abs=1e-9)
+        assert ours_t - beam.row_positions_mm()[0] == pytest.approx(t - mean.row_positions_mm()[0])

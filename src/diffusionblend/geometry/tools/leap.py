@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.beam import Beam
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import count, number, numbers
-from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
+from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, vectors_of
 
 _OLD = {
     "img_dimx": "numX",
@@ -75,10 +75,15 @@ def from_leap(text: str) -> Taken:
     stated: dict[str, Any] = {name: _value(value) for name, value in parse_leap(text).items()}
     kind = str(stated.get("geometry", "")).lower().replace("-", "").removesuffix("beam")
     if number(stated, "helicalPitch", 0.0) != 0:
-        raise UnsupportedInput("helicalPitch is not 0; a helix has to be rebinned to a circle")
+        raise UnsupportedInput(
+            "helicalPitch is not 0, and where the source begins is not stated; write it as a "
+            "modular beam, or as a geometry.json with helix_pitch_mm"
+        )
     for name in ("tiltAngle", "pitchAngle"):
         if number(stated, name, 0.0) != 0:
-            raise UnsupportedInput(f"{name} is not 0; expected an upright detector")
+            raise UnsupportedInput(
+                f"{name} is not 0; write it as a modular beam (convert_to_modularbeam)"
+            )
     rows, row_mm = count(stated, "numRows"), number(stated, "pixelHeight")
     if kind == "modular":
         beam, row_mm = beam_of(_modules(stated, rows))
@@ -91,13 +96,14 @@ def to_leap(geometry: Geometry) -> str:
     """Return `geometry` as the text that LEAP's `load_parameters` reads.
 
     Raises:
-        UnsupportedInput: It is a fan on a curved detector, which LEAP has not.
+        UnsupportedInput: It is a fan on a curved detector, or parallel rays to a detector that is
+            turned, which LEAP has not.
     """
     grid, beam = geometry
     if beam.curved:
         raise UnsupportedInput("LEAP has no fan on a curved detector; expected a flat one")
     rows, row_mm, row_offset = grid.shape[0], grid.spacing_mm[0], 0.0
-    if isinstance(beam, ConeBeam):
+    if isinstance(beam, ConeBeam | PosedBeam):
         rows, row_mm, row_offset = beam.rows, beam.row_mm, beam.row_offset_mm
     lines: dict[str, object] = {
         "numX": grid.shape[2],
@@ -120,7 +126,28 @@ def to_leap(geometry: Geometry) -> str:
     }
     if isinstance(beam, ConeBeam | FanBeam):
         lines |= {"sod": beam.sod_mm, "sdd": beam.sdd_mm, "tau": beam.axis_mm}
+    if isinstance(beam, PosedBeam):
+        lines |= _modular(geometry)
     return "".join(f"{name} = {value}\n" for name, value in lines.items())
+
+
+def _modular(geometry: Geometry) -> dict[str, object]:
+    """Return the lines of a modular beam, whose vectors are from the middle of its detector."""
+    vectors = vectors_of(geometry)
+    if not vectors.diverges:
+        raise UnsupportedInput("LEAP's modular beams come from a source; expected a cone")
+    places = {
+        "sourcePositions": vectors.source,
+        "moduleCenters": vectors.middle,
+        "rowVectors": vectors.up / np.linalg.norm(vectors.up, axis=1, keepdims=True),
+        "colVectors": vectors.along / np.linalg.norm(vectors.along, axis=1, keepdims=True),
+    }
+    rows, bins = vectors.rows, vectors.bins
+    lines: dict[str, object] = {"geometry": "modular"}
+    lines |= {"centerRow": (rows - 1) / 2, "centerCol": (bins - 1) / 2}
+    return lines | {
+        name: ", ".join(f"{value:.12g}" for value in part.ravel()) for name, part in places.items()
+    }
 
 
 def _value(text: str) -> object:

@@ -2,8 +2,9 @@
 
 At angle a the source is at (DSO, 0, 0), turned by a about z from x towards y, and the detector
 beyond the axis, its bins along the turned y, its rows along z; COR moves both along the turned y,
-and offOrigin moves the volume (`computeDeltas` of its projectors). Angles are in radians. In Python
-TIGRE's arrays are (z, y, x) and (rows, bins), projections (views, rows, bins).
+and offOrigin moves the volume (`computeDeltas` of its projectors). The detector itself is turned
+about its middle by rotDetector, about z, y and x; angles may be three, about z, y and z. All are in
+radians. In Python TIGRE's arrays are (z, y, x) and (rows, bins), projections (views, rows, bins).
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam, Geometry, Grid, ParallelBeam
+from diffusionblend.geometry import ConeBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import as_mapping, for_each, numbers
@@ -35,8 +36,6 @@ def from_tigre(geo: Mapping[str, Any] | object, angles: Any = None) -> Taken:  #
         stated["angles"] = angles
     turned = _angles(stated)
     views = len(turned)
-    if np.abs(for_each(stated, "rotDetector", views, 3, [0, 0, 0])).max() > 0:
-        raise UnsupportedInput("rotDetector turns the detector; expected zeros")
     rows, bins = numbers(stated, "nDetector", (2,))
     row_mm, bin_mm = numbers(stated, "dDetector", (2,))
     vectors = _vectors(stated, turned, (row_mm, bin_mm), (int(rows), int(bins)))
@@ -52,7 +51,12 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
     """
     grid, beam = geometry
     if not isinstance(beam, ConeBeam | ParallelBeam):
-        raise UnsupportedInput(f"TIGRE has no {beam.kind}; expected a cone or parallel rays")
+        raise UnsupportedInput(
+            f"TIGRE's geometry is not given for a {beam.kind} beam; expected a cone or parallel "
+            "rays, or take to_astra"
+            if isinstance(beam, PosedBeam)
+            else f"TIGRE has no {beam.kind}; expected a cone or parallel rays"
+        )
     cone = isinstance(beam, ConeBeam)
     rows = (
         np.array([beam.rows, beam.row_mm, beam.row_offset_mm])
@@ -85,16 +89,13 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
 
 
 def _angles(stated: Mapping[str, Any]) -> np.ndarray:
-    """Return the angles about z in radians (views,)."""
+    """Return the Euler angles about z, y and z in radians (views, 3)."""
     if stated.get("angles") is None:
         raise CorruptInput("angles are missing; add them, in radians")
-    about = 3 if np.ndim(stated["angles"]) == 2 else 1  # z, y, z
-    angles = numbers(stated, "angles", (-1, 3) if about == 3 else (-1,))
-    if about == 3:
-        if np.abs(angles[:, 1]).max() > 1e-9:
-            raise UnsupportedInput("angles tilt the axis of rotation; expected turns about z alone")
-        angles = angles[:, 0] + angles[:, 2]
-    return numbers({"angles": angles}, "angles", (-1,))
+    if np.ndim(stated["angles"]) == 2:
+        return numbers(stated, "angles", (-1, 3))
+    about_z = numbers(stated, "angles", (-1,))
+    return np.stack([about_z, 0 * about_z, 0 * about_z], axis=1)
 
 
 def _vectors(
@@ -103,26 +104,45 @@ def _vectors(
     pixel: tuple[float, float],
     size: tuple[int, int],
 ) -> Vectors:
-    """Return the vectors, from the axis."""
+    """Return the vectors, from the axis; the detector is turned about its middle."""
     views = len(angles)
     sod, sdd, cor = (
         for_each(stated, name, views, 1, default)[:, 0]
         for name, default in (("DSO", None), ("DSD", None), ("COR", [0]))
     )
     up, across = for_each(stated, "offDetector", views, 2, [0, 0]).T
+    about_z, about_y, about_x = for_each(stated, "rotDetector", views, 3, [0, 0, 0]).T
     zero = np.zeros(views)
     diverges = str(stated.get("mode") or "cone") != "parallel"
-    source = np.stack([sod, cor, zero], axis=-1) if diverges else (-1.0, 0.0, 0.0)
-    middle = np.stack([sod - sdd, across + cor, up], axis=-1)
-    return Vectors(
-        turning(angles, source),
-        turning(angles, middle),
-        turning(angles, (0.0, pixel[1], 0.0)),
-        turning(angles, (0.0, 0.0, pixel[0])),
-        size[1],
-        size[0],
-        diverges,
+    places = (
+        np.stack([sod, zero, zero], axis=-1) if diverges else (-1.0, 0.0, 0.0),
+        np.stack([sod - sdd, across, up], axis=-1),
+        *(
+            turning(about_z, _about_y(about_y, _about_x(about_x, side)))
+            for side in ((0.0, pixel[1], 0.0), (0.0, 0.0, pixel[0]))
+        ),
     )
+    source, middle, along, upwards = (
+        turning(angles[:, 0], _about_y(angles[:, 1], turning(angles[:, 2], place)))
+        for place in places
+    )
+    beside = turning(angles[:, 0], np.stack([zero, cor, zero], axis=-1))
+    source = source + beside * diverges
+    return Vectors(source, middle + beside, along, upwards, size[1], size[0], diverges)
+
+
+def _about_y(angles: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Return vectors (views, 3) turned about y, from z towards x."""
+    x, y, z = vector.T
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=-1)
+
+
+def _about_x(angles: np.ndarray, vector: tuple[float, float, float]) -> np.ndarray:
+    """Return a vector turned about x by each angle, from y towards z (views, 3)."""
+    x, y, z = vector
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.stack([x + 0 * cos, cos * y - sin * z, sin * y + cos * z], axis=-1)
 
 
 def _grid(stated: Mapping[str, Any], views: int) -> Grid | None:

@@ -1,8 +1,8 @@
 """Beams as vectors: where the source and the detector are in each view.
 
 All geometries of other packages are stated as vectors first, by the formulas of their own
-documentation, and one function makes a beam of them. A beam turns about the axis z on a circle; to
-be that of the vectors it has to cast the shadows that they cast, to a tenth of a pixel.
+documentation, and one function makes a beam of them: a circle about the axis z with an upright
+detector where that casts the shadows that they cast, to a tenth of a pixel, and else a posed beam.
 
 Where rows run against z, the world is turned by half a turn about x, as a mirror image would be
 another object: then y and z of the slices run against those of the other package.
@@ -16,11 +16,19 @@ from typing import Any
 import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
+from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, Pose, PosedBeam
 from diffusionblend.geometry.beam import Beam
+from diffusionblend.geometry.posed import turning
+from diffusionblend.geometry.poses import MOST_DEG, vector
 
 SAME_PIXELS = 0.1
 """Pixels by which a shadow may be elsewhere."""
+_SAME_SIZE, _SAME_MM = 1e-6, 1e-8
+_MIRRORED = (
+    "its pictures are mirrored: bins and rows run so that the rays come out of the front of the "
+    "picture; flip the bins of the projections and the direction of the bins in the geometry, or "
+    "correct the sign of one of them"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +154,29 @@ def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
         fan: Whether each row is a fan in its own plane.
 
     Raises:
-        UnsupportedInput: They are no circle about z, or pictures of it that are turned or mirrored.
+        UnsupportedInput: They are pictures that are mirrored, or turned by a quarter turn; or of a
+            fan, no circle about z.
     """
     if vectors.up[:, 2].mean() < 0:
         vectors = vectors.turned_about_x()
-    bin_mm, row_mm = (float(_length(v).mean()) for v in (vectors.along, vectors.up))
-    angle = np.arctan2(vectors.along[:, 1], vectors.along[:, 0])
+    row_mm = float(_length(vectors.up).mean())
+    circle, level = _circle(vectors, fan, row_mm)
+    off = _pixels_off(vectors, circle, level, row_mm)
+    if off.max() <= SAME_PIXELS:
+        return circle, _round(row_mm)
+    if fan:
+        worst = int(off.argmax())
+        raise UnsupportedInput(
+            f"shadows are up to {off[worst]:.3g} pixels, in view {worst}, from those of a source "
+            "on a circle and a detector upright before it; give it as a cone of one row"
+        )
+    return _posed(vectors, level), _round(row_mm)
+
+
+def _circle(vectors: Vectors, fan: bool, row_mm: float) -> tuple[Beam, float]:
+    """Return the nearest circle with an upright detector, and the height of its plane."""
+    bin_mm = float(_length(vectors.along).mean())
+    angle = _angles(vectors)
     along = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
     ray = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=-1)
     common: dict[str, Any] = {
@@ -160,38 +185,72 @@ def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
         "bin_mm": _round(bin_mm),
     }
     if not vectors.diverges:
-        offset = _mean(vectors.middle, along)
-        beam: Beam = ParallelBeam(**common, offset_mm=offset)
         level = float(vectors.middle[:, 2].mean())
-    else:
-        away = vectors.middle - vectors.source
-        sod, sdd = -_mean(vectors.source, ray), _mean(away, ray)
-        _check_distances(sod, sdd)
-        common |= {
-            "sod_mm": sod,
-            "sdd_mm": sdd,
-            "axis_mm": -_mean(vectors.source, along),
-            "offset_mm": _mean(away, along),
-        }
-        level = float(vectors.source[:, 2].mean())
-        if fan:
-            beam = FanBeam(**common)
-        else:
-            height = _round(float(away[:, 2].mean()))
-            common |= {"rows": vectors.rows, "row_mm": _round(row_mm), "row_offset_mm": height}
-            beam = ConeBeam(**common)
-    _check_shadows(vectors, beam, level, row_mm)
-    return beam, _round(row_mm)
+        return ParallelBeam(**common, offset_mm=_mean(vectors.middle, along)), level
+    away = vectors.middle - vectors.source
+    sod, sdd = -_mean(vectors.source, ray), _mean(away, ray)
+    _check_distances(sod, sdd)
+    common |= {
+        "sod_mm": sod,
+        "sdd_mm": sdd,
+        "axis_mm": -_mean(vectors.source, along),
+        "offset_mm": _mean(away, along),
+    }
+    level = float(vectors.source[:, 2].mean())
+    if fan:
+        return FanBeam(**common), level
+    height = _round(float(away[:, 2].mean()))
+    common |= {"rows": vectors.rows, "row_mm": _round(row_mm), "row_offset_mm": height}
+    return ConeBeam(**common), level
+
+
+def _angles(vectors: Vectors) -> np.ndarray:
+    """Return the direction of each view in radians: that of its bins, seen along the axis."""
+    return np.arctan2(vectors.along[:, 1], vectors.along[:, 0])
+
+
+def _posed(vectors: Vectors, level: float) -> PosedBeam:
+    """Return the posed beam of vectors; a cone's or rays' that see the origin stay at its height.
+
+    Raises:
+        UnsupportedInput: Bins run along the axis, pictures are mirrored, or pixels differ in size.
+    """
+    sizes = [_length(v) for v in (vectors.along, vectors.up)]
+    along, up = (v / n[:, None] for v, n in zip((vectors.along, vectors.up), sizes, strict=True))
+    if np.abs(along[:, 2]).max() > math.sin(math.radians(MOST_DEG)):
+        raise UnsupportedInput(
+            "bins run rather along the axis of rotation than across it; swap rows and bins of the "
+            "projections, and in the geometry"
+        )
+    if max(float(np.ptp(n) / n.mean()) for n in sizes) > _SAME_SIZE:
+        raise UnsupportedInput("the size of a pixel differs from view to view; expected one")
+    ray = vectors.middle - vectors.source if vectors.diverges else vectors.source
+    if (np.cross(up, along) * ray).sum(axis=1).mean() < 0:
+        raise UnsupportedInput(_MIRRORED)
+    seen = vectors.shadows(np.zeros((1, 3)))[:, 0]
+    inside = (seen > -0.5) & (seen < np.array([vectors.bins, vectors.rows]) - 0.5)
+    down = 0.0 if inside.all(axis=1).mean() > 0.5 else level
+    move = np.array([0.0, 0.0, down])
+    places = vectors.source - move * vectors.diverges, vectors.middle - move, along, up
+    angles = _angles(vectors)
+    parts = np.stack([turning(-angles, place) for place in places], axis=1)
+    if np.ptp(parts, axis=0).max() < _SAME_MM:
+        parts = parts.mean(axis=0, keepdims=True)
+    return PosedBeam(
+        angles_deg=_degrees(angles),
+        bins=vectors.bins,
+        bin_mm=_round(float(sizes[0].mean())),
+        rows=vectors.rows,
+        row_mm=_round(float(sizes[1].mean())),
+        poses=tuple(Pose(*map(vector, part)) for part in parts),
+        diverges=vectors.diverges,
+    )
 
 
 def _check_distances(sod: float, sdd: float) -> None:
     """Refuse a source that is not before the axis, and pictures that are mirrored."""
     if sod < 0 and sdd < 0:
-        raise UnsupportedInput(
-            "its pictures are mirrored: bins and rows run so that the rays come out of the front "
-            "of the picture; flip the bins of the projections and the direction of the bins in the "
-            "geometry, or correct the sign of one of them"
-        )
+        raise UnsupportedInput(_MIRRORED)
     if not 0 < sod <= sdd:
         raise UnsupportedInput(
             f"the source is {sod:g} mm before the axis and {sdd:g} mm before the detector; "
@@ -199,12 +258,11 @@ def _check_distances(sod: float, sdd: float) -> None:
         )
 
 
-def _check_shadows(vectors: Vectors, beam: Beam, level: float, row_mm: float) -> None:
-    """Refuse vectors whose shadows the beam does not cast."""
+def _pixels_off(vectors: Vectors, beam: Beam, level: float, row_mm: float) -> np.ndarray:
+    """Return by how many pixels shadows are from those that a beam casts, in each view (views,)."""
     radius = float(np.abs(beam.distances_mm()).max())
     radius = min(radius, 0.9 * beam.source_mm)
-    magnification = beam.magnification
-    half = 0.5 * vectors.rows * row_mm / magnification
+    half = 0.5 * vectors.rows * row_mm / beam.magnification
     sides = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)]) * radius / math.sqrt(2)
     heights = (-half, half) if beam.kind != "fan" else (0.0,)
     points = np.array([[*side, z] for side in sides for z in heights])
@@ -214,27 +272,8 @@ def _check_shadows(vectors: Vectors, beam: Beam, level: float, row_mm: float) ->
     low = np.array([beam.offset_mm, getattr(beam, "row_offset_mm", 0.0)])
     pixel = np.array([beam.bin_mm, row_mm])
     seen = (ours - low) / pixel + np.array([vectors.bins - 1, vectors.rows - 1]) / 2
-    off = np.abs(seen - stated)[..., : 1 if beam.kind == "fan" else 2].max(axis=(1, 2))
-    worst = int(off.argmax())
-    if off[worst] > SAME_PIXELS:
-        raise UnsupportedInput(
-            f"shadows are up to {off[worst]:.3g} pixels, in view {worst}, from those of a source "
-            f"on a circle and a detector upright before it{_why(vectors)}; resample the "
-            "projections, or shift each by its own offset"
-        )
-
-
-def _why(vectors: Vectors) -> str:
-    """Return what vectors are that no circle has, in words."""
-    along, up = (v / _length(v)[:, None] for v in (vectors.along, vectors.up))
-    rolled = float(np.degrees(np.arcsin(np.clip(np.abs(along[:, 2]).max(), 0, 1))))
-    tilted = float(np.degrees(np.arccos(np.clip(np.abs(up[:, 2]).min(), 0, 1))))
-    rise = float(np.ptp(vectors.source[:, 2])) if vectors.diverges else 0.0
-    if rise > 0:
-        return f": the source moves along the axis by {rise:.3g} mm"
-    if max(rolled, tilted) > 0.01:
-        return f": the detector is turned or tilted by {max(rolled, tilted):.3g} degrees"
-    return ": distances or offsets differ from view to view, or the detector is slanted"
+    apart = np.abs(seen - stated)[..., : 1 if beam.kind == "fan" else 2]
+    return np.asarray(apart.max(axis=(1, 2)))
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:

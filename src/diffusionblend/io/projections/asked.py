@@ -132,6 +132,8 @@ def template(source: Path, options: Options) -> str:
         facts["sdd_mm"] = options.sdd_mm or f"{TO_FILL}mm from the source to the detector"
     facts["bin_mm"] = options.bin_mm or f"{TO_FILL}width of a detector pixel in mm"
     facts["row_mm"] = options.row_mm or options.bin_mm or f"{TO_FILL}its height in mm"
+    if kind == "cone":
+        facts |= {f"detector_{turn}_degrees": 0 for turn in ("roll", "tilt", "slant")}
     count: Any = views or f"{TO_FILL}number of views"
     even = None if options.arc is None or views is None else options.arc / views
     step: Any = f"{TO_FILL}degrees from view to view" if even is None else even

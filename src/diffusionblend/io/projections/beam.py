@@ -16,8 +16,11 @@ from diffusionblend import geometry
 from diffusionblend.errors import InvalidValue, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.kinds import find_beam
+from diffusionblend.geometry.poses import rises_deg
 from diffusionblend.io.projections.geometry_file import Kind
 
+LEVEL_DEG = 2.0
+"""Rise of the rays up to which opposite views are compared."""
 MOVED = 0.05
 """Part of a detector by which its middle may lie beside the axis without a larger grid.
 
@@ -45,6 +48,9 @@ class Beam:
         curved: Whether the detector of a fan is curved about the source.
         first_mm: Where the first row lies, from the first that was measured.
         grid: To reconstruct on, if it is given.
+        poses: Where source and detector stand in each view or in all, if not upright on a circle;
+            then the distances are not looked at.
+        diverges: Whether they have a source.
     """
 
     kind: Kind
@@ -61,6 +67,8 @@ class Beam:
     curved: bool = False
     first_mm: float = 0.0
     grid: Grid | None = None
+    poses: tuple[geometry.Pose, ...] = ()
+    diverges: bool = True
 
     @cached_property
     def model(self) -> geometry.Beam:
@@ -70,15 +78,23 @@ class Beam:
             UnsupportedInput: There can be no such beam.
         """
         names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
-        if self.kind != "parallel":
+        if self.kind in ("fan", "cone"):
             names += ["sod_mm", "sdd_mm", "axis_mm"]
-        if self.kind == "cone":
+        if self.kind in ("cone", "posed"):
             names += ["rows", "row_mm", "row_offset_mm"]
+        if self.kind == "posed":
+            names += ["poses", "diverges"]
         parts = {name: getattr(self, name) for name in names}
         if self.kind == "fan":
             parts["detector"] = "curved" if self.curved else "flat"
-        with _placing():
+        with placing():
             return find_beam(self.kind)(**parts)
+
+    @property
+    def circle(self) -> geometry.Beam:
+        """The upright beam on a circle that it is, or that is nearest to it."""
+        beam = self.model
+        return beam.nearest if isinstance(beam, geometry.PosedBeam) else beam
 
     @property
     def magnification(self) -> float:
@@ -89,6 +105,25 @@ class Beam:
     def axis_bin(self) -> float:
         """Bin, counted from 0, on which the axis casts its shadow."""
         return self.model.axis_bin
+
+    def posed(self, beam: geometry.PosedBeam) -> "Beam":
+        """Return it with the poses of a beam, whose s and t count as its own do."""
+        return dataclasses.replace(self, kind="posed", poses=beam.poses, diverges=beam.diverges)
+
+    @property
+    def turns_on_a_circle(self) -> bool:
+        """Whether opposite views see the same rays from both ends, in the middle row."""
+        beam = self.model
+        if not isinstance(beam, geometry.PosedBeam):
+            return True
+        heights = [pose.source[2] for pose in beam.poses] if beam.diverges else [0.0]
+        level = np.abs(rises_deg(beam)).max() < LEVEL_DEG
+        return bool(level and np.ptp(heights) < self.row_mm / self.magnification)
+
+    @property
+    def slicewise(self) -> bool:
+        """Whether each row sees one slice."""
+        return self.kind in ("parallel", "fan")
 
     def with_axis_on(self, axis_bin: float) -> "Beam":
         """Move the detector so that the axis casts its shadow on a bin."""
@@ -101,7 +136,7 @@ class Beam:
         Args:
             axis_bin: Bin on which the axis casts its shadow.
         """
-        beam = self.model
+        beam = self.circle
         if not isinstance(beam, geometry.PointBeam):
             return np.zeros(self.bins)
         s = (np.arange(self.bins) - axis_bin) * self.bin_mm + beam.axis_shadow_mm
@@ -109,7 +144,7 @@ class Beam:
 
     def mirrored(self, axis_bin: float) -> np.ndarray:
         """Return on which bin a ray at the negative angle of each bin's falls (bins,)."""
-        beam = self.model
+        beam = self.circle
         if not isinstance(beam, geometry.PointBeam):
             return 2 * axis_bin - np.arange(self.bins)
         s = beam.fan_place(beam.axis_angle - self.fan_angles(axis_bin))
@@ -117,7 +152,12 @@ class Beam:
 
     def take_views(self, views: Sequence[int]) -> "Beam":
         """Keep some views."""
-        return dataclasses.replace(self, angles_deg=tuple(self.angles_deg[v] for v in views))
+        several = len(self.poses) > 1
+        return dataclasses.replace(
+            self,
+            angles_deg=tuple(self.angles_deg[v] for v in views),
+            poses=tuple(self.poses[v] for v in views) if several else self.poses,
+        )
 
     def take_rows(self, first: int, last: int) -> "Beam":
         """Keep the rows `first` to `last` - 1.
@@ -133,7 +173,7 @@ class Beam:
                 "reconstructs; expected rows on both sides of it"
             )
         grid = self.grid
-        if grid is not None and (first, last) != (0, self.rows) and self.kind != "cone":
+        if grid is not None and (first, last) != (0, self.rows) and self.slicewise:
             if grid.shape[0] != self.rows:
                 raise UnsupportedInput(
                     f"the grid has {grid.shape[0]} slices, the detector {self.rows} rows; "
@@ -186,12 +226,12 @@ class Beam:
             raise UsageError(
                 "`size`, `pixel_mm` and `slices`: geometry.json states a grid; leave them out"
             )
-        if slices is not None and self.kind != "cone":
+        if slices is not None and self.slicewise:
             raise UsageError(
                 f"`slices={slices}`: each row of a {self.kind} beam is a slice; choose `rows`"
             )
         grid = self.grid or self._grid(size or self._pixels(), pixel_mm, slices or self._slices())
-        with _placing():
+        with placing():
             return Geometry(grid, self.model)
 
     def _pixels(self) -> int:
@@ -200,29 +240,36 @@ class Beam:
         if farther <= MOVED * self.bins:
             return self.bins
         reach = self.bins / 2 + farther  # in bins, which is too far for the rays of a wide fan
-        if self.kind != "parallel":
+        circle = self.circle
+        if isinstance(circle, geometry.PointBeam):
             angle = float(np.abs(self.fan_angles(self.axis_bin)).max())
-            reach = 0.5 + self.sod_mm * math.sin(angle) * self.magnification / self.bin_mm
+            reach = 0.5 + circle.sod_mm * math.sin(angle) * self.magnification / self.bin_mm
         return max(self.bins, 2 * math.ceil(reach))
 
     def _slices(self) -> int:
         """Return how many slices hold what the rows see, of a cone on both sides of its plane."""
-        farther = abs(self.row_offset_mm) / self.row_mm if self.kind == "cone" else 0.0
+        if self.slicewise:
+            return self.rows
+        beam, offset = self.model, self.row_offset_mm
+        if isinstance(beam, geometry.PosedBeam):  # a helix: as far as source and detector climb
+            heights = [pose.middle[2] for pose in beam.poses]
+            offset = float(np.ptp(heights)) / 2 * beam.magnification
+        farther = abs(offset) / self.row_mm
         return self.rows if farther <= MOVED * self.rows else 2 * math.ceil(self.rows / 2 + farther)
 
     def _grid(self, size: int, pixel_mm: float | None, slices: int) -> Grid:
         """Return square slices about the axis, z counted from the first row measured."""
         pixel = self.bin_mm / self.magnification if pixel_mm is None else pixel_mm
-        z_mm = self.row_mm / (self.magnification if self.kind == "cone" else 1.0)
+        z_mm = self.row_mm / (1.0 if self.slicewise else self.magnification)
         affine = np.diag([pixel, pixel, z_mm, 1.0])
         affine[:2, 3] = -(size - 1) / 2 * pixel
         middle = -(slices - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
-        affine[2, 3] = middle if self.kind == "cone" else self.first_mm
+        affine[2, 3] = self.first_mm if self.slicewise else middle
         return Grid.from_affine((slices, size, size), affine)
 
 
 @contextlib.contextmanager
-def _placing() -> Iterator[None]:
+def placing() -> Iterator[None]:
     """Say of a beam that cannot be, or not about its grid, what to do about it.
 
     Raises:

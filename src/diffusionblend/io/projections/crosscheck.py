@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import PointBeam
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.centre import find_centre
 from diffusionblend.io.projections.opposite import (
@@ -53,14 +54,15 @@ def odd_lengths(beam: Beam) -> Iterator[str]:
             f"the detector would be {width / 1e3:.4g} m wide; if the lengths of the geometry are "
             "in micrometres, give `lengths='um'`"
         )
-    if beam.kind == "parallel":
+    circle = beam.circle
+    if not isinstance(circle, PointBeam):
         return
-    if beam.sdd_mm < NEAREST_MM:
+    if circle.sdd_mm < NEAREST_MM:
         yield (
-            f"the detector would be {beam.sdd_mm:.4g} mm from the source; if the lengths of the "
+            f"the detector would be {circle.sdd_mm:.4g} mm from the source; if the lengths of the "
             "geometry are in metres, give `lengths='m'`"
         )
-    fan = math.degrees(2 * math.atan(width / 2 / beam.sdd_mm))
+    fan = math.degrees(2 * math.atan(width / 2 / circle.sdd_mm))
     if fan < NARROWEST_DEG:
         yield (
             f"the fan opens by {fan:.2g} degrees only; bin_mm is the size of a pixel on the "
@@ -77,7 +79,7 @@ def doubts(beam: Beam, placed: Placed, taken: range, read: Read) -> Iterator[str
         taken: The rows to take.
         read: Reads rows of some views.
     """
-    if placed.searched and beam.kind == "parallel":
+    if (placed.searched and beam.kind == "parallel") or not beam.turns_on_a_circle:
         return
     some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
     beam = beam.take_views(some)

@@ -16,7 +16,9 @@ from msgspec import Meta
 
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam, FanBeam, Grid
+from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Grid, Pose, PosedBeam
+from diffusionblend.geometry.posed import Vector
+from diffusionblend.geometry.poses import helix, laminography, posed
 from diffusionblend.geometry.tools.vectors import Taken
 from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.stack import AXES
@@ -26,7 +28,8 @@ TO_FILL = "FILL IN: "
 """What begins a place that a template leaves open."""
 MAX_BYTES = 2**26
 MAX_VIEWS = 100_000
-Kind = Literal["parallel", "fan", "cone"]
+Kind = Literal["parallel", "fan", "cone", "posed"]
+_TURNS = ("roll_deg", "tilt_deg", "slant_deg")
 Length = Annotated[float, Meta(gt=0, le=1e12)]  # in any unit
 Number = Annotated[int, Meta(ge=1, le=2**20)]
 
@@ -79,6 +82,12 @@ class Facts(
         data: What the numbers are.
         noise: How they were measured.
         mu_water_per_mm: Attenuation of water.
+        detector_roll_degrees, detector_tilt_degrees, detector_slant_degrees: By how much the
+            detector is turned, in all views or in each (see `geometry.poses`).
+        detector_shifts_mm: How far it is shifted along its bins and rows in each view.
+        source_shifts_mm: How far the source is shifted along the bins, the rays and the axis.
+        helix_pitch_mm: By how much source and detector rise in a turn.
+        axis_tilt_degrees: By how much the rays rise, in laminography.
     """
 
     schema: Literal["diffusionblend-geometry/1"]
@@ -92,6 +101,41 @@ class Facts(
     data: Data = Data()
     noise: Noise | None = None
     mu_water_per_mm: float | None = None
+    detector_roll_degrees: float | tuple[float, ...] = 0.0
+    detector_tilt_degrees: float | tuple[float, ...] = 0.0
+    detector_slant_degrees: float | tuple[float, ...] = 0.0
+    detector_shifts_mm: tuple[tuple[float, float], ...] = ()
+    source_shifts_mm: tuple[Vector, ...] = ()
+    helix_pitch_mm: float = 0.0
+    axis_tilt_degrees: float = 0.0
+
+    def poses_of(self, circle: Beam, rows: int, row_mm: float) -> PosedBeam | None:
+        """Return the posed beam that a circle with this pose is; none if it is upright.
+
+        Raises:
+            InvalidValue: A number is none, or there are not as many as views.
+            UnsupportedInput: The detector is curved, or each row is a fan of its own.
+        """
+        turns: dict[str, Any] = {n: getattr(self, f"detector_{n[:-4]}_degrees") for n in _TURNS}
+        shifts = (self.detector_shifts_mm, self.source_shifts_mm)
+        stated = (*turns.values(), *shifts, self.helix_pitch_mm, self.axis_tilt_degrees)
+        if not any(np.any(value) for value in stated):
+            return None
+        if isinstance(circle, FanBeam) and rows > 1:
+            raise UnsupportedInput(
+                "each row of a fan has its own plane, which a detector that is turned does not "
+                "see; give it as a cone, or import each row by itself"
+            )
+        beam = posed(
+            circle,
+            **turns,
+            detector_shifts_mm=shifts[0],
+            source_shifts_mm=shifts[1],
+            rows=rows,
+            row_mm=row_mm,
+        )
+        beam = helix(beam, self.helix_pitch_mm) if self.helix_pitch_mm else beam
+        return laminography(beam, self.axis_tilt_degrees) if self.axis_tilt_degrees else beam
 
     @property
     def angles(self) -> tuple[float, ...] | None:
@@ -128,7 +172,16 @@ class ConeFacts(_DivergingFacts, frozen=True, kw_only=True, tag="cone"):
     row_offset_mm: float = 0.0
 
 
-AnyFacts = ParallelFacts | FanFacts | ConeFacts
+class PosedFacts(Facts, frozen=True, kw_only=True, tag="posed"):
+    """A beam whose source and detector stand anywhere, as `PosedBeam` has it."""
+
+    kind: ClassVar[Kind] = "posed"
+    poses: tuple[Pose, ...]
+    row_offset_mm: float = 0.0
+    diverges: bool = True
+
+
+AnyFacts = ParallelFacts | FanFacts | ConeFacts | PosedFacts
 _MM = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "nm": 1e-6}
 
 
@@ -138,16 +191,27 @@ def in_mm(facts: AnyFacts, unit: str) -> AnyFacts:
     if mm == 1:
         return facts
     changes: dict[str, object] = {
-        name: getattr(facts, name) * mm
+        name: _times(getattr(facts, name), mm)
         for name in facts.__struct_fields__
         if name.endswith("_mm") and name != "mu_water_per_mm" and getattr(facts, name) is not None
     }
     if facts.mu_water_per_mm is not None:
         changes["mu_water_per_mm"] = facts.mu_water_per_mm / mm
+    if hasattr(facts, "poses"):
+        lengths = ("source", "middle") if getattr(facts, "diverges", True) else ("middle",)
+        changes["poses"] = tuple(
+            msgspec.structs.replace(pose, **{n: _times(getattr(pose, n), mm) for n in lengths})
+            for pose in facts.poses
+        )
     if facts.grid is not None:
         affine = np.array(facts.grid.affine) * [[mm], [mm], [mm], [1.0]]
         changes["grid"] = Grid.from_affine(facts.grid.shape, affine)
     return msgspec.structs.replace(facts, **changes)
+
+
+def _times(value: Any, factor: float) -> Any:  # noqa: ANN401 - a number, or tuples of them
+    """Return a number, or all in a tuple, times a factor."""
+    return tuple(_times(v, factor) for v in value) if isinstance(value, tuple) else value * factor
 
 
 def facts_of(taken: Taken, data: Data = Data(), *, known_axis: bool = True) -> AnyFacts:  # noqa: B008 - is frozen
@@ -173,6 +237,9 @@ def facts_of(taken: Taken, data: Data = Data(), *, known_axis: bool = True) -> A
         common |= {"sod_mm": beam.sod_mm, "sdd_mm": beam.sdd_mm, "axis_mm": beam.axis_mm}
     if isinstance(beam, ConeBeam):
         return ConeFacts(**common, row_offset_mm=beam.row_offset_mm)
+    if isinstance(beam, PosedBeam):
+        more = {n: getattr(beam, n) for n in ("poses", "row_offset_mm", "diverges")}
+        return PosedFacts(**common, **more)
     if isinstance(beam, FanBeam):
         return FanFacts(**common, detector=beam.detector)
     return ParallelFacts(**common)

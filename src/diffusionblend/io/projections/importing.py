@@ -16,7 +16,8 @@ import numpy as np
 from diffusionblend._version import __version__
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.errors import DiffusionBlendError, UsageError, did_you_mean
-from diffusionblend.geometry import find_arc
+from diffusionblend.geometry import PosedBeam, find_arc
+from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.arrays import is_array
@@ -31,7 +32,7 @@ from diffusionblend.io.projections.notes import Notes
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.placing import Placed, place_axis
 from diffusionblend.io.projections.recognise import find_data, find_geometry, open_source
-from diffusionblend.io.projections.rtk import RtkFacts, departures
+from diffusionblend.io.projections.rtk import RtkFacts, placed_each
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
@@ -76,7 +77,10 @@ def import_scan(
     check_asked(source, facts, options)
     with naming(data):
         meaning = leave_out(understand(source, facts, described, options), options.without)
-        apart = departures(facts, meaning.beam) if isinstance(facts, RtkFacts) else ()
+        apart: tuple[str, ...] = ()
+        if isinstance(facts, RtkFacts):
+            beam, apart = placed_each(facts, meaning.beam)
+            meaning = dataclasses.replace(meaning, beam=beam)
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)
 
@@ -98,10 +102,11 @@ def _imported(
 ) -> Scan:
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
-    taken = beam.take_rows(rows.start, rows.stop)
+    beam.take_rows(rows.start, rows.stop)  # refused before the long work
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
-    seen = taken.take_views(views).with_axis_on(axis_bin).binned(options.bin)
+    taken = beam.with_axis_on(axis_bin).take_rows(rows.start, rows.stop)
+    seen = taken.take_views(views).binned(options.bin)
     # Refused before the long work.
     geometry = seen.place(options.size, options.pixel_mm, options.slices)
     lines = _upright_lines(meaning, views, rows, placed.axis, options)
@@ -120,6 +125,7 @@ def _imported(
         "corrections": "; ".join(done) or "none",
         "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({placed.how})",
         **({} if placed.tilt is None else {"tilt": placed.tilt}),
+        **({"pose": pose_in_words(posed)} if isinstance(posed := geometry.beam, PosedBeam) else {}),
         **_rotation(beam, options),
         "noise": noise.words(found, origin_of_noise),
         **({"remarks": "; ".join(remarks)} if remarks else {}),

@@ -9,6 +9,7 @@ import numpy as np
 from diffusionblend.errors import UsageError
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.centre import find_centre
+from diffusionblend.io.projections.geometry_file import NAME
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.tilt import Axis
 
@@ -99,8 +100,8 @@ def _given_slope(wish: str | None, beam: Beam) -> float | None:
         slope = math.tan(math.radians(degrees)) * beam.row_mm / beam.bin_mm
     if wish not in (None, "none") and (beam.kind != "parallel" or beam.rows < 2):
         raise UsageError(
-            f"`tilt={wish!r}`: is for parallel beams of several rows; turn the pictures of a "
-            f"{beam.kind} upright first, for instance by scipy.ndimage.rotate"
+            f"`tilt={wish!r}`: is for parallel beams of several rows; state by how much the "
+            f'detector of a {beam.kind} is turned as "detector_roll_degrees" in {NAME}'
         )
     return slope
 
@@ -117,7 +118,7 @@ def _number(name: str, text: str, limits: tuple[float, float], words: str) -> fl
 
 def rows_to_search(beam: Beam, taken: range) -> range:
     """Return rows to search the centre in: of a cone that in the source's plane."""
-    if beam.kind == "cone":
+    if not beam.slicewise:
         return range(central_row(beam, taken), central_row(beam, taken) + 1)
     every, number = (
         (range(beam.rows), TILT_ROWS) if beam.kind == "parallel" else (taken, CENTRE_ROWS)
@@ -128,9 +129,9 @@ def rows_to_search(beam: Beam, taken: range) -> range:
 
 def central_row(beam: Beam, taken: range) -> int:
     """Return the row in the middle of those taken; of a cone that in the source's plane."""
-    if beam.kind != "cone":
+    if beam.slicewise:
         return (taken.start + taken.stop) // 2
-    at = round(_middle(beam) - beam.row_offset_mm / beam.row_mm)
+    at = round(_middle(beam) - getattr(beam.circle, "row_offset_mm", 0.0) / beam.row_mm)
     return min(max(at, taken.start), taken.stop - 1)
 
 

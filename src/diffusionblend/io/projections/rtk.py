@@ -1,4 +1,4 @@
-"""RTK's geometry XML, of which a circular cone beam on a flat detector is taken.
+"""RTK's geometry XML, of which a cone beam on a flat detector is taken.
 
 RTK (Reconstruction Toolkit, class ThreeDCircularProjectionGeometry) turns about its y axis; its
 coordinates are IEC 61217's. With x, y, z there, the gantry at angle g, and the source and the
@@ -8,10 +8,13 @@ detector's origin moved by (sx, sy) and (px, py) in the detector's plane,
     v = sdd (y - sy) / (sod - x sin g - z cos g) + sy - py.
 
 That is our cone (see `geometry`) for X = x, Y = -z, Z = y - sy, with axis_mm = -sx and the middle
-of the detector, where RTK has u = v = 0, at px - sx and py - sy. Where the file holds the matrix
-of a projection too, it is compared with the numbers.
+of the detector, where RTK has u = v = 0, at px - sx and py - sy. Out of the plane the system is
+turned about x first, and in its plane about z last; a system that is, or whose numbers vary from
+projection to projection, is a posed beam. Where the file holds the matrix of a projection too, it
+is compared with the numbers.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,9 @@ import msgspec
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import ConeBeam, Geometry
+from diffusionblend.geometry import ConeBeam, Geometry, Pose, PosedBeam
+from diffusionblend.geometry.posed import turning
+from diffusionblend.geometry.poses import alike, as_posed, vector
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.projections.beam import Beam
 from diffusionblend.io.projections.geometry_file import MAX_VIEWS, ConeFacts, read_text
@@ -56,6 +61,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 _FIXED = tuple(name for name in Projection.__struct_fields__ if not name.endswith("Angle"))
 _TILTS = ("OutOfPlaneAngle", "InPlaneAngle")
 _MATRIX_TOLERANCE = 1e-2
+_TINY = 1e-9
 
 
 class RtkFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
@@ -63,17 +69,21 @@ class RtkFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
 
     Attributes:
         apart: Of what varies: its name, and the differences from its mean in mm.
+        tilted: Whether a projection is turned in its plane or out of it.
+        poses: Where source and detector are in each projection.
     """
 
     apart: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    tilted: bool = False
+    poses: tuple[Pose, ...] = ()
 
 
 def read_rtk(path: Path) -> RtkFacts:
-    """Read the geometry of a circular cone beam.
+    """Read the geometry of a cone beam.
 
     Raises:
         CorruptInput: It is missing, too large, no XML of RTK, or contradicts itself.
-        UnsupportedInput: The detector is tilted or curved, or the rays are parallel.
+        UnsupportedInput: The detector is curved, or the rays are parallel.
         UsageError: defusedxml is not installed.
     """
     text = read_text(path)
@@ -86,7 +96,7 @@ def read_rtk(path: Path) -> RtkFacts:
     projections = list(_projections(path, root))
     if not 1 <= len(projections) <= MAX_VIEWS:
         raise CorruptInput(f"{path}: {len(projections)} projections; expected 1 to {MAX_VIEWS}")
-    _check_circular(path, projections)
+    _check_distances(path, projections)
     return _cone(projections)
 
 
@@ -124,16 +134,8 @@ def _number(path: Path, element: "Element") -> float:
     return value
 
 
-def _check_circular(path: Path, projections: list[Projection]) -> None:
-    """Refuse what a circular cone beam on a flat detector is not."""
-    for index, one in enumerate(projections):
-        for name in _TILTS:
-            tilt = math.remainder(getattr(one, name), 360.0)
-            if abs(tilt) > SAME_DEG:
-                raise UnsupportedInput(
-                    f"{path}: {name} of projection {index} is {tilt:g} degrees; expected 0: a "
-                    "tilted detector has to be resampled first"
-                )
+def _check_distances(path: Path, projections: list[Projection]) -> None:
+    """Refuse what no cone beam has."""
     if projections[0].SourceToDetectorDistance == 0:
         raise UnsupportedInput(
             f"{path}: SourceToDetectorDistance is 0, that is, rays are parallel; expected a cone; "
@@ -162,54 +164,120 @@ def _cone(projections: list[Projection]) -> RtkFacts:
         offset_mm=one.ProjectionOffsetX - one.SourceOffsetX,
         row_offset_mm=one.ProjectionOffsetY - one.SourceOffsetY,
         apart=tuple((name, tuple(values.tolist())) for name, values in apart.items()),
+        tilted=any(
+            abs(math.remainder(getattr(p, n), 360.0)) > SAME_DEG
+            for p in projections
+            for n in _TILTS
+        ),
+        poses=_poses(projections),
     )
+
+
+def _poses(projections: list[Projection]) -> tuple[Pose, ...]:
+    """Return where source and detector are, of which the middle of the sources is at height 0."""
+    found = []
+    for one in projections:
+        source = (one.SourceOffsetX, one.SourceOffsetY, one.SourceToIsocenterDistance)
+        depth = one.SourceToIsocenterDistance - one.SourceToDetectorDistance
+        middle = (one.ProjectionOffsetX, one.ProjectionOffsetY, depth)
+        found.append(np.array([source, middle, (1, 0, 0), (0, 1, 0)]) @ _rotation(one))
+    places = np.array(found)[..., [0, 2, 1]] * (1, -1, 1)
+    places[:, :2, 2] -= places[:, 0, 2].mean()
+    back = -np.radians([one.GantryAngle for one in projections])
+    each = np.stack([turning(back, places[:, part]) for part in range(4)], axis=1)
+    return alike([Pose(*map(vector, parts)) for parts in each])
+
+
+def _rotation(one: Projection) -> np.ndarray:
+    """Return the rotation to the coordinates of the detector (3, 3)."""
+    g, out, within = np.radians([one.GantryAngle, one.OutOfPlaneAngle, one.InPlaneAngle])
+    (cg, sg), (co, so), (ci, si) = ((np.cos(a), np.sin(a)) for a in (-g, -out, -within))
+    about_y = np.array([[cg, 0, sg], [0, 1, 0], [-sg, 0, cg]])
+    about_x = np.array([[1, 0, 0], [0, co, -so], [0, so, co]])
+    about_z = np.array([[ci, -si, 0], [si, ci, 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_x @ about_y)
 
 
 def to_rtk(geometry: Geometry) -> str:
     """Return `geometry`, a cone, as the XML that RTK's `ReadGeometry` reads.
 
     Raises:
-        UnsupportedInput: It is no cone.
+        UnsupportedInput: It is no cone, posed or not.
     """
     beam = geometry.beam
-    if not isinstance(beam, ConeBeam):
+    if not (isinstance(beam, ConeBeam) or (isinstance(beam, PosedBeam) and beam.diverges)):
         raise UnsupportedInput(f"RTK's geometry is a cone; expected one, not {beam.kind}")
-    one = Projection(
-        SourceToIsocenterDistance=beam.sod_mm,
-        SourceToDetectorDistance=beam.sdd_mm,
-        ProjectionOffsetX=beam.offset_mm - beam.axis_mm,
-        ProjectionOffsetY=beam.row_offset_mm,
-        SourceOffsetX=-beam.axis_mm,
-    )
+    views = _projections_of(as_posed(beam))
     lines = ['<?xml version="1.0"?>', "<!DOCTYPE RTKGEOMETRY>", f'<{ROOT} version="3">']
-    lines += [f"  <{name}>{getattr(one, name):.15g}</{name}>" for name in _FIXED]
-    for angle in beam.angles_deg:
-        view = msgspec.structs.replace(one, GantryAngle=angle % 360)
+    alone = isinstance(beam, ConeBeam)
+    if alone:
+        lines += [f"  <{name}>{getattr(views[0], name):.15g}</{name}>" for name in _FIXED]
+    names = ("GantryAngle",) if alone else Projection.__struct_fields__
+    for view in views:
         rows = [" ".join(f"{value:.15g}" for value in row) for row in matrix_of(view)]
-        lines += ["  <Projection>", f"    <GantryAngle>{view.GantryAngle:.15g}</GantryAngle>"]
+        lines += ["  <Projection>"]
+        lines += [f"    <{name}>{getattr(view, name):.15g}</{name}>" for name in names]
         lines += ["    <Matrix>", *(f"      {row}" for row in rows), "    </Matrix>"]
         lines += ["  </Projection>"]
     return "\n".join([*lines, f"</{ROOT}>\n"])
 
 
-def departures(facts: RtkFacts, beam: Beam) -> tuple[str, ...]:
-    """Say which numbers vary so little that their mean stands for all.
+def _projections_of(beam: PosedBeam) -> list[Projection]:
+    """Return the nine numbers of each view of a posed beam.
 
     Raises:
-        UnsupportedInput: One varies by more.
+        UnsupportedInput: Its bins and rows are not perpendicular.
     """
+    source, middle, along, up = beam.vectors()
+    middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
+    if np.abs((along * up).sum(axis=1)).max() > 1e-6:
+        raise UnsupportedInput("RTK's bins and rows are perpendicular; expected such a detector")
+    found = []
+    for angle, *parts in zip(beam.angles_deg, source, middle, along, up, strict=True):
+        s, m, a, u = (part[[0, 2, 1]] * (1, 1, -1) for part in parts)
+        turn = np.stack([a, u, np.cross(a, u)])
+        out = math.asin(float(np.clip(-turn[2, 1], -1, 1)))
+        flat = abs(turn[0, 1]) < _TINY and abs(turn[2, 1]) < _TINY
+        gantry = angle if flat else math.degrees(math.atan2(turn[2, 0], turn[2, 2]))
+        within = 0.0 if flat else math.degrees(math.atan2(turn[0, 1], turn[1, 1]))
+        (sx, sy, sod), (px, py, depth) = turn @ s, turn @ m
+        found.append(
+            Projection(
+                SourceToIsocenterDistance=_tidy(sod),
+                SourceToDetectorDistance=_tidy(sod - depth),
+                GantryAngle=gantry % 360,
+                ProjectionOffsetX=_tidy(px),
+                ProjectionOffsetY=_tidy(py),
+                SourceOffsetX=_tidy(sx),
+                SourceOffsetY=_tidy(sy),
+                OutOfPlaneAngle=0.0 if flat else math.degrees(out),
+                InPlaneAngle=within,
+            )
+        )
+    return found
+
+
+def _tidy(value: float) -> float:
+    return round(float(value), 10) + 0.0
+
+
+def placed_each(facts: RtkFacts, beam: Beam) -> tuple[Beam, tuple[str, ...]]:
+    """Return the beam, posed where one circle does not stand for all, and what varies in words."""
     said = []
     for name, values in facts.apart:
         moved = np.abs(values) * _bins_for_a_mm(name, beam)
         spread, furthest = float(np.sqrt(np.square(moved).mean())), float(moved.max())
         words = f"{name} varies by up to {np.abs(values).max():.3g} mm, {furthest:.2g} pixels"
-        if spread > SPREAD_BINS or furthest > FURTHEST_BINS:
-            raise UnsupportedInput(
-                f"{words}; expected one circle; shift each projection by how far its own is from "
-                "the mean, in pixels, by scipy.ndimage.shift, and write the mean for all"
-            )
+        if facts.tilted or spread > SPREAD_BINS or furthest > FURTHEST_BINS:
+            return _posed(facts, beam), (f"{words}; each projection has its own place",)
         said.append(f"{words}; its mean is taken for all")
-    return tuple(said)
+    return (_posed(facts, beam) if facts.tilted else beam), tuple(said)
+
+
+def _posed(facts: RtkFacts, beam: Beam) -> Beam:
+    return dataclasses.replace(
+        beam, kind="posed", poses=facts.poses, offset_mm=0.0, row_offset_mm=0.0
+    )
 
 
 def _bins_for_a_mm(name: str, beam: Beam) -> float:
@@ -241,12 +309,10 @@ def _check_matrix(path: Path, one: Projection, text: str | None) -> None:
 def matrix_of(one: Projection) -> np.ndarray:
     """Return the matrix (3, 4) from (x, y, z, 1) in mm to (u, v, 1), up to a factor.
 
-    With the detector untilted; RTK's Matrix has the same factor, -(sod + p . d).
+    RTK's Matrix has the same factor, -(sod + p . d).
     """
-    g = math.radians(one.GantryAngle)
-    along = np.array([math.cos(g), 0.0, -math.sin(g), 0.0])
-    depth = np.array([math.sin(g), 0.0, math.cos(g), -one.SourceToIsocenterDistance])
-    up = np.array([0.0, 1.0, 0.0, 0.0])
+    along, up, depth = np.pad(_rotation(one), ((0, 0), (0, 1)))
+    depth = depth - (0, 0, 0, one.SourceToIsocenterDistance)
     last = np.array([0.0, 0.0, 0.0, 1.0])
     sdd, sx, sy = one.SourceToDetectorDistance, one.SourceOffsetX, one.SourceOffsetY
     return np.stack(

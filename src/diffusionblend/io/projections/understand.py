@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusionblend.data.scan import Noise
 from diffusionblend.data.units import MU_WATER_RANGE
@@ -14,13 +15,14 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.io.files import inside, naming
 from diffusionblend.io.projections.angles import angles_of
 from diffusionblend.io.projections.asked import with_line
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Beam, placing
 from diffusionblend.io.projections.directions import spread
 from diffusionblend.io.projections.geometry_file import (
     NAME,
     AnyFacts,
     ConeFacts,
     FanFacts,
+    PosedFacts,
     in_mm,
     order_of,
 )
@@ -91,11 +93,13 @@ def understand(
     data, notes = source.data, NOTHING
     if quantity == "counts":
         data, white, dark, notes = as_counted(data, white, dark)
+    beam = _beam(source, with_line(facts, source, options), options)
+    unsaid = facts is None or facts.offset_mm is None
     return Meaning(
         data=data,
         quantity=quantity,
-        beam=_beam(source, with_line(facts, source, options), options),
-        offset_unknown=facts is None or facts.offset_mm is None,
+        beam=beam,
+        offset_unknown=unsaid and beam.turns_on_a_circle,
         white=white if options.i0 is None else None,
         dark=dark,
         i0=i0,
@@ -271,12 +275,14 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
             f'"bin_mm" to {NAME}{source.hint}'
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
-    more: dict[str, float] = {}
+    more: dict[str, Any] = {}
     if isinstance(facts, FanFacts | ConeFacts):
         more = {"sod_mm": facts.sod_mm, "sdd_mm": facts.sdd_mm, "axis_mm": facts.axis_mm}
-    if isinstance(facts, ConeFacts):
+    if isinstance(facts, ConeFacts | PosedFacts):
         more["row_offset_mm"] = facts.row_offset_mm
-    return Beam(
+    if isinstance(facts, PosedFacts):
+        more |= {"poses": facts.poses, "diverges": facts.diverges}
+    beam = Beam(
         kind=facts.kind,
         angles_deg=angles_of(source, facts, options),
         bins=bins,
@@ -288,6 +294,11 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
         grid=facts.grid,
         **more,
     )
+    if isinstance(facts, PosedFacts):
+        return beam
+    with placing():
+        found = facts.poses_of(beam.model, rows, row_mm)
+    return beam if found is None else beam.posed(found)
 
 
 def _check_number(name: str, stated: int | None, held: int) -> None:

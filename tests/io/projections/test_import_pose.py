@@ -1,0 +1,123 @@
+"""The pose of a detector, as geometry.json states it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Geometry, PosedBeam
+from diffusionblend.geometry.acquisitions import sparse_view
+from diffusionblend.geometry.poses import helix, laminography, posed
+from diffusionblend.io.projections.importing import import_scan
+from support import cases
+from support.measured import write_geometry
+from support.phantoms import changed
+
+SHIFTS = [(0.5 * (view % 3), -0.3 * (view % 2)) for view in range(24)]
+KEYS = {
+    "turned": (
+        {
+            "detector_roll_degrees": 2.0,
+            "detector_tilt_degrees": 4.0,
+            "detector_slant_degrees": -3.0,
+        },
+        lambda cone: posed(cone, roll_deg=2, tilt_deg=4, slant_deg=-3),
+    ),
+    "shifted": (
+        {"detector_shifts_mm": SHIFTS},
+        lambda cone: posed(cone, detector_shifts_mm=SHIFTS),
+    ),
+    "helix": ({"helix_pitch_mm": 10.0}, lambda cone: helix(posed(cone), 10)),
+    "laminography": ({"axis_tilt_degrees": 25.0}, lambda cone: laminography(posed(cone), 25)),
+}
+
+
+def coarse():
+    geometry = cases.coarse_beam("cone", 24, slices=9)
+    return changed(geometry, offset_mm=1.5, angles_deg=sparse_view(24, 360))
+
+
+def written(folder, y, geometry, *, keep_grid=True, **keys):
+    """Return geometry.json beside projections (rows, views, bins)."""
+    np.save(folder / "p.npy", y.transpose(1, 0, 2))
+    data = {"file": "p.npy", "order": ["view", "row", "bin"], "quantity": "line-integrals"}
+    path = write_geometry(folder, geometry, **data)
+    known = json.loads(path.read_text()) | keys
+    if keep_grid:
+        known["grid"] = json.loads(geometry.to_json())["grid"]
+    path.write_text(json.dumps(known))
+    return path
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_are_the_functions_of_python(tmp_path, name):
+    cone, (keys, pose) = coarse(), KEYS[name]
+    expected = Geometry(cone.grid, pose(cone.beam))
+    y = cases.project(cases.phantom(), expected, oversampling=1).transpose(1, 0, 2)
+    scan = import_scan(written(tmp_path, y.astype(np.float32), cone, **keys))
+    assert scan.geometry == expected
+    assert "pose" in scan.provenance
+    # What is chosen and joined keeps its place.
+    part = import_scan(written(tmp_path, y, cone, keep_grid=False, **keys), every=2, rows="2:9")
+    beam = part.geometry.beam
+    assert isinstance(beam, PosedBeam)
+    rows, bins = range(beam.rows), expected.beam.bins
+    np.testing.assert_allclose(
+        beam.rays(3, rows)[1], expected.beam.rays(6, range(2, 9))[1], atol=1e-9
+    )
+    joined = import_scan(written(tmp_path, y, cone, keep_grid=False, **keys), bin=2)
+    middle = expected.beam.rays(5, [0, 1])[1][:, : bins // 2 * 2].reshape(2, -1, 2, 3).mean((0, 2))
+    np.testing.assert_allclose(joined.geometry.beam.rays(5, [0])[1][0], middle, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_geometry_that_was_written_is_read(tmp_path, name):
+    """With its poses one by one, and in another unit."""
+    cone = coarse()
+    whole = Geometry(cone.grid, KEYS[name][1](cone.beam))
+    y = np.zeros(whole.sinogram_shape, np.float32)
+    assert import_scan(written(tmp_path, y, whole)).geometry == whole
+    known = json.loads((tmp_path / "geometry.json").read_text())
+    for pose in known["poses"]:
+        for place in ("source", "middle"):
+            pose[place] = [value / 10 for value in pose[place]]
+    known |= {n: known[n] / 10 for n in ("bin_mm", "row_mm", "offset_mm", "row_offset_mm")}
+    known["grid"]["affine"] = (
+        np.array(known["grid"]["affine"]) * [[0.1], [0.1], [0.1], [1]]
+    ).tolist()
+    (tmp_path / "geometry.json").write_text(json.dumps(known))
+    beam = import_scan(tmp_path / "geometry.json", lengths="cm").geometry.beam
+    np.testing.assert_allclose(beam.rays(3, [1])[1], whole.beam.rays(3, [1])[1], atol=1e-9)
+
+
+def test_slices_hold_what_a_helix_climbs(tmp_path):
+    cone = coarse()
+    y = np.zeros(cone.sinogram_shape, np.float32)
+    grids = [
+        import_scan(written(tmp_path, y, cone, keep_grid=False, helix_pitch_mm=p)).geometry.grid
+        for p in (1e-3, 60.0)
+    ]
+    climbed = 60 * 23 / 24
+    assert grids[1].height_mm - grids[0].height_mm == pytest.approx(climbed, abs=6)
+
+
+def test_the_centre_of_a_turned_detector_is_searched_for(tmp_path):
+    cone, keys = coarse(), {"detector_roll_degrees": 2.0}
+    moved = Geometry(cone.grid, posed(cone.beam, roll_deg=2))
+    y = cases.project(cases.phantom(), moved, oversampling=1).transpose(1, 0, 2)
+    path = written(tmp_path, y, cone, **keys)
+    known = json.loads(path.read_text())
+    del known["offset_mm"]
+    path.write_text(json.dumps(known))
+    scan = import_scan(path)
+    assert scan.geometry.beam.offset_mm == pytest.approx(1.5, abs=0.1 * cone.beam.bin_mm)
+
+
+def test_rows_of_a_fan_cannot_be_turned(tmp_path):
+    fan = cases.coarse_beam("fan", 24, slices=3)
+    y = np.zeros(fan.sinogram_shape, np.float32)
+    with pytest.raises(UnsupportedInput, match="each row of a fan has its own plane"):
+        import_scan(written(tmp_path, y, fan, keep_grid=False, detector_roll_degrees=1.0))
+    with pytest.raises(UnsupportedInput, match="2 angles of roll for 24 views"):
+        import_scan(written(tmp_path, y, coarse(), detector_roll_degrees=[1.0, 2.0]))
