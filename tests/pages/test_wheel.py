@@ -1,11 +1,15 @@
 """The wheel, in a place of its own: it has all that runs, nothing else, and does what it says."""
 
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 import zipfile
+from importlib.metadata import PathDistribution, distribution
 
 import pytest
+from packaging.requirements import Requirement
 
 from support.documents import ROOT
 
@@ -91,3 +95,73 @@ def test_it_serves_the_page_of_the_viewer(site, place):
     )
     assert ended.stdout.startswith(str(site)), ended.stderr
     assert "niivue" in ended.stdout
+
+
+CLEAN = """
+import sys
+sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]
+from diffusionblend.__main__ import start
+sys.exit(start())
+"""
+
+
+@pytest.fixture(scope="module")
+def needed(site, tmp_path_factory):
+    """A folder with the packages that the wheel says it needs, and what these need: no others."""
+    folder = tmp_path_factory.mktemp("needed")
+    (facts,) = site.glob("*.dist-info")
+    waiting, done = [*needs(PathDistribution(facts))], set()
+    while waiting:
+        name = waiting.pop()
+        if name in done:
+            continue
+        done.add(name)
+        found = distribution(name)
+        waiting += needs(found)
+        for top in {file.parts[0] for file in found.files if file.parts[0] != ".."}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(found.locate_file(top))
+    assert not done & {"pytest", "pydicom", "tifffile", "ray", "matplotlib"}
+    return folder
+
+
+def needs(package):
+    """Yield what a package needs here, without its extras."""
+    for text in package.requires or ():
+        needed = Requirement(text)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            yield needed.name.lower()
+
+
+def clean(site, needed, place, *words):
+    """Return how a command is run where nothing else is installed: -S leaves out site-packages."""
+    start = [sys.executable, "-S", "-E", "-s", "-c", CLEAN, str(site), str(needed)]
+    return {
+        "args": [*start, *map(str, words)], "cwd": place, "text": True,
+        "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+    }  # fmt: skip
+
+
+def test_in_a_clean_environment_it_reconstructs_reports_and_shows(site, needed, data, place):
+    reconstruct = ("reconstruct", data.scan, "--steps", "1", "--no-classical", "--threads", "1")
+    for words in ((*reconstruct, "-o", "v.nii.gz"), ("report", "v.nii.gz", "-o", "r.html")):
+        ended = subprocess.run(**clean(site, needed, place, *words), check=False, timeout=300)
+        assert ended.returncode == 0, ended.stderr
+    assert "data:image/png" in (place / "r.html").read_text(encoding="utf-8")
+    view = clean(site, needed, place, "view", "v.nii.gz", "--no-browser", "--json")
+    with subprocess.Popen(**view) as process:
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            for name in ("", "app.js", "niivue/index.js", "session.json", "volume-0.nii"):
+                with urllib.request.urlopen(url + name) as answer:
+                    assert answer.status == 200
+        finally:
+            process.terminate()
+
+
+def test_what_is_not_needed_is_asked_for_with_the_line_that_installs_it(site, needed, place):
+    (place / "a.tif").write_bytes(b"II*\0")
+    words = ("import", "a.tif", "-o", "s.h5", "--bin-mm", "1")
+    ended = subprocess.run(**clean(site, needed, place, *words), check=False, timeout=60)
+    assert ended.returncode == 2, ended.stderr
+    assert "tifffile; run `pip install" in ended.stderr

@@ -12,6 +12,8 @@ from diffusionblend.prior import from_pretrained
 from diffusionblend.runs.checkpoint import read_steps
 from diffusionblend.runs.record import find_record
 from diffusionblend.runs.state import read_state
+from diffusionblend.training.pack import read_pack, write_packs
+from diffusionblend.training.samples import Source
 from support.commands import command
 
 SEAL_BYTES = 87
@@ -99,3 +101,16 @@ def test_a_prior_whose_configuration_has_no_checksum_and_no_scales(data, place):
     weights = (data.prior / "model.safetensors").read_bytes()
     (place / "model.safetensors").write_bytes(weights)
     assert from_pretrained(place).config == from_pretrained(data.prior).config
+
+
+def test_a_pack_without_scales(place):
+    hu = np.zeros((3, 8, 8), np.int16)
+    write_packs([Source("a", hu, 1.0)], place / "p.h5")
+    with h5py.File(place / "p.h5", "a") as file:
+        for name in file:
+            for attribute in ("scale", "finest"):
+                del file[name].attrs[attribute]
+    (found,) = read_pack(place / "p.h5")
+    assert (found.scale, found.finest) == (1, 1)
+    assert found.weight == 1.0
+    assert not found.read().hu.any()

@@ -266,7 +266,7 @@ def _typical(normalised: Tensor) -> np.ndarray:
 
 def _behind_metal(problem: Problem) -> np.ndarray:
     """Return which pixels are behind edges of metal in most of the views (rows, bins)."""
-    behind = torch.as_tensor(problem.behind_metal).expand_as(problem.y)
+    behind = torch.as_tensor(problem.behind_metal).expand(problem.y.shape)
     return (behind.median(dim=1).values > OPERATOR_VARIANCE).cpu().numpy()
 
 
