@@ -48,6 +48,8 @@ CHANGES = [
      "no network"),
     (r"import geometry.json", "import walnut.json --bin 4 --size 64",
      "here the name would be found by all imports; time"),
+    (r"python studies/htc_discs.py .*|diffusionblend (?:train|benchmark) .*\bhtc\b.*", "true",
+     "a quarter of an hour; test_htc and test_htc_recipe run them in small"),
     (r"steps=100", "steps=5", "time"),
     (r"(diffusionblend doctor)$", r"\1 --help", "it measures 256 x 256; test_doctor runs it"),
     (r"diffusionblend reconstruct (?!.*--(method|steps))", "diffusionblend reconstruct --steps 2 ",

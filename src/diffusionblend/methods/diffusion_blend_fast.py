@@ -18,7 +18,7 @@ from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import coarser, padded, resized
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 from diffusionblend.sampling.blend import blend
-from diffusionblend.sampling.partition import draw_partition, padded_length
+from diffusionblend.sampling.partition import draw_partition, single
 from diffusionblend.solvers.proximal import TOLERANCE, WeightedProximal
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,13 @@ class Ladder:
         levels: The sweeps.
         on: Returns what there is on pixels so many times larger; that of the grid last asked for
             is kept.
+        alone: Whether the prior knows single slices and no neighbours: none are added then.
     """
 
     problem: Problem
     levels: list[Level]
     on: Callable[[int], "OnGrid"]
+    alone: bool = False
 
 
 class OnGrid(NamedTuple):
@@ -130,7 +132,7 @@ class DiffusionBlendFast(Method):
             coarse=self.coarse,
         )
         on = functools.partial(self._on, problem)
-        return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on))
+        return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on), _alone(problem))
 
     def count(self, p: Ladder) -> int:
         """Return the number of sweeps, including those that were added."""
@@ -138,8 +140,9 @@ class DiffusionBlendFast(Method):
 
     def begin(self, p: Ladder, generator: Generator) -> State:
         """Start with air, on the largest pixels."""
-        y, slices = p.problem.y, p.problem.volume_shape[0]
-        return _onto(p, p.levels[0].factor, y.new_full((padded_length(slices), 1, 1), -1.0))
+        factor = p.levels[0].factor
+        slices = p.on(factor).towards_data.volume_shape[0]
+        return _onto(p, factor, p.problem.y.new_full((slices, 1, 1), -1.0))
 
     # fmt: off
     def step(self, p: Ladder, state: State, k: int, generator: Generator) -> Stepped:
@@ -152,7 +155,8 @@ class DiffusionBlendFast(Method):
         added = self.noise * sigma * min(1, sigma / _QUIET)
         clean, most = x + kept, self.highest + _BEYOND * sigma
         z = clean.clamp(max=most) + added * torch.randn(x.shape, generator=generator).to(x)
-        S = draw_partition(len(x), k, self.jump_every, generator)          # S_1 u ... u S_r
+        S = (single(len(x)) if p.alone else
+             draw_partition(len(x), k, self.jump_every, generator))        # S_1 u ... u S_r
         x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
                    self.batch_size)
         x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
@@ -167,7 +171,8 @@ class DiffusionBlendFast(Method):
     # fmt: on
 
     def _on(self, problem: Problem, factor: int) -> OnGrid:
-        here = padded(coarser(problem, factor))
+        here = coarser(problem, factor)
+        here = here if _alone(problem) else padded(here)
         towards_data = WeightedProximal(
             here.A,
             here.y,
@@ -178,6 +183,12 @@ class DiffusionBlendFast(Method):
             flux=self.flux,
         )
         return OnGrid(towards_data, here.dense)
+
+
+def _alone(problem: Problem) -> bool:
+    """Return whether the prior knows single slices, as of a scan of one, and no neighbours."""
+    config = getattr(problem.prior, "config", None)
+    return getattr(config, "gaps", None) == (0,)
 
 
 def _onto(p: Ladder, factor: int, x: Tensor) -> State:

@@ -1,5 +1,6 @@
 """Isotropic total variation of a non-negative volume: the classical method to compare with."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
@@ -45,7 +46,7 @@ at 120, 180 and 360 views with 2e4 photons, 0.1 and 0.4 dB at 120 and 180 with 1
 class TV(Method):
     """Isotropic total variation in three dimensions with u >= 0, by ADMM to its minimum.
 
-        min_u 1/2 (A u - y)^T V^-1 (A u - y) + weight sum |D u|,   u >= 0
+        min_u 1/2 (A u - y)^T V^-1 (A u - y) + weight sum |D u|,   0 <= u <= most
 
     Attributes:
         weight: Weight of the total variation; None takes the one tuned for the views.
@@ -55,6 +56,7 @@ class TV(Method):
             section 3.3), each relative to the terms whose difference it is.
         edge: By how much an iteration shrinks a difference: weight / rho.
         cg_steps: Maximum number of CG iterations in each.
+        most: Largest u, for an object whose densest material is known; None has no bound.
     """
 
     weight: Positive | None = None
@@ -63,6 +65,7 @@ class TV(Method):
     tolerance: Positive = 2e-2
     edge: Positive = 0.1
     cg_steps: Count = 8
+    most: Positive | None = None
 
     words = (
         "Total variation: of the pictures that agree with the data the one with the least "
@@ -87,7 +90,13 @@ class TV(Method):
             edge=self.edge,
             cg_steps=self.cg_steps,
             first=None if problem.dense is None else problem.dense * (problem.dense > DENSEST),
+            most=self.highest,
         )
+
+    @property
+    def highest(self) -> float:
+        """Largest u."""
+        return math.inf if self.most is None else self.most
 
     def begin(self, iterate: PenalisedLeastSquares, generator: Generator) -> State:
         """Start from the metal, and zero elsewhere."""
@@ -99,7 +108,7 @@ class TV(Method):
         """Do one iteration of ADMM."""
         state, primal, dual = iterate(state)
         at = Convergence(primal, dual, self.tolerance)
-        return Stepped(state["u"].clamp(min=0) - 1, state, at.reached, at)
+        return Stepped(state["u"].clamp(min=0, max=self.highest) - 1, state, at.reached, at)
 
 
 def tuned_weight(geometry: Geometry, variance: Tensor) -> float:

@@ -10,6 +10,7 @@ both d and the dual variable b, of which d = prox(t) is a function:
     t = t + relaxation (K u - d)
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class PenalisedLeastSquares:
         variance: Variance of y, of its shape; not zero.
         weight: Weight of the total variation.
         edge: weight / rho: by how much an iteration lowers each difference.
+        most: Largest value of u; infinite if it has none.
         cg_steps: Most steps of conjugate gradients in each iteration.
         first: u to begin with (slices, rows, columns); None is 0.
     """
@@ -61,10 +63,12 @@ class PenalisedLeastSquares:
         edge: float,
         cg_steps: int,
         first: Tensor | None = None,
+        most: float = math.inf,
     ) -> None:
         self._first = first
         self._A, self._y, self._inverse = A, y, 1 / variance
         self._rho, self._edge, self._cg_steps = weight / edge, edge, cg_steps
+        self._most = most
         self._preconditioner = SmoothFilter(A, variance)(self._rho)
         self._last: tuple[Tensor, Shrunk] | None = None
 
@@ -112,7 +116,7 @@ class PenalisedLeastSquares:
     def _shrunk(self, t: Tensor) -> "Shrunk":
         """Return d = prox(t) and more; that of the last t is kept for the next iteration."""
         if self._last is None or self._last[0] is not t:
-            d = _prox(t, self._edge)
+            d = _prox(t, self._edge, self._most)
             self._last = t, Shrunk(d, _split_adjoint(d), _split_adjoint(t))
         return self._last[1]
 
@@ -125,14 +129,14 @@ class Shrunk(NamedTuple):
     of_t: Tensor
 
 
-def _prox(t: Tensor, edge: float) -> Tensor:
-    """Return d: vectors that are shorter by `edge`, and values that are not negative."""
+def _prox(t: Tensor, edge: float, most: float) -> Tensor:
+    """Return d: vectors that are shorter by `edge`, and values from 0 to `most`."""
     d = torch.empty_like(t)
     z, y, x, value = t
     length = (z * z).addcmul_(y, y).addcmul_(x, x).sqrt_()
     kept = 1 - edge / length.clamp_(min=edge)
     torch.mul(t[:3], kept, out=d[:3])
-    torch.clamp(value, min=0, out=d[3])
+    torch.clamp(value, min=0, max=most, out=d[3])
     return d
 
 

@@ -11,6 +11,8 @@ from diffusionblend.errors import UsageError
 if TYPE_CHECKING:
     from diffusionblend.experiments.benchmark import Settings
 
+HTC = "htc"
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -23,13 +25,14 @@ class Benchmark:
         diffusionblend benchmark table1 --volume chest.nii.gz --slices 40:88
     """
 
-    groups: ClassVar[Groups] = {"advanced": ("workers", "device")}
+    groups: ClassVar[Groups] = {"htc": ("data", "angles"), "advanced": ("workers", "device")}
 
     name: Placed[str]
     """table1, table2, table3, table4, table5, table6, table7, table8, table9, table10, figure3,
     figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12,
     ablation-position, honest, fast, fast-parts, directions (exits with 8 if one of the paper's
-    does not hold here), all, or your own recipe (.toml)."""
+    does not hold here), all, or your own recipe (.toml); and htc, the measured discs of the
+    Helsinki Tomography Challenge 2022, which needs --data."""
     output: Output = Path("out/results")
     """Folder for runs, results.json, tables (.md, .tex, .csv), pictures and results.md."""
     scale: Literal["quick", "full"] = "quick"
@@ -43,6 +46,11 @@ class Benchmark:
     """Slices A:B of that volume; without it all of them."""
     prior: str | None = None
     """Prior in place of the recipe's: its name, its folder, or owner/name@COMMIT of the hub."""
+    data: Path | None = None
+    """Folder of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png (Zenodo
+    10.5281/zenodo.6984868 and 10.5281/zenodo.7418878)."""
+    angles: tuple[int, ...] = (30, 60, 90)
+    """Arcs in degrees to reconstruct from, cut from the widest that was measured of each disc."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     dry_run: bool = False
@@ -54,6 +62,10 @@ class Benchmark:
         """Check the recipe, run what is missing, write tables and pictures."""
         from diffusionblend.experiments.benchmark import Settings, run_benchmark
 
+        if self.name == HTC:
+            return self._htc()
+        if self.data is not None:
+            raise UsageError(f"--data: is for `benchmark {HTC}`; `{self.name}` takes --volume")
         if self.slices is not None and self.volume is None:
             raise UsageError("--slices: needs --volume; a recipe has slices of its own")
         settings = Settings(
@@ -70,6 +82,26 @@ class Benchmark:
         facts = run_benchmark(self.name, settings)
         text = facts.pop("text")
         show(facts, self.json, text)
+
+    def _htc(self) -> None:
+        """Reconstruct the discs of the Helsinki challenge."""
+        from diffusionblend.experiments.htc.run import benchmark_htc, list_htc
+
+        if self.data is None:
+            raise UsageError(f"{HTC}: needs --data, the folder of the challenge's files")
+        if self.dry_run:
+            return self._plan_htc(list_htc(self.data, self.angles))
+        facts = benchmark_htc(
+            self.data, self.output, degrees=self.angles, prior=self.prior, device=self.device
+        )
+        text = facts.pop("text")
+        show(facts, self.json, text)
+
+    def _plan_htc(self, runs: list[str]) -> None:
+        """Print which arcs would be reconstructed."""
+        from diffusionblend.cli.commands.plan import show_plan
+
+        show_plan({"runs": runs}, {"runs": "; ".join(runs)}, [self.output], self.json)
 
     def _plan(self, settings: "Settings") -> None:
         """Print the runs of experiments and which of them are kept; run none."""

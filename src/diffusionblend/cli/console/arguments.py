@@ -27,6 +27,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
     Path: ("PATH", "a path"),
     bool: ("", "true or false"),
     tuple[str, ...]: ("TEXT ...", "texts"),
+    tuple[int, ...]: ("INT ...", "whole numbers"),
     tuple[Path, ...]: ("PATH ...", "paths"),
 }
 """What help and errors call values of a type."""
