@@ -27,7 +27,15 @@ def stack(tmp_path):
 def test_all_that_is_missing_is_told_at_once(stack):
     with pytest.raises(UsageError) as told:
         import_scan(stack)
-    for word in ("4 things", "`order`", "`quantity`", "`bin_mm`", "`arc`", "`template="):
+    for word in (
+        "4 things",
+        "`order`",
+        "`quantity`",
+        "`bin_mm`",
+        "`arc`",
+        "`sdd_mm`",
+        "`template=",
+    ):
         assert word in str(told.value)
     with pytest.raises(UsageError) as told:
         import_scan(stack, Options(order="view,row,bin", quantity="counts", beam="cone"))

@@ -80,9 +80,11 @@ def check_asked(source: Source | None, facts: AnyFacts | None, options: Options)
     """
     lacking = list(_lacking(source, facts, options))
     if len(lacking) > 1:
+        unsaid = facts is None and options.beam is None and options.sod_mm is None
+        apart = ", of a fan or cone `sod_mm` and `sdd_mm` as well" if unsaid else ""
         raise UsageError(
-            f"nothing says {len(lacking)} things: {'; '.join(lacking)}; give them, or write a "
-            f"{NAME} to fill in by `template={NAME!r}`"
+            f"nothing says {len(lacking)} things: {'; '.join(lacking)}; give them{apart}, or "
+            f"write a {NAME} to fill in by `template={NAME!r}`"
         )
 
 
