@@ -38,9 +38,8 @@ MOST_SAMPLES = 1000
 MANY_VIEWS = 0.7
 """Views a pixel across from which the classical reconstruction is `fbp`, else it is `tv`.
 
-180 views of 256 pixels: filtered back-projection is then within 1.5 dB of total variation (1e5
-photons, validation volume; 0.7 without noise), at a fifth of the time; from 60 views it is 4 dB
-behind.
+For the time alone: 180 views of 256 pixels take filtered back-projection a twentieth of what total
+variation takes, and it is 5.2 dB behind with 1e5 photons and 13 without noise (validation volume).
 """
 
 
