@@ -374,7 +374,7 @@ def test_a_torn_line_of_the_journal_is_left_out(tmp_path):
 
 def test_killed_and_started_again_it_makes_each_once(scans, single, tmp_path):
     made = tmp_path / "made"
-    running = started(scans, made)
+    running = started(scans, made, "--set", "iterations=2000")  # not done before it is told
     deadline = time.monotonic() + 60
     while len(volumes(made)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -428,7 +428,7 @@ def workers_of(pid):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_batch_and_nothing_half_written_is_left(scans, tmp_path, number):
     made = tmp_path / "made"
-    running = started(scans, made)
+    running = started(scans, made, "--set", "iterations=2000")  # not done before it is told
     deadline = time.monotonic() + 60
     while not volumes(made) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -84,6 +84,10 @@ def counted(path: Path) -> bytes:
     return imported(path, **STATED)
 
 
+def known(path: Path) -> bytes:
+    return imported(path, centre="none", air_bins="none")
+
+
 def with_air(path: Path) -> bytes:
     return imported(path, i0=60000, centre="none", air_bins="none")
 
@@ -132,7 +136,7 @@ PROJECTIONS = {
     ".mat": Reader("mat/a.mat", imported),
     ".xtekct": Reader("nikon/scan.xtekct", with_air),
     ".log": Reader("skyscan/scan.log", with_air),
-    ".txrm": Reader("zeiss/a.txrm", counted),
+    ".txrm": Reader("zeiss/a.txrm", known),
     "RTK": Reader("rtk/geometry.xml", lambda p: repr(read_rtk(p)).encode()),
 }
 READERS = OWN | VOLUMES | PROJECTIONS
