@@ -16,6 +16,9 @@ INTERRUPTED = "interrupted; nothing half written is left"
 PATIENCE_SECONDS = 3.0
 """Python hears of a signal between two calls, and one projection of a large cone takes longer."""
 
+_A_MOMENT = 0.01
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
 def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
@@ -24,9 +27,18 @@ def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     They are raised in the main thread. SIGHUP is let be where it is ignored, as `nohup` has it.
 
     If Ctrl-C is not heard for some seconds, since a call does not return, the process ends from
-    another thread: after it has removed what was being written.
+    another thread: after it has removed what was being written. What Python ignores, since it was
+    raised while an object was being deleted, is raised again.
     """
     heard = threading.Event()
+    ignored = sys.unraisablehook
+
+    def raise_again(lost: "sys.UnraisableHookArgs") -> None:
+        number = _number_of(lost.exc_value)
+        if number is None:
+            ignored(lost)
+        else:  # not from here, where it would be ignored as well
+            threading.Timer(_A_MOMENT, os.kill, (os.getpid(), number)).start()
 
     def raise_it(number: int, frame: FrameType | None) -> None:
         heard.set()
@@ -40,18 +52,29 @@ def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers_heard.append(signal.SIGHUP)
     before = {n: signal.signal(n, raise_it) for n in numbers_heard}
+    sys.unraisablehook = raise_again
     descriptor = signal.set_wakeup_fd(numbers.fileno(), warn_on_full_buffer=False)
     watch = threading.Thread(target=_watch, args=(ends, heard, patience), daemon=True)
     watch.start()
     try:
         yield
     finally:
+        sys.unraisablehook = ignored
         signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
             signal.signal(number, handler)
         numbers.close()
         watch.join()
         ends.close()
+
+
+def _number_of(error: BaseException | None) -> int | None:
+    """Return the signal that was raised as an exception, if it was one."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    if isinstance(error, SystemExit) and error.code in {128 + n for n in _ENDING}:
+        return signal.Signals(int(error.code) - 128)
+    return None
 
 
 def _watch(ends: socket.socket, heard: threading.Event, patience: float) -> None:
