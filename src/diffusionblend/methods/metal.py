@@ -30,12 +30,14 @@ def find_metal(problem: Problem) -> Problem:
     views = len(beam.angles_deg)
     if not is_plain(beam) or views < 2 * PARTS or _smooth(problem.y):
         return problem
-    y, seen = measured(problem), []
+    y = measured(problem)
+    total, dense = y.new_zeros(()), torch.ones((), dtype=torch.bool, device=y.device)
     for part in (range(first, views, PARTS) for first in range(PARTS)):
-        seen.append(from_rays(y[:, part], Geometry(grid, beam.views(part))))
-    u = torch.stack(seen)
-    dense = dense_part(u.mean(0), is_dense(u).all(0))
-    return dataclasses.replace(problem, dense=dense)
+        u = from_rays(y[:, part], Geometry(grid, beam.views(part)))
+        total, dense = total + u, dense & is_dense(u)
+        if not dense.any():  # most bodies end here, behind the first part
+            return problem
+    return dataclasses.replace(problem, dense=dense_part(total / PARTS, dense))
 
 
 def with_metal(x: Tensor, dense: Tensor | None) -> Tensor:
