@@ -64,7 +64,7 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
                 if _is_taken(arc, _arc(scan), widest=number == 0)
             ]
     if not discs:
-        raise UsageError(f"--angles: no disc of {folder} was measured over so wide an arc")
+        raise UsageError(f"no disc of {folder} was measured over so wide an arc")
     return discs
 
 
@@ -80,16 +80,14 @@ def cut(scan: Scan, degrees: float) -> Scan:
 def _files(folder: Path) -> dict[str, list[Path]]:
     """Return the scans in a folder, by the names of their discs."""
     if not folder.is_dir():
-        raise UsageError(f"--data {folder}: no such folder; expected the data of {SOURCE}")
+        raise UsageError(f"{folder}: no such folder; expected the data of {SOURCE}")
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         name = _NAME.fullmatch(path.name)
         if name:
             found.setdefault(name["disc"], []).append(path)
     if not found:
-        raise UsageError(
-            f"--data {folder}: has no htc2022_DISC_DEGREES.mat; get the data of {SOURCE}"
-        )
+        raise UsageError(f"{folder}: has no htc2022_DISC_DEGREES.mat; get the data of {SOURCE}")
     return found
 
 

@@ -189,7 +189,7 @@ def _ways(prior: PathLike | None, device: str) -> tuple[Way, ...]:
     if prior is None and not (PRIOR / CONFIG).is_file():
         raise UsageError(
             f"{PRIOR}: no prior of discs; run `python studies/htc_discs.py data/htc` and "
-            f"`diffusionblend train {RECIPE}`, or name one with --prior"
+            f"`diffusionblend train {RECIPE}`, or name one with `prior`"
         )
     return (
         Way("tv"),
