@@ -17,6 +17,7 @@ from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.compiled import compiled
 from diffusionblend.simulation.strip import strip_project
+from support.adjoints import TOLERANCE, mismatch, noise
 from support.phantoms import beams, blob, changed, placed, relative
 
 GRID = Grid.from_spacing((7, 20, 26), (2.2, 1.4, 1.4))
@@ -32,18 +33,6 @@ CONES = {n: b for n, b in beams(GRID).items() if isinstance(b.beam, ConeBeam)} |
         cone_beam, Grid.from_spacing((1, 9, 8)), (20.0, 200.0), sod_mm=20, sdd_mm=30
     ),
 }
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-def noise(shape, dtype=torch.float64, seed=0):
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def mismatch(A, dtype):
-    x, y = noise(A.volume_shape, dtype), noise(A.sinogram_shape, dtype, seed=1)
-    ax = A(x)
-    assert ax.norm() > 0
-    return float(abs((ax * y).sum() - (x * A.T(y)).sum()) / (ax.norm() * y.norm()))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -19,6 +19,7 @@ from diffusionblend.geometry.poses import (
 )
 from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
+from support.adjoints import TOLERANCE, mismatch, noise
 from support.phantoms import Ellipsoid, blob, changed, placed, relative
 from support.posed import POSED
 
@@ -29,18 +30,6 @@ CONE = changed(
     offset_mm=3.0, row_offset_mm=-4.0, axis_mm=2.0,
 )  # fmt: skip
 PARALLEL = changed(placed(parallel_beam, GRID, VIEWS), offset_mm=3.0)
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-def noise(shape, dtype=torch.float64, seed=0):
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def mismatch(A, dtype):
-    x, y = noise(A.volume_shape, dtype), noise(A.sinogram_shape, dtype, seed=1)
-    ax = A(x)
-    assert ax.norm() > 0
-    return float(abs((ax * y).sum() - (x * A.T(y)).sum()) / (ax.norm() * y.norm()))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
