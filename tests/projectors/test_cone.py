@@ -17,8 +17,9 @@ from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.compiled import compiled
 from diffusionblend.simulation.strip import strip_project
-from support.adjoints import TOLERANCE, mismatch, noise
+from support.adjoints import TOLERANCE, mismatch
 from support.phantoms import beams, blob, changed, placed, relative
+from support.projected import noise
 
 GRID = Grid.from_spacing((7, 20, 26), (2.2, 1.4, 1.4))
 PLAIN = placed(cone_beam, GRID, (0.0, 45.0, 100.0, 215.0), sod_mm=60, sdd_mm=100)

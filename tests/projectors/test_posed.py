@@ -19,9 +19,10 @@ from diffusionblend.geometry.poses import (
 )
 from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
-from support.adjoints import TOLERANCE, mismatch, noise
+from support.adjoints import TOLERANCE, mismatch
 from support.phantoms import Ellipsoid, blob, changed, placed, relative
 from support.posed import POSED
+from support.projected import noise
 
 GRID = Grid.from_spacing((7, 20, 26), (2.2, 1.4, 1.4))
 VIEWS = (0.0, 45.0, 100.0, 215.0)

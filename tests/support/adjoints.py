@@ -2,11 +2,9 @@
 
 import torch
 
+from support.projected import noise
+
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-def noise(shape, dtype=torch.float64, seed=0):
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def mismatch(A, dtype):

@@ -25,6 +25,6 @@ GEOMETRIES = {
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-def noise(shape, dtype, seed=0):
+def noise(shape, dtype=torch.float64, seed=0):
     """Zero-mean noise: positive vectors would hide a mismatch."""
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
