@@ -374,7 +374,7 @@ def test_a_torn_line_of_the_journal_is_left_out(tmp_path):
 
 def test_killed_and_started_again_it_makes_each_once(scans, single, tmp_path):
     made = tmp_path / "made"
-    running = started(scans, made, "--set", "iterations=2000")  # not done before it is told
+    running = started(scans, made)
     deadline = time.monotonic() + 60
     while len(volumes(made)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
