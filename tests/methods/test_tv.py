@@ -123,7 +123,7 @@ def test_the_residuals_are_those_of_the_optimality_conditions():
         problem, callback=lambda s: states.append(s.state) if s.index == 800 else None
     )
     state = states[0]
-    u, t = state["u"], state["t"]
+    u, t = state["u"], state["split"].movedim(1, 0)
     variance = operator_variance(problem.y) + problem.variance
     gradient = problem.A.T((problem.A(u) - problem.y) / variance)
     torch.testing.assert_close(state["downhill"], -gradient, rtol=1e-2, atol=2e-2)

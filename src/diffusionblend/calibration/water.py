@@ -25,6 +25,7 @@ from diffusionblend.calibration.tissue import Match, match_tissue
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.units import check_mu_water, energy_of_water
 from diffusionblend.errors import UsageError
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 
 SCALE_RANGE = (1e-6, 1e6)
 """Factors on the attenuation; one outside is a mistake."""
@@ -116,11 +117,15 @@ def estimate_mu_water(scan: Scan) -> Calibration:
     return tell(match, against)
 
 
-def typical_attenuation(u: Tensor) -> float:
+def typical_attenuation(u: Stack, slabs: Slabs = WHOLE) -> float:
     """Return the mean attenuation of the mass, sum u^2 / sum u: air weighs nothing."""
-    u = u.clamp(min=0)
-    total = float(u.sum())
-    return float(u.square().sum()) / total if total > 0 else 0.0
+
+    def summed(u: Tensor) -> tuple[Tensor, Tensor]:
+        mass = u.clamp(min=0)
+        return of_slices(mass), of_slices(mass.square())
+
+    mass, squares = map(total, slabs.each(summed, u))
+    return squares / mass if mass > 0 else 0.0
 
 
 def _quick(coarse: Coarse, typical: float) -> tuple[Match, np.ndarray] | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusionblend.errors import OutOfMemory
+from diffusionblend.errors import OutOfMemory, UsageError
 
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 _UNLIMITED = 2**60
@@ -16,6 +16,7 @@ _RAN_OUT = re.compile(
     re.IGNORECASE,
 )
 """Words of torch, C++, the loader of libraries and, in the last line, oneDNN."""
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]*)?) ?(?:([KMGT])i?)?B?", re.IGNORECASE)
 _NOT_LOADED = re.compile("load shared object|cannot open shared object", re.IGNORECASE)
 _TO_LOAD = 2**26
 """Bytes with less of which free a library that cannot be loaded lacks memory."""
@@ -67,12 +68,29 @@ def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
         raise out_of_memory(what, needed, cure) from error
 
 
-def out_of_memory(what: str, needed: int | None, cure: str) -> OutOfMemory:
-    """Say what needs memory, how much, what is free, and what to do."""
+def out_of_memory(
+    what: str, needed: int | None, cure: str, allowed: int | None = None
+) -> OutOfMemory:
+    """Say what needs memory, how much, what is free or was allowed, and what to do."""
     free = free_bytes()
     needs = "" if needed is None else f" needs about {in_units(needed)},"
     left = "all is taken" if free is None else f"{in_units(free)} are free"
+    if allowed is not None:
+        left = f"`max_memory` allows {in_units(allowed)}"
     return OutOfMemory(f"{what}{needs or ':'} {left}; {cure}")
+
+
+def bytes_of(amount: int | str) -> int:
+    """Return a number of bytes that may be written as `8G`, `500M` or `8GiB`.
+
+    Raises:
+        UsageError: It is something else, or not positive.
+    """
+    found = _AMOUNT.fullmatch(str(amount).strip())
+    count = float(found[1]) * 2 ** (10 * "_KMGT".index((found[2] or "_").upper())) if found else 0.0
+    if not 1 <= count < 2**60:
+        raise UsageError(f"`max_memory={amount}`: expected bytes, for instance 8G or 500M")
+    return int(count)
 
 
 def in_units(count: float) -> str:

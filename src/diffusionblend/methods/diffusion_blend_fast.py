@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb
 from diffusionblend.methods.metal import find_metal, with_metal
@@ -56,7 +57,7 @@ class OnGrid(NamedTuple):
     """
 
     towards_data: WeightedProximal
-    dense: Tensor | None
+    dense: Stack | None
 
 
 @register("diffusionblend-fast")
@@ -119,6 +120,7 @@ class DiffusionBlendFast(Method):
     counted_by = "steps"
     copies = (6.5, 3)
     kept = (2, 2)
+    slabwise = 16
 
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
@@ -147,27 +149,41 @@ class DiffusionBlendFast(Method):
     # fmt: off
     def step(self, p: Ladder, state: State, k: int, generator: Generator) -> Stepped:
         """Do one sweep: the prior, the data, and the dual variable between them."""
-        level, prior = p.levels[k], p.problem.required_prior
+        level, prior, slabs = p.levels[k], p.problem.required_prior, p.problem.slabs
         if state["factor"] != level.factor:                                # on to smaller pixels
             state = _onto(p, level.factor, state["x"])
-        x, sigma, (towards_data, dense) = state["x"], level.sigma, p.on(level.factor)
-        kept = (sigma / level.before) ** self.leak * state["dual"]
+        sigma, (towards_data, dense) = level.sigma, p.on(level.factor)
+        share = (sigma / level.before) ** self.leak                        # of the dual variable
         added = self.noise * sigma * min(1, sigma / _QUIET)
-        clean, most = x + kept, self.highest + _BEYOND * sigma
-        z = clean.clamp(max=most) + added * torch.randn(x.shape, generator=generator).to(x)
-        S = (single(len(x)) if p.alone else
-             draw_partition(len(x), k, self.jump_every, generator))        # S_1 u ... u S_r
+        most = self.highest + _BEYOND * sigma
+
+        def noisy(x: Tensor, dual: Tensor) -> Tensor:
+            clean = x + share * dual
+            noise = torch.randn(x.shape, generator=generator).to(x)
+            return clean.clamp(max=most) + added * noise
+
+        def judged(
+            x0: Tensor, x: Tensor, dual: Tensor, dense: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
+            kept = share * dual
+            clean = x + kept
+            x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
+            metal = clean > most if dense is None else (clean > most) & (dense > 0)
+            x0 = torch.where(metal, clean, x0)                             # of that, nothing
+            return x0, 1 + x0 - kept
+
+        z = slabs.each(noisy, state["x"], state["dual"])
+        S = (single(len(z)) if p.alone else
+             draw_partition(len(z), k, self.jump_every, generator))        # S_1 u ... u S_r
         x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
-                   self.batch_size)
-        x0 = x0.clamp(self.lowest, self.highest)                           # what the prior says
-        metal = clean > most if dense is None else (clean > most) & (dense > 0)
-        x0 = torch.where(metal, clean, x0)                                 # of that, nothing
-        v = 1 + x0 - kept
+                   self.batch_size, slabs)
+        x0, v = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
         u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
             log.warning("the data step took all its CG iterations; allow more `cg_steps`")
-        return Stepped(resized(x0, *p.problem.volume_shape[1:]),
-                       {"factor": state["factor"], "x": u - 1, "dual": u - v, **learned})
+        x, dual = slabs.each(lambda u, v: (u - 1, u - v), u, v)
+        return Stepped(slabs.each(lambda x0: resized(x0, *p.problem.volume_shape[1:]), x0),
+                       {"factor": state["factor"], "x": x, "dual": dual, **learned})
     # fmt: on
 
     def _on(self, problem: Problem, factor: int) -> OnGrid:
@@ -181,6 +197,7 @@ class DiffusionBlendFast(Method):
             tolerance=self.tolerance,
             huber=self.huber,
             flux=self.flux,
+            slabs=problem.slabs,
         )
         return OnGrid(towards_data, here.dense)
 
@@ -191,13 +208,18 @@ def _alone(problem: Problem) -> bool:
     return getattr(config, "gaps", None) == (0,)
 
 
-def _onto(p: Ladder, factor: int, x: Tensor) -> State:
+def _onto(p: Ladder, factor: int, x: Stack) -> State:
     """Return the state before the first sweep on a grid; the dual variable is that grid's own."""
     towards_data, dense = p.on(factor)
-    x = with_metal(resized(x, *towards_data.volume_shape[1:]), dense)
-    return {
-        "factor": torch.tensor(factor),
-        "x": x,
-        "dual": torch.zeros_like(x),
-        **towards_data.begin(),
-    }
+    sides = towards_data.volume_shape[1:]
+
+    def enlarged(x: Tensor, dense: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = with_metal(resized(x, *sides), dense)
+        return x, torch.zeros_like(x)
+
+    x, dual = p.problem.slabs.each(enlarged, x, *_known(dense))
+    return {"factor": torch.tensor(factor), "x": x, "dual": dual, **towards_data.begin()}
+
+
+def _known(dense: Stack | None) -> tuple[Stack, ...]:
+    return () if dense is None else (dense,)

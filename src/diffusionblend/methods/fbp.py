@@ -14,6 +14,7 @@ each plane through the source and a detector row, with y times the cosine of the
 (Feldkamp, Davis and Kress 1984). A detector that is turned is set upright first (`upright`).
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from torch import Generator, Tensor
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam
 from diffusionblend.geometry.kinds import is_plain
+from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.interpolation import between_bins, between_pixels
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -51,15 +53,18 @@ class FBP(Method):
     classical = True
     fits_data = False
     copies = (7, 5)
+    slabwise = 7
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
         """Do the single step."""
-        return Stepped(filtered_back_projection(problem) - 1, state)
+        u = filtered_back_projection(problem)
+        return Stepped(problem.slabs.each(lambda u: u - 1, u), state)
 
 
-def filtered_back_projection(problem: Problem) -> Tensor:
+def filtered_back_projection(problem: Problem) -> Stack:
     """Return u (slices, rows, columns)."""
-    return from_rays(measured(problem), problem.A.geometry)
+    work = functools.partial(from_rays, geometry=problem.A.geometry)
+    return problem.slabs.each(work, measured(problem))
 
 
 def measured(problem: Problem) -> Tensor:

@@ -212,4 +212,4 @@ class FBPUNet(Method):
             )
         network = load_fbp_unet(self.weights, problem.y.device)
         code = network.code(beam.angles_deg)
-        return Stepped(network.correct(filtered_back_projection(problem) - 1, code), state)
+        return Stepped(network.correct(filtered_back_projection(problem)[:] - 1, code), state)

@@ -14,7 +14,7 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.methods.fbp import from_rays, measured
 from diffusionblend.methods.problem import Problem
-from diffusionblend.projectors.accuracy import DENSEST, STEEP, dense_part, is_dense
+from diffusionblend.projectors.accuracy import DENSEST, STEEP, dense_of, is_dense
 
 PARTS = 4
 """Parts of the views that metal is seen by, each by itself: the streaks of each lie elsewhere.
@@ -30,14 +30,19 @@ def find_metal(problem: Problem) -> Problem:
     views = len(beam.angles_deg)
     if not is_plain(beam) or views < 2 * PARTS or _smooth(problem.y):
         return problem
-    y = measured(problem)
-    total, dense = y.new_zeros(()), torch.ones((), dtype=torch.bool, device=y.device)
-    for part in (range(first, views, PARTS) for first in range(PARTS)):
-        u = from_rays(y[:, part], Geometry(grid, beam.views(part)))
-        total, dense = total + u, dense & is_dense(u)
-        if not dense.any():  # most bodies end here, behind the first part
-            return problem
-    return dataclasses.replace(problem, dense=dense_part(total / PARTS, dense))
+    parts = [range(first, views, PARTS) for first in range(PARTS)]
+
+    def look(y: Tensor) -> tuple[Tensor, Tensor]:
+        total, dense = y.new_zeros(()), torch.ones((), dtype=torch.bool, device=y.device)
+        for part in parts:
+            u = from_rays(y[:, part], Geometry(grid, beam.views(part)))
+            total, dense = total + u, dense & is_dense(u)
+            if not dense.any():  # most bodies end here, behind the first part
+                break
+        return total / PARTS, dense
+
+    dense = dense_of(look, measured(problem), slabs=problem.slabs)
+    return dataclasses.replace(problem, dense=dense)
 
 
 def with_metal(x: Tensor, dense: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ kind of machine with the same number of threads, which determine the order of su
 the methods by name.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,14 +23,14 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from diffusionblend.data.units import hu_from_x
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.stacks import Stack, first_of, of_slices, total
 from diffusionblend.methods.problem import Problem
 
-State: TypeAlias = Mapping[str, Tensor]
-"""Tensors by name: a method's variables; in a step's state its number, too, as `step`, and of
-methods that draw the state of the random generator as `generator`."""
+State: TypeAlias = Mapping[str, Any]
+"""Tensors and stacks of slices by name: a method's variables; in a step's state its number, too, as
+`step`, and of methods that draw the state of the random generator as `generator`."""
 BEGINNING: State = MappingProxyType({})
 """No step is done."""
 Prepared: TypeAlias = Any
@@ -63,13 +64,13 @@ class Stepped(NamedTuple):
 
     Attributes:
         x0: The estimate (slices, rows, columns), in x = mu / mu_water - 1. Slices that the method
-            has added after those of the problem are cut off.
+            has added after those of the problem are cut off. A stack if the method is `slabwise`.
         state: The method's variables, for the next step.
         done: Whether the method stops before its last step.
         convergence: How far it has converged, if it stops by residuals.
     """
 
-    x0: Tensor
+    x0: Stack
     state: State
     done: bool = False
     convergence: Convergence | None = None
@@ -92,7 +93,7 @@ class Step:
 
     index: int
     steps: int
-    x0: Tensor
+    x0: Stack
     problem: Problem
     state: State | None = None
     convergence: Convergence | None = None
@@ -100,14 +101,19 @@ class Step:
     @property
     def volume(self) -> Volume:
         """The estimate in HU, on the grid of the scan; computed on first use."""
-        x = self.problem.cropped(self.x0)
-        return Volume(hu_from_x(x).cpu().numpy(), self.problem.grid)
+        return self.problem.volume(self.x0)
 
     @property
     def residual(self) -> float:
         """|A u - y| / |y| of the estimate u = 1 + x0; computed by a projection when asked for."""
         A, y = self.problem.A, self.problem.y
-        return float((A(1 + self.x0) - y).norm() / y.norm())
+        predicted = self.problem.slabs.gathered(lambda x0: A(1 + x0), self.x0)
+        return float((predicted - y).norm() / y.norm())
+
+    @property
+    def finite(self) -> bool:
+        """Whether the estimate holds neither NaN nor infinity."""
+        return math.isfinite(total(self.problem.slabs.each(of_slices, self.x0)))
 
 
 Callback = Callable[[Step], None]
@@ -143,6 +149,8 @@ class Method:
         copies: How many volumes and how many sets of data a reconstruction holds in memory at
             once, for `footprint`.
         kept: How many volumes and how many sets of data its state holds at most, for `runs.room`.
+        slabwise: How many slabs it holds in memory at once, where volumes go through it in slabs
+            (`Problem.slabs`); None if it cannot do that.
     """
 
     words: ClassVar[str] = ""
@@ -154,6 +162,7 @@ class Method:
     usual_iterations: ClassVar[int | None] = None
     copies: ClassVar[tuple[float, float]] = (20, 15)
     kept: ClassVar[tuple[int, int]] = (1, 0)
+    slabwise: ClassVar[float | None] = None
 
     def prepare(self, problem: Problem) -> Prepared:
         """Return what is the same in every step: the problem, or more."""
@@ -182,7 +191,11 @@ class Method:
         """
         raise NotImplementedError
 
-    def finish(self, p: Prepared, state: State, x0: Tensor) -> Tensor:
+    def renewed(self, state: State) -> State:
+        """Return a state that an earlier version has written as this one has it."""
+        return state
+
+    def finish(self, p: Prepared, state: State, x0: Any) -> Any:  # noqa: ANN401 - a stack
         """Return the volume (slices, rows, columns) in x, from the last state and estimate."""
         return x0
 
@@ -197,7 +210,7 @@ class Method:
         """Run all steps and return x (slices, rows, columns); for the arguments see `run`."""
         for step in run(self, problem, seed=seed, start=start):
             callback(step)
-        return step.x0
+        return step.x0[:]
 
 
 @torch.no_grad()
@@ -227,13 +240,14 @@ def run(
     count, done = method.count(p), 0
     state = method.begin(p, generator)
     if start:
-        done, state = _taken_up(method, state, generator, start)
+        done, state = _taken_up(method, problem, state, generator, method.renewed(start))
     if done >= count:
         raise UsageError(f"step {done} of {count} is done; there is no other")
     for index in range(done + 1, count + 1):
         x0, state, ended, convergence = method.step(p, state, index - 1, generator)
         last = ended or index == count
-        x0 = (method.finish(p, state, x0) if last else x0)[: problem.volume_shape[0]]
+        x0 = method.finish(p, state, x0) if last else x0
+        x0 = first_of(x0, problem.volume_shape[0])
         kept = None if last else _kept(method, state, index, generator)
         yield Step(index, index if last else count, x0, problem, kept, convergence)
         if last:
@@ -246,7 +260,7 @@ def _kept(method: Method, state: State, index: int, generator: Generator) -> Sta
 
 
 def _taken_up(
-    method: Method, fresh: State, generator: Generator, start: State
+    method: Method, problem: Problem, fresh: State, generator: Generator, start: State
 ) -> tuple[int, State]:
     """Return the number of a step and the variables after it; restore the generator."""
     needed = {"step", *fresh, *(["generator"] if method.random else [])}
@@ -256,5 +270,7 @@ def _taken_up(
             "remove it and begin anew"
         )
     if method.random:
-        generator.set_state(start["generator"].cpu())
-    return int(start["step"]), {n: start[n].to(value.device) for n, value in fresh.items()}
+        generator.set_state(start["generator"][...].cpu())
+    kept = {name: problem.slabs.own(start[name]) for name in fresh}
+    tensors = {n: kept[n][...].to(v.device) for n, v in fresh.items() if isinstance(v, Tensor)}
+    return int(start["step"]), kept | tensors

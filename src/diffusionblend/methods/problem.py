@@ -5,8 +5,11 @@ from functools import cached_property
 
 from torch import Tensor
 
+from diffusionblend.data.units import hu_from_x
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import edge_variance, operator_variance
@@ -27,6 +30,7 @@ class Problem:
             goes beyond it; None if A has the requested grid.
         dense: u in and beside metal, 0 elsewhere (slices, rows, columns), as far as it is known
             before (`find_metal`); None if there is none.
+        slabs: How volumes are worked on, by methods that are `slabwise`.
     """
 
     y: Tensor
@@ -35,7 +39,8 @@ class Problem:
     photons: float | None = None
     variance: Tensor | None = None
     asked: Grid | None = None
-    dense: Tensor | None = None
+    dense: Stack | None = None
+    slabs: Slabs = WHOLE
 
     @property
     def grid(self) -> Grid:
@@ -48,6 +53,11 @@ class Problem:
             if axis > 0 or not self.A.slicewise:  # such a projector takes any number of slices
                 x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
         return x
+
+    def volume(self, x: Stack) -> Volume:
+        """Return a volume x in HU, on the requested grid; one in a file is mapped into memory."""
+        hu = self.slabs.each(lambda x: hu_from_x(self.cropped(x)).cpu(), x)
+        return Volume(hu.numpy() if isinstance(hu, Tensor) else hu.mapped("r+"), self.grid)
 
     @property
     def volume_shape(self) -> tuple[int, int, int]:
@@ -66,6 +76,10 @@ class Problem:
             raise PriorError("this method needs a prior; give one with `prior`")
         return self.prior
 
+    def projected(self, u: Stack) -> Tensor:
+        """Return A u (detector rows, views, bins) of a volume (slices, rows, columns)."""
+        return self.slabs.gathered(self.A, u)
+
     @cached_property
     def backprojected(self) -> Tensor:
         """A^T y (slices, rows, columns), computed once."""
@@ -74,7 +88,7 @@ class Problem:
     @cached_property
     def behind_metal(self) -> Tensor | float:
         """Variance of y by edges of metal (detector rows, views, bins); 0 without metal."""
-        return 0.0 if self.dense is None else edge_variance(self.A, self.dense)
+        return 0.0 if self.dense is None else edge_variance(self.A, self.dense, self.slabs)
 
     def ray_variance(self, *, weigh: bool = True) -> Tensor:
         """Return the variance of y, including the error of the operator.

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector, projector
-from diffusionblend.projectors.accuracy import dense_part
+from diffusionblend.projectors.accuracy import dense_of, is_dense
 from diffusionblend.sampling.partition import pad_slices, padded_length
 
 _ROUNDING = 1e-6
@@ -28,12 +28,14 @@ def padded(problem: Problem) -> Problem:
     """
     if not problem.A.slicewise:
         A, dense = _Leading(problem.A), problem.dense
-        if dense is not None:
+        if isinstance(dense, Tensor):
             dense = torch.cat([dense, dense.new_zeros(A.added, *dense.shape[1:])])
         return dataclasses.replace(problem, A=A, dense=dense)
-    variance, dense = (
-        None if rays is None else pad_slices(rays) for rays in (problem.variance, problem.dense)
-    )
+    variance = None if problem.variance is None else pad_slices(problem.variance)
+    dense = problem.dense
+    if dense is not None:
+        at = pad_slices(torch.arange(len(dense)))
+        dense = problem.slabs.each(lambda at, stack=dense: stack[at], at)
     return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance, dense=dense)
 
 
@@ -57,9 +59,14 @@ def coarser(problem: Problem, factor: int) -> Problem:
     # A ray of much variance, such as that of a dead pixel, says little beside its neighbours.
     certain = torch.ones_like(problem.y) if problem.variance is None else 1 / problem.variance
     dense = problem.dense
+
+    def larger_pixels(u: Tensor) -> tuple[Tensor, Tensor]:
+        u = avg_pool2d(u, factor)
+        return u, is_dense(u)
+
     return dataclasses.replace(
         problem,
-        dense=None if dense is None else dense_part(avg_pool2d(dense, factor)),
+        dense=None if dense is None else dense_of(larger_pixels, dense, slabs=problem.slabs),
         y=means(certain * problem.y) / means(certain) / factor,
         A=larger if A.weights is None else Weighed(larger, means(A.weights)),
         variance=None if problem.variance is None else 1 / (factor**2 * together * means(certain)),

@@ -76,10 +76,12 @@ class TV(Method):
     usual_iterations = 50  # 57 at 8 views, 33 at 20, 91 of 90 degrees
     copies = (27, 15)
     kept = (6, 0)
+    slabwise = 32
 
     def prepare(self, problem: Problem) -> PenalisedLeastSquares:
         """Look for metal, choose the weight, and make the preconditioner of the system for u."""
         problem = find_metal(problem)
+        dense = problem.dense
         variance = problem.ray_variance(weigh=self.weigh).expand_as(problem.y)
         tuned = tuned_weight(problem.A.geometry, variance)
         return PenalisedLeastSquares(
@@ -89,14 +91,19 @@ class TV(Method):
             weight=tuned if self.weight is None else self.weight,
             edge=self.edge,
             cg_steps=self.cg_steps,
-            first=None if problem.dense is None else problem.dense * (problem.dense > DENSEST),
+            first=None if dense is None else problem.slabs.each(_metal, dense),
             most=self.highest,
+            slabs=problem.slabs,
         )
 
     @property
     def highest(self) -> float:
         """Largest u."""
         return math.inf if self.most is None else self.most
+
+    def renewed(self, state: State) -> State:
+        """Name `split` what an earlier version called t, and had with its slices second."""
+        return {**state, "split": state["t"].movedim(0, 1)} if "t" in state else state
 
     def begin(self, iterate: PenalisedLeastSquares, generator: Generator) -> State:
         """Start from the metal, and zero elsewhere."""
@@ -108,7 +115,13 @@ class TV(Method):
         """Do one iteration of ADMM."""
         state, primal, dual = iterate(state)
         at = Convergence(primal, dual, self.tolerance)
-        return Stepped(state["u"].clamp(min=0, max=self.highest) - 1, state, at.reached, at)
+        x0 = iterate.slabs.each(lambda u: u.clamp(min=0, max=self.highest) - 1, state["u"])
+        return Stepped(x0, state, at.reached, at)
+
+
+def _metal(dense: Tensor) -> Tensor:
+    """Return what is metal of what is dense or beside it, 0 elsewhere."""
+    return dense * (dense > DENSEST)
 
 
 def tuned_weight(geometry: Geometry, variance: Tensor) -> float:

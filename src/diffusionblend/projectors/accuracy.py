@@ -1,9 +1,12 @@
 """How exact the operators are: the variance of what they get wrong."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices
 from diffusionblend.projectors.base import Projector
 
 OPERATOR_VARIANCE = 0.04
@@ -47,30 +50,50 @@ def is_dense(u: Tensor) -> Tensor:
     return avg_pool2d(u, 3, 1, 1, count_include_pad=False) > DENSEST
 
 
-def dense_part(u: Tensor, dense: Tensor | None = None) -> Tensor | None:
-    """Return u (slices, rows, columns) in and beside what is dense, 0 elsewhere.
+def dense_part(u: Stack, slabs: Slabs = WHOLE) -> Stack | None:
+    """Return u (slices, rows, columns) in and beside what is dense, 0 elsewhere; None of nothing.
 
     Args:
         u: The picture.
-        dense: What is dense there; None looks for it (`is_dense`).
-
-    Returns:
-        None if nothing is.
+        slabs: How volumes are worked on.
     """
-    dense = is_dense(u) if dense is None else dense
-    if not dense.any():
-        return None
+    return dense_of(lambda u: (u, is_dense(u)), u, slabs=slabs)
+
+
+def dense_of(
+    look: Callable[..., tuple[Tensor, Tensor]], *stacks: Stack, slabs: Slabs = WHOLE
+) -> Stack | None:
+    """Return the dense part (slices, rows, columns) of what is seen in stacks; None of nothing.
+
+    Args:
+        look: Returns the picture u of some slices, and where it is dense.
+        stacks: What it looks at.
+        slabs: How volumes are worked on.
+    """
     width = 2 * _MARGIN + 1
-    near = max_pool2d(dense.to(u.dtype), width, 1, _MARGIN)
-    return torch.where(dense, u, u.clamp(0, DENSEST) * near)
+
+    def part(*some: Tensor) -> tuple[Tensor, Tensor]:
+        u, dense = look(*some)
+        if not dense.any():  # of most bodies
+            return u.new_zeros(()).expand_as(u), dense.new_zeros(len(u))
+        near = max_pool2d(dense.to(u.dtype), width, 1, _MARGIN)
+        return torch.where(dense, u, u.clamp(0, DENSEST) * near), of_slices(dense)
+
+    made, count = slabs.each(part, *stacks)
+    return made if count.any() else None
 
 
-def edge_variance(A: Projector, dense: Tensor) -> Tensor:
+def edge_variance(A: Projector, dense: Stack, slabs: Slabs = WHOLE) -> Tensor:
     """Return the variance of what A gets wrong where rays cross edges of metal.
 
     Args:
         A: Projector.
         dense: Of its volume, the `dense_part` (slices, rows, columns).
+        slabs: How volumes are worked on.
     """
-    down, across = torch.gradient(dense, dim=(1, 2))
-    return EDGE * A(down.square() + across.square())
+
+    def edges(dense: Tensor) -> Tensor:
+        down, across = torch.gradient(dense, dim=(1, 2))
+        return A(down.square() + across.square())
+
+    return EDGE * slabs.gathered(edges, dense)

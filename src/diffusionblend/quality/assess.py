@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import msgspec
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from diffusionblend.calibration.water import Calibration, typical_attenuation
 from diffusionblend.data.units import hu_from_x
 from diffusionblend.geometry import Grid
+from diffusionblend.io.stacks import Slabs, Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.coverage import OBJECT, coverage
 from diffusionblend.quality.record import Distance, Quality, Residual, Samples, Values
@@ -24,11 +26,11 @@ _SORTED = 1_000_000
 @torch.inference_mode()
 def assess(
     problem: Problem,
-    x: Tensor,
+    x: Stack,
     *,
     scale: float = 1.0,
-    classical: tuple[str, Tensor] | None = None,
-    std: Tensor | None = None,
+    classical: tuple[str, Stack] | None = None,
+    std: Stack | None = None,
     seeds: tuple[int, ...] = (),
     calibration: Calibration | None = None,
     fits_data: bool = True,
@@ -46,17 +48,23 @@ def assess(
         fits_data: Whether the picture's method fits the data: see `Method`.
     """
     began = time.monotonic()
-    u = 1 + x
-    plain = u if classical is None else 1 + classical[1]
-    shown, shown_plain = problem.cropped(u), problem.cropped(plain)
+    each = problem.slabs.each
+    u = each(_attenuation, x)
+    plain = u if classical is None else each(_attenuation, classical[1])
+    shown = each(problem.cropped, u)
+    shown_plain = shown if classical is None else each(problem.cropped, plain)
     left = residual(problem, u, scale, fits_data=fits_data)
     quality = Quality(
         residual=left,
         coverage=coverage(_without(problem, left), plain),
         undetermined=undetermined(problem.A, u, problem.cropped),
         values=_values(problem, shown, shown_plain),
-        classical=None if classical is None else _distance(classical[0], shown, shown_plain),
-        samples=None if std is None else _samples(seeds, problem.cropped(std), shown),
+        classical=None
+        if classical is None
+        else Distance(classical[0], *_rms(problem.slabs, _apart, shown, shown_plain)),
+        samples=None
+        if std is None
+        else Samples(seeds, *_rms(problem.slabs, _spread, each(problem.cropped, std), shown)),
         calibration=calibration,
     )
     quality = msgspec.structs.replace(quality, warnings=warnings(quality, problem.A.geometry))
@@ -75,17 +83,36 @@ def _without(problem: Problem, found: Residual) -> Problem:
     return dataclasses.replace(problem, y=y)
 
 
-def _distance(method: str, u: Tensor, plain: Tensor) -> Distance:
-    apart = hu_from_x(u - plain)
-    return Distance(method, _rms(apart), _rms_of(apart, plain > OBJECT))
+def _attenuation(x: Tensor) -> Tensor:
+    return 1 + x
 
 
-def _samples(seeds: tuple[int, ...], std: Tensor, u: Tensor) -> Samples:
-    hu = hu_from_x(std)
-    return Samples(seeds, _rms(hu), _rms_of(hu, u > OBJECT))
+def _apart(u: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far two pictures are apart in HU, and where the object is."""
+    return hu_from_x(u - plain), plain > OBJECT
 
 
-def _values(problem: Problem, u: Tensor, plain: Tensor) -> Values:
+def _spread(std: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a deviation in HU, and where the object is."""
+    return hu_from_x(std), u > OBJECT
+
+
+def _rms(
+    slabs: Slabs, work: Callable[..., tuple[Tensor, Tensor]], *stacks: Stack
+) -> tuple[float, float | None]:
+    """Return the RMS of values, of all and where there is an object; None if there is none."""
+
+    def squares(*parts: Tensor) -> tuple[Tensor, ...]:
+        values, where = work(*parts)
+        values = values.square()
+        return of_slices(values), of_slices(values * where), of_slices(where)
+
+    of_all, of_object, count = map(total, slabs.each(squares, *stacks))
+    whole = round(math.sqrt(of_all / math.prod(stacks[0].shape)), 2)
+    return whole, round(math.sqrt(of_object / count), 2) if count else None
+
+
+def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
     """Compare values and grid with what the prior's configuration says of its training.
 
     Args:
@@ -95,12 +122,12 @@ def _values(problem: Problem, u: Tensor, plain: Tensor) -> Values:
     """
     grid: Grid = problem.A.geometry.grid
     config = getattr(problem.prior, "config", None)
-    low, high = _quantiles(hu_from_x(plain - 1))
-    attenuation = typical_attenuation(u)
+    low, high = _quantiles(plain)
+    attenuation = typical_attenuation(u, problem.slabs)
     return Values(
         lowest_hu=low,
         highest_hu=high,
-        above=None if config is None else _share_above(plain, config.value_range[1]),
+        above=None if config is None else _share_above(problem.slabs, plain, config.value_range[1]),
         attenuation=attenuation or None,
         trained_attenuation=None if config is None else _trained(config.data_mean, config.data_std),
         pixel_mm=grid.spacing_mm[2],
@@ -115,21 +142,17 @@ def _trained(mean: float, std: float) -> float | None:
     return None if mean <= -1 else (std**2 + (1 + mean) ** 2) / (1 + mean)
 
 
-def _share_above(u: Tensor, highest: float) -> float:
+def _share_above(slabs: Slabs, u: Stack, highest: float) -> float:
     """Return the share of voxels at the top of a prior's range or above: methods clip there."""
-    return float((u >= 1 + 0.999 * highest).float().mean())
+    above = slabs.each(lambda u: of_slices(u >= 1 + 0.999 * highest), u)
+    return total(above) / math.prod(u.shape)
 
 
-def _quantiles(hu: Tensor) -> tuple[float, float]:
-    """Return the 0.1 % and 99.9 % quantiles, of every n-th voxel of a large volume."""
-    some = hu.flatten()[:: max(1, math.ceil(hu.numel() / _SORTED))].sort().values
+def _quantiles(u: Stack) -> tuple[float, float]:
+    """Return the 0.1 % and 99.9 % quantiles in HU, of every n-th voxel of a large volume."""
+    size, pixels = math.prod(u.shape), math.prod(u.shape[1:])
+    n = math.ceil(size / _SORTED)
+    chosen = [u[k].flatten()[-k * pixels % n :: n] for k in range(len(u))]
+    some = hu_from_x(torch.cat(chosen) - 1).sort().values
     first, last = (round(q * (len(some) - 1)) for q in (0.001, 0.999))
     return round(float(some[first]), 1), round(float(some[last]), 1)
-
-
-def _rms(a: Tensor) -> float:
-    return round(float(a.square().mean().sqrt()), 2)
-
-
-def _rms_of(a: Tensor, where: Tensor) -> float | None:
-    return _rms(a[where]) if bool(where.any()) else None

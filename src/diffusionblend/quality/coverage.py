@@ -9,6 +9,7 @@ from torch import Tensor
 from diffusionblend.data.surroundings import covering_grid
 from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
 from diffusionblend.geometry import Geometry
+from diffusionblend.io.stacks import Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.record import Coverage
 
@@ -21,7 +22,7 @@ Half a detector on a full turn sees the rim from half of the views, and that is 
 """
 
 
-def coverage(problem: Problem, u: Tensor) -> Coverage:
+def coverage(problem: Problem, u: Stack) -> Coverage:
     """Look at what the rays reach.
 
     Args:
@@ -54,12 +55,18 @@ def _outside(problem: Problem, seen: float) -> float:
     return _share((problem.y > seen)[misses.expand_as(problem.y)])
 
 
-def _unseen(problem: Problem, u: Tensor) -> float:
+def _unseen(problem: Problem, u: Stack) -> float:
     """Return the share of the object that too few rays meet."""
     A = problem.A
     rays = A.T(problem.y.new_ones(1 if A.slicewise else len(problem.y), *problem.y.shape[1:]))
-    few = problem.cropped((rays < SEEN * rays.max()).expand_as(u))
-    return _share(few[problem.cropped(u) > OBJECT])
+    few = rays < SEEN * rays.max()
+
+    def counted(u: Tensor) -> tuple[Tensor, Tensor]:
+        there = problem.cropped(u) > OBJECT
+        return of_slices(problem.cropped(few.expand_as(u)) & there), of_slices(there)
+
+    unseen, there = problem.slabs.each(counted, u)
+    return total(unseen) / max(1.0, total(there))
 
 
 def _ones(problem: Problem) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.io.stacks import WHOLE
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
@@ -43,7 +44,10 @@ def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
     if len(at) == count:
         return problem, at
     variance, dense = (None if a is None else a[at] for a in (problem.variance, problem.dense))
-    return dataclasses.replace(problem, y=problem.y[at], variance=variance, dense=dense), at
+    some = dataclasses.replace(
+        problem, y=problem.y[at], variance=variance, dense=dense, slabs=WHOLE
+    )
+    return some, at
 
 
 def sees_finer(geometry: Geometry) -> bool:
@@ -71,7 +75,7 @@ def on_finer_pixels(problem: Problem, u: Tensor) -> tuple[Problem, Tensor]:
         A=projector(fine, beam, device=A.device, dtype=A.dtype),
         variance=None if variance is None else FINER**2 * variance,
         asked=None,
-        dense=None if problem.dense is None else _repeated(problem.dense),
+        dense=None if problem.dense is None else _repeated(problem.dense[:]),
     )
     return finer, _repeated(u)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
 from diffusionblend.calibration.coarse import evenly_spaced
+from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, dense_part
 from diffusionblend.quality.fitted import (
@@ -68,7 +69,7 @@ _MOST_EXPONENT = 20.0
 _BLOCK = 1 << 24
 
 
-def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = True) -> Residual:
+def residual(problem: Problem, u: Stack, scale: float, *, fits_data: bool = True) -> Residual:
     """Compare a picture with the data.
 
     Args:
@@ -78,8 +79,8 @@ def residual(problem: Problem, u: Tensor, scale: float, *, fits_data: bool = Tru
         fits_data: Whether its method fits the data; the parts of one that does not, as filtered
             back-projection, are judged by what a picture near it leaves.
     """
-    problem = dataclasses.replace(problem, dense=dense_part(u))
-    predicted = problem.A(u)
+    problem = dataclasses.replace(problem, dense=dense_part(u, problem.slabs))
+    predicted = problem.projected(u)
     found = _figures(problem, predicted, scale, fits_data=fits_data)
     if fits_data:
         calm, flux = steady(problem, predicted, scale)
@@ -152,7 +153,7 @@ def _left(problem: Problem, predicted: Tensor) -> tuple[Left, Literal["noise", "
     return left, "spread" if variance is None else "noise"
 
 
-def _with_parts(found: Residual, problem: Problem, u: Tensor, scale: float) -> Residual:
+def _with_parts(found: Residual, problem: Problem, u: Stack, scale: float) -> Residual:
     """Add what views, rows, bins and pixels leave."""
     apart = apart_from(problem, u, scale)
     views, pixels = _rms_of_views(apart), _typical(apart)
@@ -173,7 +174,7 @@ def _with_parts(found: Residual, problem: Problem, u: Tensor, scale: float) -> R
 
 
 def _with_views(
-    found: Residual, some: Problem, near: Tensor, problem: Problem, u: Tensor, scale: float
+    found: Residual, some: Problem, near: Tensor, problem: Problem, u: Stack, scale: float
 ) -> Residual:
     """Add the parts where a method does not fit the data; no bin or pixel is blamed.
 
@@ -220,7 +221,7 @@ def _spread_of(r: Tensor) -> float:
     return 1.4826 * float((some - some.median()).abs().median())
 
 
-def apart_from(problem: Problem, u: Tensor, scale: float) -> Tensor:
+def apart_from(problem: Problem, u: Stack, scale: float) -> Tensor:
     """Return r / sigma (rows, views, bins) by which parts of the data are compared.
 
     The variance is that of the counts that the picture predicts: a view without rays has few of its
@@ -232,7 +233,7 @@ def apart_from(problem: Problem, u: Tensor, scale: float) -> Tensor:
         u: The picture (slices, rows, columns).
         scale: Line integral of a pixel of water.
     """
-    predicted = problem.A(u)
+    predicted = problem.projected(u)
     r = problem.y - predicted
     if problem.variance is None:
         known = r.new_tensor(_spread_of(r) ** 2)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.calibration.coarse import evenly_spaced
+from diffusionblend.io.stacks import Stack
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality.record import Undetermined
@@ -22,7 +23,7 @@ _TOLERANCE = 1e-3
 
 
 def undetermined(
-    A: Projector, u: Tensor, shown: Callable[[Tensor], Tensor] = lambda u: u
+    A: Projector, u: Stack, shown: Callable[[Tensor], Tensor] = lambda u: u
 ) -> Undetermined:
     """Estimate the part of u that A cannot see.
 
@@ -34,15 +35,14 @@ def undetermined(
         u: A picture (slices, rows, columns), for instance 1 + x.
         shown: Returns the part of a picture to speak of: what was asked for.
     """
-    if A.slicewise:
-        u = u[torch.from_numpy(evenly_spaced(len(u), SLICES)).to(u.device)]
-    hidden = shown(unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS))
-    u = shown(u)
-    contrast = float((u - u.mean()).norm())
+    some: Tensor = u[torch.from_numpy(evenly_spaced(len(u), SLICES))] if A.slicewise else u[:]
+    hidden = shown(unseen(A, some, CG_STEPS if A.slicewise else CONE_CG_STEPS))
+    some = shown(some)
+    contrast = float((some - some.mean()).norm())
     return Undetermined(
         share=float(hidden.norm()) / contrast if contrast > 0 else 0.0,
         rms_hu=1000 * float(hidden.square().mean().sqrt()),
-        slices=len(u),
+        slices=len(some),
     )
 
 
@@ -51,5 +51,5 @@ def unseen(A: Projector, u: Tensor, cg_steps: int) -> Tensor:
     y = A(u)
     variance = y.new_tensor(OPERATOR_VARIANCE)
     step = WeightedProximal(A, y, variance, cg_steps=cg_steps, tolerance=_TOLERANCE)
-    seen = step(torch.zeros_like(u), _SIZE)
+    seen: Tensor = step(torch.zeros_like(u), _SIZE)[:]
     return u - seen

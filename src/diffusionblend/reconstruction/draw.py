@@ -2,14 +2,12 @@
 
 import dataclasses
 import logging
-import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from diffusionblend.calibration.water import calibrated
 from diffusionblend.data.scan import Scan
@@ -17,11 +15,12 @@ from diffusionblend.data.surroundings import covering
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import PathLike
+from diffusionblend.io.stacks import WHOLE, Stack
 from diffusionblend.machine.device import find_device
 from diffusionblend.methods import Callback, Convergence, Method
 from diffusionblend.methods.method import BEGINNING, State, ignore
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction.footprint import enough_memory
+from diffusionblend.reconstruction.footprint import enough_memory, find_room
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -41,8 +40,8 @@ class Drawn:
         seconds: How long it took.
     """
 
-    x: Tensor
-    std: Tensor | None
+    x: Stack
+    std: Stack | None
     convergence: Convergence | None
     seconds: float
 
@@ -61,10 +60,13 @@ def reconstruct_volume(
     The volume is that of `reconstruct`, to the byte; its arguments are explained there.
     """
     place = find_device(device)
-    with enough_memory(scan.geometry, method, cpu=place.type == "cpu"):
+    cpu = place.type == "cpu"
+    with enough_memory(scan.geometry, method, cpu=cpu):
         whole, _ = calibrated(covering(scan))
-        task = make_task(whole, scan.geometry.grid, load_prior(method, prior, place), place)
-        return task.volume(draw(method, task, (seed,), callback).x)
+        slabs = find_room(whole.geometry, method).slabs if cpu else WHOLE
+        known = load_prior(method, prior, place)
+        task = make_task(whole, scan.geometry.grid, known, place, slabs)
+        return task.measured.volume(draw(method, task, (seed,), callback).x)
 
 
 def draw(
@@ -86,9 +88,9 @@ def draw(
     Raises:
         CorruptInput: An estimate is not finite.
     """
-    began, moments = time.monotonic(), Moments(start)
+    began, moments = time.monotonic(), Moments(start, task.problem.slabs)
     for step in draw_samples(method, task.problem, seeds, moments, start):
-        if not math.isfinite(float(step.x0.sum())):
+        if not step.finite:
             raise CorruptInput(
                 f"the estimate is not finite at step {step.index} of {step.steps}; "
                 "check the prior and the units of the scan"

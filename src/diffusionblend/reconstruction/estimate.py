@@ -19,14 +19,16 @@ from diffusionblend.calibration.water import calibrated
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.data.truncation import extended
+from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
-from diffusionblend.machine.memory import free_bytes
+from diffusionblend.io.stacks import WHOLE
+from diffusionblend.machine.memory import bytes_of, free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
-from diffusionblend.reconstruction.footprint import peak_memory
+from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
 from diffusionblend.reconstruction.reconstruct import classical_method
 from diffusionblend.reconstruction.task import make_task
 from diffusionblend.sampling.partition import BLOCK, padded_length
@@ -51,6 +53,7 @@ class Estimate:
         free: Bytes of memory that are free.
         worked_on: Beam and grid that the method uses, if they are larger than the scan's.
         operator: How the projector has its weights (`Projector.how`).
+        slab: Slices that are worked on at a time, if all at once do not fit.
     """
 
     seconds: dict[str, float | None]
@@ -58,6 +61,7 @@ class Estimate:
     free: int | None
     worked_on: Geometry | None = None
     operator: str = ""
+    slab: int | None = None
 
     @property
     def total(self) -> float | None:
@@ -82,6 +86,7 @@ def estimate(
     classical: bool = True,
     mu_water: float | None = None,
     scale: float | None = None,
+    max_memory: int | str | None = None,
 ) -> Estimate:
     """Estimate time and memory of `reconstruct`, without reading and writing.
 
@@ -95,8 +100,10 @@ def estimate(
         classical: Whether the classical reconstruction is made as well.
         mu_water: As for `reconstruct`.
         scale: Likewise.
+        max_memory: Likewise.
 
     Raises:
+        OutOfMemory: It does not fit into `max_memory`.
         UsageError: `mu_water` or `scale` is out of range.
         PriorError: There is no such prior.
         DiffusionBlendError: The method does not support the scan.
@@ -121,15 +128,20 @@ def estimate(
     operator = task.problem.A.how
     if device.type != "cpu":
         return Estimate(seconds, None, None, worked_on, operator)
-    shapes = longer.grid.shape, longer.sinogram_shape
-    memory = peak_memory(
-        *shapes,
-        method,
-        samples=samples,
-        classical=other in seconds,
-        matrix=operator == "matrix",
-    )
-    return Estimate(seconds, memory, free_bytes(), worked_on, operator)
+    most = None if max_memory is None else bytes_of(max_memory)
+    room = _room(longer, method, most, samples=samples, classical=other in seconds)
+    free = free_bytes() if most is None else most
+    return Estimate(seconds, room.peak, free, worked_on, operator, room.slabs.slices)
+
+
+def _room(geometry: Geometry, method: Method, most: int | None, **known: Any) -> Room:  # noqa: ANN401
+    """Return how a reconstruction fits; that all at once do not, where no bound was given."""
+    try:
+        return find_room(geometry, method, most=most, **known)
+    except OutOfMemory:
+        if most is not None:
+            raise
+        return Room(WHOLE, memory_needed(geometry, method, **known))
 
 
 def some_slices(scan: Scan) -> Scan:

@@ -2,6 +2,7 @@
 
     peak = base + copies of the volume + copies of the data + operator + activations
 
+Where volumes go through in slabs, there are copies of a slab in place of those of the volume.
 How many copies a method holds, its class says (`Method.copies`), the assessment's and the writing's
 among them.
 
@@ -10,14 +11,22 @@ The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 
 """
 
 import contextlib
+import functools
 import math
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Geometry
+from diffusionblend.io.files import PathLike
+from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
-from diffusionblend.methods import TV, Method
+from diffusionblend.methods import TV, Method, methods
 from diffusionblend.projectors.slices import is_stored
 from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import GROUP, padded_length
@@ -34,43 +43,131 @@ ACTIVATIONS = 520
 AFTERWARDS = 250 * 2**20
 """What a method with a prior leaves behind, while the classical reconstruction is made."""
 _SAMPLES = 3
+_DRAWN, _EVEN = 16, 16 * 16**2
+"""torch draws normal numbers by sixteens: a slab is as many slices, unless each slice has pixels
+for that, down to pixels 16 times as large."""
 SURELY = 1.3
 """By so much an estimate may be too high: what is larger than free memory by more does not fit."""
 
 
-@contextlib.contextmanager
-def enough_memory(
-    geometry: Geometry, method: Method, *, samples: int = 1, classical: bool = False, cpu: bool
-) -> Iterator[None]:
-    """Around a reconstruction: where memory is not enough, say what was needed and what to change.
+@dataclass(frozen=True)
+class Room:
+    """How a reconstruction fits into the memory of a CPU.
+
+    Attributes:
+        slabs: How many slices are worked on at a time.
+        peak: The most memory that the process will hold, in bytes.
+    """
+
+    slabs: Slabs
+    peak: int
+
+
+def find_room(
+    geometry: Geometry,
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = False,
+    most: int | None = None,
+    folder: PathLike | None = None,
+) -> Room:
+    """Return how a reconstruction fits: all slices at once if possible, else some at a time.
 
     Args:
         geometry: Beam and grid that are worked on.
         method: The method.
         samples: Number of samples.
         classical: Whether the classical reconstruction is made, too.
+        most: Bytes that the process may hold; None: what is free.
+        folder: Where files of stacks go; None: where temporary files do.
+
+    Raises:
+        OutOfMemory: It does not fit.
+    """
+    known: Any = {"samples": samples, "classical": classical and not method.classical}
+    needed = memory_needed(geometry, method, **known)
+    free = free_bytes() if most is None else most
+    if free is None or needed <= free:
+        return Room(WHOLE, needed)
+    slices, rows, columns = geometry.grid.shape
+    what = f"a volume of {slices} slices of {rows} x {columns} pixels"
+    if method.slabwise is None or not geometry.beam.slicewise:
+        if most is None and needed <= SURELY * free:
+            return Room(WHOLE, needed)
+        cure = f"{_cure(geometry, method)}{_smaller(geometry, method, **known)}"
+        raise out_of_memory(what, needed, cure, most)
+    step = 1 if rows * columns % _EVEN == 0 else _DRAWN
+    at_once = functools.partial(memory_needed, geometry, method, **known)
+    fixed = at_once(slab=0)
+    count = int((free - fixed) // (at_once(slab=1) - fixed)) // step * step
+    if count < step:
+        cure = _smaller(geometry, method, **known)
+        raise out_of_memory(f"{what}, {step} at a time,", at_once(slab=step), cure, most)
+    place = Path(folder or tempfile.gettempdir())
+    return Room(Slabs(min(count, slices), place), at_once(slab=count))
+
+
+@contextlib.contextmanager
+def enough_memory(
+    geometry: Geometry,
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = False,
+    cpu: bool,
+    most: int | None = None,
+) -> Iterator[None]:
+    """Around a reconstruction: where memory is not enough, say what was needed and what to change.
+
+    Args:
+        geometry: Beam and grid of the scan.
+        method: The method.
+        samples: Number of samples.
+        classical: Whether the classical reconstruction is made, too.
         cpu: Whether it is made on the CPU, where what it takes is known before.
+        most: Bytes that the process may hold; None: what is free.
 
     Raises:
         OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
+        UsageError: A device other than the CPU, whose memory is not bounded here, is to be.
     """
-    needed = memory_needed(geometry, method, samples=samples, classical=classical)
-    alone = memory_needed(geometry, method, samples=samples, classical=False)
+    if most is not None and not cpu:
+        raise UsageError("`max_memory` bounds the memory of the CPU; give `device='cpu'` as well")
+    known: Any = {"samples": samples, "classical": classical and not method.classical}
+    needed = find_room(geometry, method, **known, most=most).peak if cpu else None
     slices, rows, columns = geometry.grid.shape
     what = f"a volume of {slices} slices of {rows} x {columns} pixels"
-    cure = "take fewer slices or larger pixels"
-    if needed > SURELY * alone:
-        without = f"`classical=False`: {in_units(alone)}"
-        cure = f"leave out the classical reconstruction ({without}), or {cure}"
-    free = free_bytes() if cpu else None
-    if free is not None and needed > SURELY * free:
-        raise out_of_memory(what, needed, cure)
-    with memory_of(what, needed if cpu else None, cure):
+    with memory_of(what, needed, _smaller(geometry, method, **known)):
         yield
 
 
+def _smaller(geometry: Geometry, method: Method, *, samples: int, classical: bool) -> str:
+    """Say what needs less memory."""
+    needed = memory_needed(geometry, method, samples=samples, classical=classical)
+    alone = memory_needed(geometry, method, samples=samples, classical=False)
+    smaller = "take fewer slices or larger pixels"
+    if needed <= SURELY * alone:
+        return smaller
+    without = f"`classical=False`: {in_units(alone)}"
+    return f"leave out the classical reconstruction ({without}), or {smaller}"
+
+
+def _cure(geometry: Geometry, method: Method) -> str:
+    """Say why it does not go through in slabs, or what does."""
+    if not geometry.beam.slicewise:
+        return f"a {geometry.beam.kind} beam needs all slices at once: "
+    able = ", ".join(name for name, cls in methods().items() if cls.slabwise is not None)
+    return f"a method that works in slabs ({able}) needs less; else "
+
+
 def memory_needed(
-    geometry: Geometry, method: Method, *, samples: int = 1, classical: bool = False
+    geometry: Geometry,
+    method: Method,
+    *,
+    samples: int = 1,
+    classical: bool = False,
+    slab: int | None = None,
 ) -> int:
     """Return the bytes that a reconstruction takes on a CPU of this machine.
 
@@ -79,6 +176,7 @@ def memory_needed(
         method: The method.
         samples: Number of samples.
         classical: Whether the classical reconstruction is made, too.
+        slab: Slices that are worked on at a time; None: all.
     """
     return peak_memory(
         geometry.grid.shape,
@@ -87,6 +185,7 @@ def memory_needed(
         samples=samples,
         classical=classical and not method.classical,
         matrix=geometry.beam.slicewise and is_stored(geometry, torch.device("cpu")),
+        slab=slab,
     )
 
 
@@ -98,6 +197,7 @@ def peak_memory(
     samples: int = 1,
     classical: bool = True,
     matrix: bool = True,
+    slab: int | None = None,
 ) -> int:
     """Return the most memory that the process will hold, in bytes.
 
@@ -108,20 +208,28 @@ def peak_memory(
         samples: Number of samples.
         classical: Whether the classical reconstruction is made as well.
         matrix: Whether the operator is a matrix.
+        slab: Slices that are worked on at a time, by methods that are `slabwise`; None: all.
     """
     slices, *sides = volume
     pixels, rays = math.prod(sides), data[1] * data[2]
-    one, lines = FLOAT * slices * pixels, FLOAT * math.prod(data)
+    one, lines = FLOAT * (slices if slab is None else slab) * pixels, FLOAT * math.prod(data)
     fixed = BASE + (MATRIX * data[1] * pixels if matrix else PASSING * (pixels + rays))
     if samples > 1:
         fixed += _SAMPLES * one
-    volumes, sinograms = method.copies
+    volumes, sinograms = _copies(method, slab)
     peak = volumes * one + sinograms * lines + _activations(method, slices, pixels)
     if classical:
-        volumes, sinograms = TV.copies
-        after = AFTERWARDS + 2 * one if method.needs_prior else 0
+        volumes, sinograms = _copies(TV(), slab)
+        after = AFTERWARDS if method.needs_prior else 0
+        after += 2 * one * (slab is None and method.needs_prior)
         peak = max(peak, after + volumes * one + sinograms * lines)
     return round(fixed + peak)
+
+
+def _copies(method: Method, slab: int | None) -> tuple[float, float]:
+    """Return how many volumes, or slabs, and how many sets of data a method holds at once."""
+    volumes, sinograms = method.copies
+    return (volumes if slab is None else method.slabwise or 0.0), sinograms
 
 
 def _activations(method: Method, slices: int, pixels: int) -> float:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from diffusionblend.calibration.water import Calibration, calibrated
 from diffusionblend.data.surroundings import covering
@@ -12,7 +11,9 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import ScanLike, as_scan
+from diffusionblend.io.stacks import WHOLE, Stack
 from diffusionblend.machine.device import find_device
+from diffusionblend.machine.memory import bytes_of
 from diffusionblend.methods import Callback, Method, Problem, find_method, run
 from diffusionblend.methods.method import BEGINNING, State, ignore, in_turn
 from diffusionblend.methods.options import as_method
@@ -30,7 +31,7 @@ from diffusionblend.reconstruction.draw import (
     load_prior,
     warn_of_end,
 )
-from diffusionblend.reconstruction.footprint import enough_memory
+from diffusionblend.reconstruction.footprint import enough_memory, find_room
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -57,6 +58,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
     device: str | torch.device = "auto",
     callback: Callback = ignore,
     start: State = BEGINNING,
+    max_memory: int | str | None = None,
+    scratch: PathLike | None = None,
     **options: object,
 ) -> Reconstruction:
     """Reconstruct a scan, and say how far the result can be trusted.
@@ -81,6 +84,11 @@ def reconstruct(  # noqa: PLR0913 - the one call
             state from which the run can continue.
         start: State of a step of the same run, to continue after that step, with the same bytes as
             far as `seed` promises.
+        max_memory: Bytes that the process may hold on a CPU, also as `8G` or `500M`; None for what
+            is free. A volume that does not fit goes through in slabs of fewer slices, by methods
+            that can do that, to the same bytes, and what is returned is mapped from files.
+        scratch: Folder for these files, which have no names and need no removal; None for that of
+            temporary files.
         options: Options of the method, for instance `steps=100`.
 
     Returns:
@@ -94,6 +102,7 @@ def reconstruct(  # noqa: PLR0913 - the one call
         CorruptInput: The scan is missing or damaged, or an estimate was not finite.
         PriorError: There is no such prior.
         OutOfMemory: The scan does not fit.
+        OutputError: There is no place on the disk for the files of slabs.
 
     Warns:
         DiffusionBlendWarning: The attenuation of water was estimated.
@@ -104,12 +113,14 @@ def reconstruct(  # noqa: PLR0913 - the one call
     known = load_prior(chosen, prior, place)
     seeds = tuple(range(seed, seed + samples))
     scan = as_scan(scan, geometry)
-    cpu = place.type == "cpu"
-    with enough_memory(scan.geometry, chosen, samples=samples, classical=classical, cpu=cpu):
+    cpu, most = place.type == "cpu", None if max_memory is None else bytes_of(max_memory)
+    needs: Any = {"samples": samples, "classical": classical, "most": most}
+    with enough_memory(scan.geometry, chosen, cpu=cpu, **needs):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
+        slabs = find_room(whole.geometry, chosen, folder=scratch, **needs).slabs if cpu else WHOLE
         if calibration.overlap is not None:
             warn(calibration.words)
-        task = make_task(whole, scan.geometry.grid, known, place)
+        task = make_task(whole, scan.geometry.grid, known, place, slabs)
         with show_steps(name_of(chosen)) as shown:
             drawn = draw(chosen, task, seeds, in_turn(shown, callback), start)
         plain = _classical(chosen, task.problem, scan.geometry) if classical else None
@@ -154,7 +165,7 @@ def _has_fbp(geometry: Geometry) -> bool:
 def _judged(
     task: Task,
     drawn: Drawn,
-    plain: tuple[str, Tensor] | None,
+    plain: tuple[str, Stack] | None,
     calibration: Calibration,
     *,
     line_integral: float,
@@ -174,11 +185,11 @@ def _judged(
         fits_data=method.fits_data,
     )
     return Reconstruction(
-        volume=task.volume(drawn.x),
+        volume=task.measured.volume(drawn.x),
         quality=quality,
         method=method,
-        std=None if drawn.std is None else task.volume(drawn.std),
-        classical=None if plain is None else task.volume(plain[1]),
+        std=None if drawn.std is None else task.measured.volume(drawn.std),
+        classical=None if plain is None else task.measured.volume(plain[1]),
         convergence=drawn.convergence,
         seconds=drawn.seconds,
         seeds=seeds,
@@ -187,7 +198,7 @@ def _judged(
     )
 
 
-def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Tensor] | None:
+def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Stack] | None:
     """Return name and x of the classical reconstruction; None if the method is classical itself."""
     if method.classical:
         return None

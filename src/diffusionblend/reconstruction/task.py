@@ -13,9 +13,8 @@ import torch
 
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.truncation import Extended, extended
-from diffusionblend.data.units import hu_from_x
-from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
+from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.regrid import Cut, Weighed
 from diffusionblend.prior import Prior
@@ -48,13 +47,10 @@ class Task:
     problem: Problem
     measured: Problem
 
-    def volume(self, x: torch.Tensor) -> Volume:
-        """Return what was asked for of a volume x, in HU."""
-        shown = self.measured.cropped(x)
-        return Volume(hu_from_x(shown).cpu().numpy(), self.measured.grid)
 
-
-def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Problem:
+def make_problem(
+    scan: Scan, prior: Prior | None, place: torch.device, slabs: Slabs = WHOLE
+) -> Problem:
     """State a scan in pixels: y = A u."""
     variance = scan.noise.variance(scan.y)
     return Problem(
@@ -63,10 +59,13 @@ def make_problem(scan: Scan, prior: Prior | None, place: torch.device) -> Proble
         prior=prior,
         photons=scan.noise.photons,
         variance=None if variance is None else _in_pixels(variance, scan.scale**2, place),
+        slabs=slabs,
     )
 
 
-def make_task(scan: Scan, asked: Grid, prior: Prior | None, place: torch.device) -> Task:
+def make_task(
+    scan: Scan, asked: Grid, prior: Prior | None, place: torch.device, slabs: Slabs = WHOLE
+) -> Task:
     """State a scan in pixels, for the method and for the assessment.
 
     Args:
@@ -74,10 +73,11 @@ def make_task(scan: Scan, asked: Grid, prior: Prior | None, place: torch.device)
         asked: The requested grid: the same one, or a smaller one with the same centre.
         prior: The prior, if the method needs one.
         place: Where to work.
+        slabs: How volumes are worked on.
     """
     full = extended(scan.y, scan.geometry)
     longer = dataclasses.replace(scan, y=full.y, geometry=full.geometry)
-    plain = make_problem(longer, prior, place)
+    plain = make_problem(longer, prior, place, slabs)
     if scan.geometry.grid != asked:
         plain = dataclasses.replace(plain, asked=asked)
     return Task(plain, plain) if full.y is scan.y else _weighed(plain, full, scan)

@@ -6,22 +6,31 @@ where it cannot write on closing.
 """
 
 import json
+import math
+import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.data.arrays import in_parts
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import DAMAGE, atomic
 from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.stacks import Stack, Stored
 from diffusionblend.runs.provenance import Machine
 
+LARGE = 2**26
+"""Bytes from which an array is left in the file until it is used."""
 _FACTS, _TENSOR = "facts", "state."
+_NAME_LENGTH = 26
+"""Byte of a member's header at which the lengths of its name and of what follows that are."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -41,20 +50,38 @@ class Facts(msgspec.Struct, frozen=True):
     machine: Machine = Machine()
 
 
-def write_state(path: Path, facts: Facts, state: Mapping[str, Tensor]) -> None:
-    """Write a state: whole or not at all.
+def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
+    """Write a state: whole or not at all; a stack in a file some slices at a time.
 
     Raises:
         OutputError: The place cannot be written or is full.
     """
-    arrays = {_TENSOR + name: tensor.cpu().numpy() for name, tensor in state.items()}
+    arrays = {_TENSOR + name: _array(stack) for name, stack in state.items()}
     arrays[_FACTS] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    with (
+        atomic(path) as temporary,
+        open(temporary, "wb") as file,
+        zipfile.ZipFile(file, "w") as members,
+    ):
+        for name, array in arrays.items():
+            with members.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_array(cast("BinaryIO", member), array)
 
 
-def read_state(path: Path) -> tuple[Facts, dict[str, Tensor]]:
-    """Read a state, of the first version, too.
+def _array(stack: Stack) -> np.ndarray:
+    return stack.cpu().numpy() if isinstance(stack, Tensor) else stack.mapped()
+
+
+def _write_array(member: BinaryIO, array: np.ndarray) -> None:
+    """Write an array as NumPy's `.npy`."""
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    for part in in_parts(array) if array.ndim else (array,):
+        member.write(np.ascontiguousarray(part).data)
+
+
+def read_state(path: Path) -> tuple[Facts, dict[str, Stack]]:
+    """Read a state, of the first version, too. What is large in it stays in the file.
 
     Raises:
         CorruptInput: It is damaged, or no such file.
@@ -67,10 +94,13 @@ def read_state(path: Path) -> tuple[Facts, dict[str, Tensor]]:
         raise CorruptInput(
             f"{path}: is no state of a run, or damaged ({error}); remove it, or leave `resume` out"
         ) from error
-    return facts, {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return facts, {
+        name: torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+        for name, array in arrays.items()
+    }
 
 
-def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray]]:
+def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray | Stored]]:
     with zipfile.ZipFile(path) as members:
         if any(member.compress_type for member in members.infolist()):
             raise ValueError("it is compressed, as no state is")  # and could be of any size
@@ -78,11 +108,34 @@ def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray]]:
             raise ValueError(f"the checksum of {damaged} is another")
     with np.load(path) as file:
         facts = msgspec.json.decode(file[_FACTS].tobytes(), type=Facts)
-        names = [name for name in file.files if name.startswith(_TENSOR)]
-        return facts, {name.removeprefix(_TENSOR): file[name] for name in names}
+        found = {
+            info.filename.removesuffix(".npy"): _stored(path, info)
+            if info.file_size > LARGE
+            else file[info.filename.removesuffix(".npy")]
+            for info in file.zip.infolist()
+        }
+    return facts, {
+        name.removeprefix(_TENSOR): array
+        for name, array in found.items()
+        if name.startswith(_TENSOR)
+    }
 
 
-def _read_hdf5(path: Path) -> tuple[Facts, dict[str, np.ndarray]]:
+def _stored(path: Path, info: zipfile.ZipInfo) -> Stored:
+    """Return an array of an uncompressed zip as it lies in the file."""
+    file = open(path, "rb")  # noqa: SIM115 - what it returns keeps it
+    file.seek(info.header_offset + _NAME_LENGTH)
+    name, extra = struct.unpack("<HH", file.read(4))
+    file.seek(name + extra, os.SEEK_CUR)
+    np.lib.format.read_magic(file)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    offset = file.tell()
+    if fortran or offset + math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"{info.filename} is none of a state")
+    return Stored.within(file, offset, shape, dtype)
+
+
+def _read_hdf5(path: Path) -> tuple[Facts, dict[str, np.ndarray | Stored]]:
     import h5py
 
     walk(path)

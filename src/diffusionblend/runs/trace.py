@@ -35,7 +35,7 @@ class Trace:
         began = time.perf_counter()
         # Whole multiples of steps / TRACED, and the last.
         if step.index * TRACED // step.steps > (step.index - 1) * TRACED // step.steps:
-            self.look(step.index, hu_from_x(step.x0).cpu().numpy())
+            self.look(step.index, hu_from_x(step.x0[:]).cpu().numpy())
         self.seconds += time.perf_counter() - began
 
     def look(self, index: int, hu: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffusionblend.io.stacks import WHOLE, S, Slabs
 from diffusionblend.machine.memory import ran_out
 from diffusionblend.sampling.partition import Partition
 
@@ -13,8 +14,12 @@ MOST_PIXELS = 8 * 512**2
 
 
 def blend(
-    function: Callable[[Tensor], Tensor], x: Tensor, partition: Partition, batch_size: int
-) -> Tensor:
+    function: Callable[[Tensor], Tensor],
+    x: S,
+    partition: Partition,
+    batch_size: int,
+    slabs: Slabs = WHOLE,
+) -> S:
     """Apply a function to the groups of a partition and scatter its output back.
 
     Each slice is kept from exactly one group, so that the sum of the groups' scores
@@ -26,11 +31,12 @@ def blend(
         x: Volume (slices, height, width).
         partition: Which slices are seen together.
         batch_size: Most groups in one call; of large slices there are fewer.
+        slabs: Where stacks are; the slices of one call are in memory.
 
     Returns:
         Volume (slices, height, width).
     """
-    out, size = torch.empty_like(x), groups_at_once(batch_size, x[0].numel())
+    out, size = slabs.empty_like(x), groups_at_once(batch_size, x[0].numel())
     for groups, keep in zip(partition.groups.split(size), partition.keep.split(size), strict=True):
         out[groups[keep]] = _in_parts(function, x[groups])[keep]
     return out

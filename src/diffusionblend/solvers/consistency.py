@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softshrink
 
+from diffusionblend.io.stacks import WHOLE, S, Slabs
 from diffusionblend.projectors import Projector
 from diffusionblend.solvers.total_variation import differences, differences_adjoint, laplacian
 
@@ -54,16 +55,17 @@ def conjugate_gradient(
 
 
 def descend(
-    operator: Callable[[Tensor], Tensor],
-    x: Tensor,
-    r: Tensor,
+    operator: Callable[[S], S],
+    x: S,
+    r: S,
     *,
     steps: int,
     limit: float = 0.0,
     decrease: float = 0.0,
-    preconditioner: Callable[[Tensor], Tensor] = lambda r: r,
-    callback: Callable[[int, Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor]:
+    preconditioner: Callable[[S], S] = lambda r: r,
+    callback: Callable[[int, S], None] | None = None,
+    slabs: Slabs | None = None,
+) -> tuple[S, S]:
     """Run conjugate gradients from a known residual, which saves a product.
 
     Args:
@@ -75,22 +77,24 @@ def descend(
         decrease: Stop after an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
         preconditioner: A symmetric positive operator near the inverse of `operator`.
         callback: Is called with each iteration and its x, which the next one changes.
+        slabs: How x and r, if they are stacks of slices, are worked on; None: they are tensors.
 
     Returns:
         The solution and its residual.
     """
-    x, r = x.clone(), r.clone()
+    each = (slabs or WHOLE).each
+    dot: Callable[..., float] = slabs.inner if slabs else _dot
+    x, r = each(torch.clone, x), each(torch.clone, r)
     p, rz = x, 1.0
     for step in range(steps):
         z = preconditioner(r)
-        rz, previous = _dot(r, z), rz
-        if (rz if z is r else _dot(r, r)) <= limit:
+        rz, previous = dot(r, z), rz
+        if (rz if z is r else dot(r, r)) <= limit:
             break
-        p = p.mul_(rz / previous).add_(z) if step else z.clone()
+        p = each(_added(rz / previous), p, z) if step else each(torch.clone, z)
         ap = operator(p)
-        alpha = rz / _dot(p, ap)
-        x.add_(p, alpha=alpha)
-        r.sub_(ap, alpha=alpha)
+        alpha = rz / dot(p, ap)
+        x, r = each(_moved(alpha), x, r, p, ap)
         if callback is not None:
             callback(step + 1, x)
         if alpha * rz < 2 * decrease:
@@ -162,6 +166,14 @@ class SplitBregman:
 
     def _normal(self, v: Tensor) -> Tensor:
         return self._scale * self._A.T(self._A(v)) + self._rho * laplacian(v, self._axes)
+
+
+def _added(share: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda p, z: p.mul_(share).add_(z)
+
+
+def _moved(alpha: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    return lambda x, r, p, ap: (x.add_(p, alpha=alpha), r.sub_(ap, alpha=alpha))
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

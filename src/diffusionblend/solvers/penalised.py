@@ -12,11 +12,11 @@ both d and the dual variable b, of which d = prox(t) is a function:
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.preconditioners import SmoothFilter
@@ -39,8 +39,8 @@ class PenalisedLeastSquares:
     """The sum above for one set of data: each call is an iteration of ADMM.
 
     u is found by a few steps of preconditioned conjugate gradients from the u before. What they
-    leave of the residual is part of the dual residual. The variables are u (below 0, too), t, and
-    `downhill`, A^T V^-1 (y - A u).
+    leave of the residual is part of the dual residual. The variables are u (below 0, too), `split`,
+    which is t (slices, 4, rows, columns), and `downhill`, A^T V^-1 (y - A u).
 
     Args:
         A: Projector.
@@ -51,6 +51,7 @@ class PenalisedLeastSquares:
         most: Largest value of u; infinite if it has none.
         cg_steps: Most steps of conjugate gradients in each iteration.
         first: u to begin with (slices, rows, columns); None is 0.
+        slabs: How volumes are worked on. A slice needs those beside it.
     """
 
     def __init__(
@@ -62,24 +63,33 @@ class PenalisedLeastSquares:
         weight: float,
         edge: float,
         cg_steps: int,
-        first: Tensor | None = None,
+        first: Stack | None = None,
         most: float = math.inf,
+        slabs: Slabs = WHOLE,
     ) -> None:
         self._first = first
-        self._A, self._y, self._inverse = A, y, 1 / variance
+        self._A, self._y, self._inverse, self.slabs = A, y, 1 / variance, slabs
         self._rho, self._edge, self._cg_steps = weight / edge, edge, cg_steps
         self._most = most
-        self._preconditioner = SmoothFilter(A, variance)(self._rho)
-        self._last: tuple[Tensor, Shrunk] | None = None
+        self._preconditioner = SmoothFilter(A, variance, slabs)(self._rho)
+        self._last: tuple[Stack, Stack] | None = None
 
-    def begin(self) -> dict[str, Tensor]:
+    def begin(self) -> dict[str, Stack]:
         """Return the variables before the first call."""
-        left = self._y if self._first is None else self._y - self._A(self._first)
-        downhill = self._A.T(left * self._inverse).contiguous()
-        u = torch.zeros_like(downhill) if self._first is None else self._first
-        return {"u": u, "t": _split(u), "downhill": downhill}
 
-    def __call__(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float, float]:
+        def start(
+            y: Tensor, inverse: Tensor, first: Tensor | None = None
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            left = y if first is None else y - self._A(first)
+            downhill = self._A.T(left * inverse).contiguous()
+            u = torch.zeros_like(downhill) if first is None else first
+            return u, _split(u), downhill
+
+        first = () if self._first is None else (self._first,)
+        variables = self.slabs.each(start, self._y, self._inverse, *first)
+        return dict(zip(("u", "split", "downhill"), variables, strict=True))
+
+    def __call__(self, state: Mapping[str, Stack]) -> tuple[dict[str, Stack], float, float]:
         """Do an iteration from the variables.
 
         Returns:
@@ -87,66 +97,89 @@ class PenalisedLeastSquares:
             being that before; and the dual residual, |A^T V^-1 (A u - y) + rho K^T b| beside
             |rho K^T b|.
         """
-        rho, u, t = self._rho, state["u"], state["t"]
-        before = self._shrunk(t)
-        pulled = 2 * before.of_d - before.of_t
-        right = state["downhill"] + rho * (pulled - _normal(u))
+        slabs, u, t = self.slabs, state["u"], state["split"]
+        pulled = self._pulled(t)
+        right = slabs.each(self._right, u, pulled, state["downhill"], beside=1)
         u, left = descend(
             self._system,
             u,
             right,
-            limit=(SHARE * float(right.norm())) ** 2,
+            limit=SHARE**2 * slabs.inner(right, right),
             steps=self._cg_steps,
             preconditioner=self._preconditioner,
+            slabs=slabs,
         )
-        downhill = left - rho * (pulled - _normal(u))
-        split = _split(u)
-        gap = split - before.d
-        primal = _ratio(gap, split, before.d)
-        t = torch.add(t, gap, alpha=RELAXATION, out=gap)
-        after = self._shrunk(t)
-        dual = rho * (after.of_t - after.of_d)
-        state = {"u": u, "t": t, "downhill": downhill}
-        return state, primal, _ratio(dual - downhill, dual)
+        downhill = slabs.each(self._downhill, u, pulled, left, beside=1)
+        t, *primal = slabs.each(self._moved, u, t, beside=1)
+        pulled, *dual = slabs.each(self._dual, t, downhill, beside=1)
+        self._last = t, pulled
+        state = {"u": u, "split": t, "downhill": downhill}
+        return state, _ratio(*primal), _ratio(*dual)
 
-    def _system(self, v: Tensor) -> Tensor:
+    def _right(self, u: Tensor, pulled: Tensor, downhill: Tensor) -> Tensor:
+        """Return the residual of the system for u before."""
+        return downhill + self._rho * (pulled - _normal(u))
+
+    def _downhill(self, u: Tensor, pulled: Tensor, left: Tensor) -> Tensor:
+        """Return A^T V^-1 (y - A u), from what is left of the system."""
+        return left - self._rho * (pulled - _normal(u))
+
+    def _system(self, v: Stack) -> Stack:
         """Apply A^T V^-1 A + rho K^T K."""
-        return _normal(v).mul_(self._rho).add_(self._A.T(self._inverse * self._A(v)))
 
-    def _shrunk(self, t: Tensor) -> "Shrunk":
-        """Return d = prox(t) and more; that of the last t is kept for the next iteration."""
+        def apply(v: Tensor, inverse: Tensor) -> Tensor:
+            return _normal(v).mul_(self._rho).add_(self._A.T(inverse * self._A(v)))
+
+        return self.slabs.each(apply, v, self._inverse, beside=1)
+
+    def _pulled(self, t: Stack) -> Stack:
+        """Return K^T (2 d - t); that of the last t is kept for the next iteration."""
         if self._last is None or self._last[0] is not t:
-            d = _prox(t, self._edge, self._most)
-            self._last = t, Shrunk(d, _split_adjoint(d), _split_adjoint(t))
+            self._last = t, self.slabs.each(lambda t: _pull(*self._adjoints(t)), t, beside=1)
         return self._last[1]
 
+    def _moved(self, u: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        """Return the next t; and of each slice the squares of K u - d, K u and d."""
+        split, d = _split(u), _prox(t, self._edge, self._most)
+        sizes = [_squares(x) for x in (split, d)]
+        gap = split.sub_(d)
+        return t + RELAXATION * gap, _squares(gap), *sizes
 
-class Shrunk(NamedTuple):
-    """d = prox(t), K^T d and K^T t."""
+    def _dual(self, t: Tensor, downhill: Tensor) -> tuple[Tensor, ...]:
+        """Return K^T (2 d - t); of each slice the squares of the dual residual and its terms."""
+        of_d, of_t = self._adjoints(t)
+        dual = self._rho * (of_t - of_d)
+        return _pull(of_d, of_t), _squares(dual - downhill), _squares(dual)
 
-    d: Tensor
-    of_d: Tensor
-    of_t: Tensor
+    def _adjoints(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return K^T d and K^T t."""
+        return _split_adjoint(_prox(t, self._edge, self._most)), _split_adjoint(t)
+
+
+def _pull(of_d: Tensor, of_t: Tensor) -> Tensor:
+    """Return K^T (2 d - t)."""
+    return 2 * of_d - of_t
 
 
 def _prox(t: Tensor, edge: float, most: float) -> Tensor:
     """Return d: vectors that are shorter by `edge`, and values from 0 to `most`."""
     d = torch.empty_like(t)
-    z, y, x, value = t
+    z, y, x, value = t.unbind(1)
     length = (z * z).addcmul_(y, y).addcmul_(x, x).sqrt_()
     kept = 1 - edge / length.clamp_(min=edge)
-    torch.mul(t[:3], kept, out=d[:3])
-    torch.clamp(value, min=0, max=most, out=d[3])
+    torch.mul(t[:, :3], kept[:, None], out=d[:, :3])
+    torch.clamp(value, min=0, max=most, out=d[:, 3])
     return d
 
 
 def _split(u: Tensor) -> Tensor:
-    """Return K u: the differences along z, y and x, and u itself (4, slices, rows, columns)."""
-    return torch.cat([differences(u), u[None]])
+    """Return K u: the differences along z, y and x, and u itself (slices, 4, rows, columns)."""
+    return torch.stack([*differences(u), u], dim=1)
 
 
 def _split_adjoint(d: Tensor) -> Tensor:
-    return differences_adjoint(d[:3]).add_(d[3])
+    parts = d.movedim(1, 0)
+    return differences_adjoint(parts[:3]).add_(parts[3])
 
 
 def _normal(u: Tensor) -> Tensor:
@@ -154,7 +187,12 @@ def _normal(u: Tensor) -> Tensor:
     return laplacian(u).add_(u)
 
 
+def _squares(x: Tensor) -> Tensor:
+    """Return the sum of squares of each slice (slices,)."""
+    return of_slices(x * x)
+
+
 def _ratio(residual: Tensor, *to: Tensor) -> float:
-    """Return |residual| beside the largest of some others; 0 where there is nothing."""
-    size, largest = float(residual.norm()), max(float(x.norm()) for x in to)
+    """Return |residual| beside the largest of some others, by the squares of each slice."""
+    size, largest = math.sqrt(total(residual)), math.sqrt(max(total(x) for x in to))
     return 0.0 if size == 0 else size / max(largest, 1e-30)

@@ -4,15 +4,20 @@ Each is a filter between factors for how much single rays or voxels weigh (for v
 Booth, IEEE Transactions on Image Processing 1999), and symmetric and positive.
 """
 
+import functools
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
 from diffusionblend.solvers.covariance import of_views
 
-Operator = Callable[[Tensor], Tensor]
+Operator = Callable[[Any], Any]
+"""From line integrals to such, or from a volume to one, which may be a `Stack`."""
 
 _LEAST_RESPONSE = 0.01  # of the median: a tenth of the least of any beam whose pixels suffice
 _MIDDLE = 0.25
@@ -62,22 +67,33 @@ class VoxelFilter:
     Args:
         A: Projector.
         variance: V (detector rows, views, bins).
+        slabs: How volumes are worked on.
     """
 
-    def __init__(self, A: Projector, variance: Tensor) -> None:
-        self._level, self._weight = level_of_views(A), _mean_weight(A, 1 / variance)
-        self._typical = float(self._weight.clamp(min=1e-12).log().mean().exp())
+    def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
+        self._level, self._slabs = level_of_views(A), slabs
+        self._weight = _mean_weight(A, 1 / variance, slabs)
+        logs = slabs.each(lambda w: of_slices(w.clamp(min=1e-12).log()), self._weight)
+        self._typical = math.exp(total(logs) / math.prod(self._weight.shape))
 
     def __call__(self, r: float, flux: Tensor) -> Operator:
         """Return the preconditioner, which is the same for any variance of the flux."""
         level, typical = self._level, self._typical
-        factors = (level / _MIDDLE * typical + r**-2) / (level / _MIDDLE * self._weight + r**-2)
-        factors.sqrt_()
-        rows, columns = factors.shape[1:]
-        passed = 1 / (typical * level / _frequencies(rows, columns).to(factors) + r**-2)
-        return lambda u: (
-            factors * torch.fft.irfft2(passed * torch.fft.rfft2(factors * u), (rows, columns))
-        )
+        _, rows, columns = self._weight.shape
+        passed = 1 / (typical * level / _frequencies(rows, columns) + r**-2)
+
+        inverse = functools.partial(torch.fft.irfft2, s=(rows, columns))
+
+        def factors_of(weight: Tensor) -> Tensor:
+            heavy = level / _MIDDLE * weight + r**-2
+            return ((level / _MIDDLE * typical + r**-2) / heavy).sqrt_()
+
+        def filtered(u: Tensor, factors: Tensor) -> Tensor:
+            spread = passed.to(factors) * _alone(torch.fft.rfft2, factors * u)
+            return factors * _alone(inverse, spread)
+
+        factors = self._slabs.each(factors_of, self._weight)
+        return lambda u: self._slabs.each(filtered, u, factors)
 
 
 class SmoothFilter:
@@ -89,29 +105,41 @@ class SmoothFilter:
     Args:
         A: Projector.
         variance: V (detector rows, views, bins).
+        slabs: How volumes are worked on.
     """
 
-    def __init__(self, A: Projector, variance: Tensor) -> None:
-        weight = _mean_weight(A, 1 / variance)
-        seen = weight[weight > 0]
-        typical = float(seen.log().mean().exp()) if len(seen) else 0.0
-        self._level, self._like = level_of_views(A) * typical, weight
+    def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
+        weight = _mean_weight(A, 1 / variance, slabs)
+        logs, seen = slabs.each(_logs, weight)
+        typical = math.exp(total(logs) / total(seen)) if seen.any() else 0.0
+        self._level, self._slabs = level_of_views(A) * typical, slabs
 
     def __call__(self, rho: float) -> Operator:
         """Return the preconditioner for a weight of the differences."""
-        slices, rows, columns = shape = self._like.shape
-        squares = [
-            4 * torch.sin(torch.pi * f).square()
-            for f in (
-                torch.fft.fftfreq(slices),
-                torch.fft.fftfreq(rows),
-                torch.fft.rfftfreq(columns),
+
+        def filtered(u: Stack) -> Stack:
+            slices, rows, columns = u.shape
+            z, y, x = (
+                4 * torch.sin(torch.pi * f).square()
+                for f in (
+                    torch.fft.fftfreq(slices),
+                    torch.fft.fftfreq(rows),
+                    torch.fft.rfftfreq(columns),
+                )
             )
-        ]
-        smooth = squares[0][:, None, None] + squares[1][:, None] + squares[2] + 1
-        passed = 1 / (self._level / _frequencies(rows, columns) + rho * smooth)
-        passed = passed.to(self._like)
-        return lambda u: torch.fft.irfftn(passed * torch.fft.rfftn(u), shape)
+            level = self._level / _frequencies(rows, columns)
+
+            def along_z(spread: Tensor, row: int) -> Tensor:
+                passed = 1 / (level[row] + rho * (z[:, None] + y[row] + x + 1))
+                spread = passed.to(spread.device) * torch.fft.fft(spread, dim=0)
+                return torch.fft.ifft(spread, dim=0)
+
+            forward = functools.partial(_alone, torch.fft.rfft2)
+            inverse = functools.partial(torch.fft.irfft2, s=(rows, columns))
+            spread = self._slabs.across(along_z, self._slabs.each(forward, u))
+            return self._slabs.each(functools.partial(_alone, inverse), spread)
+
+        return filtered
 
 
 def frequency_response(A: Projector) -> Tensor:
@@ -151,10 +179,26 @@ def _white_noise(A: Projector, slices: int) -> Tensor:
     return noise.to(A.device, A.dtype)
 
 
-def _mean_weight(A: Projector, weights: Tensor) -> Tensor:
+def _alone(transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Transform each slice by itself.
+
+    The last digits of many at once depend on their number, and may do so on where they begin in
+    memory.
+    """
+    return torch.stack([transform(one.clone()) for one in x])
+
+
+def _mean_weight(A: Projector, weights: Tensor, slabs: Slabs) -> Stack:
     """Return the mean weight of the rays through each voxel (slices, rows, columns); 0 of none."""
-    hits = A.T(torch.ones_like(weights))
-    return A.T(weights) / hits.clamp(min=_LEAST_HIT * float(hits.max()) + 1e-12)
+    hits = A.T(torch.ones_like(weights[:1] if A.slicewise else weights))
+    hits.clamp_(min=_LEAST_HIT * float(hits.max()) + 1e-12)
+    return slabs.each(lambda w: A.T(w) / hits, weights)
+
+
+def _logs(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of logarithms over each slice (slices,), and of how many: where not 0."""
+    seen = weight > 0
+    return of_slices(torch.where(seen, weight, 1.0).log()), of_slices(seen)
 
 
 def _frequencies(rows: int, columns: int) -> Tensor:

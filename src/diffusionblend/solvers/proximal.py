@@ -14,13 +14,14 @@ volume can explain, noise above all, which the right side of the second no longe
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.projectors import Projector
-from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.covariance import Covariance
 from diffusionblend.solvers.preconditioners import Operator, RayFilter, VoxelFilter
 
@@ -38,8 +39,8 @@ class Moved(NamedTuple):
         cg_steps: Number of CG iterations.
     """
 
-    u: Tensor
-    learned: dict[str, Tensor]
+    u: Stack
+    learned: dict[str, Stack]
     cg_steps: int
 
 
@@ -61,6 +62,7 @@ class WeightedProximal:
         tolerance: Error of u at which they stop, as a share of r.
         huber: Number of standard deviations beyond which a residual counts linearly; 0 is never.
         flux: Whether the flux may differ from view to view.
+        slabs: How volumes are worked on; line integrals are in memory.
 
     Attributes:
         volume_shape: Slices, rows and columns of u.
@@ -76,27 +78,30 @@ class WeightedProximal:
         tolerance: float = TOLERANCE,
         huber: float = 0.0,
         flux: bool = False,
+        slabs: Slabs = WHOLE,
     ) -> None:
         self._A, self._y, self._known = A, y, variance.expand_as(y)
         self._cg_steps, self._tolerance = cg_steps, tolerance
-        self._huber, self._flux = huber, flux
+        self._huber, self._flux, self._slabs = huber, flux, slabs
         slices, rows, columns = A.volume_shape
         self.volume_shape = len(y) if A.slicewise else slices, rows, columns
         self._voxels = math.prod(self.volume_shape)
         self._for_rays = y.numel() < self._voxels
-        self._preconditioner = (RayFilter if self._for_rays else VoxelFilter)(A, self._known)
+        self._preconditioner = (
+            RayFilter(A, self._known) if self._for_rays else VoxelFilter(A, self._known, slabs)
+        )
 
-    def begin(self) -> dict[str, Tensor]:
+    def begin(self) -> dict[str, Stack]:
         """Return what the first step starts from: nothing is learned."""
         y = self._y
         start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
         return {"start": start, "variance": self._known, "flux": y.new_zeros(())}
 
-    def __call__(self, v: Tensor, r: float) -> Tensor:
+    def __call__(self, v: Stack, r: float) -> Stack:
         """Return u, with nothing learned before; for the arguments see `step`."""
         return self.step(v, r, self.begin()).u
 
-    def step(self, v: Tensor, r: float, learned: Mapping[str, Tensor]) -> Moved:
+    def step(self, v: Stack, r: float, learned: Mapping[str, Any]) -> Moved:
         """Bring an estimate (slices, rows, columns) towards the data.
 
         Args:
@@ -104,37 +109,68 @@ class WeightedProximal:
             r: How far it is from the truth: the standard deviation of its error.
             learned: What `begin` or the step before has returned.
         """
-        A, C = self._A, Covariance(learned["variance"], learned["flux"])
-        residual, start = self._y - A(v), learned["start"]
-        if self._for_rays:
-            w, taken = self._solve(
-                lambda w: r**2 * A(A.T(w)) + C(w), residual, start / r**2, r, C.flux
-            )
-            start = r**2 * w
-            u = v + A.T(start)
-        else:
-            right = A.T(C.solve(residual))
-            start, taken = self._solve(
-                lambda d: A.T(C.solve(A(d))) + d / r**2, right, start.expand_as(right), r, C.flux
-            )
-            u = v + start
+        C = Covariance(learned["variance"], learned["flux"])
+        residual, start = self._y - self._projected(v), learned["start"]
+        solve = self._for_rays_of if self._for_rays else self._for_voxels_of
+        u, start, taken = solve(v, r, C, residual, start)
         if self._flux or self._huber:
-            C = self._learned(C, self._y - A(u))
+            C = self._learned(C, self._y - self._projected(u))
         return Moved(u, {"start": start, "variance": C.variance, "flux": C.flux}, taken)
 
+    def _for_rays_of(
+        self, v: Stack, r: float, C: Covariance, residual: Tensor, start: Tensor
+    ) -> tuple[Stack, Tensor, int]:
+        """Solve for w; return u, r^2 w, and how many iterations it took."""
+        A, slabs = self._A, self._slabs
+        w, taken = self._solve(
+            lambda w: r**2 * slabs.gathered(lambda w: A(A.T(w)), w) + C(w),
+            residual,
+            start / r**2,
+            self._preconditioner(r, C.flux),
+        )
+        start = r**2 * w
+        return slabs.each(lambda v, start: v + A.T(start), v, start), start, taken
+
+    def _for_voxels_of(
+        self, v: Stack, r: float, C: Covariance, residual: Tensor, start: Stack
+    ) -> tuple[Stack, Stack, int]:
+        """Solve for u - v; return u, u - v, and how many iterations it took."""
+        A, slabs = self._A, self._slabs
+        right = slabs.each(A.T, C.solve(residual))
+        if start.shape != right.shape:  # nothing is learned
+            start = slabs.each(torch.zeros_like, right)
+        start, taken = self._solve(
+            lambda d: slabs.each(lambda d, y: A.T(y) + d / r**2, d, C.solve(self._projected(d))),
+            right,
+            start,
+            self._preconditioner(r, C.flux),
+            slabs,
+        )
+        return slabs.each(torch.add, v, start), start, taken
+
+    def _projected(self, u: Stack) -> Tensor:
+        return self._slabs.gathered(self._A, u)
+
     def _solve(
-        self, operator: Operator, b: Tensor, start: Tensor, r: float, flux: Tensor
-    ) -> tuple[Tensor, int]:
+        self,
+        operator: Operator,
+        b: Stack,
+        start: Stack,
+        preconditioner: Operator,
+        slabs: Slabs | None = None,
+    ) -> tuple[Any, int]:
         """Return the solution, and how many iterations it took."""
         taken: list[int] = []
-        x = conjugate_gradient(
+        each = WHOLE.each if slabs is None else slabs.each
+        x, _ = descend(
             operator,
-            b,
             start,
+            each(torch.sub, b, operator(start)),
             steps=self._cg_steps,
             decrease=self._tolerance**2 * self._voxels / 2,
-            preconditioner=self._preconditioner(r, flux),
+            preconditioner=preconditioner,
             callback=lambda iteration, x: taken.append(iteration),
+            slabs=slabs,
         )
         return x, len(taken)
 

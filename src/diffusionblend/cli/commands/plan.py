@@ -59,6 +59,7 @@ def plan_reconstruction(
         classical=classical,
         mu_water=command.mu_water,
         scale=command.scale,
+        max_memory=command.max_memory,
     )
     disk = command.room(scan.geometry, method, found.worked_on)
     geometry = geometry_in_words(scan.geometry)
@@ -109,18 +110,22 @@ def estimate_as_facts(found: "Estimate") -> dict[str, Any]:
         "seconds_of": found.seconds,
         "memory_bytes": found.memory,
         "free_bytes": found.free,
+        "slab_slices": found.slab,
     }
 
 
 def estimate_in_words(found: "Estimate") -> dict[str, str]:
     """Return an estimate for people."""
     parts = ", ".join(f"{name} {in_minutes(seconds)}" for name, seconds in found.seconds.items())
-    free = "" if found.free is None else f", of {in_units(found.free)} that are free"
+    slab = "" if found.slab is None else f", {found.slab} slices at a time"
+    free = "" if found.free is None else f", of {in_units(found.free)} that may be taken"
     if found.short:
         free += ": too much; take fewer slices or pixels"
     return {
         "time": f"about {in_minutes(found.total)} ({parts}), without reading and writing",
-        "memory": "not estimated" if found.memory is None else f"{in_units(found.memory)}{free}",
+        "memory": "not estimated"
+        if found.memory is None
+        else f"{in_units(found.memory)}{slab}{free}",
     }
 
 

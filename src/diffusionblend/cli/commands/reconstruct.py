@@ -46,7 +46,7 @@ class Reconstruct:
     groups: ClassVar[Groups] = {
         "output": ("classical", "like", "save_steps"),
         "advanced": (
-            "mu_water", "scale", "seed", "resume", "save_state", "device", "threads",
+            "mu_water", "scale", "seed", "resume", "save_state", "device", "threads", "max_memory",
         ),
     }  # fmt: skip
 
@@ -90,6 +90,10 @@ class Reconstruct:
     threads: int | None = None
     """Threads that share the work; the last digits depend on their number (as many as cores, or
     OMP_NUM_THREADS, if not given)."""
+    max_memory: str | None = None
+    """Memory to take, for instance 8G (what is free, if not given). What does not fit goes through
+    in slabs of fewer slices, by `diffusionblend-fast`, `tv` and `fbp`, to the same bytes; files of
+    the volume's size, without names, lie in the folder of the output meanwhile."""
     dry_run: bool = False
     """Say what would be done, how long it would take, how much memory and disk; write nothing."""
     json: bool = False
@@ -103,6 +107,7 @@ class Reconstruct:
         present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
         from diffusionblend.machine.device import find_device, threads
+        from diffusionblend.machine.memory import bytes_of
         from diffusionblend.methods.options import make_method
         from diffusionblend.reconstruction.reconstruct import check_samples
         from diffusionblend.runs.provenance import MOST_THREADS
@@ -113,6 +118,8 @@ class Reconstruct:
         in_range("--save-state", self.save_state, 0, math.inf)
         if self.threads is not None:
             in_range("--threads", self.threads, 1, MOST_THREADS)
+        if self.max_memory is not None:
+            bytes_of(self.max_memory)
         method = make_method(self.method, **self._options())
         check_samples(method, self.samples)
         device = find_device(self.device)
@@ -164,6 +171,8 @@ class Reconstruct:
                 classical=self.classical,
                 mu_water=self.mu_water,
                 scale=self.scale,
+                max_memory=self.max_memory,
+                scratch=self.output.absolute().parent,
                 device=device,
                 callback=in_turn(steps or ignore, run),
                 start=start,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from diffusionblend.data.arrays import in_parts
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
 """By the bytes of the header, which it begins with: NIfTI-1 and NIfTI-2."""
+_VOXELS = 352
+"""Byte that the voxels of a NIfTI-1 file without extensions begin at."""
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
 """Bytes before the voxels, for extensions of the header, and after them."""
 MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
@@ -190,23 +193,36 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def write(volume: Volume, path: Path) -> None:
-    """Write a volume in HU, float32.
+    """Write a volume in HU, float32, some slices at a time.
 
     Raises:
         OutputError: The place cannot be written or is full.
     """
     import nibabel
+    from nibabel.openers import ImageOpener
 
-    image = nibabel.Nifti1Image(volume.hu.T.astype(np.float32), np.array(volume.grid.affine))
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"HU"
-    with atomic(path, check=partial(_expect_same, volume)) as temporary:
-        nibabel.save(image, temporary)
+    header = nibabel.Nifti1Image(
+        np.broadcast_to(np.float32(0), volume.hu.T.shape), np.array(volume.grid.affine)
+    ).header
+    header.set_xyzt_units("mm")
+    header["descrip"] = b"HU"
+    header.set_data_offset(_VOXELS)
+    with (
+        atomic(path, check=partial(_expect_same, volume)) as temporary,
+        ImageOpener(temporary, "wb") as stream,
+    ):
+        stream.write(header.binaryblock.ljust(_VOXELS, b"\0"))
+        for part in in_parts(volume.hu):
+            stream.write(np.ascontiguousarray(part, "<f4").data)
 
 
 def _expect_same(volume: Volume, path: Path) -> None:
-    import nibabel
-
-    back = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj).T
-    if not np.array_equal(back, volume.hu.astype(np.float32), equal_nan=True):
-        raise OSError(None, "what was written does not read back the same")
+    with _image(path) as (image, stream):
+        stream.seek(image.dataobj.offset)
+        for part in in_parts(volume.hu):
+            back = np.frombuffer(stream.read(part.nbytes), "<f4")
+            if back.size != part.size or not np.array_equal(
+                back.reshape(part.shape), part, equal_nan=True
+            ):
+                raise OSError(None, "what was written does not read back the same")
+        _read_on(path, stream)

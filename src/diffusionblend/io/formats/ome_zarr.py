@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffusionblend.data.arrays import in_parts
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic, files_of, inside
@@ -142,37 +143,63 @@ def _affine(
 def write(volume: Volume, path: Path) -> None:
     """Write a volume in HU, float32, and levels of half its resolution, down to 64 pixels a side.
 
-    Chunks are under the checksums of Zstandard, and none is left out, so that one that gets lost is
-    missed.
+    Each level is made of the one before, some slices at a time. Chunks are under the checksums of
+    Zstandard, and none is left out, so that one that gets lost is missed.
 
     Raises:
         OutputError: The place cannot be written or is full.
         UnsupportedInput: The axes of the volume are not straight, which NGFF cannot state.
     """
     import zarr
-    from numcodecs import Zstd
 
     affine = np.array(volume.grid.affine)
     _check_straight(path, volume, affine)
     with atomic(path, check=partial(_expect_same, volume)) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=2)
-        datasets: list[dict[str, Any]] = []
-        for level, (hu, factor) in enumerate(_levels(volume)):
-            array = group.create_array(
-                str(level),
-                shape=hu.shape,
-                dtype="float32",
-                chunks=tuple(min(pair) for pair in zip(CHUNK, hu.shape, strict=True)),
-                compressors=Zstd(level=1, checksum=True),
-                fill_value=np.nan,
-                chunk_key_encoding={"name": "v2", "separator": "/"},
-                config={"write_empty_chunks": True},
-            )
-            array[:] = hu
-            datasets.append(
-                {"path": str(level), "coordinateTransformations": _steps(affine, factor)}
-            )
-        group.attrs.put(_described(path.name, affine, datasets))
+        array = _level(group, 0, volume.hu.shape)
+        first = 0
+        for part in in_parts(volume.hu, CHUNK[0]):
+            array[first : first + len(part)] = part
+            first += len(part)
+        factor = np.ones(3, int)
+        datasets = [_dataset(0, affine, factor)]
+        for half in _halvings(volume):
+            array = _coarser(group, len(datasets), array, half)
+            factor = factor * half
+            datasets.append(_dataset(len(datasets), affine, factor))
+        group.attrs.put(_described(affine, datasets))
+
+
+def _level(group: "zarr.Group", level: int, shape: tuple[int, ...]) -> "zarr.Array[Any]":
+    """Make the array of a level."""
+    from numcodecs import Zstd
+
+    return group.create_array(
+        str(level),
+        shape=shape,
+        dtype="float32",
+        chunks=tuple(min(pair) for pair in zip(CHUNK, shape, strict=True)),
+        compressors=Zstd(level=1, checksum=True),
+        fill_value=np.nan,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        config={"write_empty_chunks": True},
+    )
+
+
+def _coarser(
+    group: "zarr.Group", level: int, finer: "zarr.Array[Any]", half: np.ndarray
+) -> "zarr.Array[Any]":
+    """Make the next level, a layer of chunks at a time."""
+    made = _level(group, level, tuple(-(-n // b) for n, b in zip(finer.shape, half, strict=True)))
+    for first in range(0, len(made), CHUNK[0]):
+        last = min(first + CHUNK[0], len(made))
+        made[first:last] = _binned(finer[first * half[0] : last * half[0]], half)
+    return made
+
+
+def _dataset(level: int, affine: np.ndarray, factor: np.ndarray) -> dict[str, Any]:
+    """Return what the group says of a level."""
+    return {"path": str(level), "coordinateTransformations": _steps(affine, factor)}
 
 
 def _check_straight(path: Path, volume: Volume, affine: np.ndarray) -> None:
@@ -185,19 +212,16 @@ def _check_straight(path: Path, volume: Volume, affine: np.ndarray) -> None:
         )
 
 
-def _levels(volume: Volume) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the volume and coarser ones, each with how many voxels of the finest (z, y, x) one is.
+def _halvings(volume: Volume) -> Iterator[np.ndarray]:
+    """Yield by how much each level is coarser (z, y, x) than the one before.
 
     The axes of the smallest voxels are halved, until all sides are about alike, and then all.
     """
-    hu, factor = volume.hu.astype(np.float32), np.ones(3, int)
-    spacing = np.array(volume.grid.spacing_mm)
-    yield hu, factor
-    while max(hu.shape[1:]) > COARSEST:
-        size = spacing * factor
-        half = np.where((size < 1.5 * size.min()) & (np.array(hu.shape) > 1), 2, 1)
-        hu, factor = _binned(hu, half), factor * half
-        yield hu, factor
+    shape, size = np.array(volume.hu.shape), np.array(volume.grid.spacing_mm)
+    while max(shape[1:]) > COARSEST:
+        half = np.where((size < 1.5 * size.min()) & (shape > 1), 2, 1)
+        yield half
+        shape, size = -(-shape // half), size * half
 
 
 def _binned(hu: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -218,7 +242,7 @@ def _steps(affine: np.ndarray, factor: np.ndarray) -> list[dict[str, object]]:
     ]
 
 
-def _described(name: str, affine: np.ndarray, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+def _described(affine: np.ndarray, datasets: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the attributes of the group."""
     axes = [
         {
@@ -232,11 +256,20 @@ def _described(name: str, affine: np.ndarray, datasets: list[dict[str, Any]]) ->
     start, end = WINDOW
     window = {"min": -1024, "max": 3071, "start": start, "end": end}
     channel = {"label": "HU", "color": "FFFFFF", "active": True, "window": window}
-    image = {"version": VERSION, "name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+    image = {
+        "version": VERSION,
+        "name": "volume",
+        "axes": axes,
+        "datasets": datasets,
+        "type": "mean",
+    }
     return {"multiscales": [image], "omero": {"channels": [channel]}}
 
 
 def _expect_same(volume: Volume, path: Path) -> None:
-    back = read(path)
-    if not np.array_equal(back.hu, volume.hu.astype(np.float32), equal_nan=True):
-        raise OSError(None, "what was written does not read back the same")
+    array, _, _ = _checked(path)
+    first = 0
+    for part in in_parts(volume.hu, CHUNK[0]):
+        if not np.array_equal(array[first : first + len(part)], part, equal_nan=True):
+            raise OSError(None, "what was written does not read back the same")
+        first += len(part)

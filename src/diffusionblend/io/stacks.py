@@ -1,0 +1,197 @@
+"""Stacks of slices: in memory, or in files of which a slab at a time is in memory.
+
+A method says what is done with the slices of a stack, and `Slabs` does it, to all of them at once
+or to one slab after another: volumes larger than the memory go through the same steps. The bytes
+are the same for any slab. What a slice becomes depends on itself and its neighbours alone, and a
+number that depends on all slices is the exact sum, rounded once, of one number of each (`total`),
+so that it is the same too where several processes hold the slabs.
+"""
+
+import copy
+import math
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusionblend.io.files import output_error
+
+
+class Stored:
+    """A stack in a file, which has no name and is gone as soon as nothing refers to it.
+
+    It is read and written as a tensor is, by an index: what was read is a copy in memory.
+
+    Args:
+        folder: A folder on the disk that the file is to be on.
+        shape: Slices, and the shape of one.
+        dtype: Type of its numbers.
+
+    Raises:
+        OutputError: The file cannot be made, or the disk is full.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._whole: Stored | None = None
+        self._offset = 0
+        try:
+            self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - held as long
+            weakref.finalize(self, self._file.close)
+            # All of it now: a full disk, found while a mapped page is written, ends the process.
+            os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * dtype.itemsize)
+        except OSError as error:
+            raise output_error(folder, error) from error
+
+    @classmethod
+    def within(
+        cls, file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype
+    ) -> "Stored":
+        """Return the stack that lies in an open file, to be read."""
+        found = cls.__new__(cls)
+        found._file, found._offset, found.shape, found.dtype = file, offset, shape, dtype
+        weakref.finalize(found, file.close)
+        return found
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Tensor:  # noqa: ANN401 - as of a tensor
+        # What is mapped counts as memory of the process: only while it is copied.
+        return torch.from_numpy(np.array(self.mapped()[_of_numpy(index)]))
+
+    def __setitem__(self, index: Any, values: Tensor) -> None:  # noqa: ANN401
+        self.mapped("r+")[_of_numpy(index)] = values.numpy()
+
+    def first(self, count: int) -> "Stored":
+        """Return the first slices, of the same file."""
+        some = copy.copy(self)
+        some.shape, some._whole = (count, *self.shape[1:]), self  # which has the file open
+        return some
+
+    def mapped(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+        """Return its values as an array whose pages are read when they are used."""
+        return np.memmap(self._file, self.dtype, mode, self._offset, self.shape)
+
+
+Stack: TypeAlias = Tensor | Stored
+"""Slices (slices, ...)."""
+S = TypeVar("S", bound=Stack)
+
+
+def _of_numpy(index: Any) -> Any:  # noqa: ANN401
+    return index.numpy() if isinstance(index, Tensor) else index
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """How many slices are worked on at a time, and where all of them are meanwhile.
+
+    Attributes:
+        slices: Slices in a slab; None: all slices at once, in memory.
+        folder: Where the files of stacks are, if they are not in memory.
+    """
+
+    slices: int | None = None
+    folder: Path = Path()
+
+    def each(self, work: Callable[..., Any], *stacks: Stack, beside: int = 0) -> Any:  # noqa: ANN401
+        """Apply a function to all slices of stacks.
+
+        Args:
+            work: Maps slices of each stack to as many slices: one tensor or a tuple of them. It may
+                change those of a stack that its caller has no further use for.
+            stacks: Stacks of the same number of slices.
+            beside: So many slices at each side of a slice decide what becomes of it.
+
+        Returns:
+            What `work` returns, as stacks. One number for each slice is a tensor in memory.
+        """
+        if self.slices is None:
+            return work(*stacks)
+        made: list[Stack] = []
+        for part, wide in self._parts(len(stacks[0]), beside):
+            done = work(*(stack[wide] for stack in stacks))
+            values = done if isinstance(done, tuple) else (done,)
+            made = made or [self._empty((len(stacks[0]), *v.shape[1:]), v) for v in values]
+            first = part.start - wide.start
+            for stack, value in zip(made, values, strict=True):
+                stack[part] = value[first : first + part.stop - part.start]
+        return tuple(made) if isinstance(done, tuple) else made[0]
+
+    def gathered(self, work: Callable[..., Tensor], *stacks: Stack) -> Tensor:
+        """Do as `each`, and return a tensor in memory: line integrals, with slices last there."""
+        if self.slices is None:
+            return work(*stacks)
+        parts = [work(*(s[part] for s in stacks)) for part, _ in self._parts(len(stacks[0]))]
+        return torch.cat([part.movedim(0, -1) for part in parts], dim=-1).movedim(-1, 0)
+
+    def across(self, work: Callable[[Tensor, int], Tensor], stack: Stack) -> Stack:
+        """Apply a function to each row of all slices (slices, ...).
+
+        Args:
+            work: Maps the values of a row, and which one it is, to as many values.
+            stack: The stack (slices, rows, ...).
+        """
+        rows, made = stack.shape[1], self.empty_like(stack)
+        few = rows if self.slices is None else max(1, self.slices * rows // len(stack))
+        for first in range(0, rows, few):
+            some = stack[:, first : first + few]
+            parts = [work(some[:, k].clone(), first + k) for k in range(some.shape[1])]
+            made[:, first : first + few] = torch.stack(parts, dim=1)
+        return made
+
+    def empty_like(self, stack: S) -> S:
+        """Return a stack of the same shape, whose values are not set."""
+        made = torch.empty_like(stack) if isinstance(stack, Tensor) else None
+        return cast("S", self._empty(stack.shape, stack) if made is None else made)
+
+    def own(self, values: Stack) -> Stack:
+        """Return what was read from the file of a state: in memory, or in a file of these slabs."""
+        if isinstance(values, Tensor):
+            return values
+        return values[:] if self.slices is None else self.each(lambda x: x, values)
+
+    def inner(self, a: Stack, b: Stack) -> float:
+        """Return the inner product of two stacks."""
+        return total(self.each(lambda a, b: of_slices(a * b), a, b))
+
+    def _parts(self, count: int, beside: int = 0) -> Iterator[tuple[slice, slice]]:
+        """Yield the slabs, and each with the slices beside it."""
+        assert self.slices is not None
+        for first in range(0, count, self.slices):
+            last = min(count, first + self.slices)
+            yield slice(first, last), slice(max(0, first - beside), min(count, last + beside))
+
+    def _empty(self, shape: tuple[int, ...], like: Stack) -> Any:  # noqa: ANN401 - such a one
+        if len(shape) == 1 and isinstance(like, Tensor):
+            return like.new_empty(shape)
+        kind = like.dtype if isinstance(like, Stored) else np.empty(0, str(like.dtype)[6:]).dtype
+        return Stored(self.folder, tuple(shape), kind)
+
+
+def first_of(stack: Stack, count: int) -> Stack:
+    """Return the first slices of a stack, which are not copied."""
+    return stack[:count] if isinstance(stack, Tensor) else stack.first(count)
+
+
+WHOLE = Slabs()
+"""All slices at once, in memory."""
+
+
+def of_slices(values: Tensor) -> Tensor:
+    """Return the sum over each slice (slices,), whatever the slices beside it are."""
+    # Each by itself: how torch adds up depends on the shape and the order in memory of the whole.
+    return torch.stack([one.sum() for one in values.contiguous()])
+
+
+def total(numbers: Tensor) -> float:
+    """Return the sum of one number of each slice, as if it were exact and rounded once."""
+    return math.fsum(numbers.tolist())

@@ -1,0 +1,165 @@
+"""Volumes that go through a method in slabs: the bytes of one piece, whatever the slab."""
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+
+from diffusionblend.errors import OutOfMemory, UsageError
+from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
+from diffusionblend.io.stacks import Slabs, Stored
+from diffusionblend.machine.memory import bytes_of
+from diffusionblend.methods import Problem, find_method, methods, run
+from diffusionblend.prior import GaussianPrior
+from diffusionblend.projectors import projector
+from diffusionblend.reconstruction.footprint import find_room, memory_needed
+from diffusionblend.reconstruction.samples import Moments, draw_samples
+
+SLICES = 37
+METHODS = {"fbp": {}, "tv": {"iterations": 4}, "diffusionblend-fast": {"steps": 4}}
+BEAMS = {"parallel": parallel_beam, "fan": partial(fan_beam, sod_mm=60.0, sdd_mm=100.0)}
+
+
+def problem(beam="parallel", views=6, pixels=16, slices=SLICES):
+    grid = Grid.from_spacing((slices, pixels, pixels), (2.0, 1.0, 1.0))
+    A = projector(*Geometry(grid, BEAMS[beam](grid, sparse_view(views))))
+    u = torch.rand(slices, pixels, pixels, generator=torch.Generator().manual_seed(1))
+    y = A(u).contiguous()
+    y[0, 0, 3] += 40  # a dead pixel
+    variance = torch.full_like(y, 0.01)
+    return Problem(y, A, GaussianPrior(0.0, 0.3), photons=1e5, variance=variance)
+
+
+def in_slabs(task, slices, folder):
+    return dataclasses.replace(task, slabs=Slabs(slices, folder))
+
+
+def last(task, name, start=None, **options):
+    *_, step = run(find_method(name)(**METHODS[name] | options), task, seed=3, start=start or {})
+    return step
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_bytes_are_the_same_for_any_slab(name, beam, tmp_path):
+    task = problem(beam)
+    whole = last(task, name)
+    for slices in (1, 5, 16, 36, 99):
+        found = last(in_slabs(task, slices, tmp_path), name)
+        assert isinstance(found.x0, Stored)
+        assert torch.equal(found.x0[:], whole.x0), slices
+        assert found.convergence == whole.convergence
+        assert found.residual == whole.residual
+        assert (found.volume.hu == whole.volume.hu).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"flux": False, "huber": 0.0, "weigh": False}])
+def test_where_voxels_are_fewer_than_rays_too(options, tmp_path):
+    task = problem(views=40)
+    assert task.y.numel() > task.A.T(task.y).numel()
+    whole = last(task, "diffusionblend-fast", **options)
+    found = last(in_slabs(task, 4, tmp_path), "diffusionblend-fast", **options)
+    assert torch.equal(found.x0[:], whole.x0)
+
+
+def test_on_larger_pixels_too(tmp_path):
+    task = problem(pixels=192, slices=10)
+    whole = last(task, "diffusionblend-fast", steps=5)
+    found = last(in_slabs(task, 4, tmp_path), "diffusionblend-fast", steps=5)
+    assert torch.equal(found.x0[:], whole.x0)
+
+
+@pytest.mark.parametrize("name", ["tv", "diffusionblend-fast"])
+def test_a_state_of_slabs_goes_on_in_one_piece_and_the_reverse(name, tmp_path):
+    task = problem()
+    slabwise = in_slabs(task, 5, tmp_path)
+    whole = last(task, name)
+    for first, second in ((task, slabwise), (slabwise, task), (slabwise, slabwise)):
+        steps = run(find_method(name)(**METHODS[name]), first, seed=3)
+        state = [next(steps).state, next(steps).state][1]
+        assert torch.equal(last(second, name, state).x0[:], whole.x0)
+
+
+def test_the_mean_of_samples_is_the_same_too(tmp_path):
+    found = []
+    for task in (problem(), in_slabs(problem(), 16, tmp_path)):
+        moments = Moments(slabs=task.slabs)
+        method = find_method("diffusionblend-fast")(steps=2)
+        assert len(list(draw_samples(method, task, (1, 2, 3), moments))) == 6
+        found.append((moments.mean[:], moments.std[:]))
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_noise_is_drawn_by_sixteens():
+    """Of parts that are multiples of sixteen numbers it is that of the whole."""
+    for shape, cut in (((32, 5, 7), 16), ((9, 64, 64), 4)):
+        whole = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        generator = torch.Generator().manual_seed(1)
+        parts = [torch.randn((n, *shape[1:]), generator=generator) for n in (cut, shape[0] - cut)]
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def geometry_of(beam=parallel_beam, slices=300, pixels=256):
+    grid = Grid.from_spacing((slices, pixels, pixels))
+    return Geometry(grid, beam(grid, sparse_view(20)))
+
+
+GIB = 2**30
+
+
+def test_all_slices_at_once_if_they_fit(monkeypatch):
+    geometry, method = geometry_of(), find_method("tv")()
+    needed = memory_needed(geometry, method)
+    assert find_room(geometry, method, most=needed).slabs.slices is None
+    slices = find_room(geometry, method, most=needed - 1).slabs.slices
+    assert slices < 300
+    monkeypatch.setattr("diffusionblend.reconstruction.footprint.free_bytes", lambda: needed - 1)
+    assert find_room(geometry, method).slabs.slices == slices
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_slab_is_the_largest_that_fits(name):
+    method = find_method(name)()
+    for most in (3 * GIB // 2, 2 * GIB):
+        room = find_room(geometry_of(slices=1200), method, most=most, classical=True)
+        assert room.peak <= most
+        more = {"slab": room.slabs.slices + 1, "classical": not method.classical}
+        assert memory_needed(geometry_of(slices=1200), method, **more) > most
+
+
+def test_a_slab_has_the_noise_of_the_whole():
+    room = find_room(geometry_of(pixels=250, slices=1200), find_method("tv")(), most=GIB)
+    assert room.slabs.slices % 16 == 0
+
+
+def test_a_slab_that_does_not_fit_is_told():
+    with pytest.raises(OutOfMemory) as raised:
+        find_room(geometry_of(), find_method("tv")(), most=300 * 2**20)
+    words = "300 slices of 256 x 256 pixels, 1 at a time, needs about", "allows 300 MiB"
+    assert all(word in str(raised.value) for word in words)
+
+
+def test_a_method_without_slabs_names_those_that_have_them():
+    able = ", ".join(name for name, cls in methods().items() if cls.slabwise)
+    with pytest.raises(OutOfMemory, match=rf"\({able}\) needs less"):
+        find_room(geometry_of(), find_method("sbtv")(), most=GIB)
+    cone = geometry_of(partial(cone_beam, sod_mm=500.0, sdd_mm=900.0))
+    with pytest.raises(OutOfMemory, match=r"needs about .* allows 1\.0 GiB") as raised:
+        find_room(cone, find_method("tv")(), most=GIB)
+    assert "slabs" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("8G", 8 * GIB), ("1.5gib", 1.5 * GIB), ("500M", 500 * 2**20), (7, 7)]
+)
+def test_bytes_are_written_as_people_do(text, count):
+    assert bytes_of(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "0", "8X", "nan", "1e3", "9" * 30])
+def test_what_is_no_number_of_bytes_is_refused(text):
+    with pytest.raises(UsageError, match="expected bytes, for instance 8G"):
+        bytes_of(text)
