@@ -211,6 +211,12 @@ def test_killed_while_it_writes_it_leaves_nothing_of_the_final_name(data, place)
     assert sorted(p.name for p in place.iterdir()) == ["v.ome.zarr", "v.ome.zarr.json"]
 
 
+def test_a_name_without_a_folder_will_do(place, monkeypatch):
+    monkeypatch.chdir(place)
+    write_volume(volume_of(), "o.ome.zarr")
+    assert np.array_equal(read_volume("o.ome.zarr").hu, HU)
+
+
 def test_what_is_there_is_not_replaced(path):
     before = digest(path)
     with pytest.raises(OutputError, match=r"v\.ome\.zarr: is a folder that is not empty"):

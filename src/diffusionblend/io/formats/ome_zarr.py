@@ -74,7 +74,8 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
     held = group.attrs.get("ome", group.attrs)  # since 0.5
     image = held["multiscales"][0]
     finest, axes = image["datasets"][0], image["axes"]
-    array = group[str(inside(path, finest["path"]).relative_to(path.resolve()))]
+    place = path.resolve()
+    array = group[str(inside(place, finest["path"]).relative_to(place))]
     ones = tuple(i for i, axis in enumerate(axes) if axis.get("type", "space") != "space")
     if any(array.shape[i] != 1 for i in ones):
         names = ", ".join(
@@ -191,8 +192,8 @@ def _coarser(
 ) -> "zarr.Array[Any]":
     """Make the next level, a layer of chunks at a time."""
     made = _level(group, level, tuple(-(-n // b) for n, b in zip(finer.shape, half, strict=True)))
-    for first in range(0, len(made), CHUNK[0]):
-        last = min(first + CHUNK[0], len(made))
+    for first in range(0, made.shape[0], CHUNK[0]):
+        last = min(first + CHUNK[0], made.shape[0])
         made[first:last] = _binned(finer[first * half[0] : last * half[0]], half)
     return made
 
@@ -267,7 +268,8 @@ def _described(affine: np.ndarray, datasets: list[dict[str, Any]]) -> dict[str, 
 
 
 def _expect_same(volume: Volume, path: Path) -> None:
-    array, _, _ = _checked(path)
+    with parsing(path):
+        array, _, _ = _checked(path)
     first = 0
     for part in in_parts(volume.hu, CHUNK[0]):
         if not np.array_equal(array[first : first + len(part)], part, equal_nan=True):
