@@ -12,6 +12,7 @@ from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_b
 from diffusionblend.io.stacks import Slabs, Stored
 from diffusionblend.machine.memory import bytes_of
 from diffusionblend.methods import Problem, find_method, methods, run
+from diffusionblend.methods.metal import find_metal
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.reconstruction.footprint import find_room, memory_needed
@@ -62,6 +63,20 @@ def test_where_voxels_are_fewer_than_rays_too(options, tmp_path):
     whole = last(task, "diffusionblend-fast", **options)
     found = last(in_slabs(task, 4, tmp_path), "diffusionblend-fast", **options)
     assert torch.equal(found.x0[:], whole.x0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_metal_too(name, tmp_path):
+    plain = problem(pixels=32, views=12)
+    u = torch.zeros(SLICES, 32, 32)
+    u[5:30, 12:20, 10:18] = 8.0
+    task = dataclasses.replace(plain, y=plain.A(u).contiguous())
+    whole = last(task, name)
+    if name != "fbp":
+        assert find_metal(task).dense is not None
+    for slices in (4, 16):
+        found = last(in_slabs(task, slices, tmp_path), name)
+        assert torch.equal(found.x0[:], whole.x0)
 
 
 def test_on_larger_pixels_too(tmp_path):
