@@ -109,9 +109,7 @@ def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray | Stored]]:
     with np.load(path) as file:
         facts = msgspec.json.decode(file[_FACTS].tobytes(), type=Facts)
         found = {
-            info.filename.removesuffix(".npy"): _stored(path, info)
-            if info.file_size > LARGE
-            else file[info.filename.removesuffix(".npy")]
+            info.filename.removesuffix(".npy"): _member(path, file, info)
             for info in file.zip.infolist()
         }
     return facts, {
@@ -119,6 +117,16 @@ def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray | Stored]]:
         for name, array in found.items()
         if name.startswith(_TENSOR)
     }
+
+
+def _member(path: Path, file: Any, info: zipfile.ZipInfo) -> np.ndarray | Stored:  # noqa: ANN401
+    """Return an array of a state: in memory, or if it is large as it lies in the file."""
+    if info.file_size > LARGE:
+        stored = _stored(path, info)
+        if math.prod(stored.shape) * stored.dtype.itemsize > LARGE:
+            return stored
+    array: np.ndarray = file[info.filename.removesuffix(".npy")]
+    return array
 
 
 def _stored(path: Path, info: zipfile.ZipInfo) -> Stored:
