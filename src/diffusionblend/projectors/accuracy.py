@@ -74,10 +74,11 @@ def dense_of(
 
     def part(*some: Tensor) -> tuple[Tensor, Tensor]:
         u, dense = look(*some)
-        if not dense.any():  # of most bodies
-            return u.new_zeros(()).expand_as(u), dense.new_zeros(len(u))
+        count = of_slices(dense)
+        if not count.any():  # of most bodies
+            return u.new_zeros(()).expand_as(u), count
         near = max_pool2d(dense.to(u.dtype), width, 1, _MARGIN)
-        return torch.where(dense, u, u.clamp(0, DENSEST) * near), of_slices(dense)
+        return torch.where(dense, u, u.clamp(0, DENSEST) * near), count
 
     made, count = slabs.each(part, *stacks)
     return made if count.any() else None
