@@ -1,8 +1,11 @@
 """What a reconstruction needs of a disk: as large as what it writes, and told before it begins."""
 
+import dataclasses
 import math
+import os
 from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -11,11 +14,13 @@ import torch
 from diffusionblend.errors import OutputError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import cone_beam, parallel_beam, sparse_view
+from diffusionblend.io.stacks import Slabs, Stored
 from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
+from diffusionblend.quality import assess
 from diffusionblend.reconstruction.samples import Moments, draw_samples
-from diffusionblend.runs.room import SURELY, Room, room, state_bytes
+from diffusionblend.runs.room import SURELY, Room, room, stacks_bytes, state_bytes
 from diffusionblend.runs.state import Facts, write_state
 from support.commands import command, contents
 
@@ -25,9 +30,9 @@ CONE = partial(cone_beam, sod_mm=60.0, sdd_mm=120.0)
 FREE = "diffusionblend.runs.room.shutil.disk_usage"
 
 
-def problem(beam=parallel_beam, shape=(12, 16, 16)):
+def problem(beam=parallel_beam, shape=(12, 16, 16), views=6):
     grid = Grid.from_spacing(shape, (2.0, 1.0, 1.0))
-    A = projector(grid, beam(grid, sparse_view(6)))
+    A = projector(grid, beam(grid, sparse_view(views)))
     y = A(torch.rand(*shape, generator=torch.Generator().manual_seed(1)))
     return Problem(y, A, GaussianPrior(0.0, 0.3), photons=1e5)
 
@@ -69,6 +74,29 @@ def test_a_state_holds_the_samples_before_it(samples, place):
     said = state_bytes(method, task.A.geometry, samples)
     steps = draw_samples(method, task, range(samples), Moments())
     assert said <= largest(place, steps) <= said + BESIDE
+
+
+@pytest.mark.parametrize("views", [6, 40])
+@pytest.mark.parametrize("name", ["fbp", "tv", "diffusionblend-fast"])
+def test_the_files_of_slabs_are_as_large_as_is_said(name, views, place, monkeypatch):
+    """At most a half less, where there are fewer rays than voxels."""
+    alive, sizes, begin = WeakSet(), [], Stored.__init__
+
+    def noted(stack, *arguments):
+        begin(stack, *arguments)
+        alive.add(stack._file)
+        sizes.append(sum(os.fstat(file.fileno()).st_size for file in alive))
+
+    monkeypatch.setattr(Stored, "__init__", noted)
+    task = dataclasses.replace(problem(shape=(18, 16, 16), views=views), slabs=Slabs(4, place))
+    method = find_method(name)() if name in ONE_STEP else made(name, 3)
+    for step in run(method, task):
+        last = step
+    assess(task, last.x0)
+    kept = last.volume  # noqa: F841 - as a result has it
+    said = stacks_bytes(method, task.A.geometry, classical=False)
+    assert said / 2 <= max(sizes) <= said
+    assert stacks_bytes(method, task.A.geometry) >= said
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".ome.zarr", ""])

@@ -105,6 +105,7 @@ def _reconstruct(
             classical=settings.classical,
             mu_water=settings.mu_water,
             scale=settings.scale,
+            scratch=job.output.absolute().parent,
             device=device,
             callback=run,
             start=_start(run),

@@ -120,7 +120,7 @@ class DiffusionBlendFast(Method):
     counted_by = "steps"
     copies = (6.5, 3)
     kept = (2, 2)
-    slabwise = 16
+    slabwise = (16, 17)
 
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""

@@ -53,7 +53,7 @@ class FBP(Method):
     classical = True
     fits_data = False
     copies = (7, 5)
-    slabwise = 7
+    slabwise = (7, 5)
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
         """Do the single step."""

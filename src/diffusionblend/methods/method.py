@@ -149,8 +149,8 @@ class Method:
         copies: How many volumes and how many sets of data a reconstruction holds in memory at
             once, for `footprint`.
         kept: How many volumes and how many sets of data its state holds at most, for `runs.room`.
-        slabwise: How many slabs it holds in memory at once, where volumes go through it in slabs
-            (`Problem.slabs`); None if it cannot do that.
+        slabwise: How many slabs it holds in memory at once, and how many volumes in files, where
+            volumes go through it in slabs (`Problem.slabs`); None if it cannot do that.
     """
 
     words: ClassVar[str] = ""
@@ -162,7 +162,7 @@ class Method:
     usual_iterations: ClassVar[int | None] = None
     copies: ClassVar[tuple[float, float]] = (20, 15)
     kept: ClassVar[tuple[int, int]] = (1, 0)
-    slabwise: ClassVar[float | None] = None
+    slabwise: ClassVar[tuple[float, int] | None] = None
 
     def prepare(self, problem: Problem) -> Prepared:
         """Return what is the same in every step: the problem, or more."""

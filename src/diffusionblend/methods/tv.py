@@ -76,7 +76,7 @@ class TV(Method):
     usual_iterations = 50  # 57 at 8 views, 33 at 20, 91 of 90 degrees
     copies = (27, 15)
     kept = (6, 0)
-    slabwise = 32
+    slabwise = (32, 17)
 
     def prepare(self, problem: Problem) -> PenalisedLeastSquares:
         """Look for metal, choose the weight, and make the preconditioner of the system for u."""

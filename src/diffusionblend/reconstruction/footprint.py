@@ -229,7 +229,7 @@ def peak_memory(
 def _copies(method: Method, slab: int | None) -> tuple[float, float]:
     """Return how many volumes, or slabs, and how many sets of data a method holds at once."""
     volumes, sinograms = method.copies
-    return (volumes if slab is None else method.slabwise or 0.0), sinograms
+    return (volumes if slab is None or method.slabwise is None else method.slabwise[0]), sinograms
 
 
 def _activations(method: Method, slices: int, pixels: int) -> float:

@@ -14,7 +14,7 @@ from diffusionblend.errors import OutputError
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.formats.format import FOLDER
 from diffusionblend.machine.memory import in_units
-from diffusionblend.methods import Method
+from diffusionblend.methods import TV, Method
 from diffusionblend.sampling.partition import padded_length
 
 log = logging.getLogger(__name__)
@@ -36,16 +36,18 @@ class Room:
         volumes: Of all volumes that are asked for.
         state: Of a state of the run; 0 if none is saved.
         free: What is free there.
+        stacks: Of the files that volumes lie in meanwhile; 0 where they are in memory.
     """
 
     volumes: int
     state: int
     free: int
+    stacks: int = 0
 
     @property
     def needed(self) -> int:
         """The most that is there at once."""
-        return self.state + max(self.state, self.volumes)
+        return self.stacks + self.state + max(self.state, self.volumes)
 
     def check(self, output: Path) -> None:
         """Refuse what cannot fit, and warn where there is no room for a state beside it.
@@ -77,6 +79,7 @@ def room(
     save_state: float = 0.0,
     save_steps: int | None = None,
     worked_on: Geometry | None = None,
+    slabs: bool = False,
 ) -> Room:
     """Return what a reconstruction needs of its disk.
 
@@ -89,6 +92,7 @@ def room(
         save_state: Seconds between two savings of the state; infinity is none.
         save_steps: Every how many steps a volume on the way is saved.
         worked_on: Beam and grid that the method works on, if they are larger.
+        slabs: Whether it goes through in slabs.
     """
     steps = 1 if method.counted_by is None else int(getattr(method, method.counted_by))
     others = (classical and not method.classical) + (samples > 1)
@@ -97,8 +101,24 @@ def room(
     each = BYTES.get(output.suffix.lower(), PACKED) + others * PACKED
     volumes = round(each * math.prod(geometry.grid.shape))
     saved = math.isfinite(save_state) and steps > 1
-    state = state_bytes(method, worked_on or geometry, samples) if saved else 0
-    return Room(volumes, state, shutil.disk_usage(output.absolute().parent).free)
+    larger = worked_on or geometry
+    state = state_bytes(method, larger, samples) if saved else 0
+    stacks = stacks_bytes(method, larger, samples, classical=classical) if slabs else 0
+    return Room(volumes, state, shutil.disk_usage(output.absolute().parent).free, stacks)
+
+
+def stacks_bytes(
+    method: Method, geometry: Geometry, samples: int = 1, *, classical: bool = True
+) -> int:
+    """Return the size of the files that volumes lie in where they go through in slabs."""
+    volumes = _in_files(method) + min(samples, 3) - 1
+    if classical and not method.classical:
+        volumes = max(volumes, min(samples, 3) + _in_files(TV()))
+    return FLOAT * volumes * math.prod(geometry.grid.shape)
+
+
+def _in_files(method: Method) -> int:
+    return 0 if method.slabwise is None else method.slabwise[1]
 
 
 def state_bytes(method: Method, geometry: Geometry, samples: int = 1) -> int:

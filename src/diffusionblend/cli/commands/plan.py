@@ -61,7 +61,7 @@ def plan_reconstruction(
         scale=command.scale,
         max_memory=command.max_memory,
     )
-    disk = command.room(scan.geometry, method, found.worked_on)
+    disk = command.room(scan.geometry, method, found.worked_on, slabs=found.slab is not None)
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
     told |= larger_in_words(found.worked_on) | {
@@ -132,8 +132,10 @@ def estimate_in_words(found: "Estimate") -> dict[str, str]:
 def disk_in_words(room: "Room") -> str:
     """Return what a reconstruction needs of the disk, for people."""
     state = f", and twice {in_units(room.state)} of its state on the way" if room.state else ""
+    stacks = f", {in_units(room.stacks)} of slabs meanwhile" if room.stacks else ""
     short = ": too much" if room.needed > room.free else ""
-    return f"{in_units(room.volumes)} of volumes{state}, of {in_units(room.free)} free{short}"
+    what = f"{in_units(room.volumes)} of volumes{state}{stacks}"
+    return f"{what}, of {in_units(room.free)} free{short}"
 
 
 def geometry_in_words(geometry: "Geometry") -> dict[str, str]:

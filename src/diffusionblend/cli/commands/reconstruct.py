@@ -255,7 +255,12 @@ class Reconstruct:
         check_outputs(self.output, samples=self.samples, classical=another)
 
     def room(
-        self, geometry: "Geometry", method: "Method", worked_on: "Geometry | None" = None
+        self,
+        geometry: "Geometry",
+        method: "Method",
+        worked_on: "Geometry | None" = None,
+        *,
+        slabs: bool = False,
     ) -> "Room":
         """Return what it needs of the disk."""
         from diffusionblend.runs.room import room
@@ -269,6 +274,7 @@ class Reconstruct:
             save_state=self.save_state,
             save_steps=self.save_steps,
             worked_on=worked_on,
+            slabs=slabs,
         )
 
     def _check_source(self, grid: "Grid") -> None:
