@@ -19,6 +19,26 @@ _SHOWN = ContextVar("shown", default=False)
 _Item = TypeVar("_Item")
 
 
+class Listener(Protocol):
+    """Takes the steps of methods, by the method's name, in place of a bar."""
+
+    def __call__(self, method: str, step: "Stage", /) -> None:
+        """Take a step."""
+
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextlib.contextmanager
+def heard(listener: Listener) -> Iterator[None]:
+    """Give the steps of all that is done within to a listener, and show no bar of them."""
+    before = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(before)
+
+
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
     """Show the progress of all that is done within."""
@@ -121,7 +141,11 @@ class Progress:
 
 @contextlib.contextmanager
 def show_steps(method: str) -> Iterator[Callable[[Stage], None]]:
-    """Show the steps of a method as they come."""
+    """Show the steps of a method as they come, or give them to whoever listens."""
+    listener = _LISTENER.get()
+    if listener is not None:
+        yield lambda step: listener(method, step)
+        return
     with Progress(method) as bar:
         yield lambda step: bar.show(step.index, step.steps, str(step.convergence or ""))
 

@@ -9,10 +9,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import psutil
 import pytest
-import torch
 
 import diffusionblend as db
 from diffusionblend.batch.claims import PLACE, Claims
@@ -23,45 +21,22 @@ from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.io.files import owner, sole
 from diffusionblend.runs.checkpoint import Checkpoint
+from support.batches import OPTIONS, batch, reconstruct_each, write_scans
 from support.commands import command, contents, user_command
-from support.phantoms import blob, placed
 from support.small_data import save_tiny_prior
 
 SCANS = 8
 NAMES = [f"s{index}" for index in range(SCANS)]
-GRID = db.Grid.from_spacing((3, 32, 32), (2.0, 2.0, 2.0))
-OPTIONS = ("--method", "sbtv", "--set", "iterations=5", "--no-classical", "--threads", 1)
-
-
-def write_scans(folder, number=SCANS):
-    """Write small scans of a body that is another in each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    geometry = placed(db.parallel_beam, GRID, db.sparse_view(12))
-    A = db.projector(*geometry)
-    for index in range(number):
-        body = 0.01 * torch.from_numpy(blob(GRID, (index - 4, 3.0, 0.0), sigma=8)).float()
-        y = 2.0 * A(body).numpy().astype(np.float32)
-        db.write_scan(db.Scan(y, geometry, mu_water=0.02), folder / f"s{index}.h5")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    return write_scans(tmp_path_factory.mktemp("scans"))
+    return write_scans(tmp_path_factory.mktemp("scans"), SCANS)
 
 
 @pytest.fixture(scope="module")
 def single(scans, tmp_path_factory):
-    """What the command `reconstruct` makes of each."""
-    folder = tmp_path_factory.mktemp("single")
-    for scan in sorted(scans.glob("*.h5")):
-        ended = command("reconstruct", scan, "-o", folder / f"{scan.stem}.nii.gz", *OPTIONS)
-        assert ended.code == 0, ended.err
-    return folder
-
-
-def batch(scans, folder, *options):
-    return command("batch", scans, "-o", folder, *OPTIONS, *options)
+    return reconstruct_each(scans, tmp_path_factory.mktemp("single"))
 
 
 def volumes(folder):

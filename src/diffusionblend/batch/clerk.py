@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from diffusionblend.batch import copies
+from diffusionblend.batch.board import Board
 from diffusionblend.batch.engine import Ended
 from diffusionblend.batch.jobs import Job
-from diffusionblend.batch.journal import Entry, append, journal_of, read_journals
+from diffusionblend.batch.journal import Entry, Journal, read_journals
 from diffusionblend.batch.part import ALL
 from diffusionblend.batch.plan import Batch
 from diffusionblend.batch.work import Made
@@ -27,6 +28,7 @@ class Clerk:
 
     Args:
         batch: The batch.
+        table: Whether to show a table of the scans, for a terminal.
 
     Attributes:
         made: Names of the volumes that were made.
@@ -34,42 +36,57 @@ class Clerk:
         failed: What became of the scans that failed, by the names of their volumes.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        self._journal, self._total = journal_of(batch.folder, batch.part), len(batch.jobs)
+    def __init__(self, batch: Batch, *, table: bool = False) -> None:
+        self._journal, self._total = Journal(batch.folder, batch.part), len(batch.jobs)
         self._part = "" if batch.part == ALL else str(batch.part)
+        names = (job.name for job in batch.missing)
+        self._board = Board(names, len(batch.kept)) if table else None
         self._bar, self._dispensable = Progress("scans"), Dispensable("its journal")
         self.made: list[str] = []
         self.kept, self.failed = set(batch.kept), dict[str, Entry]()
-        self._enter_kept(batch.jobs)
+        self._enter_kept(batch)
 
     def __enter__(self) -> "Clerk":
-        self._bar.__enter__()
+        (self._board or self._bar).__enter__()
         if self.kept:
             log.info("%d of %d scans are there already", len(self.kept), self._total)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(*error)
+        (self._board or self._bar).__exit__(*error)
+        with self._dispensable:
+            self._journal.put()
+
+    def begin(self, job: Job) -> None:
+        """Note that a scan is begun."""
+        if self._board:
+            self._board.begin(job.name)
+
+    def wait(self, job: Job) -> None:
+        """Note that another process is at a scan."""
+        if self._board:
+            self._board.again(job.name)
 
     def keep(self, job: Job) -> None:
         """Note that another process has made a volume meanwhile."""
         self.kept.add(job.name)
-        self._show()
+        self._show(job.name, "there")
 
     def enter(self, ended: Ended[Job, Made]) -> None:
         """Write down what became of a scan, and say so."""
         entry = self._entry(ended)
         with self._dispensable:
-            append(self._journal, entry)
+            self._journal.append(entry)
         if entry.result == "made":
             self.made.append(entry.name)
-            log.info("scan %d of %d: %s, %.1f s", self._done, self._total, entry.name,
-                     entry.seconds)  # fmt: skip
+            if not self._board:
+                log.info("scan %d of %d: %s, %.1f s", self._done, self._total, entry.name,
+                         entry.seconds)  # fmt: skip
         else:
             self.failed[entry.name] = entry
             bug = None if isinstance(ended.failure, DiffusionBlendError) else ended.failure
             log.warning("%s failed: %s; the others go on", entry.name, entry.failure, exc_info=bug)
-        self._show()
+        self._show(entry.name, entry.result, entry.failure)
 
     def _entry(self, ended: Ended[Job, Made]) -> Entry:
         if ended.failure is not None:
@@ -96,13 +113,13 @@ class Clerk:
             part=self._part,
         )
 
-    def _enter_kept(self, jobs: Iterable[Job]) -> None:
+    def _enter_kept(self, batch: Batch) -> None:
         """Write down volumes that are there and of which no journal says so.
 
         The process that made them was killed before it could, or was that of another command.
         """
-        known = read_journals(self._journal.parent)
-        for job in jobs:
+        known = read_journals(batch.folder)
+        for job in batch.jobs:
             entry = known.get(job.name)
             if job.name not in self.kept or (entry is not None and entry.result == "made"):
                 continue
@@ -114,12 +131,16 @@ class Clerk:
                 seconds=record.seconds or 0.0,
             )
             with self._dispensable:
-                append(self._journal, found)
+                self._journal.append(found)
+                copies.end(job)
 
     @property
     def _done(self) -> int:
         return len(self.made) + len(self.kept) + len(self.failed)
 
-    def _show(self) -> None:
+    def _show(self, name: str, result: str, why: str = "") -> None:
+        if self._board:
+            self._board.end(name, result, why)
+            return
         note = f"{len(self.failed)} failed" if self.failed else ""
         self._bar.show(self._done, self._total, note)

@@ -5,13 +5,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from diffusionblend.batch.settings import Settings, check
 from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, inside, naming
+from diffusionblend.io.files import PathLike, inside, names_folder, naming
+from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
 from diffusionblend.io.volumes import check_suffix
+
+_Place = TypeVar("_Place", Path, Remote, Place)
+_ANYWHERE = Path("/a/folder")
+"""Whether a name leads out of a folder is the same for one in a store."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +31,25 @@ class Job:
         settings: How it is reconstructed.
     """
 
-    scan: Path
-    folder: Path
+    scan: Place
+    folder: Place
     name: str
     settings: Settings
 
     @property
-    def output(self) -> Path:
+    def output(self) -> Place:
         """Where its volume goes."""
         return self.folder / self.name
 
 
 def find_jobs(
-    scans: Sequence[PathLike], folder: Path, settings: Settings, suffix: str
+    scans: Sequence[PathLike], folder: Place, settings: Settings, suffix: str
 ) -> list[Job]:
     """Return the scans of a batch, sorted by the names of their outputs.
 
     Args:
-        scans: Files, folders (all scans below them), patterns such as `scans/**/*.h5`, and tables.
+        scans: Files, folders (all scans below them), patterns such as `scans/**/*.h5`, and tables;
+            paths, and addresses such as `s3://bucket/scans`.
         folder: Folder of the batch.
         settings: How they are reconstructed, as far as a table does not say otherwise.
         suffix: What the names of outputs end with; nothing makes folders of DICOM.
@@ -52,8 +59,8 @@ def find_jobs(
         UsageError: The suffix is of no format, two scans have one output, or a table says what
             cannot be used.
     """
-    check_suffix(folder / f"volume{suffix}")
-    found = [job for given in scans for job in _found(Path(given), folder, settings, suffix)]
+    _check_name(folder, f"volume{suffix}")
+    found = [job for given in scans for job in _found(place_of(given), folder, settings, suffix)]
     jobs: dict[str, Job] = {}
     checked = set()
     for job in found:
@@ -69,10 +76,20 @@ def find_jobs(
     return [jobs[name] for name in sorted(jobs)]
 
 
-def _found(given: Path, folder: Path, settings: Settings, suffix: str) -> Iterator[Job]:
+def _check_name(folder: Place, name: str) -> None:
+    """Raise what is wrong with the name of a volume in the folder of a batch."""
+    check_suffix(Path(name))
+    if isinstance(folder, Remote) and names_folder(Path(name)):
+        raise UsageError(
+            f"{folder / name}: is a folder of files, and a volume in a store is one object; "
+            "expected a name in .nii.gz, .nii or .nrrd"
+        )
+
+
+def _found(given: Place, folder: Place, settings: Settings, suffix: str) -> Iterator[Job]:
     """Yield the scans that one word stands for."""
 
-    def job(scan: Path, root: Path) -> Job:
+    def job(scan: Any, root: Any) -> Job:  # noqa: ANN401 - both paths, or both addresses
         name = scan.relative_to(root).with_name(scan.name.removesuffix(scan.suffix) + suffix)
         return Job(scan.absolute(), folder, name.as_posix(), settings)
 
@@ -88,42 +105,71 @@ def _found(given: Path, folder: Path, settings: Settings, suffix: str) -> Iterat
         yield from (job(scan, _root(given)) for scan in _matching(given))
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: Place) -> Sequence[Place]:
     """Return the scans below a folder; hidden files and folders are left out."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
+    found = _objects(folder) if isinstance(folder, Remote) else _files(folder)
     scans = [path for path in found if path.suffix in SUFFIXES]
     if not scans:
         raise CorruptInput(f"{folder}: holds no scan; expected files in {' or '.join(SUFFIXES)}")
     return scans
 
 
-def _matching(pattern: Path) -> list[Path]:
-    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
-    scans = [path for path in found if path.is_file()]
+def _files(folder: Path) -> Sequence[Place]:
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return found
+
+
+def _objects(folder: Remote) -> Sequence[Place]:
+    return [
+        each
+        for each in folder.find()
+        if not any(part.startswith(".") for part in each.relative_to(folder).parts)
+    ]
+
+
+def _matching(pattern: Place) -> Sequence[Place]:
+    scans: Sequence[Place]
+    if isinstance(pattern, Remote):
+        scans = pattern.matching(_root(pattern))
+    else:
+        found = map(Path, glob.glob(str(pattern), recursive=True))
+        scans = [path for path in found if path.is_file()]
     if not scans:
         raise CorruptInput(f"{pattern}: no file is called so; check the pattern")
     return scans
 
 
-def _root(pattern: Path) -> Path:
+def _root(pattern: _Place) -> _Place:
     """Return the folder of a pattern's files: the part before its first wildcard."""
-    parents = [parent for parent in pattern.parents if not glob.has_magic(str(parent))]
-    return parents[0]
+    while glob.has_magic(str(pattern)):
+        pattern = pattern.parent
+    return pattern
 
 
-def _of_table(table: Path, folder: Path, settings: Settings, suffix: str) -> Iterator[Job]:
+def _of_table(table: Place, folder: Place, settings: Settings, suffix: str) -> Iterator[Job]:
     """Yield the scans of a table: paths in it start at its own folder."""
     known: dict[str, Settings] = {}
-    for number, row in read_rows(table):
+    with fetched(table) as copy:
+        rows = list(read_rows(copy))
+    for number, row in rows:
         place = f"{table}, row {number}"
         scan, output = row.pop("scan", ""), row.pop("output", "")
         if not scan:
             raise UsageError(f"{place}: names no scan; expected a column `scan`")
         name = output or Path(scan).name.removesuffix(Path(scan).suffix) + suffix
         with naming(place):
-            check_suffix(inside(folder, name))
+            inside(folder if isinstance(folder, Path) else _ANYWHERE, name)
+            _check_name(folder, name)
             own = known.setdefault(str(row), settings.changed(row) if row else settings)
-        yield Job((table.parent / scan).absolute(), folder, Path(name).as_posix(), own)
+        yield Job(_beside(table, scan), folder, Path(name).as_posix(), own)
+
+
+def _beside(table: Place, scan: str) -> Place:
+    """Return the scan that a table names: an address, or a path from the table's folder."""
+    known = place_of(scan)
+    if isinstance(known, Remote) or known.is_absolute():
+        return known
+    return (table.parent / scan).absolute()

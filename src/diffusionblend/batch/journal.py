@@ -1,14 +1,17 @@
 """What became of each scan: one line of JSON for each, appended as it ends.
 
 A line is written at once and under a lock, and begins anew after one that a full disk cut off.
-Digests in it are those of files of a size and time of change, so that a file that has not changed
-is not read again.
+Nothing can be appended to an object of a store: there each process has a journal of its own, which
+is put again every half minute and at the end. Digests in it are those of files of a size and time
+of change, so that a file that has not changed is not read again.
 """
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import platform
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +19,10 @@ import msgspec
 
 from diffusionblend.batch.part import ALL, Part
 from diffusionblend.io.files import output_error, sha256
+from diffusionblend.io.remote import Place, Remote
 
 STEM, SUFFIX = "batch", ".jsonl"
+PUT_SECONDS = 30.0
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -60,22 +65,54 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
-def stamp(path: Path, known: Stamp | None = None) -> Stamp:
-    """Return the stamp of a file; it is read unless it is as it was known."""
-    told = path.stat()
+def stamp(place: Place, known: Stamp | None = None, copy: Path | None = None) -> Stamp:
+    """Return the stamp of a file; it, or a copy of it, is read unless it is as it was known."""
+    told = place.stat()
     if known and (known.bytes, known.modified_ns) == (told.st_size, told.st_mtime_ns):
         return known
-    return Stamp(told.st_size, told.st_mtime_ns, sha256(path))
+    read = copy or place
+    digest = read.sha256() if isinstance(read, Remote) else sha256(read)
+    return Stamp(told.st_size, told.st_mtime_ns, digest)
 
 
-def journal_of(folder: Path, part: Part) -> Path:
-    """Return the journal of a part of a batch."""
-    return folder / f"{named(part)}{SUFFIX}"
+class Journal:
+    """The journal of a part of a batch.
 
+    Args:
+        folder: The folder of the batch.
+        part: The part.
+    """
 
-def named(part: Part) -> str:
-    """Return what the files of a part are called: `batch`, `batch-3-of-8`."""
-    return STEM if part == ALL else f"{STEM}-{part.index}-of-{part.of}"
+    def __init__(self, folder: Place, part: Part) -> None:
+        stem = STEM if part == ALL else f"{STEM}-{part.index}-of-{part.of}"
+        if isinstance(folder, Remote):
+            stem += f"-{platform.node()}-{os.getpid()}-{time.time_ns()}"
+        self._place = folder / f"{stem}{SUFFIX}"
+        self._lines, self._put, self._due = b"", b"", 0.0
+
+    def append(self, entry: Entry) -> None:
+        """Append a line.
+
+        Raises:
+            OutputError: The journal cannot be written, or the disk is full.
+        """
+        if isinstance(self._place, Path):
+            append(self._place, entry)
+            return
+        self._lines += msgspec.json.encode(entry) + b"\n"
+        if time.monotonic() >= self._due:
+            self.put()
+
+    def put(self) -> None:
+        """Put what a store does not have yet.
+
+        Raises:
+            OutputError: It cannot be put.
+        """
+        if isinstance(self._place, Remote) and self._lines != self._put:
+            self._due = time.monotonic() + PUT_SECONDS
+            self._place.write_bytes(self._lines)
+            self._put = self._lines
 
 
 def append(path: Path, entry: Entry) -> None:
@@ -97,21 +134,19 @@ def append(path: Path, entry: Entry) -> None:
         raise output_error(path, error) from error
 
 
-def read_journals(folder: Path) -> dict[str, Entry]:
+def read_journals(folder: Place) -> dict[str, Entry]:
     """Return the last line of each scan, of all parts, by name; damaged lines are left out."""
     found: dict[str, Entry] = {}
-    for path in sorted(folder.glob(f"{STEM}*{SUFFIX}")):
+    journals: Iterable[Place] = folder.glob(f"{STEM}*{SUFFIX}")
+    for path in sorted(journals, key=str):
         for entry in _lines(path):
             if entry.name not in found or found[entry.name].finished <= entry.finished:
                 found[entry.name] = entry
     return found
 
 
-def _lines(path: Path) -> Iterator[Entry]:
+def _lines(path: Place) -> Iterator[Entry]:
     decode = msgspec.json.Decoder(Entry).decode
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                yield decode(line)
-            except msgspec.DecodeError:
-                continue
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(msgspec.DecodeError):
+            yield decode(line)

@@ -4,16 +4,17 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
+from diffusionblend.batch.copies import begun
 from diffusionblend.batch.jobs import Job, find_jobs
 from diffusionblend.batch.journal import Entry, read_journals, stamp
 from diffusionblend.batch.part import ALL, Part
 from diffusionblend.batch.settings import Settings, decides, difference
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import PathLike
+from diffusionblend.io.remote import Place
 from diffusionblend.runs.provenance import record_of
 from diffusionblend.runs.record import read_record
 
@@ -31,7 +32,7 @@ class Batch:
         replace: Whether volumes are replaced that were made otherwise.
     """
 
-    folder: Path
+    folder: Place
     jobs: Sequence[Job] = field(repr=False)
     part: Part
     kept: frozenset[str] = field(repr=False)
@@ -59,7 +60,7 @@ class Standing:
 
 def plan(
     scans: PathLike | Sequence[PathLike],
-    folder: Path,
+    folder: Place,
     settings: Settings,
     *,
     part: Part = ALL,
@@ -116,7 +117,7 @@ def standing(job: Job, entry: Entry | None = None) -> Standing:
     except CorruptInput:
         record = None
     if record is None:
-        return Standing(otherwise="it has no record")
+        return Standing(otherwise="" if begun(job) else "it has no record")
     otherwise = difference(job.settings, record)
     if otherwise:
         return Standing(otherwise=otherwise)

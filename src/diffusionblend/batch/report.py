@@ -5,10 +5,9 @@ import io
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from diffusionblend.batch.journal import STEM, Entry, read_journals
-from diffusionblend.io.files import atomic
+from diffusionblend.io.remote import Place, write_text
 
 SLOWEST = 5
 _COLUMNS = (
@@ -17,7 +16,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Place) -> Place:
     """Write `batch.md` and `batch.csv` of all that the journals of a folder say.
 
     Returns:
@@ -28,9 +27,8 @@ def write_report(folder: Path) -> Path:
     """
     entries = [entry for _, entry in sorted(read_journals(folder).items())]
     page = folder / f"{STEM}.md"
-    for path, text in ((page, _page(entries)), (folder / f"{STEM}.csv", _table(entries))):
-        with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_text(page, _page(entries))
+    write_text(folder / f"{STEM}.csv", _table(entries))
     return page
 
 

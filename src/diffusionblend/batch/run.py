@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from diffusionblend.batch.claims import Claims
@@ -18,8 +17,9 @@ from diffusionblend.batch.plan import Batch, made_otherwise, plan, standing
 from diffusionblend.batch.report import write_report
 from diffusionblend.batch.settings import Settings
 from diffusionblend.batch.work import make
-from diffusionblend.errors import Busy, DiffusionBlendError
+from diffusionblend.errors import Busy, DiffusionBlendError, OutputError
 from diffusionblend.io.files import PathLike, make_folder
+from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import read_geometry
 from diffusionblend.reconstruction.footprint import memory_needed
 
@@ -46,7 +46,7 @@ class Summary:
     made: tuple[str, ...]
     kept: tuple[str, ...]
     failed: Mapping[str, Entry]
-    report: Path
+    report: Place
 
 
 def reconstruct_many(
@@ -66,7 +66,7 @@ def reconstruct_many(
     Args:
         scans: Files, folders, patterns such as `scans/**/*.h5`, and tables (.csv, .parquet) with
             the columns `scan`, `output` and options.
-        folder: Where the volumes go.
+        folder: Where the volumes go: a path, or an address such as `s3://bucket/made`.
         workers: Scans at a time; None is one, or on a cluster as many as it has room for.
         address: Of a Ray cluster; None takes that of RAY_ADDRESS, or else this machine.
         part: `I/N` takes a share of the scans; `auto` in an array of jobs.
@@ -86,7 +86,7 @@ def reconstruct_many(
     crew = make_crew(workers, address, settings.get("threads"), retries)
     batch = plan(
         scans,
-        Path(folder),
+        place_of(folder, OutputError),
         Settings().changed(settings | {"threads": crew.threads}),
         part=ALL if part is None else parse_part(part),
         suffix=suffix,
@@ -109,15 +109,21 @@ def make_crew(
     return Crew(workers, address, threads, retries)
 
 
-def do_batch(batch: Batch, crew: Crew) -> Summary:
+def do_batch(batch: Batch, crew: Crew, *, table: bool = False) -> Summary:
     """Make what is missing of a batch, and write its report.
+
+    Args:
+        batch: The batch.
+        crew: Who does it.
+        table: Whether to show a table of the scans on stderr, a terminal.
 
     Raises:
         OutputError: Another batch is at work in the folder, or it cannot be written to.
         UsageError: There is no cluster at the address, or Ray is not installed.
     """
-    make_folder(batch.folder)
-    with Clerk(batch) as clerk:
+    if not isinstance(batch.folder, Remote):
+        make_folder(batch.folder)
+    with Clerk(batch, table=table) as clerk:
         missing = batch.missing
         if missing:
             with Claims(batch.folder, batch.kind) as claims, hired(crew) as do:
@@ -143,11 +149,13 @@ def _round(
             if task is None:
                 claims.give_back(job.name)
             else:
+                clerk.begin(job)
                 yield task
 
     for ended in do(make, tasks()):
         if isinstance(ended.failure, Busy):  # `reconstruct` is at it
             later.append(ended.item)
+            clerk.wait(ended.item)
         else:
             clerk.enter(ended)
         claims.give_back(ended.item.name)
@@ -172,8 +180,10 @@ def _task(job: Job, clerk: Clerk, batch: Batch, *, alone: bool) -> Task[Job] | N
 def _needs(job: Job) -> Needs:
     """Return what a scan will take, from its geometry."""
     settings = job.settings
+    with fetched(job.scan) as scan:
+        geometry = read_geometry(scan)
     memory = memory_needed(
-        read_geometry(job.scan),
+        geometry,
         settings.make_method(),
         samples=settings.samples,
         classical=settings.classical,

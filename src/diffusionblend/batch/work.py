@@ -6,16 +6,18 @@ import platform
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from diffusionblend.batch.copies import at_hand, deliver
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Stamp, stamp
-from diffusionblend.batch.settings import decides
+from diffusionblend.batch.settings import Settings, decides
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
 from diffusionblend.geometry import Geometry
-from diffusionblend.io.files import make_folder, naming, sole
+from diffusionblend.io.files import naming
 from diffusionblend.io.scans import read_scan
 from diffusionblend.machine.device import find_device, threads
 from diffusionblend.methods import Method
@@ -57,24 +59,23 @@ def make(job: Job) -> Made:
         DiffusionBlendError: As `reconstruct`.
     """
     began = time.monotonic()
-    make_folder(job.output.parent)
     settings = job.settings
     method, device = settings.make_method(), find_device(settings.device)
-    classical = settings.classical and not method.classical
-    check_outputs(job.output, samples=settings.samples, classical=classical)
-    scan, seen = read_scan(job.scan), stamp(job.scan)
-    _room(job, scan.geometry, method).check(job.output)
-    with sole(job.output):
-        made = _reconstruct(job, scan, method, device, seen.sha256)
+    samples, classical = settings.samples, settings.classical and not method.classical
+    with at_hand(job) as (path, output):
+        check_outputs(output, samples=samples, classical=classical)
+        scan, seen = read_scan(path), stamp(job.scan, copy=path)
+        _room(settings, output, scan.geometry, method).check(output)
+        made = _reconstruct(job, scan, output, method, device, seen.sha256)
+        deliver(job, output, samples=samples, classical=classical)
+        volume = stamp(job.output, copy=output)
     codes = tuple(warning.code for warning in made.quality.warnings)
-    seconds = round(time.monotonic() - began, 3)
-    return Made(seconds, platform.node(), seen, stamp(job.output), codes)
+    return Made(round(time.monotonic() - began, 3), platform.node(), seen, volume, codes)
 
 
-def _room(job: Job, geometry: Geometry, method: Method) -> Room:
-    settings = job.settings
+def _room(settings: Settings, output: Path, geometry: Geometry, method: Method) -> Room:
     return room(
-        job.output,
+        output,
         geometry,
         method,
         samples=settings.samples,
@@ -84,11 +85,11 @@ def _room(job: Job, geometry: Geometry, method: Method) -> Room:
 
 
 def _reconstruct(
-    job: Job, scan: Scan, method: Method, device: torch.device, digest: str
+    job: Job, scan: Scan, output: Path, method: Method, device: torch.device, digest: str
 ) -> Reconstruction:
     settings = job.settings
     run = Checkpoint(
-        state_of(job.output),
+        state_of(output),
         {**decides(settings), "device": str(device), "scan": digest},
         settings.save_state,
         settings.threads,
@@ -105,13 +106,13 @@ def _reconstruct(
             classical=settings.classical,
             mu_water=settings.mu_water,
             scale=settings.scale,
-            scratch=job.output.absolute().parent,
+            scratch=output.absolute().parent,
             device=device,
             callback=run,
             start=_start(run),
         )
         again = settings.again(job.scan.name, job.output.name)
-        return finish(made, job.output, run, command="batch", again=again)
+        return finish(made, output, run, command="batch", again=again)
 
 
 def _start(run: Checkpoint) -> State:

@@ -260,15 +260,15 @@ def writable(path: Path) -> None:
 
 
 def _check_free(path: Path) -> None:
-    if path.is_dir() and not _names_folder(path):
+    if path.is_dir() and not names_folder(path):
         raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
     if path.is_dir() and any(path.iterdir()):
         raise OutputError(f"{path}: is a folder that is not empty; give the name of a new one")
-    if path.exists() and not path.is_dir() and _names_folder(path):
+    if path.exists() and not path.is_dir() and names_folder(path):
         raise OutputError(f"{path}: is a file, expected a folder; give the name of a new one")
 
 
-def _names_folder(path: Path) -> bool:
+def names_folder(path: Path) -> bool:
     """Return whether an output of this name is a folder."""
     return path.suffix.lower() in ("", ".zarr")
 

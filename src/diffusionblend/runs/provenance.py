@@ -2,7 +2,7 @@
 
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,7 @@ from msgspec import Meta
 from diffusionblend._version import __version__
 from diffusionblend.io.files import writable
 from diffusionblend.io.formats.registry import STD, stem
+from diffusionblend.io.remote import Place, Remote
 
 CLASSICAL = "classical"
 MOST_THREADS = 1024
@@ -49,7 +50,10 @@ def machine() -> Machine:
     return Machine(processor(), torch.get_num_threads())
 
 
-def record_of(output: Path) -> Path:
+_Place = TypeVar("_Place", Path, Remote, Place)
+
+
+def record_of(output: _Place) -> _Place:
     """Return the place of the record that stands beside an output."""
     return output.with_name(output.name + ".json")
 

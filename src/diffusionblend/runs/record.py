@@ -15,6 +15,7 @@ from msgspec import Meta
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import inside, sha256
+from diffusionblend.io.remote import Place
 from diffusionblend.io.volumes import read_beside
 from diffusionblend.methods.method import Convergence
 from diffusionblend.quality import Quality
@@ -153,7 +154,7 @@ def find_record(path: Path) -> Found:
     return Found(path, digest, record)
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Place) -> Record:
     """Read a record, of whatever volume.
 
     Raises:

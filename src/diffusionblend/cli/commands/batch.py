@@ -1,10 +1,11 @@
 """Volumes of many scans."""
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from diffusionblend.cli.commands.arguments import Groups, Output, Placed
+from diffusionblend.cli.commands.arguments import Groups, Placed
 from diffusionblend.cli.terminal import in_range, show
 from diffusionblend.io.toml import split_pairs
 
@@ -30,6 +31,7 @@ class Batch:
         diffusionblend batch scans/ -o made --workers 8
         diffusionblend batch 'scans/**/*.h5' -o made --method tv --part 3/8
         diffusionblend batch table.csv -o made --address 10.0.0.1:6379
+        diffusionblend batch s3://bucket/scans -o s3://bucket/made
     """
 
     groups: ClassVar[Groups] = {
@@ -40,9 +42,9 @@ class Batch:
 
     scans: Placed[tuple[str, ...]]
     """Scans (.h5), folders of them, patterns in quotes, and tables (.csv, .parquet) with the
-    columns scan, output and options."""
-    output: Output
-    """Folder for the volumes, batch.jsonl, batch.md and batch.csv."""
+    columns scan, output and options; paths, or addresses (s3://, gs://)."""
+    output: Annotated[str, "-o"]
+    """Folder for the volumes, batch.jsonl, batch.md and batch.csv, or an address of one."""
     method: str = "diffusionblend-fast"
     """How to reconstruct; `diffusionblend info` lists the methods."""
     prior: str = "chest"
@@ -93,6 +95,8 @@ class Batch:
         from diffusionblend.batch.part import ALL, parse_part
         from diffusionblend.batch.plan import plan
         from diffusionblend.batch.run import do_batch, make_crew
+        from diffusionblend.errors import OutputError
+        from diffusionblend.io.remote import place_of
         from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
         from diffusionblend.runs.provenance import MOST_THREADS
 
@@ -109,7 +113,7 @@ class Batch:
         crew = make_crew(self.workers, self.address, self.threads, self.retries)
         batch = plan(
             self.scans,
-            self.output,
+            place_of(self.output, OutputError),
             self._settings(crew.threads),
             part=ALL if self.part is None else parse_part(self.part),
             suffix=self.suffix,
@@ -118,7 +122,8 @@ class Batch:
         if self.dry_run:
             self._tell_plan(batch, crew)
             return 0
-        return self._tell(do_batch(batch, crew))
+        table = sys.stderr.isatty() and not self.json
+        return self._tell(do_batch(batch, crew, table=table))
 
     def _settings(self, threads: int) -> "Settings":
         from diffusionblend.batch.settings import Settings
@@ -138,7 +143,7 @@ class Batch:
         told = {
             "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
             f"{len(batch.missing)} would be made",
-            "output": str(self.output),
+            "output": self.output,
             "part": str(batch.part),
             "workers": f"{workers}, of {crew.threads} threads, {crew.address or 'on this machine'}",
             "time": "not estimated; `reconstruct --dry-run` estimates that of one scan",
@@ -156,19 +161,22 @@ class Batch:
         """Print how the batch went; return the exit code."""
         import msgspec
 
+        from diffusionblend.io.remote import place_of
+
+        report = str(place_of(self.output) / summary.report.name)
         failed = {name: entry.failure for name, entry in summary.failed.items()}
         facts = {
-            "folder": str(self.output),
+            "folder": self.output,
             "made": len(summary.made),
             "kept": len(summary.kept),
             "failed": msgspec.to_builtins(failed),
-            "report": str(self.output / summary.report.name),
+            "report": report,
         }
         lines = [
             f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} were there, "
             f"{len(failed)} failed",
             *(f"failed: {name}: {why}" for name, why in failed.items()),
-            f"{self.output / summary.report.name}: times, shares, and what failed",
+            f"{report}: times, shares, and what failed",
         ]
         show(facts, self.json, "\n".join(lines))
         return SOME_FAILED if failed else 0

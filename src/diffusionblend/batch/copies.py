@@ -1,0 +1,98 @@
+"""A scan of a store is copied to this machine, its volume made here and put into a store.
+
+What is made lies in a folder for temporary files that is the same for each process of this user, so
+that a scan goes on from the state that a process which was killed has left.
+
+The other volumes are put first, then the volume, and the record last: where there is a record there
+is all that it names. A mark stands for as long as a volume is there without its record, so that one
+which a killed process has left is known from one that is of somebody else.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffusionblend.batch.claims import PLACE
+from diffusionblend.batch.jobs import Job
+from diffusionblend.errors import OutputError
+from diffusionblend.io.files import make_folder, output_error, sole
+from diffusionblend.io.remote import Remote, fetched
+from diffusionblend.runs.provenance import outputs_of, record_of, state_of
+
+
+@contextlib.contextmanager
+def at_hand(job: Job) -> Iterator[tuple[Path, Path]]:
+    """Yield the paths of a scan and its output on this machine, and remove them if they are copies.
+
+    Raises:
+        Busy: Another process makes the same output.
+        DiffusionBlendError: The scan cannot be copied.
+    """
+    place = job.output
+    output = place if isinstance(place, Path) else _workplace(place) / place.name
+    make_folder(output.parent)
+    with fetched(job.scan) as scan, sole(output):
+        try:
+            yield scan, output
+        finally:
+            if isinstance(place, Remote) and not state_of(output).exists():
+                shutil.rmtree(output.parent)
+
+
+def deliver(job: Job, output: Path, *, samples: int, classical: bool) -> None:
+    """Put what was made into the store of a job, if its output lies in one.
+
+    Args:
+        job: The scan.
+        output: Where its volume was made.
+        samples: Number of samples.
+        classical: Whether there is a classical reconstruction, too.
+
+    Raises:
+        OutputError: It cannot be put.
+    """
+    place = job.output
+    if not isinstance(place, Remote):
+        return
+    volume, record, *others = outputs_of(output, samples=samples, classical=classical)
+    _mark(job).write_bytes(b"")
+    record_of(place).unlink(missing_ok=True)
+    for path in (*others, volume, record):
+        place.with_name(path.name).put(path)
+    end(job)
+
+
+def begun(job: Job) -> bool:
+    """Return whether a process was killed while it put the volume of a job."""
+    return isinstance(job.folder, Remote) and _mark(job).exists()
+
+
+def end(job: Job) -> None:
+    """Remove the mark of a job whose record is there, if a process was killed before it could."""
+    if isinstance(job.folder, Remote):
+        _mark(job).unlink(missing_ok=True)
+
+
+def _mark(job: Job) -> Remote:
+    name = hashlib.sha256(job.name.encode()).hexdigest()[:32]
+    return Remote(f"{job.folder}/{PLACE}/begun/{name}", OutputError)
+
+
+def _workplace(place: Remote) -> Path:
+    """Return the folder of this user and machine for what belongs to an address.
+
+    Raises:
+        OutputError: Somebody else has a folder of that name, or it cannot be made.
+    """
+    root = Path(tempfile.gettempdir(), f"diffusionblend-{os.getuid()}")
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise output_error(root, error) from error
+    if root.is_symlink() or root.stat().st_uid != os.getuid():
+        raise OutputError(f"{root}: belongs to somebody else; set TMPDIR to another folder")
+    return root / hashlib.sha256(place.url.encode()).hexdigest()[:32]
