@@ -30,11 +30,7 @@ _WORDS = {
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a public function that first looks at the types of its arguments.
-
-    Raises:
-        UsageError: When it is called: one of them is none that the annotation allows.
-    """
+    """Return a public function that first looks at the types of its arguments."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -51,11 +47,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_fields(made: object) -> None:
-    """Check the types of the fields of a dataclass or structure, in its `__post_init__`.
-
-    Raises:
-        InvalidValue: One of them is none that the annotation allows.
-    """
+    """Check the types of the fields of a dataclass or structure, in its `__post_init__`."""
     cls: Any = type(made)
     given = {name: getattr(made, name) for name in _hints(cls)}
     _check(given, _hints(cls), cls.__name__, InvalidValue)

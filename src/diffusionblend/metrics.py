@@ -192,9 +192,6 @@ def common_grid(volume: Volume, truth: Volume) -> tuple[Volume, Volume]:
 
     A truth that is stored from the other end of an axis is turned; one with finer pixels is
     averaged over whole blocks of them, as `simulate` does.
-
-    Raises:
-        UnsupportedInput: Their voxels do not lie on one another.
     """
     truth = _as_coarse_as(volume.grid, truth.oriented_like(volume.grid))
     shift = _whole_shift(volume.grid, truth.grid)

@@ -17,9 +17,6 @@ def load(point: EntryPoint, words: str = "") -> Any:  # noqa: ANN401 - whatever 
     Args:
         point: The entry point.
         words: What to call it in an error; its name, place and group if not given.
-
-    Raises:
-        UsageError: It cannot be loaded.
     """
     try:
         return point.load()

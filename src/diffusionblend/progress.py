@@ -94,11 +94,7 @@ def in_notebook() -> bool:
 
 
 class Progress:
-    """Shows how far something is, and how long it still takes.
-
-    Args:
-        name: What is being done.
-    """
+    """Shows how far something is, and how long it still takes."""
 
     def __init__(self, name: str) -> None:
         from tqdm import tqdm

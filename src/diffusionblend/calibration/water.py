@@ -68,9 +68,6 @@ def calibrated(
         scan: The scan.
         mu_water: In 1/mm; None uses that of the scan or, if it has none, estimates it.
         scale: Factor on the attenuation that a prior is given; it divides mu_water.
-
-    Raises:
-        UsageError: A number is not positive, or is impossible for X-rays.
     """
     if mu_water is not None:
         check_mu_water(mu_water, "`mu_water={:g}`")
@@ -99,9 +96,6 @@ def estimate_mu_water(scan: Scan) -> Calibration:
         The estimate. On 23 chests and abdomens and 24 heads and necks, from 1e5 photons, it was off
         by 2.2 percent RMS and 9 at most from 20 and 60 views, 4.5 and 11 from 8, which it calls
         unsure (studies/mu_water.py).
-
-    Raises:
-        UsageError: It would lie where `mu_water` may not.
     """
     coarse = coarse_scan(scan)
     typical = coarse.typical()

@@ -78,11 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command; return its exit code.
-
-    Raises:
-        DiffusionBlendError: An expected failure.
-    """
+    """Run one command; return its exit code."""
     verb, *rest = words or [""]
     if verb in VERSION:
         show({"version": __version__}, _as_json(rest), f"diffusionblend {__version__}")
@@ -100,11 +96,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def find(verb: str) -> type:
-    """Return a command.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
+    """Return a command."""
     if verb in COMMANDS:
         return COMMANDS[verb]
     if not verb:
@@ -151,11 +143,7 @@ def _logged(words: Sequence[str]) -> Iterator[None]:
 
 
 class _Worded(logging.Formatter):
-    """The message alone, in words of the command line.
-
-    Args:
-        words: The command.
-    """
+    """The message alone, in words of the command line."""
 
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__("%(message)s")

@@ -48,11 +48,7 @@ def in_minutes(seconds: float | None) -> str:
 
 
 def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
-    """Return a value that lies in [low, high].
-
-    Raises:
-        UsageError: It does not.
-    """
+    """Return a value that lies in [low, high]."""
     if not low <= value <= high:
         raise UsageError(f"{option} {value}: expected {low} to {high}")
     return value
@@ -65,11 +61,7 @@ def present(path: Path, cure: str) -> None:
 
 
 def parse_slices(text: str) -> tuple[int, int]:
-    """Parse `A:B`.
-
-    Raises:
-        UsageError: It is something else.
-    """
+    """Parse `A:B`."""
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal()):
         raise UsageError(f"--slices {text}: expected A:B, for instance 40:88")

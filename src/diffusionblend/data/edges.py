@@ -95,11 +95,7 @@ def find_edges(values: np.ndarray) -> Edges | None:
 
 
 def parse_bins(text: str, bins: int) -> np.ndarray:
-    """Return the bins (bins,) that `0:10,118:128` names, bool.
-
-    Raises:
-        UsageError: It is something else, or there are no such bins.
-    """
+    """Return the bins (bins,) that `0:10,118:128` names, bool."""
     named = np.zeros(bins, bool)
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")
@@ -112,11 +108,7 @@ def parse_bins(text: str, bins: int) -> np.ndarray:
 
 
 def level_of_bins(values: np.ndarray, text: str) -> np.ndarray:
-    """Return the mean of named bins in each view (views,).
-
-    Raises:
-        UsageError: There are no such bins.
-    """
+    """Return the mean of named bins in each view (views,)."""
     return values[:, :, parse_bins(text, values.shape[2])].mean((1, 2), dtype=np.float64)
 
 

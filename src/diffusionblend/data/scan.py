@@ -59,7 +59,6 @@ class ScanFile(msgspec.Struct, frozen=True):
     """The file that a scan was read from.
 
     Attributes:
-        name: Its name.
         sha256: SHA-256 of the file.
         digest: The scan's own, `Scan.digest`, as it was read.
     """

@@ -25,7 +25,7 @@ from diffusionblend.experiments.recipe import (
 )
 from diffusionblend.experiments.runs import Experiment, list_runs
 from diffusionblend.experiments.store import check_folder
-from diffusionblend.io.files import PathLike, atomic, make_folder
+from diffusionblend.io.files import PathLike, make_folder, write_file
 from diffusionblend.machine.packages import install
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ class Settings:
 
     Attributes:
         folder: Where runs, tables and pictures go.
-        scale: `quick` or `full`.
-        workers: Runs at a time.
-        device: Device.
         volume: File of a volume in place of the recipe's.
         slices: Its slices; None takes all.
         prior: Prior in place of the recipe's.
@@ -110,9 +107,6 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
 
     Returns:
         The files that were written, and the Markdown of the tables.
-
-    Raises:
-        DirectionsFailed: Directions alone were asked for, and one does not hold.
     """
     from diffusionblend.experiments.page import make_page, write_experiment, write_pages
 
@@ -136,20 +130,12 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def prepare_all(name: str, settings: Settings) -> list[Experiment]:
-    """List the runs of one experiment, or of all; nothing is computed or written.
-
-    Raises:
-        DiffusionBlendError: Something cannot be done; the message says what.
-    """
+    """List the runs of one experiment, or of all; nothing is computed or written."""
     return [prepare(each, settings) for each in (names() if name == ALL else [name])]
 
 
 def prepare(name: str, settings: Settings) -> Experiment:
-    """Read a recipe and list its runs; nothing is computed or written.
-
-    Raises:
-        DiffusionBlendError: Something cannot be done; the message says what.
-    """
+    """Read a recipe and list its runs; nothing is computed or written."""
     path = find_recipe(name)
     recipe = _with(read_recipe(path), settings)
     check_folder(settings.folder)
@@ -182,8 +168,7 @@ def do_runs(experiment: Experiment, folder: Path, workers: int = 1) -> "pd.DataF
     entry = {"title": title, "scale": experiment.scale, "runs": records(frame)}
     text = json.dumps(known | {experiment.name: entry}, indent=1, sort_keys=True) + "\n"
     for file, content in ((f"{experiment.name}.csv", to_csv(frame)), (RESULTS, text)):
-        with atomic(folder / file) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        write_file(folder / file, content)
     return frame
 
 

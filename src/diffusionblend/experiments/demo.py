@@ -15,7 +15,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.experiments.volumes import CREDIT, demonstration_volume
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.geometry.planes import PLANES, WHOLE
-from diffusionblend.io.files import PathLike, atomic, make_folder
+from diffusionblend.io.files import PathLike, make_folder, write_file
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.machine.device import find_device
@@ -95,8 +95,7 @@ def demo(
     _write(output, scan, prior, made)
     report = _report(output, views, steps, made)
     results = {"methods": {e.name: {**e.figures, "seconds": e.seconds} for e in report.entries}}
-    with atomic(output / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_file(output / "metrics.json", json.dumps(results, indent=2) + "\n")
     write_report(report, output / "report.html")
     overview(report, output / "overview.png")
     return results

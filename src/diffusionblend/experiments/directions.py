@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
-from diffusionblend.io.files import atomic
+from diffusionblend.io.files import write_file
 from diffusionblend.sampling.partition import padded_length
 from diffusionblend.show.report.tables import Cell, Column, Table
 
@@ -83,16 +83,11 @@ def directions_table(found: Sequence[Direction]) -> Table:
 def write_directions(folder: Path, found: Sequence[Direction]) -> None:
     """Write `directions.json`."""
     text = json.dumps([asdict(d) for d in found], indent=1) + "\n"
-    with atomic(folder / FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(folder / FILE, text)
 
 
 def read_directions(folder: Path) -> tuple[Direction, ...]:
-    """Return the directions that a folder holds; none if they were not measured.
-
-    Raises:
-        CorruptInput: The file is damaged.
-    """
+    """Return the directions that a folder holds; none if they were not measured."""
     path = folder / FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=tuple[Direction, ...])

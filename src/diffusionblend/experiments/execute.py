@@ -68,11 +68,7 @@ def _do(folder: Path, number: int, run: Run) -> Result:
 
 
 def _named(run: Run, error: Exception) -> Exception:
-    """Return an error that says in which run it was; one that is a bug ends everything.
-
-    Raises:
-        Exception: It is a bug.
-    """
+    """Return an error that says in which run it was; one that is a bug ends everything."""
     if not isinstance(error, DiffusionBlendError):
         raise error
     named = type(error)(f"{run.label}: {error}")

@@ -39,9 +39,6 @@ class Inputs(msgspec.Struct, frozen=True):
         slices: First slice, and the one after the last.
         size: Pixels a side.
         views, limited_angle, photons, protocol: The acquisition.
-        method: Name of the method.
-        options: All its options.
-        seed: Seed of noise and sampling.
         weights, config: SHA-256 of the weights and of the configuration of the network, if the
             method has one.
         device: `cpu` or `cuda`.

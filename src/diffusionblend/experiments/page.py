@@ -18,7 +18,7 @@ from diffusionblend.experiments.recipe import Show, names
 from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.tables import METHOD, TABLES
 from diffusionblend.experiments.writers import latex, markdown
-from diffusionblend.io.files import atomic, inside, make_folder
+from diffusionblend.io.files import atomic, inside, make_folder, write_file
 from diffusionblend.pictures.png import file_uri
 from diffusionblend.show.report import render_page, write_page
 from diffusionblend.show.report.tables import Table
@@ -51,11 +51,7 @@ class Page:
     """What an experiment shows.
 
     Attributes:
-        title: What it is.
         command: The line that makes it again.
-        tables: Its tables.
-        figures: Its pictures.
-        notes: Sentences below all.
     """
 
     title: str
@@ -111,22 +107,17 @@ def select(frame: "pd.DataFrame", show: Show) -> "pd.DataFrame":
 def write_experiment(folder: Path, name: str, page: Page) -> str:
     """Write NAME.md and NAME.tex, and keep the page beside the others; return its Markdown."""
     text = page.markdown(name)
-    _write(folder / f"{name}.md", text)
+    write_file(folder / f"{name}.md", text)
     if page.tables:
         tables = [latex(table, page.notes) for table in page.tables]
-        _write(folder / f"{name}.tex", "\n".join(tables))
+        write_file(folder / f"{name}.tex", "\n".join(tables))
     pages = read_pages(folder) | {name: page}
-    with atomic(folder / PAGES) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(pages, order="sorted")))
+    write_file(folder / PAGES, msgspec.json.format(msgspec.json.encode(pages, order="sorted")))
     return text
 
 
 def read_pages(folder: Path) -> dict[str, Page]:
-    """Return what the experiments in a folder show, in the order of the paper, others last.
-
-    Raises:
-        CorruptInput: The file is damaged.
-    """
+    """Return what the experiments in a folder show, in the order of the paper, others last."""
     path = folder / PAGES
     if not path.is_file():
         return {}
@@ -139,12 +130,7 @@ def read_pages(folder: Path) -> dict[str, Page]:
 
 
 def write_pages(folder: Path) -> tuple[Path, Path]:
-    """Write the pages of all experiments in a folder, as Markdown and as HTML; return both.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-        CorruptInput: What is kept in the folder is damaged.
-    """
+    """Write the pages of all experiments in a folder, as Markdown and as HTML; return both."""
     pages = read_pages(folder)
     places = {figure.place for page in pages.values() for figure in page.figures}
     html = render_page(
@@ -158,7 +144,7 @@ def write_pages(folder: Path) -> tuple[Path, Path]:
     write_page(html, folder / REPORT)
     parts = [INTRODUCTION.format(version=__version__)]
     parts += [page.markdown(name) for name, page in pages.items()]
-    _write(folder / DOCUMENT, "\n".join(parts))
+    write_file(folder / DOCUMENT, "\n".join(parts))
     return folder / DOCUMENT, folder / REPORT
 
 
@@ -178,11 +164,6 @@ def verdict(pages: dict[str, Page], directions: Sequence[Direction]) -> str:
         held = sum(direction.holds for direction in directions)
         words.append(f"{held} of {len(directions)} directions of the paper hold.")
     return " ".join(words)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _without_repetition(page: Page) -> Page:

@@ -79,7 +79,6 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         label: What tables call it.
-        method: Name of the method.
         options: Options that are not the method's own defaults.
         quick: Options in their place at the quick scale.
         sweep: One option of many values.
@@ -136,11 +135,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """An experiment.
 
     Attributes:
-        title: A line.
         like: Another experiment, from which what is not given here is taken: volumes,
             acquisitions, rows, seeds, prior.
         volumes: What is scanned.
-        acquisitions: How.
         rows: By what it is reconstructed.
         show: What is made of the results.
         seeds: Seeds of noise and sampling; figures are means over them.
@@ -178,11 +175,7 @@ def names() -> list[str]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe: one of `names()`, or a file of one's own.
-
-    Raises:
-        UsageError: There is none.
-    """
+    """Return the file of a recipe: one of `names()`, or a file of one's own."""
     if name in names():
         return RECIPES / f"{name}.toml"
     if name.endswith(".toml"):
@@ -192,12 +185,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe, with what it takes from another.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It has unknown keys or impossible values.
-    """
+    """Read a recipe, with what it takes from another."""
     recipe = read_toml(path, Recipe)
     if recipe.like:
         if recipe.like not in names():

@@ -29,15 +29,9 @@ class Run:
     """One reconstruction: its place in a recipe, and what decides its numbers.
 
     Attributes:
-        source: The volume.
         acquisition: How it is scanned.
-        row: The method.
         value: Value of the option that the row sweeps.
         default_steps: Steps that the method takes by default, if it has such an option.
-        inputs: What decides the numbers.
-        file: File of the volume.
-        prior: Name or folder of the prior.
-        device: Device.
     """
 
     source: Source
@@ -67,11 +61,7 @@ class Experiment:
     """A recipe at a scale, and the runs that it needs.
 
     Attributes:
-        name: Its name.
-        recipe: The recipe.
-        scale: `quick` or `full`.
         command: The line that makes it again.
-        runs: Its runs, in order.
     """
 
     name: str
@@ -89,11 +79,6 @@ def list_runs(recipe: Recipe, path: Path, scale: Scale, device: str = "auto") ->
         path: Its file: paths in it are relative to its folder, and errors name it.
         scale: `quick` or `full`.
         device: Device.
-
-    Raises:
-        UsageError: It names a method, an option, a metric or slices that do not exist.
-        CorruptInput: A volume is missing.
-        PriorError: The prior is missing.
     """
     with _naming(path):
         for name in recipe.metrics:

@@ -8,7 +8,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.experiments.cost import Times
 from diffusionblend.experiments.key import Inputs
-from diffusionblend.io.files import DAMAGE, atomic, make_folder
+from diffusionblend.io.files import DAMAGE, atomic, make_folder, write_file
 
 FOLDER, EARLIER = "runs", "cells"
 
@@ -17,7 +17,6 @@ class Result(msgspec.Struct, frozen=True):
     """What came out of a run.
 
     Attributes:
-        inputs: What decided it.
         figures: PSNR and SSIM as from `metrics.evaluate`; null where a figure is not finite.
         total_variation, total_variation_truth: Along z, in x.
         groups: Evaluations of the network, counted in groups of three slices.
@@ -37,11 +36,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that an earlier version filled.
-
-    Raises:
-        UnsupportedInput: It holds runs that do not say what versions of libraries made them.
-    """
+    """Refuse a folder that an earlier version filled."""
     if (folder / EARLIER).is_dir():
         raise UnsupportedInput(
             f"{folder / EARLIER}: runs of an earlier version, which do not say with what version "
@@ -66,11 +61,7 @@ def load_result(folder: Path, key: str) -> Result | None:
 
 
 def load_hu(folder: Path, key: str) -> np.ndarray:
-    """Return the volume (slices, rows, columns) of a run, float32, in whole HU.
-
-    Raises:
-        CorruptInput: It is damaged.
-    """
+    """Return the volume (slices, rows, columns) of a run, float32, in whole HU."""
     path = places_of(folder, key)[1]
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -85,5 +76,4 @@ def save(folder: Path, result: Result, hu: np.ndarray) -> None:
     figures, volume = places_of(folder, result.inputs.key)
     with atomic(volume) as temporary:
         np.savez_compressed(temporary, hu=np.rint(hu).clip(-32768, 32767).astype(np.int16))
-    with atomic(figures) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+    write_file(figures, msgspec.json.format(msgspec.json.encode(result)) + b"\n")

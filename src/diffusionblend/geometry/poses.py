@@ -40,9 +40,6 @@ def as_posed(beam: Beam, rows: int = 1, row_mm: float = 1.0) -> PosedBeam:
         beam: A cone, parallel rays, a fan on a flat detector of one row, or a posed beam.
         rows: Number of detector rows, of a beam that does not say it.
         row_mm: Size of a row, likewise.
-
-    Raises:
-        UnsupportedInput: The beam is of another package, or its detector is curved.
     """
     if isinstance(beam, PosedBeam):
         return beam
@@ -91,10 +88,6 @@ def posed(
             along the axis (views, 3).
         rows: Number of detector rows, of a beam that does not say it.
         row_mm: Size of a row, likewise.
-
-    Raises:
-        InvalidValue: A number is none, or there are not as many as views.
-        UnsupportedInput: The beam is of another package, or its detector is curved.
     """
     if isinstance(beam, PosedBeam):
         raise UnsupportedInput("the beam is posed already; expected one on a circle")
@@ -130,10 +123,6 @@ def helix(beam: Beam, pitch_mm: float) -> PosedBeam:
     Args:
         beam: A cone, or a posed beam.
         pitch_mm: By how much they rise in a turn to larger angles.
-
-    Raises:
-        InvalidValue: The pitch is no number.
-        UnsupportedInput: The beam is no cone.
     """
     plain = as_posed(beam)
     if not plain.diverges or not math.isfinite(pitch_mm):
@@ -162,10 +151,6 @@ def laminography(
         axis_tilt_deg: By how much the rays rise; 0 is tomography.
         rows: Number of detector rows, of a beam that does not say it.
         row_mm: Size of a row, likewise.
-
-    Raises:
-        InvalidValue: The angle is none between -90 and 90 degrees.
-        UnsupportedInput: The beam is of another package, or its detector is curved.
     """
     if not -90 < axis_tilt_deg < 90:
         raise InvalidValue(f"axis_tilt_deg is {axis_tilt_deg}; expected -90 to 90, without these")

@@ -80,6 +80,12 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
         _UNFINISHED.discard(temporary)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all (`atomic`); text is UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 class Dispensable:
     """Around writes that a run can do without: it goes on where the disk is full or read-only.
 

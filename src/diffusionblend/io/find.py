@@ -30,13 +30,7 @@ class Candidate:
     files: tuple[Path, ...]
 
     def read(self) -> Volume:
-        """Read it.
-
-        Raises:
-            CorruptInput: It is damaged, or holds NaN or infinity.
-            UnsupportedInput: It is not one CT volume in HU on straight axes.
-            UsageError: The package that reads the format is not installed.
-        """
+        """Read it."""
         if is_volume(self.files[0]):
             volume = read_volume(self.files[0])
         else:
@@ -51,10 +45,6 @@ def find_volumes(folder: Path) -> list[Candidate]:
 
     A file or folder of any format that is read is one, and so is a DICOM series of any one folder.
     Hidden files and folders are left out, as are archives, and links to folders are not followed.
-
-    Raises:
-        CorruptInput: A folder or a file in it cannot be read.
-        UsageError: There are DICOM files, and pydicom is not installed.
     """
     found: list[Candidate] = []
     for place, subfolders, names in os.walk(folder, onerror=_refuse):

@@ -41,11 +41,6 @@ def as_scan(given: ScanLike, geometry: Geometry | None = None) -> Scan:
     Args:
         given: A scan, its file, or line integrals (detector rows, views, bins) without unit.
         geometry: Of an array; the others have their own.
-
-    Raises:
-        UsageError: An array has no geometry, or another thing is given one.
-        UnsupportedInput: The array does not fit the geometry.
-        CorruptInput: It holds NaN or infinity, or the file is missing or damaged.
     """
     if isinstance(given, Scan | str | os.PathLike):
         if geometry is not None:
@@ -67,11 +62,6 @@ def as_volume(given: VolumeLike, spacing_mm: Sequence[float] | None = None) -> V
     Args:
         given: A volume or a reconstruction, its file or folder, or HU (slices, rows, columns).
         spacing_mm: Size of an array's voxels (z, y, x); the others have their own.
-
-    Raises:
-        UsageError: An array has no such size, or another thing is given one.
-        UnsupportedInput: The array is not three-dimensional, or not in HU.
-        CorruptInput: It holds NaN or infinity, or the file is missing or damaged.
     """
     given = volume_in(given)
     if isinstance(given, Volume | str | os.PathLike):
@@ -93,10 +83,6 @@ def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
     """Return two volumes to compare with each other; an array lies where the other volume does.
 
     Two deviations of samples can be compared, too, but none with a CT volume.
-
-    Raises:
-        UnsupportedInput: An array is not of the other's shape.
-        CorruptInput: An array holds NaN or infinity, or a file is missing or damaged.
     """
     a, b = volume_in(a), volume_in(b)
     paths = [Path(v) for v in (a, b) if isinstance(v, str | os.PathLike)]

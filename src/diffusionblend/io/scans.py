@@ -96,15 +96,7 @@ def read_scan(path: PathLike) -> Scan:
 
 
 def read_geometry(path: PathLike) -> Geometry:
-    """Read the geometry of a scan alone.
-
-    Args:
-        path: The file.
-
-    Raises:
-        CorruptInput: The file is missing, truncated or damaged.
-        UnsupportedInput: It is no scan.
-    """
+    """Read the geometry of a scan alone."""
     with _opened(Path(path)) as file:
         return _geometry(file)
 

@@ -68,11 +68,7 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
 
 
 def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:
-    """Split the `option=value` pairs that a user gives; of two with one name the last counts.
-
-    Raises:
-        UsageError: One is something else.
-    """
+    """Split the `option=value` pairs that a user gives; of two with one name the last counts."""
     split = [pair.partition("=") for pair in pairs]
     for pair, (option, equals, _) in zip(pairs, split, strict=True):
         if not (option and equals):

@@ -34,43 +34,24 @@ def read_volume(path: PathLike) -> Volume:
 
 
 def read_shown(path: PathLike) -> Volume:
-    """Read a CT volume, or the deviation of several samples, as `a.std.nii.gz` is.
-
-    Raises:
-        DiffusionBlendError: As `read_volume`.
-    """
+    """Read a CT volume, or the deviation of several samples, as `a.std.nii.gz` is."""
     return read_beside(Path(path)) if is_deviation(Path(path)) else read_volume(path)
 
 
 def read_beside(path: Path) -> Volume:
-    """Read what is beside a volume and need not look like a CT: a deviation, a volume on the way.
-
-    Raises:
-        CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not one three-dimensional volume on straight axes.
-    """
+    """Read what lies beside a volume and need not be a CT: a deviation, a volume on the way."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; make the volume again")
     return _read(path)
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the number of voxels along each axis, in the order of the file, from its header.
-
-    Raises:
-        CorruptInput: As `read_volume`.
-        UnsupportedInput: As `read_volume`.
-        UsageError: As `read_volume`.
-    """
+    """Return the number of voxels along each axis, in the order of the file, from its header."""
     return reader_of(path).shape(path)
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of the file of a volume; of several files that of their digests.
-
-    Raises:
-        DiffusionBlendError: As `read_volume`.
-    """
+    """Return the SHA-256 of the file of a volume; of several files that of their digests."""
     each = [sha256(file) for file in reader_of(path).files(path)]
     return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
@@ -120,11 +101,6 @@ def check_source(source: Path, path: Path, grid: Grid) -> None:
     """Raise if a volume on a grid cannot be written to `path` as derived from a series.
 
     Asked before long work begins; reads headers only.
-
-    Raises:
-        CorruptInput: The source is missing or damaged.
-        UnsupportedInput: It is no CT series, or the grid does not lie in it.
-        UsageError: `path` is not the name of a folder, for DICOM.
     """
     check = writer_of(path).check_source
     if check is None:

@@ -14,11 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def find_device(device: str | torch.device = "auto") -> torch.device:
-    """Return a device by its name; `auto` is a GPU where there is one.
-
-    Raises:
-        UsageError: There is no such device here.
-    """
+    """Return a device by its name; `auto` is a GPU where there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -26,11 +26,7 @@ def coloured_uri(numbers: np.ndarray) -> str:
 
 
 def file_uri(path: Path) -> tuple[str, tuple[int, int]]:
-    """Return a PNG file as a data URI, and its width and height.
-
-    Raises:
-        CorruptInput: It is missing, no PNG, or too large.
-    """
+    """Return a PNG file as a data URI, and its width and height."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             size = image.size

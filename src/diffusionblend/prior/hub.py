@@ -34,9 +34,6 @@ def fetch(name: str) -> Path:
 
     Args:
         name: `owner/name@COMMIT`, with all 40 hexadecimal digits of the commit.
-
-    Raises:
-        PriorError: The name is not pinned, or the hub or the network does not give the files.
     """
     repository, commit = _pinned(name)
     with _explained(name):

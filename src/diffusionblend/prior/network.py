@@ -106,12 +106,7 @@ class Level(nn.ModuleList):
 
 
 class Block(nn.Module):
-    """A residual block: two convolutions, the embedding scales the channels between them.
-
-    Args:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
-    """
+    """A residual block: two convolutions, the embedding scales the channels between them."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

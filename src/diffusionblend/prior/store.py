@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from diffusionblend.errors import PriorError, did_you_mean
-from diffusionblend.io.files import PathLike, atomic, make_folder, sha256
+from diffusionblend.io.files import PathLike, make_folder, sha256, write_file
 from diffusionblend.machine.memory import memory_of, ran_out
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
@@ -45,9 +45,6 @@ def find_prior(name: str) -> Path:
 
     Args:
         name: For instance `chest`, `runs/chest/prior` or `owner/name@COMMIT`.
-
-    Raises:
-        PriorError: There is none of these, or it cannot be fetched.
     """
     from diffusionblend.prior import hub  # here, since it stands on this module
 
@@ -65,20 +62,12 @@ def find_prior(name: str) -> Path:
 
 
 def read_config(folder: Path) -> PriorConfig:
-    """Read the configuration of a prior.
-
-    Raises:
-        PriorError: It is missing or says what no prior is.
-    """
+    """Read the configuration of a prior."""
     return read_any_config(folder, PriorConfig)
 
 
 def read_any_config(folder: Path, kind: type[Config]) -> Config:
-    """Read the configuration of a network, a struct with `schema` and `weights_sha256`.
-
-    Raises:
-        PriorError: It is missing or says what no such configuration does.
-    """
+    """Read the configuration of a network, a struct with `schema` and `weights_sha256`."""
     path = folder / CONFIG
     try:
         facts = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
@@ -122,9 +111,6 @@ def facts_of(prior: object) -> dict[str, str]:
     Args:
         prior: A prior, or the name of one that is not loaded yet. One that was not read from a
             folder has the name of its class.
-
-    Raises:
-        PriorError: There is no such prior.
     """
     if isinstance(prior, str):
         folder = find_prior(prior)
@@ -141,11 +127,7 @@ def _called(name: str, folder: Path) -> str:
 
 
 def check_digest(prior: str, digest: str) -> None:
-    """Check that the weights of a prior are those that are meant.
-
-    Raises:
-        PriorError: They are others, or there is no such prior.
-    """
+    """Check that the weights of a prior are those that are meant."""
     found = read_config(find_prior(prior)).weights_sha256
     if not found.startswith(digest):
         raise PriorError(
@@ -155,11 +137,7 @@ def check_digest(prior: str, digest: str) -> None:
 
 
 def load_network(folder: Path, config: Config, make: Callable[[Config], Net]) -> Net:
-    """Load the network of a configuration from its folder, in float32, not to be trained.
-
-    Raises:
-        PriorError: It is missing, incomplete, or its weights are not those of its configuration.
-    """
+    """Load the network of a configuration from its folder, in float32, not to be trained."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise PriorError(f"{path}: no such file; copy the folder again")
@@ -241,20 +219,13 @@ def save_network(
     card: str,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write the folder of a network, and into its configuration the SHA-256 of both.
-
-    Raises:
-        OutputError: The folder cannot be written or is full.
-    """
+    """Write the folder of a network, and into its configuration the SHA-256 of both."""
     from safetensors.torch import save
 
     make_folder(folder)
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
-    with atomic(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
+    write_file(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
     facts = msgspec.to_builtins(config) | {"weights_sha256": sha256(folder / WEIGHTS)}
     facts[_CHECKSUM] = _digest(facts)
-    with atomic(folder / CONFIG) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")
-    with atomic(folder / CARD) as temporary:
-        temporary.write_text(card, encoding="utf-8")
+    write_file(folder / CONFIG, msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")
+    write_file(folder / CARD, card)

@@ -50,12 +50,7 @@ def projector(
 
 
 def _builder(beam: Beam) -> Builder:
-    """Return what makes the projector of a beam, by its exact class: a subclass is another beam.
-
-    Raises:
-        UnsupportedInput: There is none.
-        UsageError: It is another package's, and cannot be loaded.
-    """
+    """Return what makes the projector of a beam, by its exact class: a subclass is another beam."""
     if type(beam) in _BUILDERS:
         return _BUILDERS[type(beam)]
     points = plugins(ENTRY_POINTS)

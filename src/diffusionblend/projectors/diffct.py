@@ -28,9 +28,6 @@ class DiffctProjector(Projector):
         geometry: Grid and beam.
         device: Where it works.
         dtype: Type of its numbers, float32 or float64; the kernels have float32 only.
-
-    Raises:
-        UsageError: diffct is not installed.
     """
 
     how = "diffct"

@@ -37,9 +37,6 @@ class MatrixProjector(Projector):
         geometry: Grid and beam.
         device: Where the matrix is held.
         dtype: Type of its numbers, float32 or float64.
-
-    Raises:
-        OutOfMemory: The matrices do not fit.
     """
 
     slicewise = True

@@ -31,10 +31,6 @@ def slice_projector(
         geometry: Grid and beam.
         device: Where it works.
         dtype: Type of its numbers, float32 or float64.
-
-    Raises:
-        UsageError: The matrices are too large, and what computes them is not installed.
-        OutOfMemory: They are too large, and nothing computes those of such a beam there.
     """
     place = torch.device(device)
     if is_stored(geometry, place, dtype):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import DAMAGE, Dispensable, atomic, make_folder, sha256
+from diffusionblend.io.files import DAMAGE, Dispensable, make_folder, sha256, write_file
 from diffusionblend.io.volumes import write_volume
 from diffusionblend.methods import Step
 from diffusionblend.methods.method import BEGINNING, State
@@ -53,12 +53,7 @@ class Checkpoint:
         self._dispensable = Dispensable("a state that it could be resumed from")
 
     def load(self) -> State:
-        """Return the state in the file; the beginning if there is no file.
-
-        Raises:
-            CorruptInput: It is damaged, or no such file.
-            UsageError: It is of another run.
-        """
+        """Return the state in the file; the beginning if there is no file."""
         if not self.path.exists():
             log.info("%s: not there; the run begins anew", self.path)
             return BEGINNING
@@ -160,16 +155,11 @@ class SavedSteps:
             self._write_index()
 
     def _write_index(self) -> None:
-        with atomic(self._folder / INDEX) as temporary:
-            temporary.write_bytes(msgspec.json.encode(self.kept))
+        write_file(self._folder / INDEX, msgspec.json.encode(self.kept))
 
 
 def read_steps(folder: Path) -> list[SavedStep]:
-    """Return what `SavedSteps` left in a folder; nothing if it left nothing.
-
-    Raises:
-        CorruptInput: Its list is damaged, or names what is not in the folder.
-    """
+    """Return what `SavedSteps` left in a folder; nothing if it left nothing."""
     path = folder / INDEX
     if not path.exists():
         return []

@@ -39,24 +39,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: Which kind of record this is.
-        output: Name of the volume.
-        sha256: Of the volume.
         finished: When, in UTC.
         versions: Of what the result depends on.
         machine: On what it was made.
-        command: Its name.
         again: The line that makes the volume again; empty if there is none.
         method: Its name, and its options.
         prior: Its name and the SHA-256 of its weights.
         seed: Seed of the first sample.
-        samples: Number of samples.
         mu_water, scale: What was asked for in place of the scan's, if anything was.
-        device: Where it ran.
         operator: How the projector had its weights: a `matrix`, `rays`, or `diffct`.
         scan: Name and SHA-256 of the scan, and what made that.
         files: What else was written, by part.
         steps: Volumes on the way.
-        seconds: What it took.
         quality: How far it can be trusted.
         convergence: The residuals that the method ended with, of one that ends by its own.
     """
@@ -99,7 +93,6 @@ class Found:
     """The record of a volume, and what else is beside it.
 
     Attributes:
-        path: The volume.
         digest: SHA-256 of the volume.
         record: None if there is none that is of this volume.
         missing: Why there is none: a sentence; empty if there is one.
@@ -111,12 +104,7 @@ class Found:
     missing: str = ""
 
     def part(self, part: str) -> Volume | None:
-        """Read another volume beside it; none if there is none that is of the same run.
-
-        Raises:
-            CorruptInput: It is damaged, or a link that leads out of the folder.
-            UnsupportedInput: It is not one three-dimensional volume.
-        """
+        """Read another volume beside it; none if there is none that is of the same run."""
         path = inside(self.path.parent, beside(self.path, part).name)
         if not path.is_file():
             return None
@@ -126,12 +114,7 @@ class Found:
         return read_beside(path)
 
     def step(self, step: SavedStep) -> Volume | None:
-        """Read a volume on the way; none if it is not there, or another run's is.
-
-        Raises:
-            CorruptInput: It is damaged, or its name leads out of the folder.
-            UnsupportedInput: It is not one three-dimensional volume.
-        """
+        """Read a volume on the way; none if it is not there, or another run's is."""
         folder = inside(self.path.parent, steps_folder(self.path).name)
         path = inside(folder, step.volume)
         if not path.is_file() or (step.sha256 and step.sha256 != sha256(path)):
@@ -140,11 +123,7 @@ class Found:
 
 
 def find_record(path: Path) -> Found:
-    """Return the record of a volume, if one is beside it.
-
-    Raises:
-        CorruptInput: It is no such record, or damaged.
-    """
+    """Return the record of a volume, if one is beside it."""
     digest, place = sha256(path), record_of(path)
     if not place.is_file():
         return Found(path, digest, None, f"there is no record beside it ({place.name})")
@@ -155,11 +134,7 @@ def find_record(path: Path) -> Found:
 
 
 def read_record(path: Place) -> Record:
-    """Read a record, of whatever volume.
-
-    Raises:
-        CorruptInput: It is no such record, or damaged.
-    """
+    """Read a record, of whatever volume."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a record")

@@ -50,11 +50,7 @@ class Room:
         return self.stacks + self.state + max(self.state, self.volumes)
 
     def check(self, output: Path) -> None:
-        """Refuse what cannot fit, and warn where there is no room for a state beside it.
-
-        Raises:
-            OutputError: The volumes do not fit.
-        """
+        """Refuse what cannot fit, and warn where there is no room for a state beside it."""
         if self.volumes > SURELY * self.free:
             raise OutputError(
                 f"{output}: its volumes need about {in_units(self.volumes)}, and the disk is full "

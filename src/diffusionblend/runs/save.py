@@ -62,10 +62,6 @@ def write_reconstruction(
         command: The command's name.
         again: The line that makes the same volume again; empty if there is none.
         steps: Volumes on the way.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-        DiffusionBlendError: As `write_volume`.
     """
     words = (
         f"DiffusionBlend {__version__}, {name_of(made.method)}, {made.quality.coverage.views} "

@@ -130,11 +130,7 @@ def check_photons(photons: float | None) -> None:
 def scan_geometry(
     volume: Volume, beam: MakeBeam, angles_deg: tuple[float, ...], size: int
 ) -> Geometry:
-    """Return the geometry that `simulate` would give a scan, which fails as that would.
-
-    Raises:
-        UnsupportedInput: The volume does not fit the size or the beam.
-    """
+    """Return the geometry that `simulate` would give a scan, which fails as that would."""
     return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
 
 

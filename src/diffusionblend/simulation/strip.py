@@ -31,10 +31,6 @@ def strip_project(volume: np.ndarray, grid: Grid, beam: Beam) -> np.ndarray:
 
     Returns:
         Line integrals (detector rows, views, bins) in values x mm, float32.
-
-    Raises:
-        UnsupportedInput: The beam is of another kind than those of this package.
-        UsageError: A cone beam needs numba, which is not installed.
     """
     if not is_plain(beam):
         raise UnsupportedInput(

@@ -17,7 +17,7 @@ import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import atomic, files_of, make_folder, sha256
+from diffusionblend.io.files import atomic, files_of, make_folder, sha256, write_file
 from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
@@ -55,10 +55,6 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
 
     Returns:
         The volumes, and one line for each that was left out, with the reason.
-
-    Raises:
-        CorruptInput: Nothing is left to train on.
-        OutputError: The cache cannot be written.
     """
     cache = Cache(root / (recipe.cache or f"{recipe.output}/cache"), recipe.window)
     sources: list[Source] = []
@@ -103,9 +99,6 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     """List what a recipe's folder or pack holds, sorted by name, without what is to be left out.
 
     A folder without volumes may hold packs.
-
-    Raises:
-        CorruptInput: There is no such folder or pack.
     """
     place = root / folder.path
     if not (place.is_dir() or place.is_file()):
@@ -175,8 +168,7 @@ class Cache:
             return {}
 
     def _write_index(self) -> None:
-        with atomic(self.folder / INDEX) as temporary:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self._index)))
+        write_file(self.folder / INDEX, msgspec.json.format(msgspec.json.encode(self._index)))
 
 
 def _stamp(files: Sequence[Path]) -> str:

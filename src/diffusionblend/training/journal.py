@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from diffusionblend.io.files import Dispensable, atomic, output_error
+from diffusionblend.io.files import Dispensable, output_error, write_file
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -27,9 +27,6 @@ class Journal:
     Args:
         folder: The run's folder.
         step: The step that the run goes on from: later lines of an earlier run are dropped.
-
-    Raises:
-        OutputError: The folder cannot be written or is full.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -37,8 +34,7 @@ class Journal:
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) <= step]
         if kept != lines:
-            with atomic(self._path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_file(self._path, "".join(f"{line}\n" for line in kept))
         self._events = _events(folder / EVENTS, step)
         self._dispensable = Dispensable("what could not be written there")
 

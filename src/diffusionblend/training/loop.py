@@ -60,11 +60,6 @@ def train_prior(
     Returns:
         The folder of the trained prior (EMA weights): that of the checkpoint that reconstructed
         the validation volume best, or the last one if none was reconstructed.
-
-    Raises:
-        CorruptInput: There is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one is kept.
-        UsageError: The recipe does not fit the data or the earlier run.
     """
     with started(root / recipe.output) as accelerator:
         return _train(recipe, root, accelerator, progress, deadline)
@@ -144,9 +139,6 @@ def follow(
             chosen by the number `score`.
         progress: Is called with each report.
         deadline: When to stop before that, on the clock of `time.monotonic`, after at least a step.
-
-    Raises:
-        OutputError: The last checkpoint cannot be written; the one before stays whole.
     """
     if run.finished:
         return
@@ -208,11 +200,7 @@ def is_first_process() -> bool:
 
 
 def make_accelerator() -> "Accelerator":
-    """Return what knows the device and the other processes.
-
-    Raises:
-        UsageError: It is not installed.
-    """
+    """Return what knows the device and the other processes."""
     try:
         from accelerate import Accelerator
     except ImportError as error:

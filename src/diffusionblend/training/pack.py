@@ -31,7 +31,6 @@ class Packed:
     """A volume in a pack.
 
     Attributes:
-        name: Its name there.
         files: The pack.
         weight: How often its slices are drawn.
         scale, finest: Size of its pixels, and the least that they are drawn at, as in `Source`.
@@ -44,12 +43,7 @@ class Packed:
     finest: int = 1
 
     def read(self) -> Volume:
-        """Read it.
-
-        Raises:
-            CorruptInput: The pack is damaged.
-            UnsupportedInput: It is not three-dimensional, or too large.
-        """
+        """Read it."""
         (path,) = self.files
         try:
             with h5py.File(path) as file:
@@ -63,11 +57,7 @@ class Packed:
 
 
 def read_pack(path: Path) -> list[Packed]:
-    """List the volumes of a pack.
-
-    Raises:
-        CorruptInput: It is no pack, or a damaged one.
-    """
+    """List the volumes of a pack."""
     try:
         walk(path)
         with h5py.File(path) as file:
@@ -85,12 +75,7 @@ def _packed(path: Path, name: str, facts: Mapping[str, Any]) -> Packed:
 
 
 def write_packs(sources: Sequence[Source], output: Path, max_mib: float = math.inf) -> list[Path]:
-    """Write volumes to `output`, or to numbered parts of it of at most `max_mib` MiB each.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-        UsageError: The name has no suffix of a pack, or one volume alone is larger than a part.
-    """
+    """Write volumes to `output`, or to numbered parts of it of at most `max_mib` MiB each."""
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: expected a name in {SUFFIX} for a pack")
     parts: list[Path] = []

@@ -107,7 +107,6 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
             The first phase of the coarse one starts from the weights of the other.
-        budget: When it ends.
         crops: Sizes of crops and of batches.
         noise: Levels of noise; None for the recipe's.
         rate: Learning rate; None for the recipe's.
@@ -141,14 +140,11 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         output: Folder for checkpoints and logs, relative to the recipe.
-        budget: When it ends.
         data: What to train on.
         cache: Folder for the prepared volumes; `output`/cache if empty.
         seed: Seed of the weights, the samples and the noise.
         window: HU that volumes are clipped to.
         augment: Share of the samples that are rotated by up to 10 degrees and zoomed by 0.8-1.25.
-        network: Shape of the network.
-        optimiser: How it is optimised.
         precision: `bf16`, `fp32`, or `auto`: bf16 where the machine computes it fast.
         compile: Whether to compile the network first, which takes minutes and makes steps faster.
         workers: Processes that prepare batches; 0 prepares them in the main process.
@@ -229,10 +225,6 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     Args:
         path: Its file.
         changes: Changes to the file, as for `read_toml`.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It has unknown keys or impossible values.
     """
     recipe = read_toml(path, Recipe, changes)
     _check(path, recipe)
@@ -277,35 +269,20 @@ def scales(recipe: Recipe) -> tuple[int, ...]:
 
 
 def read_fbp_unet_recipe(path: Path, changes: Sequence[str] = ()) -> FBPUNetRecipe:
-    """Read the recipe of the supervised baseline; as `read_recipe`.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It has unknown keys or impossible values.
-    """
+    """Read the recipe of the supervised baseline; as `read_recipe`."""
     recipe = read_toml(path, FBPUNetRecipe, changes)
     _check_plan(path, recipe, (Crops(recipe.size, recipe.batch),))
     return recipe
 
 
 def read_any_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[str, Recipe | FBPUNetRecipe]:
-    """Read the recipe of any task; return the task's name and the recipe.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It has unknown keys or impossible values.
-    """
+    """Read the recipe of any task; return the task's name and the recipe."""
     task = read_task(path)
     return task, (read_recipe if task == "prior" else read_fbp_unet_recipe)(path, changes)
 
 
 def read_task(path: Path) -> str:
-    """Return what the recipe trains: `prior` where it does not say.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: Its task is unknown.
-    """
+    """Return what the recipe trains: `prior` where it does not say."""
     return read_toml(path, _Task).task
 
 

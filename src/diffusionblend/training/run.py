@@ -168,11 +168,7 @@ class TrainingRun(Generic[Net, AnyBatch]):
         return float(broadcast(torch.tensor([seconds], device=self._accelerator.device)))
 
     def report(self) -> dict[str, float]:
-        """Say how far the run is; losses are means since the last report.
-
-        Raises:
-            UsageError: A loss was not finite.
-        """
+        """Say how far the run is; losses are means since the last report."""
         clock, samples = self._began
         speed = (self.samples - samples) / (time.monotonic() - clock)
         self._began = (time.monotonic(), self.samples)

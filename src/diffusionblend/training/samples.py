@@ -33,7 +33,6 @@ class Source:
     """A volume to draw from.
 
     Attributes:
-        name: Its name.
         hu: Its voxels (slices, rows, columns), int16.
         weight: How often its slices are drawn.
         scale: Size of its pixels, in pixels of scale 1.
@@ -108,10 +107,6 @@ class Sampler(Dataset[Batch]):
         sources: The volumes.
         rank: Which of the processes this is.
         world: How many processes share each batch.
-
-    Raises:
-        CorruptInput: No volume is large enough for some size of crop.
-        UsageError: The processes cannot share some batch evenly.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import DAMAGE, atomic
+from diffusionblend.io.files import DAMAGE, write_file
 from diffusionblend.training.recipe import Plan
 from diffusionblend.training.samples import Source
 
@@ -56,17 +56,12 @@ def identity(plan: Plan, sources: Iterable[Source], start: nn.Module | None) -> 
 
 
 def write_training_state(path: Path, facts: Facts, tensors: Mapping[str, Tensor]) -> None:
-    """Write a state: whole or not at all.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write a state: whole or not at all."""
     from safetensors.torch import save
 
     state = msgspec.json.encode(facts).decode()
     metadata = {"state": state, "sha256": _digest(state, tensors)}
-    with atomic(path) as temporary:
-        temporary.write_bytes(save(dict(tensors), metadata=metadata))
+    write_file(path, save(dict(tensors), metadata=metadata))
 
 
 def read_training_state(path: Path, run: Mapping[str, Any]) -> tuple[Facts, dict[str, Tensor]]:
@@ -75,10 +70,6 @@ def read_training_state(path: Path, run: Mapping[str, Any]) -> tuple[Facts, dict
     Args:
         path: The file.
         run: What decides the network here, as `identity` returns it.
-
-    Raises:
-        CorruptInput: It is damaged.
-        UsageError: It is of another run.
     """
     from safetensors import SafetensorError, safe_open
 

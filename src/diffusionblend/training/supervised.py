@@ -104,11 +104,6 @@ def train_fbp_unet(
     Returns:
         The folder of the trained network (EMA weights): that of the checkpoint that reconstructed
         the validation volume best, or the last one without such a volume.
-
-    Raises:
-        CorruptInput: There is nothing to train on.
-        OutputError: A checkpoint cannot be written; the last one is kept.
-        UsageError: The recipe does not fit the data or the earlier run.
     """
     with started(output := root / recipe.output) as accelerator:
         sources = loaded(recipe.volumes(), root, accelerator)
@@ -130,10 +125,6 @@ class SliceSampler(Dataset[Slices]):
         sources: The volumes.
         rank: Which of the processes this is.
         world: How many processes share each batch.
-
-    Raises:
-        CorruptInput: No volume has slices of the recipe's size.
-        UsageError: The processes cannot share a batch evenly.
     """
 
     def __init__(
@@ -239,11 +230,7 @@ class UnseenSlices:
 
     @classmethod
     def read(cls, recipe: FBPUNetRecipe, root: Path) -> "UnseenSlices | None":
-        """Take the central slices of the recipe's validation volume, if it names one.
-
-        Raises:
-            CorruptInput: There is none, or its slices are of another size.
-        """
+        """Take the central slices of the recipe's validation volume, if it names one."""
         if recipe.validation is None:
             return None
         volume = truth_on_grid(first_volume(root, recipe.validation.path), recipe.size)

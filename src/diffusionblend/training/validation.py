@@ -47,11 +47,7 @@ class Validation:
 
     @classmethod
     def read(cls, recipe: Recipe, root: Path) -> "Validation | None":
-        """Take groups, evenly spread, and central slices from the recipe's volume.
-
-        Raises:
-            CorruptInput: There is none.
-        """
+        """Take groups, evenly spread, and central slices from the recipe's volume."""
         if recipe.validation is None:
             return None
         volume = first_volume(root, recipe.validation.path)
@@ -114,11 +110,7 @@ def _at(scale: int) -> str:
 
 
 def first_volume(root: Path, path: str) -> Volume:
-    """Return the first volume of a folder or pack that can be read.
-
-    Raises:
-        CorruptInput: There is none.
-    """
+    """Return the first volume of a folder or pack that can be read."""
     for candidate in candidates(Folder(path), root):
         try:
             return candidate.read()

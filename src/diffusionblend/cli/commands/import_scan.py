@@ -89,14 +89,13 @@ class Import(Options):
 
     def _write_template(self, path: Path) -> None:
         """Write a geometry.json to fill in."""
-        from diffusionblend.io.files import atomic, writable
+        from diffusionblend.io.files import writable, write_file
         from diffusionblend.io.projections.asked import template
         from diffusionblend.io.projections.geometry_file import TO_FILL
 
         writable(path)
         text = template(self.source, self)
-        with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(path, text)
         opened = text.count(TO_FILL)
         lines = f"{path}: {opened} places to fill in\nnext: diffusionblend import {path} -o scan.h5"
         show({"template": str(path), "to_fill_in": opened}, self.json, lines)

@@ -27,10 +27,6 @@ def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
         name: The verb.
         command: Its dataclass.
         words: What stands behind the verb.
-
-    Raises:
-        UsageError: The file says something that the verb does not take.
-        CorruptInput: It is missing, or is no TOML.
     """
     rest, path = _taken(words)
     if path is None:

@@ -24,9 +24,6 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
         name: The verb.
         command: Its dataclass.
         words: What stands behind the verb.
-
-    Raises:
-        UsageError: Something of it cannot be understood, in one line.
     """
     try:
         _, bound, _ = application(name, command).parse_args(

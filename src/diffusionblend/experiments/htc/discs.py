@@ -48,10 +48,6 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
     Args:
         folder: Of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png.
         degrees: The arcs.
-
-    Raises:
-        UsageError: There is no such folder, or none of its discs has such an arc.
-        CorruptInput: A file is damaged, or no scan of the challenge.
     """
     discs = []
     for name, paths in _files(folder).items():

@@ -22,7 +22,7 @@ from diffusionblend.experiments.htc.acrylic import straightened
 from diffusionblend.experiments.htc.discs import Disc, find_discs
 from diffusionblend.experiments.htc.score import matthews, segmented
 from diffusionblend.experiments.writers import markdown
-from diffusionblend.io.files import PathLike, atomic, make_folder
+from diffusionblend.io.files import PathLike, atomic, make_folder, write_file
 from diffusionblend.machine.device import find_device
 from diffusionblend.methods import Method
 from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
@@ -134,10 +134,8 @@ def benchmark_htc(
     places = {kind: output / f"{NAME}.{kind}" for kind in ("json", "md", "png")}
     text = markdown(_table(made))
     facts = [_facts(one) for one in made]
-    with atomic(places["json"]) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    with atomic(places["md"]) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(places["json"], json.dumps(facts, indent=1) + "\n")
+    write_file(places["md"], text)
     _draw(made, places["png"])
     return {kind: str(place) for kind, place in places.items()} | {"text": text}
 

@@ -41,9 +41,6 @@ def matthews(found: np.ndarray, truth: np.ndarray) -> float:
     """Return Matthews' correlation coefficient of two masks, the challenge's score.
 
     It is 0 where one of them is all of one kind.
-
-    Raises:
-        UnsupportedInput: They are of different shapes.
     """
     if found.shape != truth.shape:
         raise UnsupportedInput(f"masks of {found.shape} and {truth.shape}; expected one shape")

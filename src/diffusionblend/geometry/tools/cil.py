@@ -51,11 +51,7 @@ class Panel:
 
 
 def from_panel(panel: Panel) -> Taken:
-    """Take over a geometry of CIL in numbers.
-
-    Raises:
-        UnsupportedInput: No circular beam is like it.
-    """
+    """Take over a geometry of CIL in numbers."""
     down = "top" in panel.origin and not panel.flat
     signs = (-1 if "right" in panel.origin else 1, -1 if down else 1)
     upright = _upright(panel.axis_along)
@@ -132,11 +128,7 @@ def panel_of(
     angles_deg: np.ndarray,
     diverges: bool,
 ) -> Panel:
-    """Return a panel from places and directions in two or three dimensions.
-
-    Raises:
-        CorruptInput: Numbers are missing, or are none.
-    """
+    """Return a panel from places and directions in two or three dimensions."""
     flat = np.size(places["detector"]) == 2
     upright = {"upwards": [0.0, 0.0, 1.0], "axis_along": [0.0, 0.0, 1.0]}
     found = {

@@ -9,11 +9,7 @@ from diffusionblend.errors import CorruptInput
 
 
 def as_mapping(stated: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an object of another package
-    """Return an object's attributes, or a dictionary as it is.
-
-    Raises:
-        CorruptInput: It has none.
-    """
+    """Return an object's attributes, or a dictionary as it is."""
     if isinstance(stated, Mapping):
         return stated
     if not hasattr(stated, "__dict__"):
@@ -22,11 +18,7 @@ def as_mapping(stated: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an object of
 
 
 def number(stated: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """Return a number.
-
-    Raises:
-        CorruptInput: It is missing, or is none.
-    """
+    """Return a number."""
     return float(numbers(stated, name, (1,), None if default is None else [default])[0])
 
 
@@ -36,11 +28,7 @@ def numbers(
     shape: tuple[int, ...],
     default: Any = None,  # noqa: ANN401 - whatever numpy takes
 ) -> np.ndarray:
-    """Return numbers in an array of a shape, of which -1 is any length.
-
-    Raises:
-        CorruptInput: They are missing, or are none, or of another number.
-    """
+    """Return numbers in an array of a shape, of which -1 is any length."""
     value = stated.get(name)
     value = default if value is None else value
     try:
@@ -59,11 +47,7 @@ def for_each(
     each: int,
     default: Any = None,  # noqa: ANN401 - whatever numpy takes
 ) -> np.ndarray:
-    """Return numbers for each view (views, each), of which the same may hold for all.
-
-    Raises:
-        CorruptInput: They are missing, or are none, or of another number.
-    """
+    """Return numbers for each view (views, each), of which the same may hold for all."""
     found = numbers(stated, name, (-1,), default)
     if found.size not in (each, each * views):
         raise CorruptInput(
@@ -74,11 +58,7 @@ def for_each(
 
 
 def count(stated: Mapping[str, Any], name: str, default: float | None = None) -> int:
-    """Return a whole number of 1 or more.
-
-    Raises:
-        CorruptInput: It is missing, or is none.
-    """
+    """Return a whole number of 1 or more."""
     value = number(stated, name, default)
     if value != int(value) or not 1 <= value < 2**31:
         raise CorruptInput(f"{name} is {value:g}; expected a whole number, 1 or more")

@@ -40,8 +40,6 @@ class Vectors:
         middle: Where the middle of the detector is (views, 3).
         along: From a bin to the next (views, 3).
         up: From a row to the next (views, 3).
-        bins: Number of bins.
-        rows: Number of rows.
         diverges: Whether the rays come from a source.
     """
 
@@ -79,9 +77,6 @@ class Taken:
     """What was taken over from another package.
 
     Attributes:
-        beam: The beam.
-        rows: Number of detector rows.
-        row_mm: Size of a row.
         grid: The grid of the volume, if it is stated and about the axis.
         order: What the axes of the other package's projections are.
     """
@@ -94,11 +89,7 @@ class Taken:
 
     @property
     def geometry(self) -> Geometry:
-        """The beam with its grid.
-
-        Raises:
-            UnsupportedInput: There is no grid about the axis.
-        """
+        """The beam with its grid."""
         if self.grid is None:
             raise UnsupportedInput(
                 "the geometry states no grid about the axis with square pixels; make one: "
@@ -108,11 +99,7 @@ class Taken:
 
 
 def vectors_of(geometry: Geometry) -> Vectors:
-    """Return a geometry as vectors, from the middle of its grid.
-
-    Raises:
-        UnsupportedInput: Its detector is curved.
-    """
+    """Return a geometry as vectors, from the middle of its grid."""
     grid, beam = geometry
     if beam.curved:
         raise UnsupportedInput("a curved detector has no vectors; expected a flat one")
@@ -152,10 +139,6 @@ def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
         vectors: The vectors; their heights count from the middle of the slices, or for a source
             that turns elsewhere, from the plane of the source.
         fan: Whether each row is a fan in its own plane.
-
-    Raises:
-        UnsupportedInput: They are pictures that are mirrored, or turned by a quarter turn; or of a
-            fan, no circle about z.
     """
     if vectors.up[:, 2].mean() < 0:
         vectors = vectors.turned_about_x()
@@ -210,11 +193,7 @@ def _angles(vectors: Vectors) -> np.ndarray:
 
 
 def _posed(vectors: Vectors, level: float) -> PosedBeam:
-    """Return the posed beam of vectors; a cone's or rays' that see the origin stay at its height.
-
-    Raises:
-        UnsupportedInput: Bins run along the axis, pictures are mirrored, or pixels differ in size.
-    """
+    """Return the posed beam of vectors, at the height of the origin where its rays see that."""
     sizes = [_length(v) for v in (vectors.along, vectors.up)]
     along, up = (v / n[:, None] for v, n in zip((vectors.along, vectors.up), sizes, strict=True))
     if np.abs(along[:, 2]).max() > math.sin(math.radians(MOST_DEG)):

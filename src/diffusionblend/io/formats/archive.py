@@ -29,7 +29,6 @@ class Member:
     """A file inside an open zip.
 
     Attributes:
-        archive: The zip.
         info: What its directory says of the file.
     """
 
@@ -79,11 +78,7 @@ class Bounded:
         self._size, self._most = size_of(file), most
 
     def read(self, count: int = -1) -> bytes:
-        """Read up to the end of the file.
-
-        Raises:
-            CorruptInput: The file goes on there, but must not be read so far.
-        """
+        """Read up to the end of the file."""
         left = max(min(self._size, self._most) - self._stream.tell(), 0)
         count = left if count < 0 else count
         if count > left and self._size > self._most:
@@ -111,13 +106,7 @@ def opened(file: File, most: int = MAX_BYTES) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def members(path: Path) -> Iterator[list[Member]]:
-    """Yield the files in a zip, sorted by name, as long as it is open.
-
-    Raises:
-        CorruptInput: It is damaged, or not what an honest archive is: a name leads out of it, it
-            holds a link, or claims more than it can hold.
-        UnsupportedInput: It is encrypted, packed in another way than by deflate, or too large.
-    """
+    """Yield the files in a zip, sorted by name, as long as it is open."""
     with contextlib.ExitStack() as stack:
         with parsing(path):
             archive = stack.enter_context(zipfile.ZipFile(path))

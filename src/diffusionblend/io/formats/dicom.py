@@ -53,25 +53,13 @@ class Stack:
 
 
 def read(path: Path) -> Volume:
-    """Read the one CT series of a folder or a zip.
-
-    Raises:
-        CorruptInput: There is none, or it is damaged.
-        UnsupportedInput: There are several, or it is not one CT volume in HU on straight axes.
-        UsageError: pydicom is not installed.
-    """
+    """Read the one CT series of a folder or a zip."""
     with one_series(path) as files:
         return read_series(files, str(path))
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return columns, rows and slices, from the headers.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-        UsageError: As `read`.
-    """
+    """Return columns, rows and slices, from the headers."""
     with one_series(path) as files:
         return stacked(files, str(path)).shape
 
@@ -82,11 +70,6 @@ def read_series(files: Sequence[File], name: str) -> Volume:
     Args:
         files: One slice each, or frames of enhanced CT, in any order.
         name: What to call the series in messages.
-
-    Raises:
-        CorruptInput: A file is damaged, or a slice is missing or there twice.
-        UnsupportedInput: It is not one CT volume in HU, of even slices on straight axes.
-        UsageError: pydicom is not installed.
     """
     stack = stacked(files, name)
     columns, rows, count = stack.shape
@@ -117,13 +100,7 @@ def _outside(hu: np.ndarray, padded: np.ndarray) -> np.ndarray:
 
 
 def stacked(files: Sequence[File], name: str) -> Stack:
-    """Read the headers of one CT series, and put its slices in order.
-
-    Raises:
-        CorruptInput: As `read_series`.
-        UnsupportedInput: As `read_series`.
-        UsageError: pydicom is not installed.
-    """
+    """Read the headers of one CT series, and put its slices in order."""
     slices = [one for file in files for one in slices_of(file)]
     _check_same(slices)
     row, column = _directions(slices[0])

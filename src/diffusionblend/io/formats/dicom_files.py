@@ -53,11 +53,7 @@ MAX_NUMBER = 1e9
 
 
 def is_dicom(file: File) -> bool:
-    """Return whether a file is DICOM by its magic or its first element, or says so by its name.
-
-    Raises:
-        CorruptInput: It cannot be read.
-    """
+    """Return whether a file is DICOM by its magic or its first element, or says so by its name."""
     if not _is_file(file):
         return False
     with parsing(file), file.open("rb") as stream:
@@ -75,11 +71,7 @@ def has_magic(start: bytes) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files directly in a folder, sorted: see `slices_among`.
-
-    Raises:
-        CorruptInput: The folder or a file in it cannot be read.
-    """
+    """Return the DICOM files directly in a folder, sorted: see `slices_among`."""
     with parsing(folder):
         return slices_among(sorted(folder.iterdir()))
 
@@ -112,11 +104,6 @@ def by_series(files: Iterable[AnyFile]) -> dict[str, list[AnyFile]]:
     """Return DICOM files by the UID of their series, sorted, without a DICOMDIR.
 
     Reads headers only.
-
-    Raises:
-        CorruptInput: A file is damaged.
-        UnsupportedInput: A file is deflated as a whole.
-        UsageError: There are files, and pydicom is not installed.
     """
     series: dict[str, list[AnyFile]] = {}
     for file in files:
@@ -130,11 +117,6 @@ def dicom_series(folder: Path) -> dict[str, list[Path]]:
     """Return the DICOM files directly in a folder, by the UID of their series, sorted.
 
     Files that are not DICOM are left out, and so is a DICOMDIR.
-
-    Raises:
-        CorruptInput: A DICOM file is damaged.
-        UnsupportedInput: A DICOM file is deflated as a whole.
-        UsageError: There are DICOM files, and pydicom is not installed.
     """
     return by_series(dicom_files(folder))
 
@@ -144,11 +126,6 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """Yield the files of the one series in a folder or a zip, as long as that is open.
 
     In a zip they may lie in folders.
-
-    Raises:
-        CorruptInput: There is none, or it is damaged.
-        UnsupportedInput: There are several.
-        UsageError: pydicom is not installed.
     """
     with _files(path) as files:
         series = by_series(files)
@@ -223,13 +200,7 @@ def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
 
 
 def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
-    """Read a header, or some tags of it, without pixels.
-
-    Raises:
-        CorruptInput: It is damaged.
-        UnsupportedInput: The file is deflated as a whole.
-        UsageError: pydicom is not installed.
-    """
+    """Read a header, or some tags of it, without pixels."""
     with extra(file, "pydicom"):
         import pydicom
     with parsing(file), opened(file, MAX_HEADER_BYTES) as stream:
@@ -275,11 +246,7 @@ def value(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 -
 
 
 def required(file: File, header: "Dataset", keyword: str, cure: str = COPY_AGAIN) -> Any:  # noqa: ANN401 - any DICOM value
-    """Return the value of a tag that must be there.
-
-    Raises:
-        CorruptInput: It is not, or is empty.
-    """
+    """Return the value of a tag that must be there."""
     found = value(file, header, keyword)
     if found is None or str(found) == "":
         raise CorruptInput(f"{file}: lacks {keyword}; {cure}")
@@ -293,11 +260,7 @@ def numbers(
     count: int,
     cure: str = COPY_AGAIN,
 ) -> tuple[float, ...]:
-    """Return the numbers of a tag.
-
-    Raises:
-        CorruptInput: They are NaN or too large, or not `count`.
-    """
+    """Return the numbers of a tag."""
     found = required(file, header, keyword, cure)
     with parsing(file):
         array = np.atleast_1d(np.array(found, dtype=float))

@@ -40,11 +40,6 @@ def check_storage(file: File, header: "Dataset", needed: int) -> None:
         file: The file.
         header: Its header.
         needed: Bytes of pixels that it claims.
-
-    Raises:
-        CorruptInput: It claims more than it can hold.
-        UnsupportedInput: There is no decoder for its transfer syntax.
-        UsageError: The decoder is not installed.
     """
     syntax = required(file, header.file_meta, "TransferSyntaxUID")
     with parsing(file):  # an unknown syntax is no syntax
@@ -67,9 +62,6 @@ def read_pixels(
 
     Returns:
         The values (frames, rows, columns), and which of them are padding and no measurement.
-
-    Raises:
-        CorruptInput: They are damaged, not of the size, or beyond the bits that the header states.
     """
     from pydicom.filereader import read_partial
 

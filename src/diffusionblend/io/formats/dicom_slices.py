@@ -47,7 +47,6 @@ class Slice:
     """What the header of one file says, or of one of its frames.
 
     Attributes:
-        file: The file.
         frame: Which of the frames in it.
         frames: How many there are in it.
         plane: What all slices of a series have in common.

@@ -61,13 +61,7 @@ class Source:
 
 
 def read_source(source: Path, grid: Grid) -> Source:
-    """Read patient, study and place of a CT series in which a grid lies.
-
-    Raises:
-        CorruptInput: The series is missing or damaged.
-        UnsupportedInput: It is no CT series, or the grid does not lie in it.
-        UsageError: pydicom is not installed.
-    """
+    """Read patient, study and place of a CT series in which a grid lies."""
     with one_series(source) as files:
         stack = stacked(files, str(source))
         header = read_header(files[0], list(KEPT))

@@ -85,11 +85,6 @@ def write(volume: Volume, folder: Path, *, source: Path | None, description: str
         folder: A new folder, or an empty one.
         source: Series whose patient, study and frame of reference it gets.
         description: What made it, in a few words.
-
-    Raises:
-        OutputError: The folder is not empty, or the place cannot be written or is full.
-        CorruptInput: The source is missing or damaged.
-        UnsupportedInput: The source is no CT series, or the volume does not lie in it.
     """
     origin = None if source is None else read_source(source, volume.grid)
     turned = _turned(volume, UPRIGHT if origin is None else origin.signs)

@@ -19,9 +19,6 @@ def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
         name: What needs it.
         package: Its name.
         group: The group of optional packages that it is in.
-
-    Raises:
-        UsageError: It is not installed.
     """
     try:
         yield
@@ -31,11 +28,7 @@ def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
 
 @contextlib.contextmanager
 def parsing(name: object) -> Iterator[None]:
-    """Around a parser: whatever it stumbles over is damage to the input `name`.
-
-    Raises:
-        CorruptInput: The parser failed.
-    """
+    """Around a parser: whatever it stumbles over is damage to the input `name`."""
     try:
         with quiet():
             yield

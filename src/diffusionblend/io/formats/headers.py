@@ -27,9 +27,6 @@ def volume_in_order(name: object, voxels: np.ndarray, affine: np.ndarray) -> Vol
         name: What to call the input in messages.
         voxels: Values in HU, in the order of the file's axes, the fastest first.
         affine: 4 x 4, from indices of `voxels` to millimetres, RAS+, on straight axes.
-
-    Raises:
-        CorruptInput: A value is NaN or infinity.
     """
     order = np.argsort(np.abs(affine[:3, :3]).argmax(axis=0))
     with np.errstate(over="ignore"):  # what becomes infinite is refused
@@ -45,10 +42,6 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
         name: What to call the input in messages.
         shape: Numbers of voxels, in the order of the file's axes.
         affine: 4 x 4, from indices in that order to millimetres, RAS+.
-
-    Raises:
-        CorruptInput: It holds NaN or infinity, or voxels of a size that no scanner has.
-        UnsupportedInput: It is not three-dimensional, too large, or oblique.
     """
     if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
         raise UnsupportedInput(
@@ -93,9 +86,6 @@ def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:
         needed: Bytes of voxels that the header claims.
         held: Bytes of the file.
         compressed: Whether the voxels are.
-
-    Raises:
-        CorruptInput: It claims more.
     """
     held *= MAX_DEFLATE if compressed else 1
     if needed > held:

@@ -61,13 +61,7 @@ _MM = ("mm", "?", "")
 
 
 def read(path: Path) -> Volume:
-    """Read a MetaImage: its voxels are in the file or in one beside it, raw or zlib.
-
-    Raises:
-        CorruptInput: A file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It names several files, is not three-dimensional on straight axes, has
-            voxels of a type that is not known here.
-    """
+    """Read a MetaImage: its voxels are in the file or in one beside it, raw or zlib."""
     with parsing(path), open(path, "rb") as stream:
         header, shape, affine = _checked_header(path, stream)
         kind = np.dtype(TYPES[header["ElementType"]])
@@ -84,23 +78,13 @@ def read(path: Path) -> Volume:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the numbers of voxels along the file's axes, from the header.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-    """
+    """Return the numbers of voxels along the file's axes, from the header."""
     with parsing(path), open(path, "rb") as stream:
         return _checked_header(path, stream)[1]
 
 
 def files(path: Path) -> tuple[Path, ...]:
-    """Return the file, and the one of its voxels if that is another.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-    """
+    """Return the file, and the one of its voxels if that is another."""
     with parsing(path), open(path, "rb") as stream:
         header, _, _ = _checked_header(path, stream)
     return tuple(dict.fromkeys((path, _place(path, header))))

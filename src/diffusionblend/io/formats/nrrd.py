@@ -48,13 +48,7 @@ _SIGNS = {
 
 
 def read(path: Path) -> Volume:
-    """Read a NRRD file that holds its own voxels, raw or gzip.
-
-    Raises:
-        CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not three-dimensional on straight axes, of a space or an encoding
-            that is not known here.
-    """
+    """Read a NRRD file that holds its own voxels, raw or gzip."""
     import nrrd
 
     with parsing(path), open(path, "rb") as stream:
@@ -72,12 +66,7 @@ def read(path: Path) -> Volume:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the numbers of voxels along the file's axes, from the header.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-    """
+    """Return the numbers of voxels along the file's axes, from the header."""
     with parsing(path), open(path, "rb") as stream:
         return _checked_header(path, stream)[1]
 
@@ -160,11 +149,7 @@ def _unpacked(stream: BinaryIO, compressed: bool, most: int) -> bytes:
 
 
 def write(volume: Volume, path: Path) -> None:
-    """Write a volume in HU, float32, gzip, with its place in LPS as ITK and Slicer expect it.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write a volume in HU, float32, gzip, with its place in LPS as ITK and Slicer expect it."""
     import nrrd
 
     affine = LPS_TO_RAS @ np.array(volume.grid.affine)

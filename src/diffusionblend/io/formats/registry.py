@@ -52,9 +52,6 @@ def formats() -> Iterator[Format]:
     """Yield all formats: this package's, then those of other packages.
 
     The others are loaded only when the names of all of this package's did not match.
-
-    Raises:
-        UsageError: Another package's cannot be loaded.
     """
     yield from BUILT_IN
     for _, point in sorted(plugins(ENTRY_POINTS).items()):
@@ -62,13 +59,7 @@ def formats() -> Iterator[Format]:
 
 
 def reader_of(path: Path) -> Format:
-    """Return the format of a file or folder that is to be read.
-
-    Raises:
-        CorruptInput: There is no such file.
-        UnsupportedInput: No format has such a name.
-        UsageError: The package that reads the format is not installed.
-    """
+    """Return the format of a file or folder that is to be read."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected {_expected()}")
     for form in formats():
@@ -81,11 +72,7 @@ def reader_of(path: Path) -> Format:
 
 
 def writer_of(path: Path) -> Format:
-    """Return the format in which a volume of this name is written.
-
-    Raises:
-        UsageError: No format that is written has such a name, or its package is not installed.
-    """
+    """Return the format in which a volume of this name is written."""
     for form in formats():
         if (FOLDER in form.outputs) if is_folder(path) else _ends(path, form.outputs):
             return _ready(form, path)

@@ -22,12 +22,7 @@ MOST_TURNS = 10
 
 
 def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float, ...]:
-    """Return the direction of each view in degrees.
-
-    Raises:
-        CorruptInput: Nobody says it, or a number is none.
-        UnsupportedInput: There are more or fewer than views, or they are in another unit.
-    """
+    """Return the direction of each view in degrees."""
     views = source.data.shape[0]
     stored = None
     if source.angles is not None:
@@ -50,11 +45,7 @@ def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float,
 
 
 def _check_views(source: Source, angles: np.ndarray) -> None:
-    """Refuse angles that are not those of the views that are there.
-
-    Raises:
-        UnsupportedInput: There are as many as another axis is long, or a file is missing.
-    """
+    """Refuse angles that are not those of the views that are there."""
     views, *others = source.data.shape
     for axis, length in zip(("row", "bin"), others, strict=True):
         if len(angles) == length != views:
@@ -90,11 +81,7 @@ def _swapped(axis: str) -> str:
 
 
 def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.ndarray:
-    """Return angles in degrees: as the user says, as it is stated, or as the format has it.
-
-    Raises:
-        UnsupportedInput: They look as if they were in the other unit, and the user does not say.
-    """
+    """Return angles in degrees: as the user says, as it is stated, or as the format has it."""
     if options.angles is None:
         likely = _likely_unit(angles)
         if likely is not None and likely != (unit or "degrees"):

@@ -31,12 +31,7 @@ def is_array(path: Path) -> bool:
 
 
 def open_npy(path: Path, order: Sequence[str]) -> Stack:
-    """Open a .npy file, mapped into memory.
-
-    Raises:
-        CorruptInput: It is damaged, or holds pickled objects.
-        UnsupportedInput: It has other axes, or holds no real numbers.
-    """
+    """Open a .npy file, mapped into memory."""
     with parsing(path):
         raw = np.load(path, mmap_mode="r", allow_pickle=False)
     check_type(path, raw.dtype)
@@ -55,10 +50,6 @@ def open_npz(path: Path, order: Sequence[str], array: str | None = None) -> Stac
         path: The file.
         order: Of its axes.
         array: Its name; not needed if there is one only.
-
-    Raises:
-        CorruptInput: It is damaged, holds pickled objects, or claims more than it can hold.
-        UnsupportedInput: There are several, or none of that name; or it has other axes.
     """
     with parsing(path), zipfile.ZipFile(path) as archive:
         member = _member(path, [info.filename for info in archive.infolist()], array)

@@ -28,11 +28,7 @@ ORDER = "`order`, what the axes of the array are, for instance view,row,bin"
 
 
 def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFacts:
-    """Return facts with the kind of beam, its distances and its arc as options state them.
-
-    Raises:
-        UsageError: They contradict the facts, or options that need each other are not all given.
-    """
+    """Return facts with the kind of beam, its distances and its arc as options state them."""
     given = {n: getattr(options, n) for n in ("sod_mm", "sdd_mm") if getattr(options, n)}
     kind = options.beam or (facts.kind if facts is not None else "cone" if given else "parallel")
     if facts is not None and facts.kind != kind:
@@ -74,9 +70,6 @@ def check_asked(source: Source | None, facts: AnyFacts | None, options: Options)
         source: The projections; none if not even the order of their axes is known.
         facts: What is said about them.
         options: What the user says.
-
-    Raises:
-        UsageError: Several things are missing.
     """
     lacking = list(_lacking(source, facts, options))
     if len(lacking) > 1:

@@ -270,11 +270,7 @@ class Beam:
 
 @contextlib.contextmanager
 def placing() -> Iterator[None]:
-    """Say of a beam that cannot be, or not about its grid, what to do about it.
-
-    Raises:
-        UnsupportedInput: It is one.
-    """
+    """Say of a beam that cannot be, or not about its grid, what to do about it."""
     try:
         yield
     except InvalidValue as error:

@@ -18,7 +18,6 @@ class Way:
     """Views in the order of their directions, and how far it is from the first to each.
 
     Attributes:
-        views: Their numbers.
         places: How far each is in degrees; what nobody measured is left out.
         length: Of the whole.
     """

@@ -30,10 +30,6 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
         file: The open file.
         path: Its path.
         order: Of the axes, if the user says it.
-
-    Raises:
-        CorruptInput: It is damaged, or claims more than it holds.
-        UnsupportedInput: Its values lie in other files, or do not fit each other.
     """
     found = hdf5.dataset(file, path, "exchange/data")
     if found is None:

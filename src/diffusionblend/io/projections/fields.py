@@ -39,9 +39,6 @@ class Fields:
 
         Args:
             counts: As measured (views, rows, bins).
-
-        Raises:
-            CorruptInput: Most of the air was, so that nobody knows its level.
         """
         top = clipped_at(counts)
         if top is None and self.white is not None:
@@ -69,11 +66,7 @@ class Fields:
 
 
 def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
-    """Read the fields of some rows.
-
-    Raises:
-        CorruptInput: They are damaged, or air has no more counts than no rays.
-    """
+    """Read the fields of some rows."""
     part = slice(rows.start, rows.stop, rows.step)
     shape = (len(rows), meaning.data.shape[2])
     darks = None if meaning.dark is None else meaning.dark.read(None, part)

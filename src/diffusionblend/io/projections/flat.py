@@ -103,9 +103,6 @@ def air_of_fields(white: np.ndarray, dark: np.ndarray, at: np.ndarray) -> Air:
         white: Projections of air (fields, rows, bins).
         dark: Mean field without rays (rows, bins).
         at: How many views were measured before each field (fields,), not falling.
-
-    Raises:
-        CorruptInput: Most pixels have less of air than without rays.
     """
     groups = [list(group) for _, group in itertools.groupby(range(len(white)), lambda i: at[i])]
     levels = np.stack([counts_of_air(mean_field(white[group]), dark) for group in groups])
@@ -118,9 +115,6 @@ def counts_of_air(level: np.ndarray, dark: np.ndarray) -> np.ndarray:
     Args:
         level: Mean field of air (rows, bins).
         dark: Mean field without rays (rows, bins).
-
-    Raises:
-        CorruptInput: Most pixels have less of air.
     """
     air = level - dark
     if not np.nanmedian(air) > 0:

@@ -39,11 +39,6 @@ def even_counts(
         air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
         i0: Counts of air, where a number stands for white fields.
         dark: Counts without rays.
-
-    Raises:
-        CorruptInput: They are line integrals.
-        UsageError: There are no such bins.
-        UnsupportedInput: Air is not seen there.
     """
     if air_bins == "none":
         return NOTHING
@@ -94,11 +89,6 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     Args:
         y: Line integrals.
         air_bins: As for `even_counts`.
-
-    Raises:
-        CorruptInput: They are counts, or shares, or of the other sign.
-        UsageError: There are no such bins.
-        UnsupportedInput: Air is not seen there.
     """
     notes = NOTHING if is_transmission(y) else _other_quantity(y)
     if air_bins not in {None, "auto", "none"}:
@@ -183,11 +173,7 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "
 
 
 def _check_bright(edges: Edges) -> None:
-    """Refuse counts of which air has the least.
-
-    Raises:
-        CorruptInput: It has.
-    """
+    """Refuse counts of which air has the least."""
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
             "its counts are the fewest at both edges of the detector in every view, where air has "
@@ -197,11 +183,7 @@ def _check_bright(edges: Edges) -> None:
 
 
 def _check_upright(edges: Edges) -> None:
-    """Refuse line integrals of which air has the most.
-
-    Raises:
-        CorruptInput: It has.
-    """
+    """Refuse line integrals of which air has the most."""
     if not (edges.place > HIGH and edges.contrast > CONTRAST):
         return
     if abs(edges.usual) < LOW * (edges.high - edges.low):

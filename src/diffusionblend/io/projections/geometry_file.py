@@ -110,12 +110,7 @@ class Facts(
     axis_tilt_degrees: float = 0.0
 
     def poses_of(self, circle: Beam, rows: int, row_mm: float) -> PosedBeam | None:
-        """Return the posed beam that a circle with this pose is; none if it is upright.
-
-        Raises:
-            InvalidValue: A number is none, or there are not as many as views.
-            UnsupportedInput: The detector is curved, or each row is a fan of its own.
-        """
+        """Return the posed beam that a circle with this pose is; none if it is upright."""
         turns: dict[str, Any] = {n: getattr(self, f"detector_{n[:-4]}_degrees") for n in _TURNS}
         shifts = (self.detector_shifts_mm, self.source_shifts_mm)
         stated = (*turns.values(), *shifts, self.helix_pitch_mm, self.axis_tilt_degrees)
@@ -246,11 +241,7 @@ def facts_of(taken: Taken, data: Data = Data(), *, known_axis: bool = True) -> A
 
 
 def read_geometry(path: Path) -> AnyFacts:
-    """Read geometry.json.
-
-    Raises:
-        CorruptInput: It is missing, too large, or no such JSON.
-    """
+    """Read geometry.json."""
     text = read_text(path)
     try:
         facts = msgspec.json.decode(text, type=AnyFacts)
@@ -267,11 +258,7 @@ def read_geometry(path: Path) -> AnyFacts:
 
 
 def read_text(path: Path) -> bytes:
-    """Read a small file.
-
-    Raises:
-        CorruptInput: It is missing, cannot be read, or is too large.
-    """
+    """Read a small file."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a geometry")
@@ -281,11 +268,7 @@ def read_text(path: Path) -> bytes:
 
 
 def order_of(facts: AnyFacts) -> tuple[str, ...] | None:
-    """Return the order of the axes, if it is stated.
-
-    Raises:
-        CorruptInput: It names an axis twice, or leaves out views or bins.
-    """
+    """Return the order of the axes, if it is stated."""
     order = facts.data.order
     if order is not None and sorted(order) not in (sorted(AXES), ["bin", "view"]):
         raise CorruptInput(f"data.order is {list(order)}; expected view, row and bin, each once")

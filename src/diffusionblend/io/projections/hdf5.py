@@ -40,11 +40,7 @@ _LISTED = 6  # of the arrays of a layout that is not known
 
 
 def dataset(file: "h5py.File", path: Path, name: str) -> Any:  # noqa: ANN401 - h5py has no types
-    """Return a data set by its place in the file, or none if it is not there.
-
-    Raises:
-        UnsupportedInput: It is none, or lies in another file.
-    """
+    """Return a data set by its place in the file, or none if it is not there."""
     import h5py
 
     parts = name.strip("/").split("/")
@@ -87,10 +83,6 @@ def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequenc
         found: The data set.
         order: Of its axes.
         some: Which of its views they are; none means all.
-
-    Raises:
-        CorruptInput: It claims more than it holds.
-        UnsupportedInput: It has other axes, or values that are no real numbers.
     """
     place = f"{path}: /{name}"
     check_type(place, found.dtype)
@@ -119,11 +111,7 @@ def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
 
 
 def check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
-    """Refuse a data set that claims more than is stored: a stopped acquisition, a loss, a bomb.
-
-    Raises:
-        CorruptInput: It does; what is missing would read as zeros.
-    """
+    """Refuse a data set that claims more than is stored: a stopped acquisition, a loss, a bomb."""
     filtered = found.id.get_create_plist().get_nfilters() > 0
     needed = volume_of(found.shape, found.dtype)
     check_claim(place, needed, found.id.get_storage_size(), filtered)
@@ -138,12 +126,7 @@ def check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no ty
 def fields(
     file: "h5py.File", path: Path, name: str, order: Sequence[str], pixels: tuple[int, int]
 ) -> Stack | None:
-    """Return projections of air, or without rays, which may be one picture; none without such.
-
-    Raises:
-        CorruptInput: They claim more than they hold.
-        UnsupportedInput: They are of another size.
-    """
+    """Return projections of air, or without rays, which may be one picture; none without such."""
     found = dataset(file, path, name)
     if found is None:
         return None
@@ -176,11 +159,7 @@ def number(file: "h5py.File", path: Path, name: str) -> float | None:
 
 
 def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:
-    """Return the unit of angles, if it is stated.
-
-    Raises:
-        CorruptInput: It is neither degrees nor radians.
-    """
+    """Return the unit of angles, if it is stated."""
     units = file[name].attrs.get("units")
     if units is None:
         return None

@@ -13,11 +13,7 @@ from diffusionblend.io.projections.understand import Meaning
 
 
 def leave_out(meaning: Meaning, text: str | None) -> Meaning:
-    """Return projections without the views that `7,31,40-43` names, counted from 0.
-
-    Raises:
-        UsageError: There are no such views, or no others.
-    """
+    """Return projections without the views that `7,31,40-43` names, counted from 0."""
     if text is None:
         return meaning
     views = meaning.data.shape[0]

@@ -47,13 +47,7 @@ class Lines:
 
 
 def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Options) -> Lines:
-    """Read some views and rows, and correct them.
-
-    Raises:
-        CorruptInput: They are damaged, or cannot be what they are said to be.
-        UnsupportedInput: They are too many, or options do not fit them.
-        UsageError: An option has a value that cannot be used.
-    """
+    """Read some views and rows, and correct them."""
     values = meaning.data.read(views, slice(rows.start, rows.stop, rows.step))
     if meaning.quantity == "counts":
         return _from_counts(values, meaning, views, rows, options)

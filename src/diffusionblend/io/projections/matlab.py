@@ -44,10 +44,6 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
         start: Its first bytes.
         order: Of the axes of its array, as MATLAB has them.
         array: Which of several arrays it is.
-
-    Raises:
-        CorruptInput: It is damaged, or claims more than it holds.
-        UnsupportedInput: It has other axes, or several arrays.
     """
     held = _from_hdf5(path) if start.startswith(NEW) else _from_mat(path)
     scans = {name: part for name, part in held.items() if isinstance(part, Mapping)}

@@ -41,7 +41,6 @@ class Series:
     """Files whose names differ in numbers alone, in their order.
 
     Attributes:
-        files: The files.
         numbers: The number that counts of each; none if no single one does.
         by: What they are sorted by, in words.
     """
@@ -124,10 +123,6 @@ def series_of(path: Path, number: int | None = None) -> Series:
     Args:
         path: The folder or pattern.
         number: Which number in the names counts, 1 for the first; without it that which differs.
-
-    Raises:
-        UnsupportedInput: They are of several kinds, or their order is not clear.
-        UsageError: They have no such number.
     """
     files = tiff_files(path)
     kinds = _kinds(files)

@@ -30,12 +30,7 @@ _CONES = ("cone", "cone_flex")
 
 
 def read_nexus(file: "h5py.File", path: Path) -> Source | None:
-    """Read an NXtomo or CIL file; return none if it is none.
-
-    Raises:
-        CorruptInput: It is damaged, or claims more than it holds.
-        UnsupportedInput: Its values lie in other files, or do not fit each other.
-    """
+    """Read an NXtomo or CIL file; return none if it is none."""
     found = [source for entry in _entries(file) if (source := _read(file, path, entry))]
     if len(found) > 1:
         raise UnsupportedInput(

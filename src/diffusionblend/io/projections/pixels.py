@@ -98,9 +98,6 @@ def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
         text: What the user says.
         rows: Which of the detector's rows are taken.
         bins: How many there are in each.
-
-    Raises:
-        UsageError: It is something else, or there are no such bins.
     """
     named = np.zeros((len(rows), bins), bool)
     for part in text.split(","):
@@ -145,9 +142,6 @@ def repair(values: np.ndarray, dead: np.ndarray) -> int:
 
     Returns:
         How many values outside dead pixels were no numbers.
-
-    Raises:
-        CorruptInput: Too much of a row is dead.
     """
     bad = ~np.isfinite(values)
     alone = int((bad & ~dead).sum())

@@ -47,10 +47,6 @@ def place_axis(beam: Beam, taken: range, read: Read, options: Options, *, unknow
         read: Reads rows.
         options: What the user wishes.
         unknown: Whether the source does not say where the axis is.
-
-    Raises:
-        UnsupportedInput: It is to be searched for, and the views do not tell it.
-        UsageError: An option has a value that cannot be used.
     """
     given = _given_slope(options.tilt, beam)
     wish = options.centre or ("auto" if unknown else "stated")

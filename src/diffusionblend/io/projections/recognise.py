@@ -51,10 +51,6 @@ def find_geometry(
         given: A geometry.json, one of RTK (.xml), of a scanner or of another package; none looks
             beside the projections.
         tool: Which package it is of, if the user says it.
-
-    Raises:
-        CorruptInput: It is missing or damaged.
-        UnsupportedInput: It says what no beam of ours can hold.
     """
     path = given or _geometry_beside(source)
     return (None, None) if path is None else (_read_any_geometry(path, tool), path)
@@ -86,11 +82,7 @@ def _read_any_geometry(path: Path, tool: Tool | None) -> AnyFacts:
 
 
 def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> Path:
-    """Return where the projections are: `source`, or what a geometry.json names.
-
-    Raises:
-        CorruptInput: There is nothing, or it is not what the geometry is of.
-    """
+    """Return where the projections are: `source`, or what a geometry.json names."""
     named = None
     if facts is not None and described is not None and facts.data.file is not None:
         with naming(described):
@@ -137,11 +129,6 @@ def open_source(
         facts: What is said about them, if anything.
         order: Of the axes; none takes that of `facts`.
         number: Which number in the names of files counts, if the user says so.
-
-    Raises:
-        CorruptInput: They are damaged.
-        UnsupportedInput: They are of no kind that is read here.
-        UsageError: A package is missing.
     """
     if order is None and facts is not None:
         order = order_of(facts)
@@ -187,10 +174,6 @@ def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]
         path: File, folder, or pattern of names in a folder.
         order: Of the axes of the projections; that of fields is the same, or lacks the views.
         pixels: Rows and bins that they have to have.
-
-    Raises:
-        CorruptInput: They are missing or damaged.
-        UnsupportedInput: They are neither TIFF nor NumPy, or of another size.
     """
     files = tiff_files(path)
     if not path.exists() and not files:

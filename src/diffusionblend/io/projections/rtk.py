@@ -79,13 +79,7 @@ class RtkFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
 
 
 def read_rtk(path: Path) -> RtkFacts:
-    """Read the geometry of a cone beam.
-
-    Raises:
-        CorruptInput: It is missing, too large, no XML of RTK, or contradicts itself.
-        UnsupportedInput: The detector is curved, or the rays are parallel.
-        UsageError: defusedxml is not installed.
-    """
+    """Read the geometry of a cone beam."""
     text = read_text(path)
     with extra(path, "defusedxml", "projections"):
         from defusedxml import ElementTree
@@ -223,11 +217,7 @@ def to_rtk(geometry: Geometry) -> str:
 
 
 def _projections_of(beam: PosedBeam) -> list[Projection]:
-    """Return the nine numbers of each view of a posed beam.
-
-    Raises:
-        UnsupportedInput: Its bins and rows are not perpendicular.
-    """
+    """Return the nine numbers of each view of a posed beam."""
     source, middle, along, up = beam.vectors()
     middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
     if np.abs((along * up).sum(axis=1)).max() > 1e-6:

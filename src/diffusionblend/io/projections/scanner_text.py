@@ -43,12 +43,7 @@ def is_scanner_text(start: bytes) -> bool:
 
 
 def read_scanner_text(path: Path) -> AnyFacts:
-    """Read the text of a scanner.
-
-    Raises:
-        CorruptInput: It is damaged, or lacks a number.
-        UnsupportedInput: The object or the detector is turned.
-    """
+    """Read the text of a scanner."""
     parts = _parts(path)
     with naming(path):
         return _nikon(path, parts["XTekCT"]) if "XTekCT" in parts else _skyscan(parts)

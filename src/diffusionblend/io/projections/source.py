@@ -16,7 +16,6 @@ class Source:
 
     Attributes:
         kind: The format, in words.
-        data: The projections.
         angles: Direction of each view as stored; none if the format does not say.
         unit: Of `angles`: `degrees`, `radians`, or none if it is not stated.
         white: Projections of air, if the format has such.

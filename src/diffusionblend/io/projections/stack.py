@@ -35,12 +35,7 @@ class Stack:
     reader: Reader
 
     def read(self, views: Sequence[int] | None = None, rows: slice = slice(None)) -> np.ndarray:
-        """Read some views (all of them without `views`) and rows (views, rows, bins), float32.
-
-        Raises:
-            CorruptInput: The file is damaged.
-            UnsupportedInput: They are too many for one scan.
-        """
+        """Read some views (all of them without `views`) and rows (views, rows, bins), float32."""
         chosen = range(self.shape[0]) if views is None else views
         count = len(range(*rows.indices(self.shape[1])))
         values = len(chosen) * count * self.shape[2]
@@ -69,11 +64,7 @@ def joined(first: Stack, second: Stack) -> Stack:
 
 
 def parse_order(text: str) -> tuple[str, ...]:
-    """Parse `view,row,bin`.
-
-    Raises:
-        UsageError: It names other axes, or one twice, or neither views nor bins.
-    """
+    """Parse `view,row,bin`."""
     order = tuple(part.strip() for part in text.split(","))
     if sorted(order) not in (sorted(AXES), ["bin", "view"]):
         raise UsageError(
@@ -86,11 +77,7 @@ def parse_order(text: str) -> tuple[str, ...]:
 def arranged_shape(
     name: object, shape: Sequence[int], order: Sequence[str]
 ) -> tuple[int, int, int]:
-    """Return the shape (views, rows, bins) of an array whose axes have the given order.
-
-    Raises:
-        UnsupportedInput: It has other axes, or one of no length.
-    """
+    """Return the shape (views, rows, bins) of an array whose axes have the given order."""
     if len(shape) != len(order):
         raise UnsupportedInput(
             f"{name}: has the shape {tuple(shape)}, its axes are said to be {', '.join(order)}; "
@@ -133,12 +120,7 @@ def volume_of(shape: Sequence[int], dtype: np.dtype) -> int:
 
 
 def finite_angles(name: object, angles: np.ndarray, views: int) -> np.ndarray:
-    """Return angles (views,) as float64.
-
-    Raises:
-        CorruptInput: One is NaN or infinite.
-        UnsupportedInput: There are not as many as views.
-    """
+    """Return angles (views,) as float64."""
     if angles.size != views:
         raise UnsupportedInput(
             f"{name}: {angles.size} angles for {views} views; expected one for each"

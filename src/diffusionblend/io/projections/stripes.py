@@ -23,12 +23,7 @@ Removal = Literal["none", "median", "sorting", "all"]
 
 
 def remove_stripes(y: np.ndarray, how: Removal) -> np.ndarray:
-    """Remove stripes from line integrals (rows, views, bins), row by row, in place.
-
-    Raises:
-        UnsupportedInput: algotom cannot use these sinograms: they are small, or without any noise.
-        UsageError: algotom is not installed.
-    """
+    """Remove stripes from line integrals (rows, views, bins), row by row, in place."""
     if how == "none":
         return y
     clean = offsets_removed if how == "median" else _algotom(how)

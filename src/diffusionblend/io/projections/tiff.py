@@ -37,10 +37,8 @@ class Page:
     """Where one picture lies.
 
     Attributes:
-        file: Its file.
         index: Its number in the file.
         shape: Rows and columns of pixels.
-        dtype: Of the pixels.
     """
 
     file: Path
@@ -56,12 +54,6 @@ def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) ->
         path: What to call them: the file, the folder, or the pattern of their names.
         files: The files, in their order.
         order: What pages, rows and columns of pixels are; or of one picture, what these two are.
-
-    Raises:
-        CorruptInput: A file is damaged, or claims more than it holds.
-        UnsupportedInput: The pages differ, are no grey values, or are compressed in a way that
-            cannot be read here.
-        UsageError: tifffile is not installed.
     """
     pages = [page for file in files for page in _pages(file)]
     if len(files) > 1 and len(pages) != len(files):

@@ -27,17 +27,7 @@ _OURS = "schema"
 
 
 def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
-    """Return what a file of another package states; none if it is none.
-
-    Args:
-        path: The file.
-        tool: The package, if the user names it.
-
-    Raises:
-        CorruptInput: It is damaged, or lacks a number.
-        UnsupportedInput: It is no circular beam, or of another package than is named.
-        UsageError: The named package's files cannot be taken over.
-    """
+    """Return what a file of another package states; none if it is none."""
     if tool in ("cil", "deepinv"):
         raise UsageError(
             f"`from_={tool!r}`: has no geometry file; CIL's NEXUSDataWriter writes the geometry "
@@ -129,11 +119,7 @@ def _tool_of(stated: Mapping[str, Any] | np.ndarray | str) -> Tool | None:
 
 
 def _by_vectors(vectors: np.ndarray) -> Taken:
-    """Return the beam of ASTRA's vectors alone, whose detector is that of the projections.
-
-    Raises:
-        UnsupportedInput: They do not say how many rows and bins there are.
-    """
+    """Return the beam of ASTRA's vectors alone, whose detector is that of the projections."""
     raise UnsupportedInput(
         f"holds {len(vectors)} vectors without the number of rows and bins; save ASTRA's "
         "dictionary as JSON: json.dump(proj_geom, file, default=lambda a: a.tolist())"

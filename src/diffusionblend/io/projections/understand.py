@@ -42,7 +42,6 @@ class Meaning:
     """What projections are.
 
     Attributes:
-        data: The projections.
         quantity: What their numbers are.
         beam: Where they were measured.
         offset_unknown: Whether nobody said where the detector's middle is.
@@ -75,13 +74,7 @@ class Meaning:
 def understand(
     source: Source, facts: AnyFacts | None, described: Path | None, options: Options
 ) -> Meaning:
-    """Put together what a source, its geometry and the user say.
-
-    Raises:
-        CorruptInput: The source or its geometry hold what cannot be.
-        UnsupportedInput: They do not fit each other.
-        UsageError: The user contradicts them, or something is said by nobody.
-    """
+    """Put together what a source, its geometry and the user say."""
     _check_options(options)
     if facts is not None:
         facts = in_mm(facts, options.lengths)
@@ -115,11 +108,7 @@ def understand(
 
 
 def choose_rows(beam: Beam, text: str | None) -> range:
-    """Return the detector rows `A:B`; without text all of them.
-
-    Raises:
-        UsageError: There are no such rows.
-    """
+    """Return the detector rows `A:B`; without text all of them."""
     if text is None:
         return range(beam.rows)
     first, colon, last = text.partition(":")
@@ -131,11 +120,7 @@ def choose_rows(beam: Beam, text: str | None) -> range:
 
 
 def choose_views(beam: Beam, options: Options) -> Sequence[int]:
-    """Return the views to take, in the order they were measured.
-
-    Raises:
-        UsageError: There are not so many, or two options choose.
-    """
+    """Return the views to take, in the order they were measured."""
     measured = len(beam.angles_deg)
     if options.views is not None and options.every is not None:
         raise UsageError("`views` and `every` exclude each other; give one of them")
@@ -177,11 +162,7 @@ def _expect(name: str, value: float, limits: tuple[float, float]) -> None:
 
 
 def _agreed(name: str, given: float | None, stated: float | None) -> float | None:
-    """Return a number that the user or the geometry states, if any.
-
-    Raises:
-        UsageError: They differ.
-    """
+    """Return a number that the user or the geometry states, if any."""
     if given is not None and stated is not None and not math.isclose(given, stated, rel_tol=SAME):
         raise UsageError(f"`{name}={given:g}`: the geometry states {stated:g}; give one of them")
     return stated if given is None else given

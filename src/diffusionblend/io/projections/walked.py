@@ -47,11 +47,7 @@ except Exception:
 
 
 def walk(path: Path) -> None:
-    """Refuse a file that HDF5 does not survive; one that was walked through is not again.
-
-    Raises:
-        CorruptInput: It crashed, or did not come to an end.
-    """
+    """Refuse a file that HDF5 does not survive; one that was walked through is not again."""
     facts = path.stat()
     _walk(path.absolute(), facts.st_size, facts.st_mtime_ns)
 

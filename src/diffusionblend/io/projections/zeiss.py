@@ -40,13 +40,7 @@ _REFERENCE = "ReferenceData"
 
 
 def read_txrm(path: Path) -> Source:
-    """Read the projections of a TXRM file, with its white field and its geometry.
-
-    Raises:
-        CorruptInput: It is damaged, or claims more than it holds.
-        UnsupportedInput: It is a volume, or one picture.
-        UsageError: olefile is not installed.
-    """
+    """Read the projections of a TXRM file, with its white field and its geometry."""
     with extra(path, "olefile", "projections"):
         import olefile
     with parsing(path), olefile.OleFileIO(str(path)) as ole, naming(path):

@@ -94,10 +94,8 @@ class Plot:
     Attributes:
         title: What is over what.
         words: What it tells.
-        x, y: The axes.
         across, down: Numbers at the axes.
         keys: What the curves are called; several of one name are told once.
-        curves: The curves.
     """
 
     title: str

@@ -109,12 +109,7 @@ def make_report(
 
 
 def read_truth(path: Path, volume: Volume) -> Volume:
-    """Read a truth, and cut it to the grid of a volume.
-
-    Raises:
-        CorruptInput: It is missing or damaged.
-        UnsupportedInput: It has no such part.
-    """
+    """Read a truth, and cut it to the grid of a volume."""
     truth = read_volume(path)
     with naming(path):
         within, truth = common_grid(volume, truth)

@@ -45,12 +45,7 @@ class Compared:
 
 
 def make_entries(runs: Sequence[Run], compared: Compared) -> Iterator[Entry]:
-    """Yield an entry for each run, and for each classical picture beside that is none of them.
-
-    Raises:
-        CorruptInput: Something beside a run is damaged.
-        UnsupportedInput: It is on another grid.
-    """
+    """Yield an entry for each run, and for each classical picture beside that is none of them."""
     shown = [run.volume.hu for run in runs]
     for run in runs:
         entry = _entry(run, compared)

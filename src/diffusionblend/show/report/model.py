@@ -27,13 +27,10 @@ class Entry:
         figures: For each plane, "psnr" in dB, "ssim", and the standard deviations of both over
             slices as "psnr_std" and "ssim_std"; for "volume" the PSNR of the whole volume. What
             is missing is shown as a dash.
-        quality: Its quality record.
         std: Standard deviation of its samples in HU, as `hu`.
         words: What its method does; empty if that is not known.
         psnr: Of each sample steps, and the axial PSNR in dB of the volume there.
         residual: Of each sample steps, and |A u - y| / |y| there.
-        configuration: Options of the method.
-        provenance: What made it.
         command: The line that makes it again.
         gaps: What is missing of it, and what else is to be said: sentences without their ends.
     """
@@ -58,9 +55,7 @@ class Report:
     """All of it.
 
     Attributes:
-        title: A few words.
         verdict: A sentence or two.
-        entries: One reconstruction or more.
         truth: Volume (slices, rows, columns) in HU, or None if it is not known.
         spacing_mm: Size of a voxel (z, y, x).
         facts: Scan, noise, versions, credits: shown as a table.

@@ -13,11 +13,7 @@ from diffusionblend.show.report.planes import psnr_note
 
 
 def overview(report: Report, path: Path) -> None:
-    """Write a PNG with a column for each method and the truth, in axial and coronal planes.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write a PNG with a column for each method and the truth, in axial and coronal planes."""
     rows = []
     for plane in ("axial", "coronal"):
         notes = [f"{plane}  {psnr_note(report, e, plane)}" for e in report.entries]

@@ -66,11 +66,7 @@ def _values(report: Report) -> dict[str, object]:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write the page of a report to a file: whole or not at all.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write the page of a report to a file: whole or not at all."""
     write_page(render(report), path)
 
 
@@ -90,11 +86,7 @@ def render_page(template: str, **values: object) -> str:
 
 
 def write_page(page: str, path: Path) -> None:
-    """Write HTML to a file: whole or not at all.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write HTML to a file: whole or not at all."""
     # A command may hold bytes of a file name that are no text.
     content = page.encode("utf-8", "backslashreplace")
     with atomic(path, check=partial(_expect_same, content)) as temporary:

@@ -29,7 +29,6 @@ class Panel:
     """A volume in one plane.
 
     Attributes:
-        name: Its name.
         note: A figure of it.
         windows: The same in each window.
         further: Headings, and the pictures below: difference, deviation.

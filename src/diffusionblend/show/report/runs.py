@@ -30,10 +30,6 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
     """Return the volumes that are meant: of a folder, those directly in it.
 
     Left out is what is beside another volume; and the truth, which is `truth` or is called so.
-
-    Raises:
-        CorruptInput: There is no such file, or no volume in a folder.
-        UsageError: There are none, or too many.
     """
     found = [run for path in paths for run in _runs_of(path)]
     same = None if truth is None else truth.resolve()
@@ -44,12 +40,7 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read volumes on one grid, and their records.
-
-    Raises:
-        CorruptInput: One is damaged.
-        UnsupportedInput: One is no volume, or on another grid.
-    """
+    """Read volumes on one grid, and their records."""
     read = [(find_record(path), read_volume(path)) for path in paths]
     first, (_, volume) = paths[0], read[0]
     for found, other in read[1:]:
@@ -76,11 +67,7 @@ def in_words(grid: Grid) -> str:
 
 
 def volumes_of(path: Path) -> list[Path]:
-    """Return the volumes directly in a folder, but those beside another; a file is itself.
-
-    Raises:
-        CorruptInput: There is no such file or folder.
-    """
+    """Return the volumes directly in a folder, but those beside another; a file is itself."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected a volume, or a folder of volumes")
     if not path.is_dir() or is_volume(path):

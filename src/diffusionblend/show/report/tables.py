@@ -53,9 +53,7 @@ class Table:
     Attributes:
         corner: Heading of the names.
         names: One for each row.
-        columns: The others.
         caption: What stands above it, if that is not said already.
-        notes: Sentences below.
         legend: What headings or names mean.
     """
 

@@ -54,7 +54,6 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
     """A volume, for the page.
 
     Attributes:
-        name: What to call it.
         file: Its name on the server.
         shape: Columns, rows, slices: (x, y, z).
         step_mm: From voxel to voxel (x, y, z), with its sign, RAS+.
@@ -83,7 +82,6 @@ class Contents:
 
     Attributes:
         routes: For the server.
-        shown: The volumes.
         scan: The scan whose picture there is, if any.
     """
 
@@ -99,11 +97,6 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
         paths: Volumes, of any format that is read, or folders of them.
         scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
         shrink: Show the mean over blocks of so many pixels, squared, in each slice.
-
-    Raises:
-        UsageError: There is nothing, or too much, to view.
-        CorruptInput: As `read_shown` and `read_scan`.
-        UnsupportedInput: As `read_shown` and `read_scan`.
     """
     paths = [volume for path in paths for volume in volumes_of(path)]
     check_size(paths, shrink)
@@ -137,13 +130,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
 
 
 def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
-    """Refuse more than a browser bears; asked of the headers, before a voxel is read.
-
-    Raises:
-        UsageError: There is nothing, or too much, to view.
-        CorruptInput: A header is damaged.
-        UnsupportedInput: A file is no volume.
-    """
+    """Refuse more than a browser bears; asked of the headers, before a voxel is read."""
     if not 0 < len(paths) <= MAX_VOLUMES:
         raise UsageError(f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}")
     voxels = sum(math.prod(read_shape(path)) for path in paths) // shrink**2

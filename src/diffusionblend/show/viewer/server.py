@@ -65,9 +65,6 @@ class ViewerServer(ThreadingHTTPServer):
 
     Attributes:
         token: The secret in every address.
-
-    Raises:
-        UsageError: The port is taken, or not allowed.
     """
 
     daemon_threads = True  # a browser that keeps a connection open does not keep the server
