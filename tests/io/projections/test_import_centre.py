@@ -14,7 +14,7 @@ from diffusionblend.geometry.acquisitions import (
     parallel_beam,
     sparse_view,
 )
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
 from support import cases
 from support.phantoms import Ellipsoid, changed, placed
@@ -43,18 +43,7 @@ GEOMETRIES = {
 
 
 def beam_of(geometry):
-    apart = {name: getattr(geometry.beam, name, 0.0) for name in ("sod_mm", "sdd_mm", "axis_mm")}
-    return Beam(
-        kind=geometry.beam.kind,
-        angles_deg=geometry.beam.angles_deg,
-        bins=geometry.beam.bins,
-        rows=1,
-        bin_mm=geometry.beam.bin_mm,
-        row_mm=1.0,
-        offset_mm=geometry.beam.offset_mm,
-        curved=geometry.beam.curved,
-        **apart,
-    )
+    return Measured(geometry.beam, rows=1, row_mm=1.0)
 
 
 def moved(geometry, bins):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.geometry import ParallelBeam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.tilt import Axis, axis_through, set_upright
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
@@ -131,7 +132,7 @@ def test_a_line_in_spite_of_wrong_rows():
 
 def test_turning_back_and_forth_is_nothing():
     y = tilted(0.0)[:2].transpose(1, 0, 2)
-    beam = Beam(kind="parallel", angles_deg=(0.0, 3.0), bins=BINS, rows=ROWS, bin_mm=1, row_mm=1)
+    beam = Measured(ParallelBeam(angles_deg=(0.0, 3.0), bins=BINS, bin_mm=1.0), ROWS, 1.0)
     slope = np.tan(np.radians(5))
     middle = (ROWS - 1) / 2
     axis, back = (Axis(55.5 - s * middle, s) for s in (slope, -slope))

@@ -8,16 +8,14 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
+import msgspec
 import numpy as np
 
 from diffusionblend import geometry
 from diffusionblend.errors import InvalidValue, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, Grid
-from diffusionblend.geometry.kinds import find_beam
 from diffusionblend.geometry.poses import rises_deg
-from diffusionblend.io.projections.geometry_file import Kind
 
 LEVEL_DEG = 2.0
 """Rise of the rays up to which opposite views are compared."""
@@ -29,66 +27,41 @@ What the farther one sees beyond is air in most scans, and is reconstructed if i
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beam:
-    """Where views, source and detector are; see `geometry` for the conventions.
+@dataclass(frozen=True)
+class Measured:
+    """A beam, and the rows of its detector, which one that sees slices does not know.
 
     Attributes:
-        kind: Of the beam.
-        angles_deg: Direction of each view.
-        bins: Number of bins.
-        rows: Number of rows.
-        bin_mm: Size of a bin.
-        row_mm: Size of a row.
-        offset_mm: Where the middle of the detector lies along s.
-        row_offset_mm: Where it lies along t, of a cone.
-        axis_mm: How far the axis lies from the central ray.
-        sod_mm: Distance from the source to the axis.
-        sdd_mm: Distance from the source to the detector.
-        curved: Whether the detector of a fan is curved about the source.
+        model: Views, source and detector, as projectors know them.
         first_mm: Where the first row lies, from the first that was measured.
         grid: To reconstruct on, if it is given.
-        poses: Where source and detector stand in each view or in all, if not upright on a circle;
-            then the distances are not looked at.
-        diverges: Whether they have a source.
     """
 
-    kind: Kind
-    angles_deg: tuple[float, ...]
-    bins: int
+    model: geometry.Beam
     rows: int
-    bin_mm: float
     row_mm: float
-    offset_mm: float = 0.0
-    row_offset_mm: float = 0.0
-    axis_mm: float = 0.0
-    sod_mm: float = math.inf
-    sdd_mm: float = math.inf
-    curved: bool = False
     first_mm: float = 0.0
     grid: Grid | None = None
-    poses: tuple[geometry.Pose, ...] = ()
-    diverges: bool = True
 
-    @cached_property
-    def model(self) -> geometry.Beam:
-        """The beam as projectors know it.
+    @property
+    def kind(self) -> str:
+        """Of the beam."""
+        return self.model.kind
 
-        Raises:
-            UnsupportedInput: There can be no such beam.
-        """
-        names = ["angles_deg", "bins", "bin_mm", "offset_mm"]
-        if self.kind in ("fan", "cone"):
-            names += ["sod_mm", "sdd_mm", "axis_mm"]
-        if self.kind in ("cone", "posed"):
-            names += ["rows", "row_mm", "row_offset_mm"]
-        if self.kind == "posed":
-            names += ["poses", "diverges"]
-        parts = {name: getattr(self, name) for name in names}
-        if self.kind == "fan":
-            parts["detector"] = "curved" if self.curved else "flat"
-        with placing():
-            return find_beam(self.kind)(**parts)
+    @property
+    def angles_deg(self) -> tuple[float, ...]:
+        """Direction of each view."""
+        return self.model.angles_deg
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.model.bins
+
+    @property
+    def bin_mm(self) -> float:
+        """Size of a bin."""
+        return self.model.bin_mm
 
     @property
     def circle(self) -> geometry.Beam:
@@ -106,9 +79,9 @@ class Beam:
         """Bin, counted from 0, on which the axis casts its shadow."""
         return self.model.axis_bin
 
-    def posed(self, beam: geometry.PosedBeam) -> "Beam":
-        """Return it with the poses of a beam, whose s and t count as its own do."""
-        return dataclasses.replace(self, kind="posed", poses=beam.poses, diverges=beam.diverges)
+    def changed(self, **fields: object) -> "Measured":
+        """Return it with other fields of its model."""
+        return dataclasses.replace(self, model=msgspec.structs.replace(self.model, **fields))
 
     @property
     def turns_on_a_circle(self) -> bool:
@@ -123,12 +96,17 @@ class Beam:
     @property
     def slicewise(self) -> bool:
         """Whether each row sees one slice."""
-        return self.kind in ("parallel", "fan")
+        return self.model.slicewise
 
-    def with_axis_on(self, axis_bin: float) -> "Beam":
+    @property
+    def row_offset_mm(self) -> float:
+        """Where the middle of the detector lies along t; 0 where each row sees one slice."""
+        return getattr(self.model, "row_offset_mm", 0.0)
+
+    def with_axis_on(self, axis_bin: float) -> "Measured":
         """Move the detector so that the axis casts its shadow on a bin."""
         moved = (self.axis_bin - axis_bin) * self.bin_mm
-        return dataclasses.replace(self, offset_mm=self.offset_mm + moved)
+        return self.changed(offset_mm=self.model.offset_mm + moved)
 
     def fan_angles(self, axis_bin: float) -> np.ndarray:
         """Return the angle of each bin's ray from that through the axis, in radians (bins,).
@@ -150,21 +128,12 @@ class Beam:
         s = beam.fan_place(beam.axis_angle - self.fan_angles(axis_bin))
         return axis_bin + (s - beam.axis_shadow_mm) / self.bin_mm
 
-    def take_views(self, views: Sequence[int]) -> "Beam":
+    def take_views(self, views: Sequence[int]) -> "Measured":
         """Keep some views."""
-        several = len(self.poses) > 1
-        return dataclasses.replace(
-            self,
-            angles_deg=tuple(self.angles_deg[v] for v in views),
-            poses=tuple(self.poses[v] for v in views) if several else self.poses,
-        )
+        return dataclasses.replace(self, model=self.model.views(views))
 
-    def take_rows(self, first: int, last: int) -> "Beam":
-        """Keep the rows `first` to `last` - 1.
-
-        Raises:
-            UnsupportedInput: They are not about the middle plane of a cone, which the slices are.
-        """
+    def take_rows(self, first: int, last: int) -> "Measured":
+        """Keep the rows `first` to `last` - 1."""
         moved = ((first + last) / 2 - self.rows / 2) * self.row_mm
         offset = self.row_offset_mm + moved
         if self.kind == "cone" and abs(offset) > (last - first) / 2 * self.row_mm:
@@ -181,16 +150,13 @@ class Beam:
                 )
             grid = grid.part((first, 0, 0), (last - first, *grid.shape[1:]))
         begin = self.first_mm + first * self.row_mm
+        fields = {} if self.slicewise else {"rows": last - first, "row_offset_mm": offset}
         return dataclasses.replace(
-            self, rows=last - first, row_offset_mm=offset, first_mm=begin, grid=grid
+            self.changed(**fields), rows=last - first, first_mm=begin, grid=grid
         )
 
-    def binned(self, factor: int) -> "Beam":
-        """Join `factor` x `factor` pixels; what is left over at the end is dropped.
-
-        Raises:
-            UsageError: The detector is too small, or the grid was given for the pixels as they are.
-        """
+    def binned(self, factor: int) -> "Measured":
+        """Join `factor` x `factor` pixels; what is left over at the end is dropped."""
         if factor == 1:
             return self
         if not 1 <= factor <= self.bins:
@@ -198,15 +164,11 @@ class Beam:
         if self.grid is not None:
             raise UsageError("`bin`: geometry.json states a grid; leave one of them out")
         deep = min(factor, self.rows)
-        left_bins, left_rows = self.bins % factor, self.rows % deep
         return dataclasses.replace(
             self,
-            bins=self.bins // factor,
+            model=self.model.binned(factor, deep),
             rows=self.rows // deep,
-            bin_mm=self.bin_mm * factor,
             row_mm=self.row_mm * deep,
-            offset_mm=self.offset_mm - left_bins * self.bin_mm / 2,
-            row_offset_mm=self.row_offset_mm - left_rows * self.row_mm / 2,
             first_mm=self.first_mm + (deep - 1) / 2 * self.row_mm,
         )
 
@@ -217,10 +179,6 @@ class Beam:
 
         Without sizes it is as large as what the rays see, from the axis to the farther end of the
         detector; of slices that are no cone's there is one for each row.
-
-        Raises:
-            UsageError: A grid is given twice, or has sizes that cannot be used.
-            UnsupportedInput: The source would turn inside the slices.
         """
         if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
             raise UsageError(

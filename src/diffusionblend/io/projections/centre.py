@@ -15,7 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections import opposite
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.tilt import Axis, axis_through
 from diffusionblend.progress import counted
 
@@ -44,7 +44,7 @@ class Centre:
     how: str
 
 
-def find_centre(y: np.ndarray, beam: Beam, rows: range | None = None) -> Centre:
+def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Centre:
     """Search for the centre of rotation.
 
     Args:
@@ -70,7 +70,7 @@ def find_centre(y: np.ndarray, beam: Beam, rows: range | None = None) -> Centre:
     return Centre(axis_through(at, bins, beam.bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
 
 
-def _search(y: np.ndarray, beam: Beam) -> tuple[Finder, str, str]:
+def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
     """Return how to find the centre of a sinogram, that in words, and its misfit in words."""
     by_masses = beam.kind == "parallel" and np.linalg.cond(_turning(beam)) < UNSURE
     whole = opposite.full_turn(beam.angles_deg)
@@ -87,12 +87,12 @@ def _search(y: np.ndarray, beam: Beam) -> tuple[Finder, str, str]:
     )
 
 
-def _opposite(sinogram: np.ndarray, beam: Beam) -> tuple[float, float] | None:
+def _opposite(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | None:
     found = opposite.match(opposite.turn_of(sinogram, beam.angles_deg), beam)
     return (found.axis_bin, found.discord) if found.distinct else None
 
 
-def _masses(sinogram: np.ndarray, beam: Beam) -> tuple[float, float] | None:
+def _masses(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | None:
     """Return the bin about which the centres of mass turn, and its standard error."""
     object_seen = (uniform_filter1d(sinogram, 5, axis=1) > _edge(sinogram)).any(axis=0)
     if not object_seen.any():
@@ -111,7 +111,7 @@ def _masses(sinogram: np.ndarray, beam: Beam) -> tuple[float, float] | None:
     return (float(found[0]), error) if error < ASTRAY else None
 
 
-def _turning(beam: Beam) -> np.ndarray:
+def _turning(beam: Measured) -> np.ndarray:
     """Return what a point's place along the bins is made of: 1, cos, sin (views, 3)."""
     angles = np.radians(beam.angles_deg)
     return np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)

@@ -4,7 +4,6 @@ Opposite rays of a fan or a cone agree only where all three are right; those of 
 agree in either sense. Nothing is changed by what is found: it is said.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import PointBeam
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
 from diffusionblend.io.projections.opposite import (
     FEWEST,
@@ -46,7 +45,7 @@ Read = Callable[[range, range], np.ndarray]
 """Returns line integrals of some views and rows (rows, views, bins)."""
 
 
-def odd_lengths(beam: Beam) -> Iterator[str]:
+def odd_lengths(beam: Measured) -> Iterator[str]:
     """Yield what is odd about the lengths of a beam, in words with the option that may cure it."""
     width = beam.bins * beam.bin_mm
     if width > WIDEST_MM:
@@ -70,7 +69,7 @@ def odd_lengths(beam: Beam) -> Iterator[str]:
         )
 
 
-def doubts(beam: Beam, placed: Placed, taken: range, read: Read) -> Iterator[str]:
+def doubts(beam: Measured, placed: Placed, taken: range, read: Read) -> Iterator[str]:
     """Yield what speaks against a beam, in words with the option that may cure it.
 
     Args:
@@ -93,7 +92,7 @@ def doubts(beam: Beam, placed: Placed, taken: range, read: Read) -> Iterator[str
         yield from _leaning(beam, taken, placed, lambda rows: read(some, rows))
 
 
-def _disagreeing(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[str]:
+def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Iterator[str]:
     """Yield which other beam's opposite rays agree much better, if one's do."""
     stated = discord(turn_of(sinogram, beam.angles_deg), beam, axis_bin)
     if not CLEAR < stated < math.inf:
@@ -107,10 +106,10 @@ def _disagreeing(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[
         stated = here.discord
     if beam.kind == "parallel":
         return
-    clockwise = dataclasses.replace(beam, angles_deg=tuple(-a for a in beam.angles_deg))
+    clockwise = beam.changed(angles_deg=tuple(-a for a in beam.angles_deg))
     if _better(_found(sinogram, clockwise), stated):
         yield "opposite rays agree better if the angles count the other way; try `clockwise=True`"
-    wider = dataclasses.replace(beam, bin_mm=beam.bin_mm * beam.magnification)
+    wider = beam.changed(bin_mm=beam.bin_mm * beam.magnification)
     if beam.magnification > 1.2 and _better(_found(sinogram, wider), stated):
         yield (
             f"opposite rays agree better with pixels of {wider.bin_mm:.5g} mm; bin_mm is the size "
@@ -119,7 +118,7 @@ def _disagreeing(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[
 
 
 def _leaning(
-    beam: Beam, taken: range, placed: Placed, read: Callable[[range], np.ndarray]
+    beam: Measured, taken: range, placed: Placed, read: Callable[[range], np.ndarray]
 ) -> Iterator[str]:
     """Yield how the axis leans, where it is stated to be upright."""
     rows = rows_to_search(beam, taken)
@@ -131,7 +130,7 @@ def _leaning(
         yield words
 
 
-def _beside_the_masses(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Iterator[str]:
+def _beside_the_masses(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Iterator[str]:
     try:
         found = find_centre(sinogram[None], beam).axis.at(0)
     except UnsupportedInput:
@@ -143,7 +142,7 @@ def _beside_the_masses(sinogram: np.ndarray, beam: Beam, axis_bin: float) -> Ite
         )
 
 
-def _found(sinogram: np.ndarray, beam: Beam) -> Match:
+def _found(sinogram: np.ndarray, beam: Measured) -> Match:
     return match(turn_of(sinogram, beam.angles_deg), beam)
 
 

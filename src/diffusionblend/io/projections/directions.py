@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusionblend.geometry.arc import TURN, Directions, is_hole
-from diffusionblend.io.projections.geometry_file import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Way:
     length: float
 
 
-def spread(angles_deg: tuple[float, ...], number: int, kind: Kind) -> list[int]:
+def spread(angles_deg: tuple[float, ...], number: int, kind: str) -> list[int]:
     """Return so many views, in the order they were measured, with evenly spread directions.
 
     Args:

@@ -8,7 +8,7 @@ The schema is that of `geometry`, with what a file of projections knows already 
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +16,8 @@ from msgspec import Meta
 
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.geometry import Beam, ConeBeam, FanBeam, Grid, Pose, PosedBeam
+from diffusionblend.geometry import Beam, FanBeam, Grid, Pose, PosedBeam
+from diffusionblend.geometry.kinds import find_beam
 from diffusionblend.geometry.posed import Vector
 from diffusionblend.geometry.poses import helix, laminography, posed
 from diffusionblend.geometry.tools.vectors import Taken
@@ -90,6 +91,7 @@ class Facts(
         axis_tilt_degrees: By how much the rays rise, in laminography.
     """
 
+    kind: ClassVar[Kind]
     schema: Literal["diffusionblend-geometry/1"]
     angles_deg: tuple[float, ...] | Even | None = None
     bins: Number | None = None
@@ -109,13 +111,24 @@ class Facts(
     helix_pitch_mm: float = 0.0
     axis_tilt_degrees: float = 0.0
 
-    def poses_of(self, circle: Beam, rows: int, row_mm: float) -> PosedBeam | None:
-        """Return the posed beam that a circle with this pose is; none if it is upright."""
+    def beam(
+        self, angles_deg: tuple[float, ...], bins: int, bin_mm: float, rows: int, row_mm: float
+    ) -> Beam:
+        """Return the beam with a detector of so many bins and rows."""
+        cls = find_beam(self.kind)
+        measured = {"angles_deg": angles_deg, "bins": bins, "bin_mm": bin_mm}
+        measured |= {"offset_mm": self.offset_mm or 0.0, "rows": rows, "row_mm": row_mm}
+        stated = {n: getattr(self, n) for n in cls.__struct_fields__ if hasattr(self, n)}
+        beam = cls(**stated | {n: v for n, v in measured.items() if n in cls.__struct_fields__})
+        return beam if isinstance(beam, PosedBeam) else self._posed(beam, rows, row_mm)
+
+    def _posed(self, circle: Beam, rows: int, row_mm: float) -> Beam:
+        """Return a beam on a circle, posed where its detector is not upright or parts move."""
         turns: dict[str, Any] = {n: getattr(self, f"detector_{n[:-4]}_degrees") for n in _TURNS}
         shifts = (self.detector_shifts_mm, self.source_shifts_mm)
         stated = (*turns.values(), *shifts, self.helix_pitch_mm, self.axis_tilt_degrees)
         if not any(np.any(value) for value in stated):
-            return None
+            return circle
         if isinstance(circle, FanBeam) and rows > 1:
             raise UnsupportedInput(
                 "each row of a fan has its own plane, which a detector that is turned does not "
@@ -218,26 +231,12 @@ def facts_of(taken: Taken, data: Data = Data(), *, known_axis: bool = True) -> A
         known_axis: Whether it says where the axis is; else it is searched for.
     """
     beam = taken.beam
-    common: dict[str, Any] = {
-        "schema": "diffusionblend-geometry/1",
-        "angles_deg": beam.angles_deg,
-        "bins": beam.bins,
-        "bin_mm": beam.bin_mm,
-        "rows": taken.rows,
-        "row_mm": taken.row_mm,
-        "offset_mm": beam.offset_mm if known_axis else None,
-        "data": data,
-    }
-    if isinstance(beam, ConeBeam | FanBeam):
-        common |= {"sod_mm": beam.sod_mm, "sdd_mm": beam.sdd_mm, "axis_mm": beam.axis_mm}
-    if isinstance(beam, ConeBeam):
-        return ConeFacts(**common, row_offset_mm=beam.row_offset_mm)
-    if isinstance(beam, PosedBeam):
-        more = {n: getattr(beam, n) for n in ("poses", "row_offset_mm", "diverges")}
-        return PosedFacts(**common, **more)
-    if isinstance(beam, FanBeam):
-        return FanFacts(**common, detector=beam.detector)
-    return ParallelFacts(**common)
+    cls = next(cls for cls in get_args(AnyFacts) if cls.kind == beam.kind)
+    same = {n: getattr(beam, n) for n in cls.__struct_fields__ if hasattr(beam, n)}
+    same |= {"rows": taken.rows, "row_mm": taken.row_mm}
+    if not known_axis:
+        same["offset_mm"] = None
+    return cls(schema="diffusionblend-geometry/1", data=data, **same)
 
 
 def read_geometry(path: Path) -> AnyFacts:

@@ -22,7 +22,7 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.arrays import is_array
 from diffusionblend.io.projections.asked import check_asked
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
@@ -172,7 +172,7 @@ def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> 
         return ()
 
 
-def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
+def _twice(beam: Measured, options: Options) -> tuple[str, ...]:
     """Say that views which `every` takes lie opposite each other."""
     if options.every is None or beam.kind != "parallel":
         return ()
@@ -184,7 +184,7 @@ def _twice(beam: Beam, options: Options) -> tuple[str, ...]:
     return (f"{words}; `views={number}` spreads directions",)
 
 
-def _rotation(beam: Beam, options: Options) -> dict[str, str]:
+def _rotation(beam: Measured, options: Options) -> dict[str, str]:
     """Say in which sense the object turns, where the rays do not tell it."""
     if beam.kind != "parallel":
         return {}

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
 from diffusionblend.geometry.arc import Directions
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 
 FEWEST = 12
 """Views of a full turn from which a centre is found: of a fan, to 0.01 bins from 24."""
@@ -108,7 +108,7 @@ def full_turn(angles_deg: tuple[float, ...]) -> bool:
     return len(around.places) >= FEWEST and around.missing == 0
 
 
-def has_opposites(beam: Beam) -> bool:
+def has_opposites(beam: Measured) -> bool:
     """Return whether the views of less than a full turn have some ray from both ends."""
     around = Directions(np.array(beam.angles_deg))
     longer = 2 * around.typical if _goes_on(around, beam.bins) else 0.0
@@ -139,7 +139,7 @@ def turn_of(sinogram: np.ndarray, angles_deg: tuple[float, ...]) -> Turn:
     return Turn(np.concatenate([before, y, behind]), np.concatenate([ends[0], angles, ends[1]]))
 
 
-def match(turn: Turn, beam: Beam) -> Match:
+def match(turn: Turn, beam: Measured) -> Match:
     """Search the whole detector for the axis."""
     factor = max(beam.bins // SOME, 1)
     joined, coarse = turn.joined(factor), beam.binned(factor)
@@ -174,7 +174,7 @@ def lowest(scores: np.ndarray) -> tuple[int, float]:
     return int(by_depth[0]), float(scores[by_depth[1]]) if by_depth.size > 1 else 1.0
 
 
-def discord(turn: Turn, beam: Beam, axis_bin: float) -> float:
+def discord(turn: Turn, beam: Measured, axis_bin: float) -> float:
     """Return how far opposite rays differ: 0 if they are the same, 1 if unlike.
 
     Args:

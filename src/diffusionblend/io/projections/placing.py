@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffusionblend.errors import UsageError
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
 from diffusionblend.io.projections.geometry_file import NAME
 from diffusionblend.io.projections.options import Options
@@ -38,7 +38,9 @@ class Placed:
     tilt: str | None = None
 
 
-def place_axis(beam: Beam, taken: range, read: Read, options: Options, *, unknown: bool) -> Placed:
+def place_axis(
+    beam: Measured, taken: range, read: Read, options: Options, *, unknown: bool
+) -> Placed:
     """Return where the axis is.
 
     Args:
@@ -65,16 +67,16 @@ def place_axis(beam: Beam, taken: range, read: Read, options: Options, *, unknow
     return Placed(axis, how, found is not None, said)
 
 
-def through(middle_bin: float, slope: float, beam: Beam) -> Axis:
+def through(middle_bin: float, slope: float, beam: Measured) -> Axis:
     """Return the axis that goes through a bin of the middle row."""
     return Axis(middle_bin - slope * _middle(beam), slope)
 
 
-def _middle(beam: Beam) -> float:
+def _middle(beam: Measured) -> float:
     return (beam.rows - 1) / 2
 
 
-def _known(wish: str, beam: Beam) -> tuple[float, str]:
+def _known(wish: str, beam: Measured) -> tuple[float, str]:
     """Return the axis's bin as it is stated or given, and which of these."""
     if wish == "stated":
         return beam.axis_bin, "stated"
@@ -84,7 +86,7 @@ def _known(wish: str, beam: Beam) -> tuple[float, str]:
     return _number("centre", wish, (-beam.bins, 2 * beam.bins), words), "given"
 
 
-def _given_slope(wish: str | None, beam: Beam) -> float | None:
+def _given_slope(wish: str | None, beam: Measured) -> float | None:
     """Return by how many bins a row the axis is to be moved, if the user says so."""
     if wish is None or wish == "auto":
         slope = None
@@ -112,7 +114,7 @@ def _number(name: str, text: str, limits: tuple[float, float], words: str) -> fl
     return number
 
 
-def rows_to_search(beam: Beam, taken: range) -> range:
+def rows_to_search(beam: Measured, taken: range) -> range:
     """Return rows to search the centre in: of a cone that in the source's plane."""
     if not beam.slicewise:
         return range(central_row(beam, taken), central_row(beam, taken) + 1)
@@ -123,7 +125,7 @@ def rows_to_search(beam: Beam, taken: range) -> range:
     return every[apart // 2 :: apart]
 
 
-def central_row(beam: Beam, taken: range) -> int:
+def central_row(beam: Measured, taken: range) -> int:
     """Return the row in the middle of those taken; of a cone that in the source's plane."""
     if beam.slicewise:
         return (taken.start + taken.stop) // 2
@@ -131,7 +133,7 @@ def central_row(beam: Beam, taken: range) -> int:
     return min(max(at, taken.start), taken.stop - 1)
 
 
-def tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:
+def tilt_in_words(axis: Axis, seen: Axis, beam: Measured) -> str | None:
     """Say how the axis is tilted, and what was done about it."""
     if axis.slope == seen.slope == 0:
         return None
@@ -142,7 +144,7 @@ def tilt_in_words(axis: Axis, seen: Axis, beam: Beam) -> str | None:
     return f"{_line(axis, beam)}; pictures turned upright (`tilt='none'` leaves them)"
 
 
-def _line(axis: Axis, beam: Beam) -> str:
+def _line(axis: Axis, beam: Measured) -> str:
     return (
         f"axis tilted by {axis.tilt_deg(beam):.3g} degrees, from bin {axis.at(0):.2f} in row 0 to "
         f"{axis.at(beam.rows - 1):.2f} in row {beam.rows - 1}"

@@ -28,7 +28,7 @@ from diffusionblend.geometry import ConeBeam, Geometry, Pose, PosedBeam
 from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.poses import alike, as_posed, vector
 from diffusionblend.io.formats.foreign import extra, parsing
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.geometry_file import MAX_VIEWS, ConeFacts, read_text
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _tidy(value: float) -> float:
     return round(float(value), 10) + 0.0
 
 
-def placed_each(facts: RtkFacts, beam: Beam) -> tuple[Beam, tuple[str, ...]]:
+def placed_each(facts: RtkFacts, beam: Measured) -> tuple[Measured, tuple[str, ...]]:
     """Return the beam, posed where one circle does not stand for all, and what varies in words."""
     said = []
     for name, values in facts.apart:
@@ -264,16 +264,15 @@ def placed_each(facts: RtkFacts, beam: Beam) -> tuple[Beam, tuple[str, ...]]:
     return (_posed(facts, beam) if facts.tilted else beam), tuple(said)
 
 
-def _posed(facts: RtkFacts, beam: Beam) -> Beam:
-    return dataclasses.replace(
-        beam, kind="posed", poses=facts.poses, offset_mm=0.0, row_offset_mm=0.0
-    )
+def _posed(facts: RtkFacts, beam: Measured) -> Measured:
+    same = {n: getattr(beam, n) for n in ("angles_deg", "bins", "bin_mm", "rows", "row_mm")}
+    return dataclasses.replace(beam, model=PosedBeam(**same, poses=facts.poses))
 
 
-def _bins_for_a_mm(name: str, beam: Beam) -> float:
+def _bins_for_a_mm(name: str, beam: Measured) -> float:
     """Return by how many pixels a shadow moves, at most, if a number is 1 mm larger."""
     if name.endswith("Distance"):
-        far = beam.sdd_mm if name == "SourceToDetectorDistance" else beam.sod_mm
+        far = getattr(beam.model, "sdd_mm" if name == "SourceToDetectorDistance" else "sod_mm")
         return max(beam.bins, beam.rows) / 2 / far
     pixel = beam.bin_mm if name.endswith("X") else beam.row_mm
     return (1.0 if name.startswith("Projection") else beam.magnification - 1) / pixel

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import affine_transform
 from scipy.stats import theilslopes
 
-from diffusionblend.io.projections.beam import Beam
+from diffusionblend.io.projections.beam import Measured
 
 LEANING = 0.5
 """Pixels by which a tilt has to move the detector's edges to be one."""
@@ -44,7 +44,7 @@ class Axis:
         """Return its bin in a row."""
         return self.first_bin + self.slope * row
 
-    def tilt_deg(self, beam: Beam) -> float:
+    def tilt_deg(self, beam: Measured) -> float:
         """Return its tilt, towards higher bins in higher rows."""
         return math.degrees(math.atan(self.slope * beam.bin_mm / beam.row_mm))
 
@@ -73,14 +73,14 @@ def axis_through(rows: np.ndarray, bins: np.ndarray, across: int) -> Axis:
     return Axis(float(level - slope * middle), float(slope))
 
 
-def with_margin(rows: range, axis: Axis, beam: Beam) -> range:
+def with_margin(rows: range, axis: Axis, beam: Measured) -> range:
     """Return rows with those on both sides that are needed to set their pictures upright."""
     across = max(axis.at(0), beam.bins - axis.at(0)) * beam.bin_mm
     more = math.ceil(across * abs(math.sin(math.radians(axis.tilt_deg(beam)))) / beam.row_mm)
     return range(max(rows.start - more, 0), min(rows.stop + more, beam.rows))
 
 
-def set_upright(y: np.ndarray, axis: Axis, about_row: float, beam: Beam) -> np.ndarray:
+def set_upright(y: np.ndarray, axis: Axis, about_row: float, beam: Measured) -> np.ndarray:
     """Turn pictures so that the axis stands upright on the bin that it has in one row.
 
     Args:

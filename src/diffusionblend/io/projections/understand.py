@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusionblend.data.scan import Noise
 from diffusionblend.data.units import MU_WATER_RANGE
@@ -15,14 +14,12 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.io.files import inside, naming
 from diffusionblend.io.projections.angles import angles_of
 from diffusionblend.io.projections.asked import with_line
-from diffusionblend.io.projections.beam import Beam, placing
+from diffusionblend.io.projections.beam import Measured, placing
 from diffusionblend.io.projections.directions import spread
 from diffusionblend.io.projections.geometry_file import (
     NAME,
     AnyFacts,
     ConeFacts,
-    FanFacts,
-    PosedFacts,
     in_mm,
     order_of,
 )
@@ -58,7 +55,7 @@ class Meaning:
 
     data: Stack
     quantity: Quantity
-    beam: Beam
+    beam: Measured
     offset_unknown: bool
     white: Stack | None
     dark: Stack | None
@@ -107,7 +104,7 @@ def understand(
     )
 
 
-def choose_rows(beam: Beam, text: str | None) -> range:
+def choose_rows(beam: Measured, text: str | None) -> range:
     """Return the detector rows `A:B`; without text all of them."""
     if text is None:
         return range(beam.rows)
@@ -119,7 +116,7 @@ def choose_rows(beam: Beam, text: str | None) -> range:
     return range(int(first), int(last))
 
 
-def choose_views(beam: Beam, options: Options) -> Sequence[int]:
+def choose_views(beam: Measured, options: Options) -> Sequence[int]:
     """Return the views to take, in the order they were measured."""
     measured = len(beam.angles_deg)
     if options.views is not None and options.every is not None:
@@ -240,7 +237,7 @@ def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:
     return None if facts is None else order_of(facts)
 
 
-def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
+def _beam(source: Source, facts: AnyFacts, options: Options) -> Measured:
     if source.diverges and facts.kind == "parallel":
         raise UnsupportedInput(
             'its rays come from a point; give `geometry=FILE` with "kind" cone or fan, "sod_mm" '
@@ -256,30 +253,10 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Beam:
             f'"bin_mm" to {NAME}{source.hint}'
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
-    more: dict[str, Any] = {}
-    if isinstance(facts, FanFacts | ConeFacts):
-        more = {"sod_mm": facts.sod_mm, "sdd_mm": facts.sdd_mm, "axis_mm": facts.axis_mm}
-    if isinstance(facts, ConeFacts | PosedFacts):
-        more["row_offset_mm"] = facts.row_offset_mm
-    if isinstance(facts, PosedFacts):
-        more |= {"poses": facts.poses, "diverges": facts.diverges}
-    beam = Beam(
-        kind=facts.kind,
-        angles_deg=angles_of(source, facts, options),
-        bins=bins,
-        rows=rows,
-        bin_mm=bin_mm,
-        row_mm=row_mm,
-        offset_mm=facts.offset_mm or 0.0,
-        curved=isinstance(facts, FanFacts) and facts.detector == "curved",
-        grid=facts.grid,
-        **more,
-    )
-    if isinstance(facts, PosedFacts):
-        return beam
+    angles = angles_of(source, facts, options)
     with placing():
-        found = facts.poses_of(beam.model, rows, row_mm)
-    return beam if found is None else beam.posed(found)
+        model = facts.beam(angles, bins, bin_mm, rows, row_mm)
+    return Measured(model, rows, row_mm, grid=facts.grid)
 
 
 def _check_number(name: str, stated: int | None, held: int) -> None:
