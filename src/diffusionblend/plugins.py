@@ -12,12 +12,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
 
 
 def load(point: EntryPoint, words: str = "") -> Any:  # noqa: ANN401 - whatever another package brings
-    """Return what an entry point names.
-
-    Args:
-        point: The entry point.
-        words: What to call it in an error; its name, place and group if not given.
-    """
+    """Return what an entry point names."""
     try:
         return point.load()
     except Exception as error:  # whatever another package does

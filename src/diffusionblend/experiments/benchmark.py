@@ -101,10 +101,6 @@ def run_benchmark(name: str, settings: Settings) -> dict[str, Any]:
 
     All are checked before the first is run.
 
-    Args:
-        name: Name of an experiment of the package, `all`, or the file of a recipe.
-        settings: Where and how.
-
     Returns:
         The files that were written, and the Markdown of the tables.
     """

@@ -30,15 +30,7 @@ _GAP = 6
 def draw(
     show: Show, frame: "pd.DataFrame", title: str, experiment: Experiment, folder: Path
 ) -> Image.Image | None:
-    """Draw what a recipe asks for; None if that is no picture.
-
-    Args:
-        show: What is asked for.
-        frame: The runs that it is of.
-        title: What it is.
-        experiment: The experiment.
-        folder: Where the runs are kept.
-    """
+    """Draw what a recipe asks for; None if that is no picture."""
     if show.kind == "pictures":
         return _grid(show, frame, title, experiment, folder)
     if show.kind in DRAWN:

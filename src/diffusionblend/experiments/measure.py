@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 class CountingPrior:
     """A prior that counts what it is asked.
 
-    Args:
-        prior: The prior that does the work; what else it has is had here, too.
-
     Attributes:
         groups: Groups of three slices so far.
         calls: Calls so far, of a batch of groups each.

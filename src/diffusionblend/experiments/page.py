@@ -71,14 +71,7 @@ class Page:
 def make_page(
     experiment: Experiment, frame: "pd.DataFrame", folder: Path, tables: Sequence[Table] = ()
 ) -> Page:
-    """Return the tables and pictures of an experiment, and write the pictures.
-
-    Args:
-        experiment: The experiment.
-        frame: Its runs.
-        folder: Where runs are kept, and pictures go.
-        tables: Tables to begin with.
-    """
+    """Return the tables and pictures of an experiment, and write the pictures."""
     tables, figures, recipe = [*tables], [], experiment.recipe
     for number, show in enumerate(recipe.show, 1):
         title = recipe.title + (f": {show.caption}" if show.caption else "")

@@ -87,7 +87,8 @@ def list_runs(recipe: Recipe, path: Path, scale: Scale, device: str = "auto") ->
 
 
 def _runs(recipe: Recipe, root: Path, scale: Scale, device: str) -> Iterator[Run]:
-    kind, prior, libraries = find_device(device).type, _prior(recipe.prior, root), versions()
+    kind, libraries, beside = find_device(device).type, versions(), root / recipe.prior
+    prior = str(beside) if beside.is_dir() else recipe.prior
     for source in recipe.volumes:
         file = find_volume(source.path, root)
         slices = _slices(source, file, scale)
@@ -147,11 +148,6 @@ def _slices(source: Source, file: str, scale: Scale) -> tuple[int, int]:
     truth_on_grid(volume.slices(first, first + 1), source.size)
     volume.slices(first, last)
     return first, last
-
-
-def _prior(name: str, root: Path) -> str:
-    """Return a prior's name, or its folder where it lies beside the recipe."""
-    return str(root / name) if (root / name).is_dir() else name
 
 
 def _network(

@@ -22,7 +22,9 @@ EVALUATIONS = "evaluations (groups of 3 slices)"
 def quality(runs: "pd.DataFrame", show: Show, title: str) -> Table:
     """Return figures of each method: scans side by side for one plane, else below each other."""
     scans, figures = parts(runs, "scan"), _figures(runs, show.planes, show.metrics)
-    notes = (*_tv_words(runs, show), *_seed_words(runs, show), *_whole_words(show))
+    notes = (*_tv_words(runs, show), *_seed_words(runs, show))
+    if WHOLE in show.planes:
+        notes += ("volume: of all voxels of all slices together; the others are means over slices",)
     if len(show.planes) == 1:
         names = _labels(runs)
         columns = [
@@ -176,11 +178,6 @@ def _figures(
     """Return the planes and metrics that there are figures of."""
     every = itertools.product(planes, metrics)
     return [(plane, metric) for plane, metric in every if f"{plane} {metric}" in runs]
-
-
-def _whole_words(show: Show) -> list[str]:
-    words = "volume: of all voxels of all slices together; the others are means over slices"
-    return [words] if WHOLE in show.planes else []
 
 
 def _tv_words(runs: "pd.DataFrame", show: Show) -> list[str]:

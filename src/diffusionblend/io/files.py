@@ -180,12 +180,7 @@ def _locked(opened: int, name: Path) -> Iterator[None]:
 
 
 def left_overs(folder: Path, end: str = "") -> list[Path]:
-    """Return what processes of this machine that are gone were writing in a folder.
-
-    Args:
-        folder: The folder.
-        end: How its name ends: that of the output.
-    """
+    """Return what processes of this machine that are gone were writing in a folder."""
     found = folder.glob(f".{owner()}-*-*-*{glob.escape(end)}")
     return sorted(path for path in found if not lives(path.name.split("-")[1]))
 

@@ -117,8 +117,9 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
             with h5py.File(path) as file:
                 yield file
     except DAMAGE as error:
+        reason = " ".join(str(error).split())[:160]
         raise CorruptInput(
-            f"{path}: cannot be read as a scan ({_one_line(error)}); copy or make it again"
+            f"{path}: cannot be read as a scan ({reason}); copy or make it again"
         ) from error
 
 
@@ -159,7 +160,3 @@ def _read(file: "h5py.File", path: Path) -> Scan:
     mu_water = file.attrs.get("mu_water_per_mm")
     y = np.asarray(found, dtype=np.float32)
     return Scan(y, geometry, noise, None if mu_water is None else float(mu_water), provenance)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

@@ -86,13 +86,7 @@ class UNet(nn.Module):
 
 
 class Level(nn.ModuleList):
-    """Residual blocks of one width, one after another.
-
-    Args:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
-        count: Number of blocks.
-    """
+    """Residual blocks of one width, one after another."""
 
     def __init__(self, inputs: int, outputs: int, count: int) -> None:
         channels = [inputs, *[outputs] * count]
@@ -127,11 +121,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, with queries and keys of unit length.
-
-    Args:
-        channels: Channels in and out.
-    """
+    """Self-attention over all pixels, with queries and keys of unit length."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

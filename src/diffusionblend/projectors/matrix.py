@@ -31,13 +31,7 @@ _MOST_ENTRIES = 2**31  # which an index of four bytes can count
 
 
 class MatrixProjector(Projector):
-    """The projector of a beam that sees each slice by itself, along its `lines`.
-
-    Args:
-        geometry: Grid and beam.
-        device: Where the matrix is held.
-        dtype: Type of its numbers, float32 or float64.
-    """
+    """The projector of a beam that sees each slice by itself, along its `lines`."""
 
     slicewise = True
     how = "matrix"

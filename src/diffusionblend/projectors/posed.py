@@ -26,10 +26,6 @@ class PosedProjector(Projector):
     Threads are as many as torch has; their number changes no digit of the result. Volumes and
     line integrals go through fastest with slices or detector rows last in memory, as they come
     out, and as elementwise arithmetic keeps them.
-
-    Args:
-        geometry: Grid and posed beam.
-        dtype: Type of its numbers, float32 or float64.
     """
 
     slicewise = False

@@ -25,10 +25,6 @@ class RayProjector(Projector):
 
     Threads are as many as torch has; their number changes no digit of the result. Slices go through
     by sixteens, and come out last in memory, as from a matrix.
-
-    Args:
-        geometry: Grid and beam.
-        dtype: Type of its numbers, float32 or float64.
     """
 
     slicewise = True

@@ -25,13 +25,7 @@ def slice_projector(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Projector:
-    """Return the projector of a beam that sees each slice by itself, along its `lines`.
-
-    Args:
-        geometry: Grid and beam.
-        device: Where it works.
-        dtype: Type of its numbers, float32 or float64.
-    """
+    """Return the projector of a beam that sees each slice by itself, along its `lines`."""
     place = torch.device(device)
     if is_stored(geometry, place, dtype):
         return MatrixProjector(geometry, device=place, dtype=dtype)

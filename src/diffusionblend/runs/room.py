@@ -77,19 +77,7 @@ def room(
     worked_on: Geometry | None = None,
     slabs: bool = False,
 ) -> Room:
-    """Return what a reconstruction needs of its disk.
-
-    Args:
-        output: Place of the volume.
-        geometry: Beam and grid of the scan.
-        method: The method.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made as well.
-        save_state: Seconds between two savings of the state; infinity is none.
-        save_steps: Every how many steps a volume on the way is saved.
-        worked_on: Beam and grid that the method works on, if they are larger.
-        slabs: Whether it goes through in slabs.
-    """
+    """Return what a reconstruction needs of its disk."""
     steps = 1 if method.counted_by is None else int(getattr(method, method.counted_by))
     others = (classical and not method.classical) + (samples > 1)
     if save_steps is not None:

@@ -115,16 +115,7 @@ def identity(
     mu_water: float | None,
     scale: float | None,
 ) -> dict[str, Any]:
-    """Return what decides a volume, besides its scan and the device: all but its last digits.
-
-    Args:
-        method: The method, with its options.
-        prior: What records say of the prior; None if the method needs none.
-        seed: Seed of the first sample.
-        samples: Number of samples.
-        mu_water: What was asked for in place of the scan's.
-        scale: Likewise.
-    """
+    """Return what decides a volume, besides its scan and the device: all but its last digits."""
     return {
         "method": method_facts(method),
         "prior": prior,

@@ -17,9 +17,6 @@ class Trace:
 
     It is a callback.
 
-    Args:
-        truth: On the grid of the estimate.
-
     Attributes:
         points: Steps and their PSNR in dB; None where it is not finite.
         seconds: How long computing them took.

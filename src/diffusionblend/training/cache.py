@@ -49,10 +49,6 @@ class Entry(msgspec.Struct, frozen=True):
 def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
     """Return the volumes of a recipe, mapped into memory; prepare those that are not yet.
 
-    Args:
-        recipe: What to train on, and where the cache is.
-        root: The folder that the recipe's paths start from.
-
     Returns:
         The volumes, and one line for each that was left out, with the reason.
     """
@@ -116,12 +112,7 @@ def _packed(place: Path) -> list[Packed]:
 
 
 class Cache:
-    """A folder of prepared volumes.
-
-    Args:
-        folder: Where; made if it is not there.
-        window: HU that voxels are clipped to.
-    """
+    """A folder of prepared volumes."""
 
     def __init__(self, folder: Path, window: tuple[int, int]) -> None:
         make_folder(folder)

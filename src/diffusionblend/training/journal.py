@@ -22,12 +22,7 @@ STATS, EVENTS = "stats.jsonl", "tensorboard"
 
 
 class Journal:
-    """Lines of numbers, one for each report; what a resumed run repeats is not there twice.
-
-    Args:
-        folder: The run's folder.
-        step: The step that the run goes on from: later lines of an earlier run are dropped.
-    """
+    """Lines of numbers, one for each report; what a resumed run repeats is not there twice."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / STATS

@@ -114,7 +114,10 @@ def _train_phase(
     make_folder(output)
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
     validation = Validation.read(recipe, root) if accelerator.is_main_process else None
-    network = new_network(recipe, sources) if start is None else _taught(start, recipe)
+    if start is None:
+        network = new_network(recipe, sources)
+    else:
+        network = start.rescaled(scales(recipe)).train().requires_grad_(True)
     run = Run(recipe, output, network, accelerator, identity(recipe, sources, start))
     if run.finished:
         return True
@@ -239,11 +242,6 @@ def _batches(sampler: "Dataset[AnyBatch]", step: int, workers: int) -> Iterator[
         prefetch_factor=8 if workers else None,
     )
     return iter(loader)
-
-
-def _taught(network: UNetPrior, recipe: Recipe) -> UNetPrior:
-    """Return a copy of a network, to be trained at the scales of a recipe."""
-    return network.rescaled(scales(recipe)).train().requires_grad_(True)
 
 
 def new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:

@@ -93,18 +93,7 @@ def train_fbp_unet(
     progress: Progress | None = None,
     deadline: float = math.inf,
 ) -> Path:
-    """Train the network, or continue where the last run of this recipe stopped.
-
-    Args:
-        recipe: What to train, on what, for how long.
-        root: The folder that the recipe's paths start from.
-        progress: Is called now and then with step, loss, samples per second and seconds left.
-        deadline: When to stop with a checkpoint, as in `train`.
-
-    Returns:
-        The folder of the trained network (EMA weights): that of the checkpoint that reconstructed
-        the validation volume best, or the last one without such a volume.
-    """
+    """Train the network, or continue where its last run stopped; as `train_prior`."""
     with started(output := root / recipe.output) as accelerator:
         sources = loaded(recipe.volumes(), root, accelerator)
         rank, world = accelerator.process_index, accelerator.num_processes
@@ -118,14 +107,7 @@ def train_fbp_unet(
 
 
 class SliceSampler(Dataset[Slices]):
-    """Draws batches: a pure function of (seed, step), of which each process takes its share.
-
-    Args:
-        recipe: What to draw.
-        sources: The volumes.
-        rank: Which of the processes this is.
-        world: How many processes share each batch.
-    """
+    """Draws batches: a pure function of (seed, step), of which each process takes its share."""
 
     def __init__(
         self, recipe: FBPUNetRecipe, sources: list[Source], rank: int = 0, world: int = 1
@@ -172,15 +154,7 @@ class SliceSampler(Dataset[Slices]):
 
 
 class FBPUNetRun(TrainingRun[ResidualUNet, Slices]):
-    """A run that trains the network.
-
-    Args:
-        recipe: What to train.
-        output: Its folder; a checkpoint there is resumed.
-        acquisitions: What it is trained for.
-        accelerator: Knows the device, and the other processes.
-        identity: What decides the network.
-    """
+    """A run that trains the network."""
 
     def __init__(
         self,

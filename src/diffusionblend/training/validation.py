@@ -96,17 +96,12 @@ class Validation:
 
     def denoise(self, prior: UNetPrior) -> dict[str, float]:
         """Return the PSNR in dB of denoising, for each gap and level of noise."""
+        names = {s: "" if s == 1 else f"scale{s}_" for s, _ in self.groups}
         return {
-            f"psnr_{_at(scale)}gap{gap}_sigma{sigma}": denoising_psnr(
-                prior, clean, sigma, gap, scale
-            )
-            for (scale, gap), clean in self.groups.items()
+            f"psnr_{names[s]}gap{gap}_sigma{sigma}": denoising_psnr(prior, clean, sigma, gap, s)
+            for (s, gap), clean in self.groups.items()
             for sigma in SIGMAS
         }
-
-
-def _at(scale: int) -> str:
-    return "" if scale == 1 else f"scale{scale}_"
 
 
 def first_volume(root: Path, path: str) -> Volume:

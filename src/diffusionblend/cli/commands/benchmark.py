@@ -85,23 +85,19 @@ class Benchmark:
 
     def _htc(self) -> None:
         """Reconstruct the discs of the Helsinki challenge."""
+        from diffusionblend.cli.commands.plan import show_plan
         from diffusionblend.experiments.htc.run import benchmark_htc, list_htc
 
         if self.data is None:
             raise UsageError(f"{HTC}: needs --data, the folder of the challenge's files")
         if self.dry_run:
-            return self._plan_htc(list_htc(self.data, self.angles))
+            runs = list_htc(self.data, self.angles)
+            return show_plan({"runs": runs}, {"runs": "; ".join(runs)}, [self.output], self.json)
         facts = benchmark_htc(
             self.data, self.output, degrees=self.angles, prior=self.prior, device=self.device
         )
         text = facts.pop("text")
         show(facts, self.json, text)
-
-    def _plan_htc(self, runs: list[str]) -> None:
-        """Print which arcs would be reconstructed."""
-        from diffusionblend.cli.commands.plan import show_plan
-
-        show_plan({"runs": runs}, {"runs": "; ".join(runs)}, [self.output], self.json)
 
     def _plan(self, settings: "Settings") -> None:
         """Print the runs of experiments and which of them are kept; run none."""

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 def show_plan(
     facts: Mapping[str, Any], told: Mapping[str, str], paths: Iterable[Path], as_json: bool
 ) -> None:
-    """Print a plan.
-
-    Args:
-        facts: The plan for machines.
-        told: The plan for people: a line for each.
-        paths: What would be written.
-        as_json: Which of the two.
-    """
+    """Print a plan: `facts` and what would be written as JSON, or for people, a line each."""
     outputs = [{"path": str(path), "exists": path.exists()} for path in paths]
     lines = [f"{name:14}{text}" for name, text in told.items()]
     lines += [

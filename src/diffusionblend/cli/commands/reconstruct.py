@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
 from diffusionblend.cli.commands.plan import plan_reconstruction
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import torch
 
     from diffusionblend.data.scan import Scan
-    from diffusionblend.geometry import Geometry, Grid
+    from diffusionblend.geometry import Geometry
     from diffusionblend.methods import Method
     from diffusionblend.methods.method import State
     from diffusionblend.reconstruction.result import Reconstruction
-    from diffusionblend.runs.checkpoint import Checkpoint, SavedSteps
+    from diffusionblend.runs.checkpoint import Checkpoint
     from diffusionblend.runs.room import Room
 
 log = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class Reconstruct:
         writable(self.output)
         present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
+        from diffusionblend.io.volumes import check_source
         from diffusionblend.machine.device import find_device, threads
         from diffusionblend.machine.memory import bytes_of
         from diffusionblend.methods.options import make_method
@@ -120,12 +121,14 @@ class Reconstruct:
             in_range("--threads", self.threads, 1, MOST_THREADS)
         if self.max_memory is not None:
             bytes_of(self.max_memory)
-        method = make_method(self.method, **self._options())
+        steps = {} if self.steps is None else {"steps": self.steps}
+        method = make_method(self.method, **{**split_pairs(self.set), **steps})
         check_samples(method, self.samples)
         device = find_device(self.device)
         self._check_outputs(method)
         scan = read_scan(self.scan)
-        self._check_source(scan.geometry.grid)
+        if self.like is not None:
+            check_source(self.like, self.output, scan.geometry.grid)
         if self.dry_run:
             with naming(self.scan), threads(self.threads):
                 return plan_reconstruction(self, scan, method, device)
@@ -158,9 +161,13 @@ class Reconstruct:
         from diffusionblend.io.files import naming
         from diffusionblend.methods.method import ignore, in_turn
         from diffusionblend.reconstruction.reconstruct import reconstruct
+        from diffusionblend.runs.checkpoint import SavedSteps
+        from diffusionblend.runs.provenance import steps_folder
         from diffusionblend.runs.save import finish
 
-        steps = self._saved_steps(run.step)
+        steps = None
+        if self.save_steps is not None:
+            steps = SavedSteps(steps_folder(self.output), self.save_steps, run.step)
         with naming(self.scan), _way_to_go_on(run):
             made = reconstruct(
                 scan,
@@ -204,14 +211,6 @@ class Reconstruct:
         run |= {"device": device, "scan": scan.facts["sha256"]}
         return Checkpoint(state_of(self.output), run, self.save_state, self.threads)
 
-    def _saved_steps(self, done: int) -> "SavedSteps | None":
-        from diffusionblend.runs.checkpoint import SavedSteps
-        from diffusionblend.runs.provenance import steps_folder
-
-        if self.save_steps is None:
-            return None
-        return SavedSteps(steps_folder(self.output), self.save_steps, done)
-
     def _tell(self, made: "Reconstruction") -> None:
         """Print what was made on stdout, and the warnings on stderr for people."""
         import msgspec
@@ -241,10 +240,6 @@ class Reconstruct:
             yield f"{steps_folder(self.output)}: volumes on the way"
         yield f"next: diffusionblend report {shlex.quote(str(self.output))} -o report.html"
         yield f"      diffusionblend view {shlex.quote(str(self.output))}"
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = split_pairs(self.set)
-        return options if self.steps is None else {**options, "steps": self.steps}
 
     def _check_outputs(self, method: "Method") -> None:
         from diffusionblend.io.volumes import check_suffix
@@ -276,12 +271,6 @@ class Reconstruct:
             worked_on=worked_on,
             slabs=slabs,
         )
-
-    def _check_source(self, grid: "Grid") -> None:
-        from diffusionblend.io.volumes import check_source
-
-        if self.like is not None:
-            check_source(self.like, self.output, grid)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,9 @@ def in_options(text: str, command: type, of_method: Callable[[], Container[str]]
     def spelled(match: re.Match[str]) -> str:
         name, value = match.groups()
         if name in placed:
-            return _argument(name, value) if placed[name] else _option(name, value)
+            if not placed[name]:
+                return _option(name, value)
+            return name if value is None else _word(value)
         return f"--set {name}{_after('=', value)}" if name in of_method() else match[0]
 
     return _PARAMETER.sub(spelled, text)
@@ -47,10 +49,6 @@ def _parameters(command: type) -> dict[str, bool]:
     of_scans = own.keys() & {"scan", "scans"}
     imported = {f.name: False for f in dataclasses.fields(Options)} if of_scans else {}
     return imported | own
-
-
-def _argument(name: str, value: str | None) -> str:
-    return name if value is None else _word(value)
 
 
 def _option(name: str, value: str | None) -> str:

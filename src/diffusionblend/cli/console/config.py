@@ -21,13 +21,7 @@ Table = dict[str, Any]
 
 
 def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
-    """Return the words behind a verb with those of its file of options before them.
-
-    Args:
-        name: The verb.
-        command: Its dataclass.
-        words: What stands behind the verb.
-    """
+    """Return the words behind a verb with those of its file of options before them."""
     rest, path = _taken(words)
     if path is None:
         return rest

@@ -18,13 +18,7 @@ _SET = f"--{SET}"
 
 
 def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN401 - any command
-    """Make a command of its words.
-
-    Args:
-        name: The verb.
-        command: Its dataclass.
-        words: What stands behind the verb.
-    """
+    """Make a command of its words."""
     try:
         _, bound, _ = application(name, command).parse_args(
             list(_one_by_one(words)), print_error=False, exit_on_error=False

@@ -57,7 +57,7 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
             discs += [
                 Disc(name, file, arc, cut(scan, arc), truth)
                 for arc in sorted(degrees, reverse=True)
-                if _is_taken(arc, _arc(scan), widest=number == 0)
+                if math.isclose(arc, _arc(scan)) or (number == 0 and arc <= _arc(scan) + _ROUNDING)
             ]
     if not discs:
         raise UsageError(f"no disc of {folder} was measured over so wide an arc")
@@ -87,22 +87,13 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _is_taken(arc: float, measured: float, *, widest: bool) -> bool:
-    return arc <= measured + _ROUNDING if widest else math.isclose(arc, measured)
-
-
 def _arc(scan: Scan) -> float:
     angles = scan.geometry.beam.angles_deg
     return abs(angles[-1] - angles[0])
 
 
 def _read(path: Path, size: int) -> Scan:
-    """Read a scan; the axis is in the middle, as the challenge has it.
-
-    Args:
-        path: Its file.
-        size: Pixels a side of the segmentation, each of a bin as it is seen from the axis.
-    """
+    """Read a scan; the axis is in the middle, as the challenge has it."""
     scan = import_scan(path, centre="none", size=size // _FACTOR)
     beam = scan.geometry.beam
     if not isinstance(beam, FanBeam) or len(scan.y) != 1:

@@ -156,7 +156,8 @@ def make(disc: Disc, way: Way, folder: Path, device: str = "auto") -> Made:
     """
     scan = straightened(disc.scan)
     method = way.method(scan)
-    known = (scan.digest, method, way.samples, _prior_of(way), __version__)
+    prior = {} if way.prior is None else facts_of(way.prior)
+    known = (scan.digest, method, way.samples, prior, __version__)
     kept = folder / RUNS / f"htc-{hashlib.sha256(repr(known).encode()).hexdigest()[:24]}.npy"
     if not kept.is_file():
         found = reconstruct(
@@ -175,10 +176,6 @@ def make(disc: Disc, way: Way, folder: Path, device: str = "auto") -> Made:
     score = matthews(acrylic, disc.truth)
     log.info("%s, %s: %.3f", _arc(disc), way.label, score)
     return Made(disc, way.label, hu, acrylic, score)
-
-
-def _prior_of(way: Way) -> dict[str, str]:
-    return {} if way.prior is None else facts_of(way.prior)
 
 
 def _ways(prior: PathLike | None, device: str) -> tuple[Way, ...]:
@@ -231,15 +228,12 @@ def _table(made: Sequence[Made]) -> Table:
         corner="disc, arc",
         names=tuple(discs),
         columns=tuple(
-            Column(n, tuple(map(_cell, column))) for n, column in (ours | theirs).items()
+            Column(n, tuple(Cell("") if s is None else Cell(f"{s:.3f}", value=s) for s in scores))
+            for n, scores in (ours | theirs).items()
         ),
         caption="Matthews' correlation with the challenge's segmentation",
         notes=("Published scores are of arcs of the same length, which may start elsewhere.",),
     )
-
-
-def _cell(score: float | None) -> Cell:
-    return Cell("") if score is None else Cell(f"{score:.3f}", value=score)
 
 
 # The picture

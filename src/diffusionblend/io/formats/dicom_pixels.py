@@ -34,13 +34,7 @@ _SIZED_2000 = b"\xff\x4f\xff\x51"
 
 
 def check_storage(file: File, header: "Dataset", needed: int) -> None:
-    """Refuse pixels that are not decoded here, or that the file cannot hold.
-
-    Args:
-        file: The file.
-        header: Its header.
-        needed: Bytes of pixels that it claims.
-    """
+    """Refuse pixels that are not decoded here, or that the file cannot hold."""
     syntax = required(file, header.file_meta, "TransferSyntaxUID")
     with parsing(file):  # an unknown syntax is no syntax
         compressed = syntax.is_compressed

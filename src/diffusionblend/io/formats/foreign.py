@@ -13,13 +13,7 @@ _LOGS = ("nibabel.global", "pydicom")
 
 @contextlib.contextmanager
 def extra(name: object, package: str, group: str = "formats") -> Iterator[None]:
-    """Around an import: say what to install if the package is not there.
-
-    Args:
-        name: What needs it.
-        package: Its name.
-        group: The group of optional packages that it is in.
-    """
+    """Around an import: say what to install if the package is not there."""
     try:
         yield
     except ImportError as error:

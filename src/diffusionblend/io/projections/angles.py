@@ -49,9 +49,10 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
     views, *others = source.data.shape
     for axis, length in zip(("row", "bin"), others, strict=True):
         if len(angles) == length != views:
+            order = "row,view,bin" if axis == "row" else "bin,row,view"
             raise UnsupportedInput(
                 f"{views} views, but {length} angles and {length} {axis}s; is the order of the "
-                f"axes another? give `order`, for instance {_swapped(axis)}"
+                f"axes another? give `order`, for instance {order}"
             )
     series = source.series
     if series is None or not series.gaps:
@@ -73,11 +74,6 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
             f'"angles_deg" in {NAME} as a list of those that were measured; if none is missing, '
             "rename the files"
         )
-
-
-def _swapped(axis: str) -> str:
-    """Return the order of axes in which another one than the first is the view."""
-    return "row,view,bin" if axis == "row" else "bin,row,view"
 
 
 def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.ndarray:

@@ -44,13 +44,7 @@ def open_npy(path: Path, order: Sequence[str]) -> Stack:
 
 
 def open_npz(path: Path, order: Sequence[str], array: str | None = None) -> Stack:
-    """Open one array of a .npz file.
-
-    Args:
-        path: The file.
-        order: Of its axes.
-        array: Its name; not needed if there is one only.
-    """
+    """Open one array of a .npz file."""
     with parsing(path), zipfile.ZipFile(path) as archive:
         member = _member(path, [info.filename for info in archive.infolist()], array)
         shape, dtype = _header(archive, member)

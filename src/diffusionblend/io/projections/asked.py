@@ -64,13 +64,7 @@ def _changed(facts: AnyFacts, given: dict[str, float], even: Even | None) -> Any
 
 
 def check_asked(source: Source | None, facts: AnyFacts | None, options: Options) -> None:
-    """Ask for all that nobody says, if it is more than one thing.
-
-    Args:
-        source: The projections; none if not even the order of their axes is known.
-        facts: What is said about them.
-        options: What the user says.
-    """
+    """Ask for all that nobody says, if it is more than one thing."""
     lacking = list(_lacking(source, facts, options))
     if len(lacking) > 1:
         unsaid = facts is None and options.beam is None and options.sod_mm is None

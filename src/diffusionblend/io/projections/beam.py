@@ -109,11 +109,7 @@ class Measured:
         return self.changed(offset_mm=self.model.offset_mm + moved)
 
     def fan_angles(self, axis_bin: float) -> np.ndarray:
-        """Return the angle of each bin's ray from that through the axis, in radians (bins,).
-
-        Args:
-            axis_bin: Bin on which the axis casts its shadow.
-        """
+        """Return the angle of each bin's ray from that through the axis, in radians (bins,)."""
         beam = self.circle
         if not isinstance(beam, geometry.PointBeam):
             return np.zeros(self.bins)

@@ -27,13 +27,7 @@ class Way:
 
 
 def spread(angles_deg: tuple[float, ...], number: int, kind: str) -> list[int]:
-    """Return so many views, in the order they were measured, with evenly spread directions.
-
-    Args:
-        angles_deg: Direction of each view that was measured.
-        number: How many to take, at most as many as there are.
-        kind: Of the beam.
-    """
+    """Return so many views, in the order they were measured, with evenly spread directions."""
     angles = np.array(angles_deg)
     full_turn = Directions(angles).missing == 0
     way = _way(angles, TURN if full_turn or kind != "parallel" else TURN / 2, number)

@@ -13,7 +13,7 @@ import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections import hdf5
-from diffusionblend.io.projections.source import Source, Unit
+from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES
 
 if TYPE_CHECKING:
@@ -24,19 +24,14 @@ _FLAT = "process/acquisition/flat_fields/flat_field_value"
 
 
 def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) -> Source | None:
-    """Read a Data Exchange file; return none if it is none.
-
-    Args:
-        file: The open file.
-        path: Its path.
-        order: Of the axes, if the user says it.
-    """
+    """Read a Data Exchange file; return none if it is none."""
     found = hdf5.dataset(file, path, "exchange/data")
     if found is None:
         return None
     theta = hdf5.numbers(file, path, "exchange/theta")
     axes = tuple(order) if order is not None else _axes(path, found, theta)
-    remarks = () if order is not None or axes == AXES else (_told(axes),)
+    said = f"axes taken for {', '.join(axes)}, as the file or the number of its angles has it"
+    remarks = () if order is not None or axes == AXES else (said,)
     data = hdf5.stack(path, "exchange/data", found, axes, ())
     views, *pixels = data.shape
     size = (pixels[0], pixels[1])
@@ -48,17 +43,13 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
         "Data Exchange HDF5",
         data,
         None if angles is None else tuple(angles.tolist()),
-        unit if theta is not None else _degrees(angles),
+        unit if theta is not None or angles is None else "degrees",
         white,
         dark,
         i0=None if white is not None else hdf5.number(file, path, _FLAT),
         remarks=remarks,
         no_angles=why,
     )
-
-
-def _degrees(angles: np.ndarray | None) -> Unit | None:
-    return None if angles is None else "degrees"
 
 
 def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[str, ...]:
@@ -73,10 +64,6 @@ def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[
             "in any order; give `order`, for instance view,row,bin"
         )
     return order
-
-
-def _told(order: Sequence[str]) -> str:
-    return f"axes taken for {', '.join(order)}, as the file or the number of its angles has it"
 
 
 def _angles(

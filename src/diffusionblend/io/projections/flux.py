@@ -154,15 +154,7 @@ def _applied(
 
 
 def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "") -> Notes:
-    """Warn if air is not what it is said to be.
-
-    Args:
-        edges: What they show.
-        expected: What air is.
-        unit: What is much.
-        told: The warning's beginning.
-        cure: The beginning of its end.
-    """
+    """Warn if air is not what it is said to be."""
     if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
         return NOTHING
     return warned(

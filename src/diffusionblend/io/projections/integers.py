@@ -106,7 +106,8 @@ def clipped_at(counts: np.ndarray) -> float | None:
     largest &= beside[:, :-2] | beside[:, 2:]
     if top < LEAST_TOP or float(largest.mean()) < CLIPPED:
         return None
-    return top if _is_range(top) or noisy(counts, top) else None
+    end_of_range = top + 1 in {2.0**bits for bits in (*range(8, 17), 32)} or top == 2.0**15 - 1
+    return top if end_of_range or noisy(counts, top) else None
 
 
 def noisy(counts: np.ndarray, top: float = np.inf) -> bool:
@@ -124,8 +125,3 @@ def noisy(counts: np.ndarray, top: float = np.inf) -> bool:
         return False
     alternate = float(np.mean(np.sign(before) * np.sign(after))) < ALTERNATING
     return alternate and float(np.median(np.abs(before))) > _ONE
-
-
-def _is_range(top: float) -> bool:
-    """Return whether a number is the largest of 8 to 16 bits, or of 32."""
-    return top + 1 in {2.0**bits for bits in (*range(8, 17), 32)} or top == 2.0**15 - 1

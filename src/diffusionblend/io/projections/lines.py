@@ -102,15 +102,7 @@ def _from_counts(
 def _repaired(
     values: np.ndarray, y: np.ndarray, fields: Fields | None, rows: range, options: Options
 ) -> Notes:
-    """Repair dead pixels of values (views, rows, bins) in place; say what was done.
-
-    Args:
-        values: Shares or line integrals.
-        y: Line integrals of some of the views, which may be rough.
-        fields: Of counts.
-        rows: Which of the detector's rows they are in.
-        options: What the user says of it.
-    """
+    """Repair dead pixels of values (views, rows, bins) in place; say what was done."""
     if not options.repair:
         if not np.isfinite(values).all():
             raise CorruptInput("holds NaN or infinity; leave `repair=False` out, or mend it")

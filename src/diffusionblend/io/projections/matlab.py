@@ -37,14 +37,7 @@ _LENGTHS = {
 
 
 def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str | None) -> Source:
-    """Read projections of a MAT-file.
-
-    Args:
-        path: The file.
-        start: Its first bytes.
-        order: Of the axes of its array, as MATLAB has them.
-        array: Which of several arrays it is.
-    """
+    """Read projections of a MAT-file."""
     held = _from_hdf5(path) if start.startswith(NEW) else _from_mat(path)
     scans = {name: part for name, part in held.items() if isinstance(part, Mapping)}
     for name, part in scans.items():

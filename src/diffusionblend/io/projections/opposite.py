@@ -87,11 +87,7 @@ class Turn:
         return np.where(turned <= arc[-1] + 1e-6, values, np.nan)
 
     def with_opposites(self, fan_deg: float) -> np.ndarray:
-        """Return the views of which rays may have been measured from the other end.
-
-        Args:
-            fan_deg: The largest angle of a ray from that through the axis.
-        """
+        """Return the views of which rays may have been measured from the other end."""
         arc = self.angles_deg[-1] - self.angles_deg[0]
         behind = np.mod(self.angles_deg + 180 + 2 * fan_deg - self.angles_deg[0], 360)
         return np.flatnonzero(behind <= arc + 4 * fan_deg + 1e-6)

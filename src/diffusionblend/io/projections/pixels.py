@@ -92,13 +92,7 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
 
 
 def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
-    """Return the pixels (rows, bins) that `12,40-43,5:17` names: bins in all rows, or row:bin.
-
-    Args:
-        text: What the user says.
-        rows: Which of the detector's rows are taken.
-        bins: How many there are in each.
-    """
+    """Return the pixels (rows, bins) that `12,40-43,5:17` names: bins in all rows, or row:bin."""
     named = np.zeros((len(rows), bins), bool)
     for part in text.split(","):
         match = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,6})(?:-(\d{1,6}))?", part.strip())
@@ -114,13 +108,7 @@ def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
 
 
 def in_words(pixels: np.ndarray, rows: range, most: int = MOST_NAMED) -> str:
-    """Return the names of pixels (rows, bins), as `parse_pixels` reads them.
-
-    Args:
-        pixels: Those that are named.
-        rows: Which of the detector's rows they are in.
-        most: How many are named.
-    """
+    """Return the names of pixels (rows, bins), as `parse_pixels` reads them."""
     everywhere = pixels.all(axis=0)
     names = [str(b) for b in np.flatnonzero(everywhere)]
     names += [f"{rows[row]}:{b}" for row, b in np.argwhere(pixels & ~everywhere)]

@@ -41,15 +41,7 @@ class Placed:
 def place_axis(
     beam: Measured, taken: range, read: Read, options: Options, *, unknown: bool
 ) -> Placed:
-    """Return where the axis is.
-
-    Args:
-        beam: The beam, with all rows that were measured.
-        taken: The rows to take.
-        read: Reads rows.
-        options: What the user wishes.
-        unknown: Whether the source does not say where the axis is.
-    """
+    """Return where the axis is."""
     given = _given_slope(options.tilt, beam)
     wish = options.centre or ("auto" if unknown else "stated")
     known = None if wish == "auto" else _known(wish, beam)

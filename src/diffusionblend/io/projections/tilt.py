@@ -53,11 +53,6 @@ def axis_through(rows: np.ndarray, bins: np.ndarray, across: int) -> Axis:
     """Put a line through the axis's bins in some rows, of which single ones may be wrong.
 
     The line is that of Theil and Sen; where it is not clearly tilted, it is upright.
-
-    Args:
-        rows: The rows.
-        bins: The axis's bin in each.
-        across: How many bins the detector has.
     """
     upright = Axis(float(np.median(bins)))
     if len(rows) < ENOUGH:

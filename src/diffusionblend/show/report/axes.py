@@ -132,16 +132,7 @@ def draw(
     summary: Summary | None = None,
     zero: bool = False,
 ) -> Plot | None:
-    """Draw the lines of two points or more in common axes; none if there are none.
-
-    Args:
-        title: What is over what.
-        words: What it tells.
-        axes: What lies along x and y.
-        lines: The curves.
-        summary: What is told of each.
-        zero: Whether y begins at zero.
-    """
+    """Draw the lines of two points or more in common axes; none if there are none."""
     drawn = [line for line in lines if len(line.x) > 1]
     if not drawn:
         return None

@@ -49,10 +49,6 @@ def _kind(warning: Warn) -> tuple[str, ...]:
 def _joined(texts: Sequence[str]) -> str:
     """Return one text for some that differ in their numbers: from the least to the largest."""
     numbers = zip(*map(_NUMBER.findall, texts), strict=True)
-    between = iter([_between(each) for each in numbers])
+    ends = [(min(each, key=float), max(each, key=float)) for each in numbers]
+    between = iter([low if low == high else f"{low} to {high}" for low, high in ends])
     return _NUMBER.sub(lambda _: next(between), texts[0])
-
-
-def _between(numbers: Sequence[str]) -> str:
-    low, high = min(numbers, key=float), max(numbers, key=float)
-    return low if low == high else f"{low} to {high}"
