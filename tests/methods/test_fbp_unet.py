@@ -124,6 +124,16 @@ def test_any_size_of_slice_is_taken(tiny, rows, columns):
     assert x.isfinite().all()
 
 
+def test_slices_are_padded_to_what_all_levels_halve():
+    """Four levels halve three times: 12 and 18, which 6 divides and 8 does not, become 16 and 24."""
+    torch.manual_seed(0)
+    config = msgspec.structs.replace(TINY, widths=(8,) * 4, blocks=(1,) * 4)
+    network = with_gains(ResidualUNet(config)).eval().requires_grad_(False)
+    fbp = torch.randn(2, 12, 18)
+    padded = torch.nn.functional.pad(fbp[:, None], (0, 6, 0, 4), mode="replicate")[:, 0]
+    assert torch.equal(network.correct(fbp, 0), network.correct(padded, 0)[:, :12, :18])
+
+
 def test_slices_do_not_see_each_other(tiny):
     fbp = torch.randn(10, 8, 8, generator=torch.Generator().manual_seed(0))
     network = with_gains(tiny)
