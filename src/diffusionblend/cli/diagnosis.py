@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,12 @@ def devices() -> dict[str, dict[str, Any]]:
 
 def problems() -> Iterator[DiffusionBlendError]:
     """Yield what is broken: the prior in the package, the folder for temporary files."""
-    try:
-        from_pretrained(DEFAULT_PRIOR)
-    except DiffusionBlendError as error:
-        yield error
-    try:
-        writable(Path(tempfile.gettempdir()) / "any.file")
-    except DiffusionBlendError as error:
-        yield error
+    temporary = Path(tempfile.gettempdir()) / "any.file"
+    for attempt in (partial(from_pretrained, DEFAULT_PRIOR), partial(writable, temporary)):
+        try:
+            attempt()
+        except DiffusionBlendError as error:
+            yield error
 
 
 def example(slices: int, size: int) -> Scan:

@@ -45,7 +45,12 @@ def photo_uri(pixels: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _png_uri(image: Image.Image) -> str:
+def png_bytes(image: Image.Image, *, optimize: bool = False) -> bytes:
+    """Return a picture as a PNG file."""
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return PNG_URI + base64.b64encode(stream.getvalue()).decode()
+    image.save(stream, "PNG", optimize=optimize)
+    return stream.getvalue()
+
+
+def _png_uri(image: Image.Image) -> str:
+    return PNG_URI + base64.b64encode(png_bytes(image, optimize=True)).decode()

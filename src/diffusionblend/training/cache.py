@@ -8,6 +8,7 @@ lists every file: its entry, or why it was left out.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,16 +100,16 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     place = root / folder.path
     if not (place.is_dir() or place.is_file()):
         raise CorruptInput(f"{place}: no such folder or pack; expected one of CT volumes")
-    found = read_pack(place) if place.is_file() else find_volumes(place) or _packed(place)
-    return [c for c in found if _is_wanted({c.name, c.name.split(".")[0]}, folder)]
-
-
-def _is_wanted(names: set[str], folder: Folder) -> bool:
-    return not names & set(folder.without) and (not folder.only or bool(names & set(folder.only)))
-
-
-def _packed(place: Path) -> list[Packed]:
-    return [volume for pack in sorted(place.glob(f"*{SUFFIX}")) for volume in read_pack(pack)]
+    found: Sequence[Candidate | Packed]
+    if place.is_file():
+        found = read_pack(place)
+    else:
+        packs = sorted(place.glob(f"*{SUFFIX}"))
+        found = find_volumes(place) or [volume for pack in packs for volume in read_pack(pack)]
+    names = [{c.name, c.name.split(".")[0]} for c in found]
+    only, without = set(folder.only), set(folder.without)
+    wanted = (not own & without and (not only or bool(own & only)) for own in names)
+    return list(itertools.compress(found, wanted))
 
 
 class Cache:
@@ -125,9 +126,11 @@ class Cache:
         key = f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}"
         stamp = _stamp(candidate.files)
         known = self._index.get(key)
-        if known is None or known.stamp != stamp or not self._holds(known):
+        held = known is not None and (known.reason or self._place(known.digest).is_file())
+        if known is None or known.stamp != stamp or not held:
             self._index[key] = self._prepare(candidate, stamp)
-            self._write_index()
+            index = msgspec.json.format(msgspec.json.encode(self._index))
+            write_file(self.folder / INDEX, index)
         return self._index[key]
 
     def voxels(self, entry: Entry) -> np.ndarray:
@@ -148,18 +151,12 @@ class Cache:
     def _place(self, digest: str) -> Path:
         return self.folder / f"{digest[:32]}.npy"
 
-    def _holds(self, entry: Entry) -> bool:
-        return bool(entry.reason) or self._place(entry.digest).is_file()
-
     def _read_index(self) -> dict[str, Entry]:
         try:
             text = (self.folder / INDEX).read_bytes()
             return msgspec.json.decode(text, type=dict[str, Entry])
         except (OSError, ValueError):  # none yet, or damaged: it is made again
             return {}
-
-    def _write_index(self) -> None:
-        write_file(self.folder / INDEX, msgspec.json.format(msgspec.json.encode(self._index)))
 
 
 def _stamp(files: Sequence[Path]) -> str:

@@ -16,20 +16,20 @@ from diffusionblend.geometry.posed import turning
 from diffusionblend.geometry.tools.values import numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
 
+_ACROSS, _UPWARDS = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Panel:
     """A CIL geometry in numbers, of three dimensions, lengths in mm.
 
     Attributes:
         source: Position of the source, or direction of the rays.
         detector: Position of the middle of the panel.
-        across: Direction of its rows, unit.
-        upwards: Direction of its columns, unit.
         axis: Position of the axis of rotation.
         axis_along: Direction of the axis.
-        pixels: Number of pixels, across and upwards.
-        pixel_mm: Their sizes.
+        across, upwards: Directions of the panel's rows and columns, unit.
+        pixels, pixel_mm: Their number and their size, across and upwards.
         origin: Corner of the first pixel, for instance `bottom-left`.
         angles_deg: The angles, the initial one added.
         diverges: Whether it is a cone.
@@ -38,16 +38,16 @@ class Panel:
 
     source: np.ndarray
     detector: np.ndarray
-    across: np.ndarray
-    upwards: np.ndarray
     axis: np.ndarray
-    axis_along: np.ndarray
+    axis_along: np.ndarray = _UPWARDS
+    across: np.ndarray = _ACROSS
+    upwards: np.ndarray = _UPWARDS
     pixels: tuple[int, int]
     pixel_mm: tuple[float, float]
     origin: str
     angles_deg: np.ndarray
-    diverges: bool
-    flat: bool
+    diverges: bool = True
+    flat: bool = False
 
 
 def from_panel(panel: Panel) -> Taken:

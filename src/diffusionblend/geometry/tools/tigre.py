@@ -57,20 +57,17 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
             if isinstance(beam, PosedBeam)
             else f"TIGRE has no {beam.kind}; expected a cone or parallel rays"
         )
-    cone = isinstance(beam, ConeBeam)
-    rows = (
-        np.array([beam.rows, beam.row_mm, beam.row_offset_mm])
-        if isinstance(beam, ConeBeam)
-        else np.array([grid.shape[0], grid.spacing_mm[0], 0.0])
-    )
     far = max(4 * grid.radius_mm, 1.0)
-    sod, sdd = (beam.sod_mm, beam.sdd_mm) if isinstance(beam, ConeBeam) else (far, 2 * far)
-    axis = beam.axis_mm if isinstance(beam, ConeBeam) else 0.0
-    n_detector = np.array([int(rows[0]), beam.bins])
-    d_detector = np.array([rows[1], beam.bin_mm])
+    mode, sod, sdd, axis = "parallel", far, 2 * far, 0.0
+    rows, row_mm, row_offset = grid.shape[0], grid.spacing_mm[0], 0.0
+    if isinstance(beam, ConeBeam):
+        mode, sod, sdd, axis = "cone", beam.sod_mm, beam.sdd_mm, beam.axis_mm
+        rows, row_mm, row_offset = beam.rows, beam.row_mm, beam.row_offset_mm
+    n_detector = np.array([rows, beam.bins])
+    d_detector = np.array([row_mm, beam.bin_mm])
     n_voxel, d_voxel = np.array(grid.shape), np.array(grid.spacing_mm)
     return {
-        "mode": "cone" if cone else "parallel",
+        "mode": mode,
         "DSO": sod,
         "DSD": sdd,
         "nDetector": n_detector,
@@ -80,7 +77,7 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
         "dVoxel": d_voxel,
         "sVoxel": n_voxel * d_voxel,
         "offOrigin": np.zeros(3),
-        "offDetector": np.array([rows[2], beam.offset_mm]),
+        "offDetector": np.array([row_offset, beam.offset_mm]),
         "COR": -axis,
         "rotDetector": np.zeros(3),
         "accuracy": 0.5,

@@ -16,6 +16,7 @@ from diffusionblend.io.projections.stack import (
     arrange,
     arranged_shape,
     check_type,
+    stack_of,
     volume_of,
 )
 
@@ -35,12 +36,7 @@ def open_npy(path: Path, order: Sequence[str]) -> Stack:
     with parsing(path):
         raw = np.load(path, mmap_mode="r", allow_pickle=False)
     check_type(path, raw.dtype)
-    shape = arranged_shape(path, raw.shape, order)
-
-    def read(views: Sequence[int], rows: slice) -> np.ndarray:
-        return arrange(raw, order)[:, rows][list(views)]
-
-    return Stack(str(path), shape, raw.dtype, read)
+    return stack_of(str(path), raw, order)
 
 
 def open_npz(path: Path, order: Sequence[str], array: str | None = None) -> Stack:

@@ -22,7 +22,7 @@ from diffusionblend.io.formats.headers import check_claim
 from diffusionblend.io.projections import hdf5
 from diffusionblend.io.projections.geometry_file import NAME, Data, FanFacts
 from diffusionblend.io.projections.source import Source
-from diffusionblend.io.projections.stack import Stack, arrange, arranged_shape, check_type
+from diffusionblend.io.projections.stack import check_type, stack_of
 from diffusionblend.io.projections.walked import walk
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
             f"{path}: nothing says what the axes of {name} {values.shape} are; add "
             f"\"order\" to the data of its {NAME}, or give `order='view,bin'`"
         )
-    return Source("MATLAB array", _stack(f"{path}: {name}", values, order))
+    return Source("MATLAB array", stack_of(f"{path}: {name}", values, order))
 
 
 def _arrays(held: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -74,15 +74,6 @@ def _one(path: Path, arrays: Mapping[str, np.ndarray], array: str | None) -> tup
     return next(iter(named.items()))
 
 
-def _stack(name: str, values: np.ndarray, order: Sequence[str]) -> Stack:
-    shape = arranged_shape(name, values.shape, order)
-
-    def read(views: Sequence[int], rows: slice) -> np.ndarray:
-        return arrange(values, order)[:, rows][list(views)]
-
-    return Stack(name, shape, values.dtype, read)
-
-
 def _challenge(path: Path, scan: Mapping[str, Any]) -> Source:
     """Return a scan of HelTomo."""
     parameters = scan["parameters"]
@@ -100,7 +91,7 @@ def _challenge(path: Path, scan: Mapping[str, Any]) -> Source:
         data=Data(quantity="line-integrals"),
         **lengths,
     )
-    stack = _stack(f"{path}: sinogram", sinogram, order)
+    stack = stack_of(f"{path}: sinogram", sinogram, order)
     return Source("MATLAB scan of HelTomo", stack, stated=facts)
 
 

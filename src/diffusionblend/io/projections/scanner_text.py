@@ -77,16 +77,12 @@ def _nikon(path: Path, stated: Mapping[str, str]) -> AnyFacts:
     panel = Panel(
         source=np.zeros(3),
         detector=np.array([0.0, sdd, 0.0]),
-        across=np.array([1.0, 0.0, 0.0]),
-        upwards=np.array([0.0, 0.0, 1.0]),
         axis=np.array([-axis, sod, 0.0]),
         axis_along=_axis(number(stated, "ObjectTilt", 0.0), number(stated, "ObjectRoll", roll)),
         pixels=pixels,
         pixel_mm=sizes,
         origin="top-right",
         angles_deg=180.0 - turned,
-        diverges=True,
-        flat=False,
     )
     folder = stated.get("InputFolderName", "")
     data = Data(

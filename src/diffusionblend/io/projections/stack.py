@@ -48,6 +48,15 @@ class Stack:
             return np.ascontiguousarray(self.reader(chosen, rows), dtype=np.float32)
 
 
+def stack_of(name: str, values: np.ndarray, order: Sequence[str]) -> Stack:
+    """Return an array whose axes have the given order as a stack."""
+
+    def read(views: Sequence[int], rows: slice) -> np.ndarray:
+        return arrange(values, order)[:, rows][list(views)]
+
+    return Stack(name, arranged_shape(name, values.shape, order), values.dtype, read)
+
+
 def joined(first: Stack, second: Stack) -> Stack:
     """Return two stacks of the same pixels as one."""
 

@@ -148,16 +148,11 @@ def _facts(ole: "OleFileIO", views: int, size: tuple[int, int]) -> AnyFacts:
     panel = Panel(
         source=np.array([0.0, -sod, 0.0]),
         detector=np.array([0.0, beyond, 0.0]),
-        across=np.array([1.0, 0.0, 0.0]),
-        upwards=np.array([0.0, 0.0, 1.0]),
         axis=np.zeros(3),
-        axis_along=np.array([0.0, 0.0, 1.0]),
         pixels=size[::-1],
         pixel_mm=(bin_mm, bin_mm),
         origin="bottom-left",
         angles_deg=degrees,
-        diverges=True,
-        flat=False,
     )
     return facts_of(from_panel(panel), known_axis=False)
 

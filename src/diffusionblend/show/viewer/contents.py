@@ -6,7 +6,6 @@ command line; the volumes of a sampling's steps, of which there may be many, whe
 
 import functools
 import importlib.resources
-import io
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_beside, read_shape, read_shown
 from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours, grey
+from diffusionblend.pictures.png import png_bytes
 from diffusionblend.pictures.sections import section
 from diffusionblend.quality.record import Warn
 from diffusionblend.quality.words import is_grave, rank
@@ -196,9 +196,7 @@ def _still(volume: Volume) -> bytes:
     """
     x, y, _ = np.sign(np.diag(_straight(volume.grid))[:3]).astype(int)
     hu = section(volume.hu, volume.grid.spacing_mm, "axial")[::-y, ::-x]
-    stream = io.BytesIO()
-    Image.fromarray(grey(hu, WINDOWS[0].limits_hu)).save(stream, "PNG")
-    return stream.getvalue()
+    return png_bytes(Image.fromarray(grey(hu, WINDOWS[0].limits_hu)))
 
 
 def _straight(grid: Grid) -> np.ndarray:
@@ -262,10 +260,8 @@ def _told(
 def _picture(scan: Path) -> bytes:
     from diffusionblend.pictures.scanner import draw_scan
 
-    stream = io.BytesIO()
     read = read_scan(scan)
-    draw_scan(read.geometry, read.y).save(stream, "PNG")
-    return stream.getvalue()
+    return png_bytes(draw_scan(read.geometry, read.y))
 
 
 _ONE_AT_A_TIME = threading.Lock()
