@@ -37,13 +37,7 @@ ACROSS, MOST_VIEWS = (256, 512, 1024, 2048), 10_000
 
 @dataclass(frozen=True)
 class Extra:
-    """A group of optional packages.
-
-    Attributes:
-        name: Its name in pyproject.toml.
-        installed: Version of each package that is there.
-        missing: The others.
-    """
+    """A group of optional packages."""
 
     name: str
     installed: dict[str, str]

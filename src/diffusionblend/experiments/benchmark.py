@@ -39,14 +39,7 @@ ALL, RESULTS = "all", "results.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """How experiments are run.
-
-    Attributes:
-        folder: Where runs, tables and pictures go.
-        volume: File of a volume in place of the recipe's.
-        slices: Its slices; None takes all.
-        prior: Prior in place of the recipe's.
-    """
+    """How experiments are run."""
 
     folder: Path
     scale: Scale = "quick"

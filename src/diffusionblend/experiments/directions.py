@@ -44,11 +44,7 @@ class Direction:
     """One thing that the paper says.
 
     Attributes:
-        claim: What it says.
-        measured: What came out.
         margin: By how much it holds; below zero by how much it does not.
-        unit: Of the margin.
-        holds: Whether it does.
     """
 
     claim: str

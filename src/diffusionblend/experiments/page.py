@@ -48,11 +48,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
-    """What an experiment shows.
-
-    Attributes:
-        command: The line that makes it again.
-    """
+    """What an experiment shows."""
 
     title: str
     command: str

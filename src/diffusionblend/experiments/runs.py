@@ -29,7 +29,6 @@ class Run:
     """One reconstruction: its place in a recipe, and what decides its numbers.
 
     Attributes:
-        acquisition: How it is scanned.
         value: Value of the option that the row sweeps.
         default_steps: Steps that the method takes by default, if it has such an option.
     """
@@ -58,11 +57,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A recipe at a scale, and the runs that it needs.
-
-    Attributes:
-        command: The line that makes it again.
-    """
+    """A recipe at a scale, and the runs that it needs."""
 
     name: str
     recipe: Recipe

@@ -22,7 +22,6 @@ class Result(msgspec.Struct, frozen=True):
         groups: Evaluations of the network, counted in groups of three slices.
         calls: Calls of the network, of a batch of groups each.
         trace: Steps done, and the axial PSNR of the estimate then.
-        times: What it cost.
     """
 
     inputs: Inputs

@@ -109,7 +109,6 @@ class SavedStep(msgspec.Struct, frozen=True):
     """A volume on the way.
 
     Attributes:
-        step: Its step.
         volume: Name of its file in the folder.
         residual: |A u - y| / |y| of it.
         sha256: Of the file; empty in those of the first version.

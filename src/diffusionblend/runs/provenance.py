@@ -21,7 +21,6 @@ class Machine(msgspec.Struct, frozen=True):
     """What the last digits of a result depend on, besides versions and what was asked for.
 
     Attributes:
-        processor: Its name.
         threads: How many share the sums, whose order they decide; none where that is not known.
     """
 

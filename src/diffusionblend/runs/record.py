@@ -38,19 +38,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What made a volume. Older records, and those of other commands, hold less.
 
     Attributes:
-        schema: Which kind of record this is.
         finished: When, in UTC.
         versions: Of what the result depends on.
-        machine: On what it was made.
         again: The line that makes the volume again; empty if there is none.
-        method: Its name, and its options.
         prior: Its name and the SHA-256 of its weights.
         seed: Seed of the first sample.
         mu_water, scale: What was asked for in place of the scan's, if anything was.
         operator: How the projector had its weights: a `matrix`, `rays`, or `diffct`.
         scan: Name and SHA-256 of the scan, and what made that.
-        files: What else was written, by part.
-        steps: Volumes on the way.
         quality: How far it can be trusted.
         convergence: The residuals that the method ended with, of one that ends by its own.
     """

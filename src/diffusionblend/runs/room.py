@@ -33,9 +33,7 @@ class Room:
     """Bytes on the disk of an output.
 
     Attributes:
-        volumes: Of all volumes that are asked for.
         state: Of a state of the run; 0 if none is saved.
-        free: What is free there.
         stacks: Of the files that volumes lie in meanwhile; 0 where they are in memory.
     """
 

@@ -31,7 +31,6 @@ class Packed:
     """A volume in a pack.
 
     Attributes:
-        files: The pack.
         weight: How often its slices are drawn.
         scale, finest: Size of its pixels, and the least that they are drawn at, as in `Source`.
     """

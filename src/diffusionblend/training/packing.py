@@ -15,8 +15,6 @@ class Packs(NamedTuple):
 
     Attributes:
         files: The packs; the last are those of the validation volumes, if the recipe has any.
-        volumes: Number of volumes to train on.
-        left_out: Volumes that were left out, each with the reason.
     """
 
     files: list[Path]

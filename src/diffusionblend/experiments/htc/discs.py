@@ -27,7 +27,6 @@ class Disc:
 
     Attributes:
         name: Its name, such as `tb`.
-        file: The file of the scan.
         degrees: The arc that is taken.
         scan: The scan, its line integrals as they were measured.
         truth: Which pixels are acrylic (rows, columns), in the order of a reconstruction.

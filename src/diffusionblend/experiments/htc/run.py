@@ -59,7 +59,6 @@ class Way:
     """A way to reconstruct.
 
     Attributes:
-        label: What the table calls it.
         prior: Its prior; None for total variation.
         steps: Sweeps of the default method.
         samples: How many volumes it is the mean of.
@@ -86,8 +85,6 @@ class Made:
     """A reconstruction and its score.
 
     Attributes:
-        disc: What was scanned.
-        label: How it was reconstructed.
         hu: The slice (rows, columns).
         acrylic: Its segmentation, on the pixels of the truth.
         score: Matthews' correlation with the truth.

@@ -6,8 +6,7 @@ corner its first pixel is (`AcquisitionGeometry.set_panel`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
 _ACROSS, _UPWARDS = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Panel:
+class Panel(NamedTuple):
     """A CIL geometry in numbers, of three dimensions, lengths in mm.
 
     Attributes:
@@ -39,13 +37,13 @@ class Panel:
     source: np.ndarray
     detector: np.ndarray
     axis: np.ndarray
-    axis_along: np.ndarray = _UPWARDS
-    across: np.ndarray = _ACROSS
-    upwards: np.ndarray = _UPWARDS
     pixels: tuple[int, int]
     pixel_mm: tuple[float, float]
     origin: str
     angles_deg: np.ndarray
+    axis_along: np.ndarray = _UPWARDS
+    across: np.ndarray = _ACROSS
+    upwards: np.ndarray = _UPWARDS
     diverges: bool = True
     flat: bool = False
 

@@ -26,11 +26,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside an open zip.
-
-    Attributes:
-        info: What its directory says of the file.
-    """
+    """A file inside an open zip."""
 
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo

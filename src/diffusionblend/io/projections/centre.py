@@ -33,12 +33,7 @@ Finder = Callable[[np.ndarray], tuple[float, float] | None]
 
 @dataclass(frozen=True)
 class Centre:
-    """The centre of rotation.
-
-    Attributes:
-        axis: The axis's line over the rows.
-        how: How it was found and how well it fits, in words.
-    """
+    """The centre of rotation."""
 
     axis: Axis
     how: str

@@ -25,7 +25,6 @@ class Fields:
         dark: Mean counts without rays (rows, bins).
         white: Projections of air (fields, rows, bins); none where one number stands for them.
         noise: Of one pixel, as the fields tell it.
-        notes: What they are, in words.
     """
 
     air: flat.Air

@@ -37,7 +37,6 @@ class Lines:
 
     Attributes:
         y: Line integrals (rows, views, bins), float32.
-        notes: The corrections and warnings, in words.
         noise: As fields of air tell it, for one pixel; none without such.
     """
 

@@ -42,7 +42,6 @@ class Series:
 
     Attributes:
         numbers: The number that counts of each; none if no single one does.
-        by: What they are sorted by, in words.
     """
 
     files: tuple[Path, ...]

@@ -8,7 +8,6 @@ class Notes:
     """Corrections and warnings, in words.
 
     Attributes:
-        done: What was done.
         warnings: What may be wrong with the data, each a sentence that names the cure.
     """
 

@@ -47,7 +47,6 @@ class Match:
     """Where opposite rays agree best.
 
     Attributes:
-        axis_bin: The axis's bin.
         discord: How far they do not agree there, from 0 to 1.
         elsewhere: The same where they agree second best.
         few: Whether few views were compared.

@@ -26,9 +26,6 @@ class Placed:
     """The axis on the detector.
 
     Attributes:
-        axis: Its line over all rows that were measured.
-        how: How it is known, in words.
-        searched: Whether its line was searched for.
         tilt: What is to be said of its tilt, if anything is.
     """
 

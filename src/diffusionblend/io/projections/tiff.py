@@ -34,12 +34,7 @@ MAX_PAGES = 100_000
 
 @dataclass(frozen=True)
 class Page:
-    """Where one picture lies.
-
-    Attributes:
-        index: Its number in the file.
-        shape: Rows and columns of pixels.
-    """
+    """Where one picture lies."""
 
     file: Path
     index: int

@@ -39,18 +39,12 @@ class Meaning:
     """What projections are.
 
     Attributes:
-        quantity: What their numbers are.
-        beam: Where they were measured.
         offset_unknown: Whether nobody said where the detector's middle is.
-        white: Projections of air.
-        dark: Projections without rays.
         i0: Counts of air, where there are no projections of it.
-        noise: If it is stated.
         mu_water: If it is stated, in 1/mm.
         measured: How many views there were.
         numbers: Which of them these are.
         white_at: How many views were measured before each projection of air, if anybody says.
-        notes: What was done to read them.
     """
 
     data: Stack

@@ -92,9 +92,6 @@ class Plot:
     """A plot.
 
     Attributes:
-        title: What is over what.
-        words: What it tells.
-        across, down: Numbers at the axes.
         keys: What the curves are called; several of one name are told once.
     """
 

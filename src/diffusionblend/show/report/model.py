@@ -31,7 +31,6 @@ class Entry:
         words: What its method does; empty if that is not known.
         psnr: Of each sample steps, and the axial PSNR in dB of the volume there.
         residual: Of each sample steps, and |A u - y| / |y| there.
-        command: The line that makes it again.
         gaps: What is missing of it, and what else is to be said: sentences without their ends.
     """
 
@@ -55,11 +54,9 @@ class Report:
     """All of it.
 
     Attributes:
-        verdict: A sentence or two.
         truth: Volume (slices, rows, columns) in HU, or None if it is not known.
         spacing_mm: Size of a voxel (z, y, x).
         facts: Scan, noise, versions, credits: shown as a table.
-        command: How to make the report again.
         scan: Picture of the scan (height, width, 3), uint8.
         gaps: What is missing of all of them, and why: sentences.
         at: The voxel (slice, row, column) that the three planes run through, counted as in the

@@ -29,7 +29,6 @@ class Panel:
     """A volume in one plane.
 
     Attributes:
-        note: A figure of it.
         windows: The same in each window.
         further: Headings, and the pictures below: difference, deviation.
         kind: What is enlarged with it: all panels of one kind.

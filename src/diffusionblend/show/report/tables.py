@@ -19,7 +19,6 @@ class Cell:
     """A place of a table.
 
     Attributes:
-        text: What is read.
         spread: Its standard deviation, as text.
         best: Whether it is the best of its column.
         value: What it is sorted by, if it is a number; NaN is a missing one.
@@ -48,14 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the first column holds names.
-
-    Attributes:
-        corner: Heading of the names.
-        names: One for each row.
-        caption: What stands above it, if that is not said already.
-        legend: What headings or names mean.
-    """
+    """A table: the first column holds names."""
 
     corner: str
     names: tuple[str, ...]

@@ -54,7 +54,6 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
     """A volume, for the page.
 
     Attributes:
-        file: Its name on the server.
         shape: Columns, rows, slices: (x, y, z).
         step_mm: From voxel to voxel (x, y, z), with its sign, RAS+.
         first_mm: Centre of the first voxel (x, y, z).
@@ -78,12 +77,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is to view.
-
-    Attributes:
-        routes: For the server.
-        scan: The scan whose picture there is, if any.
-    """
+    """What there is to view."""
 
     routes: Routes
     shown: tuple[Shown, ...]

@@ -42,8 +42,6 @@ class Answer:
     """What a request gets.
 
     Attributes:
-        kind: Its media type.
-        body: The bytes.
         status: 200, unless it is a refusal.
     """
 
