@@ -73,7 +73,7 @@ def match_tissue(mu: np.ndarray) -> Match | None:
         mu: Attenuation, of any shape and unit.
 
     Returns:
-        The best of the kinds of bodies; none if nothing attenuates.
+        The best of the kinds of bodies; None if nothing attenuates.
     """
     mass = mu[mu > 0].astype(np.float64)
     typical = float((mass**3).sum() / (mass**2).sum()) if mass.size else 0.0

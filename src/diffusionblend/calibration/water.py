@@ -46,7 +46,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         how: `stated` by the scan, `given` by the user, or estimated from `tissue` or from the main
             `material`.
         sure: Whether an estimate can be relied on within a few percent.
-        overlap: With the histogram of tissue, 0 to 1; none if nothing was estimated.
+        overlap: With the histogram of tissue, 0 to 1; None if nothing was estimated.
         scale: Factor that the user put on the values besides; it is in `mu_water` already.
         words: The same for people.
     """

@@ -24,7 +24,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Raise KeyboardInterrupt at SIGINT, SystemExit(143) at SIGTERM, and 129 at SIGHUP.
 
-    They are raised in the main thread. SIGHUP is let be where it is ignored, as `nohup` has it.
+    They are raised in the main thread. SIGHUP stays ignored where it is, as under `nohup`.
 
     If Ctrl-C is not heard for some seconds, since a call does not return, the process ends from
     another thread: after it has removed what was being written. What Python ignores, since it was

@@ -163,7 +163,7 @@ def _worded(message: str, words: Sequence[str]) -> str:
 
 
 def _of_method(verb: str, words: Sequence[str]) -> Container[str]:
-    """Return the names of what the method of a command takes; none if it has no method."""
+    """Return the names of the options of a command's method; empty if it has no method."""
     from diffusionblend.cli.console.parsing import parse
 
     try:

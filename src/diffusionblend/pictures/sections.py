@@ -19,7 +19,7 @@ def section(
         hu: Volume (slices, rows, columns) in HU.
         spacing_mm: Size of a voxel (z, y, x).
         plane: One of `PLANES`.
-        index: Which; none is the middle one.
+        index: Which; None is the middle one.
 
     Returns:
         Values (height, width), float32, in HU, at most `LIMIT_PX`.

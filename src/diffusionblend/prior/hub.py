@@ -65,7 +65,7 @@ def push(folder: PathLike, name: str, *, private: bool = False) -> str:
     with _explained(name):
         from huggingface_hub import HfApi
 
-        api = HfApi(token=True)  # says at once where there is none
+        api = HfApi(token=True)  # fails at once where there is no token
         # Without `private` the owner's own setting decides.
         api.create_repo(name, private=private or None, exist_ok=True)
         if private and not api.model_info(name).private:
@@ -95,7 +95,7 @@ def _pinned(name: str) -> tuple[str, str]:
 
 
 def _check(folder: Path) -> None:
-    """Refuse what nobody could use: a damaged prior, or one that says nothing of itself."""
+    """Refuse a prior that is damaged, or that has no card to say what it is."""
     from_pretrained(str(folder.absolute()))  # never a name of the package or of the hub
     if not (folder / CARD).is_file():
         raise PriorError(f"{folder / CARD}: no such file; write what the prior was trained on")

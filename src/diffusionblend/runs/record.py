@@ -89,7 +89,7 @@ class Found:
 
     Attributes:
         digest: SHA-256 of the volume.
-        record: None if there is none that is of this volume.
+        record: Its record; None if there is none of this volume.
         missing: Why there is none: a sentence; empty if there is one.
     """
 
@@ -99,7 +99,7 @@ class Found:
     missing: str = ""
 
     def part(self, part: str) -> Volume | None:
-        """Read another volume beside it; none if there is none that is of the same run."""
+        """Read another volume beside it; None if there is none of the same run."""
         path = inside(self.path.parent, beside(self.path, part).name)
         if not path.is_file():
             return None
@@ -109,7 +109,7 @@ class Found:
         return read_beside(path)
 
     def step(self, step: SavedStep) -> Volume | None:
-        """Read a volume on the way; none if it is not there, or another run's is."""
+        """Read a volume on the way; None if it is not there, or is of another run."""
         folder = inside(self.path.parent, steps_folder(self.path).name)
         path = inside(folder, step.volume)
         if not path.is_file() or (step.sha256 and step.sha256 != sha256(path)):

@@ -103,7 +103,7 @@ def _read(path: Path, size: int) -> Scan:
 
 
 def _truth(path: Path) -> np.ndarray:
-    """Read a segmentation; its first row is the last one of a slice of ours."""
+    """Read a segmentation; its first row is the last row of our slices."""
     from PIL import Image
 
     try:

@@ -32,7 +32,7 @@ def from_astra(
         volume: What `astra.create_vol_geom` returns, if the grid is wanted, too.
 
     Raises:
-        CorruptInput: Numbers are missing, or are none.
+        CorruptInput: A number is missing, or is not a number.
         UnsupportedInput: No circular beam is like it.
     """
     stated = as_mapping(projections)
@@ -138,7 +138,7 @@ def _volume(grid: Grid, *, deep: bool) -> dict[str, Any]:
 
 
 def _grid(volume: Mapping[str, Any], slice_mm: float | None) -> Grid | None:
-    """Return the grid of a volume; none if it is not about the origin.
+    """Return the grid of a volume; None if it is not about the origin.
 
     Args:
         volume: What `create_vol_geom` returns.

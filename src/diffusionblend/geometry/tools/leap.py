@@ -69,7 +69,7 @@ def from_leap(text: str) -> Taken:
         text: What `save_parameters` wrote.
 
     Raises:
-        CorruptInput: Numbers are missing, or are none.
+        CorruptInput: A number is missing, or is not a number.
         UnsupportedInput: No circular beam is like it.
     """
     stated: dict[str, Any] = {name: _value(value) for name, value in parse_leap(text).items()}
@@ -209,7 +209,7 @@ def _modules(stated: Mapping[str, Any], rows: int) -> Vectors:
 
 
 def _grid(stated: Mapping[str, Any]) -> Grid | None:
-    """Return the grid of the volume; none if there is none about the axis."""
+    """Return the grid of the volume; None if it is not stated or not about the axis."""
     if stated.get("numX") is None:
         return None
     if any(number(stated, f"offset{axis}", 0.0) != 0 for axis in "XYZ"):

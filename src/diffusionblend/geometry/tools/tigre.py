@@ -28,7 +28,7 @@ def from_tigre(geo: Mapping[str, Any] | object, angles: Any = None) -> Taken:  #
         angles: In radians, (views,) or Euler angles (views, 3); none takes `geo.angles`.
 
     Raises:
-        CorruptInput: Numbers are missing, or are none.
+        CorruptInput: A number is missing, or is not a number.
         UnsupportedInput: No circular beam is like it.
     """
     stated = dict(as_mapping(geo))
@@ -47,7 +47,7 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
     """Return `geometry`, a cone or parallel rays, as the attributes of TIGRE's, with its angles.
 
     Raises:
-        UnsupportedInput: It is a fan, which TIGRE has not but as a cone of one row.
+        UnsupportedInput: It is a fan, which TIGRE knows only as a cone of one row.
     """
     grid, beam = geometry
     if not isinstance(beam, ConeBeam | ParallelBeam):
@@ -143,7 +143,7 @@ def _about_x(angles: np.ndarray, vector: tuple[float, float, float]) -> np.ndarr
 
 
 def _grid(stated: Mapping[str, Any], views: int) -> Grid | None:
-    """Return the grid of the volume; none if there is none about the axis."""
+    """Return the grid of the volume; None if it is not stated or not about the axis."""
     if stated.get("nVoxel") is None or stated.get("dVoxel") is None:
         return None
     if np.abs(for_each(stated, "offOrigin", views, 3, [0, 0, 0])).max() > 1e-9:

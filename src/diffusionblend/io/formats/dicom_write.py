@@ -187,7 +187,7 @@ def _place(data: "Dataset", grid: Grid, index: int) -> None:
         "SliceLocation": [first @ np.cross(row, column)],
     }
     for keyword, numbers in values.items():
-        # A decimal string has 16 characters; what rounding left of a zero is none.
+        # A decimal string has 16 characters; rounding may leave -0, which is made 0.
         texts = [DS(round(float(n), 12) + 0.0, auto_format=True) for n in numbers]
         setattr(data, keyword, texts if len(texts) > 1 else texts[0])
 

@@ -1,4 +1,4 @@
-"""Around the parsers of others: their absence and their failures, each as one line."""
+"""Around the parsers of other packages: their absence and their failures, each as one line."""
 
 import contextlib
 import logging

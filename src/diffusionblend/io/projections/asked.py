@@ -1,4 +1,4 @@
-"""What nobody says of projections, told all at once, and a geometry.json to fill in."""
+"""What is not known of projections, asked for all at once, and a geometry.json to fill in."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def _changed(facts: AnyFacts, given: dict[str, float], even: Even | None) -> Any
 
 
 def check_asked(source: Source | None, facts: AnyFacts | None, options: Options) -> None:
-    """Ask for all that nobody says, if it is more than one thing."""
+    """Ask for all that is not stated, if it is more than one thing."""
     lacking = list(_lacking(source, facts, options))
     if len(lacking) > 1:
         unsaid = facts is None and options.beam is None and options.sod_mm is None
@@ -76,7 +76,7 @@ def check_asked(source: Source | None, facts: AnyFacts | None, options: Options)
 
 
 def _lacking(source: Source | None, facts: AnyFacts | None, options: Options) -> list[str]:
-    """Return what nobody says, each with the parameter for it."""
+    """Return what is not stated, each with the parameter for it."""
     found = [ORDER] if source is None else []
     data = None if facts is None else facts.data
     air = _any(options.white, options.i0, data and (data.white or data.i0))

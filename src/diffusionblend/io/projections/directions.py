@@ -17,7 +17,7 @@ class Way:
     """Views in the order of their directions, and how far it is from the first to each.
 
     Attributes:
-        places: How far each is in degrees; what nobody measured is left out.
+        places: How far each is in degrees, without the arcs that were not measured.
         length: Of the whole.
     """
 

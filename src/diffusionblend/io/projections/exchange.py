@@ -24,7 +24,7 @@ _FLAT = "process/acquisition/flat_fields/flat_field_value"
 
 
 def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) -> Source | None:
-    """Read a Data Exchange file; return none if it is none."""
+    """Read a Data Exchange file; return None if it is not one."""
     found = hdf5.dataset(file, path, "exchange/data")
     if found is None:
         return None

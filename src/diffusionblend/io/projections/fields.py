@@ -13,7 +13,7 @@ from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.understand import Meaning
 
 MOST_CLIPPED = 0.5
-"""Share of the pixels of air whose level nobody knows, from which on fields are none."""
+"""Share of clipped pixels of air from which fields cannot be used: their level is unknown."""
 
 
 @dataclass(frozen=True, eq=False)

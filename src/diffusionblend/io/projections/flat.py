@@ -81,7 +81,7 @@ def field_levels(white: np.ndarray) -> np.ndarray:
 
 
 def change_of_level(levels: np.ndarray) -> int | None:
-    """Return how many fields come before the level of the source changes; none if it does not."""
+    """Return how many fields come before the level of the source changes; None if it does not."""
     if len(levels) < 4:
         changed = len(levels) > 1 and np.ptp(levels) > 2 * CHANGE
         return int(np.abs(np.diff(levels)).argmax()) + 1 if changed else None
@@ -148,7 +148,7 @@ def transmission(
 
 
 def readout_noise(counts: np.ndarray) -> float:
-    """Return the standard deviation of counts without rays, from those below zero; 0 if none is."""
+    """Return the standard deviation of counts without rays, from those below zero, if any; else 0."""
     below = counts[counts < 0]
     return float(np.median(-below)) / _MEDIAN if below.size else 0.0
 
@@ -163,7 +163,7 @@ def lifted(
 
     Args:
         counts: Above those without rays, in any unit and shape.
-        photon: What one photon counts; 0 if nobody knows.
+        photon: What one photon counts; 0 if that is not known.
         spread: Standard deviation of counts without rays.
     """
     moved = counts + photon / 2

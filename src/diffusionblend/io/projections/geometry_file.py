@@ -78,7 +78,7 @@ class Facts(
         bin_mm: Size of a bin, on the detector.
         rows: Number of detector rows; none takes that of the data.
         row_mm: Size of a row; of a parallel beam or a fan, the distance of the slices.
-        offset_mm: Where the middle of the detector lies along s; none if nobody knows.
+        offset_mm: Where the middle of the detector lies along s; None if it is not known.
         grid: Grid to reconstruct on; none makes one.
         data: What the numbers are.
         noise: How they were measured.

@@ -40,7 +40,7 @@ _LISTED = 6  # of the arrays of a layout that is not known
 
 
 def dataset(file: "h5py.File", path: Path, name: str) -> Any:  # noqa: ANN401 - h5py has no types
-    """Return a data set by its place in the file, or none if it is not there."""
+    """Return a data set by its place in the file, or None if it is not there."""
     import h5py
 
     parts = name.strip("/").split("/")
@@ -140,7 +140,7 @@ def fields(
 
 
 def numbers(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
-    """Return a few numbers (n,), or none if they are not there."""
+    """Return a few numbers (n,), or None if they are not there."""
     found = dataset(file, path, name)
     if found is None:
         return None
@@ -153,7 +153,7 @@ def numbers(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
 
 
 def number(file: "h5py.File", path: Path, name: str) -> float | None:
-    """Return one number, or none if it is not there."""
+    """Return one number, or None if it is not there."""
     found = numbers(file, path, name)
     return float(found[0]) if found is not None and len(found) == 1 else None
 
@@ -181,7 +181,7 @@ def text(attribute: object) -> str:
 
 
 def order_of_axes(names: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the order that names of axes say, none if one is not known."""
+    """Return the order that names of axes say; None if one is not known."""
     axes = tuple(AXIS_NAMES.get(name.strip().lower(), "") for name in names)
     return axes if "" not in axes and len(set(axes)) == len(axes) else None
 

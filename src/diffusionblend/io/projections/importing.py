@@ -63,7 +63,7 @@ def import_scan(
 
     Raises:
         CorruptInput: The source is missing, damaged, or holds what cannot be.
-        UnsupportedInput: It is of no kind that is read here, or says what no beam of ours holds.
+        UnsupportedInput: It is of a kind that is not read here, or its beam is not supported.
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
     path, options = Path(path), _with_changes(options, changes)

@@ -41,7 +41,7 @@ class Series:
     """Files whose names differ in numbers alone, in their order.
 
     Attributes:
-        numbers: The number that counts of each; none if no single one does.
+        numbers: The number of each file that sorts them; empty if no single one does.
     """
 
     files: tuple[Path, ...]

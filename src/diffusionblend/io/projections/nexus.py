@@ -30,7 +30,7 @@ _CONES = ("cone", "cone_flex")
 
 
 def read_nexus(file: "h5py.File", path: Path) -> Source | None:
-    """Read an NXtomo or CIL file; return none if it is none."""
+    """Read an NXtomo or CIL file; return None if it is neither."""
     found = [source for entry in _entries(file) if (source := _read(file, path, entry))]
     if len(found) > 1:
         raise UnsupportedInput(

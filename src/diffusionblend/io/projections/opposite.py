@@ -158,7 +158,7 @@ def match(turn: Turn, beam: Measured) -> Match:
 def lowest(scores: np.ndarray) -> tuple[int, float]:
     """Return which score is the lowest, and the next lowest that is not on its slopes.
 
-    At the ends, where no more can be compared, nobody knows whether scores still fall.
+    At the ends nothing more can be compared, so that scores might still fall beyond them.
     """
     inner = scores[1:-1]
     low = (inner < scores[:-2]) & (inner <= scores[2:]) & np.isfinite(scores[:-2] + scores[2:])

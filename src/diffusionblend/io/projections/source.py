@@ -15,8 +15,8 @@ class Source:
     """Projections, and what their format says of them.
 
     Attributes:
-        angles: Direction of each view as stored; none if the format does not say.
-        unit: Of `angles`: `degrees`, `radians`, or none if it is not stated.
+        angles: Direction of each view as stored; None if the format does not say.
+        unit: Of `angles`: `degrees`, `radians`, or None if it is not stated.
         i0: Counts of air, if the format states them.
         diverges: Whether the format says that rays come from a point.
         no_angles: Why it does not tell the angles, though it has some.

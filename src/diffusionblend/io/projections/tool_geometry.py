@@ -27,7 +27,7 @@ _OURS = "schema"
 
 
 def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
-    """Return what a file of another package states; none if it is none."""
+    """Return what a geometry file of another package states; None if it is not such a file."""
     if tool in ("cil", "deepinv"):
         raise UsageError(
             f"`from_={tool!r}`: has no geometry file; CIL's NEXUSDataWriter writes the geometry "
@@ -81,7 +81,7 @@ def _from_matlab(path: Path) -> Mapping[str, Any]:
 
 
 def _taken(stated: Mapping[str, Any] | np.ndarray | str, tool: Tool | None) -> Taken | None:
-    """Return what was taken over; none if it is no geometry of these packages."""
+    """Return what was taken over; None if it is not a geometry of these packages."""
     found = _tool_of(stated)
     if tool is not None and found != tool:
         raise UnsupportedInput(

@@ -1,6 +1,6 @@
 """What projections mean: their quantity, their beam, their fields, from the format and the user.
 
-What two of them state has to agree; what nobody states is asked for by name.
+What two of them state has to agree; what is stated nowhere is asked for by name.
 """
 
 import math
@@ -39,7 +39,7 @@ class Meaning:
     """What projections are.
 
     Attributes:
-        offset_unknown: Whether nobody said where the detector's middle is.
+        offset_unknown: Whether it is not stated where the detector's middle is.
         i0: Counts of air, where there are no projections of it.
         mu_water: If it is stated, in 1/mm.
         measured: How many views there were.

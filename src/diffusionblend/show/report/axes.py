@@ -129,7 +129,7 @@ def draw(
     summary: Summary | None = None,
     zero: bool = False,
 ) -> Plot | None:
-    """Draw the lines of two points or more in common axes; none if there are none."""
+    """Draw the lines of two points or more in common axes; None if there are no such lines."""
     drawn = [line for line in lines if len(line.x) > 1]
     if not drawn:
         return None

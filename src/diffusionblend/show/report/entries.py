@@ -34,8 +34,8 @@ class Compared:
     """What runs are compared with.
 
     Attributes:
-        truth: On the grid of the runs; none if it is not known.
-        scan: What was measured; none if it is not given.
+        truth: On the grid of the runs; None if it is not known.
+        scan: What was measured; None if it is not given.
         scan_digests: Those that records may have of it: of its file, and its own.
     """
 
@@ -45,7 +45,7 @@ class Compared:
 
 
 def make_entries(runs: Sequence[Run], compared: Compared) -> Iterator[Entry]:
-    """Yield an entry for each run, and for each classical picture beside that is none of them."""
+    """Yield an entry for each run, and for each classical picture beside it that is not a run."""
     shown = [run.volume.hu for run in runs]
     for run in runs:
         entry = _entry(run, compared)

@@ -23,7 +23,7 @@ class Entry:
     Attributes:
         name: What it is called, such as "fbp".
         hu: Volume (slices, rows, columns), float32, in HU.
-        seconds: How long it took; NaN if nobody knows.
+        seconds: How long it took; NaN if that is not known.
         figures: For each plane, "psnr" in dB, "ssim", and the standard deviations of both over
             slices as "psnr_std" and "ssim_std"; for "volume" the PSNR of the whole volume. What
             is missing is shown as a dash.
@@ -60,7 +60,7 @@ class Report:
         scan: Picture of the scan (height, width, 3), uint8.
         gaps: What is missing of all of them, and why: sentences.
         at: The voxel (slice, row, column) that the three planes run through, counted as in the
-            files; none is the middle one.
+            files; None is the middle one.
         turned_axes: Axes (z, y, x) that the files count from the other end than the volumes here.
     """
 

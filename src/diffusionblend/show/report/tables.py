@@ -58,7 +58,7 @@ class Table:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Headings above the columns, and over how many each stands; none if none has one."""
+        """Headings above groups of columns, and how many columns each spans; empty if unused."""
         runs = itertools.groupby(column.group for column in self.columns)
         found = [(group, len(list(run))) for group, run in runs]
         return found if any(group for group, _ in found) else []
@@ -98,7 +98,7 @@ def figures_table(report: Report) -> Table:
 
 
 def quality_table(report: Report) -> Table | None:
-    """Return what the quality records hold; none if there are none."""
+    """Return what the quality records hold; None if there are no records."""
     known = [e for e in report.entries if e.quality is not None]
     cells = {heading: tuple(map(cell, known)) for heading, (cell, _) in _QUALITY.items()}
     shown = {h: c for h, c in cells.items() if not all(math.isnan(x.value or 0.0) for x in c)}
