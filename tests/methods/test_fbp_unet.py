@@ -125,7 +125,7 @@ def test_any_size_of_slice_is_taken(tiny, rows, columns):
 
 
 def test_slices_are_padded_to_what_all_levels_halve():
-    """Four levels halve three times: 12 and 18, which 6 divides and 8 does not, become 16 and 24."""
+    """Four levels halve thrice: 12 and 18, which 6 divides and 8 does not, become 16 and 24."""
     torch.manual_seed(0)
     config = msgspec.structs.replace(TINY, widths=(8,) * 4, blocks=(1,) * 4)
     network = with_gains(ResidualUNet(config)).eval().requires_grad_(False)

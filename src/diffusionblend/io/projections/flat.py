@@ -148,7 +148,7 @@ def transmission(
 
 
 def readout_noise(counts: np.ndarray) -> float:
-    """Return the standard deviation of counts without rays, from those below zero; 0 without such."""
+    """Return the standard deviation of counts without rays: of those below zero; 0 without such."""
     below = counts[counts < 0]
     return float(np.median(-below)) / _MEDIAN if below.size else 0.0
 
