@@ -79,6 +79,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         label: What tables call it.
+        method: Name of the method.
         options: Options that are not the method's own defaults.
         quick: Options in their place at the quick scale.
         sweep: One option of many values.
@@ -135,9 +136,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """An experiment.
 
     Attributes:
+        title: A line.
         like: Another experiment, from which what is not given here is taken: volumes,
             acquisitions, rows, seeds, prior.
         volumes: What is scanned.
+        acquisitions: How.
         rows: By what it is reconstructed.
         show: What is made of the results.
         seeds: Seeds of noise and sampling; figures are means over them.

@@ -107,6 +107,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
             The first phase of the coarse one starts from the weights of the other.
+        budget: When it ends.
         crops: Sizes of crops and of batches.
         noise: Levels of noise; None for the recipe's.
         rate: Learning rate; None for the recipe's.
@@ -140,11 +141,14 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         output: Folder for checkpoints and logs, relative to the recipe.
+        budget: When it ends.
         data: What to train on.
         cache: Folder for the prepared volumes; `output`/cache if empty.
         seed: Seed of the weights, the samples and the noise.
         window: HU that volumes are clipped to.
         augment: Share of the samples that are rotated by up to 10 degrees and zoomed by 0.8-1.25.
+        network: Shape of the network.
+        optimiser: How it is optimised.
         precision: `bf16`, `fp32`, or `auto`: bf16 where the machine computes it fast.
         compile: Whether to compile the network first, which takes minutes and makes steps faster.
         workers: Processes that prepare batches; 0 prepares them in the main process.
