@@ -8,7 +8,6 @@ lists every file: its entry, or why it was left out.
 import dataclasses
 import functools
 import hashlib
-import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,10 +105,11 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     else:
         packs = sorted(place.glob(f"*{SUFFIX}"))
         found = find_volumes(place) or [volume for pack in packs for volume in read_pack(pack)]
-    names = [{c.name, c.name.split(".")[0]} for c in found]
-    only, without = set(folder.only), set(folder.without)
-    wanted = (not own & without and (not only or bool(own & only)) for own in names)
-    return list(itertools.compress(found, wanted))
+    return [c for c in found if _is_wanted({c.name, c.name.split(".")[0]}, folder)]
+
+
+def _is_wanted(names: set[str], folder: Folder) -> bool:
+    return not names & set(folder.without) and (not folder.only or bool(names & set(folder.only)))
 
 
 class Cache:
