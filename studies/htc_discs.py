@@ -1,9 +1,10 @@
 """Synthetic discs for `recipes/htc.toml`: acrylic, 70 mm across, with holes of irregular shapes.
 
-`python studies/htc_discs.py FOLDER [--discs 2500]` writes FOLDER/train and FOLDER/validation as
+`python studies/htc_discs.py FOLDER [--discs 3000]` writes FOLDER/train and FOLDER/validation as
 NIfTI: stacks of unrelated single slices, acrylic at 0 HU and air at -1000 HU, 256 x 256 pixels over
-the 512 pixels of the Helsinki Tomography Challenge. The shapes follow its description in words
-alone: none of its discs was used.
+the 512 pixels of the Helsinki Tomography Challenge. The shapes follow its description in words:
+no picture of its discs was used. Nets of cells were added after a disc of the challenge, tb, was
+seen to be one.
 """
 
 import argparse
@@ -23,6 +24,11 @@ RIM_MM = (0.8, 4.0)
 GAP_MM = (0.8, 3.0)
 HOLES = (1, 40)
 MOST_EMPTY = 0.55
+CELLULAR = 0.4
+"""Share of the discs that are a net of walls between cells."""
+CELLS = (4, 50)
+WALL_MM, CELL_RIM_MM, CORNER_MM = (0.8, 5.0), (0.8, 8.0), (0.05, 1.0)
+MOST_FILLED = 0.5
 STACK = 100
 MM = PIXELS / FIELD_MM
 """Pixels in a millimetre."""
@@ -72,6 +78,8 @@ def disc(rng: np.random.Generator, pixels: int = PIXELS) -> np.ndarray:
     rim = _circle(np.linspace(0, 2 * np.pi, 720, endpoint=False))
     solid = Image.new("L", (PIXELS * FINE,) * 2, 0)
     _draw(solid, rim * RADIUS_MM * MM + centre, FINE, 255)
+    if rng.random() < CELLULAR:
+        return _share(solid, pixels) * (1 - cells(rng, centre, pixels))
     taken = Image.new("L", (PIXELS,) * 2, 255)
     _draw(taken, rim * (RADIUS_MM - rng.uniform(*RIM_MM)) * MM + centre, 1, 0)
     shapes = SHAPES if rng.random() < 0.6 else (SHAPES[rng.integers(len(SHAPES))],)
@@ -90,7 +98,35 @@ def disc(rng: np.random.Generator, pixels: int = PIXELS) -> np.ndarray:
         wanted, left = wanted - 1, left - np.count_nonzero(hole)
         if wanted == 0 or left < 0:
             break
-    return np.asarray(solid.reduce(FINE * PIXELS // pixels), dtype=np.float32) / 255
+    return _share(solid, pixels)
+
+
+def cells(rng: np.random.Generator, centre: np.ndarray, pixels: int) -> np.ndarray:
+    """Return the share of holes in each pixel: cells of a Voronoi diagram, with rounded corners.
+
+    A cell is where a smooth minimum of the distances from its walls and from the rim is positive.
+    """
+    x, y = ((np.arange(pixels) + 0.5) * PIXELS / pixels - c for c in centre)
+    places = np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1).astype(np.float32) / MM
+    count = round(math.exp(rng.uniform(*np.log(CELLS))))
+    outer = RADIUS_MM - rng.uniform(*CELL_RIM_MM)
+    angles = rng.uniform(0, 2 * np.pi, count)
+    seeds = (outer * np.sqrt(rng.random(count))[:, None] * _circle(angles)).astype(np.float32)
+    squares = ((places - seeds[:, None, None]) ** 2).sum(axis=-1)
+    own = squares.argmin(axis=0)
+    apart = np.linalg.norm(seeds[:, None] - seeds, axis=-1)
+    np.fill_diagonal(apart, 1e-9)  # its own wall is infinitely far
+    walls = (squares - squares.min(axis=0) + 1e-6) / (2 * apart[own].transpose(2, 0, 1))
+    rim = outer - np.linalg.norm(places, axis=-1)
+    half, corner = rng.uniform(*WALL_MM) / 2, rng.uniform(*CORNER_MM)
+    inside = -corner * np.logaddexp.reduce([*(-(walls - half) / corner), -rim / corner])
+    holes = (inside * MM * pixels / PIXELS + 0.5).clip(0, 1)
+    most = MOST_EMPTY * math.pi * (RADIUS_MM * MM * pixels / PIXELS) ** 2
+    solid = rng.permutation(count)
+    filled = int(rng.uniform(0, MOST_FILLED) * count)
+    while holes[~np.isin(own, solid[:filled])].sum() > most:
+        filled += 1
+    return np.where(np.isin(own, solid[:filled]), 0, holes)
 
 
 def volume(seed: int, discs: int) -> nibabel.Nifti1Image:
@@ -99,6 +135,10 @@ def volume(seed: int, discs: int) -> nibabel.Nifti1Image:
     hu = np.stack([1000 * disc(rng) - 1000 for _ in range(discs)]).round().astype(np.int16)
     spacing = FIELD_MM / PIXELS
     return nibabel.Nifti1Image(hu.T, np.diag([spacing, spacing, 1.0, 1.0]))
+
+
+def _share(image: Image.Image, pixels: int) -> np.ndarray:
+    return np.asarray(image.reduce(FINE * PIXELS // pixels), dtype=np.float32) / 255
 
 
 def _circle(angles: np.ndarray) -> np.ndarray:
@@ -126,7 +166,7 @@ def _draw(image: Image.Image, corners: Outline, fine: int, value: int, width: in
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--discs", type=int, default=2500)
+    parser.add_argument("--discs", type=int, default=3000)
     asked = parser.parse_args()
     counts = [min(STACK, asked.discs - n) for n in range(0, asked.discs, STACK)]
     for seed, discs in enumerate([min(20, asked.discs), *counts]):

@@ -2,12 +2,14 @@
 
 `python studies/htc_tune.py PRIOR [--discs 4] [--degrees 30 90]` simulates the challenge's fan: the
 disc in 512 x 512 pixels by strips, a spectrum of 45 kV behind molybdenum and aluminium (its filter
-and lines differ from disc to disc), up to 2 percent of scattered rays, noise of 10,000 to 60,000
-photons a bin, and an axis that is off by 0.05 mm. It prints a score for each disc and setting.
+and lines differ from disc to disc), up to 12 percent of scattered rays, noise of 30,000 to
+100,000 photons a bin, and an axis that is off by 0.05 mm. It prints a score for each disc and
+setting.
 """
 
 import argparse
 import itertools
+import math
 from collections.abc import Iterator
 
 import htc_discs
@@ -18,6 +20,7 @@ import torch
 import diffusionblend as db
 from diffusionblend.data.scan import Scan
 from diffusionblend.experiments.htc.acrylic import straightened
+from diffusionblend.experiments.htc.run import TV_ITERATIONS
 from diffusionblend.experiments.htc.score import matthews, segmented
 from diffusionblend.geometry import FanBeam, Geometry, Grid
 from diffusionblend.io.projections import noise
@@ -47,20 +50,28 @@ def spectrum(filter_mm: float, lines: float) -> np.ndarray:
     return shares / shares.sum()
 
 
-def simulated(seed: int, degrees: int) -> tuple[np.ndarray, Scan, np.ndarray]:
-    """Return a truth (512, 512), its scan on 256 x 256 pixels, and the lengths of acrylic."""
+def simulated(
+    seed: int, degrees: int, share: np.ndarray | None = None
+) -> tuple[np.ndarray, Scan, np.ndarray]:
+    """Return a truth (512, 512), its scan on 256 x 256 pixels, and the lengths of acrylic.
+
+    Args:
+        seed: Of the disc, its spectrum, scatter and noise.
+        degrees: The arc.
+        share: Acrylic in each pixel (512, 512), if it is not to be drawn.
+    """
     rng = np.random.default_rng((77, seed))
-    share = htc_discs.disc(rng, 512)
+    share = htc_discs.disc(rng, 512) if share is None else share
     angles = rng.integers(0, 360) + np.arange(0, degrees + 0.1, 0.5)
     beam = FanBeam(
         angles_deg=tuple(angles.tolist()), bins=560, bin_mm=0.2, sod_mm=410.66, sdd_mm=553.74
     )
     off = msgspec.structs.replace(beam, offset_mm=rng.normal(0, 0.05))
     length = strip_project(share[None], grid(512), off).astype(float)
-    parts = spectrum(rng.uniform(0.4, 1.0), rng.uniform(0.3, 3))
+    parts = spectrum(rng.uniform(0.5, 4.0), rng.uniform(0.3, 3))
     passed = (parts * np.exp(-attenuation(ACRYLIC) * length[..., None])).sum(axis=-1)
-    photons, scattered = rng.uniform(1e4, 6e4), rng.uniform(0, 0.02)
-    passed = (1 - scattered) * passed + scattered * np.exp(np.log(passed).mean())
+    photons, scattered = rng.uniform(3e4, 1e5), rng.uniform(0, 0.12)
+    passed = (1 - scattered) * passed + scattered
     y = -np.log(rng.poisson(photons * passed).clip(1) / photons).astype(np.float32)
     scan = Scan(y, Geometry(grid(256), beam), noise.from_lines(y), mu_water=None)
     return share > 0.5, scan, length[0]
@@ -75,7 +86,8 @@ def settings(scan: Scan, asked: argparse.Namespace) -> Iterator[tuple[str, Metho
     variance = make_problem(scan, None, torch.device("cpu")).ray_variance()
     usual = tuned_weight(scan.geometry, variance)
     for weight in asked.weights:
-        yield f"tv, {weight:g} of {usual:.3g}", TV(weight=weight * usual, most=1.0)
+        method = TV(weight=weight * usual, most=1.0, iterations=TV_ITERATIONS)
+        yield f"tv, {weight:g} of {usual:.3g}", method
     for steps, sigma, error in itertools.product(asked.steps, asked.sigmas, asked.errors):
         label = f"prior, {steps} steps from {sigma:g}, error {error:g}"
         yield label, DiffusionBlendFast(steps=steps, sigma_max=sigma, error=error)
@@ -96,7 +108,7 @@ def main() -> None:
         for seed in asked.seeds:
             truth, measured, length = simulated(seed, degrees)
             scan = straightened(measured)
-            joined = length[::2].reshape(-1, 280, 2).mean(axis=2)
+            joined = length[:: math.ceil(len(length) / 100)].reshape(-1, 280, 2).mean(axis=2)
             off = (scan.y[0] / scan.mu_water - joined)[joined > 40]
             print(f"{degrees} degrees, {seed}: {truth.mean():.3f}, off {np.median(off):.2f} mm")
             for label, method in settings(scan, asked):

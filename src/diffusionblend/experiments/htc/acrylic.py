@@ -7,6 +7,7 @@ curve the length on all other rays. It is measured in each scan anew; neither a 
 scan is needed.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,30 +19,39 @@ from diffusionblend.geometry import Beam, Geometry
 RADIUS_MM = 35.0
 _EDGE = 0.2
 """Of the largest line integral: where a view sees the disc's edges."""
-LENGTHS_MM = np.arange(5.0, 70.0)
-"""Rays are taken together by the length of their way in a disc without holes."""
+LENGTHS_MM = np.arange(10.0, 70.0)
+"""Rays are taken together by the length of their way in a disc without holes.
+
+Shorter ones are so near the edge that the width of a bin changes their line integrals.
+"""
 RIM_MM = 24.0
 """Up to this length they pass the rim alone, 2 mm of it, where holes are rare."""
 _MOST = 0.95
 """Quantile of longer ones, of which some meet no hole."""
 _SMOOTH_MM = 0.75
 """Over which rays are averaged before it: noise alone would be the largest."""
-_ABOVE, _BELOW = 0.005, 0.03
-"""How far such a quantile may be above and below the curve: holes lower it, nothing raises it."""
-SOFT, HARD = 2.6, 0.0361
-"""Attenuation of a soft ray over that of a hard one, and that of the hard one in 1/mm.
-
-Spectra of 45 kV behind molybdenum and 0.4 to 1 mm of aluminium, and NIST's acrylic: with these two
-numbers a share of soft rays between 0.26 and 0.48 follows their curves to 0.02, of up to 3.1.
+_OFF, _FAR = 0.004, 3.0
+"""How far such a quantile is from the curve, as a share; and so many times as far below it one
+hardly counts any more (Geman and McClure's loss): all rays of its length meet holes.
 """
-_TRUSTED, _RADIUS_TRUSTED_MM = 0.03, 0.1
-"""Standard deviations of the scale of such a curve, and of the radius."""
-_MOST_OFF_MM = 0.08
-"""By so much the radius may be another: less than the rim of the shortest rays."""
+SOFT = 2.6
+"""Attenuation of a soft ray over that of a hard one, in spectra of 45 kV (NIST's acrylic)."""
+_KNOWN = (0.04, 0.3), (0.1, 0.1), (0.05, 0.05), (RADIUS_MM, 0.2)
+"""What is known before of `hard` (1/mm), `soft`, `scattered` and the radius (mm): mean, deviation.
+
+That of `hard` is relative. Hard rays are those of 25 to 35 keV.
+"""
+_BOUNDS = (0.02, 0.0, 0.0, RADIUS_MM - 0.3), (0.08, 0.95, 0.2, RADIUS_MM + 0.3)
+_STARTS = 0.03, 0.08
+"""Scattered shares from which the curve is fitted; the better fit is taken."""
 _MEAN_MM = 40.0
 _LONGEST_MM = 80.0
-_JOINED, _EVERY = 2, 2
-"""Bins that are joined, and of how many views one is taken: a quarter of the work."""
+_JOINED = 2
+"""Bins that are joined: together they are as wide as a pixel."""
+_VIEWS = 100
+"""At most so many views are taken; with fewer rays than pixels the data step is far quicker."""
+_NOISE_AT_MM = np.arange(2.0, 70.0, 4.0)
+"""Lengths at which the noise of lengths is told."""
 
 
 class Place(NamedTuple):
@@ -52,22 +62,26 @@ class Place(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """How line integrals grow with the length of acrylic, as of two energies.
+    """How line integrals grow with the length of acrylic, as of two energies and what is scattered.
 
-        g(L) = -ln(soft exp(-SOFT hard L) + (1 - soft) exp(-hard L))
+        g(L) = -ln((1 - scattered) (soft exp(-SOFT hard L) + (1 - soft) exp(-hard L)) + scattered)
 
     Attributes:
         hard: Attenuation of the hard rays, in 1/mm.
         soft: Share of the soft ones.
+        scattered: What all bins measure beside the rays, as a share of air: rays that the disc has
+            scattered, and light that spreads in the detector.
     """
 
     hard: float
     soft: float
+    scattered: float
 
     def __call__(self, length: np.ndarray) -> np.ndarray:
         """Return line integrals of lengths in mm."""
         thick = self.hard * length
-        return -np.log(self.soft * np.exp(-SOFT * thick) + (1 - self.soft) * np.exp(-thick))
+        passed = self.soft * np.exp(-SOFT * thick) + (1 - self.soft) * np.exp(-thick)
+        return -np.log((1 - self.scattered) * passed + self.scattered)
 
     @property
     def mean(self) -> float:
@@ -85,24 +99,41 @@ def straightened(scan: Scan) -> Scan:
     """Return a scan of a disc whose line integrals grow in proportion to the length of acrylic.
 
     The attenuation of acrylic is its `mu_water`, so that acrylic has 0 HU. Bins are joined in
-    pairs, as wide as pixels, and of the views, half a degree apart, each second one is taken.
+    pairs, as wide as pixels, and of more than 100 views every second one is taken, or fewer.
     """
     y, beam = scan.y[0].astype(np.float64), scan.geometry.beam
     curve = find_curve(y, distances(beam, find_place(y, beam)))
-    straight = _joined(curve.mean * curve.length(y[::_EVERY]))
-    noise = scan.noise
-    if noise.photons is not None:
-        noise = Noise(noise.photons * _JOINED, noise.electronic * _JOINED**0.5)
+    taken = range(0, len(y), math.ceil(len(y) / _VIEWS))
     facts = scan.provenance | {
-        "acrylic": f"{curve.mean:.4g} per mm along 40 mm; {100 * curve.soft:.0f} % soft rays"
+        "acrylic": f"{curve.mean:.4g} per mm along 40 mm; {100 * curve.soft:.0f} % soft rays, "
+        f"{100 * curve.scattered:.1f} % of air scattered"
     }
     return Scan(
-        straight[None].astype(np.float32),
-        Geometry(scan.geometry.grid, beam.views(range(0, len(y), _EVERY)).binned(_JOINED)),
-        noise,
+        _joined(curve.mean * curve.length(y[taken]))[None].astype(np.float32),
+        Geometry(scan.geometry.grid, beam.views(taken).binned(_JOINED)),
+        noise_of_lengths(scan.noise, curve),
         curve.mean,
         facts,
     )
+
+
+def noise_of_lengths(noise: Noise, curve: Curve) -> Noise:
+    """Return the noise of lengths times `curve.mean`, from that of the line integrals; bins joined.
+
+    Where the curve is flat, the noise of a length is the larger. As photons and electronic noise,
+    of variance exp(y) / N + exp(2 y) e^2 / N^2, it is told approximately.
+    """
+    from scipy.optimize import nnls
+
+    if noise.photons is None:
+        return noise
+    measured, straight = curve(_NOISE_AT_MM), curve.mean * _NOISE_AT_MM
+    slope = np.gradient(measured, _NOISE_AT_MM)
+    variance = noise.variance(measured) * (curve.mean / slope) ** 2 / _JOINED
+    parts = np.exp(np.stack([straight, 2 * straight], axis=1)) / variance[:, None]
+    (one, two), _ = nnls(parts, np.ones(len(parts)))
+    photons = 1 / max(float(one), 1e-3 * float(one + two))
+    return Noise(photons, photons * float(two) ** 0.5)
 
 
 def _joined(y: np.ndarray) -> np.ndarray:
@@ -155,17 +186,17 @@ def find_curve(y: np.ndarray, distance: np.ndarray) -> Curve:
     from scipy.optimize import least_squares
 
     beside, measured = _without_holes(y, distance)
-    rim = chord(beside) < RIM_MM
+    (hard, sd), *others = _KNOWN
 
     def apart(p: np.ndarray) -> np.ndarray:
-        off = measured / Curve(p[0], p[1])(chord(beside, p[2])) - 1
-        off /= np.where(rim | (off > 0), _ABOVE, _BELOW)
-        known = (p[0] / HARD - 1) / _TRUSTED, (p[2] - RADIUS_MM) / _RADIUS_TRUSTED_MM
-        return np.append(off, known)
+        off = (measured / Curve(*p[:3])(chord(beside, p[3])) - 1) / _OFF
+        off = np.where(off < 0, off / np.sqrt(1 + (off / _FAR) ** 2), off)
+        known = [(one - mean) / sd for one, (mean, sd) in zip(p[1:], others, strict=True)]
+        return np.append(off, [np.log(p[0] / hard) / sd, *known])
 
-    bounds = (HARD / 2, 0.0, RADIUS_MM - _MOST_OFF_MM), (2 * HARD, 0.95, RADIUS_MM + _MOST_OFF_MM)
-    found = least_squares(apart, (HARD, 0.35, RADIUS_MM), bounds=bounds, loss="soft_l1")
-    return Curve(float(found.x[0]), float(found.x[1]))
+    starts = ((hard, 0.1, scattered, RADIUS_MM) for scattered in _STARTS)
+    fits = [least_squares(apart, start, bounds=_BOUNDS) for start in starts]
+    return Curve(*map(float, min(fits, key=lambda fit: fit.cost).x[:3]))
 
 
 def _without_holes(y: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,9 +40,9 @@ class Disc:
 
 
 def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
-    """Return the scans of arcs of so many degrees: first those cut from the widest of each disc.
+    """Return the scans of arcs of so many degrees, the widest of each disc first.
 
-    A file that was measured over such an arc, from another angle, follows as it is.
+    An arc that was measured is taken as it is; others are cut from the widest scan of the disc.
 
     Args:
         folder: Of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png.
@@ -52,12 +52,10 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
     for name, paths in _files(folder).items():
         truth = _truth(folder / f"htc2022_{name}_truth.png")
         scans = sorted(((_read(p, len(truth)), p.name) for p in paths), key=lambda s: -_arc(s[0]))
-        for number, (scan, file) in enumerate(scans):
-            discs += [
-                Disc(name, file, arc, cut(scan, arc), truth)
-                for arc in sorted(degrees, reverse=True)
-                if math.isclose(arc, _arc(scan)) or (number == 0 and arc <= _arc(scan) + _ROUNDING)
-            ]
+        for arc in sorted(degrees, reverse=True):
+            wide = [(s, file) for s, file in scans if arc <= _arc(s) + _ROUNDING]
+            own = [(s, file) for s, file in wide if math.isclose(arc, _arc(s))]
+            discs += [Disc(name, file, arc, cut(s, arc), truth) for s, file in (own or wide)[:1]]
     if not discs:
         raise UsageError(f"no disc of {folder} was measured over so wide an arc")
     return discs

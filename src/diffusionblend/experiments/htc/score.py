@@ -9,7 +9,7 @@ from diffusionblend.errors import UnsupportedInput
 _LEVELS = 512
 
 
-def segmented(hu: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def segmented(hu: np.ndarray, shape: tuple[int, int], threshold: float | None = None) -> np.ndarray:
     """Return which pixels are acrylic, by Otsu's threshold of the reconstruction alone.
 
     Nothing is cleaned: no hole is filled, and no speck is taken away.
@@ -17,10 +17,11 @@ def segmented(hu: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Args:
         hu: A slice (rows, columns).
         shape: Pixels of the segmentation, to which the slice is interpolated linearly.
+        threshold: Another threshold in HU.
     """
     slices = torch.from_numpy(np.ascontiguousarray(hu, dtype=np.float32))[None, None]
     finer = interpolate(slices, shape, mode="bilinear", align_corners=False)[0, 0].numpy()
-    return finer > otsu(finer)
+    return finer > (otsu(finer) if threshold is None else threshold)
 
 
 def otsu(values: np.ndarray) -> float:
