@@ -80,7 +80,10 @@ class DiffusionBlendFast(Method):
         leak: The dual variable falls with this power of sigma, so that noise that cannot be fitted
             does not accumulate in it; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
-        noise: Share of the noise that is added; 0 is plug-and-play ADMM, without randomness.
+        relax: Over-relaxation of the prior's estimate in the ADMM; 1 is none.
+        noise: Share of the noise that is added; 0 is plug-and-play ADMM.
+        mirror: Whether in half of the sweeps, at random, the network sees the slices mirrored, as
+            in its training. Its errors then differ from sweep to sweep, and average out.
         weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
         huber: Beyond this many standard deviations of the noise, the residual of a ray counts
             linearly instead of squared (Huber), for dead pixels and the like; 0 is never.
@@ -99,7 +102,9 @@ class DiffusionBlendFast(Method):
     sigma_min: Positive = 0.03
     leak: NonNegative = 1 / 3
     error: Positive = 0.25
+    relax: Positive = 1.3
     noise: Share = 1.0
+    mirror: bool = True
     weigh: bool = True
     huber: NonNegative = 5.0
     flux: bool = True
@@ -170,13 +175,15 @@ class DiffusionBlendFast(Method):
             x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
             metal = clean > most if dense is None else (clean > most) & (dense > 0)
             x0 = torch.where(metal, clean, x0)                             # of that, nothing
-            return x0, 1 + x0 - kept
+            return x0, 1 + x + self.relax * (x0 - x) - kept
 
         z = slabs.each(noisy, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else
              draw_partition(len(z), k, self.jump_every, generator))        # S_1 u ... u S_r
-        x0 = blend(lambda g: prior.denoise(g, sigma, S.gap, scale=level.scale), z, S,
-                   self.batch_size, slabs)
+        turned = (-1,) if self.mirror and torch.rand((), generator=generator) < 0.5 else ()
+        x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
+                                           scale=level.scale).flip(turned),
+                   z, S, self.batch_size, slabs)
         x0, v = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
         u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
