@@ -56,6 +56,7 @@ CHANGES = [
      "30 sweeps"),
     (r"diffusionblend batch (?!.*--(method|steps))", "diffusionblend batch --steps 2 ",
      "30 sweeps"),
+    (r"s3://bucket/(\w+)", r"\1", "folders; test_cloud has a store"),
     (r"--views 60", "--views 12", "time"),
     (r"(diffusionblend benchmark .*)--slices 40:88", r"\1--slices 2:5", "time"),
     (r"--slices (40:88|18:30)", "--slices 2:11", "the volume has 12 slices of 64 x 64"),
