@@ -74,7 +74,7 @@ class TV(Method):
     classical = True
     counted_by = "iterations"
     usual_iterations = 50  # 57 at 8 views, 33 at 20, 91 of 90 degrees
-    copies = (27, 15)
+    copies = (33, 15)
     kept = (6, 0)
     slabwise = (32, 17)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from diffusionblend.data.arrays import PART_BYTES
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import PathLike
@@ -42,6 +43,8 @@ ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
 """What a method with a prior leaves behind, while the classical reconstruction is made."""
+WRITTEN = 4
+"""Copies of a part of a volume in slabs, while it is written and read back."""
 _SAMPLES = 3
 _DRAWN, _EVEN = 16, 16 * 16**2
 """torch draws normal numbers by sixteens: a slab is as many slices, unless each slice has pixels
@@ -216,6 +219,8 @@ def peak_memory(
     fixed = BASE + (MATRIX * data[1] * pixels if matrix else PASSING * (pixels + rays))
     if samples > 1:
         fixed += _SAMPLES * one
+    if slab is not None:
+        fixed += WRITTEN * min(FLOAT * slices * pixels, PART_BYTES)
     volumes, sinograms = _copies(method, slab)
     peak = volumes * one + sinograms * lines + _activations(method, slices, pixels)
     if classical:

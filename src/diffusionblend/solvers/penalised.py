@@ -143,7 +143,8 @@ class PenalisedLeastSquares:
         split, d = _split(u), _prox(t, self._edge, self._most)
         sizes = [_squares(x) for x in (split, d)]
         gap = split.sub_(d)
-        return t + RELAXATION * gap, _squares(gap), *sizes
+        sizes.insert(0, _squares(gap))
+        return torch.add(t, gap, alpha=RELAXATION, out=gap), *sizes
 
     def _dual(self, t: Tensor, downhill: Tensor) -> tuple[Tensor, ...]:
         """Return K^T (2 d - t); of each slice the squares of the dual residual and its terms."""
@@ -189,7 +190,7 @@ def _normal(u: Tensor) -> Tensor:
 
 def _squares(x: Tensor) -> Tensor:
     """Return the sum of squares of each slice (slices,)."""
-    return of_slices(x * x)
+    return torch.cat([of_slices(one.square()[None]) for one in x])  # no more at a time in memory
 
 
 def _ratio(residual: Tensor, *to: Tensor) -> float:

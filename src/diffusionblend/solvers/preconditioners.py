@@ -185,7 +185,11 @@ def _alone(transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     The last digits of many at once depend on their number, and may do so on where they begin in
     memory.
     """
-    return torch.stack([transform(one.clone()) for one in x])
+    first = transform(x[0].clone())
+    made = first.new_empty(len(x), *first.shape)
+    for k, one in enumerate(x):
+        made[k] = transform(one.clone())
+    return made
 
 
 def _mean_weight(A: Projector, weights: Tensor, slabs: Slabs) -> Stack:
