@@ -71,6 +71,12 @@ class PriorError(DiffusionBlendError):
     code = 7
 
 
+class LostProcess(DiffusionBlendError):
+    """Another of the processes that make a volume together has ended, or cannot be reached."""
+
+    code = 10
+
+
 class DiffusionBlendWarning(UserWarning):
     """A result is there, but rests on a guess of which the caller should know."""
 

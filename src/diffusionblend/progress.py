@@ -40,9 +40,9 @@ def heard(listener: Listener) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[None]:
-    """Show the progress of all that is done within."""
-    before = _SHOWN.set(True)
+def shown(show: bool = True) -> Iterator[None]:
+    """Show the progress of all that is done within, or do not."""
+    before = _SHOWN.set(show)
     try:
         yield
     finally:

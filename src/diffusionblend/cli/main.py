@@ -36,6 +36,7 @@ from diffusionblend.errors import (
     did_you_mean,
 )
 from diffusionblend.machine.memory import ran_out
+from diffusionblend.machine.processes import here
 from diffusionblend.progress import shown
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -179,7 +180,12 @@ def _of_method(verb: str, words: Sequence[str]) -> Container[str]:
 
 
 def _fail(words: Sequence[str], code: int, kind: str, message: str) -> int:
-    """Say what went wrong on stderr, and with `--json` on stdout, too; return the exit code."""
+    """Say what went wrong on stderr, and with `--json` on stdout, too; return the exit code.
+
+    Of several processes that fail, by each other or for the same reason, one says so.
+    """
+    if not here().first_to_tell():
+        return code
     print(f"diffusionblend: {message}", file=sys.stderr)
     if _as_json(words):
         show({"error": {"code": code, "kind": kind, "message": message}}, True, "")

@@ -23,6 +23,7 @@ from diffusionblend.errors import (
     Busy,
     CorruptInput,
     DiffusionBlendError,
+    LostProcess,
     OutputError,
     PriorError,
 )
@@ -282,7 +283,7 @@ def naming(path: object) -> Iterator[None]:
     """
     try:
         yield
-    except PriorError:
+    except (PriorError, LostProcess):
         raise
     except DiffusionBlendError as error:
         if str(path) in str(error) or str(error).startswith("`"):

@@ -1,10 +1,10 @@
-"""Stacks of slices: in memory, or in files of which a slab at a time is in memory.
+"""Stacks of slices: in memory, in files of which a slab at a time is in memory, or divided.
 
 A method says what is done with the slices of a stack, and `Slabs` does it, to all of them at once
 or to one slab after another: volumes larger than the memory go through the same steps. The bytes
 are the same for any slab. What a slice becomes depends on itself and its neighbours alone, and a
 number that depends on all slices is the exact sum, rounded once, of one number of each (`total`),
-so that it is the same too where several processes hold the slabs.
+so that it is the same too where several processes hold the slabs (`shares`).
 """
 
 import copy
@@ -12,10 +12,11 @@ import math
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, Literal, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,7 +25,32 @@ from torch import Tensor
 from diffusionblend.io.files import output_error
 
 
-class Stored:
+class Elsewhere(ABC):
+    """A stack that is not in the memory of this process, or not all of it.
+
+    Attributes:
+        shape: Slices, and the shape of one.
+    """
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Tensor:  # noqa: ANN401 - as of a tensor
+        """Return slices, as a tensor in memory."""
+
+    @abstractmethod
+    def first(self, count: int) -> Self:
+        """Return the first slices, which are not copied."""
+
+    @abstractmethod
+    def mapped(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+        """Return its values as an array whose pages are read when they are used."""
+
+
+class Stored(Elsewhere):
     """A stack in a file, which has no name and is gone as soon as nothing refers to it.
 
     It is read and written as a tensor is, by an index: what was read is a copy in memory.
@@ -60,9 +86,6 @@ class Stored:
         weakref.finalize(found, file.close)
         return found
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, index: Any) -> Tensor:  # noqa: ANN401 - as of a tensor
         # What is mapped counts as memory of the process: only while it is copied.
         return torch.from_numpy(np.array(self.mapped()[_of_numpy(index)]))
@@ -70,7 +93,7 @@ class Stored:
     def __setitem__(self, index: Any, values: Tensor) -> None:  # noqa: ANN401
         self.mapped("r+")[_of_numpy(index)] = values.numpy()
 
-    def first(self, count: int) -> "Stored":
+    def first(self, count: int) -> Self:
         """Return the first slices, of the same file."""
         some = copy.copy(self)
         some.shape, some._whole = (count, *self.shape[1:]), self  # which has the file open
@@ -81,7 +104,7 @@ class Stored:
         return np.memmap(self._file, self.dtype, mode, self._offset, self.shape)
 
 
-Stack: TypeAlias = Tensor | Stored
+Stack: TypeAlias = Tensor | Elsewhere
 """Slices (slices, ...)."""
 S = TypeVar("S", bound=Stack)
 
@@ -116,7 +139,7 @@ class Slabs:
         """
         if self.slices is None:
             return work(*stacks)
-        made: list[Stack] = []
+        made: list[Any] = []
         for part, wide in self._parts(len(stacks[0]), beside):
             done = work(*(stack[wide] for stack in stacks))
             values = done if isinstance(done, tuple) else (done,)
@@ -140,7 +163,8 @@ class Slabs:
             work: Maps the values of a row, and which one it is, to as many values.
             stack: The stack (slices, rows, ...).
         """
-        rows, made = stack.shape[1], self.empty_like(stack)
+        rows = stack.shape[1]
+        made: Any = self.empty_like(stack)
         few = rows if self.slices is None else max(1, self.slices * rows // len(stack))
         for first in range(0, rows, few):
             some = stack[:, first : first + few]
@@ -148,13 +172,48 @@ class Slabs:
             made[:, first : first + few] = torch.stack(parts, dim=1)
         return made
 
+    def drawn(self, work: Callable[..., Any], generator: torch.Generator, *stacks: Stack) -> Any:  # noqa: ANN401
+        """Do as `each`, with normal noise of the shape of its slices as the first argument."""
+
+        def noisy(*some: Tensor) -> Any:  # noqa: ANN401
+            return work(torch.randn(some[0].shape, generator=generator).to(some[0]), *some)
+
+        return self.each(noisy, *stacks)
+
+    def regrouped(
+        self,
+        work: Callable[[Tensor], Tensor],
+        stack: S,
+        batches: Sequence[tuple[Tensor, Tensor]],
+    ) -> S:
+        """Apply a function to batches of groups of slices, and keep each slice once.
+
+        Args:
+            work: Maps groups (groups, slices of each, ...) to the same shape.
+            stack: The stack.
+            batches: Numbers of slices (groups, slices of each), and which are kept.
+        """
+        made: Any = self.empty_like(stack)
+        for groups, keep in batches:
+            made[groups[keep]] = work(stack[groups])[keep]
+        return made
+
+    def taken(self, stack: Stack, at: Tensor) -> Stack:
+        """Return the stack of some slices, by their numbers, which may repeat."""
+        return self.each(lambda at: stack[at], at)
+
     def empty_like(self, stack: S) -> S:
         """Return a stack of the same shape, whose values are not set."""
         made = torch.empty_like(stack) if isinstance(stack, Tensor) else None
         return cast("S", self._empty(stack.shape, stack) if made is None else made)
 
-    def own(self, values: Stack) -> Stack:
-        """Return what was read from the file of a state: in memory, or in a file of these slabs."""
+    def own(self, values: Stack, like: Stack | None = None) -> Stack:
+        """Return what was read from the file of a state: in memory, or in a file of these slabs.
+
+        Args:
+            values: What was read.
+            like: A stack of the device that it is to be on.
+        """
         if isinstance(values, Tensor):
             return values
         return values[:] if self.slices is None else self.each(lambda x: x, values)
@@ -170,7 +229,7 @@ class Slabs:
             last = min(count, first + self.slices)
             yield slice(first, last), slice(max(0, first - beside), min(count, last + beside))
 
-    def _empty(self, shape: tuple[int, ...], like: Stack) -> Any:  # noqa: ANN401 - such a one
+    def _empty(self, shape: tuple[int, ...], like: Any) -> Any:  # noqa: ANN401 - such a one
         if len(shape) == 1 and isinstance(like, Tensor):
             return like.new_empty(shape)
         kind = like.dtype if isinstance(like, Stored) else np.empty(0, str(like.dtype)[6:]).dtype

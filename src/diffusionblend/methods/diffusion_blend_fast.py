@@ -162,9 +162,8 @@ class DiffusionBlendFast(Method):
         added = self.noise * sigma * min(1, sigma / _QUIET)
         most = self.highest + _BEYOND * sigma
 
-        def noisy(x: Tensor, dual: Tensor) -> Tensor:
+        def noisy(noise: Tensor, x: Tensor, dual: Tensor) -> Tensor:
             clean = x + share * dual
-            noise = torch.randn(x.shape, generator=generator).to(x)
             return clean.clamp(max=most) + added * noise
 
         def judged(
@@ -177,7 +176,7 @@ class DiffusionBlendFast(Method):
             x0 = torch.where(metal, clean, x0)                             # of that, nothing
             return x0, 1 + x + self.relax * (x0 - x) - kept
 
-        z = slabs.each(noisy, state["x"], state["dual"])
+        z = slabs.drawn(noisy, generator, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else
              draw_partition(len(z), k, self.jump_every, generator))        # S_1 u ... u S_r
         turned = (-1,) if self.mirror and torch.rand((), generator=generator) < 0.5 else ()

@@ -271,6 +271,10 @@ def _taken_up(
         )
     if method.random:
         generator.set_state(start["generator"][...].cpu())
-    kept = {name: problem.slabs.own(start[name]) for name in fresh}
-    tensors = {n: kept[n][...].to(v.device) for n, v in fresh.items() if isinstance(v, Tensor)}
-    return int(start["step"]), kept | tensors
+    kept = {
+        name: start[name][...].to(first.device)
+        if isinstance(first, Tensor)
+        else problem.slabs.own(start[name], first)
+        for name, first in fresh.items()
+    }
+    return int(start["step"]), kept

@@ -35,7 +35,7 @@ def padded(problem: Problem) -> Problem:
     dense = problem.dense
     if dense is not None:
         at = pad_slices(torch.arange(len(dense)))
-        dense = problem.slabs.each(lambda at, stack=dense: stack[at], at)
+        dense = problem.slabs.taken(dense, at)
     return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance, dense=dense)
 
 

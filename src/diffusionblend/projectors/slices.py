@@ -11,6 +11,7 @@ import torch
 from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.machine.memory import free_bytes
+from diffusionblend.machine.processes import here
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.matrix import MatrixProjector, fits
 
@@ -27,7 +28,8 @@ def slice_projector(
 ) -> Projector:
     """Return the projector of a beam that sees each slice by itself, along its `lines`."""
     place = torch.device(device)
-    if is_stored(geometry, place, dtype):
+    # Of several processes, which must not differ, it is stored where it fits into all.
+    if all(here().everyones(is_stored(geometry, place, dtype))):
         return MatrixProjector(geometry, device=place, dtype=dtype)
     if place.type == "cpu":
         from diffusionblend.projectors.rays import RayProjector

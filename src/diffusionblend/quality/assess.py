@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from diffusionblend.calibration.water import Calibration, typical_attenuation
 from diffusionblend.data.units import hu_from_x
@@ -122,7 +123,7 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
     """
     grid: Grid = problem.A.geometry.grid
     config = getattr(problem.prior, "config", None)
-    low, high = _quantiles(plain)
+    low, high = _quantiles(plain, problem.slabs)
     attenuation = typical_attenuation(u, problem.slabs)
     return Values(
         lowest_hu=low,
@@ -148,11 +149,17 @@ def _share_above(slabs: Slabs, u: Stack, highest: float) -> float:
     return total(above) / math.prod(u.shape)
 
 
-def _quantiles(u: Stack) -> tuple[float, float]:
+def _quantiles(u: Stack, slabs: Slabs) -> tuple[float, float]:
     """Return the 0.1 % and 99.9 % quantiles in HU, of every n-th voxel of a large volume."""
     size, pixels = math.prod(u.shape), math.prod(u.shape[1:])
     n = math.ceil(size / _SORTED)
-    chosen = [u[k].flatten()[-k * pixels % n :: n] for k in range(len(u))]
-    some = hu_from_x(torch.cat(chosen) - 1).sort().values
+
+    def chosen(u: Tensor, k: Tensor) -> Tensor:
+        some = [one.flatten()[-int(k) * pixels % n :: n] for one, k in zip(u, k, strict=True)]
+        most = 1 + pixels // n
+        return torch.stack([pad(one, (0, most - len(one)), value=math.nan) for one in some])
+
+    every = slabs.gathered(chosen, u, torch.arange(len(u)))
+    some = hu_from_x(every[~every.isnan()] - 1).sort().values
     first, last = (round(q * (len(some) - 1)) for q in (0.001, 0.999))
     return round(float(some[first]), 1), round(float(some[last]), 1)

@@ -15,12 +15,12 @@ from diffusionblend.data.surroundings import covering
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import PathLike
-from diffusionblend.io.stacks import WHOLE, Stack
+from diffusionblend.io.stacks import Stack
 from diffusionblend.machine.device import find_device
 from diffusionblend.methods import Callback, Convergence, Method
 from diffusionblend.methods.method import BEGINNING, State, ignore
 from diffusionblend.prior import Prior, from_pretrained
-from diffusionblend.reconstruction.footprint import enough_memory, find_room
+from diffusionblend.reconstruction.footprint import enough_memory, find_slabs
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -63,7 +63,7 @@ def reconstruct_volume(
     cpu = place.type == "cpu"
     with enough_memory(scan.geometry, method, cpu=cpu):
         whole, _ = calibrated(covering(scan))
-        slabs = find_room(whole.geometry, method).slabs if cpu else WHOLE
+        slabs = find_slabs(whole.geometry, method, cpu=cpu)
         known = load_prior(method, prior, place)
         task = make_task(whole, scan.geometry.grid, known, place, slabs)
         return task.measured.volume(draw(method, task, (seed,), callback).x)

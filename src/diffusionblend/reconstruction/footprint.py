@@ -25,12 +25,15 @@ from diffusionblend.data.arrays import PART_BYTES
 from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import PathLike
+from diffusionblend.io.shares import Shares
 from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
+from diffusionblend.machine.processes import here
 from diffusionblend.methods import TV, Method, methods
+from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
 from diffusionblend.sampling.blend import groups_at_once
-from diffusionblend.sampling.partition import GROUP, padded_length
+from diffusionblend.sampling.partition import BLOCK, GROUP, padded_length
 
 BASE = 272 * 2**20
 """Python, torch and the prior."""
@@ -89,6 +92,8 @@ def find_room(
         OutOfMemory: It does not fit.
     """
     known: Any = {"samples": samples, "classical": classical and not method.classical}
+    if here().count > 1:
+        return _room_of_share(geometry, method, folder=folder, most=most, **known)
     needed = memory_needed(geometry, method, **known)
     free = free_bytes() if most is None else most
     if free is None or needed <= free:
@@ -109,6 +114,83 @@ def find_room(
         raise out_of_memory(f"{what}, {step} at a time,", at_once(slab=step), cure, most)
     place = Path(folder or tempfile.gettempdir())
     return Room(Slabs(min(count, slices), place), at_once(slab=count))
+
+
+def find_slabs(
+    geometry: Geometry,
+    method: Method,
+    *,
+    cpu: bool,
+    folder: PathLike | None = None,
+    **needs: Any,  # noqa: ANN401 - those of `find_room`
+) -> Slabs:
+    """Return how volumes are worked on: on a CPU so that they fit."""
+    if cpu:
+        return find_room(geometry, method, folder=folder, **needs).slabs
+    return divided(geometry, method, folder)
+
+
+def divided(geometry: Geometry, method: Method, folder: PathLike | None = None) -> Slabs:
+    """Return how a volume is divided among the processes: of one, that it is not.
+
+    Args:
+        geometry: Beam and grid that are worked on.
+        method: The method.
+        folder: Where files of stacks go; None: where temporary files do.
+
+    Raises:
+        UsageError: The method, the beam, or so few slices cannot be divided.
+    """
+    processes, slices = here(), geometry.grid.shape[0]
+    if processes.count == 1:
+        return WHOLE
+    if not geometry.beam.slicewise:
+        raise UsageError(
+            f"the rays of a {geometry.beam.kind} beam cross all slices, which cannot be divided "
+            f"among {processes.count} processes; start one process"
+        )
+    if method.slabwise is None:
+        raise UsageError(
+            f"{name_of(method)} needs all slices in one process, not in {processes.count}; start "
+            f"one process, or take a method that can be divided ({_able()})"
+        )
+    blocks = padded_length(slices) // BLOCK
+    if blocks < processes.count:
+        raise UsageError(
+            f"{slices} slices are {blocks} block{'s' * (blocks > 1)} of {BLOCK}, which are not "
+            f"divided, for {processes.count} processes; start no more than {blocks}"
+        )
+    place = Path(folder or tempfile.gettempdir())
+    return Shares(folder=place, processes=processes, together=BLOCK)
+
+
+def _room_of_share(
+    geometry: Geometry,
+    method: Method,
+    *,
+    folder: PathLike | None,
+    most: int | None,
+    **known: Any,  # noqa: ANN401 - those of `memory_needed`
+) -> Room:
+    """Return how the largest share of a volume fits into a process."""
+    slabs = divided(geometry, method, folder)
+    assert isinstance(slabs, Shares)
+    slices, *sides = geometry.grid.shape
+    largest = max(map(len, slabs.ranges(slices)))
+    rows, columns = sides
+    needed = peak_memory(
+        (largest, rows, columns), geometry.sinogram_shape, method, matrix=_stored(geometry), **known
+    )
+    free, machine = free_bytes(), needed * slabs.processes.on_machine
+    if most is not None and needed > most:
+        what = f"a share of {largest} slices of {rows} x {columns} pixels"
+    elif most is None and free is not None and machine > SURELY * free:
+        what = f"{slabs.processes.on_machine} shares of {largest} slices of {rows} x {columns}"
+        needed = machine
+    else:
+        return Room(slabs, needed)
+    cure = "start more processes, on more machines, or one process with `max_memory`"
+    raise out_of_memory(what, needed, cure, most)
 
 
 @contextlib.contextmanager
@@ -160,8 +242,12 @@ def _cure(geometry: Geometry, method: Method) -> str:
     """Say why it does not go through in slabs, or what does."""
     if not geometry.beam.slicewise:
         return f"a {geometry.beam.kind} beam needs all slices at once: "
-    able = ", ".join(name for name, cls in methods().items() if cls.slabwise is not None)
-    return f"a method that works in slabs ({able}) needs less; else "
+    return f"a method that works in slabs ({_able()}) needs less; else "
+
+
+def _able() -> str:
+    """Return the names of the methods whose volumes go through in parts."""
+    return ", ".join(name for name, cls in methods().items() if cls.slabwise is not None)
 
 
 def memory_needed(
@@ -187,9 +273,13 @@ def memory_needed(
         method,
         samples=samples,
         classical=classical and not method.classical,
-        matrix=geometry.beam.slicewise and is_stored(geometry, torch.device("cpu")),
+        matrix=_stored(geometry),
         slab=slab,
     )
+
+
+def _stored(geometry: Geometry) -> bool:
+    return geometry.beam.slicewise and is_stored(geometry, torch.device("cpu"))
 
 
 def peak_memory(

@@ -11,7 +11,7 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import ScanLike, as_scan
-from diffusionblend.io.stacks import WHOLE, Stack
+from diffusionblend.io.stacks import Stack
 from diffusionblend.machine.device import find_device
 from diffusionblend.machine.memory import bytes_of
 from diffusionblend.methods import Callback, Method, Problem, find_method, run
@@ -31,7 +31,7 @@ from diffusionblend.reconstruction.draw import (
     load_prior,
     warn_of_end,
 )
-from diffusionblend.reconstruction.footprint import enough_memory, find_room
+from diffusionblend.reconstruction.footprint import enough_memory, find_slabs
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -117,7 +117,7 @@ def reconstruct(  # noqa: PLR0913 - the one call
     needs: Any = {"samples": samples, "classical": classical, "most": most}
     with enough_memory(scan.geometry, chosen, cpu=cpu, **needs):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
-        slabs = find_room(whole.geometry, chosen, folder=scratch, **needs).slabs if cpu else WHOLE
+        slabs = find_slabs(whole.geometry, chosen, cpu=cpu, folder=scratch, **needs)
         if calibration.overlap is not None:
             warn(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place, slabs)

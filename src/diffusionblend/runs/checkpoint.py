@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import DAMAGE, Dispensable, make_folder, sha256, write_file
 from diffusionblend.io.volumes import write_volume
+from diffusionblend.machine.processes import here
 from diffusionblend.methods import Step
 from diffusionblend.methods.method import BEGINNING, State
 from diffusionblend.runs.provenance import Machine, machine
@@ -27,6 +29,7 @@ class Checkpoint:
     """The state of a run in a file, written now and then.
 
     It is a callback. Whatever kills the process, the file is that of an earlier step, and whole.
+    Several processes write one file, with which any number of them goes on.
     One that cannot be written is told of once, and the run goes on: its result may still fit.
 
     Args:
@@ -39,6 +42,7 @@ class Checkpoint:
         step: Step of the state that was loaded, 0 if there was none.
         seconds_before: What the run took up to there.
         threads: How many the run has begun with; what was asked for if there was no state.
+        run: What decides the result, as it is in the file.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class Checkpoint:
         self.path, self.step, self.seconds_before = path, 0, 0.0
         self.threads = threads
         # As it will be read back: tuples become lists.
-        self._run = json.loads(json.dumps(run))
+        self.run = json.loads(json.dumps(run))
         self._every, self._began = seconds, time.monotonic()
         self._saved = self._began
         self._dispensable = Dispensable("a state that it could be resumed from")
@@ -65,8 +69,8 @@ class Checkpoint:
         return state
 
     def _check(self, known: Mapping[str, Any]) -> None:
-        for name in itertools.chain(self._run, known):
-            ours, theirs = self._run.get(name), known.get(name)
+        for name in itertools.chain(self.run, known):
+            ours, theirs = self.run.get(name), known.get(name)
             if ours != theirs:
                 raise UsageError(
                     f"{self.path}: is of another run ({name} {theirs}, here {ours}); give "
@@ -93,12 +97,16 @@ class Checkpoint:
 
     def __call__(self, step: Step) -> None:
         """Save the state of a step, if it is time and there is one."""
-        if step.state is None or time.monotonic() - self._saved < self._every:
+        if step.state is None or not here().agreed(self._is_time):
             return
         seconds = self.seconds_before + time.monotonic() - self._began
         with self._dispensable:
-            write_state(self.path, Facts(self._run, step.index, seconds, machine()), step.state)
+            write_state(self.path, Facts(self.run, step.index, seconds, machine()), step.state)
         self._saved = time.monotonic()
+
+    @property
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._saved >= self._every
 
     def remove(self) -> None:
         """Remove the file: the run is done."""
@@ -132,12 +140,17 @@ class SavedSteps:
     """
 
     def __init__(self, folder: Path, every: int, done: int = 0) -> None:
-        make_folder(folder)
         self._folder, self._every = folder, every
         self._dispensable = Dispensable("the volumes on the way")
-        self.kept = [kept for kept in read_steps(folder) if kept.step <= done]
+        self.kept: list[SavedStep] = []
+        if here().leads:
+            self._take_up(done)
+
+    def _take_up(self, done: int) -> None:
+        make_folder(self._folder)
+        self.kept = [kept for kept in read_steps(self._folder) if kept.step <= done]
         stay = {kept.volume for kept in self.kept}
-        for path in folder.glob("step-*.nii.gz"):
+        for path in self._folder.glob("step-*.nii.gz"):
             if path.name not in stay:
                 path.unlink()
         self._write_index()
@@ -146,12 +159,17 @@ class SavedSteps:
         """Save the volume of a step, if it is one of every n, or the last."""
         if step.index % self._every and step.index != step.steps:
             return
-        name = f"step-{step.index:04d}.nii.gz"
         with self._dispensable:
-            write_volume(step.volume, self._folder / name)
-            digest = sha256(self._folder / name)
-            self.kept.append(SavedStep(step.index, name, round(step.residual, 6), digest))
-            self._write_index()
+            volume, residual = step.volume, round(step.residual, 6)  # by all processes
+            if here().leads:
+                self._keep(step.index, volume, residual)
+
+    def _keep(self, index: int, volume: Volume, residual: float) -> None:
+        name = f"step-{index:04d}.nii.gz"
+        write_volume(volume, self._folder / name)
+        digest = sha256(self._folder / name)
+        self.kept.append(SavedStep(index, name, residual, digest))
+        self._write_index()
 
     def _write_index(self) -> None:
         write_file(self._folder / INDEX, msgspec.json.encode(self.kept))

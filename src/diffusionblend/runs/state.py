@@ -24,6 +24,7 @@ from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import DAMAGE, atomic
 from diffusionblend.io.projections.walked import walk
 from diffusionblend.io.stacks import Stack, Stored
+from diffusionblend.machine.processes import here
 from diffusionblend.runs.provenance import Machine
 
 LARGE = 2**26
@@ -53,11 +54,15 @@ class Facts(msgspec.Struct, frozen=True):
 def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
     """Write a state: whole or not at all; a stack in a file some slices at a time.
 
+    Of several processes the one that leads writes it.
+
     Raises:
         OutputError: The place cannot be written or is full.
     """
     arrays = {_TENSOR + name: _array(stack) for name, stack in state.items()}
     arrays[_FACTS] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
+    if not here().leads:
+        return
     with (
         atomic(path) as temporary,
         open(temporary, "wb") as file,

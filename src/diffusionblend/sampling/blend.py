@@ -1,5 +1,7 @@
 """Blending: apply a function of three slices to each group, and assemble the volume."""
 
+import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -36,10 +38,9 @@ def blend(
     Returns:
         Volume (slices, height, width).
     """
-    out, size = slabs.empty_like(x), groups_at_once(batch_size, x[0].numel())
-    for groups, keep in zip(partition.groups.split(size), partition.keep.split(size), strict=True):
-        out[groups[keep]] = _in_parts(function, x[groups])[keep]
-    return out
+    size = groups_at_once(batch_size, math.prod(x.shape[1:]))
+    batches = zip(partition.groups.split(size), partition.keep.split(size), strict=True)
+    return slabs.regrouped(functools.partial(_in_parts, function), x, [*batches])
 
 
 def groups_at_once(batch_size: int, pixels: int) -> int:

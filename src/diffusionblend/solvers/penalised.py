@@ -86,7 +86,7 @@ class PenalisedLeastSquares:
             return u, _split(u), downhill
 
         first = () if self._first is None else (self._first,)
-        variables = self.slabs.each(start, self._y, self._inverse, *first)
+        variables = self.slabs.each(start, self._y, self._inverse, *first, beside=1)
         return dict(zip(("u", "split", "downhill"), variables, strict=True))
 
     def __call__(self, state: Mapping[str, Stack]) -> tuple[dict[str, Stack], float, float]:

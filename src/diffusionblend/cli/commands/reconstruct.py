@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
 from diffusionblend.cli.commands.plan import plan_reconstruction
 from diffusionblend.cli.terminal import in_range, present, show
+from diffusionblend.errors import LostProcess
 from diffusionblend.io.toml import split_pairs
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from diffusionblend.data.scan import Scan
     from diffusionblend.geometry import Geometry
+    from diffusionblend.machine.processes import Processes
     from diffusionblend.methods import Method
     from diffusionblend.methods.method import State
     from diffusionblend.reconstruction.result import Reconstruction
@@ -100,15 +102,29 @@ class Reconstruct:
     """Print the result as JSON."""
 
     def run(self) -> None:
+        """Reconstruct, with the processes that torchrun has started, of which one speaks."""
+        from diffusionblend.machine.processes import join
+        from diffusionblend.progress import shown
+
+        processes = join(self.device)
+        if processes.leads:
+            return self._run(processes)
+        logging.disable()
+        with shown(False):
+            return self._run(processes)
+
+    def _run(self, processes: "Processes") -> None:
         """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
         from diffusionblend.io.files import naming, sole, writable
 
-        writable(self.output)
+        if processes.leads:
+            writable(self.output)
         present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
         from diffusionblend.io.volumes import check_source
         from diffusionblend.machine.device import find_device, threads
         from diffusionblend.machine.memory import bytes_of
+        from diffusionblend.machine.processes import alone
         from diffusionblend.methods.options import make_method
         from diffusionblend.reconstruction.reconstruct import check_samples
         from diffusionblend.runs.provenance import MOST_THREADS
@@ -125,12 +141,15 @@ class Reconstruct:
         method = make_method(self.method, **{**split_pairs(self.set), **steps})
         check_samples(method, self.samples)
         device = find_device(self.device)
-        self._check_outputs(method)
+        if processes.leads:
+            self._check_outputs(method)
         scan = read_scan(self.scan)
+        if not processes.leads:
+            return None if self.dry_run else self._reconstruct(scan, method, device)
         if self.like is not None:
             check_source(self.like, self.output, scan.geometry.grid)
         if self.dry_run:
-            with naming(self.scan), threads(self.threads):
+            with naming(self.scan), threads(self.threads), alone():
                 return plan_reconstruction(self, scan, method, device)
         self.room(scan.geometry, method).check(self.output)
         with sole(self.output):
@@ -139,13 +158,17 @@ class Reconstruct:
     def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
         """Begin, or go on from a state with as many threads as it was begun with."""
         from diffusionblend.machine.device import threads
+        from diffusionblend.machine.processes import here
         from diffusionblend.methods.method import BEGINNING
         from diffusionblend.prior.store import facts_of
+        from diffusionblend.runs.provenance import machine
 
         prior = facts_of(self.prior) if method.needs_prior else None
         run = self._checkpoint(scan, method, prior, str(device))
         start = run.load() if self.resume else BEGINNING
         with threads(run.threads) as number:
+            also = {"classical": self.classical, "save_steps": self.save_steps}
+            here().check_same({**run.run, **also, "step": run.step, "machine": machine()})
             self._work(scan, method, device, run, start, self._again(prior, number))
 
     def _work(
@@ -159,6 +182,7 @@ class Reconstruct:
     ) -> None:
         """Reconstruct, saving the state on the way, and write what was made."""
         from diffusionblend.io.files import naming
+        from diffusionblend.machine.processes import here
         from diffusionblend.methods.method import ignore, in_turn
         from diffusionblend.reconstruction.reconstruct import reconstruct
         from diffusionblend.runs.checkpoint import SavedSteps
@@ -184,6 +208,8 @@ class Reconstruct:
                 callback=in_turn(steps or ignore, run),
                 start=start,
             )
+        if not here().leads:
+            return
         kept = steps.kept if steps else ()
         self._tell(finish(made, self.output, run, source=self.like, again=again, steps=kept))
 
@@ -276,9 +302,17 @@ class Reconstruct:
 @contextlib.contextmanager
 def _way_to_go_on(run: "Checkpoint") -> Iterator[None]:
     """Say how a run that is interrupted or ended goes on."""
+    from diffusionblend.machine.processes import here
+
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, LostProcess) as error:
+        kept = f"{run.path} is kept: the same command with --resume goes on"
+        if here().count > 1 and not isinstance(error, KeyboardInterrupt):
+            # Which of both is heard first, the others do not know.
+            lost = "ended by a signal, which torchrun sends where another process has ended"
+            lost = str(error) if isinstance(error, LostProcess) else lost
+            raise LostProcess(f"{lost}; {kept}" if run.path.exists() else lost) from error
         if run.path.exists():
-            log.info("%s is kept: the same command with --resume goes on", run.path)
+            log.info("%s", kept)
         raise

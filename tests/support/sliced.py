@@ -1,0 +1,30 @@
+"""A problem of slices that are seen by themselves, and the methods that take them apart."""
+
+from functools import partial
+
+import torch
+
+from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry.acquisitions import fan_beam, parallel_beam, sparse_view
+from diffusionblend.methods import Problem, find_method, run
+from diffusionblend.prior import GaussianPrior
+from diffusionblend.projectors import projector
+
+SLICES = 37
+METHODS = {"fbp": {}, "tv": {"iterations": 4}, "diffusionblend-fast": {"steps": 4}}
+BEAMS = {"parallel": parallel_beam, "fan": partial(fan_beam, sod_mm=60.0, sdd_mm=100.0)}
+
+
+def problem(beam="parallel", views=6, pixels=16, slices=SLICES):
+    grid = Grid.from_spacing((slices, pixels, pixels), (2.0, 1.0, 1.0))
+    A = projector(*Geometry(grid, BEAMS[beam](grid, sparse_view(views))))
+    u = torch.rand(slices, pixels, pixels, generator=torch.Generator().manual_seed(1))
+    y = A(u).contiguous()
+    y[0, 0, 3] += 40  # a dead pixel
+    variance = torch.full_like(y, 0.01)
+    return Problem(y, A, GaussianPrior(0.0, 0.3), photons=1e5, variance=variance)
+
+
+def last(task, name, start=None, **options):
+    *_, step = run(find_method(name)(**METHODS[name] | options), task, seed=3, start=start or {})
+    return step
