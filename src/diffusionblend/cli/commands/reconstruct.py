@@ -114,17 +114,15 @@ class Reconstruct:
             return self._run(processes)
 
     def _run(self, processes: "Processes") -> None:
-        """Check what was asked for, read the scan, and reconstruct it or say what that takes."""
-        from diffusionblend.io.files import naming, sole, writable
+        """Check what was asked for, read the scan, and do this process's part."""
+        from diffusionblend.io.files import writable
 
         if processes.leads:
             writable(self.output)
         present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
-        from diffusionblend.io.volumes import check_source
-        from diffusionblend.machine.device import find_device, threads
+        from diffusionblend.machine.device import find_device
         from diffusionblend.machine.memory import bytes_of
-        from diffusionblend.machine.processes import alone
         from diffusionblend.methods.options import make_method
         from diffusionblend.reconstruction.reconstruct import check_samples
         from diffusionblend.runs.provenance import MOST_THREADS
@@ -144,8 +142,18 @@ class Reconstruct:
         if processes.leads:
             self._check_outputs(method)
         scan = read_scan(self.scan)
-        if not processes.leads:
-            return None if self.dry_run else self._reconstruct(scan, method, device)
+        if processes.leads:
+            self._lead(scan, method, device)
+        elif not self.dry_run:
+            self._reconstruct(scan, method, device)
+
+    def _lead(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
+        """Say what it takes, or reconstruct while no other process makes the same output."""
+        from diffusionblend.io.files import naming, sole
+        from diffusionblend.io.volumes import check_source
+        from diffusionblend.machine.device import threads
+        from diffusionblend.machine.processes import alone
+
         if self.like is not None:
             check_source(self.like, self.output, scan.geometry.grid)
         if self.dry_run:
