@@ -90,7 +90,7 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
     assert seconds(18, steps=30) == 12
     assert seconds(19, steps=30) == 18  # slices are added to make blocks of nine
     assert seconds(samples=3, steps=5) == 3
-    assert seconds(27, name="sbtv", iterations=10) == 7.5
+    assert seconds(27, name="sbtv", iterations=10) == 30
     assert seconds(27, name="fbp") == 3
 
 
@@ -112,11 +112,28 @@ def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
 
     seen = []
     found = estimate(scan_of("parallel"), "other", Other(), prior="", device=CPU)
-    assert seen == [1, 4]
+    assert seen == [4]
     assert found.seconds["other"] > 0
     found = estimate(scan_of("parallel"), "unknown", Unknown(), prior="", device=CPU)
     assert found.seconds["unknown"] is None
     assert found.total is None
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(0.0, [0, 1]), (1e9, [0, 1, 2, 3])])
+def test_a_trial_ends_when_its_time_is_over(few, monkeypatch, seconds, tried):
+    @dataclasses.dataclass(frozen=True)
+    class Other(Method):
+        iterations: int = 50
+        counted_by = "iterations"
+
+        def step(self, problem, state, k, generator):
+            steps.append(k)
+            return Stepped(torch.zeros(problem.volume_shape), state)
+
+    steps = []
+    monkeypatch.setattr(module, "TRIAL_SECONDS", seconds)
+    estimate(scan_of("cone"), "other", Other(), prior="", device=CPU)
+    assert steps == tried
 
 
 @pytest.mark.parametrize("name", [n for n in methods() if n != "fbp-unet"])

@@ -6,6 +6,7 @@ constants.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
-from diffusionblend.methods import Method, Problem, find_method, methods
+from diffusionblend.methods import Method, Problem, Step, find_method, methods
+from diffusionblend.methods.method import run
 from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
@@ -36,10 +39,14 @@ from diffusionblend.sampling.partition import BLOCK, padded_length
 TRIAL_VOXELS = 2 * BLOCK * 256**2
 """A trial has about so many voxels, 18 slices of 256 x 256: of nine, the network's batches are so
 small that a slice takes a third longer."""
+TRIAL_CROSSINGS = 1.5e7
+"""Of a beam whose rays cross slices, voxels times views: its projections take long."""
 TRIAL_STEPS = 5
 """Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
 TRIAL_ITERATIONS = 4
-"""Without a prior each step costs the same."""
+"""Without a prior each step costs the same, but for the first ones."""
+TRIAL_SECONDS = 2.0
+"""Processor time after which no further step of such a method is tried; two are."""
 _Made = TypeVar("_Made")
 
 
@@ -115,14 +122,15 @@ def estimate(
     scan_part, _ = calibrated(some_slices(whole), mu_water, scale)
     task = make_task(scan_part, scan_part.geometry.grid, known, device)
     slices = whole.geometry.grid.shape[0]
+    _warm_up(task.problem)
     found, x = _of_method(method, task.problem, slices, samples)
     seconds = {name: found}
     other = classical_method(scan.geometry)
     if classical and not method.classical:
         seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
-        seconds["quality"] = _of_quality(task.measured, x, slices, (other, plain))
+        seconds["quality"] = _of_quality(task.measured, method, x, slices, (other, plain))
     else:
-        seconds["quality"] = _of_quality(task.measured, x, slices)
+        seconds["quality"] = _of_quality(task.measured, method, x, slices)
     longer = extended(whole.y, whole.geometry).geometry
     worked_on = None if longer == scan.geometry else longer
     operator = task.problem.A.how
@@ -148,7 +156,9 @@ def some_slices(scan: Scan) -> Scan:
     """Return the scan of some slices in the middle, and of some rows where rays cross slices."""
     grid, beam = scan.geometry
     slices, rows, columns = grid.shape
-    wanted = BLOCK * max(1, round(TRIAL_VOXELS / (BLOCK * rows * columns)))
+    most = math.inf if beam.slicewise else TRIAL_CROSSINGS / len(beam.angles_deg)
+    voxels = min(TRIAL_VOXELS, most)
+    wanted = BLOCK * max(1, round(voxels / (BLOCK * rows * columns)))
     if slices <= wanted:
         return scan
     first = (slices - wanted) // 2
@@ -169,39 +179,70 @@ def _of_method(
     if option is None and type(method) not in methods().values():
         # Nobody knows what another package's method does, or how often.
         return None, problem.y.new_zeros(problem.volume_shape)
-    most = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
-    few, factor = _with_steps(method, option, most)
-    _with_steps(method, option, 2 if method.needs_prior else 1)[0](problem)  # to warm up
+    if not method.needs_prior:
+        took, x = _of_steps(*_with_steps(method, option, TRIAL_ITERATIONS), problem)
+        return slices / len(x) * took, x
+    few, usual = _with_steps(method, option, TRIAL_STEPS)
+    _with_steps(method, option, 2)[0](problem)  # to warm up
     took, x = _timed(lambda: few(problem))
-    trial = len(x)
-    if method.needs_prior:
-        slices, trial = padded_length(slices), padded_length(trial)
-    return samples * factor * slices / trial * took, x
+    steps = 1 if option is None else getattr(few, option)
+    share = padded_length(slices) / padded_length(len(x))
+    return samples * max(1.0, usual / steps) * share * took, x
+
+
+def _warm_up(problem: Problem) -> None:
+    """Let what is compiled be compiled."""
+    problem.A.T(problem.A(problem.y.new_zeros(problem.volume_shape)))
+
+
+def _of_steps(method: Method, usual: int, problem: Problem) -> tuple[float, Tensor]:
+    """Return the seconds of so many steps of a method without a prior, and x of the last tried.
+
+    The first also prepares, and in the next conjugate gradients take more and more iterations; so
+    all others are taken to be as long as the last that was tried.
+    """
+    steps = run(method, problem)
+    first, step = _timed(lambda: next(steps))
+    each, ends = 0.0, time.process_time() + TRIAL_SECONDS
+    while step.index < step.steps and (step.index == 1 or time.process_time() < ends):
+        each, step = _timed(lambda: next(steps))
+    return first + (usual - 1) * each, step.x0[:]
 
 
 def _of_quality(
-    problem: Problem, x: Tensor, slices: int, classical: tuple[str, Tensor] | None = None
+    problem: Problem,
+    method: Method,
+    x: Tensor,
+    slices: int,
+    classical: tuple[str, Tensor] | None = None,
 ) -> float:
     """Return the seconds of the assessment, one part of which uses only some of the slices."""
-    took, _ = _timed(lambda: assess(problem, x, classical=classical))
+    if method.fits_data:
+        # What a few steps leave of the data is looked at for long, which the whole run's is not.
+        noise = torch.randn(problem.y.shape, generator=torch.Generator().manual_seed(0))
+        y = problem.A(1 + x) + OPERATOR_VARIANCE**0.5 * noise.to(problem.y)
+        problem = dataclasses.replace(problem, y=y)
+    took, _ = _timed(lambda: assess(problem, x, classical=classical, fits_data=method.fits_data))
+    if not problem.A.slicewise:
+        return slices / len(x) * took
     unseen, _ = _timed(lambda: undetermined(problem.A, 1 + x))
-    most = LOOKED_AT if problem.A.slicewise else slices
-    share = min(slices, most) / min(len(x), most)
+    share = min(slices, LOOKED_AT) / min(len(x), LOOKED_AT)
     return slices / len(x) * max(0.0, took - unseen) + share * unseen
 
 
-def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
-    """Return the method with so many steps at most, and how many times more it takes itself."""
+def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, int]:  # noqa: ANN401
+    """Return the method with so many steps at most, and how many it usually takes itself."""
     if option is None:
-        return method, 1.0
+        return method, 1
     most = getattr(method, option)
     fewer, usual = min(steps, most), min(most, method.usual_iterations or most)
-    return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
+    return dataclasses.replace(method, **{option: fewer}), usual
 
 
 def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:
     began = time.monotonic()
     made = work()
-    if isinstance(made, Tensor):
-        made.sum().item()  # a GPU is still at it
+    x = made.x0 if isinstance(made, Step) else made
+    if isinstance(x, Tensor):
+        x.sum().item()  # a GPU is still at it
     return time.monotonic() - began, made
