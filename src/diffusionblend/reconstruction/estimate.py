@@ -24,8 +24,7 @@ from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
-from diffusionblend.methods import Method, Problem, Step, find_method, methods
-from diffusionblend.methods.method import run
+from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
@@ -44,9 +43,7 @@ TRIAL_CROSSINGS = 1.5e7
 TRIAL_STEPS = 5
 """Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
 TRIAL_ITERATIONS = 4
-"""Without a prior each step costs the same, but for the first ones."""
-TRIAL_SECONDS = 2.0
-"""Processor time after which no further step of such a method is tried; two are."""
+"""Without a prior each step costs the same."""
 _Made = TypeVar("_Made")
 
 
@@ -179,34 +176,21 @@ def _of_method(
     if option is None and type(method) not in methods().values():
         # Nobody knows what another package's method does, or how often.
         return None, problem.y.new_zeros(problem.volume_shape)
-    if not method.needs_prior:
-        took, x = _of_steps(*_with_steps(method, option, TRIAL_ITERATIONS), problem)
-        return slices / len(x) * took, x
-    few, usual = _with_steps(method, option, TRIAL_STEPS)
-    _with_steps(method, option, 2)[0](problem)  # to warm up
+    few, factor = _with_steps(
+        method, option, TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
+    )
+    if method.needs_prior:
+        _with_steps(method, option, 2)[0](problem)  # to warm up
     took, x = _timed(lambda: few(problem))
-    steps = 1 if option is None else getattr(few, option)
-    share = padded_length(slices) / padded_length(len(x))
-    return samples * max(1.0, usual / steps) * share * took, x
+    trial = len(x)
+    if method.needs_prior:
+        slices, trial = padded_length(slices), padded_length(trial)
+    return samples * factor * slices / trial * took, x
 
 
 def _warm_up(problem: Problem) -> None:
     """Let what is compiled be compiled."""
     problem.A.T(problem.A(problem.y.new_zeros(problem.volume_shape)))
-
-
-def _of_steps(method: Method, usual: int, problem: Problem) -> tuple[float, Tensor]:
-    """Return the seconds of so many steps of a method without a prior, and x of the last tried.
-
-    The first also prepares, and in the next conjugate gradients take more and more iterations; so
-    all others are taken to be as long as the last that was tried.
-    """
-    steps = run(method, problem)
-    first, step = _timed(lambda: next(steps))
-    each, ends = 0.0, time.process_time() + TRIAL_SECONDS
-    while step.index < step.steps and (step.index == 1 or time.process_time() < ends):
-        each, step = _timed(lambda: next(steps))
-    return first + (usual - 1) * each, step.x0[:]
 
 
 def _of_quality(
@@ -230,19 +214,18 @@ def _of_quality(
     return slices / len(x) * max(0.0, took - unseen) + share * unseen
 
 
-def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, int]:  # noqa: ANN401
-    """Return the method with so many steps at most, and how many it usually takes itself."""
+def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
+    """Return the method with so many steps at most, and how many times more it takes itself."""
     if option is None:
-        return method, 1
+        return method, 1.0
     most = getattr(method, option)
     fewer, usual = min(steps, most), min(most, method.usual_iterations or most)
-    return dataclasses.replace(method, **{option: fewer}), usual
+    return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
 
 
 def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:
     began = time.monotonic()
     made = work()
-    x = made.x0 if isinstance(made, Step) else made
-    if isinstance(x, Tensor):
-        x.sum().item()  # a GPU is still at it
+    if isinstance(made, Tensor):
+        made.sum().item()  # a GPU is still at it
     return time.monotonic() - began, made
