@@ -210,7 +210,10 @@ def test_under_a_limit_of_ulimit_there_is_one_line_and_no_traceback(data, place,
 
 # On a device that is pretended, which says what CUDA says
 
-CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
+CUDA_SAYS = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of "
+    "which 17.75 MiB is free. Of the allocated memory 78.20 GiB is allocated by PyTorch"
+)
 
 
 def made(data, device):
@@ -248,7 +251,8 @@ def test_what_a_device_has_no_memory_for_is_one_line_and_the_device_works_on(dat
         for owner, name in ((UNetPrior, "forward"), (MatrixProjector, "product")):
             with monkeypatch.context() as patched:
                 patched.setattr(owner, name, too_large(getattr(owner, name), 0, []))
-                with pytest.raises(OutOfMemory, match=f"{scans}.* take fewer slices or larger"):
+                left = "17.75 MiB are free on the device; take fewer slices or larger"
+                with pytest.raises(OutOfMemory, match=f"{scans}.* {left}"):
                     made(data, device)
             torch.testing.assert_close(
                 torch.from_numpy(made(data, device)), torch.from_numpy(whole)

@@ -17,6 +17,8 @@ _RAN_OUT = re.compile(
 )
 """Words of torch, C++, the loader of libraries and, in the last line, oneDNN."""
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]*)?) ?(?:([KMGT])i?)?B?", re.IGNORECASE)
+_FREE_ON_DEVICE = re.compile(r"of which ([\d.]+ \w+) is free")
+"""What torch says of a GPU's memory in that case."""
 _NOT_LOADED = re.compile("load shared object|cannot open shared object", re.IGNORECASE)
 _TO_LOAD = 2**26
 """Bytes with less of which free a library that cannot be loaded lacks memory."""
@@ -48,7 +50,8 @@ def as_failure(error: Exception) -> Exception:
     """Return an error as it is told: OutOfMemory for whatever says that memory ran out."""
     if isinstance(error, OutOfMemory) or not ran_out(error):
         return error
-    return out_of_memory("the work", None, "take fewer slices or pixels, or fewer at a time")
+    cure = "take fewer slices or pixels, or fewer at a time"
+    return out_of_memory("the work", None, cure, left=_left_on(error))
 
 
 @contextlib.contextmanager
@@ -65,19 +68,30 @@ def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if not ran_out(error):
             raise
-        raise out_of_memory(what, needed, cure) from error
+        raise out_of_memory(what, needed, cure, left=_left_on(error)) from error
 
 
 def out_of_memory(
-    what: str, needed: int | None, cure: str, allowed: int | None = None
+    what: str, needed: int | None, cure: str, allowed: int | None = None, left: str = ""
 ) -> OutOfMemory:
-    """Say what needs memory, how much, what is free or was allowed, and what to do."""
-    free = free_bytes()
+    """Say what needs memory, how much, what is left or was allowed, and what to do."""
     needs = "" if needed is None else f" needs about {in_units(needed)},"
-    left = "all is taken" if free is None else f"{in_units(free)} are free"
     if allowed is not None:
         left = f"`max_memory` allows {in_units(allowed)}"
-    return OutOfMemory(f"{what}{needs or ':'} {left}; {cure}")
+    return OutOfMemory(f"{what}{needs or ':'} {left or _left_here()}; {cure}")
+
+
+def _left_here() -> str:
+    free = free_bytes()
+    return "all is taken" if free is None else f"{in_units(free)} are free"
+
+
+def _left_on(error: BaseException) -> str:
+    """Return what an error says that a device has left; nothing if it is of no device."""
+    if "CUDA" not in str(error):
+        return ""
+    free = _FREE_ON_DEVICE.search(str(error))
+    return f"{free[1]} are free on the device" if free else "the device has no more"
 
 
 def bytes_of(amount: int | str) -> int:
