@@ -445,7 +445,6 @@ def stays(function):
         ("methods.regrid.pad_slices", "diffusionblend++"),  # data
         ("solvers.consistency.differences", "sbtv"),  # a variable
         ("solvers.penalised.differences", "tv"),
-        ("solvers.preconditioners._mean_weight", "tv"),
     ],
 )
 def test_a_fault_that_is_planted_is_found(where, method, monkeypatch):

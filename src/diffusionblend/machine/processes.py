@@ -69,7 +69,7 @@ class Processes:
         known = self.everyones(dict(facts))
         for rank, theirs in enumerate(known):
             for name, ours in known[0].items():
-                if theirs[name] != ours:
+                if repr(theirs[name]) != repr(ours):  # nan is itself
                     raise UsageError(
                         f"process {rank} has {name} {theirs[name]}, process 0 {ours}; give all of "
                         "them the same command and files, on the same kind of machine"

@@ -219,10 +219,12 @@ def write(volume: Volume, path: Path) -> None:
 def _expect_same(volume: Volume, path: Path) -> None:
     with _image(path) as (image, stream):
         stream.seek(image.dataobj.offset)
-        for part in in_parts(volume.hu):
-            back = np.frombuffer(stream.read(part.nbytes), "<f4")
-            if back.size != part.size or not np.array_equal(
-                back.reshape(part.shape), part, equal_nan=True
-            ):
-                raise OSError(None, "what was written does not read back the same")
+        same = all(_comes_next(stream, part) for part in in_parts(volume.hu))
         _read_on(path, stream)
+    if not same:
+        raise OSError(None, "what was written does not read back the same")
+
+
+def _comes_next(stream: BinaryIO | gzip.GzipFile, part: np.ndarray) -> bool:
+    back = np.frombuffer(stream.read(part.nbytes), "<f4")
+    return back.size == part.size and np.array_equal(back.reshape(part.shape), part, equal_nan=True)
