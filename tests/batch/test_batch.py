@@ -21,7 +21,7 @@ from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.io.files import owner, sole
 from diffusionblend.runs.checkpoint import Checkpoint
-from support.batches import OPTIONS, batch, reconstruct_each, write_scans
+from support.batches import OPTIONS, batch, check_claims, reconstruct_each, write_scans
 from support.commands import command, contents, user_command
 from support.small_data import save_tiny_prior
 
@@ -232,20 +232,7 @@ def test_what_cannot_be_done_is_refused_in_a_line(
 
 
 def test_another_batch_at_work_in_the_folder_is_noticed(tmp_path):
-    with Claims(tmp_path, "one") as first:
-        assert first.take("a.nii.gz")
-        with Claims(tmp_path, "one") as second:
-            assert not second.take("a.nii.gz")
-            assert second.take("b.nii.gz")
-        with (
-            pytest.raises(OutputError, match="another batch is at work there"),
-            Claims(tmp_path, "other"),
-        ):
-            pass
-        first.give_back("a.nii.gz")
-        with Claims(tmp_path, "one") as third:
-            assert third.take("a.nii.gz")
-            assert third.take("b.nii.gz")
+    check_claims(tmp_path)
     assert contents(tmp_path / PLACE) == {}
 
 

@@ -14,11 +14,11 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 import diffusionblend as db
-from diffusionblend.batch.claims import PLACE, Claims
+from diffusionblend.batch.claims import PLACE
 from diffusionblend.batch.journal import read_journals
 from diffusionblend.errors import OutputError
 from diffusionblend.io.remote import Remote
-from support.batches import OPTIONS, batch, reconstruct_each, write_scans
+from support.batches import OPTIONS, batch, check_claims, reconstruct_each, write_scans
 from support.commands import command
 
 SCANS = 3
@@ -227,19 +227,7 @@ def test_a_batch_that_is_killed_goes_on_and_the_claim_of_the_dead_is_taken(bucke
 @pytest.mark.parametrize("kind", ["s3", "memory"])
 def test_claims_in_a_store_are_those_of_a_folder(bucket, kind):
     folder = Remote(f"{bucket}/made" if kind == "s3" else f"memory://{time.time_ns()}", OutputError)
-    with Claims(folder, "one") as first:
-        assert first.take("a.nii.gz")
-        with Claims(folder, "one") as second:
-            assert not second.take("a.nii.gz")
-            assert second.take("b.nii.gz")
-        with (
-            pytest.raises(OutputError, match="another batch is at work there, with other options"),
-            Claims(folder, "other"),
-        ):
-            pass
-        first.give_back("a.nii.gz")
-        with Claims(folder, "one") as third:
-            assert third.take("a.nii.gz")
+    check_claims(folder)
     assert objects(folder.url) == {}
 
 

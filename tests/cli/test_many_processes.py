@@ -11,20 +11,10 @@ import time
 import pytest
 
 from diffusionblend.io.files import sha256
-from support.commands import command, user_command
+from support.commands import command, killed_behind, user_command
 from support.processes import ended, started
 
 METHODS = {"fbp": (), "tv": ("iterations=3",), "diffusionblend-fast": ("steps=3",)}
-KILLED = """
-import os, signal
-from diffusionblend.runs.checkpoint import Checkpoint
-save = Checkpoint.__call__
-def save_and_end(run, step):
-    save(run, step)
-    if step.index == 2 and os.environ["RANK"] == "{rank}":
-        os.kill(os.getpid(), signal.SIGKILL)
-Checkpoint.__call__ = save_and_end
-"""
 OUT_OF_MEMORY = """
 import os
 from diffusionblend.methods import fbp
@@ -80,7 +70,7 @@ def test_where_one_is_killed_all_end_with_one_line_and_the_run_goes_on(rank, dat
     arguments = words(data, "diffusionblend-fast", output, *kept, "--save-steps", 1)
     assert user_command(*words(data, "diffusionblend-fast", whole, *kept)).code == 0
     began = time.monotonic()
-    processes = ended(started(2, *arguments, before_main=KILLED.format(rank=rank)))
+    processes = ended(started(2, *arguments, before_main=killed_behind(2, rank)))
     assert time.monotonic() - began < 50
     assert processes[rank].code == -signal.SIGKILL
     assert processes[1 - rank].code == 10

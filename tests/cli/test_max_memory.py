@@ -14,7 +14,7 @@ from diffusionblend.io.formats import ome_zarr
 from diffusionblend.io.scans import read_scan
 from diffusionblend.methods.options import make_method
 from diffusionblend.reconstruction.footprint import memory_needed
-from support.commands import command, contents, user_command
+from support.commands import command, contents, killed_behind, user_command
 
 METHODS = {
     "fbp": {},
@@ -23,16 +23,6 @@ METHODS = {
 }
 FORMATS = ("nii", "nii.gz", "ome.zarr")
 SLAB = 4
-STOP = """
-import os, signal
-from diffusionblend.runs.checkpoint import Checkpoint
-save = Checkpoint.__call__
-def save_and_end(run, step):
-    save(run, step)
-    if step.index == {step}:
-        os.kill(os.getpid(), signal.SIGKILL)
-Checkpoint.__call__ = save_and_end
-"""
 
 
 def words(data, name, output, *more):
@@ -101,7 +91,7 @@ def test_killed_in_slabs_it_goes_on_to_the_same_bytes(name, data, place, monkeyp
     limit = bound(data, name)
     assert whole.code == 0
     for more in (limit, ()):
-        stop = STOP.format(step=random.choice((1, 2)))
+        stop = killed_behind(random.choice((1, 2)))
         arguments = words(data, name, place / "o.nii", *kept)
         assert user_command(*arguments, *limit, before_main=stop).code == -signal.SIGKILL
         assert (place / "o.nii.state").exists()

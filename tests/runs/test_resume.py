@@ -25,19 +25,9 @@ from diffusionblend.io.volumes import read_volume
 from diffusionblend.runs.checkpoint import Checkpoint, read_steps
 from diffusionblend.runs.provenance import Machine
 from diffusionblend.runs.state import Facts, read_state, write_state
-from support.commands import command, contents, user_command
+from support.commands import command, contents, killed_behind, user_command
 
 STEPS = 6
-STOP = """
-import os, signal
-from diffusionblend.runs.checkpoint import Checkpoint
-save = Checkpoint.__call__
-def save_and_end(run, step):
-    save(run, step)
-    if step.index == {step}:
-        os.kill(os.getpid(), signal.{name})
-Checkpoint.__call__ = save_and_end
-"""
 
 
 @pytest.fixture
@@ -80,7 +70,7 @@ def stopped(monkeypatch, step, *arguments):
 def test_killed_at_a_random_step_it_goes_on_to_the_same_bytes(user, more, caplog):
     run(*words("whole.nii.gz", *more, "--threads", 1))
     step = random.randrange(1, STEPS * (2 if more else 1))
-    stop = STOP.format(step=step, name="SIGKILL")
+    stop = killed_behind(step)
     ended = user_command(*words("o.nii.gz", *more), before_main=stop)
     assert ended.code == -signal.SIGKILL
     assert not (user / "o.nii.gz").exists()
@@ -138,7 +128,7 @@ def test_killed_with_one_thread_and_gone_on_with_two_in_another_process(user):
         assert ended.code == 0, ended.err
     one, two = (sha256(user / f"{threads}.nii.gz") for threads in (1, 2))
     assert one != two  # or this would show nothing
-    stop = STOP.format(step=3, name="SIGKILL")
+    stop = killed_behind(3)
     arguments = command_of("o.nii.gz", "sbtv")
     assert user_command(*arguments, before_main=stop).code == -signal.SIGKILL
     ended = user_command(*arguments, "--resume", threads=2)

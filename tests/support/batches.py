@@ -1,9 +1,12 @@
 """Small batches: scans, options they are reconstructed with, and the same by single commands."""
 
 import numpy as np
+import pytest
 import torch
 
 import diffusionblend as db
+from diffusionblend.batch.claims import Claims
+from diffusionblend.errors import OutputError
 from support.commands import command
 from support.phantoms import blob, placed
 
@@ -34,3 +37,21 @@ def reconstruct_each(scans, folder):
 def batch(scans, folder, *options):
     """Run the command `batch` with these options."""
     return command("batch", scans, "-o", folder, *OPTIONS, *options)
+
+
+def check_claims(folder):
+    """Check that batches of the same options share a folder, and that another is refused."""
+    with Claims(folder, "one") as first:
+        assert first.take("a.nii.gz")
+        with Claims(folder, "one") as second:
+            assert not second.take("a.nii.gz")
+            assert second.take("b.nii.gz")
+        with (
+            pytest.raises(OutputError, match="another batch is at work there, with other options"),
+            Claims(folder, "other"),
+        ):
+            pass
+        first.give_back("a.nii.gz")
+        with Claims(folder, "one") as third:
+            assert third.take("a.nii.gz")
+            assert third.take("b.nii.gz")

@@ -34,6 +34,21 @@ def command(*arguments):
     return Ended(code, out.getvalue(), err.getvalue())
 
 
+def killed_behind(step, rank=None):
+    """Return what lets a process be killed, or the one of a rank, when a step's state is saved."""
+    also = "" if rank is None else f' and os.environ["RANK"] == "{rank}"'
+    return f"""
+import os, signal
+from diffusionblend.runs.checkpoint import Checkpoint
+save = Checkpoint.__call__
+def save_and_end(run, step):
+    save(run, step)
+    if step.index == {step}{also}:
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpoint.__call__ = save_and_end
+"""
+
+
 def user_command(*arguments, before_main="", threads=1):
     """Run a command as a user does, in a process of its own with so many threads."""
     program = (
