@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Grid
 from diffusionblend.methods.sbtv import tuned_weights
@@ -82,9 +83,7 @@ def coarse_scan(scan: Scan) -> Coarse:
     views = range(0, y.shape[1], math.ceil(y.shape[1] / most))
     y = (y[evenly_spaced(len(y), _SLICES)] if beam.slicewise else y)[:, list(views)]
     across, along = (min(factor, n) for n in (y.shape[2], y.shape[0]))
-    y = _joined(y, 2, across)
-    if not beam.slicewise:
-        y = _joined(y, 0, along)
+    y = block_means(y, 1 if beam.slicewise else along, 1, across)
     coarse = _coarse_grid(grid, factor, len(y) if beam.slicewise else None)
     A = projector(coarse, beam.views(views).binned(across, along))
     return Coarse(A, torch.from_numpy(y / coarse.pixel_mm).float())
@@ -102,11 +101,3 @@ def _coarse_grid(grid: Grid, factor: int, slices: int | None) -> Grid:
     deep = (max(1, z // factor), z_mm * min(factor, z)) if slices is None else (slices, z_mm)
     shape = (deep[0], max(1, y // factor), max(1, x // factor))
     return Grid.from_spacing(shape, (deep[1], y_mm * factor, x_mm * factor))
-
-
-def _joined(y: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Return the means of neighbours along an axis; what is left over at its end is dropped."""
-    n = y.shape[axis] // factor
-    kept = np.moveaxis(y, axis, -1)[..., : n * factor]
-    means = kept.reshape(*kept.shape[:-1], n, factor).mean(axis=-1)
-    return np.moveaxis(means, -1, axis)

@@ -33,6 +33,21 @@ def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives number
         return array.astype(np.float32, copy=False)
 
 
+def block_means(values: np.ndarray, *factors: int) -> np.ndarray:
+    """Return the means over blocks of an array; what is left over at the ends is dropped.
+
+    Args:
+        values: The array, of floating-point numbers.
+        factors: Side of a block along each axis; an axis of fewer values is one block.
+    """
+    sides = [min(factor, n) for n, factor in zip(values.shape, factors, strict=True)]
+    kept = values[
+        tuple(slice(n // side * side) for n, side in zip(values.shape, sides, strict=True))
+    ]
+    blocks = [part for n, side in zip(kept.shape, sides, strict=True) for part in (n // side, side)]
+    return kept.reshape(blocks).mean(axis=tuple(range(1, 2 * values.ndim, 2)))
+
+
 def in_parts(array: np.ndarray, multiple: int = 1) -> Iterator[np.ndarray]:
     """Yield the slices of an array (slices, ...), some at a time.
 

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, cast
 import numpy as np
 
 from diffusionblend.arguments import check_fields
-from diffusionblend.data.arrays import to_numpy
+from diffusionblend.data.arrays import block_means, to_numpy
 from diffusionblend.data.hounsfield import check_finite
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
@@ -99,11 +99,10 @@ class Volume:
         Raises:
             UsageError: Rows or columns are not a multiple of it.
         """
-        slices, rows, columns = self.hu.shape
+        _, rows, columns = self.hu.shape
         if factor < 1 or rows % factor or columns % factor:
             raise UsageError(f"blocks of {factor} pixels do not divide {rows} x {columns} pixels")
-        blocks = self.hu.reshape(slices, rows // factor, factor, columns // factor, factor)
-        return Volume(blocks.mean(axis=(2, 4), dtype=np.float32), self.grid.binned(factor))
+        return Volume(block_means(self.hu, 1, factor, factor), self.grid.binned(factor))
 
 
 class HasVolume(Protocol):

@@ -91,7 +91,7 @@ def find_room(
     Raises:
         OutOfMemory: It does not fit.
     """
-    known: Any = {"samples": samples, "classical": classical and not method.classical}
+    known: Any = {"samples": samples, "classical": classical}
     if here().count > 1:
         return _room_of_share(geometry, method, folder=folder, most=most, **known)
     needed = memory_needed(geometry, method, **known)
@@ -219,7 +219,7 @@ def enough_memory(
     """
     if most is not None and not cpu:
         raise UsageError("`max_memory` bounds the memory of the CPU; give `device='cpu'` as well")
-    known: Any = {"samples": samples, "classical": classical and not method.classical}
+    known: Any = {"samples": samples, "classical": classical}
     needed = find_room(geometry, method, **known, most=most).peak if cpu else None
     slices, rows, columns = geometry.grid.shape
     what = f"a volume of {slices} slices of {rows} x {columns} pixels"
@@ -272,7 +272,7 @@ def memory_needed(
         geometry.sinogram_shape,
         method,
         samples=samples,
-        classical=classical and not method.classical,
+        classical=classical,
         matrix=_stored(geometry),
         slab=slab,
     )
@@ -299,7 +299,7 @@ def peak_memory(
         data: Detector rows, views and bins.
         method: The method.
         samples: Number of samples.
-        classical: Whether the classical reconstruction is made as well.
+        classical: Whether the classical reconstruction is made as well, beside a learned one.
         matrix: Whether the operator is a matrix.
         slab: Slices that are worked on at a time, by methods that are `slabwise`; None: all.
     """
@@ -313,7 +313,7 @@ def peak_memory(
         fixed += WRITTEN * min(FLOAT * slices * pixels, PART_BYTES)
     volumes, sinograms = _copies(method, slab)
     peak = volumes * one + sinograms * lines + _activations(method, slices, pixels)
-    if classical:
+    if classical and not method.classical:
         volumes, sinograms = _copies(TV(), slab)
         after = AFTERWARDS if method.needs_prior else 0
         after += 2 * one * (slab is None and method.needs_prior)

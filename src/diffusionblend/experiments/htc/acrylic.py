@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Noise, Scan
 from diffusionblend.geometry import Beam, Geometry
 
@@ -109,7 +110,7 @@ def straightened(scan: Scan) -> Scan:
         f"{100 * curve.scattered:.1f} % of air scattered"
     }
     return Scan(
-        _joined(curve.mean * curve.length(y[taken]))[None].astype(np.float32),
+        block_means(curve.mean * curve.length(y[taken]), 1, _JOINED)[None].astype(np.float32),
         Geometry(scan.geometry.grid, beam.views(taken).binned(_JOINED)),
         noise_of_lengths(scan.noise, curve),
         curve.mean,
@@ -134,11 +135,6 @@ def noise_of_lengths(noise: Noise, curve: Curve) -> Noise:
     (one, two), _ = nnls(parts, np.ones(len(parts)))
     photons = 1 / max(float(one), 1e-3 * float(one + two))
     return Noise(photons, photons * float(two) ** 0.5)
-
-
-def _joined(y: np.ndarray) -> np.ndarray:
-    bins = y.shape[1] // _JOINED
-    return y[:, : bins * _JOINED].reshape(len(y), bins, _JOINED).mean(axis=2)
 
 
 def find_place(y: np.ndarray, beam: Beam) -> Place:

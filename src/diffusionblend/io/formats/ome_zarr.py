@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffusionblend.data.arrays import in_parts
+from diffusionblend.data.arrays import block_means, in_parts
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic, files_of, inside
@@ -228,9 +228,7 @@ def _halvings(volume: Volume) -> Iterator[np.ndarray]:
 def _binned(hu: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Return means over blocks; at the ends, of what there is, as if its edge went on."""
     more = [(0, -n % b) for n, b in zip(hu.shape, by, strict=True)]
-    whole = np.pad(hu, more, mode="edge")
-    blocks = [side for n, b in zip(whole.shape, by, strict=True) for side in (n // b, b)]
-    return whole.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
+    return block_means(np.pad(hu, more, mode="edge"), *by)
 
 
 def _steps(affine: np.ndarray, factor: np.ndarray) -> list[dict[str, object]]:

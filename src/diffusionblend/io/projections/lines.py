@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
@@ -206,17 +207,8 @@ def _logarithm(shares: np.ndarray, photon: np.ndarray | float, spread: np.ndarra
 
 
 def _binned(values: np.ndarray, factor: int) -> np.ndarray:
-    """Return the means of `factor` x `factor` pixels (views, rows, bins); what is over is dropped.
-
-    A detector of fewer rows is averaged over all of them.
-    """
-    if factor == 1:
-        return values
-    views, rows, bins = values.shape
-    deep = min(factor, rows)
-    kept = values[:, : rows // deep * deep, : bins // factor * factor]
-    blocks = kept.reshape(views, rows // deep, deep, bins // factor, factor)
-    return blocks.mean(axis=(2, 4), dtype=np.float32)
+    """Return the means of `factor` x `factor` pixels (views, rows, bins)."""
+    return values if factor == 1 else block_means(values, 1, factor, factor)
 
 
 def _in_order(values: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
+from diffusionblend.data.arrays import block_means
 from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Measured
 
@@ -93,8 +94,7 @@ class Turn:
 
     def joined(self, factor: int) -> "Turn":
         """Return the means of `factor` neighbouring bins."""
-        kept = self.y[:, : self.y.shape[1] // factor * factor]
-        return Turn(kept.reshape(len(kept), -1, factor).mean(axis=2), self.angles_deg)
+        return Turn(block_means(self.y, 1, factor), self.angles_deg)
 
 
 def full_turn(angles_deg: tuple[float, ...]) -> bool:
