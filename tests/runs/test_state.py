@@ -139,8 +139,8 @@ def test_facts_of_methods():
 
 
 STATES = Path(__file__).parents[1] / "golden" / "states"
-BEFORE = {"diffusionblend-fast": {"relax": 1.0, "mirror": False}}
-"""Options that had no name then."""
+BEFORE = {"diffusionblend-fast": {"relax": 1.0, "mirror": False, "noise": 1.0}}
+"""Options that had no name then, or another value."""
 
 
 @pytest.mark.parametrize("name", sorted(set(methods()) - ONE_STEP - {"cgls"}))

@@ -30,22 +30,42 @@ def test_adjacent_partitions_cover_every_slice_once(slices):
         assert partition.groups.max() < slices
 
 
-@pytest.mark.parametrize("slices", range(3, 601))
-def test_padded_volumes_are_covered_by_both_partitions(slices):
+@pytest.mark.parametrize("slices", range(1, 601))
+def test_volumes_are_padded_to_blocks_of_nine(slices):
     padded = padded_length(slices)
     assert padded % 9 == 0
     assert 0 <= padded - slices < 9
-    partition = cross(padded)
-    assert covers_once(partition, padded)
-    assert (partition.groups.diff(dim=1) == partition.gap).all()
+
+
+@pytest.mark.parametrize("slices", [*range(9, 64), 599, 600])
+def test_cross_partitions_cover_every_slice_once_wherever_their_blocks_begin(slices):
+    for offset in range(9):
+        partition = cross(slices, offset)
+        assert covers_once(partition, slices)
+        assert partition.keep.any(dim=1).all()  # nothing is evaluated in vain
+        assert (partition.groups.diff(dim=1) == 3).all()
+        assert partition.groups.min() >= 0
+        assert partition.groups.max() < slices
 
 
 def test_cross_partition_is_that_of_the_paper():
     assert cross(18).groups.tolist() == [
         [0, 3, 6], [1, 4, 7], [2, 5, 8], [9, 12, 15], [10, 13, 16], [11, 14, 17],
     ]  # fmt: skip
-    with pytest.raises(InvalidValue, match="multiple of 9"):
-        cross(12)
+    with pytest.raises(InvalidValue, match="at least 9"):
+        cross(8)
+
+
+def test_blocks_from_an_offset_join_what_the_blocks_of_the_paper_part():
+    partition = cross(18, offset=4)
+    kept = {
+        tuple(g.tolist()): g[k].tolist()
+        for g, k in zip(partition.groups, partition.keep, strict=True)
+    }
+    assert kept[4, 7, 10] == [4, 7, 10]  # slices 0 to 8 with 9 to 17
+    assert kept[0, 3, 6] == [0, 3]  # the ends as those of adjacent groups
+    assert kept[11, 14, 17] == [14, 17]
+    assert len(kept) == 9
 
 
 def test_ends_come_from_the_end_groups_without_a_wrap():
@@ -74,10 +94,22 @@ def test_cross_and_adjacent_alternate_and_offsets_are_all_drawn():
     assert [draw_partition(18, s, 8, generator).gap for s in range(9)] == [3, *[1] * 7, 3]
 
 
-@given(st.integers(3, 40), st.integers(0, 2), st.integers(1, 20), st.booleans())
+def test_blocks_begin_at_any_slice_where_that_is_asked_for():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_partition(27, 0, 2, generator, random_blocks=True) for _ in range(99)]
+    offsets = {
+        next(o for o in range(9) if torch.equal(p.groups, cross(27, o).groups)) for p in drawn
+    }
+    assert offsets == set(range(9))
+    assert torch.equal(draw_partition(27, 0, 2, generator).groups, cross(27).groups)
+    before = generator.get_state()
+    assert draw_partition(9, 0, 2, generator, random_blocks=True).gap == 3
+    assert torch.equal(generator.get_state(), before)  # one block has one place
+
+
+@given(st.integers(9, 40), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_blending_the_identity_is_the_identity(slices, offset, batch_size, crossing):
-    slices = padded_length(slices) if crossing else slices
-    partition = cross(slices) if crossing else adjacent(slices, offset)
+    partition = cross(slices, offset) if crossing else adjacent(slices, offset % 3)
     x = torch.randn(slices, 2, 3)
     assert torch.equal(blend(lambda groups: groups, x, partition, batch_size), x)
 

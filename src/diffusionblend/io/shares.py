@@ -4,8 +4,8 @@
 process works on the slices of its range, and asks others for those beside it. What is in the memory
 of every process, such as line integrals, stays so: all of them do the same with it.
 
-A range begins with a block of slices that are not divided, nine for DiffusionBlend: groups of a
-partition that take every third slice never lie in two of them.
+A range begins with a block of slices that are not divided, nine for DiffusionBlend: no group of the
+paper's cross partitions lies in two ranges, and few of those from a random offset do.
 """
 
 from collections.abc import Callable, Sequence

@@ -81,7 +81,8 @@ class DiffusionBlendFast(Method):
             does not accumulate in it; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
         relax: Over-relaxation of the prior's estimate in the ADMM; 1 is none.
-        noise: Share of the noise that is added; 0 is plug-and-play ADMM.
+        noise: Share of the noise that is added; 0 is plug-and-play ADMM. More of it makes seeds
+            differ more.
         mirror: Whether in half of the sweeps, at random, the network sees the slices mirrored, as
             in its training. Its errors then differ from sweep to sweep, and average out.
         weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
@@ -103,7 +104,7 @@ class DiffusionBlendFast(Method):
     leak: NonNegative = 1 / 3
     error: Positive = 0.25
     relax: Positive = 1.3
-    noise: Share = 1.0
+    noise: Share = 0.5
     mirror: bool = True
     weigh: bool = True
     huber: NonNegative = 5.0
@@ -177,8 +178,8 @@ class DiffusionBlendFast(Method):
             return x0, 1 + x + self.relax * (x0 - x) - kept
 
         z = slabs.drawn(noisy, generator, state["x"], state["dual"])
-        S = (single(len(z)) if p.alone else
-             draw_partition(len(z), k, self.jump_every, generator))        # S_1 u ... u S_r
+        S = (single(len(z)) if p.alone else                                # S_1 u ... u S_r
+              draw_partition(len(z), k, self.jump_every, generator, random_blocks=True))
         turned = (-1,) if self.mirror and torch.rand((), generator=generator) < 0.5 else ()
         x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
                                            scale=level.scale).flip(turned),

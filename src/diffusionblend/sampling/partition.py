@@ -2,7 +2,8 @@
 
 *Adjacent* groups are three neighbours, from a random offset. *Cross* groups ("slice jump") take
 every third slice of a block of nine: (0, 3, 6), (1, 4, 7), (2, 5, 8). Both cover each slice once
-(DiffusionBlend, section 3.2 and A.5). *Centred* groups are each slice between its neighbours
+(DiffusionBlend, section 3.2 and A.5). In the paper the blocks stay where they are; those of the
+default method begin at a random slice, too. *Centred* groups are each slice between its neighbours
 (section 3.1), *single* ones each slice alone: what the methods with fewer slices to a score use.
 """
 
@@ -43,26 +44,34 @@ def pad_slices(x: Tensor) -> Tensor:
 
 
 def adjacent(slices: int, offset: int) -> Partition:
-    """Return the groups (o, o+1, o+2), (o+3, o+4, o+5), ...
+    """Return the groups (o, o+1, o+2), (o+3, o+4, o+5), ...; see `_from_offset` for the ends."""
+    return _from_offset(slices, offset, gap=1)
 
-    The one or two slices that the offset leaves at an end are kept from the first or the last
-    three slices, as in the released code; there is no wrap-around.
+
+def cross(slices: int, offset: int = 0) -> Partition:
+    """Return the groups (o+9q + m, o+9q + m + 3, o+9q + m + 6); see `_from_offset` for the ends."""
+    if slices < BLOCK:
+        raise InvalidValue(f"{slices} slices; the cross partition needs at least {BLOCK}")
+    return _from_offset(slices, offset, gap=GROUP)
+
+
+def _from_offset(slices: int, offset: int, gap: int) -> Partition:
+    """Return groups of every so many slices, which fill blocks from an offset.
+
+    The slices that the offset leaves at an end are kept from the first or the last block that
+    there could be, as in the released code; there is no wrap-around.
     """
-    first, last = [(0, 1, 2)], [(slices - 3, slices - 2, slices - 1)]
-    middle = [(i, i + 1, i + 2) for i in range(offset, slices - 2, GROUP)]
-    left_over = offset + GROUP * len(middle) < slices
-    groups = first * (offset > 0) + last * left_over + middle
-    owner = {s: g for g, group in enumerate(groups) for s in group}  # later ones win
-    keep = [[owner[s] == g for s in group] for g, group in enumerate(groups)]
-    return Partition(torch.tensor(groups), torch.tensor(keep), gap=1)
-
-
-def cross(slices: int) -> Partition:
-    """Return the groups (9q + m, 9q + m + 3, 9q + m + 6)."""
-    if slices % BLOCK:
-        raise InvalidValue(f"{slices} slices; the cross partition needs a multiple of {BLOCK}")
-    groups = torch.arange(slices).view(-1, GROUP, GROUP).transpose(1, 2).reshape(-1, GROUP)
-    return Partition(groups, torch.ones_like(groups, dtype=torch.bool), gap=GROUP)
+    block = GROUP * gap
+    starts = [*range(offset, slices - block + 1, block)]
+    left_over = offset + block * len(starts) < slices
+    starts = [0] * (offset > 0) + [slices - block] * left_over + starts
+    groups = torch.tensor([range(s + m, s + m + block, gap) for s in starts for m in range(gap)])
+    owner = torch.empty(slices, dtype=torch.long)
+    for g, group in enumerate(groups):  # later ones win
+        owner[group] = g
+    keep = owner[groups] == torch.arange(len(groups))[:, None]
+    needed = keep.any(dim=1)
+    return Partition(groups[needed], keep[needed], gap)
 
 
 def centred(slices: int) -> Partition:
@@ -84,18 +93,24 @@ def draw_partition(
     jump_every: int,
     generator: torch.Generator,
     random_offset: bool = True,
+    random_blocks: bool = False,
 ) -> Partition:
     """Draw the partition of a step.
 
     Args:
-        slices: Slices of the volume, a multiple of nine if there are cross partitions.
+        slices: Slices of the volume, at least nine if there are cross partitions.
         step: Number of the step, from 0.
         jump_every: Cross at each of these steps, adjacent between; 0 is never.
         generator: Draws the offset.
         random_offset: Whether it is drawn; if not, it is 0.
+        random_blocks: Whether that of the cross partition's blocks is drawn as well. If not, nine
+            slices hear of others by the adjacent groups at their ends alone.
     """
     if jump_every and step % jump_every == 0:
-        return cross(slices)
-    return adjacent(
-        slices, int(torch.randint(GROUP, (), generator=generator)) if random_offset else 0
-    )
+        places = min(BLOCK, slices - BLOCK + 1) if random_blocks else 1
+        return cross(slices, _drawn(places, generator) if places > 1 else 0)
+    return adjacent(slices, _drawn(GROUP, generator) if random_offset else 0)
+
+
+def _drawn(places: int, generator: torch.Generator) -> int:
+    return int(torch.randint(places, (), generator=generator))
