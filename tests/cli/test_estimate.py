@@ -88,7 +88,10 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
     assert seconds(steps=3) == 1  # all of it was done
     assert seconds(steps=30) == 6
     assert seconds(18, steps=30) == 12
-    assert seconds(19, steps=30) == 18  # slices are added to make blocks of nine
+    assert seconds(19, steps=30) == pytest.approx(6 * 19 / 9)
+    assert seconds(2, steps=30) == 6  # slices are added: a block of nine at least
+    plus = {"name": "diffusionblend++", "steps": 30}
+    assert seconds(19, **plus) == 3 * seconds(9, **plus)  # three blocks of nine
     assert seconds(samples=3, steps=5) == 3
     assert seconds(27, name="sbtv", iterations=10) == 7.5
     assert seconds(27, name="fbp") == 3

@@ -14,7 +14,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
-from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder
+from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder, run
 from diffusionblend.methods.regrid import coarser
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
@@ -438,6 +438,16 @@ def test_the_variance_of_a_scan_reaches_the_method_in_its_units():
         float(variance.min()) ** 0.5
     )  # a ray through air, of 1e4 photons and 5 of electronic noise
     assert air == pytest.approx(math.sqrt(1e4 + 25) / 1e4 / scan.scale, rel=0.05)
+
+
+@pytest.mark.parametrize(("slices", "length"), [(2, 9), (9, 9), (10, 10), (17, 17)])
+def test_a_volume_is_made_no_longer_than_a_block_of_nine(slices, length):
+    A, y, *_ = setting(sparse_view(6), slices=slices)
+    task = Problem(y, A, prior=GaussianPrior(MEAN, STD))
+    method = DiffusionBlendFast(steps=3)
+    assert method.length(slices) == length
+    assert len(next(iter(run(method, task))).state["x"]) == length
+    assert len(method(task)) == slices
 
 
 def test_it_is_the_default():

@@ -1,5 +1,7 @@
 """Partitions and blending: every slice once, and the identity is the identity."""
 
+import statistics
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +14,7 @@ from diffusionblend.sampling.partition import (
     cross,
     draw_partition,
     pad_slices,
-    padded_length,
+    whole_blocks,
 )
 
 
@@ -32,7 +34,7 @@ def test_adjacent_partitions_cover_every_slice_once(slices):
 
 @pytest.mark.parametrize("slices", range(1, 601))
 def test_volumes_are_padded_to_blocks_of_nine(slices):
-    padded = padded_length(slices)
+    padded = whole_blocks(slices)
     assert padded % 9 == 0
     assert 0 <= padded - slices < 9
 
@@ -83,7 +85,7 @@ def test_ends_come_from_the_end_groups_without_a_wrap():
 
 def test_padding_repeats_the_last_slice():
     x = torch.arange(4.0)[:, None]
-    assert pad_slices(x).flatten().tolist() == [0, 1, 2, 3, 3, 3, 3, 3, 3]
+    assert pad_slices(x, 9).flatten().tolist() == [0, 1, 2, 3, 3, 3, 3, 3, 3]
 
 
 def test_cross_and_adjacent_alternate_and_offsets_are_all_drawn():
@@ -124,3 +126,21 @@ def test_batch_size_does_not_change_a_blend(batch_size):
 
     whole = blend(mean_of_group, x, partition, 100)
     assert torch.equal(blend(mean_of_group, x, partition, batch_size), whole)
+
+
+def spread_after(sweeps, seed, **options):
+    """Of slices that differ, when each becomes the mean of those that it is seen with."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.linspace(-1, 1, 27)
+    for step in range(sweeps):
+        S = draw_partition(len(x), step, 2, generator, **options)
+        x = blend(lambda g: g.mean(dim=1, keepdim=True).expand_as(g), x[:, None], S, 99)[:, 0]
+    return float(x.std())
+
+
+def test_blocks_agree_sooner_when_they_move():
+    fixed, moving = (
+        statistics.mean(spread_after(40, seed, random_blocks=moves) for seed in range(20))
+        for moves in (False, True)
+    )
+    assert moving < fixed / 3

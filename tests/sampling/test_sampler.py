@@ -142,4 +142,4 @@ def test_a_missing_prior_is_named():
 
 
 def test_padded_slices_repeat_the_data():
-    assert torch.equal(pad_slices(torch.eye(2))[2:], torch.eye(2)[1:].expand(7, 2))
+    assert torch.equal(pad_slices(torch.eye(2), 9)[2:], torch.eye(2)[1:].expand(7, 2))

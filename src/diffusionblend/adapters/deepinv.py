@@ -22,7 +22,13 @@ from diffusionblend.machine.packages import install
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
 from diffusionblend.sampling.blend import blend
-from diffusionblend.sampling.partition import Partition, draw_partition, pad_slices, single
+from diffusionblend.sampling.partition import (
+    Partition,
+    draw_partition,
+    pad_slices,
+    single,
+    whole_blocks,
+)
 
 if TYPE_CHECKING:
     from deepinv.models import Denoiser
@@ -137,7 +143,7 @@ class _Blended:
     def __call__(self, u: Tensor, sigma: float) -> Tensor:
         if sigma == 0:
             return u
-        x = pad_slices(u - 1) if self._jump_every else u - 1
+        x = pad_slices(u - 1, whole_blocks(len(u))) if self._jump_every else u - 1
         S = self._partition(len(x))
         clean = blend(lambda g: self._prior.denoise(g, sigma, S.gap), x, S, self._batch_size)
         return 1 + clean[: len(u)]

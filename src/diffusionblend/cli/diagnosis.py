@@ -27,7 +27,7 @@ from diffusionblend.projectors.slices import is_stored
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.footprint import peak_memory
-from diffusionblend.sampling.partition import BLOCK, padded_length
+from diffusionblend.sampling.partition import BLOCK
 
 VIEWS = 8
 SIZES, SLICES = (256, 512), (48, 133, 300)
@@ -140,13 +140,13 @@ def volumes(prior: Prior) -> list[dict[str, Any]]:
         scan = example(2 * BLOCK, size)
         took = estimate(scan, DEFAULT_METHOD, method, prior=prior, device=device)
         for slices in SLICES:
-            share = padded_length(slices) / (2 * BLOCK)
+            share = method.length(slices) / (2 * BLOCK)
             seconds = {name: share * (s or 0.0) for name, s in took.seconds.items()}
             shape = (slices, size, size)
             data = (slices, *scan.y.shape[1:])
             matrix = took.operator == "matrix"
             memory = peak_memory(shape, data, method, matrix=matrix)
-            sweep = seconds[DEFAULT_METHOD] / steps / padded_length(slices)
+            sweep = seconds[DEFAULT_METHOD] / steps / method.length(slices)
             found.append(
                 {
                     "shape": shape,

@@ -10,7 +10,7 @@ import msgspec
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError
 from diffusionblend.io.files import write_file
-from diffusionblend.sampling.partition import padded_length
+from diffusionblend.sampling.partition import whole_blocks
 from diffusionblend.show.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _evaluations(means: "pd.DataFrame") -> Direction:
     """Compare evaluations for as many slices: ++ pads its volume to a multiple of nine."""
     plus, blend = (float(means.at[name, "evaluations"]) for name in (PLUS, BLEND))
     slices = int(means.at[PLUS, "slices"])
-    padded = padded_length(slices)
+    padded = whole_blocks(slices)
     ratio = (plus / padded) / (blend / slices)
     low, high = RATIO
     return Direction(

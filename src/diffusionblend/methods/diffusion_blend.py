@@ -10,7 +10,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import padded
 from diffusionblend.ranges import Whole
-from diffusionblend.sampling.partition import Partition, centred, draw_partition
+from diffusionblend.sampling.partition import Partition, centred, draw_partition, whole_blocks
 
 
 @register("diffusionblend")
@@ -61,9 +61,13 @@ class DiffusionBlendPlusPlus(DDIM):
         "at a time, in changing groups, and each step is kept to the data."
     )
 
+    def length(self, slices: int) -> int:
+        """Return the number of slices with those that are repeated (A.5)."""
+        return whole_blocks(slices)
+
     def prepare(self, problem: Problem) -> Problem:
-        """Repeat the last slice up to a multiple of nine (A.5)."""
-        return padded(problem)
+        """Repeat the last slice up to a multiple of nine."""
+        return padded(problem, self.length(problem.volume_shape[0]))
 
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
         """Draw groups of three slices (eqs. 5 and 6)."""

@@ -19,7 +19,7 @@ from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import coarser, padded, resized
 from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
 from diffusionblend.sampling.blend import blend
-from diffusionblend.sampling.partition import draw_partition, single
+from diffusionblend.sampling.partition import BLOCK, draw_partition, single
 from diffusionblend.solvers.proximal import TOLERANCE, WeightedProximal
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Ladder:
 
 
 class OnGrid(NamedTuple):
-    """What there is on a grid of a volume whose slices are a multiple of nine.
+    """What there is on a grid, of a volume of nine slices at least.
 
     Attributes:
         towards_data: The proximal map of the data.
@@ -128,6 +128,10 @@ class DiffusionBlendFast(Method):
     kept = (2, 2)
     slabwise = (16, 17)
 
+    def length(self, slices: int) -> int:
+        """Return the number of slices that it works on: a block of cross partitions at least."""
+        return max(BLOCK, slices)
+
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
         problem = find_metal(problem)
@@ -195,7 +199,8 @@ class DiffusionBlendFast(Method):
 
     def _on(self, problem: Problem, factor: int) -> OnGrid:
         here = coarser(problem, factor)
-        here = here if _alone(problem) else padded(here)
+        if not _alone(problem):
+            here = padded(here, self.length(problem.volume_shape[0]))
         towards_data = WeightedProximal(
             here.A,
             here.y,

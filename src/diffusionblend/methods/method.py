@@ -168,6 +168,10 @@ class Method:
         """Return what is the same in every step: the problem, or more."""
         return problem
 
+    def length(self, slices: int) -> int:
+        """Return the number of slices that it works on, for a volume of so many."""
+        return slices
+
     def count(self, p: Prepared) -> int:
         """Return the maximum number of steps.
 

@@ -15,28 +15,30 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector, projector
 from diffusionblend.projectors.accuracy import dense_of, is_dense
-from diffusionblend.sampling.partition import pad_slices, padded_length
+from diffusionblend.sampling.partition import pad_slices
 
 _ROUNDING = 1e-6
 
 
-def padded(problem: Problem) -> Problem:
-    """Return the problem of a volume whose slices are a multiple of nine (the paper's A.5).
+def padded(problem: Problem, slices: int) -> Problem:
+    """Return the problem of a volume of so many slices, no fewer than it has (the paper's A.5).
 
     Where each slice has data of its own, the last one's are repeated. Where not, no ray meets the
     slices that are added, and the prior alone decides them.
     """
+    if slices == problem.volume_shape[0]:
+        return problem
     if not problem.A.slicewise:
-        A, dense = _Leading(problem.A), problem.dense
+        A, dense = _Leading(problem.A, slices), problem.dense
         if isinstance(dense, Tensor):
             dense = torch.cat([dense, dense.new_zeros(A.added, *dense.shape[1:])])
         return dataclasses.replace(problem, A=A, dense=dense)
-    variance = None if problem.variance is None else pad_slices(problem.variance)
+    variance = None if problem.variance is None else pad_slices(problem.variance, slices)
     dense = problem.dense
     if dense is not None:
-        at = pad_slices(torch.arange(len(dense)))
-        dense = problem.slabs.taken(dense, at)
-    return dataclasses.replace(problem, y=pad_slices(problem.y), variance=variance, dense=dense)
+        dense = problem.slabs.taken(dense, pad_slices(torch.arange(len(dense)), slices))
+    y = pad_slices(problem.y, slices)
+    return dataclasses.replace(problem, y=y, variance=variance, dense=dense)
 
 
 def coarser(problem: Problem, factor: int) -> Problem:
@@ -135,10 +137,10 @@ class _Leading(Projector):
 
     slicewise = False
 
-    def __init__(self, A: Projector) -> None:
+    def __init__(self, A: Projector, slices: int) -> None:
         super().__init__(A.geometry, A.device, A.dtype)
         self._A, self._slices, self.weights, self.how = A, A.volume_shape[0], A.weights, A.how
-        self.volume_shape = (padded_length(self._slices), *A.volume_shape[1:])
+        self.volume_shape = (slices, *A.volume_shape[1:])
         self.added = self.volume_shape[0] - self._slices
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:

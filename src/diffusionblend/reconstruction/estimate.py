@@ -33,7 +33,7 @@ from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
 from diffusionblend.reconstruction.reconstruct import classical_method
 from diffusionblend.reconstruction.task import make_task
-from diffusionblend.sampling.partition import BLOCK, padded_length
+from diffusionblend.sampling.partition import BLOCK
 
 TRIAL_VOXELS = 2 * BLOCK * 256**2
 """A trial has about so many voxels, 18 slices of 256 x 256: of nine, the network's batches are so
@@ -183,9 +183,7 @@ def _of_method(
         _with_steps(method, option, 2)[0](problem)  # to warm up
     took, x = _timed(lambda: few(problem))
     trial = len(x)
-    if method.needs_prior:
-        slices, trial = padded_length(slices), padded_length(trial)
-    return samples * factor * slices / trial * took, x
+    return samples * factor * method.length(slices) / method.length(trial) * took, x
 
 
 def _warm_up(problem: Problem) -> None:

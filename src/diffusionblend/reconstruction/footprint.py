@@ -33,7 +33,7 @@ from diffusionblend.methods import TV, Method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
 from diffusionblend.sampling.blend import groups_at_once
-from diffusionblend.sampling.partition import BLOCK, GROUP, padded_length
+from diffusionblend.sampling.partition import BLOCK, GROUP, whole_blocks
 
 BASE = 272 * 2**20
 """Python, torch and the prior."""
@@ -154,7 +154,7 @@ def divided(geometry: Geometry, method: Method, folder: PathLike | None = None) 
             f"{name_of(method)} needs all slices in one process, not in {processes.count}; start "
             f"one process, or take a method that can be divided ({_able()})"
         )
-    blocks = padded_length(slices) // BLOCK
+    blocks = whole_blocks(slices) // BLOCK
     if blocks < processes.count:
         raise UsageError(
             f"{slices} slices are {blocks} block{'s' * (blocks > 1)} of {BLOCK}, which are not "
@@ -332,4 +332,4 @@ def _activations(method: Method, slices: int, pixels: int) -> float:
     if not method.needs_prior:
         return 0
     most = groups_at_once(getattr(method, "batch_size", 1), pixels)
-    return float(ACTIVATIONS * min(most, padded_length(slices) // GROUP + 1) * pixels)
+    return float(ACTIVATIONS * min(most, method.length(slices) // GROUP + 1) * pixels)

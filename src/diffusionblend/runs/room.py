@@ -15,7 +15,6 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.io.formats.format import FOLDER
 from diffusionblend.machine.memory import in_units
 from diffusionblend.methods import TV, Method
-from diffusionblend.sampling.partition import padded_length
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def state_bytes(method: Method, geometry: Geometry, samples: int = 1) -> int:
     """Return the size of a method's state (`Method.kept`), and of the samples before it."""
     slices, *sides = geometry.grid.shape
     rows, *rest = geometry.sinogram_shape
-    more = padded_length(slices) - slices if method.needs_prior else 0
+    more = method.length(slices) - slices
     volumes, data = method.kept
     volumes += min(samples, 3) - 1  # their mean, and the squares of their deviations
     numbers = volumes * (slices + more) * math.prod(sides) + data * (rows + more) * math.prod(rest)

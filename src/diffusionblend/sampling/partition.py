@@ -33,14 +33,14 @@ class Partition:
     gap: int
 
 
-def padded_length(slices: int) -> int:
-    """Return the number of slices after repetition padding: a multiple of nine."""
+def whole_blocks(slices: int) -> int:
+    """Return the least multiple of nine that is no less: slices after the paper's padding (A.5)."""
     return -(-slices // BLOCK) * BLOCK
 
 
-def pad_slices(x: Tensor) -> Tensor:
-    """Repeat the last slice of x (slices, ...) until their number is a multiple of nine."""
-    return torch.cat([x, x[-1:].expand(padded_length(len(x)) - len(x), *x.shape[1:])])
+def pad_slices(x: Tensor, slices: int) -> Tensor:
+    """Repeat the last slice of x (slices, ...) until there are so many."""
+    return torch.cat([x, x[-1:].expand(slices - len(x), *x.shape[1:])])
 
 
 def adjacent(slices: int, offset: int) -> Partition:
