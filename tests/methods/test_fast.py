@@ -440,6 +440,17 @@ def test_the_variance_of_a_scan_reaches_the_method_in_its_units():
     assert air == pytest.approx(math.sqrt(1e4 + 25) / 1e4 / scan.scale, rel=0.05)
 
 
+def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
+    assert [ladder.noise_at(gap) for gap in (0, 10, 22.5, 45, 90, 150)] == pytest.approx(
+        [1, 1, 1, 0.75, 0.5, 0.5]
+    )
+    for angles, share in ((sparse_view(8), 1.0), (limited_angle(90), 0.5)):
+        A, y, *_ = setting(angles)
+        for noise in (1.0, 0.4):
+            made = DiffusionBlendFast(noise=noise).prepare(Problem(y, A))
+            assert made.noise == pytest.approx(noise * share, rel=0.01)
+
+
 @pytest.mark.parametrize(("slices", "length"), [(2, 9), (9, 9), (10, 10), (17, 17)])
 def test_a_volume_is_made_no_longer_than_a_block_of_nine(slices, length):
     A, y, *_ = setting(sparse_view(6), slices=slices)

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, Level, climb
+from diffusionblend.methods.ladder import STEPS, Level, climb, noise_at
 from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -39,12 +39,14 @@ class Ladder:
         levels: The sweeps.
         on: Returns what there is on pixels so many times larger; that of the grid last asked for
             is kept.
+        noise: Share of diffusion's noise that is added.
         alone: Whether the prior knows single slices and no neighbours: none are added then.
     """
 
     problem: Problem
     levels: list[Level]
     on: Callable[[int], "OnGrid"]
+    noise: float
     alone: bool = False
 
 
@@ -81,8 +83,8 @@ class DiffusionBlendFast(Method):
             does not accumulate in it; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
         relax: Over-relaxation of the prior's estimate in the ADMM; 1 is none.
-        noise: Share of the noise that is added; 0 is plug-and-play ADMM. More of it makes seeds
-            differ more.
+        noise: Factor on the noise that is added, which is that of diffusion, or down to half of it
+            where an arc is missing (`ladder`); 0 is plug-and-play ADMM.
         mirror: Whether in half of the sweeps, at random, the network sees the slices mirrored, as
             in its training. Its errors then differ from sweep to sweep, and average out.
         weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
@@ -104,7 +106,7 @@ class DiffusionBlendFast(Method):
     leak: NonNegative = 1 / 3
     error: Positive = 0.25
     relax: Positive = 1.3
-    noise: Share = 0.5
+    noise: Share = 1.0
     mirror: bool = True
     weigh: bool = True
     huber: NonNegative = 5.0
@@ -135,16 +137,18 @@ class DiffusionBlendFast(Method):
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
         problem = find_metal(problem)
+        gap_deg = problem.A.geometry.arc.widest_deg
         levels = climb(
             problem.volume_shape,
             self.steps,
             sigma_max=self.sigma_max,
             sigma_min=self.sigma_min,
-            gap_deg=problem.A.geometry.arc.widest_deg,
+            gap_deg=gap_deg,
             coarse=self.coarse,
         )
-        on = functools.partial(self._on, problem)
-        return Ladder(problem, levels, functools.lru_cache(maxsize=1)(on), _alone(problem))
+        on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
+        noise = self.noise * noise_at(gap_deg)
+        return Ladder(problem, levels, on, noise, _alone(problem))
 
     def count(self, p: Ladder) -> int:
         """Return the number of sweeps, including those that were added."""
@@ -164,7 +168,7 @@ class DiffusionBlendFast(Method):
             state = _onto(p, level.factor, state["x"])
         sigma, (towards_data, dense) = level.sigma, p.on(level.factor)
         share = (sigma / level.before) ** self.leak                        # of the dual variable
-        added = self.noise * sigma * min(1, sigma / _QUIET)
+        added = p.noise * sigma * min(1, sigma / _QUIET)
         most = self.highest + _BEYOND * sigma
 
         def noisy(noise: Tensor, x: Tensor, dual: Tensor) -> Tensor:

@@ -32,9 +32,8 @@ class Rung:
     sweeps: tuple[float, float, float]
 
     def sweeps_at(self, gap_deg: float) -> float:
-        """Return their number for a gap, between those of `GAPS_DEG` by its logarithm."""
-        gap = math.log(max(gap_deg, GAPS_DEG[0]))
-        return float(np.interp(gap, np.log(GAPS_DEG), self.sweeps))
+        """Return their number for a gap, between those of `GAPS_DEG`."""
+        return _at(gap_deg, self.sweeps)
 
 
 GAPS_DEG = (10.0, 22.5, 90.0)
@@ -45,7 +44,15 @@ LADDER = (
     Rung(math.inf, highest=0.1, lowest=0.0, sweeps=(9, 4, 5)),
 )
 """Chosen on the validation volume (docs/speed.md)."""
+NOISE = (1.0, 1.0, 0.5)
+"""Share of diffusion's noise that is added, for each of these gaps: where an arc is missing, all of
+it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
+
+
+def noise_at(gap_deg: float) -> float:
+    """Return the share of diffusion's noise that is added for a widest gap of so many degrees."""
+    return _at(gap_deg, NOISE)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,11 @@ def climb(
         scale = _scale(sides, factor)
         levels += [Level(factor, scale, *pair) for pair in pairwise([first, *sigmas])]
     return levels
+
+
+def _at(gap_deg: float, values: tuple[float, float, float]) -> float:
+    """Return a value between those of `GAPS_DEG`, by the logarithm of the gap."""
+    return float(np.interp(math.log(max(gap_deg, GAPS_DEG[0])), np.log(GAPS_DEG), values))
 
 
 def _factor(sides: tuple[int, int], pixels: float) -> int:
