@@ -201,7 +201,8 @@ def test_what_wraps_an_operator_says_what_it_wraps(no_matrix):
     assert Weighed(A, torch.ones(bins)).how == "rays"
     assert Cut(A, changed(FEW, bins=bins - 2), 1).how == "rays"
     cone = projector(*BEAMS["cone"])
-    assert padded(Problem(torch.zeros(cone.sinogram_shape), cone)).A.how == cone.how == "rays"
+    longer = padded(Problem(torch.zeros(cone.sinogram_shape), cone), cone.volume_shape[0] + 1)
+    assert longer.A.how == cone.how == "rays"
 
 
 # Methods, the estimate and the record
