@@ -161,6 +161,16 @@ def test_a_state_of_another_version_is_refused_in_words():
         method(problem, start=state)
 
 
+def test_a_state_of_more_slices_is_refused_in_words():
+    """As an earlier version left it, which filled blocks of nine."""
+    problem, kept = tiny_problem(slices=10), []
+    method = DiffusionBlendFast(steps=4)
+    method(problem, callback=lambda step: kept.append(step.state))
+    state = kept[0] | {"x": torch.cat([kept[0]["x"], kept[0]["x"][-8:]])}
+    with pytest.raises(CorruptInput, match="of 18 slices, and this run works on 10"):
+        method(problem, start=state)
+
+
 def test_the_rays_preconditioner_is_about_the_ramp():
     A, y, _, _ = setting(ACQUISITIONS["many"])
     response = frequency_response(A)

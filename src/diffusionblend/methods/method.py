@@ -237,7 +237,7 @@ def run(
     Raises:
         PriorError: The method needs a prior, and there is none.
         UsageError: The number of steps is out of range, or `start` is after the last step.
-        CorruptInput: `start` lacks what the method needs.
+        CorruptInput: `start` lacks what the method needs, or is of other slices.
     """
     generator = Generator().manual_seed(seed)  # on the CPU, so that it is the same on every device
     p = method.prepare(problem)
@@ -272,6 +272,11 @@ def _taken_up(
         raise CorruptInput(
             f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
             "remove it and begin anew"
+        )
+    if "x" in fresh and (found := len(start["x"])) != (here := len(fresh["x"])):
+        raise CorruptInput(
+            f"the state is of {found} slices, and this run works on {here}, as one of another "
+            "version may; remove it and begin anew"
         )
     if method.random:
         generator.set_state(start["generator"][...].cpu())
