@@ -187,7 +187,7 @@ class DiffusionBlendFast(Method):
 
         z = slabs.drawn(noisy, generator, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else                                # S_1 u ... u S_r
-              draw_partition(len(z), k, self.jump_every, generator, random_blocks=True))
+             draw_partition(len(z), k, self.jump_every, generator, random_blocks=True))
         turned = (-1,) if self.mirror and torch.rand((), generator=generator) < 0.5 else ()
         x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
                                            scale=level.scale).flip(turned),
