@@ -1,4 +1,4 @@
-"""How far seeds differ: `python studies/seeds.py FIRST:LAST VOLUME... --set noise=1`.
+"""How far seeds differ: `python studies/seeds.py FIRST:LAST VOLUME... --set noise=0.5`.
 
 The default method; the paper's protocol, or projected independently where there is noise. Prints,
 as Markdown, the PSNR of each plane and seed, and that of the worst and the best axial slice: there
