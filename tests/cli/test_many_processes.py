@@ -1,5 +1,6 @@
 """`reconstruct` by several processes: the files of one, and one line where one of them is lost."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import read_volume
 from support.commands import command, killed_behind, user_command
 from support.processes import ended, started
 
@@ -61,6 +64,19 @@ def test_the_files_are_those_of_one(name, data, place):
     if name == "diffusionblend-fast":
         beside = [path.with_name(f"{path.stem}.classical.nii.gz") for path in (shared, whole)]
         assert sha256(beside[0]) == sha256(beside[1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_cone_is_that_of_one_to_rounding(name, data, place):
+    scan, whole, shared = place / "cone.h5", place / "whole.nii", place / "shared.nii"
+    beam = ("--beam", "cone", "--sod-mm", 800, "--sdd-mm", 1200, "--views", 8)
+    assert user_command("simulate", data.volume, *beam, "-o", scan).code == 0
+    cone = dataclasses.replace(data, scan=scan)
+    assert user_command(*words(cone, name, whole, "--no-classical")).code == 0
+    processes = ended(started(2, *words(cone, name, shared, "--no-classical")))
+    assert [process.code for process in processes] == [0, 0], told(processes)
+    found, expected = (read_volume(path).hu for path in (shared, whole))
+    assert np.sqrt(np.square(found - expected).mean()) < 1  # HU
 
 
 @pytest.mark.parametrize("rank", [0, 1])

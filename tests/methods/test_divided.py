@@ -7,12 +7,14 @@ import functools
 import pytest
 import torch
 
+from diffusionblend.geometry import Grid
 from diffusionblend.io.shares import Divided, Shares
 from diffusionblend.methods import Problem, find_method, run
 from diffusionblend.methods.metal import find_metal
 from diffusionblend.quality import assess
+from support.phantoms import relative
 from support.processes import by_threads
-from support.sliced import BEAMS, METHODS, SLICES, last, problem
+from support.sliced import BEAMS, COUNTED, CROSSING, METHODS, SLICES, last, problem
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,22 @@ def test_the_bytes_are_those_of_one(name, beam, tmp_path):
             assert is_divided
             assert torch.equal(x0, whole[0])
             assert known == whole[1:]
+
+
+@pytest.mark.parametrize("views", [6, 40])
+@pytest.mark.parametrize("beam", CROSSING)
+@pytest.mark.parametrize("name", METHODS)
+def test_where_rays_cross_slices_it_is_that_of_one_to_rounding(name, beam, views, tmp_path):
+    task, options = problem(beam, views), COUNTED.get(name, {})
+    _, x0, _, residual = steps_of(task, name, **options)
+    for count in (2, 3):
+        first, *others = together(count, task, tmp_path, lambda t: steps_of(t, name, **options))
+        assert first[0]
+        assert relative(first[1], x0) < 1e-3
+        assert first[3] == pytest.approx(residual, rel=1e-3)
+        for other in others:
+            assert torch.equal(other[1], first[1])
+            assert other[2:] == first[2:]
 
 
 @pytest.mark.parametrize("options", [{}, {"flux": False, "huber": 0.0, "weigh": False}])
@@ -109,3 +127,28 @@ def test_the_quality_is_the_same_too(tmp_path):
         for name in quality.__struct_fields__:
             if name != "seconds":
                 assert getattr(quality, name) == getattr(whole, name), name
+
+
+def test_where_rays_cross_slices_the_quality_of_some_of_them_is_the_same_to_rounding(tmp_path):
+    """Of those that were asked for: the grid is longer, as far as the rays see."""
+    task = problem("cone")
+    asked = Grid.from_spacing((25, 12, 12), (2.0, 1.0, 1.0))
+    task = dataclasses.replace(task, asked=asked)
+    x, plain = last(task, "tv").x0, last(task, "fbp").x0
+
+    def judged(task):
+        found = (task.slabs.own(x), task.slabs.own(plain))
+        quality = assess(task, found[0], classical=("fbp", found[1]), fits_data=False)
+        return quality, task.volume(found[0]).hu[:]
+
+    whole, hu = judged(task)
+    for quality, made in together(3, task, tmp_path, judged):
+        assert quality.coverage == whole.coverage
+        assert quality.undetermined.share == pytest.approx(whole.undetermined.share, rel=1e-4)
+        assert quality.undetermined.slices == 25
+        assert quality.residual.least.normalised == pytest.approx(
+            whole.residual.least.normalised, rel=0.05
+        )
+        assert quality.classical.rms_hu == pytest.approx(whole.classical.rms_hu)
+        assert made.shape == hu.shape == (25, 12, 12)
+        assert (made == hu).all() or not made.any()  # those that do not lead have zeros

@@ -133,6 +133,13 @@ class Shares(Slabs):
         whole = self._for_all(work(*(self._here(stack, ranges) for stack in stacks)), count)
         return whole.movedim(0, -1).contiguous().movedim(-1, 0)  # slices last, as operators have it
 
+    def summed(self, work: Callable[..., Tensor], *stacks: Stack) -> Tensor:
+        """Return the sum of what each process makes of its own slices, the same in all of them."""
+        ranges = self.ranges(len(stacks[0]))
+        own = work(*(self._here(stack, ranges) for stack in stacks))
+        # As operators have it, with slices last.
+        return self.processes.summed(own.movedim(0, -1).contiguous()).movedim(-1, 0)
+
     def across(self, work: Callable[[Tensor, int], Tensor], stack: Stack) -> Stack:
         """Apply a function to each row of all slices: each process has some of the rows."""
         assert isinstance(stack, Divided)

@@ -4,7 +4,8 @@ A method says what is done with the slices of a stack, and `Slabs` does it, to a
 or to one slab after another: volumes larger than the memory go through the same steps. The bytes
 are the same for any slab. What a slice becomes depends on itself and its neighbours alone, and a
 number that depends on all slices is the exact sum, rounded once, of one number of each (`total`),
-so that it is the same too where several processes hold the slabs (`shares`).
+so that it is the same too where several processes hold the slabs (`shares`). Line integrals of rays
+that cross slices are sums over the slabs (`summed`), the same to rounding.
 """
 
 import copy
@@ -156,6 +157,16 @@ class Slabs:
         parts = [work(*(s[part] for s in stacks)) for part, _ in self._parts(len(stacks[0]))]
         return torch.cat([part.movedim(0, -1) for part in parts], dim=-1).movedim(-1, 0)
 
+    def summed(self, work: Callable[..., Tensor], *stacks: Stack) -> Tensor:
+        """Return the sum of what a function makes of some slices at a time: a tensor in memory."""
+        if self.slices is None:
+            return work(*stacks)
+        parts = (work(*(s[part] for s in stacks)) for part, _ in self._parts(len(stacks[0])))
+        made = next(parts)
+        for part in parts:
+            made += part
+        return made
+
     def across(self, work: Callable[[Tensor, int], Tensor], stack: Stack) -> Stack:
         """Apply a function to each row of all slices (slices, ...).
 
@@ -248,7 +259,8 @@ WHOLE = Slabs()
 def of_slices(values: Tensor) -> Tensor:
     """Return the sum over each slice (slices,), whatever the slices beside it are."""
     # Each by itself: how torch adds up depends on the shape and the order in memory of the whole.
-    return torch.stack([one.sum() for one in values.contiguous()])
+    sums = [one.sum() for one in values.contiguous()]
+    return torch.stack(sums) if sums else values.flatten(1).sum(1)
 
 
 def total(numbers: Tensor) -> float:

@@ -16,7 +16,9 @@ each plane through the source and a detector row, with y times the cosine of the
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.redundancy import ray_weights
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.upright import upright
+from diffusionblend.projectors.divided import numbers
 
 _LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
@@ -63,8 +66,22 @@ class FBP(Method):
 
 def filtered_back_projection(problem: Problem) -> Stack:
     """Return u (slices, rows, columns)."""
-    work = functools.partial(from_rays, geometry=problem.A.geometry)
-    return problem.slabs.each(work, measured(problem))
+    work = functools.partial(from_rays, problem.A.geometry)
+    return problem.slabs.each(*in_parts(work, problem))
+
+
+def in_parts(work: Callable[..., Any], problem: Problem) -> tuple[Callable[[Tensor], Any], Tensor]:
+    """Return what `Slabs.each` takes: a function of a part of a stack, and the stack.
+
+    Args:
+        work: Makes slices of line integrals (detector rows, views, bins): of their own rows, or,
+            where rays cross slices, those of some numbers, its second argument, of all rows.
+        problem: The data.
+    """
+    y = measured(problem)
+    if problem.A.slicewise:
+        return work, y
+    return functools.partial(work, y), numbers(problem.A.volume_shape[0])
 
 
 def measured(problem: Problem) -> Tensor:
@@ -73,11 +90,17 @@ def measured(problem: Problem) -> Tensor:
     return problem.y if weights is None else problem.y / weights
 
 
-def from_rays(y: Tensor, geometry: Geometry) -> Tensor:
-    """Return u (slices, rows, columns) from line integrals (detector rows, views, bins)."""
+def from_rays(geometry: Geometry, y: Tensor, at: Tensor | None = None) -> Tensor:
+    """Return u (slices, rows, columns) from line integrals (detector rows, views, bins).
+
+    Args:
+        geometry: Grid and beam.
+        y: Line integrals; of rays that do not cross slices, of any rows.
+        at: Where they do, the numbers of the slices; None: all.
+    """
     y, circle = upright(y, geometry)
     y, geometry = extended(weighted(y, circle), circle)
-    return back_project(ramp_filter(y, geometry), geometry) / cover(geometry, y)
+    return back_project(ramp_filter(y, geometry), geometry, at) / cover(geometry, y)
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:
@@ -134,8 +157,13 @@ def ramp_filter(y: Tensor, geometry: Geometry) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(y, n) * response, n)[..., : beam.bins]
 
 
-def back_project(y: Tensor, geometry: Geometry) -> Tensor:
+def back_project(y: Tensor, geometry: Geometry, at: Tensor | None = None) -> Tensor:
     """Sum line integrals (detector rows, views, bins) over the views through each voxel.
+
+    Args:
+        y: Line integrals.
+        geometry: Grid and beam.
+        at: Numbers of the slices of a cone that are made; None: all.
 
     Returns:
         The sums times pi / views, each weighed by its distance from the source if there is one:
@@ -143,7 +171,7 @@ def back_project(y: Tensor, geometry: Geometry) -> Tensor:
     """
     grid, beam = geometry.grid, geometry.beam
     if isinstance(beam, ConeBeam):
-        return _back_project_cone(y, grid, beam)
+        return _back_project_cone(y, grid, beam, numbers(grid.shape[0]) if at is None else at)
     u = y.new_zeros(len(y), *grid.shape[1:])
     for view in range(len(beam.angles_deg)):
         at, distance = _shadows(grid, beam, view, y)
@@ -174,17 +202,17 @@ def cover(geometry: Geometry, like: Tensor) -> Tensor:
     return (shares / len(rays)).clamp(min=_LEAST_COVER)
 
 
-def _back_project_cone(y: Tensor, grid: Grid, cone: ConeBeam) -> Tensor:
+def _back_project_cone(y: Tensor, grid: Grid, cone: ConeBeam, at: Tensor) -> Tensor:
     slices, rows, columns = grid.shape
-    z = (torch.arange(slices).to(y) - (slices - 1) / 2) * grid.spacing_mm[0]
-    u = y.new_zeros(slices, rows, columns)
+    z = (at.to(y) - (slices - 1) / 2) * grid.spacing_mm[0]
+    u = y.new_zeros(len(at), rows, columns)
     for view in range(len(cone.angles_deg)):
-        at, depth = _shadows(grid, cone, view, y)
+        place, depth = _shadows(grid, cone, view, y)
         spread = cone.sdd_mm / grid.pixel_mm / depth
-        for some in torch.arange(slices).split(_SLICES):
+        for some in torch.arange(len(at)).split(_SLICES):
             t = z[some, None, None] * spread
             row = (t - float(cone.row_positions_mm()[0])) / cone.row_mm
-            u[some] += between_pixels(y[:, view], row, at).div_(depth**2)
+            u[some] += between_pixels(y[:, view], row, place).div_(depth**2)
     return u * (math.pi / len(cone.angles_deg))
 
 

@@ -106,8 +106,8 @@ class Step:
     @property
     def residual(self) -> float:
         """|A u - y| / |y| of the estimate u = 1 + x0; computed by a projection when asked for."""
-        A, y = self.problem.A, self.problem.y
-        predicted = self.problem.slabs.gathered(lambda x0: A(1 + x0), self.x0)
+        y = self.problem.y
+        predicted = self.problem.projected(self.problem.slabs.each(lambda x0: 1 + x0, self.x0))
         return float((predicted - y).norm() / y.norm())
 
     @property

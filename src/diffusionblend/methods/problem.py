@@ -13,6 +13,7 @@ from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import edge_variance, operator_variance
+from diffusionblend.projectors.divided import numbers, projected
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +48,24 @@ class Problem:
         """The requested grid."""
         return self.asked or self.A.geometry.grid
 
-    def cropped(self, x: Tensor) -> Tensor:
+    def cropped(self, x: Stack) -> Stack:
         """Crop a volume (slices, rows, columns) from the grid of A to the requested grid."""
-        for axis, wanted in enumerate(self.asked.shape if self.asked else ()):
-            if axis > 0 or not self.A.slicewise:  # such a projector takes any number of slices
+        if self.asked is None:
+            return x
+        slices, *sides = self.asked.shape
+        if len(x) != slices and not self.A.slicewise:  # such a projector takes any number of them
+            x = self.slabs.taken(x, numbers(len(x)).narrow(0, (len(x) - slices) // 2, slices))
+
+        def middle(x: Tensor) -> Tensor:
+            for axis, wanted in enumerate(sides, start=1):
                 x = x.narrow(axis, (x.shape[axis] - wanted) // 2, wanted)
-        return x
+            return x
+
+        return self.slabs.each(middle, x)
 
     def volume(self, x: Stack) -> Volume:
         """Return a volume x in HU, on the requested grid; one in a file is mapped into memory."""
-        hu = self.slabs.each(lambda x: hu_from_x(self.cropped(x)).cpu(), x)
+        hu = self.slabs.each(lambda x: hu_from_x(x).cpu(), self.cropped(x))
         return Volume(hu.numpy() if isinstance(hu, Tensor) else hu.mapped("r+"), self.grid)
 
     @property
@@ -78,7 +87,7 @@ class Problem:
 
     def projected(self, u: Stack) -> Tensor:
         """Return A u (detector rows, views, bins) of a volume (slices, rows, columns)."""
-        return self.slabs.gathered(self.A, u)
+        return projected(self.A, u, self.slabs)
 
     @cached_property
     def backprojected(self) -> Tensor:

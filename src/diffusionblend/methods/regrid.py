@@ -101,7 +101,11 @@ class Weighed(Projector):
     def __init__(self, A: Projector, weights: Tensor) -> None:
         super().__init__(A.geometry, A.device, A.dtype)
         self._A, self.weights, self.slicewise, self.how = A, weights, A.slicewise, A.how
-        self._weights = weights
+        self._weights, self.volume_shape = weights, A.volume_shape
+
+    def of_slices(self, part: range) -> "Weighed":
+        """Return the projector of some slices of the volume."""
+        return Weighed(self._A.of_slices(part), self._weights)
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Multiply by W A, or by A^T W."""
@@ -122,6 +126,11 @@ class Cut(Projector):
     def __init__(self, A: Projector, geometry: Geometry, first: int) -> None:
         super().__init__(geometry, A.device, A.dtype)
         self._A, self._first, self.slicewise, self.how = A, first, A.slicewise, A.how
+        self.volume_shape = A.volume_shape
+
+    def of_slices(self, part: range) -> "Cut":
+        """Return the projector of some slices of the volume."""
+        return Cut(self._A.of_slices(part), self.geometry, self._first)
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A and leave bins out, or A^T to zeros beside those that there are."""

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices
 from diffusionblend.projectors.base import Projector
+from diffusionblend.projectors.divided import projected
 
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
@@ -95,6 +96,6 @@ def edge_variance(A: Projector, dense: Stack, slabs: Slabs = WHOLE) -> Tensor:
 
     def edges(dense: Tensor) -> Tensor:
         down, across = torch.gradient(dense, dim=(1, 2))
-        return A(down.square() + across.square())
+        return down.square() + across.square()
 
-    return EDGE * slabs.gathered(edges, dense)
+    return EDGE * projected(A, slabs.each(edges, dense), slabs)

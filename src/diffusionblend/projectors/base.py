@@ -50,6 +50,17 @@ class Projector(ABC):
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
 
+    def of_slices(self, part: range) -> "Projector":
+        """Return the projector of some slices of a volume whose rays cross them: of what they add.
+
+        The line integrals of a volume are the sum of those of its parts, and A^T of a part is that
+        part of A^T.
+
+        Args:
+            part: Their numbers.
+        """
+        return self if len(part) == self.volume_shape[0] else _OfSlices(self, part)
+
     def __call__(self, x: Values) -> Values:
         """Project a volume (slices, rows, columns) to line integrals (det. rows, views, bins).
 
@@ -95,6 +106,26 @@ class Projector(ABC):
             )
         if x.ndim != 3 or x.shape[1:] != shape[1:] or (not self.slicewise and len(x) != shape[0]):
             raise InvalidValue(f"got the shape {tuple(x.shape)}; expected {shape} {names}")
+
+
+class _OfSlices(Projector):
+    """The projector of some slices, by that of all of them, whose volume it fills with zeros."""
+
+    slicewise = False
+
+    def __init__(self, A: Projector, part: range) -> None:
+        super().__init__(A.geometry, A.device, A.dtype)
+        self._A, self._part, self.weights, self.how = A, part, A.weights, A.how
+        self.volume_shape = (len(part), *A.volume_shape[1:])
+
+    def product(self, x: Tensor, transpose: bool) -> Tensor:
+        """Apply A to a volume of zeros beside these slices, or take them of A^T."""
+        part = slice(self._part.start, self._part.stop)
+        if transpose:
+            return self._A.product(x, True)[part]
+        whole = x.new_zeros(self._A.volume_shape)
+        whole[part] = x
+        return self._A.product(whole, False)
 
 
 class Adjoint:

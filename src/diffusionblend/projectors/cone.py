@@ -10,6 +10,8 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,8 +37,9 @@ class ConeProjector(Projector):
         super().__init__(geometry, torch.device("cpu"), dtype)
         grid, cone = geometry
         self._lines, steps = _lines(grid, cone)
-        self._rows = np.array([cone.row_positions_mm()[0], cone.row_mm])
-        self._rows /= cone.sdd_mm * grid.spacing_mm[0]
+        at_depth = np.array([cone.row_positions_mm()[0], cone.row_mm])
+        at_depth /= cone.sdd_mm * grid.spacing_mm[0]
+        self._rows = np.array([*at_depth, (grid.shape[0] - 1) / 2])
         # A ray's steps are as long as its line's, by how far the ray runs at depth 1.
         reach = np.hypot(np.hypot(1, _slopes(cone))[:, None], _heights(cone))
         self._steps = torch.from_numpy(steps).to(dtype)[:, :, None]
@@ -46,6 +49,13 @@ class ConeProjector(Projector):
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
         last = x.detach().permute(1, 2, 0)
         return (self._adjoint(last) if transpose else self._forward(last)).permute(2, 0, 1)
+
+    def of_slices(self, part: range) -> "ConeProjector":
+        """Return the projector of some slices of the volume."""
+        some = copy.copy(self)
+        some.volume_shape = (len(part), *self.volume_shape[1:])
+        some._rows = self._rows - [0, 0, part.start]
+        return some
 
     def _forward(self, u: Tensor) -> Tensor:
         """Project (rows, columns, slices) to (views, bins, detector rows)."""

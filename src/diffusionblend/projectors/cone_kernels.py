@@ -7,8 +7,8 @@ axis that it is more aligned with. At step k it is
     minor = line[MINOR] + k line[MINOR_STEP]     on the other axis, in pixels from the first
     depth = line[DEPTH] + k line[DEPTH_STEP]     from the source, along the central ray
 
-and its ray to row r is (first + r row) depth slices from the middle one. All steps count as 1
-here: their length, the same along a ray, is the caller's to multiply by.
+and its ray to row r is at slice middle + (first + r row) depth. All steps count as 1 here: their
+length, the same along a ray, is the caller's to multiply by.
 
 Slices are last in memory. A column of them is padded by a zero below and two above, so that no
 neighbour needs a question. Calls for different lines (or planes) never write to the same place:
@@ -48,7 +48,7 @@ def _beside(line: np.ndarray, k: int, across: int) -> tuple[int, int, float, flo
 def _met(column: np.ndarray, rows: np.ndarray, depth: float) -> tuple[int, int, Any, Any]:
     """Return which rows meet a padded column, where the first of them does, and the step on."""
     top = len(column) - 2
-    z, step = rows[0] * depth + top / 2, rows[1] * depth
+    z, step = rows[0] * depth + rows[2] + 1, rows[1] * depth
     first, end = max(0, math.ceil(-z / step)), math.ceil((top - z) / step)
     real = column.dtype.type  # only now: rows far away would lose their digits
     return first, end, real(z + first * step), real(step)
@@ -87,7 +87,7 @@ def project(
     Args:
         volume: Values (rows, columns, slices).
         lines: What is known of each line (lines, 5).
-        rows: `first` and `row` of the detector's rows.
+        rows: `first` and `row` of the detector's rows, and the `middle` of the slices.
         y: Is filled (lines, detector rows).
         start: The first line to do.
         stop: The line to stop before.
@@ -126,7 +126,7 @@ def back_project(
     Args:
         y: Line integrals (lines, detector rows).
         lines: What is known of each line (lines, 5).
-        rows: `first` and `row` of the detector's rows.
+        rows: `first` and `row` of the detector's rows, and the `middle` of the slices.
         volume: Is added to (rows, columns, slices).
         along_rows: Whether to take the lines that step along rows or the others.
         start: The first plane to do: a row of the volume, or a column.

@@ -28,6 +28,7 @@ class DiffctProjector(Projector):
         geometry: Grid and beam.
         device: Where it works.
         dtype: Type of its numbers, float32 or float64; the kernels have float32 only.
+        part: Numbers of the slices that it is of, where rays cross them; None: all.
     """
 
     how = "diffct"
@@ -38,6 +39,7 @@ class DiffctProjector(Projector):
         *,
         device: torch.device | str = "cuda",
         dtype: torch.dtype = torch.float32,
+        part: range | None = None,
     ) -> None:
         super().__init__(geometry, torch.device(device), dtype)
         try:
@@ -49,11 +51,21 @@ class DiffctProjector(Projector):
             ) from error
         single = dtype == torch.float32
         self.slicewise = geometry.beam.slicewise
+        part = range(self.volume_shape[0]) if part is None else part
+        self.volume_shape = (len(part), *self.volume_shape[1:])
         self._operator = diffct.Projector(
-            **(_in_a_plane if self.slicewise else _in_space)(geometry),
+            **(_in_a_plane(geometry) if self.slicewise else _in_space(geometry, part)),
             backend="auto" if single and self.device.type == "cuda" else "torch",
             precision="fast" if single else "float64",
         )
+        self._parts = {part: self}
+
+    def of_slices(self, part: range) -> "DiffctProjector":
+        """Return the projector of some slices of the volume."""
+        if part not in self._parts:
+            known: Any = {"device": self.device, "dtype": self.dtype}
+            self._parts[part] = DiffctProjector(self.geometry, **known, part=part)
+        return self._parts[part]
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
@@ -66,12 +78,15 @@ class DiffctProjector(Projector):
         return self._operator.project(x.contiguous()).permute(2, 0, 1)
 
 
-def _in_space(geometry: Geometry) -> dict[str, Any]:
-    """Return what diffct asks to know of a cone or a posed beam."""
+def _in_space(geometry: Geometry, part: range) -> dict[str, Any]:
+    """Return what diffct asks to know of a cone or a posed beam, and some slices."""
     grid, beam = geometry.grid, as_posed(geometry.beam)
     z_mm, _, pixel = grid.spacing_mm
     source, middle, along, up = beam.vectors()
-    middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
+    above = (part.start + part.stop - grid.shape[0]) / 2 * z_mm  # their middle, beside that of all
+    middle = middle + beam.offset_mm * along + beam.row_offset_mm * up - [0, 0, above]
+    if beam.diverges:
+        source = source - [0, 0, above]
     farther = 1.0
     if beam.diverges:  # diffct ends a ray at its detector: the same rays to one behind the volume
         farther = max(1.0, 2 * _lengths(source).max() / _lengths(middle - source).min())
@@ -80,7 +95,7 @@ def _in_space(geometry: Geometry) -> dict[str, Any]:
         source, middle = source / _lengths(source)[:, None], middle / pixel
     return {
         "trajectory": tuple(torch.tensor(part) for part in (source, middle, along, up)),
-        "volume_shape": grid.shape,
+        "volume_shape": (len(part), *grid.shape[1:]),
         "detector_shape": (beam.bins, beam.rows),
         "beam": "cone" if beam.diverges else "parallel3d",
         "detector_spacing": (farther * beam.bin_mm / pixel, farther * beam.row_mm / pixel),

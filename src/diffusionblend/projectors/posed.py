@@ -10,6 +10,8 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,6 +48,15 @@ class PosedProjector(Projector):
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
         last = x.detach().permute(1, 2, 0)
         return (self._adjoint(last) if transpose else self._forward(last)).permute(2, 0, 1)
+
+    def of_slices(self, part: range) -> "PosedProjector":
+        """Return the projector of some slices of the volume."""
+        some = copy.copy(self)
+        some.volume_shape = (len(part), *self.volume_shape[1:])
+        some._counts = np.array([*self._counts[:2], len(part)])
+        some._views = self._views.copy()
+        some._views[:, 0, 2] -= part.start
+        return some
 
     def _forward(self, u: Tensor) -> Tensor:
         """Project (rows, columns, slices) to (views, bins, detector rows)."""

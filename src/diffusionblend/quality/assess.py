@@ -52,20 +52,20 @@ def assess(
     each = problem.slabs.each
     u = each(_attenuation, x)
     plain = u if classical is None else each(_attenuation, classical[1])
-    shown = each(problem.cropped, u)
-    shown_plain = shown if classical is None else each(problem.cropped, plain)
+    shown = problem.cropped(u)
+    shown_plain = shown if classical is None else problem.cropped(plain)
     left = residual(problem, u, scale, fits_data=fits_data)
     quality = Quality(
         residual=left,
         coverage=coverage(_without(problem, left), plain),
-        undetermined=undetermined(problem.A, u, problem.cropped),
+        undetermined=undetermined(problem, u),
         values=_values(problem, shown, shown_plain),
         classical=None
         if classical is None
         else Distance(classical[0], *_rms(problem.slabs, _apart, shown, shown_plain)),
         samples=None
         if std is None
-        else Samples(seeds, *_rms(problem.slabs, _spread, each(problem.cropped, std), shown)),
+        else Samples(seeds, *_rms(problem.slabs, _spread, problem.cropped(std), shown)),
         calibration=calibration,
     )
     quality = msgspec.structs.replace(quality, warnings=warnings(quality, problem.A.geometry))

@@ -11,6 +11,7 @@ from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
+from diffusionblend.projectors.divided import constant, largest, projected, rays_through, that_tell
 from diffusionblend.quality.record import Coverage
 
 OBJECT = 0.5
@@ -51,27 +52,24 @@ def _cut_rows(y: np.ndarray, geometry: Geometry) -> float:
 
 def _outside(problem: Problem, seen: float) -> float:
     """Return the share of the rays that miss the grid but are attenuated."""
-    misses = problem.A(_ones(problem)) == 0
+    A = problem.A
+    slices, slabs = that_tell(A, 1, problem.slabs)
+    misses = projected(A, constant(A, 1.0, slices, slabs), slabs) == 0
     return _share((problem.y > seen)[misses.expand_as(problem.y)])
 
 
 def _unseen(problem: Problem, u: Stack) -> float:
     """Return the share of the object that too few rays meet."""
-    A = problem.A
-    rays = A.T(problem.y.new_ones(1 if A.slicewise else len(problem.y), *problem.y.shape[1:]))
-    few = rays < SEEN * rays.max()
+    slabs = problem.slabs
+    rays = rays_through(problem.A, problem.y, slabs)
+    least = SEEN * largest(rays, slabs)
 
-    def counted(u: Tensor) -> tuple[Tensor, Tensor]:
-        there = problem.cropped(u) > OBJECT
-        return of_slices(problem.cropped(few.expand_as(u)) & there), of_slices(there)
+    def counted(rays: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        there = u > OBJECT
+        return of_slices((rays < least) & there), of_slices(there)
 
-    unseen, there = problem.slabs.each(counted, u)
+    unseen, there = slabs.each(counted, problem.cropped(rays), problem.cropped(u))
     return total(unseen) / max(1.0, total(there))
-
-
-def _ones(problem: Problem) -> Tensor:
-    slices, rows, columns = problem.volume_shape
-    return problem.y.new_ones(1 if problem.A.slicewise else slices, rows, columns)
 
 
 def _share(mask: Tensor) -> float:

@@ -7,6 +7,7 @@ agree, whatever the method.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.geometry import Geometry, Grid
-from diffusionblend.io.stacks import WHOLE
+from diffusionblend.io.stacks import WHOLE, Stack
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.projectors.divided import back_projected, there_and_back
+from diffusionblend.solvers.consistency import descend
 
 STEPS = 10
 """Steps of conjugate gradients: the residual of right data, from filtered back-projection, is then
@@ -26,6 +28,8 @@ STEPS = 10
 is 8 to 90, with the other sense of rotation 12 to 25; 20 views or more."""
 STEPS_BEHIND_METAL = 30
 """The same where rays behind metal weigh less: tubes of steel leave 1.2, and 4 after ten steps."""
+TOLERANCE = 1e-4
+"""Of the residual of the normal equations, beside that of 0: they stop there."""
 SLICES = 12
 """Slices that are looked at where each is projected by itself."""
 FINER = 2
@@ -36,18 +40,16 @@ MOST_VOXELS = 2**25
 """Of a volume that is tried on finer pixels."""
 
 
-def some_slices(problem: Problem) -> tuple[Problem, Tensor]:
-    """Return the problem of some slices, and their numbers; all of them where rays cross slices."""
-    count = problem.volume_shape[0]
-    chosen = evenly_spaced(count, SLICES if problem.A.slicewise else count)
-    at = torch.from_numpy(chosen).to(problem.y.device)
-    if len(at) == count:
-        return problem, at
+def some_slices(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
+    """Return the problem and a picture of some slices, in memory; of all where rays cross them."""
+    if not problem.A.slicewise:
+        return problem, u
+    at = torch.from_numpy(evenly_spaced(len(u), SLICES)).to(problem.y.device)
     variance, dense = (None if a is None else a[at] for a in (problem.variance, problem.dense))
     some = dataclasses.replace(
         problem, y=problem.y[at], variance=variance, dense=dense, slabs=WHOLE
     )
-    return some, at
+    return some, u[at]
 
 
 def sees_finer(geometry: Geometry) -> bool:
@@ -60,7 +62,7 @@ def sees_finer(geometry: Geometry) -> bool:
     return bool(bins_mm < 0.75 * geometry.grid.pixel_mm)
 
 
-def on_finer_pixels(problem: Problem, u: Tensor) -> tuple[Problem, Tensor]:
+def on_finer_pixels(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
     """Return the problem and a picture u (slices, rows, columns) on finer pixels."""
     A, variance = problem.A, problem.variance
     grid, beam = A.geometry
@@ -69,27 +71,34 @@ def on_finer_pixels(problem: Problem, u: Tensor) -> tuple[Problem, Tensor]:
     fine = Grid.from_spacing(
         (slices, FINER * rows, FINER * columns), (z_mm, y_mm / FINER, x_mm / FINER)
     )
+    repeated = functools.partial(problem.slabs.each, _repeated)
     finer = dataclasses.replace(
         problem,
         y=FINER * problem.y,  # which is counted in pixels
         A=projector(fine, beam, device=A.device, dtype=A.dtype),
         variance=None if variance is None else FINER**2 * variance,
         asked=None,
-        dense=None if problem.dense is None else _repeated(problem.dense[:]),
+        dense=None if problem.dense is None else repeated(problem.dense),
     )
-    return finer, _repeated(u)
+    return finer, repeated(u)
 
 
 def _repeated(u: Tensor) -> Tensor:
     return u.repeat_interleave(FINER, dim=1).repeat_interleave(FINER, dim=2)
 
 
-def fitted(problem: Problem, u: Tensor) -> Tensor:
+def fitted(problem: Problem, u: Stack) -> Stack:
     """Let a picture u (slices, rows, columns) go on towards the data, each ray by its noise."""
-    A, y = problem.A, problem.y
-    variance = y.new_zeros(()) if problem.variance is None else problem.variance
+    A, y, slabs = problem.A, problem.y, problem.slabs
+    variance = torch.zeros_like(y) if problem.variance is None else problem.variance
     weights = 1 / (OPERATOR_VARIANCE + variance + problem.behind_metal)
-    steps = STEPS if problem.dense is None else STEPS_BEHIND_METAL
-    return conjugate_gradient(
-        lambda v: A.T(weights * A(v)), A.T(weights * y), u, steps=steps, tolerance=1e-4
+    towards = back_projected(A, weights * y, slabs)
+    near, _ = descend(
+        lambda v: there_and_back(A, v, weights, slabs),
+        u,
+        back_projected(A, weights * (y - problem.projected(u)), slabs),
+        steps=STEPS if problem.dense is None else STEPS_BEHIND_METAL,
+        limit=TOLERANCE**2 * slabs.inner(towards, towards),
+        slabs=slabs,
     )
+    return near

@@ -89,13 +89,13 @@ def residual(problem: Problem, u: Stack, scale: float, *, fits_data: bool = True
             problem, found = calm, calmer
     if fits_data and not found.high:
         return _with_parts(found, problem, u, scale)
-    some, at = some_slices(problem)
-    near = fitted(some, u[at])
-    found = msgspec.structs.replace(found, least=_left(some, some.A(near))[0])
-    small = FINER**2 * near.numel() <= MOST_VOXELS
+    some, near = some_slices(problem, u)
+    near = fitted(some, near)
+    found = msgspec.structs.replace(found, least=_left(some, some.projected(near))[0])
+    small = FINER**2 * math.prod(near.shape) <= MOST_VOXELS
     if found.inconsistent and small and sees_finer(some.A.geometry):
         finer, u_finer = on_finer_pixels(some, near)
-        left = _left(finer, finer.A(fitted(finer, u_finer)))[0]
+        left = _left(finer, finer.projected(fitted(finer, u_finer)))[0]
         found = msgspec.structs.replace(found, finer=left)
     if fits_data:
         return _with_parts(found, problem, u, scale)
@@ -174,7 +174,7 @@ def _with_parts(found: Residual, problem: Problem, u: Stack, scale: float) -> Re
 
 
 def _with_views(
-    found: Residual, some: Problem, near: Tensor, problem: Problem, u: Stack, scale: float
+    found: Residual, some: Problem, near: Stack, problem: Problem, u: Stack, scale: float
 ) -> Residual:
     """Add the parts where a method does not fit the data; no bin or pixel is blamed.
 

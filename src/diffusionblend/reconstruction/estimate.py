@@ -207,7 +207,7 @@ def _of_quality(
     took, _ = _timed(lambda: assess(problem, x, classical=classical, fits_data=method.fits_data))
     if not problem.A.slicewise:
         return slices / len(x) * took
-    unseen, _ = _timed(lambda: undetermined(problem.A, 1 + x))
+    unseen, _ = _timed(lambda: undetermined(problem, 1 + x))
     share = min(slices, LOOKED_AT) / min(len(x), LOOKED_AT)
     return slices / len(x) * max(0.0, took - unseen) + share * unseen
 

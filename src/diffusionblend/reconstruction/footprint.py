@@ -100,11 +100,11 @@ def find_room(
         return Room(WHOLE, needed)
     slices, rows, columns = geometry.grid.shape
     what = f"a volume of {slices} slices of {rows} x {columns} pixels"
-    if method.slabwise is None or not geometry.beam.slicewise:
+    if method.slabwise is None:
         if most is None and needed <= SURELY * free:
             return Room(WHOLE, needed)
-        cure = f"{_cure(geometry, method)}{_smaller(geometry, method, **known)}"
-        raise out_of_memory(what, needed, cure, most)
+        less = f"a method that works in slabs ({_able()}) needs less; else "
+        raise out_of_memory(what, needed, less + _smaller(geometry, method, **known), most)
     step = 1 if rows * columns % _EVEN == 0 else _DRAWN
     at_once = functools.partial(memory_needed, geometry, method, **known)
     fixed = at_once(slab=0)
@@ -139,16 +139,11 @@ def divided(geometry: Geometry, method: Method, folder: PathLike | None = None) 
         folder: Where files of stacks go; None: where temporary files do.
 
     Raises:
-        UsageError: The method, the beam, or so few slices cannot be divided.
+        UsageError: The method, or so few slices, cannot be divided.
     """
     processes, slices = here(), geometry.grid.shape[0]
     if processes.count == 1:
         return WHOLE
-    if not geometry.beam.slicewise:
-        raise UsageError(
-            f"the rays of a {geometry.beam.kind} beam cross all slices, which cannot be divided "
-            f"among {processes.count} processes; start one process"
-        )
     if method.slabwise is None:
         raise UsageError(
             f"{name_of(method)} needs all slices in one process, not in {processes.count}; start "
@@ -236,13 +231,6 @@ def _smaller(geometry: Geometry, method: Method, *, samples: int, classical: boo
         return smaller
     without = f"`classical=False`: {in_units(alone)}"
     return f"leave out the classical reconstruction ({without}), or {smaller}"
-
-
-def _cure(geometry: Geometry, method: Method) -> str:
-    """Say why it does not go through in slabs, or what does."""
-    if not geometry.beam.slicewise:
-        return f"a {geometry.beam.kind} beam needs all slices at once: "
-    return f"a method that works in slabs ({_able()}) needs less; else "
 
 
 def _able() -> str:

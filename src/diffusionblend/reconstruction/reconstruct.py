@@ -86,7 +86,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
             far as `seed` promises.
         max_memory: Bytes that the process may hold on a CPU, also as `8G` or `500M`; None for what
             is free. A volume that does not fit goes through in slabs of fewer slices, by methods
-            that can do that, to the same bytes, and what is returned is mapped from files.
+            that can do that, to the same bytes (of a cone: but for rounding), and what is returned
+            is mapped from files.
         scratch: Folder for these files, which have no names and need no removal; None for that of
             temporary files.
         options: Options of the method, for instance `steps=100`.

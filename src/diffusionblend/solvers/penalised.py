@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
+from diffusionblend.projectors.divided import back_projected, projected, there_and_back
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.preconditioners import SmoothFilter
 from diffusionblend.solvers.total_variation import differences, differences_adjoint, laplacian
@@ -76,18 +77,11 @@ class PenalisedLeastSquares:
 
     def begin(self) -> dict[str, Stack]:
         """Return the variables before the first call."""
-
-        def start(
-            y: Tensor, inverse: Tensor, first: Tensor | None = None
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            left = y if first is None else y - self._A(first)
-            downhill = self._A.T(left * inverse).contiguous()
-            u = torch.zeros_like(downhill) if first is None else first
-            return u, _split(u), downhill
-
-        first = () if self._first is None else (self._first,)
-        variables = self.slabs.each(start, self._y, self._inverse, *first, beside=1)
-        return dict(zip(("u", "split", "downhill"), variables, strict=True))
+        A, slabs, first = self._A, self.slabs, self._first
+        left = self._y if first is None else self._y - projected(A, first, slabs)
+        downhill = slabs.each(Tensor.contiguous, back_projected(A, left * self._inverse, slabs))
+        u = slabs.each(torch.zeros_like, downhill) if first is None else first
+        return {"u": u, "split": slabs.each(_split, u, beside=1), "downhill": downhill}
 
     def __call__(self, state: Mapping[str, Stack]) -> tuple[dict[str, Stack], float, float]:
         """Do an iteration from the variables.
@@ -126,11 +120,10 @@ class PenalisedLeastSquares:
 
     def _system(self, v: Stack) -> Stack:
         """Apply A^T V^-1 A + rho K^T K."""
-
-        def apply(v: Tensor, inverse: Tensor) -> Tensor:
-            return _normal(v).mul_(self._rho).add_(self._A.T(inverse * self._A(v)))
-
-        return self.slabs.each(apply, v, self._inverse, beside=1)
+        seen = there_and_back(self._A, v, self._inverse, self.slabs)
+        return self.slabs.each(
+            lambda v, seen: _normal(v).mul_(self._rho).add_(seen), v, seen, beside=1
+        )
 
     def _pulled(self, t: Stack) -> Stack:
         """Return K^T (2 d - t); that of the last t is kept for the next iteration."""

@@ -14,6 +14,15 @@ from torch import Tensor
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
+from diffusionblend.projectors.divided import (
+    back_and_there,
+    back_projected,
+    constant,
+    largest,
+    projected,
+    rays_through,
+    that_tell,
+)
 from diffusionblend.solvers.covariance import of_views
 
 Operator = Callable[[Any], Any]
@@ -37,10 +46,11 @@ class RayFilter:
     Args:
         A: Projector.
         variance: V (detector rows, views, bins).
+        slabs: How volumes are worked on.
     """
 
-    def __init__(self, A: Projector, variance: Tensor) -> None:
-        self._response, self._variance = frequency_response(A), variance
+    def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
+        self._response, self._variance = frequency_response(A, slabs), variance
         self._typical = variance.log().mean().exp()
 
     def __call__(self, r: float, flux: Tensor) -> Operator:
@@ -71,7 +81,7 @@ class VoxelFilter:
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
-        self._level, self._slabs = level_of_views(A), slabs
+        self._level, self._slabs = level_of_views(A, slabs), slabs
         self._weight = _mean_weight(A, 1 / variance, slabs)
         logs = slabs.each(lambda w: of_slices(w.clamp(min=1e-12).log()), self._weight)
         self._typical = math.exp(total(logs) / math.prod(self._weight.shape))
@@ -112,7 +122,7 @@ class SmoothFilter:
         weight = _mean_weight(A, 1 / variance, slabs)
         logs, seen = slabs.each(_logs, weight)
         typical = math.exp(total(logs) / total(seen)) if seen.any() else 0.0
-        self._level, self._slabs = level_of_views(A) * typical, slabs
+        self._level, self._slabs = level_of_views(A, slabs) * typical, slabs
 
     def __call__(self, rho: float) -> Operator:
         """Return the preconditioner for a weight of the differences."""
@@ -142,14 +152,16 @@ class SmoothFilter:
         return filtered
 
 
-def frequency_response(A: Projector) -> Tensor:
+def frequency_response(A: Projector, slabs: Slabs = WHOLE) -> Tensor:
     """Return by how much A A^T scales each frequency along the detector (bins + 1,).
 
     The mean over the projections of white noise, with the detector padded to twice its bins: about
     1 / |frequency| where views overlap, as the ramp filter has it, and level where they do not.
     """
-    y = A(_white_noise(A, 4))
-    before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, A(A.T(y))))
+    noise, slabs = _white_noise(A, 4, slabs)
+    y = projected(A, noise, slabs)
+    passed = back_and_there(A, y, slabs)
+    before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, passed))
     power = before.abs().square().sum((0, 1))
     # Where a detector sees nothing at all there is nothing to scale.
     response = (after * before.conj()).real.sum((0, 1)) / power.clamp(min=1e-12)
@@ -158,25 +170,31 @@ def frequency_response(A: Projector) -> Tensor:
     return response.clamp(min=_LEAST_RESPONSE * float(response.median())) + 1e-6
 
 
-def level_of_views(A: Projector) -> float:
+def level_of_views(A: Projector, slabs: Slabs = WHOLE) -> float:
     """Return c of A^T A, about a filter c / |frequency| in each slice.
 
     Measured on white noise. For a parallel beam with views all around it is near their number over
     pi; 0 where no ray meets the volume.
     """
-    noise = _white_noise(A, 2)
-    before, after = torch.fft.rfft2(noise), torch.fft.rfft2(A.T(A(noise)))
-    frequency = _frequencies(*A.volume_shape[1:]).to(noise)
+    noise, slabs = _white_noise(A, 2, slabs)
+    passed = back_projected(A, projected(A, noise, slabs), slabs)
+
+    def powers(noise: Tensor, passed: Tensor) -> Tensor:
+        before, after = torch.fft.rfft2(noise), torch.fft.rfft2(passed)
+        return torch.stack([(after * before.conj()).real.sum(0), before.abs().square().sum(0)])
+
+    common, power = slabs.summed(powers, noise, passed)
+    frequency = _frequencies(*A.volume_shape[1:]).to(power)
     band = (frequency > _BAND[0]) & (frequency < _BAND[1])
-    response = (after * before.conj()).real.sum(0) * frequency / before.abs().square().sum(0)
+    response = common * frequency / power
     return max(float(response[band].mean()), 0.0) if band.any() else 0.0
 
 
-def _white_noise(A: Projector, slices: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    slices = slices if A.slicewise else A.volume_shape[0]
-    noise = torch.randn(slices, *A.volume_shape[1:], generator=generator)
-    return noise.to(A.device, A.dtype)
+def _white_noise(A: Projector, slices: int, slabs: Slabs) -> tuple[Stack, Slabs]:
+    """Return noise on a few slices, or on all where rays cross them, and how to work on it."""
+    slices, slabs = that_tell(A, slices, slabs)
+    still, generator = constant(A, 0.0, slices, slabs), torch.Generator().manual_seed(0)
+    return slabs.drawn(torch.add, generator, still), slabs
 
 
 def _alone(transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -194,9 +212,10 @@ def _alone(transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _mean_weight(A: Projector, weights: Tensor, slabs: Slabs) -> Stack:
     """Return the mean weight of the rays through each voxel (slices, rows, columns); 0 of none."""
-    hits = A.T(torch.ones_like(weights[:1] if A.slicewise else weights))
-    hits.clamp_(min=_LEAST_HIT * float(hits.max()) + 1e-12)
-    return slabs.each(lambda w: A.T(w) / hits, weights)
+    hits = rays_through(A, weights, slabs)
+    least = _LEAST_HIT * largest(hits, slabs) + 1e-12
+    seen = back_projected(A, weights, slabs)
+    return slabs.each(lambda seen, hits: seen / hits.clamp(min=least), seen, hits)
 
 
 def _logs(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.projectors import Projector
+from diffusionblend.projectors.divided import back_and_there, back_projected, projected
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.covariance import Covariance
 from diffusionblend.solvers.preconditioners import Operator, RayFilter, VoxelFilter
@@ -87,9 +88,7 @@ class WeightedProximal:
         self.volume_shape = len(y) if A.slicewise else slices, rows, columns
         self._voxels = math.prod(self.volume_shape)
         self._for_rays = y.numel() < self._voxels
-        self._preconditioner = (
-            RayFilter(A, self._known) if self._for_rays else VoxelFilter(A, self._known, slabs)
-        )
+        self._preconditioner = (RayFilter if self._for_rays else VoxelFilter)(A, self._known, slabs)
 
     def begin(self) -> dict[str, Stack]:
         """Return what the first step starts from: nothing is learned."""
@@ -110,11 +109,11 @@ class WeightedProximal:
             learned: What `begin` or the step before has returned.
         """
         C = Covariance(learned["variance"], learned["flux"])
-        residual, start = self._y - self._projected(v), learned["start"]
+        residual, start = self._y - projected(self._A, v, self._slabs), learned["start"]
         solve = self._for_rays_of if self._for_rays else self._for_voxels_of
         u, start, taken = solve(v, r, C, residual, start)
         if self._flux or self._huber:
-            C = self._learned(C, self._y - self._projected(u))
+            C = self._learned(C, self._y - projected(self._A, u, self._slabs))
         return Moved(u, {"start": start, "variance": C.variance, "flux": C.flux}, taken)
 
     def _for_rays_of(
@@ -123,33 +122,35 @@ class WeightedProximal:
         """Solve for w; return u, r^2 w, and how many iterations it took."""
         A, slabs = self._A, self._slabs
         w, taken = self._solve(
-            lambda w: r**2 * slabs.gathered(lambda w: A(A.T(w)), w) + C(w),
+            lambda w: r**2 * back_and_there(A, w, slabs) + C(w),
             residual,
             start / r**2,
             self._preconditioner(r, C.flux),
         )
         start = r**2 * w
-        return slabs.each(lambda v, start: v + A.T(start), v, start), start, taken
+        return slabs.each(torch.add, v, back_projected(A, start, slabs)), start, taken
 
     def _for_voxels_of(
         self, v: Stack, r: float, C: Covariance, residual: Tensor, start: Stack
     ) -> tuple[Stack, Stack, int]:
         """Solve for u - v; return u, u - v, and how many iterations it took."""
         A, slabs = self._A, self._slabs
-        right = slabs.each(A.T, C.solve(residual))
+        right = back_projected(A, C.solve(residual), slabs)
         if start.shape != right.shape:  # nothing is learned
             start = slabs.each(torch.zeros_like, right)
+
+        def system(d: Stack) -> Stack:
+            seen = back_projected(A, C.solve(projected(A, d, slabs)), slabs)
+            return slabs.each(lambda seen, d: seen + d / r**2, seen, d)
+
         start, taken = self._solve(
-            lambda d: slabs.each(lambda d, y: A.T(y) + d / r**2, d, C.solve(self._projected(d))),
+            system,
             right,
             start,
             self._preconditioner(r, C.flux),
             slabs,
         )
         return slabs.each(torch.add, v, start), start, taken
-
-    def _projected(self, u: Stack) -> Tensor:
-        return self._slabs.gathered(self._A, u)
 
     def _solve(
         self,

@@ -94,8 +94,9 @@ class Reconstruct:
     OMP_NUM_THREADS, if not given)."""
     max_memory: str | None = None
     """Memory to take, for instance 8G (what is free, if not given). What does not fit goes through
-    in slabs of fewer slices, by methods that can do that, to the same bytes; files of the volume's
-    size, without names, lie in the folder of the output meanwhile."""
+    in slabs of fewer slices, by methods that can do that, to the same bytes (of a cone: but for
+    rounding); files of the volume's size, without names, lie in the folder of the output
+    meanwhile."""
     dry_run: bool = False
     """Say what would be done, how long it would take, how much memory and disk; write nothing."""
     json: bool = False
