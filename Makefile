@@ -34,7 +34,7 @@ $(RUN): pyproject.toml constraints.txt
 # qim3d its micro-CT.
 $(DEVELOP): $(RUN)
 	$(PIP) install -c constraints.txt \
-	  -e '.[benchmark,cloud,cone,docs,formats,hub,ome-zarr,projections,train]' $(DEV)
+	  -e '.[benchmark,cloud,cone,docs,formats,hub,ome-zarr,openvino,projections,train]' $(DEV)
 	$(PIP) install --no-deps diffct==2.5.0 qim3d==1.5.3
 	@touch $@
 

@@ -1,8 +1,13 @@
 """What several tests share: real data, made small once, and ways to run a command."""
 
+import os
+
 import pytest
 
+from diffusionblend.machine.engine import TORCH, VARIABLE
 from support.small_data import make_data
+
+os.environ[VARIABLE] = TORCH  # whatever is installed, here and in the commands that are started
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
+from diffusionblend.machine.device import processor
 from diffusionblend.runs.checkpoint import Checkpoint, read_steps
 from diffusionblend.runs.provenance import Machine
 from diffusionblend.runs.state import Facts, read_state, write_state
@@ -146,7 +147,11 @@ def change(path, **facts):
     ("machine", "said"),
     [
         ({}, "does not say how many threads it was begun with"),
-        ({"processor": "Abacus", "threads": 1}, "was begun on another processor (Abacus, here "),
+        ({"processor": "Abacus", "threads": 1}, "was begun on another machine (Abacus, torch; "),
+        (
+            {"processor": processor(), "threads": 1, "engine": "openvino"},
+            ", openvino; here ",
+        ),
     ],
 )
 def test_where_the_bytes_may_differ_a_resumed_run_says_so(user, monkeypatch, caplog, machine, said):

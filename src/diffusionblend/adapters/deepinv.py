@@ -23,11 +23,11 @@ from diffusionblend.prior import Prior
 from diffusionblend.projectors import Projector
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import (
+    BLOCK,
     Partition,
     draw_partition,
     pad_slices,
     single,
-    whole_blocks,
 )
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Blended:
     def __call__(self, u: Tensor, sigma: float) -> Tensor:
         if sigma == 0:
             return u
-        x = pad_slices(u - 1, whole_blocks(len(u))) if self._jump_every else u - 1
+        x = pad_slices(u - 1, max(BLOCK, len(u))) if self._jump_every else u - 1
         S = self._partition(len(x))
         clean = blend(lambda g: self._prior.denoise(g, sigma, S.gap), x, S, self._batch_size)
         return 1 + clean[: len(u)]
@@ -152,7 +152,9 @@ class _Blended:
         if slices < 3:
             return single(slices)
         self._calls += 1
-        return draw_partition(slices, self._calls, self._jump_every, self._generator)
+        return draw_partition(
+            slices, self._calls, self._jump_every, self._generator, random_blocks=True
+        )
 
 
 def from_denoiser(

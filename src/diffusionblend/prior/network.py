@@ -16,7 +16,7 @@ from torch.nn import functional
 
 EMBEDDING = 128
 RESIDUAL_SHARE = 0.3  # of a block's branch in its sum
-_SILU_GAIN = 1 / 0.596  # 1 over the root of E[silu(n)^2], n ~ N(0, 1)
+SILU_GAIN = 1 / 0.596  # 1 over the root of E[silu(n)^2], n ~ N(0, 1)
 _HEAD_CHANNELS = 32
 _FREQUENCIES = (0.25, 16.0)  # of the embedding of ln(sigma) / 4, lowest and highest
 
@@ -67,11 +67,8 @@ class UNet(nn.Module):
             log_sigma: ln(sigma) of each group (groups,).
             code: Code of each group (groups,), integers.
         """
-        phase = math.pi / 2 * log_sigma[:, None] * _frequencies(x.device)
-        waves = math.sqrt(2) * torch.cat([phase.cos(), phase.sin()], dim=1)
-        embedding = silu(mixed(self.noise(waves), self.code(code), 0.5))
-        ones = torch.ones_like(x[:, :1])
-        x = torch.cat([x, ones], dim=1).contiguous(memory_format=torch.channels_last)
+        embedding = self.embedding(log_sigma, code)
+        x = with_ones(x).contiguous(memory_format=torch.channels_last)
         x = self.first(x)
         skips = []
         for level, blocks in enumerate(self.down):
@@ -83,6 +80,12 @@ class UNet(nn.Module):
             x = self.up[level](torch.cat([x, skips[level]], dim=1), embedding)
             x = functional.interpolate(x, scale_factor=2.0) if level else x
         return self.last(x, self.gain)
+
+    def embedding(self, log_sigma: Tensor, code: Tensor) -> Tensor:
+        """Return what the blocks are told of each group (groups, 128)."""
+        phase = math.pi / 2 * log_sigma[:, None] * _frequencies(log_sigma.device)
+        waves = math.sqrt(2) * torch.cat([phase.cos(), phase.sin()], dim=1)
+        return silu(mixed(self.noise(waves), self.code(code), 0.5))
 
 
 class Level(nn.ModuleList):
@@ -115,9 +118,9 @@ class Block(nn.Module):
         x = self.skip(x)
         scale = 1 + self.embedding(embedding, self.gain)
         # Factors go into the weights, which are small: each pass over x that is saved is time.
-        y = self.first(functional.silu(x), _SILU_GAIN) * scale[:, :, None, None].to(x.dtype)
-        kept, added = _shares(RESIDUAL_SHARE)
-        return torch.add(self.second(functional.silu(y), added * _SILU_GAIN), x, alpha=kept)
+        y = self.first(functional.silu(x), SILU_GAIN) * scale[:, :, None, None].to(x.dtype)
+        kept, added = shares(RESIDUAL_SHARE)
+        return torch.add(self.second(functional.silu(y), added * SILU_GAIN), x, alpha=kept)
 
 
 class Attention(nn.Module):
@@ -156,25 +159,34 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         """Return `gain` times the map of x."""
-        norm = self.weight.flatten(1).norm(dim=1).view(-1, *[1] * (self.weight.ndim - 1))
-        weight = self.weight * (gain / (norm + 1e-4))
+        weight = self.scaled(gain)
         if weight.ndim == 2:
             return functional.linear(x, weight)
         return functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
+    def scaled(self, gain: Tensor | float = 1.0) -> Tensor:
+        """Return `gain` times the weights, divided by their norm (outputs, inputs, ...)."""
+        norm = self.weight.flatten(1).norm(dim=1).view(-1, *[1] * (self.weight.ndim - 1))
+        return self.weight * (gain / (norm + 1e-4))
+
+
+def with_ones(x: Tensor) -> Tensor:
+    """Return images (groups, channels, ...) with one channel of ones more."""
+    return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+
 
 def silu(x: Tensor) -> Tensor:
     """Return SiLU(x), of unit mean square for x ~ N(0, 1)."""
-    return functional.silu(x) * _SILU_GAIN
+    return functional.silu(x) * SILU_GAIN
 
 
 def mixed(a: Tensor, b: Tensor, share: float) -> Tensor:
     """Return the sum of two signals, `share` of it b, of unit variance if theirs is."""
-    kept, added = _shares(share)
+    kept, added = shares(share)
     return kept * a + added * b
 
 
-def _shares(share: float) -> tuple[float, float]:
+def shares(share: float) -> tuple[float, float]:
     """Return the factors of two signals in a sum of unit variance, `share` of it the second."""
     norm = math.hypot(1 - share, share)
     return (1 - share) / norm, share / norm

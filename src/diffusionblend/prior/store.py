@@ -20,6 +20,7 @@ from torch import nn
 
 from diffusionblend.errors import PriorError, did_you_mean
 from diffusionblend.io.files import PathLike, make_folder, sha256, write_file
+from diffusionblend.machine.engine import engine
 from diffusionblend.machine.memory import memory_of, ran_out
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
@@ -98,10 +99,14 @@ def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetP
 
     Raises:
         PriorError: It is missing, incomplete, or its weights are not those of its configuration.
+        UsageError: The engine that is asked for is not known or not installed (`engine`).
     """
     folder = find_prior(os.fspath(name))
     prior = load_network(folder, read_config(folder), UNetPrior).to(device)
     prior.name = _called(os.fspath(name), folder)
+    for network in (prior, prior.coarse):
+        if network is not None:
+            network.engine = engine()
     return prior
 
 

@@ -16,7 +16,7 @@ shape of bodies; what is decided at full size is texture: each has the whole of 
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import torch
@@ -24,8 +24,11 @@ from torch import Tensor, nn
 
 from diffusionblend.errors import PriorError
 from diffusionblend.geometry.planes import PLANES
+from diffusionblend.machine.engine import TORCH
 from diffusionblend.prior.network import UNet
 
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""F: from images, ln(sigma) and codes to images."""
 MAX_GAP = 15
 CODES = len(PLANES) * (MAX_GAP + 1)
 """Position codes of one scale."""
@@ -82,11 +85,14 @@ class UNetPrior(nn.Module):
 
     Attributes:
         name: What records call it; `from_pretrained` gives it that.
+        engine: What it denoises by on a CPU, `torch` or `openvino`; the latter needs weights that
+            stay as they are. `from_pretrained` chooses.
     """
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
-        self.config, self.name = config, ""
+        self.config, self.name, self.engine = config, "", TORCH
+        self._compiled: Network | None = None
         codes = CODES * len(config.scales)
         self.unet = UNet(config.widths, config.blocks, config.attention, codes)
         self.coarse = None if config.coarse is None else UNetPrior(config.coarse)
@@ -132,11 +138,15 @@ class UNetPrior(nn.Module):
         Returns:
             Clean slices (groups, 3, height, width), float32.
         """
+        return self._around(self.unet, x, sigma, code)
+
+    def _around(self, unet: Network, x: Tensor, sigma: Tensor, code: Tensor) -> Tensor:
+        """Return D, of F by the network or by a compiled one."""
         mean, std = self.config.data_mean, self.config.data_std
         sigma = sigma.float().view(-1, 1, 1, 1)
         total = (sigma**2 + std**2).sqrt()
         centred = (x.float() - mean).contiguous(memory_format=torch.channels_last)
-        output = self.unet(centred / total, sigma.flatten().log(), code)
+        output = unet(centred / total, sigma.flatten().log(), code)
         return mean + (std / total) ** 2 * centred + sigma * std / total * output.float()
 
     def denoise(
@@ -163,8 +173,19 @@ class UNetPrior(nn.Module):
         ones = torch.ones(len(x), device=x.device)
         code = position_code(gap, plane, _nearest(scale, self.config.scales))
         with arithmetic(x.device):
-            clean = self(padded, sigma * ones, code * ones.long())
+            unet = self._quickest(x.device)
+            clean = self._around(unet, padded, sigma * ones, code * ones.long())
         return clean[..., :height, :width].to(x.dtype)
+
+    def _quickest(self, device: torch.device) -> Network:
+        """Return the network, or what it was compiled to for a CPU."""
+        if self.engine == TORCH or device.type != "cpu" or self.config.attention:
+            return self.unet
+        if self._compiled is None:
+            from diffusionblend.prior.openvino import CompiledUNet
+
+            self._compiled = CompiledUNet(self.unet, "bf16" if _has_bfloat16(device) else "f32")
+        return self._compiled
 
 
 def _nearest(scale: int, known: tuple[int, ...]) -> int:
@@ -185,7 +206,10 @@ def arithmetic(
         device: Where the network runs.
         precision: `bf16`, `fp32` or `auto`.
     """
-    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if precision == "bf16" or (precision == "auto" and fast):
+    if precision == "bf16" or (precision == "auto" and _has_bfloat16(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

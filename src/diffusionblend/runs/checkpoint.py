@@ -89,10 +89,10 @@ class Checkpoint:
             log.warning("%s: does not say how many threads it was begun with; if they were not %d, "
                         "the last digits may differ from those of a run that was not stopped",
                         self.path, self.threads or here.threads)  # fmt: skip
-        elif begun.processor != here.processor:
-            log.warning("%s: was begun on another processor (%s, here %s): the last digits may "
-                        "differ from those of a run that was not stopped",
-                        self.path, begun.processor, here.processor)  # fmt: skip
+        elif (begun.processor, begun.engine) != (here.processor, here.engine):
+            log.warning("%s: was begun on another machine (%s, %s; here %s, %s): the last digits "
+                        "may differ from those of a run that was not stopped", self.path,
+                        begun.processor, begun.engine, here.processor, here.engine)  # fmt: skip
         self.threads = begun.threads or self.threads
 
     def __call__(self, step: Step) -> None:

@@ -11,6 +11,7 @@ from diffusionblend._version import __version__
 from diffusionblend.io.files import writable
 from diffusionblend.io.formats.registry import STD, stem
 from diffusionblend.io.remote import Place, Remote
+from diffusionblend.machine.engine import OPENVINO, TORCH, engine
 
 CLASSICAL = "classical"
 MOST_THREADS = 1024
@@ -22,17 +23,20 @@ class Machine(msgspec.Struct, frozen=True):
 
     Attributes:
         threads: How many share the sums, whose order they decide; none where that is not known.
+        engine: What runs networks on a CPU.
     """
 
     processor: Annotated[str, Meta(max_length=1000)] = ""
     threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
+    engine: Annotated[str, Meta(max_length=100)] = TORCH
 
 
 def versions() -> dict[str, str]:
     """Return the versions of what a result depends on."""
     from importlib.metadata import version
 
-    names = ("torch", "numpy", "nibabel", "h5py", "safetensors")
+    names = ["torch", "numpy", "nibabel", "h5py", "safetensors"]
+    names += [OPENVINO] * (engine() == OPENVINO)
     return {
         "diffusionblend": __version__,
         "python": platform.python_version(),
@@ -46,7 +50,7 @@ def machine() -> Machine:
 
     from diffusionblend.machine.device import processor
 
-    return Machine(processor(), torch.get_num_threads())
+    return Machine(processor(), torch.get_num_threads(), engine())
 
 
 _Place = TypeVar("_Place", Path, Remote, Place)

@@ -1,0 +1,119 @@
+"""How fast the network is by each engine, and what that costs: `python studies/engines.py VOLUME`.
+
+Groups of three slices of a volume are denoised in batches of eight: milliseconds for each group, and
+PSNR. `ONEDNN_MAX_CPU_ISA=AVX2` in front shows it to torch and OpenVINO as on a processor without
+AVX-512. Engines that are not installed are left out.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import diffusionblend as db
+from diffusionblend.data.units import x_from_hu
+from diffusionblend.prior import UNetPrior, from_pretrained
+from diffusionblend.prior.unet import arithmetic
+
+GROUPS, SIGMAS = 8, (0.05, 0.3)
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def by_torch(prior: UNetPrior, precision: str) -> Network:
+    def run(*known: Tensor) -> Tensor:
+        with arithmetic(torch.device("cpu"), precision):
+            return prior.unet(*known)
+
+    return run
+
+
+def compiled(prior: UNetPrior, precision: str) -> Network:
+    prior.unet = torch.compile(prior.unet, mode="max-autotune", dynamic=False)
+    return by_torch(prior, precision)
+
+
+def by_openvino(prior: UNetPrior, precision: str) -> Network:
+    from diffusionblend.prior.openvino import CompiledUNet
+
+    return CompiledUNet(prior.unet, {"fp32": "f32"}.get(precision, precision))
+
+
+def by_onnx(prior: UNetPrior, precision: str) -> Network:
+    import onnxruntime
+
+    if precision != "fp32":
+        raise ImportError("its kernels for convolutions have no bfloat16")
+    known = torch.zeros(GROUPS, 3, 256, 256), torch.zeros(GROUPS), torch.ones(GROUPS).long()
+    file, names = io.BytesIO(), ["x", "sigma", "code"]
+    torch.onnx.export(prior.unet, known, file, input_names=names, dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(file.getvalue(), options)
+
+    def run(*known: Tensor) -> Tensor:
+        given = {name: each.numpy() for name, each in zip(names, known, strict=True)}
+        return torch.from_numpy(session.run(None, given)[0])
+
+    return run
+
+
+ENGINES = {
+    "torch": by_torch,
+    "torch.compile": compiled,
+    "OpenVINO": by_openvino,
+    "ONNX Runtime": by_onnx,
+}
+
+
+def groups_of(volume: db.Volume) -> Tensor:
+    """Return groups of neighbours from the middle of a volume (groups, 3, 256, 256), in x."""
+    first = len(volume.hu) // 2 - 3 * GROUPS // 2
+    x = torch.from_numpy(x_from_hu(volume.hu[first : first + 3 * GROUPS].clip(-1000, 1000)))
+    return x.float().unflatten(0, (GROUPS, 3))
+
+
+@torch.inference_mode()
+def row(network: Network, prior: UNetPrior, clean: Tensor, repeats: int) -> Iterator[str]:
+    """Yield the milliseconds of a group, and the PSNR at each level of noise."""
+    prior.engine, prior._compiled, prior._quickest = "", None, lambda device: network
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    seconds, figures = [], []
+    for sigma in SIGMAS:
+        found = prior.denoise(clean + sigma * noise, sigma, 1)
+        figures.append(10 * np.log10(4 / float((found - clean).square().mean())))
+        for _ in range(repeats):
+            began = time.perf_counter()
+            prior.denoise(clean + sigma * noise, sigma, 1)
+            seconds.append(time.perf_counter() - began)
+    yield f"{1000 * np.median(seconds) / GROUPS:.1f}"
+    yield from (f"{figure:.2f}" for figure in figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("volume")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
+    parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    clean = groups_of(db.read_volume(options.volume))
+    print("| engine | numbers | ms a group |", *(f"sigma {sigma} |" for sigma in SIGMAS))
+    print("|---|---|---|" + len(SIGMAS) * "---|")
+    for name in options.engines:
+        for precision in options.precisions:
+            prior = from_pretrained("chest")
+            try:
+                network = ENGINES[name](prior, precision)
+            except ImportError as error:
+                print(f"{name}, {precision}: {error}")
+                continue
+            figures = row(network, prior, clean, options.repeats)
+            print(f"| {name} | {precision} |", *(f"{each} |" for each in figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The network by OpenVINO: what torch makes of the same weights."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from diffusionblend.errors import UsageError
+from diffusionblend.machine.engine import OPENVINO, TORCH, VARIABLE, engine
+from diffusionblend.prior import PriorConfig, UNetPrior, from_pretrained
+from diffusionblend.prior.openvino import CompiledUNet
+from support.commands import command
+from support.small_data import save_tiny_prior, with_gains
+
+SHIPPED = from_pretrained("chest")
+
+
+def noisy(size=(64, 64), groups=3):
+    return 0.5 * torch.randn(groups, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("network", [SHIPPED, SHIPPED.coarse], ids=["fine", "coarse"])
+def test_the_network_is_that_of_torch(network, precision):
+    """In bfloat16 to its digits, of which torch's own autocast loses as many."""
+    compiled = CompiledUNet(network.unet, precision)
+    for size, sigma, code in (((64, 96), 0.05, 0), ((32, 32), 0.7, 3), ((64, 96), 5.0, 1)):
+        known = noisy(size), torch.full((3,), sigma).log(), torch.full((3,), code)
+        exact = network.unet(*known)
+        assert relative(compiled(*known), exact) < (1e-5 if precision == "f32" else 2e-2)
+
+
+@torch.inference_mode()
+def test_each_group_has_its_own_noise_and_code():
+    compiled = CompiledUNet(SHIPPED.unet, "f32")
+    x, sigmas, codes = noisy(), torch.tensor([0.1, 1.0, 3.0]).log(), torch.tensor([0, 1, 3])
+    assert relative(compiled(x, sigmas, codes), SHIPPED.unet(x, sigmas, codes)) < 1e-5
+
+
+@torch.inference_mode()
+def test_what_is_denoised_does_not_depend_on_the_groups_beside_it():
+    compiled, x = CompiledUNet(SHIPPED.unet, "f32"), noisy(groups=5)
+    sigma, code = torch.zeros(5), torch.ones(5).long()
+    alone = [compiled(x[k : k + 1], sigma[:1], code[:1]) for k in range(5)]
+    assert relative(torch.cat(alone), compiled(x, sigma, code)) < 1e-5
+    assert torch.equal(compiled(x, sigma, code), compiled(x, sigma, code))
+
+
+@pytest.mark.parametrize(
+    "shape", [{"widths": (8, 16)}, {"widths": (8, 8, 24), "blocks": (2, 1, 2)}]
+)
+def test_networks_of_other_shapes(shape):
+    prior = with_gains(UNetPrior(PriorConfig(**{"blocks": (1, 1)} | shape))).requires_grad_(False)
+    by_torch = prior.denoise(noisy((50, 37)), 0.5, 1)
+    prior.engine = OPENVINO
+    assert relative(prior.denoise(noisy((50, 37)), 0.5, 1), by_torch) < 2e-2
+
+
+def test_one_with_attention_stays_with_torch():
+    prior = with_gains(UNetPrior(PriorConfig(widths=(8, 32), blocks=(1, 1), attention=True)))
+    by_torch = prior.denoise(noisy(), 0.5, 1)
+    prior.engine = OPENVINO
+    assert torch.equal(prior.denoise(noisy(), 0.5, 1), by_torch)
+
+
+def test_a_copy_is_compiled_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, OPENVINO)
+    prior = from_pretrained(save_tiny_prior(tmp_path))
+    first = prior.denoise(noisy(), 0.5, 1)
+    assert torch.equal(copy.deepcopy(prior).denoise(noisy(), 0.5, 1), first)
+
+
+def test_it_is_taken_where_it_is_installed_unless_the_variable_says_otherwise(monkeypatch):
+    assert from_pretrained("chest").engine == TORCH
+    monkeypatch.delenv(VARIABLE)
+    prior = from_pretrained("chest")
+    assert prior.engine == prior.coarse.engine == OPENVINO
+    monkeypatch.setattr("diffusionblend.machine.engine.find_spec", lambda name: None)
+    assert engine() == TORCH
+    monkeypatch.setenv(VARIABLE, OPENVINO)
+    with pytest.raises(UsageError, match=r"ENGINE=openvino: it is not installed; run `pip install"):
+        engine()
+    monkeypatch.setenv(VARIABLE, "onnx")
+    with pytest.raises(UsageError, match="ENGINE=onnx: expected torch or openvino"):
+        engine()
+
+
+def test_a_volume_is_near_that_of_torch_and_its_record_says_so(data, place, monkeypatch):
+    def made(name):
+        output = place / f"{name}.nii"
+        arguments = "--prior", data.prior, "--set", "steps=3", "--no-classical", "-o", output
+        monkeypatch.setenv(VARIABLE, name)
+        assert command("reconstruct", data.scan, *arguments).code == 0
+        return json.loads(place.joinpath(f"{name}.nii.json").read_text())
+
+    by_torch, by_openvino = made(TORCH), made(OPENVINO)
+    assert by_torch["machine"]["engine"] == TORCH
+    assert by_openvino["machine"]["engine"] == OPENVINO
+    assert "openvino" in by_openvino["versions"]
+    assert "openvino" not in by_torch["versions"]
+    normalised = [r["quality"]["residual"]["normalised"] for r in (by_torch, by_openvino)]
+    assert normalised[1] == pytest.approx(normalised[0], rel=0.05)
