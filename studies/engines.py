@@ -1,8 +1,8 @@
-"""How fast the network is by each engine, and what that costs: `python studies/engines.py VOLUME`.
+"""How fast each engine runs the network, and how exactly: `python studies/engines.py VOLUME`.
 
-Groups of three slices of a volume are denoised in batches of eight: milliseconds for each group, and
-PSNR. `ONEDNN_MAX_CPU_ISA=AVX2` in front shows it to torch and OpenVINO as on a processor without
-AVX-512. Engines that are not installed are left out.
+Groups of three slices of a volume are denoised in batches of eight: milliseconds for each group,
+and PSNR. `ONEDNN_MAX_CPU_ISA=AVX2` in front shows it to torch and OpenVINO as on a processor
+without AVX-512. Engines that are not installed are left out.
 """
 
 import argparse

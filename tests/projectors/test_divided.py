@@ -13,12 +13,12 @@ from diffusionblend.methods.regrid import Cut, Weighed, padded
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.divided import (
-    back_and_there,
     back_projected,
+    gram_product,
     largest,
+    normal_product,
     projected,
     rays_through,
-    there_and_back,
 )
 from support.phantoms import changed, placed, relative
 from support.posed import POSED
@@ -82,8 +82,8 @@ def test_products_are_those_of_one_piece(name, tmp_path):
     for slabs in (WHOLE, Slabs(1, tmp_path), Slabs(5, tmp_path)):
         assert relative(projected(A, u, slabs), A(u)) < 1e-5
         assert relative(back_projected(A, y, slabs)[:], A.T(y)) < 1e-5
-        assert relative(back_and_there(A, y, slabs), A(A.T(y))) < 1e-5
-        assert relative(there_and_back(A, u, weights, slabs)[:], A.T(weights * A(u))) < 1e-5
+        assert relative(gram_product(A, y, slabs), A(A.T(y))) < 1e-5
+        assert relative(normal_product(A, u, weights, slabs)[:], A.T(weights * A(u))) < 1e-5
         rays = rays_through(A, y, slabs)
         assert largest(rays, slabs) == float(rays[:].max())
 

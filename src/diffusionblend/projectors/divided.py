@@ -32,14 +32,14 @@ def back_projected(A: Projector, y: Tensor, slabs: Slabs) -> Stack:
     return slabs.each(lambda at: A.of_slices(part_of(at)).T(y), numbers(A.volume_shape[0]))
 
 
-def there_and_back(A: Projector, u: Stack, weights: Tensor, slabs: Slabs) -> Stack:
+def normal_product(A: Projector, u: Stack, weights: Tensor, slabs: Slabs) -> Stack:
     """Return A^T W A u (slices, rows, columns), W being weights of the rays, of y's shape."""
     if A.slicewise:
         return slabs.each(lambda u, w: A.T(w * A(u)), u, weights)
     return back_projected(A, weights * projected(A, u, slabs), slabs)
 
 
-def back_and_there(A: Projector, y: Tensor, slabs: Slabs) -> Tensor:
+def gram_product(A: Projector, y: Tensor, slabs: Slabs) -> Tensor:
     """Return A A^T y (detector rows, views, bins)."""
     if A.slicewise:
         return slabs.gathered(lambda y: A(A.T(y)), y)
@@ -63,7 +63,7 @@ def largest(u: Stack, slabs: Slabs) -> float:
     return float(slabs.each(lambda u: u.amax((1, 2)), u).max())
 
 
-def that_tell(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]:
+def representative(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]:
     """Return how many slices tell of A, and how they are worked on.
 
     Some in memory, where all are projected alike; where rays cross them, all.

@@ -11,7 +11,13 @@ from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
-from diffusionblend.projectors.divided import constant, largest, projected, rays_through, that_tell
+from diffusionblend.projectors.divided import (
+    constant,
+    largest,
+    projected,
+    rays_through,
+    representative,
+)
 from diffusionblend.quality.record import Coverage
 
 OBJECT = 0.5
@@ -53,7 +59,7 @@ def _cut_rows(y: np.ndarray, geometry: Geometry) -> float:
 def _outside(problem: Problem, seen: float) -> float:
     """Return the share of the rays that miss the grid but are attenuated."""
     A = problem.A
-    slices, slabs = that_tell(A, 1, problem.slabs)
+    slices, slabs = representative(A, 1, problem.slabs)
     misses = projected(A, constant(A, 1.0, slices, slabs), slabs) == 0
     return _share((problem.y > seen)[misses.expand_as(problem.y)])
 

@@ -19,7 +19,7 @@ from diffusionblend.io.stacks import WHOLE, Stack
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.projectors.divided import back_projected, there_and_back
+from diffusionblend.projectors.divided import back_projected, normal_product
 from diffusionblend.solvers.consistency import descend
 
 STEPS = 10
@@ -94,7 +94,7 @@ def fitted(problem: Problem, u: Stack) -> Stack:
     weights = 1 / (OPERATOR_VARIANCE + variance + problem.behind_metal)
     towards = back_projected(A, weights * y, slabs)
     near, _ = descend(
-        lambda v: there_and_back(A, v, weights, slabs),
+        lambda v: normal_product(A, v, weights, slabs),
         u,
         back_projected(A, weights * (y - problem.projected(u)), slabs),
         steps=STEPS if problem.dense is None else STEPS_BEHIND_METAL,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
-from diffusionblend.projectors.divided import back_projected, projected, there_and_back
+from diffusionblend.projectors.divided import back_projected, normal_product, projected
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.preconditioners import SmoothFilter
 from diffusionblend.solvers.total_variation import differences, differences_adjoint, laplacian
@@ -120,7 +120,7 @@ class PenalisedLeastSquares:
 
     def _system(self, v: Stack) -> Stack:
         """Apply A^T V^-1 A + rho K^T K."""
-        seen = there_and_back(self._A, v, self._inverse, self.slabs)
+        seen = normal_product(self._A, v, self._inverse, self.slabs)
         return self.slabs.each(
             lambda v, seen: _normal(v).mul_(self._rho).add_(seen), v, seen, beside=1
         )

@@ -15,13 +15,13 @@ from torch import Tensor
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.divided import (
-    back_and_there,
     back_projected,
     constant,
+    gram_product,
     largest,
     projected,
     rays_through,
-    that_tell,
+    representative,
 )
 from diffusionblend.solvers.covariance import of_views
 
@@ -160,7 +160,7 @@ def frequency_response(A: Projector, slabs: Slabs = WHOLE) -> Tensor:
     """
     noise, slabs = _white_noise(A, 4, slabs)
     y = projected(A, noise, slabs)
-    passed = back_and_there(A, y, slabs)
+    passed = gram_product(A, y, slabs)
     before, after = (torch.fft.rfft(a, 2 * a.shape[-1]) for a in (y, passed))
     power = before.abs().square().sum((0, 1))
     # Where a detector sees nothing at all there is nothing to scale.
@@ -192,7 +192,7 @@ def level_of_views(A: Projector, slabs: Slabs = WHOLE) -> float:
 
 def _white_noise(A: Projector, slices: int, slabs: Slabs) -> tuple[Stack, Slabs]:
     """Return noise on a few slices, or on all where rays cross them, and how to work on it."""
-    slices, slabs = that_tell(A, slices, slabs)
+    slices, slabs = representative(A, slices, slabs)
     still, generator = constant(A, 0.0, slices, slabs), torch.Generator().manual_seed(0)
     return slabs.drawn(torch.add, generator, still), slabs
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.projectors import Projector
-from diffusionblend.projectors.divided import back_and_there, back_projected, projected
+from diffusionblend.projectors.divided import back_projected, gram_product, projected
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.covariance import Covariance
 from diffusionblend.solvers.preconditioners import Operator, RayFilter, VoxelFilter
@@ -122,7 +122,7 @@ class WeightedProximal:
         """Solve for w; return u, r^2 w, and how many iterations it took."""
         A, slabs = self._A, self._slabs
         w, taken = self._solve(
-            lambda w: r**2 * back_and_there(A, w, slabs) + C(w),
+            lambda w: r**2 * gram_product(A, w, slabs) + C(w),
             residual,
             start / r**2,
             self._preconditioner(r, C.flux),
