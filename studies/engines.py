@@ -17,7 +17,6 @@ from torch import Tensor
 import diffusionblend as db
 from diffusionblend.data.units import x_from_hu
 from diffusionblend.prior import UNetPrior, from_pretrained
-from diffusionblend.prior.unet import arithmetic
 
 GROUPS, SIGMAS = 8, (0.05, 0.3)
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -25,7 +24,7 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def by_torch(prior: UNetPrior, precision: str) -> Network:
     def run(*known: Tensor) -> Tensor:
-        with arithmetic(torch.device("cpu"), precision):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             return prior.unet(*known)
 
     return run
