@@ -79,15 +79,18 @@ def _graph(unet: UNet, height: int, width: int) -> openvino.Model:
     x, skips = _mapped(images, unet.first), []
     for level, blocks in enumerate(unet.down):
         x = _halved(x) if level else x
-        for block in blocks:
-            x = _block(x, embedding, block)
+        x = _level(x, embedding, blocks)
         skips.append(x)
     for level in reversed(range(len(unet.up))):
-        x = op.concat([x, skips[level]], 1)
-        for block in unet.up[level]:
-            x = _block(x, embedding, block)
+        x = _level(op.concat([x, skips[level]], 1), embedding, unet.up[level])
         x = _doubled(x) if level else x
     return openvino.Model([_mapped(x, unet.last, unet.gain)], [images, embedding])
+
+
+def _level(x: Node, embedding: Node, blocks: Any) -> Node:  # noqa: ANN401 - a `Level`
+    for block in blocks:
+        x = _block(x, embedding, block)
+    return x
 
 
 def _block(x: Node, embedding: Node, block: Block) -> Node:
