@@ -25,7 +25,7 @@ def source(data, script, tmp_path_factory):
 @pytest.mark.parametrize("beam", ["fan", "cone"])
 def test_what_comes_back_lies_where_it_was_and_says_whose_it_is(script, source, beam):
     written, folder = source
-    facts = script.normal_product(folder / "source", written, folder, beam, "--method", "fbp")
+    facts = script.there_and_back(folder / "source", written, folder, beam, "--method", "fbp")
     assert facts["slices"] == 12
     assert float(facts["apart_mm"]) < 1e-4
     assert float(facts["rounding_hu"]) <= 0.501
