@@ -187,7 +187,7 @@ def test_what_turns_mean():
 
 
 @pytest.mark.parametrize("name", POSED)
-def test_json_normal_product(name):
+def test_json_there_and_back(name):
     geometry = Geometry(GRID, POSED[name](CONE.beam))
     assert geometry_from_json(geometry.to_json()) == geometry
 

@@ -108,7 +108,7 @@ def test_diffpir_runs_on_volumes():
     assert psnr(found, truth) > psnr(physics.A_adjoint(y)[0, 0], truth) + 3
 
 
-def test_normal_product_the_operator_is_the_same(A):
+def test_there_and_back_the_operator_is_the_same(A):
     back = from_physics(to_physics(A), A.geometry)
     u, y = torch.rand(A.volume_shape), torch.rand(A.sinogram_shape)
     assert torch.equal(back(u), A(u))
@@ -122,7 +122,7 @@ def test_a_physics_of_another_shape_is_refused():
         from_physics(to_physics(A), other)
 
 
-def test_normal_product_the_prior_is_the_same():
+def test_there_and_back_the_prior_is_the_same():
     prior = GaussianPrior(-0.5, 0.6, 0.9)
     back = from_denoiser(to_denoiser(prior), layout="volume", value_range=(-1.0, 0.0))
     x = torch.randn(4, 3, 8, 8)

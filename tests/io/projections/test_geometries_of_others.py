@@ -374,7 +374,7 @@ def close(a, b):
 
 
 @pytest.mark.parametrize("kind", ["parallel", "fan", "cone"])
-def test_normal_product(kind):
+def test_there_and_back(kind):
     geometry = ours()[kind]
     assert close(from_astra(*to_astra(geometry)).beam, geometry.beam)
     assert from_astra(*to_astra(geometry)).geometry.grid.shape == geometry.grid.shape
