@@ -444,7 +444,7 @@ def stays(function):
     ("where", "method"),
     [
         ("methods.predictor_corrector.normal_like", "tpdm"),  # noise
-        ("solvers.preconditioners._white_noise", "diffusionblend-fast"),  # of a filter
+        ("solvers.preconditioners.constant", "diffusionblend-fast"),  # of a filter
         ("solvers.preconditioners.frequency_response", "diffusionblend-fast"),
         ("methods.iterative._inverse", "sirt"),  # weights
         ("methods.fbp.cover", "fbp"),

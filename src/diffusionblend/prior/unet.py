@@ -138,14 +138,11 @@ class UNetPrior(nn.Module):
         Returns:
             Clean slices (groups, 3, height, width), float32.
         """
-        return self._around(self.unet, x, sigma, code)
-
-    def _around(self, unet: Network, x: Tensor, sigma: Tensor, code: Tensor) -> Tensor:
-        """Return D, of F by the network or by a compiled one."""
         mean, std = self.config.data_mean, self.config.data_std
         sigma = sigma.float().view(-1, 1, 1, 1)
         total = (sigma**2 + std**2).sqrt()
         centred = (x.float() - mean).contiguous(memory_format=torch.channels_last)
+        unet = self._quickest(x.device)
         output = unet(centred / total, sigma.flatten().log(), code)
         return mean + (std / total) ** 2 * centred + sigma * std / total * output.float()
 
@@ -173,13 +170,13 @@ class UNetPrior(nn.Module):
         ones = torch.ones(len(x), device=x.device)
         code = position_code(gap, plane, _nearest(scale, self.config.scales))
         with arithmetic(x.device):
-            unet = self._quickest(x.device)
-            clean = self._around(unet, padded, sigma * ones, code * ones.long())
+            clean = self(padded, sigma * ones, code * ones.long())
         return clean[..., :height, :width].to(x.dtype)
 
     def _quickest(self, device: torch.device) -> Network:
         """Return the network, or what it was compiled to for a CPU."""
-        if self.engine == TORCH or device.type != "cpu" or self.config.attention:
+        fixed = device.type == "cpu" and not self.unet.gain.requires_grad
+        if self.engine == TORCH or not fixed or self.config.attention:
             return self.unet
         if self._compiled is None:
             from diffusionblend.prior.openvino import CompiledUNet
