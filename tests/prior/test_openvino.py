@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -74,6 +77,29 @@ def test_a_copy_is_compiled_anew(tmp_path, monkeypatch):
     prior = from_pretrained(save_tiny_prior(tmp_path))
     first = prior.denoise(noisy(), 0.5, 1)
     assert torch.equal(copy.deepcopy(prior).denoise(noisy(), 0.5, 1), first)
+
+
+NETWORKS_THAT_GO = """
+import os, signal, torch
+from diffusionblend.prior import from_pretrained
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+for size in (16, 32):
+    from_pretrained("chest").denoise(torch.zeros(1, 3, size, size), 0.5, 1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+prior = from_pretrained("chest")
+for size in (16, 32):
+    prior.denoise(torch.zeros(1, 3, size, size), 0.5, 1)
+del prior
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_when_networks_have_gone():
+    """A child that ended, or Ctrl-C, was a segmentation fault."""
+    known = [sys.executable, "-c", NETWORKS_THAT_GO]
+    variables = os.environ | {VARIABLE: OPENVINO}
+    ended = subprocess.run(known, env=variables, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n" * 3), ended.stderr
 
 
 def test_it_is_taken_where_it_is_installed_unless_the_variable_says_otherwise(monkeypatch):

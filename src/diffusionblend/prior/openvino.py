@@ -8,6 +8,7 @@ Raises:
     UsageError: On import: OpenVINO is not installed.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class CompiledUNet:
         return torch.from_numpy(made[0].copy())
 
     def _compile(self, height: int, width: int) -> Any:  # noqa: ANN401 - a request
-        core = openvino.Core()
+        core = _core()
         able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         known = {
             "INFERENCE_PRECISION_HINT": self._precision if able else "f32",
@@ -72,6 +73,17 @@ class CompiledUNet:
         }
         graph = _graph(self._unet, height, width)
         return core.compile_model(graph, "CPU", known).create_infer_request()
+
+
+@cache
+def _core() -> openvino.Core:
+    """Return the one core of this process.
+
+    Each core gives the thread that signals reach a stack of its own and, when it goes, the stack
+    that it found: of two cores the second leaves the freed one of the first, and the next signal
+    (Ctrl-C, a child that ends) is a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def _graph(unet: UNet, height: int, width: int) -> openvino.Model:
