@@ -18,7 +18,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ from diffusionblend.projectors.divided import numbers
 
 _LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
+
+Prepared = TypeVar("Prepared")
 
 
 @register("fbp")
@@ -66,22 +68,28 @@ class FBP(Method):
 
 def filtered_back_projection(problem: Problem) -> Stack:
     """Return u (slices, rows, columns)."""
-    work = functools.partial(from_rays, problem.A.geometry)
-    return problem.slabs.each(*in_parts(work, problem))
+    ready = functools.partial(filtered, problem.A.geometry)
+    return problem.slabs.each(*by_slices(problem, ready, from_filtered))
 
 
-def in_parts(work: Callable[..., Any], problem: Problem) -> tuple[Callable[[Tensor], Any], Tensor]:
-    """Return what `Slabs.each` takes: a function of a part of a stack, and the stack.
+def by_slices(
+    problem: Problem,
+    prepare: Callable[[Tensor], Prepared],
+    make: Callable[[Prepared, Tensor | None], Any],
+) -> tuple[Callable[[Tensor], Any], Tensor]:
+    """Return what `Slabs.each` takes to make slices: a function, and the stack of its parts.
 
     Args:
-        work: Makes slices of line integrals (detector rows, views, bins): of their own rows, or,
-            where rays cross slices, those of some numbers, its second argument, of all rows.
         problem: The data.
+        prepare: Does to line integrals (detector rows, views, bins) what is done to each row; where
+            rays cross slices it is called once, with all rows.
+        make: Makes slices of what was prepared: those of some numbers, or with None those of its
+            rows.
     """
     y = measured(problem)
     if problem.A.slicewise:
-        return work, y
-    return functools.partial(work, y), numbers(problem.A.volume_shape[0])
+        return lambda y: make(prepare(y), None), y
+    return functools.partial(make, prepare(y)), numbers(problem.A.volume_shape[0])
 
 
 def measured(problem: Problem) -> Tensor:
@@ -90,17 +98,24 @@ def measured(problem: Problem) -> Tensor:
     return problem.y if weights is None else problem.y / weights
 
 
-def from_rays(geometry: Geometry, y: Tensor, at: Tensor | None = None) -> Tensor:
-    """Return u (slices, rows, columns) from line integrals (detector rows, views, bins).
+class Filtered(NamedTuple):
+    """Filtered line integrals (detector rows, views, bins), their geometry, and its `cover`."""
 
-    Args:
-        geometry: Grid and beam.
-        y: Line integrals; of rays that do not cross slices, of any rows.
-        at: Where they do, the numbers of the slices; None: all.
-    """
+    y: Tensor
+    geometry: Geometry
+    cover: Tensor
+
+
+def filtered(geometry: Geometry, y: Tensor) -> Filtered:
+    """Filter line integrals (detector rows, views, bins), of any rows."""
     y, circle = upright(y, geometry)
     y, geometry = extended(weighted(y, circle), circle)
-    return back_project(ramp_filter(y, geometry), geometry, at) / cover(geometry, y)
+    return Filtered(ramp_filter(y, geometry), geometry, cover(geometry, y))
+
+
+def from_filtered(lines: Filtered, at: Tensor | None = None) -> Tensor:
+    """Return u (slices, rows, columns); where rays cross slices, those of the numbers `at`."""
+    return back_project(lines.y, lines.geometry, at) / lines.cover
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:

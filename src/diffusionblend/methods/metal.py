@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
-from diffusionblend.methods.fbp import from_rays, in_parts
+from diffusionblend.methods.fbp import Filtered, by_slices, filtered, from_filtered
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.accuracy import DENSEST, STEEP, dense_of, is_dense
 
@@ -32,16 +32,20 @@ def find_metal(problem: Problem) -> Problem:
         return problem
     parts = [range(first, views, PARTS) for first in range(PARTS)]
 
-    def look(y: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def prepare(y: Tensor) -> list[Filtered]:
+        return [filtered(Geometry(grid, beam.views(part)), y[:, part]) for part in parts]
+
+    def look(lines: list[Filtered], at: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = lines[0].y
         total, dense = y.new_zeros(()), torch.ones((), dtype=torch.bool, device=y.device)
-        for part in parts:
-            u = from_rays(Geometry(grid, beam.views(part)), y[:, part], at)
+        for part in lines:
+            u = from_filtered(part, at)
             total, dense = total + u, dense & is_dense(u)
             if not dense.any():  # most bodies end here, behind the first part
                 break
         return total / PARTS, dense
 
-    dense = dense_of(*in_parts(look, problem), slabs=problem.slabs)
+    dense = dense_of(*by_slices(problem, prepare, look), slabs=problem.slabs)
     return dataclasses.replace(problem, dense=dense)
 
 

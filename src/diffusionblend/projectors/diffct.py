@@ -85,10 +85,9 @@ def _in_space(geometry: Geometry, part: range) -> dict[str, Any]:
     source, middle, along, up = beam.vectors()
     above = (part.start + part.stop - grid.shape[0]) / 2 * z_mm  # their middle, beside that of all
     middle = middle + beam.offset_mm * along + beam.row_offset_mm * up - [0, 0, above]
-    if beam.diverges:
-        source = source - [0, 0, above]
     farther = 1.0
     if beam.diverges:  # diffct ends a ray at its detector: the same rays to one behind the volume
+        source = source - [0, 0, above]
         farther = max(1.0, 2 * _lengths(source).max() / _lengths(middle - source).min())
         source, middle = source / pixel, (source + farther * (middle - source)) / pixel
     else:

@@ -93,6 +93,14 @@ def test_an_object_that_is_cut_off_is_seen_from_both_ends_of_the_half_turn():
             {"angles_deg": limited_angle(40)},
             "90 degrees of an object that is not cut off",
         ),
+        *(
+            (
+                "parallel, 20 views",
+                {"angles_deg": (0.0, 50.0, 90.0, 130.0, 170.0)[:n]},
+                "dense views",
+            )
+            for n in (1, 3, 5)  # three are three unknowns: no misfit, whatever the place
+        ),
         ("flat fan", {"angles_deg": sparse_view(40, 160)}, "a fan's short scan"),
         (
             "parallel, 180 views",

@@ -195,6 +195,23 @@ def test_a_field_of_one_picture(tmp_path, how, order):
     assert_is(import_scan(tmp_path / "p.npy", wish))
 
 
+def test_one_picture_is_a_view_or_a_sinogram(tmp_path):
+    """A TIFF of a single page was taken for one view of as many rows as the sinogram has views."""
+    y = lines()[:, 0]
+    tifffile.imwrite(tmp_path / "sinogram.tif", y)
+    with pytest.raises(UsageError, match=r"nothing says 4 things: `order`.*view,bin of a sinogram"):
+        import_scan(tmp_path / "sinogram.tif")
+    write_geometry(tmp_path, quantity="line-integrals")
+    with pytest.raises(UnsupportedInput, match=r"nothing says what its axes are.*'view,bin'"):
+        import_scan(tmp_path / "sinogram.tif")
+    found = import_scan(tmp_path / "sinogram.tif", order="view,bin")
+    assert np.array_equal(found.y, y[None])
+    tifffile.imwrite(tmp_path / "turned.tif", y.T)
+    (tmp_path / "sinogram.tif").unlink()
+    turned = import_scan(tmp_path / "turned.tif", order="bin,view")
+    assert np.array_equal(turned.y, y[None])
+
+
 def test_a_field_of_one_row(tmp_path):
     y = counts(lines())[:, 0]
     np.save(tmp_path / "p.npy", y.T)

@@ -23,14 +23,6 @@ from diffusionblend.io.projections.stack import (
 NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
 
 
-def is_array(path: Path) -> bool:
-    """Return whether a file is of NumPy, which does not say what its axes are."""
-    if not path.is_file():
-        return False
-    with parsing(path), open(path, "rb") as file:
-        return file.read(len(NPY)).startswith((NPY, NPZ))
-
-
 def open_npy(path: Path, order: Sequence[str]) -> Stack:
     """Open a .npy file, mapped into memory."""
     with parsing(path):

@@ -24,7 +24,9 @@ from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.source import Source
 
 SCHEMA: Any = "diffusionblend-geometry/1"
-ORDER = "`order`, what the axes of the array are, for instance view,row,bin"
+ORDER = (
+    "`order`, what the axes of the array are, for instance view,row,bin, or view,bin of a sinogram"
+)
 
 
 def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFacts:

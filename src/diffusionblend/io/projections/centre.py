@@ -21,6 +21,8 @@ from diffusionblend.progress import counted
 
 UNSURE = 25.0
 """Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
+FEWEST = 6
+"""Views from which centres of mass tell it: of three unknowns fewer leave hardly any error."""
 ASTRAY = 0.5
 """Standard error in bins from which centres of mass do not tell the centre."""
 EDGE = 0.05
@@ -67,9 +69,10 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
 
 def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
     """Return how to find the centre of a sinogram, that in words, and its misfit in words."""
-    by_masses = beam.kind == "parallel" and np.linalg.cond(_turning(beam)) < UNSURE
+    turning = _turning(beam)
+    enough = len(turning) >= FEWEST and np.linalg.cond(turning) < UNSURE
     whole = opposite.full_turn(beam.angles_deg)
-    if by_masses and not whole and y.max() > 0 and not _cut(y):
+    if beam.kind == "parallel" and enough and not whole and y.max() > 0 and not _cut(y):
         words = "its standard error is {:.2g} bins"
         return lambda sinogram: _masses(sinogram, beam), "by centres of mass", words
     if whole or opposite.has_opposites(beam):

@@ -20,7 +20,6 @@ from diffusionblend.geometry import PosedBeam, find_arc
 from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
-from diffusionblend.io.projections.arrays import is_array
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
@@ -31,7 +30,12 @@ from diffusionblend.io.projections.names import fingerprint
 from diffusionblend.io.projections.notes import Notes
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.placing import Placed, place_axis
-from diffusionblend.io.projections.recognise import find_data, find_geometry, open_source
+from diffusionblend.io.projections.recognise import (
+    find_data,
+    find_geometry,
+    has_free_axes,
+    open_source,
+)
 from diffusionblend.io.projections.rtk import RtkFacts, placed_each
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
@@ -70,7 +74,7 @@ def import_scan(
     facts, described = find_geometry(path, options.geometry, options.from_)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
-    if order is None and is_array(data) and (facts is None or order_of(facts) is None):
+    if order is None and has_free_axes(data) and (facts is None or order_of(facts) is None):
         check_asked(None, facts, options)
     source = open_source(data, facts, order, options.number)
     facts = facts or source.stated

@@ -149,6 +149,16 @@ def open_source(
     return Source(kind, stack)
 
 
+def has_free_axes(path: Path) -> bool:
+    """Return whether a file does not say what its axes are: an array, a TIFF of one picture."""
+    if not path.is_file():
+        return False
+    start = _start(path)
+    if start.startswith(tiff.MAGIC):
+        return tiff.is_one_picture(path)
+    return start.startswith((arrays.NPY, arrays.NPZ))
+
+
 def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
     import h5py
 
@@ -202,14 +212,14 @@ def _open(
     path: Path, start: bytes, order: Sequence[str] | None, array: str | None
 ) -> tuple[str, Stack]:
     """Open projections that lie in one file."""
+    if order is None and has_free_axes(path):
+        raise UnsupportedInput(
+            f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, or '
+            "give `order='view,row,bin'`, of a sinogram `order='view,bin'`"
+        )
     if start.startswith(tiff.MAGIC):
         return "TIFF of many pages", tiff.open_tiff(path, [path], order or AXES)
     if start.startswith((arrays.NPY, arrays.NPZ)):
-        if order is None:
-            raise UnsupportedInput(
-                f'{path}: nothing says what its axes are; add "order" to the data of its '
-                f"{NAME}, or give `order='view,row,bin'`"
-            )
         if start.startswith(arrays.NPY):
             return "NumPy array", arrays.open_npy(path, order)
         return "NumPy arrays", arrays.open_npz(path, order, array)

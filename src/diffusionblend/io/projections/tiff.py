@@ -74,6 +74,17 @@ def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) ->
     return Stack(str(path), shape, pages[0].dtype, read)
 
 
+def is_one_picture(path: Path) -> bool:
+    """Return whether a TIFF has a single page: a view, or a sinogram."""
+    with _reading(path):
+        import tifffile
+
+        with tifffile.TiffFile(path) as tiff:
+            if len(tiff.pages) != 1:
+                return False
+    return len(_pages(path)) == 1  # which refuses stacks of ImageJ
+
+
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Around tifffile: its remarks name no file."""
