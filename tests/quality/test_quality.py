@@ -26,6 +26,7 @@ from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import Problem
 from diffusionblend.prior import from_pretrained
 from diffusionblend.quality import assess, quality_from_json
+from diffusionblend.quality.coverage import coverage
 from diffusionblend.quality.record import Samples
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined, unseen
@@ -254,10 +255,22 @@ def test_more_views_leave_less_undetermined_and_the_scale_of_the_picture_does_no
     from diffusionblend.projectors import projector
 
     u = 1 + torch.from_numpy(blocks().hu) / 1000
-    projectors = [projector(*placed(parallel_beam, GRID, sparse_view(n))) for n in (2, 6, 20)]
+    projectors = [projector(*placed(parallel_beam, GRID, sparse_view(n))) for n in (2, 6, 20, 90)]
     shares = [of_all(P, u).share for P in projectors]
     assert shares == sorted(shares, reverse=True)
     assert of_all(projectors[0], 3 * u).share == pytest.approx(shares[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("arc", [180, 360], ids=["twice", "from behind"])
+def test_views_that_were_measured_twice_leave_as_much_undetermined(arc):
+    from diffusionblend.projectors import projector
+
+    u = 1 + torch.from_numpy(blocks().hu) / 1000
+    once = placed(parallel_beam, GRID, sparse_view(20))
+    angles = once.beam.angles_deg
+    twice = changed(once, angles_deg=angles + tuple(angle + arc for angle in angles))
+    shares = [of_all(projector(*geometry), u).share for geometry in (once, twice)]
+    assert shares[1] == pytest.approx(shares[0], abs=0.005)
 
 
 REACH = math.degrees(math.asin(0.9 * 32 / FAN["sod_mm"]))
@@ -277,6 +290,17 @@ REACH = math.degrees(math.asin(0.9 * 32 / FAN["sod_mm"]))
 )
 def test_a_fan_that_turns_too_little_misses_an_arc_at_the_rim(beam, angles, missing):
     assert placed(beam, GRID, angles, **FAN).arc.missing_deg == pytest.approx(missing, abs=1.5)
+
+
+@pytest.mark.parametrize(("radius", "missing"), [(10, 0), (15, 180)], ids=["air", "object"])
+def test_an_arc_is_missing_where_the_object_is(radius, missing):
+    from diffusionblend.projectors import projector
+
+    geometry = changed(placed(parallel_beam, GRID, sparse_view(20)), offset_mm=8.0)
+    geometry = changed(geometry, bins=32)  # sees 20 pixels on one side of the axis, 12 on the other
+    A, (y, x) = projector(*geometry), np.mgrid[:32, :32] - 15.5
+    u = torch.from_numpy(np.hypot(y, x) < radius).float().expand(4, 32, 32)
+    assert coverage(Problem(A(u), A), u).missing_arc_deg == missing
 
 
 @settings(max_examples=30, deadline=None)

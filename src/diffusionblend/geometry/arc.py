@@ -165,7 +165,7 @@ class Arc:
         return self.views.missing == 0
 
 
-def find_arc(beam: Beam, grid: Grid | None = None) -> Arc:
+def find_arc(beam: Beam, grid: Grid | None = None, reach_mm: float = math.inf) -> Arc:
     """Find what the views of a beam cover.
 
     Lines at distance s from the axis have directions on a full circle (those at -s are the same,
@@ -175,10 +175,11 @@ def find_arc(beam: Beam, grid: Grid | None = None) -> Arc:
     Args:
         beam: The beam.
         grid: The slices in which directions may be missing; none looks at the axis alone.
+        reach_mm: How far from the axis they matter, if less than the slices reach.
     """
     angles = np.array(beam.angles_deg)
     views = Directions(angles)
-    radius = 0.0 if grid is None else min(grid.shape[1:]) / 2 * grid.pixel_mm
+    radius = 0.0 if grid is None else min(min(grid.shape[1:]) / 2 * grid.pixel_mm, reach_mm)
     lines = list(_lines(beam, radius))
     return Arc(
         views=views,

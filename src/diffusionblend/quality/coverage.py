@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusionblend.data.surroundings import covering_grid
 from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
-from diffusionblend.geometry import Geometry
+from diffusionblend.geometry import Geometry, find_arc
 from diffusionblend.io.stacks import Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors.divided import (
@@ -38,14 +38,24 @@ def coverage(problem: Problem, u: Stack) -> Coverage:
     """
     geometry, lines = problem.A.geometry, steady(problem.y.cpu().numpy())
     problem = dataclasses.replace(problem, y=torch.from_numpy(lines).to(problem.y))
+    arc = find_arc(geometry.beam, geometry.grid, _reach_mm(problem, u))
     return Coverage(
         views=problem.y.shape[1],
-        missing_arc_deg=round(geometry.arc.missing_deg, 1),
+        missing_arc_deg=round(arc.missing_deg, 1),
         cut_bins=float(cut_ends(lines, geometry).any(0).mean()),
         cut_rows=_cut_rows(lines, geometry),
         outside=_outside(problem, seen_from(lines)),
         unseen=_unseen(problem, u),
     )
+
+
+def _reach_mm(problem: Problem, u: Stack) -> float:
+    """Return how far from the axis the object reaches, in mm: air beyond it lacks no directions."""
+    slabs = problem.slabs
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in u.shape[1:])
+    pixels = torch.hypot(y[:, None], x)
+    far = largest(slabs.each(lambda u: (u > OBJECT) * pixels.to(u), u), slabs)
+    return far * problem.A.geometry.grid.pixel_mm
 
 
 def _cut_rows(y: np.ndarray, geometry: Geometry) -> float:

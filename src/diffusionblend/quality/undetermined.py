@@ -10,9 +10,10 @@ from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
-from diffusionblend.projectors.divided import projected
+from diffusionblend.projectors.divided import back_projected, gram_product, projected
 from diffusionblend.quality.record import Undetermined
-from diffusionblend.solvers.proximal import WeightedProximal
+from diffusionblend.solvers.consistency import conjugate_gradient
+from diffusionblend.solvers.preconditioners import RayFilter
 
 SLICES = 12
 """Slices that are looked at where each is projected by itself: the share hardly differs from one to
@@ -20,15 +21,15 @@ the next, and 12 take a fraction of the time of 500."""
 CG_STEPS, CONE_CG_STEPS = 10, 5
 """By then the share of a picture has come within 0.003 of where it ends, or within 0.01 (8 to 180
 views); a cone's projections take long."""
-_SIZE = 1.0
 _TOLERANCE = 1e-3
+"""Error of u at which the steps end."""
 
 
 def undetermined(problem: Problem, u: Stack) -> Undetermined:
     """Estimate the part of u that A cannot see.
 
-    P u = u - A^T (A A^T + V)^-1 A u, with V as small as what the operator itself gets wrong, so
-    that what hardly shows in the data counts as unseen.
+    P u = u - A^T w, w = (A A^T + V)^-1 A u, with V as small as what the operator itself gets wrong,
+    so that what hardly shows in the data counts as unseen.
 
     Args:
         problem: With the projector A; of u, only what was asked for counts.
@@ -53,9 +54,19 @@ def undetermined(problem: Problem, u: Stack) -> Undetermined:
 
 
 def unseen(A: Projector, u: Stack, cg_steps: int, slabs: Slabs = WHOLE) -> Stack:
-    """Return P u (slices, rows, columns)."""
+    """Return P u (slices, rows, columns).
+
+    A u is in the range of A, so that w is found in a few steps however many views there are; the
+    system for voxels would take many more, and what it has not found would count as unseen.
+    """
     y = projected(A, u, slabs)
-    variance = y.new_tensor(OPERATOR_VARIANCE)
-    step = WeightedProximal(A, y, variance, cg_steps=cg_steps, tolerance=_TOLERANCE, slabs=slabs)
-    seen = step(slabs.each(torch.zeros_like, u), _SIZE)
-    return slabs.each(torch.sub, u, seen)
+    variance = torch.full_like(y, OPERATOR_VARIANCE)
+    w = conjugate_gradient(
+        lambda w: gram_product(A, w, slabs) + variance * w,
+        y,
+        torch.zeros_like(y),
+        steps=cg_steps,
+        decrease=_TOLERANCE**2 * math.prod(u.shape) / 2,
+        preconditioner=RayFilter(A, variance, slabs)(1.0, y.new_zeros(())),
+    )
+    return slabs.each(torch.sub, u, back_projected(A, w, slabs))

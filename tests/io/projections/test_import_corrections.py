@@ -157,6 +157,16 @@ def test_what_may_be_a_defect_is_named_and_can_be_named(tmp_path):
     np.testing.assert_array_equal(lower.y[0], mended.y[1])
 
 
+def test_a_bin_that_may_be_dead_does_not_move_the_centre(tmp_path):
+    geometry = beam("parallel", 60, slices=3)
+    values = counts_of(project(phantom(), geometry)).astype(np.uint16)
+    values[:, :, 120] = 0
+    source = write_case(tmp_path, values, geometry, quantity="counts", i0=2e4)
+    scan = import_scan(source, centre="auto")
+    assert "`dead='120'`" in scan.provenance["corrections"]
+    assert scan.geometry.beam.offset_mm == pytest.approx(0, abs=0.05)
+
+
 def test_pixels_by_name():
     named = parse_pixels("3, 5-6,1:8", range(2), 10)
     assert np.argwhere(named).tolist() == [[0, 3], [0, 5], [0, 6], [1, 3], [1, 5], [1, 6], [1, 8]]

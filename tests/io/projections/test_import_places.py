@@ -142,6 +142,38 @@ def test_a_turn_bears_the_beam_out_or_not(tmp_path, kind, change, words, views):
         assert found == pytest.approx(right.beam.angles_deg)
 
 
+@pytest.mark.parametrize("kind", ["fan", "cone"])
+def test_the_detector_s_distance_from_the_axis_is_not_that_from_the_source(tmp_path, kind):
+    right = cases.beam(kind, 72, slices=3)
+    from_axis = {"sod_mm": 130.0, "sdd_mm": right.beam.sdd_mm - 130.0}
+    (warning,) = said(tmp_path, right, "--size", "64", **from_axis)["warnings"]
+    assert "with the detector 300 mm from the source; sdd_mm is that distance" in warning
+
+
+@pytest.mark.parametrize("photons", [None, 2e4])
+@pytest.mark.parametrize(("kind", "arc"), [("fan", 360), ("parallel", 180), ("parallel", 360)])
+def test_a_turn_that_ends_otherwise_than_its_angles_say(tmp_path, kind, arc, photons):
+    """With the view that repeats the first taken for another one, or the reverse."""
+    with_both_ends = tuple(np.linspace(0, arc, 60).tolist())
+    without = tuple((np.arange(60) * arc / 60).tolist())
+    warned = {}
+    for measured in (with_both_ends, without):
+        right = cases.beam(kind, slices=9, angles=measured)
+        y = cases.scan_of(right, photons=photons).y.transpose(1, 0, 2)
+        for angles in (with_both_ends, without):
+            place = tmp_path / f"{measured[1]:.2f} {angles[1]:.2f}"
+            source = cases.write_case(
+                place, y, changed(right, angles_deg=angles), quantity="line-integrals"
+            )
+            warned[measured[1], angles[1]] = import_scan(source).provenance.get("warnings", "")
+    step, longer = without[1], with_both_ends[1]
+    assert not warned[step, step]
+    assert not warned[longer, longer]
+    assert f"{longer:.6g} degrees apart, not {step:.6g}" in warned[longer, step]
+    if arc == 360:
+        assert f"{step:.6g} degrees apart, not {longer:.6g}" in warned[step, longer]
+
+
 @pytest.mark.parametrize("views", [180, 30])
 @pytest.mark.parametrize("bins", [0.0, 4.0, -6.0])
 def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):

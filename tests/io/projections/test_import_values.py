@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from diffusionblend.data.scan import Noise
-from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
+from diffusionblend.errors import (
+    CorruptInput,
+    DiffusionBlendWarning,
+    UnsupportedInput,
+    UsageError,
+)
 from diffusionblend.io.projections.flat import lifted
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
@@ -319,6 +324,26 @@ def test_views_that_are_brighter_than_air_are_told_where_no_edge_shows_air(tmp_p
         assert ("nothing lets more through than air" in warnings(scan)) == told
     number = re.search(r"`i0=(\d+)` is what they show", warnings(scan))
     assert abs(int(number[1]) / 20500 - 1) < 5e-3
+
+
+@pytest.mark.parametrize(
+    ("behind", "words"),
+    [(3, "the white fields differ from each other"), (10, "with an object in the white fields")],
+    ids=["some", "all"],
+)
+def test_an_object_in_the_white_fields_is_told(tmp_path, y, behind, words):
+    white = fields(GEOMETRY).astype(float)
+    white[:behind] *= np.exp(-y[:1])
+    said = warnings(imported(tmp_path, counts(y), white=white, fields="together"))
+    assert words in said
+    assert ("differ from each other" in said) == (behind < 10)
+
+
+def test_values_that_are_wrong_are_told_where_the_centre_is_not_found(tmp_path, y):
+    with pytest.raises(
+        UnsupportedInput, match=r"first mend what its values say: air at both .*`i0="
+    ):
+        imported(tmp_path, counts(y).astype(np.uint16), i0=1.0, centre="auto")
 
 
 def test_views_without_rays_are_named(tmp_path, y):

@@ -229,5 +229,6 @@ def placing() -> Iterator[None]:
         yield
     except InvalidValue as error:
         raise UnsupportedInput(
-            f"cannot be placed: {error}; check the geometry, or give `size` or `pixel_mm`"
+            f"cannot be placed: {error}; check the geometry (sdd_mm is from the source to the "
+            "detector, not from the axis), or give `size` or `pixel_mm`"
         ) from error

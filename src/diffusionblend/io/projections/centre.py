@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter1d
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections import opposite
 from diffusionblend.io.projections.beam import Measured
+from diffusionblend.io.projections.pixels import MOST, judge_views, repair
 from diffusionblend.io.projections.tilt import Axis, axis_through
 from diffusionblend.progress import counted
 
@@ -53,6 +54,7 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
         UnsupportedInput: These views do not tell it.
         UsageError: algotom is needed and not installed.
     """
+    y = _without_suspects(y)
     find, how, words = _search(y, beam)
     each = [find(sinogram) for sinogram in counted("centre", list(y))]
     told = [(row, *found) for row, found in zip(rows or range(len(y)), each, strict=True) if found]
@@ -65,6 +67,15 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
     fit = words.format(float(np.median(misfits)))
     rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
     return Centre(axis_through(at, bins, beam.bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
+
+
+def _without_suspects(y: np.ndarray) -> np.ndarray:
+    """Return y with pixels that may be dead interpolated: one would draw all centres of mass."""
+    values = y.transpose(1, 0, 2).copy()
+    suspect = judge_views(values).suspect
+    if suspect.mean(axis=1).max() <= MOST:
+        repair(values, suspect)
+    return values.transpose(1, 0, 2)
 
 
 def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:

@@ -1,11 +1,12 @@
-"""Whether the rays bear out the beam that is stated: its centre, sense of rotation, and pixels.
+"""Whether the rays bear out the beam that is stated: centre, sense of rotation, pixels, step.
 
-Opposite rays of a fan or a cone agree only where all three are right; those of a parallel beam
-agree in either sense. Nothing is changed by what is found: it is said.
+Opposite rays of a fan or a cone agree only where the first three are right; those of a parallel
+beam agree in either sense. Where a turn ends, its last view has to be as far from the first as
+their angles say. Nothing is changed by what is found: it is said.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -38,10 +39,21 @@ APART = 1.0
 VIEWS = 180
 """Views that are looked at, at most."""
 
+NEAR = 2
+"""Steps at both ends of a turn that tell how much a view differs from the next."""
+_BEGIN, _END = slice(NEAR + 1), slice(NEAR + 1, None)
+UNEVEN = 0.01
+"""Share of a step by which even angles may differ."""
+SEEN = 4.0
+"""Standard errors that a change from view to view has to have, or noise would hide it.
+
+With 3 to 5 no right turn of 20 to 360 views and 1e2 to 1e6 photons is doubted.
+"""
+
 WIDEST_MM, NEAREST_MM, NARROWEST_DEG = 5e3, 5.0, 0.5
 """A detector that is wider, nearer to the source, or sees a narrower fan has other units."""
 
-Read = Callable[[range, range], np.ndarray]
+Read = Callable[[Sequence[int], range], np.ndarray]
 """Returns line integrals of some views and rows (rows, views, bins)."""
 
 
@@ -78,11 +90,14 @@ def doubts(beam: Measured, placed: Placed, taken: range, read: Read) -> Iterator
         taken: The rows to take.
         read: Reads rows of some views.
     """
-    if (placed.searched and beam.kind == "parallel") or not beam.turns_on_a_circle:
+    if not beam.turns_on_a_circle:
+        return
+    row = central_row(beam, taken)
+    yield from _at_the_end(beam, placed.axis.at(row), lambda views: read(views, taken))
+    if placed.searched and beam.kind == "parallel":
         return
     some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
     beam = beam.take_views(some)
-    row = central_row(beam, taken)
     if full_turn(beam.angles_deg) or has_opposites(beam):
         yield from _disagreeing(read(some, range(row, row + 1))[0], beam, placed.axis.at(row))
     elif beam.kind == "parallel" and len(some) >= FEWEST:
@@ -106,15 +121,74 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
         stated = here.discord
     if beam.kind == "parallel":
         return
+    for other, words in _others(beam):
+        if _better(_found(sinogram, other), stated):
+            yield f"opposite rays agree better {words}"
+
+
+def _others(beam: Measured) -> Iterator[tuple[Measured, str]]:
+    """Yield what a diverging beam may be taken for, and in words what would be right."""
     clockwise = beam.changed(angles_deg=tuple(-a for a in beam.angles_deg))
-    if _better(_found(sinogram, clockwise), stated):
-        yield "opposite rays agree better if the angles count the other way; try `clockwise=True`"
-    wider = beam.changed(bin_mm=beam.bin_mm * beam.magnification)
-    if beam.magnification > 1.2 and _better(_found(sinogram, wider), stated):
+    yield clockwise, "if the angles count the other way; try `clockwise=True`"
+    if beam.magnification > 1.2:
+        wider = beam.changed(bin_mm=beam.bin_mm * beam.magnification)
         yield (
-            f"opposite rays agree better with pixels of {wider.bin_mm:.5g} mm; bin_mm is the size "
-            f"on the detector, not at the axis, where it is {beam.magnification:.4g} times smaller"
+            wider,
+            f"with pixels of {wider.bin_mm:.5g} mm; bin_mm is the size on the detector, not at the "
+            f"axis, where it is {beam.magnification:.4g} times smaller",
         )
+    if isinstance(beam.model, PointBeam):
+        whole = beam.model.sod_mm + beam.model.sdd_mm
+        yield (
+            beam.changed(sdd_mm=whole),
+            f"with the detector {whole:.5g} mm from the source; sdd_mm is that distance, not the "
+            "detector's from the axis",
+        )
+
+
+def _at_the_end(
+    beam: Measured, axis_bin: float, read: Callable[[Sequence[int]], np.ndarray]
+) -> Iterator[str]:
+    """Yield that a turn, of parallel rays half a turn, ends otherwise than its angles say."""
+    count, each = len(beam.angles_deg), np.abs(np.diff(beam.angles_deg))
+    if count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
+        return
+    step, circle = float(np.median(each)), 180.0 if beam.kind == "parallel" else 360.0
+    arc = circle * round(step * (count - 0.5) / circle)
+    beyond = round((arc - step * (count - 1)) / step, 2)  # steps from the last view to the first
+    if arc == 0 or min(abs(beyond), abs(beyond - 1)) > 0.25:
+        return
+    y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)])
+    first = y[:, 0] if arc % 360 == 0 else _from_behind(y[:, 0], beam, axis_bin)
+    apart = np.concatenate([np.diff(y[:, part], axis=1) for part in (_BEGIN, _END)], axis=1)
+    steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(y[:, -1] - first))
+    if steps.min() < SEEN * np.square(apart).mean() / math.sqrt(y[:, 0].size):
+        return
+    if beyond > 0.5 and ends < steps.min() / 4:
+        right, found = arc / (count - 1), "are the same, though their angles are a step apart"
+    elif beyond < 0.5 and arc % 360 == 0 and steps.min() / 2 < ends < 2 * steps.max():
+        right, found = arc / count, "differ as neighbours do, though their angles are the same"
+    else:
+        return
+    yield (
+        f"the first and the last view {found}: the {count} views seem to be {right:.6g} degrees "
+        f"apart, not {step:.6g}; state that step, or give `arc={right * count:.8g}` if nothing "
+        "else states angles"
+    )
+
+
+def _from_behind(view: np.ndarray, beam: Measured, axis_bin: float) -> np.ndarray:
+    """Return what a parallel view (rows, bins) shows from behind, NaN where it does not reach."""
+    at, mirrored = np.arange(beam.bins), beam.mirrored(axis_bin)
+    return np.stack([np.interp(mirrored, at, y, left=np.nan, right=np.nan) for y in view])
+
+
+def _changed(apart: np.ndarray) -> np.ndarray:
+    """Return how much views changed (...), of their differences (..., rows, bins).
+
+    It is the mean product of bins beside each other, to which noise adds nothing.
+    """
+    return np.asarray(np.nanmean(apart[..., 1:] * apart[..., :-1], axis=(-2, -1)))
 
 
 def _leaning(

@@ -1,9 +1,12 @@
 """Fields of air and of no rays: read, and judged for what they can tell."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
+from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
@@ -12,6 +15,10 @@ from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.understand import Meaning
 
+SHADED = 0.05
+"""Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
+WIDTHS = 32
+"""Parts of the detector's width, of which one may be shaded."""
 MOST_CLIPPED = 0.5
 """Share of clipped pixels of air from which fields cannot be used: their level is unknown."""
 
@@ -77,8 +84,26 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
     white = meaning.white.read(None, part)
     at, how = _when(white, meaning, options)
     air = flat.air_of_fields(white[np.argsort(at, kind="stable")], dark, np.sort(at))
-    notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}")
+    notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}") + _unlike(white - dark)
     return Fields(air, dark, white, noise.from_fields(white, darks), notes)
+
+
+def _unlike(air: np.ndarray) -> Notes:
+    """Warn if some of the fields (fields, rows, bins) are darker in parts, as behind an object."""
+    usual = np.median(air, axis=0)
+    shares = np.where(usual > 0, air / np.where(usual > 0, usual, 1.0), 1.0)
+    shares = np.nan_to_num(shares, nan=1.0)
+    width = max(3, shares.shape[2] // WIDTHS)
+    parts = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    parts /= np.median(parts, axis=1, keepdims=True)
+    error = pixel_noise(shares) / math.sqrt(width * shares.shape[1])
+    apart = float(np.ptp(parts, axis=1).max())
+    if apart <= SHADED + 2 * SURE * error:
+        return NOTHING
+    return warned(
+        f"the white fields differ from each other in parts of the detector, by up to {apart:.0%}: "
+        "if the object is in some of them, leave these out"
+    )
 
 
 def _when(white: np.ndarray, meaning: Meaning, options: Options) -> tuple[np.ndarray, str]:

@@ -24,7 +24,7 @@ OFF = 0.003
 It is at least as much of 1, for white fields themselves leave so much.
 """
 BRIGHTER = 0.01
-"""Share by which the brightest part of most views may exceed air, where no edge shows air."""
+"""Share by which the brightest part of most views may exceed air."""
 _PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
 
@@ -52,9 +52,9 @@ def even_counts(
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
     darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
     told, cure = _of_air(edges.usual, i0, dark)
-    return _misfit(
-        edges, 1.0, max(1.0, darkest), f"air at both edges of the detector has {told}", cure
-    )
+    told = f"air at both edges of the detector has {told}"
+    misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
+    return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
 
 
 def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
@@ -66,7 +66,7 @@ def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
 
 
 def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
-    """Warn if most views are brighter somewhere than air, though no edge shows air in all."""
+    """Warn if most views are brighter somewhere than air."""
     width = max(3, shares.shape[2] // _PARTS)
     if shares.shape[2] < 2 * width:
         return NOTHING
@@ -78,8 +78,8 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     told, cure = _of_air(brightest, i0, dark)
     return warned(
         f"the brightest part of most views has {told}, and nothing lets more through than air: the "
-        f"counts of air are too low; {cure}`air_bins='A:B'` names bins that see air, "
-        "`air_bins='none'` leaves this out"
+        "counts of air are too low, as with an object in the white fields; "
+        f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
     )
 
 

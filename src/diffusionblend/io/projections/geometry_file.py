@@ -247,7 +247,10 @@ def read_geometry(path: Path) -> AnyFacts:
     except (ValueError, RecursionError) as error:
         if opened := re.findall(rf'"(\w+)": *"{TO_FILL}', text.decode(errors="replace")):
             raise CorruptInput(f"{path}: still to be filled in: {', '.join(opened)}") from error
-        raise CorruptInput(f"{path}: {error}; expected the geometry of a scan") from error
+        raise CorruptInput(
+            f"{path}: {error}; expected the geometry of a scan; angles alone are a list in it, "
+            '"angles_deg", and `template=FILE` writes one to fill in'
+        ) from error
     angles = facts.angles
     if angles is not None and not (angles and all(map(math.isfinite, angles))):
         raise CorruptInput(f"{path}: angles_deg holds NaN or nothing; expected finite numbers")

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
-from diffusionblend.errors import DiffusionBlendError, UsageError, did_you_mean
+from diffusionblend.errors import DiffusionBlendError, UnsupportedInput, UsageError, did_you_mean
 from diffusionblend.geometry import PosedBeam, find_arc
 from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.io.files import PathLike, naming, sha256
@@ -140,15 +140,24 @@ def _imported(
 
 
 def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
-    plain = _plain(options)
-    every = range(meaning.data.shape[0])
-    return place_axis(
-        meaning.beam,
-        rows,
-        lambda some: read_lines(meaning, every, some, plain).y,
-        options,
-        unknown=meaning.offset_unknown,
-    )
+    every, plain = range(meaning.data.shape[0]), _plain(options)
+    try:
+        return place_axis(
+            meaning.beam,
+            rows,
+            lambda some: read_lines(meaning, every, some, plain).y,
+            options,
+            unknown=meaning.offset_unknown,
+        )
+    except UnsupportedInput as error:
+        middle = rows[len(rows) // 2]
+        one = dataclasses.replace(options, bin=1)
+        wrong = read_lines(meaning, every, range(middle, middle + 1), one).notes.warnings
+        if not wrong:
+            raise
+        raise UnsupportedInput(
+            f"{error}; but first mend what its values say: {'; '.join(wrong)}"
+        ) from error
 
 
 def _plain(options: Options) -> Options:
