@@ -212,13 +212,15 @@ def _open(
     path: Path, start: bytes, order: Sequence[str] | None, array: str | None
 ) -> tuple[str, Stack]:
     """Open projections that lie in one file."""
-    if order is None and has_free_axes(path):
-        raise UnsupportedInput(
-            f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, or '
-            "give `order='view,row,bin'`, of a sinogram `order='view,bin'`"
-        )
+    if order is None:
+        if has_free_axes(path):
+            raise UnsupportedInput(
+                f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, '
+                "or give `order='view,row,bin'`, of a sinogram `order='view,bin'`"
+            )
+        order = AXES
     if start.startswith(tiff.MAGIC):
-        return "TIFF of many pages", tiff.open_tiff(path, [path], order or AXES)
+        return "TIFF of many pages", tiff.open_tiff(path, [path], order)
     if start.startswith((arrays.NPY, arrays.NPZ)):
         if start.startswith(arrays.NPY):
             return "NumPy array", arrays.open_npy(path, order)
