@@ -21,8 +21,8 @@ MUSCLE_RAISED = (800.0, 1300.0)
 """Where HU + 1024 has muscle and fat."""
 DENSE = 800.0
 """HU from which there is bone or metal."""
-LEAST, FEW, MANY = 0.001, 0.005, 0.1
-"""Shares of voxels that count as none, as few at most, and as many."""
+LEAST, FEW, MANY, MOST = 0.001, 0.005, 0.1, 0.5
+"""Shares of voxels that count as none, as few at most, as many, and as most."""
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
 SINGLE = 10
@@ -77,8 +77,9 @@ def _check_corners(name: object, hu: np.ndarray) -> None:
     Programs that resample fill with 0, which is water; padding may be the largest number there is.
     """
     corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    filled = ((corners == 0) | (corners >= DENSE)).sum(axis=1) > 1
-    if filled.mean() > MANY:
+    water, dense = (corners == 0).sum(axis=1) > 1, (corners >= DENSE).all(axis=1)
+    filled = water | dense
+    if water.mean() > MANY or dense.mean() > MOST:
         value = float(corners[filled].max())
         raise UnsupportedInput(
             f"{name}: the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; "

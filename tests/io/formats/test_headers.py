@@ -283,13 +283,127 @@ def test_no_slice_at_the_end_of_a_series_is_dropped(place, stored, name, pattern
     assert str(last) in str(refusal(candidate.read))
 
 
+@pytest.mark.parametrize("preamble", [b"", bytes(128) + b"DICM"])
 @pytest.mark.parametrize("implicit", [True, False])
-def test_slices_without_a_preamble_are_read(place, stored, hu, implicit):
+def test_slices_without_what_comes_first_are_read(place, stored, hu, implicit, preamble):
     slices = datasets(stored)
     folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
     for k in (4, 5):
-        (folder / f"IM{k}").write_bytes(without_preamble(slices[k], implicit=implicit))
+        (folder / f"IM{k}").write_bytes(preamble + without_preamble(slices[k], implicit=implicit))
     assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def packed(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def unfinished(path):
+    path.with_name(f"{path.name}.filepart").write_bytes(b"")
+    path.unlink()
+
+
+def hidden(path):
+    """As rsync names what it has not yet copied to its end."""
+    path.with_name(f".{path.name}.x7Kq2A").write_bytes(path.read_bytes()[:600])
+    path.unlink()
+
+
+def gone(path):
+    path.unlink()
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+NOT_THERE = {
+    "packed": (packed, "5.dcm.gz: is packed by gzip; unpack it"),
+    "unfinished": (unfinished, "5.dcm.filepart: lies among the slices of a series, and is empty"),
+    "hidden": (hidden, ".5.dcm.x7Kq2A: "),
+    "a link that leads nowhere": (gone, "5.dcm: cannot be read (FileNotFoundError"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_a_slice_that_is_not_there_as_it_should_be_is_named(place, stored, name):
+    change, words = NOT_THERE[name]
+    folder = save(place / "series", datasets(stored), [f"{k}.dcm" for k in range(6)])
+    change(folder / "5.dcm")
+    assert words in str(refusal(read_volume, folder))
+
+
+def test_hidden_notes_and_archives_are_no_slices(place, stored, hu, caplog):
+    folder = save(place / "series", datasets(stored), [f"{k}.dcm" for k in range(6)])
+    (folder / "._5.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    (folder / "more.zip").write_bytes(b"PK")
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert f"{folder / 'more.zip'}: left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SR", "PT", "MR"])
+def test_the_one_series_of_ct_is_read_and_others_beside_it_are_named(
+    place, stored, hu, caplog, kind
+):
+    folder = save(place / "series", datasets(stored), [f"CT{k}" for k in range(6)])
+    others = datasets(stored, uid=f"{UID}.7")
+    every(Modality=kind)(others)
+    if kind in ("RTSTRUCT", "SR"):
+        others = others[:1]
+        one(0, PixelData=None, ImagePositionPatient=None)(others)
+    save(folder, others, [f"{kind}{k}" for k in range(len(others))])
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert f"another series, {UID}.7 ({kind}, {len(others)} files); left out" in caplog.text
+
+
+def test_a_folder_without_dicom_says_what_is_in_it(place, hu):
+    folder = place / "unpacked.nii.gz"
+    folder.mkdir()
+    nifti(folder / "v.nii", hu)
+    assert "no DICOM file in this folder, but v.nii; give the name" in str(
+        refusal(read_volume, folder)
+    )
+
+
+SORTS = {
+    "a localizer": ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
+    "a topogram": ({"ImageType": ["ORIGINAL", "PRIMARY", "TOPOGRAM"]}, "is a localizer"),
+    "highest values": ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]}, "(MIP)"),
+    "lowest values": ({"ImageType": ["DERIVED", "SECONDARY", "MINIP"]}, "(MINIP)"),
+    "of a workstation": ({"VolumeBasedCalculationTechnique": "MAX_IP"}, "(MAX_IP)"),
+    "with text": ({"BurnedInAnnotation": "YES"}, "text burned into its pixels"),
+    "without values": ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+}
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_a_slice_whose_values_are_not_those_of_its_place_is_refused(place, stored, name):
+    tags, words = SORTS[name]
+    slices = datasets(stored)
+    one(**tags)(slices)
+    assert words in str(refusal(read_volume, save(place / "series", slices)))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImageType": ["DERIVED", "PRIMARY", "MPR"]},
+        {"VolumeBasedCalculationTechnique": "MPR"},
+        {"ImageType": "ORIGINAL"},
+        {"BurnedInAnnotation": "NO"},
+        {"RescaleType": "hu"},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+    ],
+)
+def test_a_slice_that_says_more_of_itself_is_read(place, stored, hu, tags):
+    slices = datasets(stored)
+    every(**tags)(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "PixelSpacing", "SeriesInstanceUID"])
+def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword):
+    slices = datasets(stored)
+    every(**{keyword: None})(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert f"lacks {keyword}; copy it again, or export it again with this value" in words
 
 
 def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
