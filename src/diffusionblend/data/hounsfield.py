@@ -76,8 +76,9 @@ def _check_corners(name: object, hu: np.ndarray) -> None:
 
     Programs that resample fill with 0, which is water; padding may be the largest number there is.
     """
-    corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    water, dense = (corners == 0).sum(axis=1) > 1, (corners >= DENSE).all(axis=1)
+    corners = hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
+    zero, dense = corners == 0, (corners >= DENSE).all(axis=1)
+    water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)  # at both ends of a side
     filled = water | dense
     if water.mean() > MANY or dense.mean() > MOST:
         value = float(corners[filled].max())

@@ -29,6 +29,7 @@ from support.small_volumes import (
     refusal,
     save,
     stored_values,
+    write_nrrd,
 )
 
 AFFINE = np.diag([-5.0, -5.0, 0.6, 1.0])
@@ -496,6 +497,37 @@ def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
     save(place / "PA0/SE1", datasets(stored))
     error = str(refusal(read_volume, place / "PA0"))
     assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+# NRRD, OME-Zarr, and volumes in several
+
+
+def test_sizes_of_nrrd_that_contradict_each_other_are_refused_with_both(place, hu):
+    path = write_nrrd(place / "v.nrrd", hu)
+    raw = path.read_bytes()
+    for stated, word in (
+        ("0.75 0.5 2.5", ""),
+        ("0.75 0.5 5", "its `spacings` are [0.75 0.5  5.  ]"),
+    ):
+        path.write_bytes(raw.replace(b"encoding:", f"spacings: {stated}\nencoding:".encode()))
+        if word:
+            assert word in str(refusal(read_volume, path))
+        else:
+            assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+def test_one_of_several_volumes_is_to_be_taken_out(place, hu):
+    nibabel.save(nibabel.Nifti1Image(np.stack([hu, hu], axis=-1), AFFINE), place / "v.nii")
+    assert "(8, 7, 6, 2), 2 volumes; expected one" in str(refusal(read_volume, place / "v.nii"))
+    across = nibabel.Nifti1Image(hu[:, :, None, :], AFFINE)
+    nibabel.save(across, place / "across.nii")
+    assert "stack the slices" in str(refusal(read_volume, place / "across.nii"))
+
+
+def test_what_is_packed_twice_is_to_be_unpacked_once(place, hu):
+    raw = nifti(place / "v.nii", hu).read_bytes()
+    (place / "v.nii.gz").write_bytes(gzip.compress(gzip.compress(raw)))
+    assert "packed by gzip twice; unpack it once" in str(refusal(read_volume, place / "v.nii.gz"))
 
 
 # NIfTI-2

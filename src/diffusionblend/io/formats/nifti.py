@@ -92,6 +92,8 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
 
     # As it stands: nibabel itself would make a size of 0 one millimetre.
     start = stream.read(max(MAGIC))
+    if start.startswith(GZIP):
+        raise CorruptInput(f"{path}: is packed by gzip twice; unpack it once")
     second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
     kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)

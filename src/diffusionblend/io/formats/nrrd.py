@@ -120,10 +120,18 @@ def _affine(path: Path, header: Header) -> np.ndarray:
 
 def _directions(path: Path, header: Header) -> np.ndarray:
     """Return the step along each axis as the columns of a matrix (3 x 3)."""
+    spacings = _shaped(path, "spacings", header.get("spacings", np.full(3, np.nan)), (3,))
     if "space directions" in header:
-        return _shaped(path, "space directions", header["space directions"], (3, 3)).T
+        directions = _shaped(path, "space directions", header["space directions"], (3, 3)).T
+        sizes = np.linalg.norm(directions, axis=0)
+        if not np.allclose(sizes, np.where(np.isfinite(spacings), spacings, sizes), rtol=0.01):
+            raise CorruptInput(
+                f"{path}: its `space directions` have voxels of {sizes} mm, its `spacings` are "
+                f"{spacings}; keep the one that is right"
+            )
+        return directions
     if "spacings" in header:
-        return np.diag(_shaped(path, "spacings", header["spacings"], (3,)))
+        return np.diag(spacings)
     raise CorruptInput(
         f"{path}: its header has neither `space directions` nor `spacings`; expected one of them; "
         "write it again with the size of its voxels"

@@ -28,10 +28,11 @@ BUILT_IN = (
     Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
     Format(
         "OME-Zarr",
-        (".ome.zarr",),
+        (".ome.zarr", ".zarr"),
         ome_zarr.read,
         ome_zarr.read_shape,
         ome_zarr.write,
+        written=(".ome.zarr",),
         needs=("zarr", "zarr", "ome-zarr"),
         is_folder=True,
     ),
