@@ -117,6 +117,16 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
 
 
+def test_a_header_without_directions_is_told(place, hu, caplog):
+    for name, forms in (("a.nii", {"pixdim": (5, 5, 0.6)}), ("b.nii", {"qform": AFFINE})):
+        volume = read_volume(nifti(place / name, hu, **forms))
+        np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-5)
+        assert np.array_equal(volume.hu, hu.T)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{place / 'a.nii'}: does not say where its axes lead; sides may be swapped"
+    ]
+
+
 @pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
 def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
     path = nifti(place / "v.nii", hu, edit={SLOPE_AT: 1, INTERCEPT_AT: intercept})
@@ -418,6 +428,17 @@ def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
     ]
 
 
+def test_a_slice_of_one_value_is_named(place, stored, hu, caplog):
+    """As a copy that was interrupted leaves it, in room that was taken for it."""
+    slices = datasets(stored)
+    slices[3].PixelData = bytes(len(slices[3].PixelData))
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    volume = read_volume(folder)
+    assert (volume.hu[3] == -1024).all()
+    assert np.array_equal(np.delete(volume.hu, 3, axis=0), np.delete(hu.T, 3, axis=0))
+    assert f"{folder / 'IM3'}: all its pixels have one value" in caplog.text
+
+
 # DICOM: one slice
 
 
@@ -518,7 +539,9 @@ def test_sizes_of_nrrd_that_contradict_each_other_are_refused_with_both(place, h
 
 def test_one_of_several_volumes_is_to_be_taken_out(place, hu):
     nibabel.save(nibabel.Nifti1Image(np.stack([hu, hu], axis=-1), AFFINE), place / "v.nii")
-    assert "(8, 7, 6, 2), 2 volumes; expected one" in str(refusal(read_volume, place / "v.nii"))
+    assert "expected three dimensions, of one volume; take one out" in str(
+        refusal(read_volume, place / "v.nii")
+    )
     across = nibabel.Nifti1Image(hu[:, :, None, :], AFFINE)
     nibabel.save(across, place / "across.nii")
     assert "stack the slices" in str(refusal(read_volume, place / "across.nii"))

@@ -45,8 +45,8 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
     """
     if len(shape) > 3 and min(shape[:3]) > 1:
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, {math.prod(shape[3:])} volumes; expected one; "
-            "take one of them out of it"
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions, of one volume; take "
+            "one out of it"
         )
     if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
         raise UnsupportedInput(
