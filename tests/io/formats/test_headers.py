@@ -439,6 +439,18 @@ def test_a_slice_of_one_value_is_named(place, stored, hu, caplog):
     assert f"{folder / 'IM3'}: all its pixels have one value" in caplog.text
 
 
+def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog):
+    slices = datasets(stored)
+    for k, data in enumerate(slices):
+        data.InstanceNumber = k + 11
+    assert np.array_equal(read_volume(save(place / "all", slices)).hu, hu.T)
+    assert not caplog.records
+    volume = read_volume(save(place / "odd", slices[::2]))
+    assert np.array_equal(volume.hu, hu.T[::2])
+    assert volume.grid.spacing_mm == pytest.approx((5, 0.5, 0.75))
+    assert "odd: its slices are numbered from 11 to 15, but there are 3" in caplog.text
+
+
 # DICOM: one slice
 
 

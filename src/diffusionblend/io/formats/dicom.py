@@ -127,7 +127,23 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         _check_steps(slices, normal)
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
+    _tell_of_gaps(slices, name)
     return stack
+
+
+def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
+    """Name numbers that are left out: where every second slice is lost, positions are even."""
+    found = {one.instance for one in slices}
+    first, last = min(found), max(found)
+    if last - first + 1 > len(slices):
+        log.warning(
+            "%s: its slices are numbered from %d to %d, but there are %d; if some were lost, copy "
+            "the series again",
+            name,
+            first,
+            last,
+            len(slices),
+        )
 
 
 def _check_same(slices: Sequence[Slice]) -> None:

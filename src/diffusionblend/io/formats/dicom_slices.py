@@ -59,6 +59,7 @@ class Slice:
         intercept: Of the rescale to HU.
         thickness: Of the slice in mm; 0 if it is not stated.
         tilt: Nominal tilt of the gantry in degrees.
+        instance: Instance Number; 0 if it is not stated.
     """
 
     file: File
@@ -70,6 +71,7 @@ class Slice:
     intercept: float
     thickness: float
     tilt: float
+    instance: int
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -129,6 +131,7 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         intercept=numbers(file, header, "RescaleIntercept", 1, NO_RESCALE)[0],
         thickness=number(file, header, "SliceThickness", 0),
         tilt=number(file, header, "GantryDetectorTilt", 0),
+        instance=int(number(file, header, "InstanceNumber", 0)),
     )
 
 
