@@ -71,6 +71,8 @@ NOT_HU = {
     "attenuation in 1/cm": (0.193 * (1 + body(noise=50) / 1000), "or 1/cm"),
     "-1 to 1": (body(noise=20).clip(-1000, 400) / 700 + 3 / 7, "as for a network"),
     "padding of no number": (padded(body(), -3e38), "may be padding"),
+    "without their sign": (body(noise=20).round() % 65536, "without their sign"),
+    "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),
 }
 TO_BE_SCANNED = {

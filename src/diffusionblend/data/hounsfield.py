@@ -25,6 +25,8 @@ LEAST, FEW, MANY, MOST = 0.001, 0.005, 0.1, 0.5
 """Shares of voxels that count as none, as few at most, as many, and as most."""
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
+WRAPPED = 60_000.0
+"""From where numbers of 16 bits are negative ones, if there are none in between."""
 SINGLE = 10
 """Voxels: so few of one value may be so by chance, in a volume of some hundred."""
 CUT_OFF = -850.0
@@ -145,6 +147,12 @@ def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
         (
             low >= -5 and high <= 5,
             "they were scaled, as for a network; give the HU that they were made of",
+        ),
+        (
+            _shares(hu, WRAPPED, math.inf).mean() > MANY
+            and _shares(hu, high / 4, WRAPPED).mean() < LEAST,
+            "negative numbers were read without their sign: subtract 65536 from those, or, in "
+            "DICOM, set PixelRepresentation to 1",
         ),
         (
             low >= 0 and high in (*range(1, 256), 65535),
