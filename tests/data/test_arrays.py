@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from diffusionblend.data.arrays import block_means
+from diffusionblend.data.arrays import block_means, to_numpy
+from diffusionblend.errors import UnsupportedInput
 
 
 @pytest.mark.parametrize("factors", [(1, 1, 1), (1, 2, 2), (2, 3, 4), (9, 1, 5)])
@@ -25,3 +26,11 @@ def test_a_constant_stays_what_it_is() -> None:
     np.testing.assert_array_equal(
         block_means(np.full((4, 6), 0.1, np.float32), 2, 3), np.float32(0.1)
     )
+
+
+def test_what_lies_under_a_mask_is_not_taken_for_a_value() -> None:
+    values = np.ma.masked_less(np.array([-3000.0, 0.0, 40.0]), -1000)
+    with pytest.raises(UnsupportedInput, match="some values are masked; fill them first"):
+        to_numpy(values)
+    np.testing.assert_array_equal(to_numpy(values.filled(-1000)), [-1000, 0, 40])
+    np.testing.assert_array_equal(to_numpy(np.ma.masked_array([1.0, 2.0])), [1, 2])

@@ -28,12 +28,19 @@ def one_voxel(hu, value):
     return changed
 
 
+def in_slices(hu, indices, offset):
+    changed = hu.copy()
+    changed[indices] += offset
+    return changed
+
+
 HU = {
     "a chest": body(),
     "noise": body(noise=80),
     "padding far below": padded(body(), -2000),
     "padding of -3024": padded(body(noise=30), -3024),
     "padding above air": padded(body(), -1024),
+    "padding of -32768, rescaled, too": padded(body(noise=30), -33792),
     "metal": one_voxel(body(), 20_000),
     "one voxel far below": one_voxel(body(), -20_000),
     "a part without lungs": body()[:, 8:20, :],
@@ -45,6 +52,9 @@ NOT_HU = {
     "HU + 1024": (body() + 1024, "rescale slope and intercept"),
     "HU + 1024, padding": (padded(body() + 1024, -2000), "HU + 1024"),
     "HU + 1024, noise, padding": (padded(body(noise=40) + 1024, -3000), "HU + 1024"),
+    "HU + 1024, padding of -1000": (padded(body(noise=20) + 1024, -1000), "HU + 1024"),
+    "HU + 1024, padding of -1024": (padded(body() + 1024, -1024), "HU + 1024"),
+    "HU + 1024, clipped below air": ((body(noise=40) + 1024).clip(-9), "HU + 1024"),
     "HU + 1024, one voxel": (one_voxel(body() + 1024, -1000), "rescale slope and intercept"),
     "HU + 1000, padding": (padded(body() + 1000, -1500), "HU + 1024"),
     "windowed": (body().clip(-160, 240), "windowed"),
@@ -57,12 +67,21 @@ NOT_HU = {
     ),
     "grey values": ((body() + 1000) / 1700 * 255, "grey values"),
     "attenuation": (0.0193 * (1 + body() / 1000), "attenuation in 1/mm"),
+    "attenuation, noise": (0.0193 * (1 + body(noise=50).clip(-1050) / 1000), "attenuation in 1/mm"),
+    "attenuation in 1/cm": (0.193 * (1 + body(noise=50) / 1000), "or 1/cm"),
+    "-1 to 1": (body(noise=20).clip(-1000, 400) / 700 + 3 / 7, "as for a network"),
+    "padding of no number": (padded(body(), -3e38), "may be padding"),
+    "without their sign": (body(noise=20).round() % 65536, "without their sign"),
+    "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),
 }
 TO_BE_SCANNED = {
     "rescaled twice": body() - 1024,
     "rescaled twice, noise": body(noise=30) - 1024,
     "rescaled twice, only a head": np.where(Y**2 + X**2 < 0.5, -984.0 + 10 * Z, -2024),
+    "rescaled twice in one slice": in_slices(body(noise=30), [4], -1024),
+    "one slice without an intercept": in_slices(body(noise=30), [4], 1024),
+    "half of the slices without an intercept": in_slices(body(), range(5), 1024),
     "grey values with a sign": (body() + 1000) * 20 - 20_000 + 500 * X,
 }
 
@@ -84,3 +103,25 @@ def test_other_values_are_refused_with_what_they_may_be(name):
 def test_a_wrong_scale_is_neither_scanned_nor_learned_from(name):
     with pytest.raises(UnsupportedInput, match="are not Hounsfield units"):
         check_scale("v", TO_BE_SCANNED[name].astype(np.float32))
+
+
+@pytest.mark.parametrize("index", [0, 4, 8])
+def test_a_slice_with_a_scale_of_its_own_is_named(index):
+    with pytest.raises(UnsupportedInput, match=f"v: slice {index}: values from"):
+        check_scale("v", in_slices(body(noise=30), [index], 1024).astype(np.float32))
+
+
+FILLED = {
+    "0, as water": padded(body(noise=20), 0),
+    "0, in two corners": np.where(X > 0.9, 0, body(noise=20)),
+    "the largest of 12 bits": padded(body(), 3071),
+    "-2000 read without a sign": padded(body(), 62512),
+    "inverted": -body(noise=20),
+}
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_what_is_outside_of_the_scanned_field_is_air(name):
+    with pytest.raises(UnsupportedInput, match=r"v: the corners of 9 slices are .*; expected air"):
+        check_scale("v", FILLED[name].astype(np.float32))
+    check_hu("v", FILLED[name].astype(np.float32))  # a result may be looked at

@@ -113,7 +113,7 @@ def grey(kind):
     ("kind", "cure"),
     [
         ("attenuation", "1000 (mu / mu_water - 1)"),
-        ("attenuation, with noise", "rescale slope"),
+        ("attenuation, with noise", "1000 (mu / mu_water - 1)"),
         ("attenuation in 1/cm", "attenuation"),
         ("0 to 1", "attenuation"),
         ("8 bits", "grey values"),

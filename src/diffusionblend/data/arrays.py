@@ -29,6 +29,8 @@ def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives number
         raise UnsupportedInput(f"{error}; expected an array of numbers") from error
     if array.dtype.kind not in "biuf":
         raise UnsupportedInput(f"the values are {array.dtype}; expected real numbers")
+    if np.ma.is_masked(values):
+        raise UnsupportedInput("some values are masked; fill them first: `values.filled(-1000)`")
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         return array.astype(np.float32, copy=False)
 

@@ -4,21 +4,29 @@ The lowest value alone says little: padding, or a single voxel, may have any val
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from diffusionblend.data.arrays import in_parts
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 
-HU_LIMITS = (-32768.0, 65535.0)
+HU_LIMITS = (-65536.0, 65535.0)
+"""What 16 bits hold; below, once more, for padding to which an intercept was added."""
 AIR, WATER = (-1200.0, -200.0), (-200.0, 300.0)
 """HU of air and lung, and of water and soft tissue, with the noise of both."""
+AIR_TWICE = (-2300.0, -1200.0)
+"""Where a rescale that was applied twice puts air."""
+MUSCLE_RAISED = (800.0, 1300.0)
+"""Where HU + 1024 has muscle and fat."""
 DENSE = 800.0
-"""HU from which there is bone or metal; muscle is there in values of HU + 1024."""
-LEAST, FEW, MANY = 0.001, 0.005, 0.1
-"""Shares of voxels that count as none, as few at most, and as many."""
+"""HU from which there is bone or metal."""
+LEAST, FEW, MANY, MOST = 0.001, 0.005, 0.1, 0.5
+"""Shares of voxels that count as none, as few at most, as many, and as most."""
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
+WRAPPED = 60_000.0
+"""From where numbers of 16 bits are negative ones, if there are none in between."""
 SINGLE = 10
 """Voxels: so few of one value may be so by chance, in a volume of some hundred."""
 CUT_OFF = -850.0
@@ -42,30 +50,72 @@ def check_hu(name: object, hu: np.ndarray) -> None:
     """Raise UnsupportedInput if values are not Hounsfield units of a scan with air."""
     low, high = float(hu.min()), float(hu.max())
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
-    no_air = _share(hu, -math.inf, AIR[1]) < LEAST
-    if outside or no_air or _is_shifted(hu) or _is_cut_off(hu, low):
+    no_air = _shares(hu, -math.inf, AIR[1]).mean() < LEAST
+    if outside or no_air or _is_raised(hu, low) or _is_cut_off(hu, low):
         raise _not_hu(name, hu)
 
 
 def check_scale(name: object, hu: np.ndarray) -> None:
     """Raise UnsupportedInput if a volume to simulate or to train on has a wrong scale.
 
-    Two cases are found, which a reconstruction may show and is read with all the same: signed grey
-    values far below air that are not padding, and a rescale that was applied twice, without water.
+    These cases are found, which a reconstruction may show and is read with all the same: signed
+    grey values far below air that are not padding, a rescale that was applied twice, without water,
+    slices with a scale of their own, and what lies outside of the scanned field as dense as a body.
     """
     check_hu(name, hu)
     low = float(hu.min())
-    deep = _share(hu, np.nextafter(low, math.inf, dtype=np.float32), BELOW_AIR)
-    padding = _share(hu, -math.inf, AIR[0])
-    if deep > MOST_BELOW_AIR or (padding > FEW and _share(hu, *WATER) < FEW):
+    deep = _shares(hu, _above(low), BELOW_AIR)
+    padding = _shares(hu, -math.inf, AIR[0]).mean()
+    if deep.mean() > MOST_BELOW_AIR or (padding > FEW and _shares(hu, *WATER).mean() < FEW):
         raise _not_hu(name, hu)
+    for index in np.flatnonzero(_raised(*_scales(hu, low)) | (deep > MANY))[:1]:
+        raise _not_hu(f"{name}: slice {index}", hu[index : index + 1])
+    _check_corners(name, hu)
 
 
-def _is_shifted(hu: np.ndarray) -> bool:
-    """Return whether air and muscle are where HU + 1024 has them, above whatever padding."""
-    measured = _share(hu, AIR[0], math.inf)
-    none = _share(hu, *AIR) < LEAST * measured
-    return none and _share(hu, DENSE, math.inf) > MANY * measured
+def _check_corners(name: object, hu: np.ndarray) -> None:
+    """Refuse slices that go on outside of what was scanned, where there is no noise either.
+
+    Programs that resample fill with 0, which is water; padding may be the largest number there is.
+    """
+    corners = hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
+    zero, dense = corners == 0, (corners >= DENSE).all(axis=1)
+    water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)  # at both ends of a side
+    filled = water | dense
+    if water.mean() > MANY or dense.mean() > MOST:
+        value = float(corners[filled].max())
+        raise UnsupportedInput(
+            f"{name}: the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; "
+            "expected air; set what lies outside of the scanned field to -1000, and values that "
+            "are inverted the right way round"
+        )
+
+
+def _is_raised(hu: np.ndarray, low: float) -> bool:
+    """Return whether air and muscle are where HU + 1024 has them, whatever padding there is."""
+    return bool(_raised(*(shares.mean() for shares in _scales(hu, low))))
+
+
+def _scales(hu: np.ndarray, low: float) -> Iterator[np.ndarray]:
+    """Yield shares (slices,): of what was measured, of air, of water, and of raised muscle.
+
+    The lowest value may be padding that looks like air, and does not count as such.
+    """
+    air = (max(AIR[0], _above(low)), AIR[1])
+    for low_end, high_end in ((AIR[0], math.inf), air, WATER, MUSCLE_RAISED):
+        yield _shares(hu, low_end, high_end)
+
+
+def _raised(
+    measured: np.ndarray, air: np.ndarray, water: np.ndarray, muscle: np.ndarray
+) -> np.ndarray:
+    """Return where there is no air, something in its place, and muscle where bone should be."""
+    air_is_water = (air < LEAST * measured) & (water > LEAST * measured)
+    return air_is_water & (muscle > MANY * measured)
+
+
+def _above(low: float) -> float:
+    return float(np.nextafter(np.float32(low), np.float32(math.inf)))
 
 
 def _is_cut_off(hu: np.ndarray, low: float) -> bool:
@@ -73,9 +123,9 @@ def _is_cut_off(hu: np.ndarray, low: float) -> bool:
     return CUT_OFF < low < 0 and bool((hu == low).sum() > max(WINDOWED * hu.size, SINGLE))
 
 
-def _share(hu: np.ndarray, low: float, high: float) -> float:
-    """Return the share of voxels in [low, high), slice by slice, to take no memory."""
-    return sum(np.count_nonzero((part >= low) & (part < high)) for part in hu) / hu.size
+def _shares(hu: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return the share of voxels in [low, high) of each slice; one by one, to take no memory."""
+    return np.array([np.count_nonzero((part >= low) & (part < high)) / part.size for part in hu])
 
 
 def _not_hu(name: object, hu: np.ndarray) -> UnsupportedInput:
@@ -87,27 +137,48 @@ def _not_hu(name: object, hu: np.ndarray) -> UnsupportedInput:
 
 
 def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
-    if low >= 0 and high <= 5:
-        return (
-            "they may be attenuation in 1/mm, mu: store 1000 (mu / mu_water - 1), where water has "
-            "0.0193 at 70 keV"
-        )
-    if low >= 0 and high in (*range(1, 256), 65535):
-        return (
+    """Return what the values probably are, and what to do: the first that fits."""
+    ways = (
+        (
+            low > -0.5 and high <= 5,
+            "they may be attenuation in 1/mm or 1/cm, mu: store 1000 (mu / mu_water - 1), where "
+            "water has 0.0193 in 1/mm at 70 keV",
+        ),
+        (
+            low >= -5 and high <= 5,
+            "they were scaled, as for a network; give the HU that they were made of",
+        ),
+        (
+            _shares(hu, WRAPPED, math.inf).mean() > MANY
+            and _shares(hu, high / 4, WRAPPED).mean() < LEAST,
+            "negative numbers were read without their sign: subtract 65536 from those, or, in "
+            "DICOM, set PixelRepresentation to 1",
+        ),
+        (
+            low >= 0 and high in (*range(1, 256), 65535),
             "they may be grey values: apply the rescale slope and intercept if there are any, or "
-            "give the volume in HU"
-        )
-    if _is_cut_off(hu, low):
-        return (
+            "give the volume in HU",
+        ),
+        (low < HU_LIMITS[0], "the lowest may be padding; set it to air, -1000"),
+        (
+            _is_raised(hu, low),
+            "they may be HU + 1024: apply the rescale slope and intercept, and set padding to "
+            "air, -1000",
+        ),
+        (
+            _is_cut_off(hu, low),
             f"they were windowed, for many are the lowest, {low:g}; give the volume as it was "
-            "before"
-        )
-    if low < AIR[0] and np.mean(hu == low) > WINDOWED:
-        return (
-            "without the padding at the lowest value they may be HU + 1024, or rescaled twice; "
-            "give them with air at -1000 and water at 0"
-        )
-    return (
-        "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
-        "scaled so that air is -1000 and water 0"
+            "before",
+        ),
+        (
+            _shares(hu, *AIR_TWICE).mean() > MANY,
+            "many are below air: they may have been rescaled twice; give them with air at -1000 "
+            "and water at 0",
+        ),
+        (
+            True,
+            "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
+            "scaled so that air is -1000 and water 0",
+        ),
     )
+    return next(way for fits, way in ways if fits)

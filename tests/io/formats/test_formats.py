@@ -465,7 +465,7 @@ def test_series_are_told_apart(place, stored):
     assert {uid: len(files) for uid, files in series.items()} == {UID: 6, other: 3}
     assert all(files == sorted(files) for files in series.values())
     message = str(refusal(read_volume, place))
-    assert f"2 series: {UID} (6 files), {other} (3 files)" in message
+    assert f"2 series: {UID} (CT, 6 files), {other} (CT, 3 files)" in message
 
 
 def test_a_directory_file_is_no_slice(place, stored):

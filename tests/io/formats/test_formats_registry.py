@@ -56,6 +56,13 @@ def test_names_in_capitals_are_those_of_the_same_format(place, suffix):
     assert [candidate.name for candidate in find_volumes(place)] == [path.name]
 
 
+@pytest.mark.parametrize("name", ["v.nrrd.gz", "series.tar.gz", "v.nii.bz2", "series.7z"])
+def test_an_archive_is_to_be_unpacked(place, name):
+    (place / name).write_bytes(b"packed")
+    with pytest.raises(UnsupportedInput, match=r"unpack it$"):
+        read_volume(place / name)
+
+
 def test_the_table_of_the_page_is_the_registry():
     """The rows of docs/files.md: suffixes, whether read, whether written."""
     page = text_of("docs/files.md").partition("All volumes are in")[0]

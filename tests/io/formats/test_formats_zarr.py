@@ -107,6 +107,25 @@ def test_what_others_write_is_read(place, version):
     assert read_shape(path) == HU.shape[::-1]
 
 
+def test_a_name_without_ome_is_read(place, path):
+    expected = read_volume(path)
+    other = path.rename(place / "v.zarr")
+    assert np.array_equal(read_volume(other).hu, expected.hu)
+    assert read_volume(other).grid == expected.grid
+
+
+def test_a_channel_is_one_by_its_name_too(place):
+    group = zarr.open_group(place / "o.ome.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=HU[None])
+    steps = [{"type": "scale", "scale": [1, 2.5, 0.5, 0.5]}]
+    axes = [{"name": "c"}, *({"name": n, "unit": "millimeter"} for n in "zyx")]
+    datasets = [{"path": "0", "coordinateTransformations": steps}]
+    group.attrs.put({"multiscales": [{"axes": axes, "datasets": datasets}]})
+    volume = read_volume(place / "o.ome.zarr")
+    assert np.array_equal(volume.hu, HU)
+    assert volume.grid.spacing_mm == (2.5, 0.5, 0.5)
+
+
 def test_a_chunk_that_is_lost_is_missed(path):
     """It would read as the fill value."""
     (path / "0/0/0/0").unlink()

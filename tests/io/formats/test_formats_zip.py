@@ -161,7 +161,7 @@ def test_an_archive_of_two_series_or_of_other_things_is_refused(place, series):
     save(place / "other", [other], ["x.dcm"])
     content = (place / "other/x.dcm").read_bytes()
     path = packed(place / "two.zip", series, extra=[("other/x.dcm", content)])
-    assert f"2 series: {UID} (6 files), {UID}9 (1 files)" in str(refusal(read_volume, path))
+    assert f"2 series: {UID} (CT, 6 files), {UID}9 (CT, 1 files)" in str(refusal(read_volume, path))
     with zipfile.ZipFile(place / "none.zip", "w") as made:
         made.writestr("notes.txt", "no slice")
     assert "no DICOM file in this zip" in str(refusal(read_volume, place / "none.zip"))

@@ -29,6 +29,7 @@ from support.small_volumes import (
     refusal,
     save,
     stored_values,
+    write_nrrd,
 )
 
 AFFINE = np.diag([-5.0, -5.0, 0.6, 1.0])
@@ -114,6 +115,16 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     volume = read_volume(nifti(place / "v.nii", hu, **AGREEMENTS[name]))
     np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-3)
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
+
+
+def test_a_header_without_directions_is_told(place, hu, caplog):
+    for name, forms in (("a.nii", {"pixdim": (5, 5, 0.6)}), ("b.nii", {"qform": AFFINE})):
+        volume = read_volume(nifti(place / name, hu, **forms))
+        np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-5)
+        assert np.array_equal(volume.hu, hu.T)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{place / 'a.nii'}: does not say where its axes lead; sides may be swapped"
+    ]
 
 
 @pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
@@ -283,13 +294,127 @@ def test_no_slice_at_the_end_of_a_series_is_dropped(place, stored, name, pattern
     assert str(last) in str(refusal(candidate.read))
 
 
+@pytest.mark.parametrize("preamble", [b"", bytes(128) + b"DICM"])
 @pytest.mark.parametrize("implicit", [True, False])
-def test_slices_without_a_preamble_are_read(place, stored, hu, implicit):
+def test_slices_without_what_comes_first_are_read(place, stored, hu, implicit, preamble):
     slices = datasets(stored)
     folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
     for k in (4, 5):
-        (folder / f"IM{k}").write_bytes(without_preamble(slices[k], implicit=implicit))
+        (folder / f"IM{k}").write_bytes(preamble + without_preamble(slices[k], implicit=implicit))
     assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def packed(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def unfinished(path):
+    path.with_name(f"{path.name}.filepart").write_bytes(b"")
+    path.unlink()
+
+
+def hidden(path):
+    """As rsync names what it has not yet copied to its end."""
+    path.with_name(f".{path.name}.x7Kq2A").write_bytes(path.read_bytes()[:600])
+    path.unlink()
+
+
+def gone(path):
+    path.unlink()
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+NOT_THERE = {
+    "packed": (packed, "5.dcm.gz: is packed by gzip; unpack it"),
+    "unfinished": (unfinished, "5.dcm.filepart: lies among the slices of a series, and is empty"),
+    "hidden": (hidden, ".5.dcm.x7Kq2A: "),
+    "a link that leads nowhere": (gone, "5.dcm: cannot be read (FileNotFoundError"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_a_slice_that_is_not_there_as_it_should_be_is_named(place, stored, name):
+    change, words = NOT_THERE[name]
+    folder = save(place / "series", datasets(stored), [f"{k}.dcm" for k in range(6)])
+    change(folder / "5.dcm")
+    assert words in str(refusal(read_volume, folder))
+
+
+def test_hidden_notes_and_archives_are_no_slices(place, stored, hu, caplog):
+    folder = save(place / "series", datasets(stored), [f"{k}.dcm" for k in range(6)])
+    (folder / "._5.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    (folder / "more.zip").write_bytes(b"PK")
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert f"{folder / 'more.zip'}: left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SR", "PT", "MR"])
+def test_the_one_series_of_ct_is_read_and_others_beside_it_are_named(
+    place, stored, hu, caplog, kind
+):
+    folder = save(place / "series", datasets(stored), [f"CT{k}" for k in range(6)])
+    others = datasets(stored, uid=f"{UID}.7")
+    every(Modality=kind)(others)
+    if kind in ("RTSTRUCT", "SR"):
+        others = others[:1]
+        one(0, PixelData=None, ImagePositionPatient=None)(others)
+    save(folder, others, [f"{kind}{k}" for k in range(len(others))])
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert f"another series, {UID}.7 ({kind}, {len(others)} files); left out" in caplog.text
+
+
+def test_a_folder_without_dicom_says_what_is_in_it(place, hu):
+    folder = place / "unpacked.nii.gz"
+    folder.mkdir()
+    nifti(folder / "v.nii", hu)
+    assert "no DICOM file in this folder, but v.nii; give the name" in str(
+        refusal(read_volume, folder)
+    )
+
+
+SORTS = {
+    "a localizer": ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "is a localizer"),
+    "a topogram": ({"ImageType": ["ORIGINAL", "PRIMARY", "TOPOGRAM"]}, "is a localizer"),
+    "highest values": ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]}, "(MIP)"),
+    "lowest values": ({"ImageType": ["DERIVED", "SECONDARY", "MINIP"]}, "(MINIP)"),
+    "of a workstation": ({"VolumeBasedCalculationTechnique": "MAX_IP"}, "(MAX_IP)"),
+    "with text": ({"BurnedInAnnotation": "YES"}, "text burned into its pixels"),
+    "without values": ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+}
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_a_slice_whose_values_are_not_those_of_its_place_is_refused(place, stored, name):
+    tags, words = SORTS[name]
+    slices = datasets(stored)
+    one(**tags)(slices)
+    assert words in str(refusal(read_volume, save(place / "series", slices)))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImageType": ["DERIVED", "PRIMARY", "MPR"]},
+        {"VolumeBasedCalculationTechnique": "MPR"},
+        {"ImageType": "ORIGINAL"},
+        {"BurnedInAnnotation": "NO"},
+        {"RescaleType": "hu"},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+    ],
+)
+def test_a_slice_that_says_more_of_itself_is_read(place, stored, hu, tags):
+    slices = datasets(stored)
+    every(**tags)(slices)
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "PixelSpacing", "SeriesInstanceUID"])
+def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword):
+    slices = datasets(stored)
+    every(**{keyword: None})(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert f"lacks {keyword}; copy it again, or export it again with this value" in words
 
 
 def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
@@ -301,6 +426,29 @@ def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"{folder / 'mask.seg'}: left out, for it is no DICOM file"
     ]
+
+
+def test_a_slice_of_one_value_is_named(place, stored, hu, caplog):
+    """As a copy that was interrupted leaves it, in room that was taken for it."""
+    slices = datasets(stored)
+    slices[3].PixelData = bytes(len(slices[3].PixelData))
+    folder = save(place / "series", slices, [f"IM{k}" for k in range(6)])
+    volume = read_volume(folder)
+    assert (volume.hu[3] == -1024).all()
+    assert np.array_equal(np.delete(volume.hu, 3, axis=0), np.delete(hu.T, 3, axis=0))
+    assert f"{folder / 'IM3'}: all its pixels have one value" in caplog.text
+
+
+def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog):
+    slices = datasets(stored)
+    for k, data in enumerate(slices):
+        data.InstanceNumber = k + 11
+    assert np.array_equal(read_volume(save(place / "all", slices)).hu, hu.T)
+    assert not caplog.records
+    volume = read_volume(save(place / "odd", slices[::2]))
+    assert np.array_equal(volume.hu, hu.T[::2])
+    assert volume.grid.spacing_mm == pytest.approx((5, 0.5, 0.75))
+    assert "odd: its slices are numbered from 11 to 15, but there are 3" in caplog.text
 
 
 # DICOM: one slice
@@ -382,6 +530,39 @@ def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
     save(place / "PA0/SE1", datasets(stored))
     error = str(refusal(read_volume, place / "PA0"))
     assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+# NRRD, OME-Zarr, and volumes in several
+
+
+def test_sizes_of_nrrd_that_contradict_each_other_are_refused_with_both(place, hu):
+    path = write_nrrd(place / "v.nrrd", hu)
+    raw = path.read_bytes()
+    for stated, word in (
+        ("0.75 0.5 2.5", ""),
+        ("0.75 0.5 5", "its `spacings` are [0.75 0.5  5.  ]"),
+    ):
+        path.write_bytes(raw.replace(b"encoding:", f"spacings: {stated}\nencoding:".encode()))
+        if word:
+            assert word in str(refusal(read_volume, path))
+        else:
+            assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+def test_one_of_several_volumes_is_to_be_taken_out(place, hu):
+    nibabel.save(nibabel.Nifti1Image(np.stack([hu, hu], axis=-1), AFFINE), place / "v.nii")
+    assert "expected three dimensions, of one volume; take one out" in str(
+        refusal(read_volume, place / "v.nii")
+    )
+    across = nibabel.Nifti1Image(hu[:, :, None, :], AFFINE)
+    nibabel.save(across, place / "across.nii")
+    assert "stack the slices" in str(refusal(read_volume, place / "across.nii"))
+
+
+def test_what_is_packed_twice_is_to_be_unpacked_once(place, hu):
+    raw = nifti(place / "v.nii", hu).read_bytes()
+    (place / "v.nii.gz").write_bytes(gzip.compress(gzip.compress(raw)))
+    assert "packed by gzip twice; unpack it once" in str(refusal(read_volume, place / "v.nii.gz"))
 
 
 # NIfTI-2

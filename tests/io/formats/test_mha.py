@@ -98,6 +98,32 @@ def test_a_file_of_itk_holds_what_is_read_through_the_command(place):
     assert [candidate.name for candidate in find_volumes(place)] == ["v.mha"]
 
 
+def test_a_field_under_both_of_its_names_is_read_if_they_agree(place, hu):
+    path, voxels = place / "v.mha", hu.T.tobytes()
+    both = [f"Position = {' '.join(map(str, ORIGIN))}", "BinaryDataByteOrderMSB = False"]
+    path.write_bytes(header(*both, "ElementByteOrderMSB = False") + voxels)
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+    path.write_bytes(header("Position = 0 0 0") + voxels)
+    assert "has Offset twice, -20.0 35.5 -410.25 and 0 0 0; keep" in str(refusal(read_volume, path))
+
+
+@pytest.mark.parametrize("change", [{"ElementSpacing": None}, {"BinaryData": None}])
+def test_fields_that_itk_does_without_may_be_missing(place, hu, change):
+    path = place / "v.mha"
+    path.write_bytes(
+        header(f"ElementSize = {' '.join(map(str, SPACING))}", **change) + hu.T.tobytes()
+    )
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+    np.testing.assert_allclose(sitk.ReadImage(str(path)).GetSpacing(), SPACING)
+
+
+@pytest.mark.parametrize("name", ["größe.raw", "胸部 1.raw"])
+def test_voxels_beside_the_header_have_any_name(place, hu, name):
+    (place / name).write_bytes(hu.T.tobytes())
+    (place / "v.mhd").write_bytes(header()[: -len("LOCAL\n")] + name.encode() + b"\n")
+    assert_same(read_volume(place / "v.mhd"), as_nifti(place, hu, ras(lps())))
+
+
 # Damage
 
 

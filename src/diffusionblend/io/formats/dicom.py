@@ -4,6 +4,7 @@ Axes follow DICOM's patient coordinates (LPS, in mm) and are turned to RAS+. Pos
 strings, often rounded to 0.01 mm, so that a check of them needs some room.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from diffusionblend.io.formats.dicom_pixels import read_pixels
 from diffusionblend.io.formats.dicom_slices import Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
+log = logging.getLogger(__name__)
 BELOW_TISSUE = -900.0
 """HU that no tissue has."""
 MAX_TILT_DEG = 0.5
@@ -81,7 +83,20 @@ def read_series(files: Sequence[File], name: str) -> Volume:
         with np.errstate(over="ignore"):  # what becomes infinite is refused
             hu[index] = stored[one.frame] * one.slope + one.intercept
         hu[index][_outside(hu[index], padded[one.frame])] = HU_AIR
+    _tell_of_flat(stack, hu)
     return volume_in_order(name, hu.T, stack.affine)
+
+
+def _tell_of_flat(stack: Stack, hu: np.ndarray) -> None:
+    """Name slices of one value: they may be air, or room that an interrupted copy left empty."""
+    flat = [one.file for one, pixels in zip(stack.slices, hu, strict=True) if not np.ptp(pixels)]
+    if 0 < len(flat) < len(hu):
+        log.warning(
+            "%s: all its pixels have one value, and so have those of %d other slices; if they "
+            "should hold more, copy them again",
+            flat[0],
+            len(flat) - 1,
+        )
 
 
 def _outside(hu: np.ndarray, padded: np.ndarray) -> np.ndarray:
@@ -112,7 +127,23 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         _check_steps(slices, normal)
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
+    _tell_of_gaps(slices, name)
     return stack
+
+
+def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
+    """Name numbers that are left out: where every second slice is lost, positions are even."""
+    found = {one.instance for one in slices}
+    first, last = min(found), max(found)
+    if last - first + 1 > len(slices):
+        log.warning(
+            "%s: its slices are numbered from %d to %d, but there are %d; if some were lost, copy "
+            "the series again",
+            name,
+            first,
+            last,
+            len(slices),
+        )
 
 
 def _check_same(slices: Sequence[Slice]) -> None:

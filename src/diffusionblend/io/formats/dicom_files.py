@@ -2,13 +2,16 @@
 
 A DICOMDIR is never followed: it may name any file. What is read is what lies in the folder, or in
 the zip. What lies beside slices and is no slice is known not to belong to them, or is named: a copy
-that was cut short must not pass for a shorter series.
+that was cut short must not pass for a shorter series; nor one that is hidden, packed or a link that
+leads nowhere.
 """
 
 import contextlib
+import gzip
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -29,16 +32,19 @@ log = logging.getLogger(__name__)
 MAGIC, MAGIC_AT = b"DICM", 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Groups of the first element of a file without a preamble, little endian."""
-COPY_AGAIN = "copy it again or remove it"
+PACKED = b"\x1f\x8b"
+COPY_AGAIN = "copy it again, or export it again with this value"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 NO_SLICES = {
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
     *(".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".inf", ".cfg", ".csv", ".tsv", ".xlsx"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".ico", ".mp4", ".avi"),
-    *(".nii", ".gz", ".nrrd", ".mha", ".mhd", ".h5", ".zip"),
+    *(".nii", ".nrrd", ".mha", ".mhd", ".h5"),
     *(".log", ".md5", ".sha256", ".exe", ".dll", ".jar", ".js", ".py", ".sh", ".bat", ".db"),
 }
 """Suffixes of what is known to lie beside slices: notes, pictures, volumes, and viewers."""
+MAYBE = {"", "part", "partial", "filepart", "crdownload", "download"}
+"""Suffixes, without dots and digits, of what may be a slice: none, and of unfinished copies."""
 NO_SLICES_NAMES = {"readme", "license", "licence", "copying", "changelog", "version", "notice"}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -53,16 +59,31 @@ MAX_NUMBER = 1e9
 
 
 def is_dicom(file: File) -> bool:
-    """Return whether a file is DICOM by its magic or its first element, or says so by its name."""
+    """Return whether a file is DICOM by its magic or its first element, or says so by its name.
+
+    A hidden file is one by its magic alone: copies that are not finished have such names, and so
+    have notes of other systems.
+    """
     if not _is_file(file):
         return False
+    start = _start(file)
+    told = file.suffix.lower() in DICOM_SUFFIXES or (
+        start[:2] in FIRST_GROUPS and start[3:4] == b"\x00"
+    )
+    return has_magic(start) or (told and not _is_hidden(file))
+
+
+def _start(file: File) -> bytes:
+    """Return the first bytes of a file, unpacked; none of a link that leads nowhere."""
+    if isinstance(file, Path) and not file.exists():
+        return b""
     with parsing(file), file.open("rb") as stream:
         start = stream.read(MAGIC_AT + len(MAGIC))
-    return (
-        has_magic(start)
-        or file.suffix.lower() in DICOM_SUFFIXES
-        or (start[:2] in FIRST_GROUPS and start[3:4] == b"\x00")
-    )
+        if start.startswith(PACKED):
+            stream.seek(0)
+            with contextlib.suppress(OSError, EOFError, zlib.error):
+                start = gzip.GzipFile(fileobj=stream).read(MAGIC_AT + len(MAGIC))
+    return start
 
 
 def has_magic(start: bytes) -> bool:
@@ -79,8 +100,9 @@ def dicom_files(folder: Path) -> list[Path]:
 def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
     """Return the DICOM files among others, and beside such what may have been one.
 
-    That is a file without a suffix, or with a number for one, that is empty or was cut: reading it
-    refuses it by name. What is known to be no slice is left out, and so, with a word, is the rest.
+    That is a file without a suffix, or with a number for one, that is empty or was cut, and an
+    unfinished copy: reading it refuses it by name. What is known to be no slice is left out, and
+    so, with a word, is the rest.
     """
     found = [(file, is_dicom(file)) for file in files if _is_file(file)]
     if not any(sure for _, sure in found):
@@ -89,7 +111,8 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
     for file, sure in found:
         suffix = file.suffix.lower()
         known = suffix in NO_SLICES or file.name.lower() in NO_SLICES_NAMES
-        if sure or not (known or suffix.strip(".0123456789")):
+        known |= _is_hidden(file)
+        if sure or (not known and suffix.strip(".0123456789") in MAYBE):
             kept.append(file)
         elif not known:
             log.warning("%s: left out, for it is no DICOM file", file)
@@ -97,7 +120,12 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
 
 
 def _is_file(file: File) -> bool:
-    return not file.name.startswith(".") and (not isinstance(file, Path) or file.is_file())
+    """Return whether it is a file, or a link, be it to one that is gone."""
+    return not isinstance(file, Path) or file.is_file() or not file.exists()
+
+
+def _is_hidden(file: File) -> bool:
+    return file.name.startswith(".")
 
 
 def by_series(files: Iterable[AnyFile]) -> dict[str, list[AnyFile]]:
@@ -132,15 +160,27 @@ def one_series(path: Path) -> Iterator[list[File]]:
         below = _dicom_below(path) if path.is_dir() else []
         if not series:
             raise CorruptInput(_nothing_in(path, files, below))
-        if len(series) > 1:
-            listed = ", ".join(f"{uid} ({len(found)} files)" for uid, found in series.items())
-            raise UnsupportedInput(
-                f"{path}: {len(series)} series: {listed}; expected one; give each a folder of its "
-                "own"
-            )
-        [(uid, found)] = series.items()
+        uid = _only_ct(path, series)
         _check_below(path, uid, below)
-        yield found
+        yield series[uid]
+
+
+def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
+    """Return the UID of the one series, or of the only one of CT, and name the others."""
+    kinds = {
+        uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
+        for uid, files in series.items()
+    }
+    told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
+    ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
+    if len(ct) != 1:
+        raise UnsupportedInput(
+            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; give "
+            "each a folder of its own"
+        )
+    for other in series.keys() - ct:
+        log.warning("%s: holds another series, %s; left out", path, told[other])
+    return ct[0]
 
 
 @contextlib.contextmanager
@@ -193,7 +233,11 @@ def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
             f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
             "folder of the slices"
         )
-    return f"{path}: no DICOM file in {place}; expected the files of one CT series"
+    names = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+    others = (
+        f", but {', '.join(names[:3])}; give the name of a volume, or" if names else "; expected"
+    )
+    return f"{path}: no DICOM file in {place}{others} the files of one CT series"
 
 
 # One header
@@ -216,21 +260,24 @@ def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
 def syntax_of(file: File, stream: BinaryIO) -> "UID":
     """Return the transfer syntax that the first elements of a file name, or that they are in.
 
-    A file may lack the preamble, and what follows it, as some exports do.
+    A file may lack the preamble, or what follows it, or both, as some exports do.
     """
     from pydicom.filereader import read_dataset, read_preamble
     from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    start = stream.read(MAGIC_AT + len(MAGIC))
+    start = stream.read(MAGIC_AT + len(MAGIC) + 6)
     stream.seek(0)
-    if not has_magic(start) and start[:2] == FIRST_GROUPS[1]:
-        return ExplicitVRLittleEndian if start[4:6].isalpha() else ImplicitVRLittleEndian
-    if not has_magic(start) and start[:2] != FIRST_GROUPS[0]:
+    first = start[MAGIC_AT + len(MAGIC) :] if has_magic(start) else start
+    if first[:2] == FIRST_GROUPS[1]:
+        return ExplicitVRLittleEndian if first[4:6].isalpha() else ImplicitVRLittleEndian
+    if start.startswith(PACKED):
+        raise UnsupportedInput(f"{file}: is packed by gzip; unpack it")
+    if first[:2] != FIRST_GROUPS[0]:
         raise CorruptInput(
             f"{file}: lies among the slices of a series, and is empty, cut or no DICOM file "
             f"({size_of(file)} bytes); copy it again or remove it"
         )
-    read_preamble(stream, force=start[:2] == FIRST_GROUPS[0])
+    read_preamble(stream, force=not has_magic(start))
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
     stream.seek(0)
     return UID(str(required(file, meta, "TransferSyntaxUID")))

@@ -1,5 +1,6 @@
 """What the header of a DICOM file says of its slice, or of each of its frames."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Multi-frame CT, and what old series were converted to."""
-HOUNSFIELD = ("", "HU", "US")
+HOUNSFIELD = ("", "HU", "HOUNSFIELD", "US")
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
+PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"}
+"""Words for slices that hold the highest or lowest values of a slab, and none of its own."""
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
     "rescale that makes HU of them"
@@ -55,6 +59,7 @@ class Slice:
         intercept: Of the rescale to HU.
         thickness: Of the slice in mm; 0 if it is not stated.
         tilt: Nominal tilt of the gantry in degrees.
+        instance: Instance Number; 0 if it is not stated.
     """
 
     file: File
@@ -66,6 +71,7 @@ class Slice:
     intercept: float
     thickness: float
     tilt: float
+    instance: int
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -125,7 +131,15 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         intercept=numbers(file, header, "RescaleIntercept", 1, NO_RESCALE)[0],
         thickness=number(file, header, "SliceThickness", 0),
         tilt=number(file, header, "GantryDetectorTilt", 0),
+        instance=int(number(file, header, "InstanceNumber", 0)),
     )
+
+
+def _words(file: File, header: "Dataset") -> set[str]:
+    """Return the words in capitals that say of what sort a picture is."""
+    sorts = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
+    told = [value_of(file, header, keyword) for keyword in sorts]
+    return set(re.split(r"\W+", str(told).upper()))
 
 
 def _check_sort(file: File, header: "Dataset") -> None:
@@ -133,14 +147,22 @@ def _check_sort(file: File, header: "Dataset") -> None:
     modality = required(file, header, "Modality")
     kind = value_of(file, header, "SOPClassUID")
     unit = value_of(file, header, "RescaleType") or ""
+    words = _words(file, header)
     colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
     samples = number(file, header, "SamplesPerPixel", 1)
     frames = number(file, header, "NumberOfFrames", 1)
     faults = (
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
+        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
         (
-            "LOCALIZER" in (value_of(file, header, "ImageType") or ()),
-            "is a localizer; expected slices only; take it out of the series",
+            words & PROJECTIONS,
+            f"is a projection of a slab ({', '.join(words & PROJECTIONS)}); expected slices as "
+            "they were reconstructed; give the series that it was made from",
+        ),
+        (
+            value_of(file, header, "BurnedInAnnotation") == "YES",
+            "has text burned into its pixels; expected none; export it without, or, if there is "
+            "none, set BurnedInAnnotation to NO",
         ),
         (
             frames > 1 and kind not in ENHANCED_CT,
@@ -152,8 +174,12 @@ def _check_sort(file: File, header: "Dataset") -> None:
             f"is in colour ({colour}); expected one grey value a pixel; export it from the scanner",
         ),
         (
-            unit not in HOUNSFIELD,
+            unit.upper() not in HOUNSFIELD,
             f"its values are {unit}; expected HU; give a series of Hounsfield units",
+        ),
+        (
+            number(file, header, "RescaleSlope", 1) == 0,
+            "its RescaleSlope is 0, which makes all values the same; export it again",
         ),
         (
             "ModalityLUTSequence" in header,

@@ -43,6 +43,11 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
         shape: Numbers of voxels, in the order of the file's axes.
         affine: 4 x 4, from indices in that order to millimetres, RAS+.
     """
+    if len(shape) > 3 and min(shape[:3]) > 1:
+        raise UnsupportedInput(
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions, of one volume; take "
+            "one out of it"
+        )
     if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
         raise UnsupportedInput(
             f"{name}: has the shape {tuple(shape)}, expected three dimensions, and slices of two "

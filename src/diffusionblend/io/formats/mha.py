@@ -4,11 +4,12 @@ Read here, in a page, since the libraries that read it take a damaged file for z
 whatever second file a header names; here that file lies in the header's folder. The format is what
 ITK makes of it (MetaIO's `metaImage.cxx`): lengths in mm and positions in LPS; `TransformMatrix`
 holds the direction of the first axis, then of the second, then of the third; `CenterOfRotation` and
-`AnatomicalOrientation` place nothing.
+`AnatomicalOrientation` place nothing; without `ElementSpacing`, `ElementSize` is the spacing.
 """
 
 import contextlib
 import math
+import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ _OTHER_NAMES = {
     "Rotation": "TransformMatrix",
     "Orientation": "TransformMatrix",
 }
-_REQUIRED = ("BinaryData", "NDims", "DimSize", "ElementType", "ElementSpacing")
+_REQUIRED = ("NDims", "DimSize", "ElementType", "ElementSpacing")
 _FIXED = {
     "ObjectType": "Image",
     "BinaryData": "True",
@@ -117,17 +118,22 @@ def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ..
 def _header(path: Path, stream: BinaryIO) -> Header:
     """Read the lines up to the one that says where the voxels are."""
     header: dict[str, str] = {}
+    names: set[str] = set()
     for _ in range(MAX_LINES):
         line = stream.readline(MAX_LINE_BYTES)
-        key, equals, value = (part.strip() for part in line.decode("latin-1").partition("="))
-        if not (line.endswith(b"\n") and equals) or (not header and not key.isidentifier()):
+        # In the encoding of file names, as the name of the voxels' file is one.
+        name, equals, value = (part.strip() for part in os.fsdecode(line).partition("="))
+        if not (line.endswith(b"\n") and equals) or (not header and not name.isidentifier()):
             break
-        key = _OTHER_NAMES.get(key, key)
-        if key in header:
-            raise CorruptInput(f"{path}: its header has {key} twice; copy or convert it again")
-        header[key] = value
+        key = _OTHER_NAMES.get(name, name)
+        if name in names or header.setdefault(key, value) != value:
+            raise CorruptInput(
+                f"{path}: its header has {key} twice, {header[key]:.80} and {value:.80}; keep the "
+                "one that is right"
+            )
+        names.add(name)
         if key == LAST:
-            return header
+            return {"ElementSpacing": header.get("ElementSize", "")} | header
     raise CorruptInput(
         f"{path}: not a MetaImage, or cut: expected lines `Key = Value` up to `{LAST}`; copy or "
         "convert it again"
@@ -140,9 +146,11 @@ def _check_fields(path: Path, header: Header) -> None:
             f"{path}: its voxels are in several files ({header[LAST]!r:.80}); expected one; "
             "convert it to .mha"
         )
-    missing = [field for field in _REQUIRED if field not in header]
+    missing = [field for field in _REQUIRED if not header.get(field)]
     if missing:
-        raise CorruptInput(f"{path}: its header lacks {', '.join(missing)}; copy it again")
+        raise CorruptInput(
+            f"{path}: its header lacks {', '.join(missing)}; add it, or convert it again"
+        )
     if header["ElementType"] not in TYPES:
         raise UnsupportedInput(
             f"{path}: its voxels are {header['ElementType']}; expected one of {', '.join(TYPES)}; "

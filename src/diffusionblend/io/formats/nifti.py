@@ -7,6 +7,7 @@ knows which of them is wrong, and the file is refused.
 
 import contextlib
 import gzip
+import logging
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -30,6 +31,8 @@ from diffusionblend.io.formats.headers import (
 
 if TYPE_CHECKING:
     import nibabel
+
+log = logging.getLogger(__name__)
 
 GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
@@ -92,6 +95,8 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
 
     # As it stands: nibabel itself would make a size of 0 one millimetre.
     start = stream.read(max(MAGIC))
+    if start.startswith(GZIP):
+        raise CorruptInput(f"{path}: is packed by gzip twice; unpack it once")
     second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
     kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
@@ -138,9 +143,12 @@ def _check_scaling(path: Path, slope: float, intercept: float) -> None:
 
 def _check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, ...]) -> None:
     """Refuse a header whose sform contradicts its qform, or its `pixdim`."""
+    qform_code = int(header["qform_code"])
     if not header["sform_code"]:
+        if not qform_code:
+            log.warning("%s: does not say where its axes lead; sides may be swapped", path)
         return
-    sform, qform_code = header.get_sform(), int(header["qform_code"])
+    sform = header.get_sform()
     sizes, stated = np.linalg.norm(sform[:3, :3], axis=0), header["pixdim"][1:4].astype(float)
     if not np.allclose(sizes, stated, rtol=0.01) and (qform_code or tuple(stated) != UNSET):
         raise CorruptInput(

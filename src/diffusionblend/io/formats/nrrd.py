@@ -30,6 +30,8 @@ Header = Mapping[str, Any]
 
 MAX_HEADER_BYTES = 2**20
 MAX_VOXEL_BYTES = 8
+UNLIKE = 0.01
+"""Share by which sizes of voxels that are stated twice may differ."""
 RAW, GZIP = ("raw",), ("gzip", "gz")
 _REQUIRED = ("type", "dimension", "sizes", "encoding")
 _DETACHED = ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip")
@@ -120,10 +122,19 @@ def _affine(path: Path, header: Header) -> np.ndarray:
 
 def _directions(path: Path, header: Header) -> np.ndarray:
     """Return the step along each axis as the columns of a matrix (3 x 3)."""
+    spacings = header.get("spacings")
     if "space directions" in header:
-        return _shaped(path, "space directions", header["space directions"], (3, 3)).T
-    if "spacings" in header:
-        return np.diag(_shaped(path, "spacings", header["spacings"], (3,)))
+        directions = _shaped(path, "space directions", header["space directions"], (3, 3)).T
+        sizes = np.linalg.norm(directions, axis=0)
+        # NaN stands for a spacing that is not stated, and is no difference.
+        if spacings is not None and (np.abs(spacings - sizes) > UNLIKE * sizes).any():
+            raise CorruptInput(
+                f"{path}: its `space directions` have voxels of {sizes} mm, its `spacings` are "
+                f"{spacings}; keep the one that is right"
+            )
+        return directions
+    if spacings is not None:
+        return np.diag(_shaped(path, "spacings", spacings, (3,)))
     raise CorruptInput(
         f"{path}: its header has neither `space directions` nor `spacings`; expected one of them; "
         "write it again with the size of its voxels"

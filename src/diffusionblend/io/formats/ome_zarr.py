@@ -76,7 +76,7 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
     finest, axes = image["datasets"][0], image["axes"]
     place = path.resolve()
     array = group[str(inside(place, finest["path"]).relative_to(place))]
-    ones = tuple(i for i, axis in enumerate(axes) if axis.get("type", "space") != "space")
+    ones = tuple(i for i, axis in enumerate(axes) if not _in_space(axis))
     if any(array.shape[i] != 1 for i in ones):
         names = ", ".join(
             f"{axis['name']} ({n})" for axis, n in zip(axes, array.shape, strict=True)
@@ -96,6 +96,11 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
             f"{array.fill_value}; copy it again, or write it with all its chunks"
         )
     return array, affine, ones
+
+
+def _in_space(axis: Mapping[str, Any]) -> bool:
+    """Return whether an axis is one of space: by its type, or, where none is stated, its name."""
+    return bool(axis.get("type", "space" if axis["name"] in _NAMES else "") == "space")
 
 
 def _without(shape: tuple[int, ...], ones: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,7 +129,7 @@ def _affine(
     """Return the affine (4 x 4) in mm, RAS+, its columns the axes of space, the fastest first."""
     columns, origin = [], np.zeros(3)
     for axis, step, start in zip(axes, scale, translation, strict=True):
-        if axis.get("type", "space") != "space":
+        if not _in_space(axis):
             continue
         if axis.get("unit") not in _MM:
             raise UnsupportedInput(

@@ -12,6 +12,7 @@ from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.formats"
+ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".tar", ".7z", ".rar")
 STD = "std"
 """In the name of a volume, that it is the deviation of several samples."""
 
@@ -28,10 +29,11 @@ BUILT_IN = (
     Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
     Format(
         "OME-Zarr",
-        (".ome.zarr",),
+        (".ome.zarr", ".zarr"),
         ome_zarr.read,
         ome_zarr.read_shape,
         ome_zarr.write,
+        written=(".ome.zarr",),
         needs=("zarr", "zarr", "ome-zarr"),
         is_folder=True,
     ),
@@ -68,7 +70,8 @@ def reader_of(path: Path) -> Format:
             return _ready(form, path)
     if is_dicom(path) or path.name == DIRECTORY_NAME:
         raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
-    raise UnsupportedInput(f"{path}: not the name of a volume; expected {_expected()}; convert it")
+    cure = "unpack it" if path.suffix.lower() in ARCHIVES else "convert it"
+    raise UnsupportedInput(f"{path}: not the name of a volume; expected {_expected()}; {cure}")
 
 
 def writer_of(path: Path) -> Format:
