@@ -221,9 +221,9 @@ def _open(
         order = AXES
     if start.startswith(tiff.MAGIC):
         return "TIFF of many pages", tiff.open_tiff(path, [path], order)
-    if start.startswith((arrays.NPY, arrays.NPZ)):
-        if start.startswith(arrays.NPY):
-            return "NumPy array", arrays.open_npy(path, order)
+    if start.startswith(arrays.NPY):
+        return "NumPy array", arrays.open_npy(path, order)
+    if start.startswith(arrays.NPZ):
         return "NumPy arrays", arrays.open_npz(path, order, array)
     _refuse_foreign(path)
     _refuse_dicom(path)
