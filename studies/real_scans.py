@@ -1,12 +1,12 @@
-"""A measured scan: all views by total variation as the reference, 20 of them as the test.
+"""Measured scans: all views by total variation and by filtered back-projection are the references.
 
-`python studies/real_scans.py SCAN PICTURE.png [--bin-mm 0.01] [--size 384] [--stripes median]`,
-SCAN being whatever `import` takes. Prints Markdown for docs/real-scans.md. The attenuation of water
-is estimated from the 20 views, and is taken for all of them, too: its scale is arbitrary.
+`python studies/real_scans.py SCAN PICTURE.png bin_mm=0.01 size=384 --views 8 20 60`, SCAN and the
+options being whatever `import` takes, as TOML. Prints Markdown for docs/real-scans.md. The
+attenuation of water is estimated from 20 views, and is taken for all: its scale is arbitrary.
 """
 
 import argparse
-from dataclasses import replace
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,51 +14,50 @@ from PIL import Image, ImageDraw
 
 import diffusionblend as db
 from diffusionblend.calibration.water import calibrated
-from diffusionblend.io.projections.importing import import_scan
-from diffusionblend.io.projections.options import Options
 from diffusionblend.metrics import RANGE_HU, psnr
 
-VIEWS = 20
-METHODS = ("fbp", "tv", "diffusionblend++", "diffusionblend-fast")
+METHODS = ("fbp", "tv", "diffusionblend-fast")
 REFERENCES = ("tv", "fbp")
 SHOWN = (-1000.0, 1200.0)
 
 
 def main() -> None:
     asked = parsed()
-    options = Options(bin_mm=asked.bin_mm, size=asked.size, stripes=asked.stripes)
-    few, _ = calibrated(import_scan(asked.scan, replace(options, views=VIEWS)))
-    every, _ = calibrated(import_scan(asked.scan, options), few.mu_water)
-    views = len(every.geometry.beam.angles_deg)
-    references = {name: db.reconstruct(every, name).hu for name in REFERENCES}
-    pictures = {f"{name}, {views} views": hu for name, hu in references.items()}
-    against = (f"against `{name}` of {views} views / dB" for name in REFERENCES)
-    print(f"| {VIEWS} views | {' | '.join(against)} | residual | s |")
+    options = tomllib.loads("\n".join(asked.options))
+    mu_water = calibrated(db.import_scan(asked.scan, **options, views=asked.calibrate))[0].mu_water
+    every = db.import_scan(asked.scan, **options)
+    references = [of(every, name, mu_water).volume.hu for name in REFERENCES]
+    against = " | ".join(f"against `{name}` / dB" for name in REFERENCES)
+    print(f"| views | method | {against} | residual |")
     print("|---" * 5 + "|")
-    for method in METHODS:
-        steps = {"steps": 50} if method.endswith("++") else {}
-        found = db.reconstruct(few, method, classical=False, **steps)
-        seconds, hu, residual = found.seconds, found.volume.hu, found.quality.residual
-        left = residual.normalised if few.noise.photons else residual.relative
-        pictures[f"{method}, {VIEWS} views"] = hu
-        figures = " | ".join(
-            f"{psnr(hu.clip(*RANGE_HU), one.clip(*RANGE_HU)).mean():.2f}"
-            for one in references.values()
-        )
-        print(f"| `{method}` | {figures} | {left:.2g} | {seconds:.1f} |", flush=True)
-    drawn = [picture(title, hu[0]) for title, hu in pictures.items()]
-    half = len(drawn) // 2
-    rows = [np.hstack(drawn[:half]), np.hstack(drawn[half:])]
-    Image.fromarray(np.vstack(rows)).save(asked.picture)
+    named = zip(REFERENCES, references, strict=True)
+    rows = [[picture(f"{name}, all views", hu[0]) for name, hu in named]]
+    for views in asked.views:
+        few, drawn = db.import_scan(asked.scan, **options, views=views), []
+        for method in METHODS:
+            found = of(few, method, mu_water)
+            hu, residual = found.volume.hu, found.quality.residual
+            left = residual.normalised if few.noise.photons else residual.relative
+            psnrs = (psnr(hu.clip(*RANGE_HU), one.clip(*RANGE_HU)).mean() for one in references)
+            figures = " | ".join(f"{decibels:.2f}" for decibels in psnrs)
+            print(f"| {views} | `{method}` | {figures} | {left:.2g} |", flush=True)
+            drawn.append(picture(f"{method}, {views} views", hu[0]))
+        rows.append(drawn)
+    rows[0].append(np.zeros_like(rows[0][0]))
+    Image.fromarray(np.vstack([np.hstack(row) for row in rows])).save(asked.picture)
+
+
+def of(scan: db.Scan, method: str, mu_water: float) -> db.Reconstruction:
+    return db.reconstruct(scan, method, mu_water=mu_water, classical=False)
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scan", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--bin-mm", type=float)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--stripes", default="none")
+    parser.add_argument("options", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("--views", nargs="+", type=int, default=[8, 20, 60])
+    parser.add_argument("--calibrate", type=int, default=20, help="from so many views")
     return parser.parse_args()
 
 

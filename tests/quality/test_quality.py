@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffusionblend.calibration.water import Calibration
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.geometry import Grid
@@ -25,6 +26,7 @@ from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import Problem
 from diffusionblend.prior import from_pretrained
+from diffusionblend.projectors import projector
 from diffusionblend.quality import assess, quality_from_json
 from diffusionblend.quality.coverage import coverage
 from diffusionblend.quality.record import Samples
@@ -294,8 +296,6 @@ def test_a_fan_that_turns_too_little_misses_an_arc_at_the_rim(beam, angles, miss
 
 @pytest.mark.parametrize(("radius", "missing"), [(10, 0), (15, 180)], ids=["air", "object"])
 def test_an_arc_is_missing_where_the_object_is(radius, missing):
-    from diffusionblend.projectors import projector
-
     geometry = changed(placed(parallel_beam, GRID, sparse_view(20)), offset_mm=8.0)
     geometry = changed(geometry, bins=32)  # sees 20 pixels on one side of the axis, 12 on the other
     A, (y, x) = projector(*geometry), np.mgrid[:32, :32] - 15.5
@@ -402,6 +402,33 @@ def test_values_beyond_those_of_training_are_told_of(chest, hu, words):
     quality = judged(scan_of(truth, mu_water=0.002), truth, prior=chest)
     assert any(words in w.text for w in quality.warnings if w.code == "value-range")
     assert "value-range" not in codes(judged(scan_of(truth, mu_water=0.002), truth))  # no prior
+
+
+FLAT = np.float32([-1000.0, -200.0, 800.0])
+
+
+@pytest.mark.parametrize(
+    ("how", "views", "noise_hu", "by_a_prior", "told"),
+    [
+        ("material", 20, 20.0, True, True),
+        ("material", 40, 20.0, True, False),  # the data say it all
+        ("material", 20, 150.0, True, False),  # not flat
+        ("material", 20, 20.0, False, False),
+        ("tissue", 20, 20.0, True, False),
+        ("given", 20, 20.0, True, False),
+    ],
+)
+def test_flat_materials_are_told_of_where_a_prior_guesses(
+    chest, how, views, noise_hu, by_a_prior, told
+):
+    truth = blocks()
+    nearest = np.abs(truth.hu[..., None] - FLAT).argmin(-1)
+    noise = np.random.default_rng(0).normal(0, noise_hu, truth.hu.shape)
+    truth = Volume((FLAT[nearest] + noise).astype(np.float32), truth.grid)
+    known = {"calibration": Calibration(mu_water=0.002, how=how)}
+    known |= {"prior": chest} if by_a_prior else {}
+    quality = judged(scan_of(truth, sparse_view(views)), truth, **known)
+    assert ("flat-materials" in codes(quality)) == told
 
 
 @pytest.mark.parametrize(("hu", "told"), [(49.0, False), (51.0, True)])

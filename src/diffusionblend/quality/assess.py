@@ -16,6 +16,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.stacks import Slabs, Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.quality.coverage import OBJECT, coverage
+from diffusionblend.quality.materials import left_by_three
 from diffusionblend.quality.record import Distance, Quality, Residual, Samples, Values
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined
@@ -123,7 +124,8 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
     """
     grid: Grid = problem.A.geometry.grid
     config = getattr(problem.prior, "config", None)
-    low, high = _quantiles(plain, problem.slabs)
+    values = _some_values(plain, problem.slabs)
+    low, high = (round(float(values[round(q * (len(values) - 1))]), 1) for q in (0.001, 0.999))
     attenuation = typical_attenuation(u, problem.slabs)
     return Values(
         lowest_hu=low,
@@ -135,6 +137,7 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
         slice_mm=grid.spacing_mm[0],
         trained_pixel_mm=getattr(config, "pixel_mm", None),
         trained_slice_mm=getattr(config, "slice_mm", None),
+        left_by_three=round(left_by_three(_some_values(u, problem.slabs).numpy(force=True)), 4),
     )
 
 
@@ -149,8 +152,8 @@ def _share_above(slabs: Slabs, u: Stack, highest: float) -> float:
     return total(above) / math.prod(u.shape)
 
 
-def _quantiles(u: Stack, slabs: Slabs) -> tuple[float, float]:
-    """Return the 0.1 % and 99.9 % quantiles in HU, of every n-th voxel of a large volume."""
+def _some_values(u: Stack, slabs: Slabs) -> Tensor:
+    """Return the values in HU, of a large volume those of every n-th voxel, sorted."""
     size, pixels = math.prod(u.shape), math.prod(u.shape[1:])
     n = math.ceil(size / _SORTED)
 
@@ -160,6 +163,4 @@ def _quantiles(u: Stack, slabs: Slabs) -> tuple[float, float]:
         return torch.stack([pad(one, (0, most - len(one)), value=math.nan) for one in some])
 
     every = slabs.gathered(chosen, u, torch.arange(len(u)))
-    some = hu_from_x(every[~every.isnan()] - 1).sort().values
-    first, last = (round(q * (len(some) - 1)) for q in (0.001, 0.999))
-    return round(float(some[first]), 1), round(float(some[last]), 1)
+    return hu_from_x(every[~every.isnan()] - 1).sort().values

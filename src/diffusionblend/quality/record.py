@@ -202,6 +202,8 @@ class Values(msgspec.Struct, frozen=True):
         above: Share of the voxels at or above the top of the prior's range; none without a prior.
         attenuation: Mean attenuation of the mass in water, sum u^2 / sum u; none if it is empty.
         trained_attenuation: The same of the prior's training; none if it is not known.
+        left_by_three: Share of the picture's contrast that three values leave, as in `materials`;
+            none in records of earlier versions.
         pixel_mm, slice_mm: Size of the voxels.
         trained_pixel_mm, trained_slice_mm: Range of those in training; none if it is not known.
     """
@@ -215,6 +217,7 @@ class Values(msgspec.Struct, frozen=True):
     slice_mm: float
     trained_pixel_mm: tuple[float, float] | None
     trained_slice_mm: tuple[float, float] | None
+    left_by_three: float | None = None
 
 
 class Warn(msgspec.Struct, frozen=True):
