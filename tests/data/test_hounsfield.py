@@ -42,6 +42,7 @@ HU = {
     "padding above air": padded(body(), -1024),
     "padding of -32768, rescaled, too": padded(body(noise=30), -33792),
     "metal": one_voxel(body(), 20_000),
+    "a phantom of water and bone": np.where(X**2 + Y**2 < 0.5, np.where(Y > 0, 900, 0), -1000),
     "one voxel far below": one_voxel(body(), -20_000),
     "a part without lungs": body()[:, 8:20, :],
     "the brain alone, the rest far below": np.where(Y**2 + X**2 < 0.3, 35.0 + 10 * Z, -2000),

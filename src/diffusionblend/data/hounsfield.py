@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from diffusionblend.data.arrays import in_parts
+from diffusionblend.data.units import HU_AIR
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 
 HU_LIMITS = (-65536.0, 65535.0)
@@ -80,7 +81,9 @@ def _check_corners(name: object, hu: np.ndarray) -> None:
     """
     corners = hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
     zero, dense = corners == 0, (corners >= DENSE).all(axis=1)
-    water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)  # at both ends of a side
+    # At both ends of a side; a phantom may be of water up to there.
+    water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)
+    water &= _noisy(hu) if water.any() else False
     filled = water | dense
     if water.mean() > MANY or dense.mean() > MOST:
         value = float(corners[filled].max())
@@ -99,11 +102,25 @@ def _is_raised(hu: np.ndarray, low: float) -> bool:
 def _scales(hu: np.ndarray, low: float) -> Iterator[np.ndarray]:
     """Yield shares (slices,): of what was measured, of air, of water, and of raised muscle.
 
-    The lowest value may be padding that looks like air, and does not count as such.
+    The lowest value may be padding that looks like air, and counts as air in phantoms alone, where
+    it is exactly that.
     """
-    air = (max(AIR[0], _above(low)), AIR[1])
-    for low_end, high_end in ((AIR[0], math.inf), air, WATER, MUSCLE_RAISED):
-        yield _shares(hu, low_end, high_end)
+    yield _shares(hu, AIR[0], math.inf)
+    air = _shares(hu, max(AIR[0], _above(low)), AIR[1])
+    yield np.where(_noisy(hu), air, _shares(hu, *AIR)) if low == HU_AIR else air
+    yield _shares(hu, *WATER)
+    yield _shares(hu, *MUSCLE_RAISED)
+
+
+def _noisy(hu: np.ndarray) -> np.ndarray:
+    """Return which slices were measured: in phantoms most neighbours have the same value."""
+    return np.array([_differ(part) for part in hu], dtype=bool)
+
+
+def _differ(part: np.ndarray) -> bool:
+    inside = part > part.min()
+    apart = np.diff(part, axis=1)[inside[:, 1:] & inside[:, :-1]]
+    return bool(np.count_nonzero(apart) > apart.size / 2)
 
 
 def _raised(

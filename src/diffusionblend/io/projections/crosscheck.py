@@ -151,15 +151,17 @@ def _at_the_end(
 ) -> Iterator[str]:
     """Yield that a turn, of parallel rays half a turn, ends otherwise than its angles say."""
     count, each = len(beam.angles_deg), np.abs(np.diff(beam.angles_deg))
-    if count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
+    if beam.bins < 2 or count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
         return
     step, circle = float(np.median(each)), 180.0 if beam.kind == "parallel" else 360.0
     arc = circle * round(step * (count - 0.5) / circle)
     beyond = round((arc - step * (count - 1)) / step, 2)  # steps from the last view to the first
     if arc == 0 or min(abs(beyond), abs(beyond - 1)) > 0.25:
         return
-    y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)])
+    y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)]).astype(np.float64)
     first = y[:, 0] if arc % 360 == 0 else _from_behind(y[:, 0], beam, axis_bin)
+    if np.isfinite(first).mean() < 0.5:  # its other side is hardly on the detector
+        return
     apart = np.concatenate([np.diff(y[:, part], axis=1) for part in (_BEGIN, _END)], axis=1)
     steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(y[:, -1] - first))
     if steps.min() < SEEN * np.square(apart).mean() / math.sqrt(y[:, 0].size):
