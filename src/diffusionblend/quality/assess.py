@@ -125,6 +125,7 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
     grid: Grid = problem.A.geometry.grid
     config = getattr(problem.prior, "config", None)
     values = _some_values(plain, problem.slabs)
+    own = values if u is plain else _some_values(u, problem.slabs)
     low, high = (round(float(values[round(q * (len(values) - 1))]), 1) for q in (0.001, 0.999))
     attenuation = typical_attenuation(u, problem.slabs)
     return Values(
@@ -137,7 +138,7 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
         slice_mm=grid.spacing_mm[0],
         trained_pixel_mm=getattr(config, "pixel_mm", None),
         trained_slice_mm=getattr(config, "slice_mm", None),
-        left_by_three=round(left_by_three(_some_values(u, problem.slabs).numpy(force=True)), 4),
+        left_by_three=round(left_by_three(own.numpy(force=True)), 4),
     )
 
 
