@@ -138,7 +138,7 @@ def _values(problem: Problem, u: Stack, plain: Stack) -> Values:
         slice_mm=grid.spacing_mm[0],
         trained_pixel_mm=getattr(config, "pixel_mm", None),
         trained_slice_mm=getattr(config, "slice_mm", None),
-        left_by_three=round(left_by_three(own.numpy(force=True)), 4),
+        left_by_three=round(left_by_three(own.cpu().numpy()), 4),
     )
 
 
