@@ -18,6 +18,7 @@ from diffusionblend.projectors import projector
 from diffusionblend.reconstruction import estimate as module
 from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
 from diffusionblend.reconstruction.footprint import peak_memory
+from diffusionblend.reconstruction.request import Request
 from support.commands import command, contents
 from support.phantoms import placed
 
@@ -66,8 +67,9 @@ def test_a_small_scan_is_tried_as_a_whole():
 @pytest.mark.parametrize("name", ["diffusionblend-fast", "diffusionblend++", "sbtv", "tv", "fbp"])
 def test_every_beam_and_kind_of_method_is_estimated(name, beam, few, data):
     prior = from_pretrained(str(data.prior))
-    method = make_method(name)
-    found = estimate(scan_of(beam), name, method, prior=prior, device=CPU)
+    scan = scan_of(beam)
+    request = Request(scan.geometry, make_method(name))
+    found = estimate(scan, request, prior=prior, device=CPU)
     classical = name in ("sbtv", "tv", "fbp")
     assert list(found.seconds) == [name, *([] if classical else ["tv"]), "quality"]
     assert all(seconds > 0 for seconds in found.seconds.values())
@@ -80,9 +82,9 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
     prior = from_pretrained(str(data.prior))
 
     def seconds(slices=9, samples=1, name="diffusionblend-fast", **options):
-        method, scan = make_method(name, **options), scan_of("parallel", slices)
-        kwargs = {"prior": prior, "device": CPU, "samples": samples}
-        return estimate(scan, name, method, **kwargs).seconds[name]
+        scan = scan_of("parallel", slices)
+        request = Request(scan.geometry, make_method(name, **options), samples)
+        return estimate(scan, request, prior=prior, device=CPU).seconds[name]
 
     assert seconds(steps=5) == 1
     assert seconds(steps=3) == 1  # all of it was done
@@ -113,12 +115,12 @@ def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
     class Unknown(Other):
         counted_by = None
 
-    seen = []
-    found = estimate(scan_of("parallel"), "other", Other(), prior="", device=CPU)
+    seen, scan = [], scan_of("parallel")
+    found = estimate(scan, Request(scan.geometry, Other()), prior="", device=CPU)
     assert seen == [4]
-    assert found.seconds["other"] > 0
-    found = estimate(scan_of("parallel"), "unknown", Unknown(), prior="", device=CPU)
-    assert found.seconds["unknown"] is None
+    assert found.seconds["Other"] > 0
+    found = estimate(scan, Request(scan.geometry, Unknown()), prior="", device=CPU)
+    assert found.seconds["Unknown"] is None
     assert found.total is None
 
 

@@ -1,6 +1,5 @@
 """`--max-memory`: the same files in slabs as in one piece, whatever stops the way there."""
 
-import functools
 import json
 import random
 import signal
@@ -14,6 +13,7 @@ from diffusionblend.io.formats import ome_zarr
 from diffusionblend.io.scans import read_scan
 from diffusionblend.methods.options import make_method
 from diffusionblend.reconstruction.footprint import memory_needed
+from diffusionblend.reconstruction.request import Request
 from support.commands import command, contents, killed_behind, user_command
 
 METHODS = {
@@ -35,11 +35,9 @@ def words(data, name, output, *more):
 
 def bound(data, name, slab=SLAB):
     """Return what takes so many slices at a time."""
-    method = make_method(name, **METHODS[name])
-    needs = functools.partial(memory_needed, read_scan(data.scan).geometry, method)
-    classical = not method.classical
-    found = needs(slab=slab, classical=classical)
-    assert found < needs(classical=classical)
+    request = Request(read_scan(data.scan).geometry, make_method(name, **METHODS[name]))
+    found = memory_needed(request, slab)
+    assert found < memory_needed(request)
     return ("--max-memory", found)
 
 

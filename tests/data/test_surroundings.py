@@ -17,6 +17,7 @@ from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import FBP
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.task import make_task
 from support.cases import (
     BALL_RADIUS,
@@ -330,7 +331,8 @@ def test_a_plan_says_what_is_worked_on(tmp_path):
     assert told["part", "shape"] == list(covers(part))
     assert "works on" not in told["whole"]
     assert told["whole", "shape"] is None
-    assert estimate(part, "fbp", FBP(), prior="chest", device=CPU).memory > 0
+    request = Request(part.geometry, FBP())
+    assert estimate(part, request, prior="chest", device=CPU).memory > 0
 
 
 # The parts

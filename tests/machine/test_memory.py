@@ -169,6 +169,7 @@ def test_the_classical_reconstruction_is_named_where_leaving_it_out_helps(monkey
     from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
     from diffusionblend.methods.options import make_method
     from diffusionblend.reconstruction.footprint import enough_memory
+    from diffusionblend.reconstruction.request import Request
 
     grid = Grid.from_spacing((300, 512, 512))
     geometry = Geometry(grid, parallel_beam(grid, sparse_view(60)))
@@ -177,10 +178,11 @@ def test_the_classical_reconstruction_is_named_where_leaving_it_out_helps(monkey
     words = r"\(`classical=False`: \d+\.\d GiB\)"
     with (
         pytest.raises(OutOfMemory, match=words),
-        enough_memory(geometry, method, classical=True, cpu=True),
+        enough_memory(Request(geometry, method), cpu=True),
     ):
         pass
-    with pytest.raises(OutOfMemory) as raised, enough_memory(geometry, method, cpu=True):
+    alone = Request(geometry, method, classical=False)
+    with pytest.raises(OutOfMemory) as raised, enough_memory(alone, cpu=True):
         pass
     assert "classical" not in str(raised.value)
 

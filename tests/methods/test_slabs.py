@@ -14,6 +14,7 @@ from diffusionblend.machine.memory import bytes_of
 from diffusionblend.methods import find_method, methods, run
 from diffusionblend.methods.metal import find_metal
 from diffusionblend.reconstruction.footprint import find_room, memory_needed
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from support.phantoms import relative
 from support.sliced import BEAMS, COUNTED, CROSSING, METHODS, SLICES, last, problem
@@ -120,33 +121,33 @@ GIB = 2**30
 
 
 def test_all_slices_at_once_if_they_fit(monkeypatch):
-    geometry, method = geometry_of(), find_method("tv")()
-    needed = memory_needed(geometry, method)
-    assert find_room(geometry, method, most=needed).slabs.slices is None
-    slices = find_room(geometry, method, most=needed - 1).slabs.slices
+    request = Request(geometry_of(), find_method("tv")())
+    needed = memory_needed(request)
+    assert find_room(request, most=needed).slabs.slices is None
+    slices = find_room(request, most=needed - 1).slabs.slices
     assert slices < 300
     monkeypatch.setattr("diffusionblend.reconstruction.footprint.free_bytes", lambda: needed - 1)
-    assert find_room(geometry, method).slabs.slices == slices
+    assert find_room(request).slabs.slices == slices
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_slab_is_the_largest_that_fits(name):
-    method = find_method(name)()
+    request = Request(geometry_of(slices=1200), find_method(name)())
     for most in (3 * GIB // 2, 2 * GIB):
-        room = find_room(geometry_of(slices=1200), method, most=most, classical=True)
+        room = find_room(request, most=most)
         assert room.peak <= most
-        more = {"slab": room.slabs.slices + 1, "classical": not method.classical}
-        assert memory_needed(geometry_of(slices=1200), method, **more) > most
+        assert memory_needed(request, room.slabs.slices + 1) > most
 
 
 def test_a_slab_has_the_noise_of_the_whole():
-    room = find_room(geometry_of(pixels=250, slices=1200), find_method("tv")(), most=1.5 * GIB)
+    request = Request(geometry_of(pixels=250, slices=1200), find_method("tv")())
+    room = find_room(request, most=1.5 * GIB)
     assert room.slabs.slices % 16 == 0
 
 
 def test_a_slab_that_does_not_fit_is_told():
     with pytest.raises(OutOfMemory) as raised:
-        find_room(geometry_of(), find_method("tv")(), most=300 * 2**20)
+        find_room(Request(geometry_of(), find_method("tv")()), most=300 * 2**20)
     words = "300 slices of 256 x 256 pixels, 1 at a time, needs about", "allows 300 MiB"
     assert all(word in str(raised.value) for word in words)
 
@@ -154,13 +155,14 @@ def test_a_slab_that_does_not_fit_is_told():
 def test_a_method_without_slabs_names_those_that_have_them():
     able = ", ".join(name for name, cls in methods().items() if cls.slabwise)
     with pytest.raises(OutOfMemory, match=rf"\({able}\) needs less"):
-        find_room(geometry_of(), find_method("sbtv")(), most=GIB)
+        find_room(Request(geometry_of(), find_method("sbtv")()), most=GIB)
 
 
 def test_a_cone_that_does_not_fit_goes_through_in_slabs():
-    cone, method = geometry_of(partial(cone_beam, sod_mm=500.0, sdd_mm=900.0)), find_method("tv")()
-    most = memory_needed(cone, method) // 2
-    room = find_room(cone, method, most=most)
+    cone = geometry_of(partial(cone_beam, sod_mm=500.0, sdd_mm=900.0))
+    request = Request(cone, find_method("tv")())
+    most = memory_needed(request) // 2
+    room = find_room(request, most=most)
     assert room.slabs.slices < 300
     assert room.peak <= most
 

@@ -19,6 +19,7 @@ from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.quality import assess
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.runs.room import SURELY, Room, room, stacks_bytes, state_bytes
 from diffusionblend.runs.state import Facts, write_state
@@ -56,20 +57,20 @@ def made(name, steps):
 @pytest.mark.parametrize("name", sorted(set(methods()) - ONE_STEP))
 def test_a_state_is_as_large_as_is_said(name, beam, place):
     task, method = problem(beam), made(name, 3)
-    said, true = state_bytes(method, task.A.geometry), largest(place, run(method, task))
+    said, true = state_bytes(Request(task.A.geometry, method)), largest(place, run(method, task))
     assert said <= true <= said + BESIDE
 
 
 def test_a_state_is_as_large_on_the_smallest_pixels_as_is_said(place):
     task, method = problem(shape=(9, 192, 192)), made("diffusionblend-fast", 6)
-    said = state_bytes(method, task.A.geometry)
+    said = state_bytes(Request(task.A.geometry, method))
     assert said <= largest(place, run(method, task)) <= said + BESIDE
 
 
 @pytest.mark.parametrize("samples", [2, 3])
 def test_a_state_holds_the_samples_before_it(samples, place):
     task, method = problem(shape=(9, 16, 16)), made("diffusionblend", 3)
-    said = state_bytes(method, task.A.geometry, samples)
+    said = state_bytes(Request(task.A.geometry, method, samples))
     steps = draw_samples(method, task, range(samples), Moments())
     assert said <= largest(place, steps) <= said + BESIDE
 
@@ -92,9 +93,9 @@ def test_the_files_of_slabs_are_as_large_as_is_said(name, views, place, monkeypa
         last = step
     assess(task, last.x0)
     kept = last.volume  # noqa: F841 - as a result has it
-    said = stacks_bytes(method, task.A.geometry, classical=False)
+    said = stacks_bytes(Request(task.A.geometry, method, classical=False))
     assert said / 2 <= max(sizes) <= said
-    assert stacks_bytes(method, task.A.geometry) >= said
+    assert stacks_bytes(Request(task.A.geometry, method)) >= said
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".ome.zarr", ""])
@@ -104,7 +105,7 @@ def test_volumes_are_as_large_as_is_said(data, place, suffix):
     (place / f"v{suffix}.json").unlink()
     grid = Grid.from_spacing((12, 64, 64))
     geometry = Geometry(grid, parallel_beam(grid, sparse_view(8)))
-    said = room(place / f"v{suffix}", geometry, made("sbtv", 3), classical=False).volumes
+    said = room(place / f"v{suffix}", Request(geometry, made("sbtv", 3))).volumes
     true = sum(len(raw) for raw in contents(place).values())
     heads = 12 * 2000 if suffix == "" else 5000
     assert said / SURELY - heads <= true <= said + heads
@@ -113,16 +114,16 @@ def test_volumes_are_as_large_as_is_said(data, place, suffix):
 def test_volumes_on_the_way_and_beside_count():
     grid = Grid.from_spacing((4, 8, 8))
     geometry, method = Geometry(grid, parallel_beam(grid, sparse_view(8))), made("tpdm", 20)
-    one = room(Path("v.nii.gz"), geometry, method, classical=False).volumes
-    assert room(Path("v.nii.gz"), geometry, method).volumes == pytest.approx(2 * one, abs=9)
-    assert room(Path("v.nii.gz"), geometry, method, samples=2).volumes == pytest.approx(
-        3 * one, abs=9
-    )
-    assert room(
-        Path("v.nii.gz"), geometry, method, save_steps=5, samples=2
-    ).volumes == pytest.approx(11 * one, abs=9)
-    assert room(Path("v.nii.gz"), geometry, method, save_state=math.inf).state == 0
-    assert room(Path("v.nii.gz"), geometry, find_method("fbp")()).state == 0
+    output, two = Path("v.nii.gz"), Request(geometry, method, samples=2)
+    one = room(output, Request(geometry, method, classical=False)).volumes
+    for asked, more, times in (
+        (Request(geometry, method), {}, 2),
+        (two, {}, 3),
+        (two, {"save_steps": 5}, 11),
+    ):
+        assert room(output, asked, **more).volumes == pytest.approx(times * one, abs=9)
+    assert room(output, two, save_state=math.inf).state == 0
+    assert room(output, Request(geometry, find_method("fbp")())).state == 0
 
 
 def test_a_state_is_there_twice_while_it_is_written():

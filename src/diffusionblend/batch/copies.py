@@ -21,6 +21,7 @@ from diffusionblend.batch.jobs import Job
 from diffusionblend.errors import OutputError
 from diffusionblend.io.files import make_folder, output_error, sole
 from diffusionblend.io.remote import Remote, fetched
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import outputs_of, record_of, state_of
 
 
@@ -43,14 +44,13 @@ def at_hand(job: Job) -> Iterator[tuple[Path, Path]]:
                 shutil.rmtree(output.parent)
 
 
-def deliver(job: Job, output: Path, *, samples: int, classical: bool) -> None:
+def deliver(job: Job, output: Path, request: Request) -> None:
     """Put what was made into the store of a job, if its output lies in one.
 
     Args:
         job: The scan.
         output: Where its volume was made.
-        samples: Number of samples.
-        classical: Whether there is a classical reconstruction, too.
+        request: What was asked for.
 
     Raises:
         OutputError: It cannot be put.
@@ -58,7 +58,7 @@ def deliver(job: Job, output: Path, *, samples: int, classical: bool) -> None:
     place = job.output
     if not isinstance(place, Remote):
         return
-    volume, record, *others = outputs_of(output, samples=samples, classical=classical)
+    volume, record, *others = outputs_of(output, request)
     _mark(job).write_bytes(b"")
     record_of(place).unlink(missing_ok=True)
     for path in (*others, volume, record):

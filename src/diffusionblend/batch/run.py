@@ -182,10 +182,5 @@ def _needs(job: Job) -> Needs:
     settings = job.settings
     with fetched(job.scan) as scan:
         geometry = read_geometry(scan)
-    memory = memory_needed(
-        geometry,
-        settings.make_method(),
-        samples=settings.samples,
-        classical=settings.classical,
-    )
+    memory = memory_needed(settings.request(geometry))
     return Needs(memory, {"auto": None, "cpu": False}.get(settings.device, True))

@@ -11,12 +11,14 @@ import msgspec
 from msgspec import Meta
 
 from diffusionblend.errors import UsageError
+from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import naming
 from diffusionblend.methods import Method
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior.store import facts_of
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, check_samples
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS
 from diffusionblend.runs.record import Record
 from diffusionblend.runs.save import identity
@@ -94,6 +96,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         method = make_method(self.method, **self.options)
         check_samples(method, self.samples)
         return method
+
+    def request(self, geometry: Geometry) -> Request:
+        """Return what is asked for of a scan.
+
+        Raises:
+            UsageError: As for `make_method`.
+        """
+        return Request(geometry, self.make_method(), self.samples, self.classical)
 
 
 @functools.lru_cache

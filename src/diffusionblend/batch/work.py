@@ -13,10 +13,9 @@ import torch
 from diffusionblend.batch.copies import at_hand, deliver
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Stamp, stamp
-from diffusionblend.batch.settings import Settings, decides
+from diffusionblend.batch.settings import decides
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import CorruptInput, DiffusionBlendWarning, UsageError
-from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import naming
 from diffusionblend.io.scans import read_scan
 from diffusionblend.machine.device import find_device, threads
@@ -27,7 +26,7 @@ from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.runs.provenance import check_outputs, state_of
-from diffusionblend.runs.room import Room, room
+from diffusionblend.runs.room import room
 from diffusionblend.runs.save import finish
 
 log = logging.getLogger(__name__)
@@ -61,27 +60,16 @@ def make(job: Job) -> Made:
     began = time.monotonic()
     settings = job.settings
     method, device = settings.make_method(), find_device(settings.device)
-    samples, classical = settings.samples, settings.classical and not method.classical
     with at_hand(job) as (path, output):
-        check_outputs(output, samples=samples, classical=classical)
         scan, seen = read_scan(path), stamp(job.scan, copy=path)
-        _room(settings, output, scan.geometry, method).check(output)
+        request = settings.request(scan.geometry)
+        check_outputs(output, request)
+        room(output, request, save_state=settings.save_state).check(output)
         made = _reconstruct(job, scan, output, method, device, seen.sha256)
-        deliver(job, output, samples=samples, classical=classical)
+        deliver(job, output, request)
         volume = stamp(job.output, copy=output)
     codes = tuple(warning.code for warning in made.quality.warnings)
     return Made(round(time.monotonic() - began, 3), platform.node(), seen, volume, codes)
-
-
-def _room(settings: Settings, output: Path, geometry: Geometry, method: Method) -> Room:
-    return room(
-        output,
-        geometry,
-        method,
-        samples=settings.samples,
-        classical=settings.classical,
-        save_state=settings.save_state,
-    )
 
 
 def _reconstruct(

@@ -27,6 +27,7 @@ from diffusionblend.projectors.slices import is_stored
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.footprint import peak_memory
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.sampling.partition import BLOCK
 
 VIEWS = 8
@@ -138,7 +139,7 @@ def volumes(prior: Prior) -> list[dict[str, Any]]:
     found = []
     for size in SIZES:
         scan = example(2 * BLOCK, size)
-        took = estimate(scan, DEFAULT_METHOD, method, prior=prior, device=device)
+        took = estimate(scan, Request(scan.geometry, method), prior=prior, device=device)
         for slices in SLICES:
             share = method.length(slices) / (2 * BLOCK)
             seconds = {name: share * (s or 0.0) for name, s in took.seconds.items()}

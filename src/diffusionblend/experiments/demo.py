@@ -29,6 +29,7 @@ from diffusionblend.progress import counted, show_steps
 from diffusionblend.reconstruction.assessment import assess_volume
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR, reconstruct_volume
 from diffusionblend.reconstruction.estimate import estimate
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.provenance import machine
 from diffusionblend.runs.save import write_reconstruction
@@ -115,8 +116,9 @@ def _row(name: str, figures: Figures, seconds: float) -> str:
 def _expected(scan: Scan, methods: dict[str, Method], prior: Prior) -> str:
     """Return a line on how long all methods will take, by a few steps of each on a few slices."""
     device, seconds = find_device(), 0.0
-    for name, method in counted("measure this machine", [*methods.items()]):
-        took = estimate(scan, name, method, prior=prior, device=device, classical=False)
+    for method in counted("measure this machine", [*methods.values()]):
+        request = Request(scan.geometry, method, classical=False)
+        took = estimate(scan, request, prior=prior, device=device)
         seconds += took.total or 0.0
     minutes = round(seconds / 60)
     words = f"about {minutes} minutes" if minutes > 1 else "about a minute"

@@ -21,6 +21,7 @@ from diffusionblend.methods import Callback, Convergence, Method
 from diffusionblend.methods.method import BEGINNING, State, ignore
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.reconstruction.footprint import enough_memory, find_slabs
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -60,10 +61,10 @@ def reconstruct_volume(
     The volume is that of `reconstruct`, to the byte; its arguments are explained there.
     """
     place = find_device(device)
-    cpu = place.type == "cpu"
-    with enough_memory(scan.geometry, method, cpu=cpu):
+    cpu, request = place.type == "cpu", Request(scan.geometry, method, classical=False)
+    with enough_memory(request, cpu=cpu):
         whole, _ = calibrated(covering(scan))
-        slabs = find_slabs(whole.geometry, method, cpu=cpu)
+        slabs = find_slabs(request.on(whole.geometry), cpu=cpu)
         known = load_prior(method, prior, place)
         task = make_task(whole, scan.geometry.grid, known, place, slabs)
         return task.measured.volume(draw(method, task, (seed,), callback).x)

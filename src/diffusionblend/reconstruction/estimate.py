@@ -25,6 +25,7 @@ from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
+from diffusionblend.methods.registry import name_of
 from diffusionblend.prior import Prior, from_pretrained
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
@@ -32,6 +33,7 @@ from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
 from diffusionblend.reconstruction.reconstruct import classical_method
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.task import make_task
 from diffusionblend.sampling.partition import BLOCK
 
@@ -81,13 +83,10 @@ class Estimate:
 
 def estimate(
     scan: Scan,
-    name: str,
-    method: Method,
+    request: Request,
     *,
     prior: str | Prior,
     device: torch.device,
-    samples: int = 1,
-    classical: bool = True,
     mu_water: float | None = None,
     scale: float | None = None,
     max_memory: int | str | None = None,
@@ -96,12 +95,9 @@ def estimate(
 
     Args:
         scan: What was measured.
-        name: Name of the method.
-        method: The method.
-        prior: Its prior, if it needs one.
+        request: What is asked for, on the scan's beam and grid.
+        prior: The prior of the method, if it needs one.
         device: Where it will work.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made as well.
         mu_water: As for `reconstruct`.
         scale: Likewise.
         max_memory: Likewise.
@@ -112,7 +108,7 @@ def estimate(
         PriorError: There is no such prior.
         DiffusionBlendError: The method does not support the scan.
     """
-    known = None
+    known, method = None, request.method
     if method.needs_prior:
         known = from_pretrained(prior, device) if isinstance(prior, str) else prior
     whole = covering(scan)
@@ -120,10 +116,10 @@ def estimate(
     task = make_task(scan_part, scan_part.geometry.grid, known, device)
     slices = whole.geometry.grid.shape[0]
     _warm_up(task.problem)
-    found, x = _of_method(method, task.problem, slices, samples)
-    seconds = {name: found}
-    other = classical_method(scan.geometry)
-    if classical and not method.classical:
+    found, x = _of_method(method, task.problem, slices, request.samples)
+    seconds = {name_of(method): found}
+    if request.compares:
+        other = classical_method(scan.geometry)
         seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
         seconds["quality"] = _of_quality(task.measured, method, x, slices, (other, plain))
     else:
@@ -134,19 +130,19 @@ def estimate(
     if device.type != "cpu":
         return Estimate(seconds, None, None, worked_on, operator)
     most = None if max_memory is None else bytes_of(max_memory)
-    room = _room(longer, method, most, samples=samples, classical=other in seconds)
+    room = _room(request.on(longer), most)
     free = free_bytes() if most is None else most
     return Estimate(seconds, room.peak, free, worked_on, operator, room.slabs.slices)
 
 
-def _room(geometry: Geometry, method: Method, most: int | None, **known: Any) -> Room:  # noqa: ANN401
+def _room(request: Request, most: int | None) -> Room:
     """Return how a reconstruction fits; that all at once do not, where no bound was given."""
     try:
-        return find_room(geometry, method, most=most, **known)
+        return find_room(request, most=most)
     except OutOfMemory:
         if most is not None:
             raise
-        return Room(WHOLE, memory_needed(geometry, method, **known))
+        return Room(WHOLE, memory_needed(request))
 
 
 def some_slices(scan: Scan) -> Scan:

@@ -11,13 +11,13 @@ The numbers were fitted to peaks of the command (Linux's VmHWM, torch 2.13) for 
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,10 +28,11 @@ from diffusionblend.io.files import PathLike
 from diffusionblend.io.shares import Shares
 from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
-from diffusionblend.machine.processes import here
+from diffusionblend.machine.processes import Processes, here
 from diffusionblend.methods import TV, Method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import BLOCK, GROUP, whole_blocks
 
@@ -69,113 +70,90 @@ class Room:
     peak: int
 
 
-def find_room(
-    geometry: Geometry,
-    method: Method,
-    *,
-    samples: int = 1,
-    classical: bool = False,
-    most: int | None = None,
-    folder: PathLike | None = None,
-) -> Room:
+def find_room(request: Request, *, most: int | None = None, folder: PathLike | None = None) -> Room:
     """Return how a reconstruction fits: all slices at once if possible, else some at a time.
 
     Args:
-        geometry: Beam and grid that are worked on.
-        method: The method.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
+        request: What is asked for.
         most: Bytes that the process may hold; None: what is free.
         folder: Where files of stacks go; None: where temporary files do.
 
     Raises:
         OutOfMemory: It does not fit.
     """
-    known: Any = {"samples": samples, "classical": classical}
     if here().count > 1:
-        return _room_of_share(geometry, method, folder=folder, most=most, **known)
-    needed = memory_needed(geometry, method, **known)
+        return _room_of_share(request, most, folder)
+    needed = memory_needed(request)
     free = free_bytes() if most is None else most
     if free is None or needed <= free:
         return Room(WHOLE, needed)
-    slices, rows, columns = geometry.grid.shape
-    what = f"a volume of {slices} slices of {rows} x {columns} pixels"
-    if method.slabwise is None:
+    slices, rows, columns = request.geometry.grid.shape
+    if request.method.slabwise is None:
         if most is None and needed <= SURELY * free:
             return Room(WHOLE, needed)
-        less = f"a method that works in slabs ({_able()}) needs less; else "
-        raise out_of_memory(what, needed, less + _smaller(geometry, method, **known), most)
+        less = f"a method that works in slabs ({_able()}) needs less; else {_smaller(request)}"
+        raise out_of_memory(request.words, needed, less, most)
     step = 1 if rows * columns % _EVEN == 0 else _DRAWN
-    at_once = functools.partial(memory_needed, geometry, method, **known)
+    at_once = functools.partial(memory_needed, request)
     fixed = at_once(slab=0)
     count = int((free - fixed) // (at_once(slab=1) - fixed)) // step * step
     if count < step:
-        cure = _smaller(geometry, method, **known)
-        raise out_of_memory(f"{what}, {step} at a time,", at_once(slab=step), cure, most)
-    place = Path(folder or tempfile.gettempdir())
-    return Room(Slabs(min(count, slices), place), at_once(slab=count))
+        what = f"{request.words}, {step} at a time,"
+        raise out_of_memory(what, at_once(slab=step), _smaller(request), most)
+    return Room(Slabs(min(count, slices), _place(folder)), at_once(slab=count))
 
 
 def find_slabs(
-    geometry: Geometry,
-    method: Method,
-    *,
-    cpu: bool,
-    folder: PathLike | None = None,
-    **needs: Any,  # noqa: ANN401 - those of `find_room`
+    request: Request, *, cpu: bool, most: int | None = None, folder: PathLike | None = None
 ) -> Slabs:
     """Return how volumes are worked on: on a CPU so that they fit."""
-    if cpu:
-        return find_room(geometry, method, folder=folder, **needs).slabs
-    return divided(geometry, method, folder)
+    return find_room(request, most=most, folder=folder).slabs if cpu else divided(request, folder)
 
 
-def divided(geometry: Geometry, method: Method, folder: PathLike | None = None) -> Slabs:
+def divided(request: Request, folder: PathLike | None = None) -> Slabs:
     """Return how a volume is divided among the processes: of one, that it is not.
 
     Args:
-        geometry: Beam and grid that are worked on.
-        method: The method.
+        request: What is asked for.
         folder: Where files of stacks go; None: where temporary files do.
 
     Raises:
         UsageError: The method, or so few slices, cannot be divided.
     """
-    processes, slices = here(), geometry.grid.shape[0]
-    if processes.count == 1:
-        return WHOLE
-    if method.slabwise is None:
+    processes = here()
+    return WHOLE if processes.count == 1 else _shares(request, processes, folder)
+
+
+def _shares(request: Request, processes: Processes, folder: PathLike | None) -> Shares:
+    if request.method.slabwise is None:
         raise UsageError(
-            f"{name_of(method)} needs all slices in one process, not in {processes.count}; start "
-            f"one process, or take a method that can be divided ({_able()})"
+            f"{name_of(request.method)} needs all slices in one process, not in "
+            f"{processes.count}; start one process, or take a method that can be divided "
+            f"({_able()})"
         )
+    slices = request.geometry.grid.shape[0]
     blocks = whole_blocks(slices) // BLOCK
     if blocks < processes.count:
         raise UsageError(
             f"{slices} slices are {blocks} block{'s' * (blocks > 1)} of {BLOCK}, which are not "
             f"divided, for {processes.count} processes; start no more than {blocks}"
         )
-    place = Path(folder or tempfile.gettempdir())
-    return Shares(folder=place, processes=processes, together=BLOCK)
+    return Shares(folder=_place(folder), processes=processes, together=BLOCK)
 
 
-def _room_of_share(
-    geometry: Geometry,
-    method: Method,
-    *,
-    folder: PathLike | None,
-    most: int | None,
-    **known: Any,  # noqa: ANN401 - those of `memory_needed`
-) -> Room:
+def _place(folder: PathLike | None) -> Path:
+    return Path(folder or tempfile.gettempdir())
+
+
+def _room_of_share(request: Request, most: int | None, folder: PathLike | None) -> Room:
     """Return how the largest share of a volume fits into a process."""
-    slabs = divided(geometry, method, folder)
-    assert isinstance(slabs, Shares)
-    slices, *sides = geometry.grid.shape
+    slabs = _shares(request, here(), folder)
+    slices, rows, columns = request.geometry.grid.shape
     largest = max(map(len, slabs.ranges(slices)))
-    rows, columns = sides
     needed = peak_memory(
-        (largest, rows, columns), geometry.sinogram_shape, method, matrix=_stored(geometry), **known
-    )
+        (largest, rows, columns), request.geometry.sinogram_shape, request.method,
+        samples=request.samples, classical=request.classical, matrix=_stored(request.geometry),
+    )  # fmt: skip
     free, machine = free_bytes(), needed * slabs.processes.on_machine
     if most is not None and needed > most:
         what = f"a share of {largest} slices of {rows} x {columns} pixels"
@@ -189,22 +167,11 @@ def _room_of_share(
 
 
 @contextlib.contextmanager
-def enough_memory(
-    geometry: Geometry,
-    method: Method,
-    *,
-    samples: int = 1,
-    classical: bool = False,
-    cpu: bool,
-    most: int | None = None,
-) -> Iterator[None]:
+def enough_memory(request: Request, *, cpu: bool, most: int | None = None) -> Iterator[None]:
     """Around a reconstruction: where memory is not enough, say what was needed and what to change.
 
     Args:
-        geometry: Beam and grid of the scan.
-        method: The method.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
+        request: What is asked for, on the beam and grid of the scan.
         cpu: Whether it is made on the CPU, where what it takes is known before.
         most: Bytes that the process may hold; None: what is free.
 
@@ -214,20 +181,16 @@ def enough_memory(
     """
     if most is not None and not cpu:
         raise UsageError("`max_memory` bounds the memory of the CPU; give `device='cpu'` as well")
-    known: Any = {"samples": samples, "classical": classical}
-    needed = find_room(geometry, method, **known, most=most).peak if cpu else None
-    slices, rows, columns = geometry.grid.shape
-    what = f"a volume of {slices} slices of {rows} x {columns} pixels"
-    with memory_of(what, needed, _smaller(geometry, method, **known)):
+    needed = find_room(request, most=most).peak if cpu else None
+    with memory_of(request.words, needed, _smaller(request)):
         yield
 
 
-def _smaller(geometry: Geometry, method: Method, *, samples: int, classical: bool) -> str:
+def _smaller(request: Request) -> str:
     """Say what needs less memory."""
-    needed = memory_needed(geometry, method, samples=samples, classical=classical)
-    alone = memory_needed(geometry, method, samples=samples, classical=False)
+    alone = memory_needed(dataclasses.replace(request, classical=False))
     smaller = "take fewer slices or larger pixels"
-    if needed <= SURELY * alone:
+    if memory_needed(request) <= SURELY * alone:
         return smaller
     without = f"`classical=False`: {in_units(alone)}"
     return f"leave out the classical reconstruction ({without}), or {smaller}"
@@ -238,32 +201,18 @@ def _able() -> str:
     return ", ".join(name for name, cls in methods().items() if cls.slabwise is not None)
 
 
-def memory_needed(
-    geometry: Geometry,
-    method: Method,
-    *,
-    samples: int = 1,
-    classical: bool = False,
-    slab: int | None = None,
-) -> int:
+def memory_needed(request: Request, slab: int | None = None) -> int:
     """Return the bytes that a reconstruction takes on a CPU of this machine.
 
     Args:
-        geometry: Beam and grid that are worked on.
-        method: The method.
-        samples: Number of samples.
-        classical: Whether the classical reconstruction is made, too.
+        request: What is asked for.
         slab: Slices that are worked on at a time; None: all.
     """
+    geometry = request.geometry
     return peak_memory(
-        geometry.grid.shape,
-        geometry.sinogram_shape,
-        method,
-        samples=samples,
-        classical=classical,
-        matrix=_stored(geometry),
-        slab=slab,
-    )
+        geometry.grid.shape, geometry.sinogram_shape, request.method, samples=request.samples,
+        classical=request.classical, matrix=_stored(geometry), slab=slab,
+    )  # fmt: skip
 
 
 def _stored(geometry: Geometry) -> bool:

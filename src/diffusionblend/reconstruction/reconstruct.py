@@ -32,6 +32,7 @@ from diffusionblend.reconstruction.draw import (
     warn_of_end,
 )
 from diffusionblend.reconstruction.footprint import enough_memory, find_slabs
+from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
@@ -115,16 +116,16 @@ def reconstruct(  # noqa: PLR0913 - the one call
     seeds = tuple(range(seed, seed + samples))
     scan = as_scan(scan, geometry)
     cpu, most = place.type == "cpu", None if max_memory is None else bytes_of(max_memory)
-    needs: Any = {"samples": samples, "classical": classical, "most": most}
-    with enough_memory(scan.geometry, chosen, cpu=cpu, **needs):
+    request = Request(scan.geometry, chosen, samples, classical)
+    with enough_memory(request, cpu=cpu, most=most):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
-        slabs = find_slabs(whole.geometry, chosen, cpu=cpu, folder=scratch, **needs)
+        slabs = find_slabs(request.on(whole.geometry), cpu=cpu, most=most, folder=scratch)
         if calibration.overlap is not None:
             warn(calibration.words)
         task = make_task(whole, scan.geometry.grid, known, place, slabs)
         with show_steps(name_of(chosen)) as shown:
             drawn = draw(chosen, task, seeds, in_turn(shown, callback), start)
-        plain = _classical(chosen, task.problem, scan.geometry) if classical else None
+        plain = _classical(task.problem, scan.geometry) if request.compares else None
         return _judged(
             task,
             drawn,
@@ -199,10 +200,8 @@ def _judged(
     )
 
 
-def _classical(method: Method, problem: Problem, geometry: Geometry) -> tuple[str, Stack] | None:
-    """Return name and x of the classical reconstruction; None if the method is classical itself."""
-    if method.classical:
-        return None
+def _classical(problem: Problem, geometry: Geometry) -> tuple[str, Stack]:
+    """Return name and x of the classical reconstruction."""
     name = classical_method(geometry)
     plain = find_method(name)()
     with show_steps(name) as callback:

@@ -2,7 +2,7 @@
 
 import platform
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,9 @@ from diffusionblend.io.files import writable
 from diffusionblend.io.formats.registry import STD, stem
 from diffusionblend.io.remote import Place, Remote
 from diffusionblend.machine.engine import OPENVINO, TORCH, engine
+
+if TYPE_CHECKING:
+    from diffusionblend.reconstruction.request import Request
 
 CLASSICAL = "classical"
 MOST_THREADS = 1024
@@ -79,14 +82,14 @@ def steps_folder(output: Path) -> Path:
     return output.with_name(f"{stem(output)}.steps")
 
 
-def outputs_of(output: Path, *, samples: int = 1, classical: bool = True) -> list[Path]:
+def outputs_of(output: Path, request: "Request") -> list[Path]:
     """Return all that a reconstruction writes."""
-    parts = [part for part, made in ((STD, samples > 1), (CLASSICAL, classical)) if made]
+    wanted = (STD, request.samples > 1), (CLASSICAL, request.compares)
+    parts = [part for part, made in wanted if made]
     return [output, record_of(output), *(beside(output, part) for part in parts)]
 
 
-def check_outputs(output: Path, *, samples: int = 1, classical: bool = True) -> None:
+def check_outputs(output: Path, request: "Request") -> None:
     """Raise OutputError if something of a reconstruction cannot be written: before long work."""
-    named = outputs_of(output, samples=samples, classical=classical)
-    for path in (*named, state_of(output)):
+    for path in (*outputs_of(output, request), state_of(output)):
         writable(path)

@@ -15,6 +15,7 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.io.formats.format import FOLDER
 from diffusionblend.machine.memory import in_units
 from diffusionblend.methods import TV, Method
+from diffusionblend.reconstruction.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -64,50 +65,59 @@ class Room:
 
 def room(
     output: Path,
-    geometry: Geometry,
-    method: Method,
+    request: Request,
     *,
-    samples: int = 1,
-    classical: bool = True,
     save_state: float = 0.0,
     save_steps: int | None = None,
     worked_on: Geometry | None = None,
     slabs: bool = False,
 ) -> Room:
-    """Return what a reconstruction needs of its disk."""
+    """Return what a reconstruction needs of its disk.
+
+    Args:
+        output: Place of the volume.
+        request: What is asked for, on the beam and grid of the scan.
+        save_state: Seconds between two savings of the state; infinite: none.
+        save_steps: Every how many steps a volume is kept; None: never.
+        worked_on: Beam and grid that the method uses, if they are larger than the scan's.
+        slabs: Whether volumes go through in slabs.
+    """
+    method, samples = request.method, request.samples
     steps = 1 if method.counted_by is None else int(getattr(method, method.counted_by))
-    others = (classical and not method.classical) + (samples > 1)
+    others = request.compares + (samples > 1)
     if save_steps is not None:
         others += samples * max(1, steps // save_steps)
     each = BYTES.get(output.suffix.lower(), PACKED) + others * PACKED
-    volumes = round(each * math.prod(geometry.grid.shape))
-    saved = math.isfinite(save_state) and steps > 1
-    larger = worked_on or geometry
-    state = state_bytes(method, larger, samples) if saved else 0
-    stacks = stacks_bytes(method, larger, samples, classical=classical) if slabs else 0
+    volumes = round(each * math.prod(request.geometry.grid.shape))
+    larger = request.on(worked_on or request.geometry)
+    state = state_bytes(larger) if math.isfinite(save_state) and steps > 1 else 0
+    stacks = stacks_bytes(larger) if slabs else 0
     return Room(volumes, state, shutil.disk_usage(output.absolute().parent).free, stacks)
 
 
-def stacks_bytes(
-    method: Method, geometry: Geometry, samples: int = 1, *, classical: bool = True
-) -> int:
+def stacks_bytes(request: Request) -> int:
     """Return the size of the files that volumes lie in where they go through in slabs."""
-    volumes = _in_files(method) + min(samples, 3) - 1
-    if classical and not method.classical:
-        volumes = max(volumes, min(samples, 3) + _in_files(TV()))
-    return FLOAT * volumes * math.prod(geometry.grid.shape)
+    volumes = _in_files(request.method) + _drawn(request) - 1
+    if request.compares:
+        volumes = max(volumes, _drawn(request) + _in_files(TV()))
+    return FLOAT * volumes * math.prod(request.geometry.grid.shape)
 
 
 def _in_files(method: Method) -> int:
     return 0 if method.slabwise is None else method.slabwise[1]
 
 
-def state_bytes(method: Method, geometry: Geometry, samples: int = 1) -> int:
+def _drawn(request: Request) -> int:
+    """Return how many volumes hold samples: one, its mean, the squares of their deviations."""
+    return min(request.samples, 3)
+
+
+def state_bytes(request: Request) -> int:
     """Return the size of a method's state (`Method.kept`), and of the samples before it."""
-    slices, *sides = geometry.grid.shape
-    rows, *rest = geometry.sinogram_shape
-    more = method.length(slices) - slices
-    volumes, data = method.kept
-    volumes += min(samples, 3) - 1  # their mean, and the squares of their deviations
+    slices, *sides = request.geometry.grid.shape
+    rows, *rest = request.geometry.sinogram_shape
+    more = request.method.length(slices) - slices
+    volumes, data = request.method.kept
+    volumes += _drawn(request) - 1
     numbers = volumes * (slices + more) * math.prod(sides) + data * (rows + more) * math.prod(rest)
     return FLOAT * numbers

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from diffusionblend.cli.commands.reconstruct import Reconstruct
     from diffusionblend.data.scan import Scan
     from diffusionblend.geometry import Geometry
-    from diffusionblend.methods import Method
     from diffusionblend.reconstruction.estimate import Estimate
+    from diffusionblend.reconstruction.request import Request
     from diffusionblend.runs.room import Room
 
 
@@ -32,29 +32,25 @@ def show_plan(
 
 
 def plan_reconstruction(
-    command: "Reconstruct", scan: "Scan", method: "Method", device: "torch.device"
+    command: "Reconstruct", scan: "Scan", request: "Request", device: "torch.device"
 ) -> None:
     """Print what a reconstruction would do, and what it would take; write nothing."""
     from diffusionblend.prior.store import facts_of
     from diffusionblend.reconstruction.estimate import estimate
     from diffusionblend.runs.provenance import outputs_of, steps_folder
 
-    prior = facts_of(command.prior) if method.needs_prior else None
-    options = dict(vars(method))
-    classical = command.classical and not method.classical
+    prior = facts_of(command.prior) if request.method.needs_prior else None
+    options = dict(vars(request.method))
     found = estimate(
         scan,
-        command.method,
-        method,
+        request,
         prior=command.prior,
         device=device,
-        samples=command.samples,
-        classical=classical,
         mu_water=command.mu_water,
         scale=command.scale,
         max_memory=command.max_memory,
     )
-    disk = command.room(scan.geometry, method, found.worked_on, slabs=found.slab is not None)
+    disk = command.room(request, found.worked_on, slabs=found.slab is not None)
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
     told |= larger_in_words(found.worked_on) | {
@@ -79,7 +75,7 @@ def plan_reconstruction(
         **estimate_as_facts(found),
         "disk": {**vars(disk), "needed": disk.needed},
     }
-    paths = outputs_of(command.output, samples=command.samples, classical=classical)
+    paths = outputs_of(command.output, request)
     if command.save_steps is not None:
         paths.append(steps_folder(command.output))
     show_plan(facts, told, paths, command.json)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diffusionblend.machine.processes import Processes
     from diffusionblend.methods import Method
     from diffusionblend.methods.method import State
+    from diffusionblend.reconstruction.request import Request
     from diffusionblend.reconstruction.result import Reconstruction
     from diffusionblend.runs.checkpoint import Checkpoint
     from diffusionblend.runs.room import Room
@@ -122,10 +123,12 @@ class Reconstruct:
             writable(self.output)
         present(self.scan, "make one with `diffusionblend simulate` or `diffusionblend import`")
         from diffusionblend.io.scans import read_scan
+        from diffusionblend.io.volumes import check_suffix
         from diffusionblend.machine.device import find_device
         from diffusionblend.machine.memory import bytes_of
         from diffusionblend.methods.options import make_method
         from diffusionblend.reconstruction.reconstruct import check_samples
+        from diffusionblend.reconstruction.request import Request
         from diffusionblend.runs.provenance import MOST_THREADS
 
         in_range("--seed", self.seed, 0, 2**63 - self.samples)
@@ -141,28 +144,31 @@ class Reconstruct:
         check_samples(method, self.samples)
         device = find_device(self.device)
         if processes.leads:
-            self._check_outputs(method)
+            check_suffix(self.output)
         scan = read_scan(self.scan)
         if processes.leads:
-            self._lead(scan, method, device)
+            request = Request(scan.geometry, method, self.samples, self.classical)
+            self._lead(scan, request, device)
         elif not self.dry_run:
             self._reconstruct(scan, method, device)
 
-    def _lead(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
+    def _lead(self, scan: "Scan", request: "Request", device: "torch.device") -> None:
         """Say what it takes, or reconstruct while no other process makes the same output."""
         from diffusionblend.io.files import naming, sole
         from diffusionblend.io.volumes import check_source
         from diffusionblend.machine.device import threads
         from diffusionblend.machine.processes import alone
+        from diffusionblend.runs.provenance import check_outputs
 
+        check_outputs(self.output, request)
         if self.like is not None:
             check_source(self.like, self.output, scan.geometry.grid)
         if self.dry_run:
             with naming(self.scan), threads(self.threads), alone():
-                return plan_reconstruction(self, scan, method, device)
-        self.room(scan.geometry, method).check(self.output)
+                return plan_reconstruction(self, scan, request, device)
+        self.room(request).check(self.output)
         with sole(self.output):
-            self._reconstruct(scan, method, device)
+            self._reconstruct(scan, request.method, device)
 
     def _reconstruct(self, scan: "Scan", method: "Method", device: "torch.device") -> None:
         """Begin, or go on from a state with as many threads as it was begun with."""
@@ -276,31 +282,15 @@ class Reconstruct:
         yield f"next: diffusionblend report {shlex.quote(str(self.output))} -o report.html"
         yield f"      diffusionblend view {shlex.quote(str(self.output))}"
 
-    def _check_outputs(self, method: "Method") -> None:
-        from diffusionblend.io.volumes import check_suffix
-        from diffusionblend.runs.provenance import check_outputs
-
-        check_suffix(self.output)
-        another = self.classical and not method.classical
-        check_outputs(self.output, samples=self.samples, classical=another)
-
     def room(
-        self,
-        geometry: "Geometry",
-        method: "Method",
-        worked_on: "Geometry | None" = None,
-        *,
-        slabs: bool = False,
+        self, request: "Request", worked_on: "Geometry | None" = None, *, slabs: bool = False
     ) -> "Room":
         """Return what it needs of the disk."""
         from diffusionblend.runs.room import room
 
         return room(
             self.output,
-            geometry,
-            method,
-            samples=self.samples,
-            classical=self.classical,
+            request,
             save_state=self.save_state,
             save_steps=self.save_steps,
             worked_on=worked_on,
