@@ -19,7 +19,7 @@ from torch import Tensor
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.cone_kernels import back_project, project
-from diffusionblend.projectors.parts import in_parts
+from diffusionblend.projectors.parts import by_threads
 
 
 class ConeProjector(Projector):
@@ -62,7 +62,7 @@ class ConeProjector(Projector):
         detector_rows, views, bins = self.sinogram_shape
         u, y = u.contiguous(), u.new_empty(views * bins, detector_rows)
         arguments = (u.numpy(), self._lines, self._rows, y.numpy())
-        in_parts(lambda *part: project(*arguments, *part), len(y))
+        by_threads(lambda *part: project(*arguments, *part), len(y))
         return y.view(views, bins, detector_rows) * self._steps * self._reach
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class ConeProjector(Projector):
         u = y.new_zeros(rows, columns, slices)
         arguments = (y.numpy(), self._lines, self._rows, u.numpy())
         for along_rows, planes in ((True, rows), (False, columns)):
-            in_parts(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
+            by_threads(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
         return u
 
 

@@ -10,7 +10,7 @@ import torch
 _PARTS = 4  # for each thread, so that none waits long for the last
 
 
-def in_parts(work: Callable[[int, int], object], count: int) -> None:
+def by_threads(work: Callable[[int, int], object], count: int) -> None:
     """Do `work(start, stop)` for parts of a whole of `count`, in as many threads as torch has."""
     threads = torch.get_num_threads()
     bounds = np.linspace(0, count, threads * _PARTS + 1).astype(int)

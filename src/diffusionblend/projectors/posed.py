@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffusionblend.geometry import Geometry, Grid, PosedBeam
 from diffusionblend.projectors.base import Projector
-from diffusionblend.projectors.parts import in_parts
+from diffusionblend.projectors.parts import by_threads
 from diffusionblend.projectors.posed_kernels import PAD, axes_of, back_project, project
 
 
@@ -42,7 +42,7 @@ class PosedProjector(Projector):
         self._views, self._diverges = _views(grid, beam), beam.diverges
         self._seen = np.zeros((len(self._views), 3), np.uint8)
         arguments = self._views, beam.bins, beam.rows, self._seen
-        in_parts(lambda *part: axes_of(*arguments, *part), len(self._views))
+        by_threads(lambda *part: axes_of(*arguments, *part), len(self._views))
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
@@ -71,7 +71,7 @@ class PosedProjector(Projector):
             self._diverges,
             y.numpy(),
         )
-        in_parts(lambda *part: project(*arguments, *part), len(y))
+        by_threads(lambda *part: project(*arguments, *part), len(y))
         return y.view(views, bins, detector_rows)
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class PosedProjector(Projector):
         known = self._counts, self._views, self._sizes, self._diverges, self._seen
         arguments = lines, *known, u.flatten().numpy()
         for axis, planes in enumerate(self._counts.tolist()):
-            in_parts(lambda *part, a=axis: back_project(*arguments, a, *part), planes)
+            by_threads(lambda *part, a=axis: back_project(*arguments, a, *part), planes)
         inner = slice(PAD, -PAD)
         return u[inner, inner, inner]
 

@@ -16,7 +16,7 @@ from diffusionblend.geometry import Beam, Geometry, Grid
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.joseph import steps_along_rows
 from diffusionblend.projectors.lanes import LANES
-from diffusionblend.projectors.parts import in_parts
+from diffusionblend.projectors.parts import by_threads
 from diffusionblend.projectors.ray_kernels import back_project, project
 
 
@@ -49,7 +49,7 @@ class RayProjector(Projector):
         u, y = self._pixels(some), some.new_empty(len(self._rays), LANES)
         u[:, :-1, : some.shape[-1]] = some
         arguments = (u.numpy(), self._rays, y.numpy())
-        in_parts(lambda *part: project(*arguments, *part), len(y))
+        by_threads(lambda *part: project(*arguments, *part), len(y))
         return y.view(*self.sinogram_shape[1:], LANES)
 
     def _adjoint(self, some: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class RayProjector(Projector):
         y[:, : some.shape[-1]] = some.flatten(0, 1)
         arguments = (y.numpy(), self._rays, u.numpy())
         for along_rows, planes in zip((True, False), self.volume_shape[1:], strict=True):
-            in_parts(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
+            by_threads(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
         return u[:, :-1]
 
     def _pixels(self, like: Tensor) -> Tensor:
