@@ -209,11 +209,22 @@ def test_bits_above_those_stored_are_an_overlay_or_refused(place, stored, hu):
     slices = datasets(drawn)
     every(PixelRepresentation=0, BitsStored=12, HighBit=11)(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert "BitsStored is 12, but its values go from" in words
+    assert "BitsStored is 12, HighBit 11, but its values go from" in words
     for data in slices:
         data.add_new(0x60000102, "US", 12)
     volume = read_volume(save(place / "overlay", slices))
     assert np.array_equal(volume.hu, hu.T)
+
+
+def test_bits_below_those_stored_are_not_lost(place, stored, hu):
+    """As of 12 bits that lie in the lowest, and a High Bit of 15: HU would be those of air."""
+    slices = datasets(stored)
+    every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
+    words = str(refusal(read_volume, save(place / "lowest", slices)))
+    assert "BitsStored is 12, HighBit 15, but its values go from" in words
+    slices = datasets((stored << 4).astype("<i2"))
+    every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
+    assert np.array_equal(read_volume(save(place / "highest", slices)).hu, hu.T)
 
 
 @pytest.mark.parametrize("fill", ["zeros", "the sign"])
