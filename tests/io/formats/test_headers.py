@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
@@ -460,6 +461,36 @@ def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog
     assert np.array_equal(volume.hu, hu.T[::2])
     assert volume.grid.spacing_mm == pytest.approx((5, 0.5, 0.75))
     assert "odd: its slices are numbered from 11 to 15, but there are 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("InstanceNumber", b"A12 "),
+        ("InstanceNumber", b"12\\13 "),
+        ("SliceThickness", b"thin"),
+        ("GantryDetectorTilt", b"none"),
+        ("RescaleType", b"HU\\HU "),
+    ],
+)
+def test_a_text_that_says_nothing_of_the_values_refuses_no_slice(place, stored, hu, keyword, text):
+    slices = datasets(stored)
+    every(**{keyword: "0000" if len(text) == 4 else "000000"})(slices)
+    folder = save(place / "series", slices, [f"{k}.dcm" for k in range(6)])
+    tag = struct.pack("<HH", Tag(keyword).group, Tag(keyword).element)
+    for file in folder.iterdir():
+        raw = file.read_bytes()
+        at = raw.index(tag) + 8  # behind the tag, the kind of value and its length
+        file.write_bytes(raw[:at] + text + raw[at + len(text) :])
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_a_slice_without_a_number_is_no_gap(place, stored, hu, caplog):
+    slices = datasets(stored)
+    for k, data in enumerate(slices[1:]):
+        data.InstanceNumber = k + 2
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+    assert not caplog.records
 
 
 # DICOM: one slice

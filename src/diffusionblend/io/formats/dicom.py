@@ -133,8 +133,8 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
     """Name numbers that are left out: where every second slice is lost, positions are even."""
-    found = {one.instance for one in slices}
-    first, last = min(found), max(found)
+    found = [one.instance for one in slices if one.instance is not None]
+    first, last = min(found, default=0), max(found, default=0)
     if last - first + 1 > len(slices):
         log.warning(
             "%s: its slices are numbered from %d to %d, but there are %d; if some were lost, copy "

@@ -324,3 +324,14 @@ def number(file: File, header: "Dataset", keyword: str, default: float) -> float
     if value(file, header, keyword) in (None, ""):
         return default
     return numbers(file, header, keyword, 1)[0]
+
+
+def number_or_none(file: File, header: "Dataset", keyword: str) -> float | None:
+    """Return the number of a tag that places no slice and scales no value; None if there is none.
+
+    Such tags hold what an export likes: no slice is refused for `A12` as its Instance Number.
+    """
+    try:
+        return numbers(file, header, keyword, 1)[0]
+    except CorruptInput:
+        return None
