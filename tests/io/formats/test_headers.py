@@ -276,6 +276,33 @@ def test_a_slice_that_is_missing_is_found_among_rounded_positions(place, stored,
     assert "missing slice" in str(refusal(read_volume, save(place / "series", slices)))
 
 
+def kernels(slices):
+    for k, data in enumerate(slices):
+        data.ConvolutionKernel = ["B30f", "B70f"][k % 2]
+    locations(0, 0, 2.5, 2.5, 5, 5)(slices)
+
+
+def copied(slices):
+    locations(0, 2.5, 2.5, 5, 7.5, 10)(slices)
+    slices[2].SOPInstanceUID = slices[1].SOPInstanceUID
+
+
+TWICE = {
+    "of two kernels": (kernels, "differ in ConvolutionKernel: B30f and B70f; give the slices of"),
+    "copied": (copied, "2: at 2.5 mm, as 1 is: two slices at one place; they are the same one"),
+    "without positions": (locations(0, 0, 0, 0, 0, 0), "so are all others; export the series"),
+    "twice": (locations(0, 2.5, 5, 5, 7.5, 10), "remove the duplicate or split the series"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_why_two_slices_are_at_one_place_is_told(place, stored, name):
+    change, words = TWICE[name]
+    slices = datasets(stored)
+    change(slices)
+    assert words in str(refusal(read_volume, save(place / "series", slices)))
+
+
 # DICOM: files that are no slices, or not whole
 
 
