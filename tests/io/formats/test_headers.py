@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zipfile
 
 import nibabel
 import numpy as np
@@ -518,6 +519,30 @@ def test_a_slice_without_a_number_is_no_gap(place, stored, hu, caplog):
         data.InstanceNumber = k + 2
     assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
     assert not caplog.records
+
+
+def test_a_series_in_several_folders_is_to_be_put_into_one(place, stored, hu):
+    """A part of it, given alone, would pass for the whole of a shorter one."""
+    slices = datasets(stored)
+    (place / "study").mkdir()
+    save(place / "study" / "a", slices[:3], [f"{k}.dcm" for k in range(3)])
+    save(place / "study" / "b", slices[3:], [f"{k}.dcm" for k in range(3)])
+    words = str(refusal(read_volume, place / "study"))
+    assert f"put all files of the series {UID}, which are in several of them, into one" in words
+    with zipfile.ZipFile(place / "study.zip", "w") as made:
+        for file in (place / "study").rglob("*.dcm"):
+            made.write(file, file.relative_to(place))
+    assert np.array_equal(read_volume(place / "study.zip").hu, hu.T)
+    every(SeriesInstanceUID=f"{UID}.7")(slices[3:])
+    save(place / "study" / "b", slices[3:], [f"{k}.dcm" for k in range(3)])
+    assert "a/, b/; give the folder of one series" in str(refusal(read_volume, place / "study"))
+
+
+def test_a_zip_of_a_volume_says_to_unpack_it(place, hu):
+    with zipfile.ZipFile(place / "v.zip", "w") as made:
+        made.write(nifti(place / "v.nii", hu), "v.nii")
+    words = str(refusal(read_volume, place / "v.zip"))
+    assert "no DICOM file in this zip, but v.nii; unpack it and give the name" in words
 
 
 # DICOM: one slice
