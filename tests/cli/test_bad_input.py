@@ -269,6 +269,25 @@ def test_a_truncated_scan_is_named(data, old, keep):
     assert_refused(old, CORRUPT, words, reconstruct(old / "cut.h5", old))
 
 
+def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
+    with h5py.File(old / "projections.h5", "w") as file:
+        file["exchange/data"] = np.ones((3, 4, 5))
+    (old / "folder").mkdir()
+    for path, code, words in (
+        (data.volume, CORRUPT, "make one of it with `diffusionblend simulate`"),
+        (old / "projections.h5", UNSUPPORTED, "of projections with `diffusionblend import`"),
+        (old / "folder", CORRUPT, "is a folder, expected a scan; make one with `diffusionblend s"),
+    ):
+        assert_refused(old, code, [path.name, words], reconstruct(path, old))
+
+
+def test_the_name_of_a_scan_may_be_in_capitals(data, place):
+    (place / "SCAN.H5").write_bytes(data.scan.read_bytes())
+    assert "8 views" in command("info", place / "SCAN.H5").out
+    words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
+    assert "scans         1, of which 0 are there" in command(*words).out
+
+
 def test_a_flipped_byte_in_the_line_integrals_is_found(data, old):
     raw = bytearray(data.scan.read_bytes())
     with h5py.File(data.scan) as file:
