@@ -259,6 +259,14 @@ def test_a_dry_simulation_tells_the_shape_that_the_scan_will_have(data, place):
     assert facts["shape"] == list(read_scan(place / "s.h5").y.shape)
 
 
+def test_a_seed_of_no_noise_is_named(data, place, caplog):
+    words = ("simulate", data.volume, "-o", place / "s.h5", "--size", 64, "--seed", 3, "--dry-run")
+    assert command(*words, "--photons", 1e4).code == 0
+    assert not caplog.records
+    assert command(*words).code == 0
+    assert "--seed 3: there is no noise without --photons" in caplog.text
+
+
 def test_a_dry_benchmark_lists_the_runs(place):
     facts = plan("benchmark", "table1", "-o", place / "results")
     assert facts["kept"] == 0

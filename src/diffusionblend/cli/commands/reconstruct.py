@@ -142,6 +142,7 @@ class Reconstruct:
         device = find_device(self.device)
         if processes.leads:
             self._check_outputs(method)
+            self._tell_of_unused(method)
         scan = read_scan(self.scan)
         if processes.leads:
             self._lead(scan, method, device)
@@ -275,6 +276,14 @@ class Reconstruct:
             yield f"{steps_folder(self.output)}: volumes on the way"
         yield f"next: diffusionblend report {shlex.quote(str(self.output))} -o report.html"
         yield f"      diffusionblend view {shlex.quote(str(self.output))}"
+
+    def _tell_of_unused(self, method: "Method") -> None:
+        """Name options that were given and change nothing of this method's volume."""
+        used = {"prior": method.needs_prior, "seed": method.random}
+        for name, matters in used.items():
+            value = getattr(self, name)
+            if value != getattr(Reconstruct, name) and not matters:
+                log.warning("--%s %s: %s makes no use of it", name, value, self.method)
 
     def _check_outputs(self, method: "Method") -> None:
         from diffusionblend.io.volumes import check_suffix

@@ -1,5 +1,6 @@
 """Scans of volumes."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from diffusionblend.geometry import Beam, Geometry
     from diffusionblend.simulation.simulate import MakeBeam
+
+log = logging.getLogger(__name__)
 
 USUAL: dict[str, dict[str, Any]] = {
     "parallel": {},
@@ -92,6 +95,8 @@ class Simulate:
         angles = self._angles()
         in_range("--size", self.size, 2, 100_000)
         in_range("--seed", self.seed, 0, 2**63 - 1)
+        if self.seed and self.photons is None:
+            log.warning("--seed %d: there is no noise without --photons", self.seed)
         self._check_outputs()
         volume = read_volume(self.volume)
         with naming(self.volume):
