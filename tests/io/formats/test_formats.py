@@ -119,6 +119,13 @@ def line(field, value):
     return edit
 
 
+def test_capitals_of_nrrd_say_the_same(place, hu):
+    path = write_nrrd(place / "v.nrrd", hu, encoding="gzip")
+    raw = path.read_bytes().replace(b"encoding: gzip", b"encoding: GZIP")
+    path.write_bytes(line("space units", '"MM" "MM" "MM"')(raw))
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+
+
 NRRD_DAMAGE = {
     "empty": (lambda raw: b"", CorruptInput, "cannot be read"),
     "one byte": (lambda raw: raw[:1], CorruptInput, "magic"),

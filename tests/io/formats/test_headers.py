@@ -454,7 +454,10 @@ def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword
     slices = datasets(stored)
     every(**{keyword: None})(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert f"lacks {keyword}; copy it again, or export it again with this value" in words
+    assert (
+        f"lacks {keyword}; export it again with this value, or take it out if it is no slice"
+        in words
+    )
 
 
 def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
@@ -574,6 +577,7 @@ SAID_OTHERWISE = {
     "ElementToIntensityFunctionSlope": "1.0",
     "BinaryData": "TRUE",
     "HeaderSize": "00",
+    "DistanceUnits": "MM",
 }
 
 

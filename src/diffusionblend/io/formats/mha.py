@@ -161,7 +161,7 @@ def _check_fields(path: Path, header: Header) -> None:
             raise UnsupportedInput(
                 f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
             )
-    if header.get("DistanceUnits", "mm") not in _MM:
+    if header.get("DistanceUnits", "mm").lower() not in _MM:
         raise UnsupportedInput(
             f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"
         )

@@ -79,6 +79,7 @@ def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ..
 
     head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
     header = nrrd.read_header(head)
+    header |= {"encoding": header["encoding"].lower()} if "encoding" in header else {}
     _check_fields(path, header)
     affine, shape = _affine(path, header), tuple(int(n) for n in header["sizes"])
     check_header(path, shape, affine)
@@ -112,7 +113,7 @@ def _affine(path: Path, header: Header) -> np.ndarray:
             f"{path}: its space is {space}; expected left-posterior-superior or "
             "right-anterior-superior; convert it"
         )
-    if not set(units) <= set(_UNITS):
+    if not {unit.lower() for unit in units} <= set(_UNITS):
         raise UnsupportedInput(f"{path}: its units are {' '.join(units)}; expected mm; convert it")
     affine = np.eye(4)
     affine[:3, :3] = _directions(path, header)
