@@ -281,6 +281,13 @@ def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
         assert_refused(old, code, [path.name, words], reconstruct(path, old))
 
 
+def test_a_volume_is_no_projections_and_no_metrics_are_no_figures(data, old):
+    words = ["chest.nii.gz", "called as a volume, of which `simulate` makes a scan"]
+    assert_refused(old, UNSUPPORTED, words, ["import", data.volume, "-o", old / "o.h5"])
+    words = ["--metrics: needs a value; expected some of psnr, ssim"]
+    assert_refused(old, USAGE, words, ["evaluate", data.volume, data.volume, "--metrics"])
+
+
 def test_the_name_of_a_scan_may_be_in_capitals(data, place):
     (place / "SCAN.H5").write_bytes(data.scan.read_bytes())
     assert "8 views" in command("info", place / "SCAN.H5").out

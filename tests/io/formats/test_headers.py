@@ -462,7 +462,7 @@ def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword
 
 def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
     folder = save(place / "series", datasets(stored), [f"IM{k}" for k in range(6)])
-    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", ".hidden"):
+    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", "truth.nii.gz", ".hidden"):
         (folder / known).write_text("no slice")
     (folder / "mask.seg").write_text("no slice")
     assert np.array_equal(read_volume(folder).hu, hu.T)

@@ -35,13 +35,13 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 PACKED = b"\x1f\x8b"
 COPY_AGAIN = "export it again with this value, or take it out if it is no slice"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
-NO_SLICES = {
+NO_SLICES = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
     *(".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".inf", ".cfg", ".csv", ".tsv", ".xlsx"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".ico", ".mp4", ".avi"),
-    *(".nii", ".nrrd", ".mha", ".mhd", ".h5"),
+    *(".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".h5"),
     *(".log", ".md5", ".sha256", ".exe", ".dll", ".jar", ".js", ".py", ".sh", ".bat", ".db"),
-}
+)
 """Suffixes of what is known to lie beside slices: notes, pictures, volumes, and viewers."""
 MAYBE = {"", "part", "partial", "filepart", "crdownload", "download"}
 """Suffixes, without dots and digits, of what may be a slice: none, and of unfinished copies."""
@@ -112,7 +112,8 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
     kept = []
     for file, sure in found:
         suffix = file.suffix.lower()
-        known = suffix in NO_SLICES or file.name.lower() in NO_SLICES_NAMES
+        name = file.name.lower()
+        known = name.endswith(NO_SLICES) or name in NO_SLICES_NAMES
         known |= _is_hidden(file)
         if sure or (not known and suffix.strip(".0123456789") in MAYBE):
             kept.append(file)
