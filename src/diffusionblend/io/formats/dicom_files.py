@@ -39,7 +39,7 @@ NO_SLICES = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
     *(".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".inf", ".cfg", ".csv", ".tsv", ".xlsx"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".ico", ".mp4", ".avi"),
-    *(".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".h5"),
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5"),
     *(".log", ".md5", ".sha256", ".exe", ".dll", ".jar", ".js", ".py", ".sh", ".bat", ".db"),
 )
 """Suffixes of what is known to lie beside slices: notes, pictures, volumes, and viewers."""

@@ -19,9 +19,14 @@ import numpy as np
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import inside, naming
 from diffusionblend.io.formats.foreign import parsing
-from diffusionblend.io.formats.headers import LPS_TO_RAS, check_claim, check_header, volume_in_order
+from diffusionblend.io.formats.headers import (
+    LPS_TO_RAS,
+    check_claim,
+    check_header,
+    held_in,
+    volume_in_order,
+)
 
 Header = Mapping[str, str]
 
@@ -93,16 +98,7 @@ def files(path: Path) -> tuple[Path, ...]:
 
 def _place(path: Path, header: Header) -> Path:
     """Return the file that holds the voxels."""
-    if header[LAST] == HERE:
-        return path
-    with naming(path):
-        place = inside(path.parent, header[LAST])
-    if not place.is_file():
-        raise CorruptInput(
-            f"{path}: its voxels are in {header[LAST]!r:.80}, which is not there; copy it beside "
-            "the header, too"
-        )
-    return place
+    return path if header[LAST] == HERE else held_in(path, header[LAST])
 
 
 def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
