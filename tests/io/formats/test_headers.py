@@ -238,6 +238,17 @@ def test_numbers_of_12_bits_have_their_sign(place, stored, hu, fill):
     assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
 
 
+@pytest.mark.parametrize("value", [-3024, 3071, 2048])
+def test_numbers_that_12_bits_do_not_hold_are_refused(place, stored, value):
+    """As the sign of others shows: -3024 was read as 1072, and 3071 as -1025."""
+    low = (stored - 900).astype("<i2")
+    low[4, 4, 2] = value
+    slices = datasets(low)
+    every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "2: BitsStored is 12, HighBit 11, but its values go from" in words
+
+
 def test_a_table_of_values_is_refused(place, stored):
     slices = datasets(stored)
     for data in slices:

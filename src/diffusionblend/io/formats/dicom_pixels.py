@@ -95,11 +95,11 @@ def _in_bits(file: File, data: "Dataset", pixels: np.ndarray, padded: np.ndarray
             f"{file}: BitsStored is {bits}, HighBit {high}, of {size} bits; repair the header"
         )
     # What is above has to be nothing, the sign again, or an overlay; and so what is below.
-    above, below = pixels >> (high + 1), pixels & ((1 << (high + 1 - bits)) - 1)
-    stray = above != 0
-    if pixels.dtype.kind == "i":
-        stray &= above != -1
-    stray = (stray | (below != 0)) & ~padded
+    signed = pixels.dtype.kind == "i"
+    top, below = pixels >> (high + (not signed)), pixels & ((1 << (high + 1 - bits)) - 1)
+    # Negative numbers have their sign above, or nothing: some of each are numbers of more bits.
+    negative = -1 if signed and (top[~padded] == -1).any() else int(signed)
+    stray = ((top != 0) & (top != negative) | (below != 0)) & ~padded
     if stray.any() and not _has_overlay(data):
         raise CorruptInput(
             f"{file}: BitsStored is {bits}, HighBit {high}, but its values go from {pixels.min()} "
