@@ -46,6 +46,8 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 """MET_LONG is not among them: it has four bytes or eight, by the machine that wrote it."""
+UNLIKE = 0.01
+"""By how much the length of a direction may differ from 1."""
 _OTHER_NAMES = {
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
     "Position": "Offset",
@@ -180,6 +182,12 @@ def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
         )
     spacing = _numbers(path, header, "ElementSpacing", "")
     directions = _numbers(path, header, "TransformMatrix", "1 0 0 0 1 0 0 0 1").reshape(3, 3)
+    lengths = np.linalg.norm(directions, axis=1)
+    if not (np.abs(lengths - 1) <= UNLIKE).all():  # NaN is not
+        raise CorruptInput(
+            f"{path}: `TransformMatrix` has directions of the lengths {lengths}, beside an "
+            f"ElementSpacing of {spacing}; expected lengths of 1; keep the sizes in one of them"
+        )
     affine = np.eye(4)
     affine[:3, :3] = directions.T * spacing
     affine[:3, 3] = _numbers(path, header, "Offset", "0 0 0")
