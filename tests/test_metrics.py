@@ -77,6 +77,16 @@ def test_volumes_are_cropped_to_what_both_have():
     assert np.array_equal(c.hu, d.hu)
 
 
+def test_what_the_truth_does_not_cover_is_told(caplog):
+    volume, truth = random_volume(), random_volume(seed=1)
+    figures = evaluate(volume.slices(3, 6), truth)
+    assert not caplog.records
+    np.testing.assert_equal(evaluate(volume, truth.slices(3, 6)), figures)
+    assert [record.getMessage() for record in caplog.records] == [
+        "compared are 3 x 10 x 11 of the volume's 9 x 10 x 11 voxels: the truth covers no more"
+    ]
+
+
 @pytest.mark.parametrize("axes", [[], [0], [1], [2], [0, 2], [0, 1, 2]])
 def test_a_truth_stored_from_the_other_end_is_turned(axes):
     volume = random_volume((4, 5, 6))

@@ -13,6 +13,7 @@ Another package adds a metric by an entry point of the group `diffusionblend.met
 there, and a `Metric`.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.io.inputs import VolumeLike, as_pair
 from diffusionblend.plugins import load, plugins
 from diffusionblend.progress import counted
+
+log = logging.getLogger(__name__)
 
 RANGE_HU = (-1000.0, 1000.0)
 DATA_RANGE = RANGE_HU[1] - RANGE_HU[0]
@@ -64,6 +67,8 @@ def evaluate(
 ) -> Figures:
     """Compare a reconstruction with the truth, on the grid that both have.
 
+    A warning says so if the truth covers a part of the volume only.
+
     Args:
         volume: The reconstruction: a volume, its file, or HU (slices, rows, columns) as an array.
         truth: The truth likewise. An array lies where the other volume does, and has its shape.
@@ -81,19 +86,26 @@ def evaluate(
         UsageError: There is no such metric.
     """
     chosen = {name: find_metric(name) for name in metrics}
-    volume, truth = common_grid(*as_pair(volume, truth))
+    whole, truth = as_pair(volume, truth)
+    volume, truth = common_grid(whole, truth)
+    if volume.grid.shape != whole.grid.shape:
+        log.warning(
+            "compared are %s of the volume's %s voxels: the truth covers no more",
+            _size(volume.grid),
+            _size(whole.grid),
+        )
     a, b = (v.hu.astype(np.float64) for v in (volume, truth))
     figures = {
         plane: _plane_figures(a, b, axis, chosen)
         for axis, plane in enumerate(counted("compare", PLANES))
     }
     one = (1, -1, a.shape[-1])
-    whole = {
+    of_all = {
         name: float(metric.of(a.reshape(one), b.reshape(one)).item())
         for name, metric in chosen.items()
         if metric.of_volume
     }
-    return figures | ({WHOLE: whole} if whole else {})
+    return figures | ({WHOLE: of_all} if of_all else {})
 
 
 def metric_names() -> list[str]:
@@ -256,6 +268,10 @@ def _whole_shift(grid: Grid, other: Grid) -> np.ndarray:
             f"{np.round(shift, 2)} voxels; evaluate on the grid of the scan"
         )
     return shift.round().astype(int)[::-1]
+
+
+def _size(grid: Grid) -> str:
+    return " x ".join(map(str, grid.shape))
 
 
 def _mm(grid: Grid) -> str:

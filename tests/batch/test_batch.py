@@ -204,6 +204,7 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
         (["bad.csv"], (), 2, "bad.csv, row 1: names no scan"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
+        (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
@@ -221,6 +222,7 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     (place / "bad.csv").write_text("file\nx.h5\n")
     (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
+    (place / "set.csv").write_text("scan,options\nx.h5,seed=3\n")
     (place / "seed.csv").write_text("scan,seed\nx.h5,many\n")
     given = [text.format(scan=scans / "s0.h5") for text in given]
     before = contents(place)

@@ -269,6 +269,32 @@ def test_a_truncated_scan_is_named(data, old, keep):
     assert_refused(old, CORRUPT, words, reconstruct(old / "cut.h5", old))
 
 
+def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
+    with h5py.File(old / "projections.h5", "w") as file:
+        file["exchange/data"] = np.ones((3, 4, 5))
+    (old / "folder").mkdir()
+    for path, code, words in (
+        (data.volume, CORRUPT, "make one of it with `diffusionblend simulate`"),
+        (old / "projections.h5", UNSUPPORTED, "of projections with `diffusionblend import`"),
+        (old / "folder", CORRUPT, "is a folder, expected a scan; make one with `diffusionblend s"),
+    ):
+        assert_refused(old, code, [path.name, words], reconstruct(path, old))
+
+
+def test_a_volume_is_no_projections_and_no_metrics_are_no_figures(data, old):
+    words = ["chest.nii.gz", "called as a volume, of which `simulate` makes a scan"]
+    assert_refused(old, UNSUPPORTED, words, ["import", data.volume, "-o", old / "o.h5"])
+    words = ["--metrics: needs a value; expected some of psnr, ssim"]
+    assert_refused(old, USAGE, words, ["evaluate", data.volume, data.volume, "--metrics"])
+
+
+def test_the_name_of_a_scan_may_be_in_capitals(data, place):
+    (place / "SCAN.H5").write_bytes(data.scan.read_bytes())
+    assert "8 views" in command("info", place / "SCAN.H5").out
+    words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
+    assert "scans         1, of which 0 are there" in command(*words).out
+
+
 def test_a_flipped_byte_in_the_line_integrals_is_found(data, old):
     raw = bytearray(data.scan.read_bytes())
     with h5py.File(data.scan) as file:
@@ -496,6 +522,10 @@ def test_options_of_reconstruct_that_cannot_be_are_named(data, old, options, wor
         (["--views", "-8"], ["--views -8", "expected 1"]),
         (["--limited-angle", "181"], ["--limited-angle 181", "1 to 180"]),
         (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "exclude"]),
+        (["--arc", "0"], ["--arc 0", "expected 0.001 to 360"]),
+        (["--sod-mm", "400"], ["--sod-mm 400", "a parallel beam has none", "--beam fan or cone"]),
+        (["--detector", "curved"], ["--detector curved", "a parallel beam has none"]),
+        (["--beam", "cone", "--detector", "curved"], ["--detector curved", "a cone beam has none"]),
         (["--photons", "nan"], ["--photons nan", "expected 1"]),
         (["--photons", "-1"], ["--photons -1", "expected 1"]),
         (["--photons", "inf"], ["--photons inf", "expected 1"]),

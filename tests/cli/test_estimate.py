@@ -4,13 +4,16 @@ import dataclasses
 import functools
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from diffusionblend.data.scan import Scan
+from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods import Method, Stepped, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
@@ -235,6 +238,19 @@ def test_a_dry_run_fails_as_the_run_does(words, data, place, monkeypatch):
     assert contents(place) == {}
 
 
+def test_a_dry_simulation_refuses_what_cannot_be_scanned_as_the_run_does(data, place):
+    volume = read_volume(data.volume)
+    hu = volume.hu + np.random.default_rng(0).normal(0, 1, volume.hu.shape).astype(np.float32)
+    hu[:, [0, 0, -1, -1], [0, -1, -1, 0]] = 0  # as programs that resample fill what is outside
+    write_volume(Volume(hu, volume.grid), place / "filled.nii")
+    before = contents(place)
+    words = ("simulate", place / "filled.nii", "-o", place / "s.h5", "--size", 64)
+    dry, real = command(*words, "--dry-run"), command(*words)
+    assert "the corners of 12 slices are 0 HU" in real.err
+    assert (dry.code, dry.err) == (real.code, real.err)
+    assert contents(place) == before
+
+
 def test_a_dry_simulation_tells_the_shape_that_the_scan_will_have(data, place):
     words = ("simulate", data.fine, "-o", place / "s.h5", "--size", 64, "--views", 5,
              "--slices", "2:6", "--truth", place / "t.nii.gz")  # fmt: skip
@@ -243,6 +259,14 @@ def test_a_dry_simulation_tells_the_shape_that_the_scan_will_have(data, place):
     assert [o["path"] for o in facts["outputs"]] == [str(place / n) for n in ("s.h5", "t.nii.gz")]
     assert command(*words).code == 0
     assert facts["shape"] == list(read_scan(place / "s.h5").y.shape)
+
+
+def test_a_seed_of_no_noise_is_named(data, place, caplog):
+    words = ("simulate", data.volume, "-o", place / "s.h5", "--size", 64, "--seed", 3, "--dry-run")
+    assert command(*words, "--photons", 1e4).code == 0
+    assert not caplog.records
+    assert command(*words).code == 0
+    assert "--seed 3: there is no noise without --photons" in caplog.text
 
 
 def test_a_dry_benchmark_lists_the_runs(place):

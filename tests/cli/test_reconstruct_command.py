@@ -112,6 +112,15 @@ def test_several_warnings_of_one_code_are_all_told_the_gravest_first(user, caplo
     assert places == sorted(places)
 
 
+def test_options_that_change_nothing_are_named(user, caplog):
+    run("reconstruct", "chest.h5", "--method", "fbp", "--prior", "none", "--seed", 3, "-o", "o.nii")
+    said = [r.getMessage() for r in caplog.records]
+    assert said[:2] == ["--prior none: fbp makes no use of it", "--seed 3: fbp makes no use of it"]
+    caplog.clear()
+    run("reconstruct", "chest.h5", "--prior", "prior", "--seed", 3, "--steps", 1, "-o", "o.nii")
+    assert "makes no use" not in caplog.text
+
+
 def test_a_scan_without_calibration_gets_one_and_says_so(user, caplog):
     scan = read_scan(user / "chest.h5")
     unknown = type(scan)(scan.y, scan.geometry, scan.noise, None, scan.provenance)

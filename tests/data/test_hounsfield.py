@@ -74,6 +74,8 @@ NOT_HU = {
     "padding of no number": (padded(body(), -3e38), "may be padding"),
     "without their sign": (body(noise=20).round() % 65536, "without their sign"),
     "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
+    "a mask": (body() > -500, "the labels of a mask"),
+    "labels": (np.digitize(body(), [-900, -500, 0, 300]) * 20, "the labels of a mask"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),
 }
 TO_BE_SCANNED = {

@@ -203,6 +203,40 @@ def test_a_truth_that_reaches_further_is_cut(user, data):
     assert told["volumes"]["fbp"]["figures"] == evaluate(volume, read_volume(data.fine))
 
 
+def turned_in_file(path, axes):
+    """Store the voxels of a volume from the other end of some axes, each where it was."""
+    volume = read_volume(path)
+    write_volume(Volume(np.flip(volume.hu, axes), volume.grid.reversed(axes)), path)
+
+
+@pytest.mark.parametrize("axes", [(1,), (0, 2)])
+def test_a_volume_stored_from_the_other_end_is_turned(user, axes):
+    told = json.loads(
+        run("report", "o.nii.gz", "fbp.nii.gz", "--truth", "truth.nii.gz", "--json").out
+    )
+    turned_in_file(user / "fbp.nii.gz", axes)
+    again = json.loads(
+        run("report", "o.nii.gz", "fbp.nii.gz", "--truth", "truth.nii.gz", "--json").out
+    )
+    assert [v["figures"] for v in again["volumes"].values()] == [
+        v["figures"] for v in told["volumes"].values()
+    ]
+
+
+def test_a_dicom_of_a_scan_whose_axes_run_otherwise_has_a_page(user):
+    """A series is written from the patient's right and front on, and its steps as the scan is."""
+    turned_in_file(user / "truth.nii.gz", (1, 2))
+    run("simulate", "truth.nii.gz", "-o", "turned.h5")
+    options = ("--method", "sirt", "--set", "iterations=2", "--save-steps", 1)
+    run("reconstruct", "turned.h5", *options, "-o", "series")
+    told = json.loads(run("report", "series", "--truth", "truth.nii.gz", "--json").out)
+    expected = evaluate(read_volume(user / "series"), read_volume(user / "truth.nii.gz"))
+    assert told["volumes"]["sirt"]["figures"] == expected
+    (user / "series.json").unlink()
+    told = json.loads(run("report", "series", "--scan", "turned.h5", "--json").out)
+    assert "its quality was assessed now" in str(told["volumes"]["series"]["missing"])
+
+
 def make_another_grid(user):
     write_volume(read_volume(user / "fbp.nii.gz").slices(0, 8), user / "fbp.nii.gz")
     return ("report", "o.nii.gz", "fbp.nii.gz"), "fbp.nii.gz: is on another grid"

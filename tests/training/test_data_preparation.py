@@ -145,6 +145,23 @@ def test_a_volume_is_left_out_by_name(workshop, name):
     assert ([s.name for s in sources], left_out) == (["two.nii.gz"], [])
 
 
+def test_a_name_with_dots_is_a_name(workshop):
+    (workshop / "volumes/one.nii.gz").rename(workshop / "volumes/one.1.nii.gz")
+    (workshop / "volumes/two.nii.gz").rename(workshop / "volumes/one.2.nii.gz")
+    data = (Folder("volumes", without=("one.1",)),)
+    assert [s.name for s in load_sources(recipe(data=data), workshop)[0]] == ["one.2.nii.gz"]
+    data = (Folder("volumes", only=("one.2",)),)
+    assert [s.name for s in load_sources(recipe(data=data), workshop)[0]] == ["one.2.nii.gz"]
+
+
+def test_a_name_of_no_volume_is_told(workshop, caplog):
+    """A slip in it would train on what is to be validated with."""
+    data = (Folder("volumes", without=("one", "tow")),)
+    load_sources(recipe(data=data), workshop)
+    said = [r.getMessage() for r in caplog.records]
+    assert said == [f"{workshop / 'volumes'}: holds no volume tow, which the recipe names"]
+
+
 def test_a_pack_holds_the_same_voxels(workshop):
     made, _ = load_sources(recipe(), workshop)
     assert write_packs(made, workshop / "all.h5") == [workshop / "all.h5"]

@@ -108,7 +108,7 @@ def _found(given: Place, folder: Place, settings: Settings, suffix: str) -> Iter
 def _below(folder: Place) -> Sequence[Place]:
     """Return the scans below a folder; hidden files and folders are left out."""
     found = _objects(folder) if isinstance(folder, Remote) else _files(folder)
-    scans = [path for path in found if path.suffix in SUFFIXES]
+    scans = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not scans:
         raise CorruptInput(f"{folder}: holds no scan; expected files in {' or '.join(SUFFIXES)}")
     return scans

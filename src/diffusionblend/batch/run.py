@@ -65,7 +65,7 @@ def reconstruct_many(
 
     Args:
         scans: Files, folders, patterns such as `scans/**/*.h5`, and tables (.csv, .parquet) with
-            the columns `scan`, `output` and options.
+            the columns `scan`, `output` and one for each option.
         folder: Where the volumes go: a path, or an address such as `s3://bucket/made`.
         workers: Scans at a time; None is one, or on a cluster as many as it has room for.
         address: Of a Ray cluster; None takes that of RAY_ADDRESS, or else this machine.

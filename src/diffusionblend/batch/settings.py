@@ -61,7 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: A value is not valid.
         """
-        own = {name: value for name, value in values.items() if name in self.__struct_fields__}
+        known = set(self.__struct_fields__) - {"options"}  # each of which has a name of its own
+        own = {name: value for name, value in values.items() if name in known}
         options = {name: value for name, value in values.items() if name not in own}
         if own.get("method", self.method) == self.method:
             options = self.options | options

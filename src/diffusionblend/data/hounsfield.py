@@ -28,6 +28,7 @@ WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
 WRAPPED = 60_000.0
 """From where numbers of 16 bits are negative ones, if there are none in between."""
+MOST_LABELS = 32
 SINGLE = 10
 """Voxels: so few of one value may be so by chance, in a volume of some hundred."""
 CUT_OFF = -850.0
@@ -44,7 +45,10 @@ def check_finite(hu: np.ndarray) -> None:
     # Both come through minimum and maximum, which need no memory as a mask of the volume would.
     ends = [end for part in in_parts(hu) for end in (part.min(), part.max())]
     if not np.isfinite(ends).all():
-        raise CorruptInput("the volume holds NaN or infinity; expected finite HU; repair it")
+        raise CorruptInput(
+            "the volume holds NaN or infinity; expected finite HU; set padding to air, -1000, and "
+            "repair what is none"
+        )
 
 
 def check_hu(name: object, hu: np.ndarray) -> None:
@@ -153,9 +157,19 @@ def _not_hu(name: object, hu: np.ndarray) -> UnsupportedInput:
     )
 
 
+def _is_labels(hu: np.ndarray) -> bool:
+    """Return whether there are a few whole numbers, and no more."""
+    some = np.unique(hu[:: max(1, len(hu) // MOST_LABELS)])
+    return len(some) <= MOST_LABELS and bool((some == some.round()).all())
+
+
 def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
     ways = (
+        (
+            low == 0 and high <= 255 and _is_labels(hu),
+            "they may be the labels of a mask; give the volume that it was drawn on",
+        ),
         (
             low > -0.5 and high <= 5,
             "they may be attenuation in 1/mm or 1/cm, mu: store 1000 (mu / mu_water - 1), where "

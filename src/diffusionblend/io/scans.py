@@ -21,6 +21,7 @@ from diffusionblend.data.scan import Noise, Scan, ScanFile, check_shape
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming, sha256
+from diffusionblend.io.formats.registry import is_volume
 from diffusionblend.io.projections.hdf5 import check_held, dataset
 from diffusionblend.io.projections.walked import walk
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 SCHEMA = "diffusionblend-scan/1"
 SUFFIXES = (".h5", ".hdf5")
 DATASET = "line_integrals"
+AGAIN = "copy or make it again"
 _SEAL = "\nSHA-256 of the above: {}\n"
 _SEAL_BEGINS = _SEAL.partition("{")[0].encode()
 _PART = 2**24
@@ -71,9 +73,14 @@ def write_scan(scan: Scan, path: PathLike) -> None:
         written.write(_SEAL.format(hashlib.sha256(buffer.getbuffer()).hexdigest()).encode())
 
 
+def is_scan(path: Path) -> bool:
+    """Return whether a file has the name of a scan, in capitals or not."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def check_suffix(path: Path) -> None:
     """Raise UsageError if `path` is not the name of a scan: a slip must not replace a volume."""
-    if path.suffix not in SUFFIXES:
+    if not is_scan(path):
         raise UsageError(f"{path}: expected a name in {' or '.join(SUFFIXES)} for a scan")
 
 
@@ -107,9 +114,8 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
     import h5py
 
     if not path.is_file():
-        raise CorruptInput(
-            f"{path}: no such file; make one with `diffusionblend simulate` or `import`"
-        )
+        found = "is a folder, expected a scan" if path.is_dir() else "no such file"
+        raise CorruptInput(f"{path}: {found}; make one with `diffusionblend simulate` or `import`")
     try:
         with naming(path):
             if not _sealed(path):
@@ -118,9 +124,8 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
                 yield file
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
-        raise CorruptInput(
-            f"{path}: cannot be read as a scan ({reason}); copy or make it again"
-        ) from error
+        cure = "make one of it with `diffusionblend simulate`" if is_volume(path) else AGAIN
+        raise CorruptInput(f"{path}: cannot be read as a scan ({reason}); {cure}") from error
 
 
 def _sealed(path: Path) -> bool:
@@ -143,7 +148,10 @@ def _sealed(path: Path) -> bool:
 def _geometry(file: "h5py.File") -> Geometry:
     schema = file.attrs.get("schema")
     if schema != SCHEMA:
-        raise UnsupportedInput(f"its schema is {schema!r}, expected {SCHEMA!r}")
+        raise UnsupportedInput(
+            f"its schema is {schema!r}, expected {SCHEMA!r}; make a scan of projections with "
+            "`diffusionblend import`, of a volume with `diffusionblend simulate`"
+        )
     return geometry_from_json(file.attrs["geometry"])
 
 
@@ -152,7 +160,7 @@ def _read(file: "h5py.File", path: Path) -> Scan:
     geometry = _geometry(file)
     found = dataset(file, path, DATASET)
     if found is None:
-        raise CorruptInput(f"holds no {DATASET}; copy or make it again")
+        raise CorruptInput(f"holds no {DATASET}; {AGAIN}")
     check_shape(found.shape, geometry)
     check_held(DATASET, found)
     noise = msgspec.json.decode(file.attrs["noise"], type=Noise)

@@ -96,8 +96,7 @@ def simulate(
         raise UsageError(f"`seed={seed}`: expected 0 or more")
     check_photons(photons)
     volume = as_volume(volume, spacing_mm)
-    if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
-        check_scale("the volume", volume.hu)
+    _check_object(volume)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
     project = _project_independently if protocol == "independent" else _project_as_in_paper
@@ -131,7 +130,13 @@ def scan_geometry(
     volume: Volume, beam: MakeBeam, angles_deg: tuple[float, ...], size: int
 ) -> Geometry:
     """Return the geometry that `simulate` would give a scan, which fails as that would."""
+    _check_object(volume)
     return _geometry(beam, truth_on_grid(volume, size).grid, angles_deg)
+
+
+def _check_object(volume: Volume) -> None:
+    if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
+        check_scale("the volume", volume.hu)
 
 
 def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:

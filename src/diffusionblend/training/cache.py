@@ -19,6 +19,7 @@ from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import atomic, files_of, make_folder, sha256, write_file
 from diffusionblend.io.find import Candidate, find_volumes
+from diffusionblend.io.formats.registry import stem
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
 from diffusionblend.training.recipe import Folder, Recipe
@@ -105,7 +106,15 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     else:
         packs = sorted(place.glob(f"*{SUFFIX}"))
         found = find_volumes(place) or [volume for pack in packs for volume in read_pack(pack)]
-    return [c for c in found if _is_wanted({c.name, c.name.split(".")[0]}, folder)]
+    named = {candidate: _names(candidate.name) for candidate in found}
+    for name in sorted({*folder.without, *folder.only}.difference(*named.values())):
+        log.warning("%s: holds no volume %s, which the recipe names", place, name)
+    return [c for c, names in named.items() if _is_wanted(names, folder)]
+
+
+def _names(name: str) -> set[str]:
+    """Return what a recipe may call a volume: its name with its suffix, or without."""
+    return {name, Path(name).with_name(stem(Path(name))).as_posix()}
 
 
 def _is_wanted(names: set[str], folder: Folder) -> bool:

@@ -28,7 +28,7 @@ from diffusionblend.io.find import find_volumes
 from diffusionblend.io.formats import dicom_files
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_series, slices_among
-from diffusionblend.io.volumes import read_volume
+from diffusionblend.io.volumes import digest, read_volume
 from support.commands import command
 from support.small_volumes import (
     NAN,
@@ -119,6 +119,27 @@ def line(field, value):
     return edit
 
 
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+@pytest.mark.parametrize("field", ["data file", "datafile"])
+def test_nrrd_with_its_voxels_beside_it_is_read(place, hu, encoding, field):
+    path = write_nrrd(place / "v.nrrd", hu, encoding=encoding)
+    head, body = path.read_bytes().split(b"\n\n", 1)
+    (place / "the voxels.raw").write_bytes(body)
+    (place / "v.nhdr").write_bytes(line(field, "the voxels.raw")(head + b"\n\n"))
+    assert_same(read_volume(place / "v.nhdr"), read_volume(path))
+    before = digest(place / "v.nhdr")
+    (place / "the voxels.raw").write_bytes(body + b"\0\0")
+    assert digest(place / "v.nhdr") != before
+    assert encoding == "gzip" or "holds more" in str(refusal(read_volume, place / "v.nhdr"))
+
+
+def test_capitals_of_nrrd_say_the_same(place, hu):
+    path = write_nrrd(place / "v.nrrd", hu, encoding="gzip")
+    raw = path.read_bytes().replace(b"encoding: gzip", b"encoding: GZIP")
+    path.write_bytes(line("space units", '"MM" "MM" "MM"')(raw))
+    assert_same(read_volume(path), as_nifti(place, hu, ras(lps())))
+
+
 NRRD_DAMAGE = {
     "empty": (lambda raw: b"", CorruptInput, "cannot be read"),
     "one byte": (lambda raw: raw[:1], CorruptInput, "magic"),
@@ -162,7 +183,11 @@ NRRD_DAMAGE = {
     "NaN origin": (line("space origin", "(nan,0,0)"), CorruptInput, "NaN"),
     "another space": (line("space", "scanner-xyz"), UnsupportedInput, "scanner-xyz"),
     "another encoding": (line("encoding", "hex"), UnsupportedInput, "expected raw or gzip"),
-    "detached": (line("data file", "/etc/passwd"), UnsupportedInput, "`data file`"),
+    "far away": (line("data file", "/etc/passwd"), CorruptInput, "outside the folder"),
+    "outside": (line("data file", "../v.raw"), CorruptInput, "outside the folder"),
+    "not there": (line("data file", "v.raw"), CorruptInput, "'v.raw', which is not there"),
+    "a list": (line("data file", "LIST"), UnsupportedInput, "in several files"),
+    "a pattern": (line("datafile", "v%d.raw 1 6 1"), UnsupportedInput, "in several files"),
     "skipped": (line("byte skip", "-1"), UnsupportedInput, "`byte skip`"),
     "metres": (line("space units", '"m" "m" "m"'), UnsupportedInput, "expected mm"),
     "twice": (lambda raw: raw.replace(b"type:", b"sizes: 1 1 1\ntype:"), CorruptInput, "Duplicate"),

@@ -50,6 +50,19 @@ def test_a_voxel_stays_where_it_is(place, signs):
     np.testing.assert_allclose(back.grid.affine, volume.grid.affine)
 
 
+def test_an_image_in_a_group_or_under_another_name_is_told_what_to_call(place, path):
+    """As bioformats2raw writes it; and what is copied out of that has its name, a number."""
+    group = zarr.open_group(place / "outer.ome.zarr", mode="w", zarr_format=2)
+    group.attrs.put({"bioformats2raw.layout": 3})
+    path.rename(place / "outer.ome.zarr" / "0")
+    with pytest.raises(UnsupportedInput, match=r"copy 0 out of it, to a name that ends in \.ome"):
+        read_volume(place / "outer.ome.zarr")
+    with pytest.raises(CorruptInput, match=r"give it a name that ends in \.ome\.zarr"):
+        read_volume(place / "outer.ome.zarr" / "0")
+    shutil.copytree(place / "outer.ome.zarr" / "0", path)
+    assert np.array_equal(read_volume(path).hu, HU)
+
+
 def test_others_find_levels_that_lie_on_each_other(path):
     """As NGFF says: index x scale + translation is the place, in mm, of the centre of a voxel."""
     image = zarr.open_group(path, mode="r").attrs["multiscales"][0]

@@ -2,12 +2,14 @@
 
 import gzip
 import struct
+import zipfile
 
 import nibabel
 import numpy as np
 import pytest
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
@@ -209,11 +211,22 @@ def test_bits_above_those_stored_are_an_overlay_or_refused(place, stored, hu):
     slices = datasets(drawn)
     every(PixelRepresentation=0, BitsStored=12, HighBit=11)(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert "BitsStored is 12, but its values go from" in words
+    assert "BitsStored is 12, HighBit 11, but its values go from" in words
     for data in slices:
         data.add_new(0x60000102, "US", 12)
     volume = read_volume(save(place / "overlay", slices))
     assert np.array_equal(volume.hu, hu.T)
+
+
+def test_bits_below_those_stored_are_not_lost(place, stored, hu):
+    """As of 12 bits that lie in the lowest, and a High Bit of 15: HU would be those of air."""
+    slices = datasets(stored)
+    every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
+    words = str(refusal(read_volume, save(place / "lowest", slices)))
+    assert "BitsStored is 12, HighBit 15, but its values go from" in words
+    slices = datasets((stored << 4).astype("<i2"))
+    every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
+    assert np.array_equal(read_volume(save(place / "highest", slices)).hu, hu.T)
 
 
 @pytest.mark.parametrize("fill", ["zeros", "the sign"])
@@ -223,6 +236,17 @@ def test_numbers_of_12_bits_have_their_sign(place, stored, hu, fill):
     slices = datasets(kept.astype("<i2"))
     every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
     assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize("value", [-3024, 3071, 2048])
+def test_numbers_that_12_bits_do_not_hold_are_refused(place, stored, value):
+    """As the sign of others shows: -3024 was read as 1072, and 3071 as -1025."""
+    low = (stored - 900).astype("<i2")
+    low[4, 4, 2] = value
+    slices = datasets(low)
+    every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert "2: BitsStored is 12, HighBit 11, but its values go from" in words
 
 
 def test_a_table_of_values_is_refused(place, stored):
@@ -262,6 +286,33 @@ def test_a_slice_that_is_missing_is_found_among_rounded_positions(place, stored,
     at = [round(k * 0.625, 1) for k in range(7) if k != left_out]
     locations(*at)(slices)
     assert "missing slice" in str(refusal(read_volume, save(place / "series", slices)))
+
+
+def kernels(slices):
+    for k, data in enumerate(slices):
+        data.ConvolutionKernel = ["B30f", "B70f"][k % 2]
+    locations(0, 0, 2.5, 2.5, 5, 5)(slices)
+
+
+def copied(slices):
+    locations(0, 2.5, 2.5, 5, 7.5, 10)(slices)
+    slices[2].SOPInstanceUID = slices[1].SOPInstanceUID
+
+
+TWICE = {
+    "of two kernels": (kernels, "differ in ConvolutionKernel: B30f and B70f; give the slices of"),
+    "copied": (copied, "2: at 2.5 mm, as 1 is: two slices at one place; they are the same one"),
+    "without positions": (locations(0, 0, 0, 0, 0, 0), "so are all others; export the series"),
+    "twice": (locations(0, 2.5, 5, 5, 7.5, 10), "remove the duplicate or split the series"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_why_two_slices_are_at_one_place_is_told(place, stored, name):
+    change, words = TWICE[name]
+    slices = datasets(stored)
+    change(slices)
+    assert words in str(refusal(read_volume, save(place / "series", slices)))
 
 
 # DICOM: files that are no slices, or not whole
@@ -414,12 +465,15 @@ def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword
     slices = datasets(stored)
     every(**{keyword: None})(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert f"lacks {keyword}; copy it again, or export it again with this value" in words
+    assert (
+        f"lacks {keyword}; export it again with this value, or take it out if it is no slice"
+        in words
+    )
 
 
 def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
     folder = save(place / "series", datasets(stored), [f"IM{k}" for k in range(6)])
-    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", ".hidden"):
+    for known in ("README", "notes.txt", "Thumbs.db", "key.PNG", "truth.nii.gz", ".hidden"):
         (folder / known).write_text("no slice")
     (folder / "mask.seg").write_text("no slice")
     assert np.array_equal(read_volume(folder).hu, hu.T)
@@ -451,6 +505,60 @@ def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog
     assert "odd: its slices are numbered from 11 to 15, but there are 3" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("InstanceNumber", b"A12 "),
+        ("InstanceNumber", b"12\\13 "),
+        ("SliceThickness", b"thin"),
+        ("GantryDetectorTilt", b"none"),
+        ("RescaleType", b"HU\\HU "),
+    ],
+)
+def test_a_text_that_says_nothing_of_the_values_refuses_no_slice(place, stored, hu, keyword, text):
+    slices = datasets(stored)
+    every(**{keyword: "0000" if len(text) == 4 else "000000"})(slices)
+    folder = save(place / "series", slices, [f"{k}.dcm" for k in range(6)])
+    tag = struct.pack("<HH", Tag(keyword).group, Tag(keyword).element)
+    for file in folder.iterdir():
+        raw = file.read_bytes()
+        at = raw.index(tag) + 8  # behind the tag, the kind of value and its length
+        file.write_bytes(raw[:at] + text + raw[at + len(text) :])
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_a_slice_without_a_number_is_no_gap(place, stored, hu, caplog):
+    slices = datasets(stored)
+    for k, data in enumerate(slices[1:]):
+        data.InstanceNumber = k + 2
+    assert np.array_equal(read_volume(save(place / "series", slices)).hu, hu.T)
+    assert not caplog.records
+
+
+def test_a_series_in_several_folders_is_to_be_put_into_one(place, stored, hu):
+    """A part of it, given alone, would pass for the whole of a shorter one."""
+    slices = datasets(stored)
+    (place / "study").mkdir()
+    save(place / "study" / "a", slices[:3], [f"{k}.dcm" for k in range(3)])
+    save(place / "study" / "b", slices[3:], [f"{k}.dcm" for k in range(3)])
+    words = str(refusal(read_volume, place / "study"))
+    assert f"put all files of the series {UID}, which are in several of them, into one" in words
+    with zipfile.ZipFile(place / "study.zip", "w") as made:
+        for file in (place / "study").rglob("*.dcm"):
+            made.write(file, file.relative_to(place))
+    assert np.array_equal(read_volume(place / "study.zip").hu, hu.T)
+    every(SeriesInstanceUID=f"{UID}.7")(slices[3:])
+    save(place / "study" / "b", slices[3:], [f"{k}.dcm" for k in range(3)])
+    assert "a/, b/; give the folder of one series" in str(refusal(read_volume, place / "study"))
+
+
+def test_a_zip_of_a_volume_says_to_unpack_it(place, hu):
+    with zipfile.ZipFile(place / "v.zip", "w") as made:
+        made.write(nifti(place / "v.nii", hu), "v.nii")
+    words = str(refusal(read_volume, place / "v.zip"))
+    assert "no DICOM file in this zip, but v.nii; unpack it and give the name" in words
+
+
 # DICOM: one slice
 
 
@@ -480,6 +588,7 @@ SAID_OTHERWISE = {
     "ElementToIntensityFunctionSlope": "1.0",
     "BinaryData": "TRUE",
     "HeaderSize": "00",
+    "DistanceUnits": "MM",
 }
 
 

@@ -197,7 +197,12 @@ DAMAGE = {
     "NaN origin": (line("Offset", "nan 0 0"), CorruptInput, "NaN"),
     "eight directions": (line("TransformMatrix", "1 0 0 0 1 0 0 0"), CorruptInput, "expected 9"),
     "singular": (line("TransformMatrix", "1 0 0 1 0 0 0 0 1"), UnsupportedInput, "oblique"),
-    "no directions": (line("TransformMatrix", "0 " * 9), CorruptInput, "0 x 0 x 0"),
+    "no directions": (line("TransformMatrix", "0 " * 9), CorruptInput, "expected lengths of 1"),
+    "sizes twice": (
+        line("TransformMatrix", ".75 0 0 0 .5 0 0 0 2.5"),
+        CorruptInput,
+        "lengths [0.75 0.5  2.5 ], beside an ElementSpacing of [0.75 0.5  2.5 ]",
+    ),
     "oblique": (line("TransformMatrix", "1 .1 0 -.1 1 0 0 0 1"), UnsupportedInput, "oblique"),
 }
 

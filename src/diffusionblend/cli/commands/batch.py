@@ -42,7 +42,7 @@ class Batch:
 
     scans: Placed[tuple[str, ...]]
     """Scans (.h5), folders of them, patterns in quotes, and tables (.csv, .parquet) with the
-    columns scan, output and options; paths, or addresses (s3://, gs://)."""
+    columns scan, output and one for each option; paths, or addresses (s3://, gs://)."""
     output: Annotated[str, "-o"]
     """Folder for the volumes, batch.jsonl, batch.md and batch.csv, or an address of one."""
     method: str = "diffusionblend-fast"

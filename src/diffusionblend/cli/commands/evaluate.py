@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from diffusionblend.cli.commands.arguments import Input
 from diffusionblend.cli.terminal import present, show
+from diffusionblend.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Evaluate:
             present(path, "expected a volume in HU")
         from diffusionblend.io.files import naming
         from diffusionblend.io.inputs import as_pair
-        from diffusionblend.metrics import evaluate, find_metric, left_out
+        from diffusionblend.metrics import evaluate, find_metric, left_out, metric_names
 
+        if not self.metrics:
+            known = ", ".join(metric_names())
+            raise UsageError(f"--metrics: needs a value; expected some of {known}")
         volume, truth = as_pair(self.volume, self.truth)
         with naming(self.volume):
             figures = evaluate(volume, truth, self.metrics)

@@ -31,10 +31,10 @@ class Info:
         """Look around."""
         if self.about is not None and Path(self.about).suffix:
             present(Path(self.about), "expected a method, a scan (.h5) or a volume")
-        from diffusionblend.io.scans import SUFFIXES
+        from diffusionblend.io.scans import is_scan
         from diffusionblend.methods import method_names
 
-        if self.about is not None and Path(self.about).suffix in SUFFIXES:
+        if self.about is not None and is_scan(Path(self.about)):
             return self._scan(Path(self.about))
         if self.output is not None:
             raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")

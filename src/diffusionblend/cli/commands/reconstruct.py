@@ -145,6 +145,7 @@ class Reconstruct:
         device = find_device(self.device)
         if processes.leads:
             check_suffix(self.output)
+            self._tell_of_unused(method)
         scan = read_scan(self.scan)
         if processes.leads:
             request = Request(scan.geometry, method, self.samples, self.classical)
@@ -281,6 +282,14 @@ class Reconstruct:
             yield f"{steps_folder(self.output)}: volumes on the way"
         yield f"next: diffusionblend report {shlex.quote(str(self.output))} -o report.html"
         yield f"      diffusionblend view {shlex.quote(str(self.output))}"
+
+    def _tell_of_unused(self, method: "Method") -> None:
+        """Name options that were given and change nothing of this method's volume."""
+        used = {"prior": method.needs_prior, "seed": method.random}
+        for name, matters in used.items():
+            value = getattr(self, name)
+            if value != getattr(Reconstruct, name) and not matters:
+                log.warning("--%s %s: %s makes no use of it", name, value, self.method)
 
     def room(
         self, request: "Request", worked_on: "Geometry | None" = None, *, slabs: bool = False

@@ -1,8 +1,9 @@
 """Scans of volumes."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffusionblend._version import __version__
 from diffusionblend.cli.commands.arguments import Groups, Input, Output
@@ -10,8 +11,19 @@ from diffusionblend.cli.terminal import in_range, parse_slices, present, show
 from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
-    from diffusionblend.geometry import Geometry
+    from collections.abc import Callable
+
+    from diffusionblend.geometry import Beam, Geometry
     from diffusionblend.simulation.simulate import MakeBeam
+
+log = logging.getLogger(__name__)
+
+USUAL: dict[str, dict[str, Any]] = {
+    "parallel": {},
+    "fan": {"sod_mm": 595.0, "sdd_mm": 1085.6, "detector": "flat"},
+    "cone": {"sod_mm": 595.0, "sdd_mm": 1085.6},
+}
+"""What places source and detector of each beam, where nothing is given."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,12 @@ class Simulate:
     """Degrees that the views are spread over (180 for a parallel beam, 360 for fan and cone)."""
     beam: Literal["parallel", "fan", "cone"] = "parallel"
     """Beam; a cone needs the extra `diffusionblend[cone]`."""
-    sod_mm: float = 595.0
-    """Distance of the source from the axis, for fan and cone."""
-    sdd_mm: float = 1085.6
-    """Distance of the source from the detector."""
-    detector: Literal["flat", "curved"] = "flat"
-    """Detector of a fan: flat, or curved about the source."""
+    sod_mm: float | None = None
+    """Distance of the source from the axis, for fan and cone (595 if not given)."""
+    sdd_mm: float | None = None
+    """Distance of the source from the detector, for fan and cone (1085.6 if not given)."""
+    detector: Literal["flat", "curved"] | None = None
+    """Detector of a fan: flat (if not given), or curved about the source."""
     photons: float | None = None
     """Photons a detector bin through air; without it there is no noise."""
     slices: str | None = None
@@ -83,6 +95,8 @@ class Simulate:
         angles = self._angles()
         in_range("--size", self.size, 2, 100_000)
         in_range("--seed", self.seed, 0, 2**63 - 1)
+        if self.seed and self.photons is None:
+            log.warning("--seed %d: there is no noise without --photons", self.seed)
         self._check_outputs()
         volume = read_volume(self.volume)
         with naming(self.volume):
@@ -153,15 +167,28 @@ class Simulate:
             if self.arc is not None:
                 raise UsageError("--arc is for --views; leave it out or give --views")
             return limited_angle(in_range("--limited-angle", self.limited_angle, 1, int(whole)))
+        arc = whole if self.arc is None else self.arc
         views = in_range("--views", 8 if self.views is None else self.views, 1, 10_000)
-        return sparse_view(views, in_range("--arc", self.arc or whole, 1e-3, 360.0))
+        return sparse_view(views, in_range("--arc", arc, 1e-3, 360.0))
 
     def _beam(self) -> "MakeBeam":
         from functools import partial
 
         from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
 
-        if self.beam == "parallel":
-            return parallel_beam
-        make = cone_beam if self.beam == "cone" else partial(fan_beam, detector=self.detector)
-        return partial(make, sod_mm=self.sod_mm, sdd_mm=self.sdd_mm)
+        make: dict[str, Callable[..., Beam]] = {
+            "parallel": parallel_beam,
+            "fan": fan_beam,
+            "cone": cone_beam,
+        }
+        usual = USUAL[self.beam]
+        asked = {name: getattr(self, name) for name in USUAL["fan"]}
+        given = {name: value for name, value in asked.items() if value is not None}
+        for name in given.keys() - usual.keys():
+            option = f"--{name.replace('_', '-')}"
+            others = " or ".join(beam for beam, known in USUAL.items() if name in known)
+            raise UsageError(
+                f"{option} {given[name]}: a {self.beam} beam has none; leave it out, or give "
+                f"--beam {others}"
+            )
+        return partial(make[self.beam], **usual | given)

@@ -16,7 +16,7 @@ from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import one_series
+from diffusionblend.io.formats.dicom_files import one_series, read_header, value
 from diffusionblend.io.formats.dicom_pixels import read_pixels
 from diffusionblend.io.formats.dicom_slices import Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
@@ -31,6 +31,17 @@ MAX_UNEVEN = 0.01
 ROUNDING_MM = 0.02
 MOST_ROUNDED = 0.25
 """Share of a step by which rounded positions may be off: a missing slice moves some by a third."""
+APART = (
+    "ConvolutionKernel",
+    "KVP",
+    "ImageType",
+    "SliceThickness",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+)
+"""What tells pictures of one place apart: how, and when, they were made."""
 SAME = 1e-4
 """How much sizes in mm and parts of directions may differ among slices."""
 
@@ -133,8 +144,8 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
     """Name numbers that are left out: where every second slice is lost, positions are even."""
-    found = {one.instance for one in slices}
-    first, last = min(found), max(found)
+    found = [one.instance for one in slices if one.instance is not None]
+    first, last = min(found, default=0), max(found, default=0)
     if last - first + 1 > len(slices):
         log.warning(
             "%s: its slices are numbered from %d to %d, but there are %d; if some were lost, copy "
@@ -193,10 +204,10 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
     steps = np.diff(along)
     low = int(steps.argmin())
     if steps[low] < ROUNDING_MM / 2:
+        apart = _way_apart(slices[low].file, slices[low + 1].file, steps.max() < ROUNDING_MM / 2)
         raise CorruptInput(
             f"{slices[low + 1].file}: at {along[low]:g} mm, as {slices[low].file.name} is: two "
-            "slices at one place; expected each position once; remove the duplicate or split the "
-            "series"
+            f"slices at one place; {apart}"
         )
     _check_straight(slices, positions, along, normal)
     uneven = np.abs(steps - np.median(steps))
@@ -208,6 +219,22 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
             f"slice at {along[at]:g} mm, {slices[at].file.name}; elsewhere {np.median(steps):g} "
             "mm; add the slice or split the series"
         )
+
+
+def _way_apart(one: File, other: File, everywhere: bool) -> str:
+    """Say why two slices lie at one place, where perhaps all others lie too, and what to do."""
+    tags = ["SOPInstanceUID", *APART]
+    headers = [(file, read_header(file, tags)) for file in (one, other)]
+    told = {tag: tuple(str(value(file, header, tag)) for file, header in headers) for tag in tags}
+    name, again = told.pop("SOPInstanceUID")
+    if one != other and name == again != "None":
+        return "they are the same one, by SOPInstanceUID; remove one of them"
+    if everywhere:
+        return "and so are all others; export the series again, with the positions of its slices"
+    for tag, (first, second) in told.items():
+        if first != second:
+            return f"they differ in {tag}: {first} and {second}; give the slices of one of them"
+    return "expected each position once; remove the duplicate or split the series"
 
 
 def _is_rounded(along: np.ndarray) -> bool:

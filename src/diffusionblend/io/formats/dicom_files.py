@@ -33,19 +33,21 @@ MAGIC, MAGIC_AT = b"DICM", 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Groups of the first element of a file without a preamble, little endian."""
 PACKED = b"\x1f\x8b"
-COPY_AGAIN = "copy it again, or export it again with this value"
+COPY_AGAIN = "export it again with this value, or take it out if it is no slice"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
-NO_SLICES = {
+NO_SLICES = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
     *(".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".inf", ".cfg", ".csv", ".tsv", ".xlsx"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".tif", ".tiff", ".ico", ".mp4", ".avi"),
-    *(".nii", ".nrrd", ".mha", ".mhd", ".h5"),
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5"),
     *(".log", ".md5", ".sha256", ".exe", ".dll", ".jar", ".js", ".py", ".sh", ".bat", ".db"),
-}
+)
 """Suffixes of what is known to lie beside slices: notes, pictures, volumes, and viewers."""
 MAYBE = {"", "part", "partial", "filepart", "crdownload", "download"}
 """Suffixes, without dots and digits, of what may be a slice: none, and of unfinished copies."""
 NO_SLICES_NAMES = {"readme", "license", "licence", "copying", "changelog", "version", "notice"}
+ZARR = {".zattrs", ".zgroup", "zarr.json"}
+"""Files of which one is in every folder of a Zarr."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
 DIRECTORY_NAME = "DICOMDIR"
@@ -110,7 +112,8 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
     kept = []
     for file, sure in found:
         suffix = file.suffix.lower()
-        known = suffix in NO_SLICES or file.name.lower() in NO_SLICES_NAMES
+        name = file.name.lower()
+        known = name.endswith(NO_SLICES) or name in NO_SLICES_NAMES
         known |= _is_hidden(file)
         if sure or (not known and suffix.strip(".0123456789") in MAYBE):
             kept.append(file)
@@ -224,20 +227,49 @@ def _folders(path: Path, files: Sequence[Path]) -> str:
 def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
     place = "this folder" if path.is_dir() else "this zip"
     if below:
+        split = _in_several(below)
+        cure = (
+            f"put all files of the series {split}, which are in several of them, into one folder, "
+            "or into one .zip"
+            if split
+            else "give the folder of one series"
+        )
         return (
             f"{path}: no slices in this folder, but {len(below)} DICOM files in "
-            f"{_folders(path, below)}; give the folder of one series"
+            f"{_folders(path, below)}; {cure}"
         )
     if files:
         return (
             f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
             "folder of the slices"
         )
-    names = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
-    others = (
-        f", but {', '.join(names[:3])}; give the name of a volume, or" if names else "; expected"
-    )
+    names = _names_in(path)
+    if names & ZARR:
+        return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
+    unpacked = "" if path.is_dir() else "unpack it and "
+    others = f", but {', '.join(sorted(names)[:3])}; {unpacked}give the name of a volume, or"
+    others = others if names else "; expected"
     return f"{path}: no DICOM file in {place}{others} the files of one CT series"
+
+
+def _in_several(below: Sequence[Path]) -> str:
+    """Return the UID of a series whose files lie in several folders; empty if there is none.
+
+    Each of the folders alone would pass for a shorter series.
+    """
+    with contextlib.suppress(CorruptInput, UnsupportedInput):  # of a damaged file of any other
+        for uid, files in by_series(below).items():
+            if len({file.parent for file in files}) > 1:
+                return uid
+    return ""
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the names of the files in a folder or a zip."""
+    if path.is_dir():
+        return {file.name for file in path.iterdir()}
+    with archive.members(path) as members:
+        return {member.name for member in members}
 
 
 # One header
@@ -324,3 +356,14 @@ def number(file: File, header: "Dataset", keyword: str, default: float) -> float
     if value(file, header, keyword) in (None, ""):
         return default
     return numbers(file, header, keyword, 1)[0]
+
+
+def number_or_none(file: File, header: "Dataset", keyword: str) -> float | None:
+    """Return the number of a tag that places no slice and scales no value; None if there is none.
+
+    Such tags hold what an export likes: no slice is refused for `A12` as its Instance Number.
+    """
+    try:
+        return numbers(file, header, keyword, 1)[0]
+    except CorruptInput:
+        return None

@@ -94,15 +94,16 @@ def _in_bits(file: File, data: "Dataset", pixels: np.ndarray, padded: np.ndarray
         raise CorruptInput(
             f"{file}: BitsStored is {bits}, HighBit {high}, of {size} bits; repair the header"
         )
-    # What is above has to be nothing, the sign again, or an overlay.
-    above = pixels >> bits
-    stray = (above != 0) & ~padded
-    if pixels.dtype.kind == "i":
-        stray &= above != -1
-    if high == bits - 1 and stray.any() and not _has_overlay(data):
+    # What is above has to be nothing, the sign again, or an overlay; and so what is below.
+    signed = pixels.dtype.kind == "i"
+    top, below = pixels >> (high + (not signed)), pixels & ((1 << (high + 1 - bits)) - 1)
+    # Negative numbers have their sign above, or nothing: some of each are numbers of more bits.
+    negative = -1 if signed and (top[~padded] == -1).any() else int(signed)
+    stray = ((top != 0) & (top != negative) | (below != 0)) & ~padded
+    if stray.any() and not _has_overlay(data):
         raise CorruptInput(
-            f"{file}: BitsStored is {bits}, but its values go from {pixels.min()} to "
-            f"{pixels.max()}; repair the header, or export it again"
+            f"{file}: BitsStored is {bits}, HighBit {high}, but its values go from {pixels.min()} "
+            f"to {pixels.max()}; repair the header, or export it again"
         )
     # Up to the top and down again, which repeats the sign in numbers that have one.
     return (pixels << (size - 1 - high)) >> (size - bits)

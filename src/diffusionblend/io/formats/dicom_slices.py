@@ -4,9 +4,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import number, numbers, read_header, required
+from diffusionblend.io.formats.dicom_files import (
+    number,
+    number_or_none,
+    numbers,
+    read_header,
+    required,
+)
 from diffusionblend.io.formats.dicom_files import value as value_of
 from diffusionblend.io.formats.dicom_pixels import check_storage
 from diffusionblend.io.formats.foreign import parsing
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Multi-frame CT, and what old series were converted to."""
-HOUNSFIELD = ("", "HU", "HOUNSFIELD", "US")
+HOUNSFIELD = {"", "HU", "HOUNSFIELD", "US"}
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"}
@@ -59,7 +67,7 @@ class Slice:
         intercept: Of the rescale to HU.
         thickness: Of the slice in mm; 0 if it is not stated.
         tilt: Nominal tilt of the gantry in degrees.
-        instance: Instance Number; 0 if it is not stated.
+        instance: Instance Number; None if it is not stated.
     """
 
     file: File
@@ -71,7 +79,7 @@ class Slice:
     intercept: float
     thickness: float
     tilt: float
-    instance: int
+    instance: float | None
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -129,9 +137,9 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         position=numbers(file, header, "ImagePositionPatient", 3),
         slope=numbers(file, header, "RescaleSlope", 1, NO_RESCALE)[0],
         intercept=numbers(file, header, "RescaleIntercept", 1, NO_RESCALE)[0],
-        thickness=number(file, header, "SliceThickness", 0),
-        tilt=number(file, header, "GantryDetectorTilt", 0),
-        instance=int(number(file, header, "InstanceNumber", 0)),
+        thickness=number_or_none(file, header, "SliceThickness") or 0.0,
+        tilt=number_or_none(file, header, "GantryDetectorTilt") or 0.0,
+        instance=number_or_none(file, header, "InstanceNumber"),
     )
 
 
@@ -146,7 +154,8 @@ def _check_sort(file: File, header: "Dataset") -> None:
     """Refuse what is not one slice of CT in HU."""
     modality = required(file, header, "Modality")
     kind = value_of(file, header, "SOPClassUID")
-    unit = value_of(file, header, "RescaleType") or ""
+    # Of several values, which a backslash makes, each has to be one.
+    units = {str(unit) for unit in np.atleast_1d(value_of(file, header, "RescaleType") or "")}
     words = _words(file, header)
     colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
     samples = number(file, header, "SamplesPerPixel", 1)
@@ -174,8 +183,9 @@ def _check_sort(file: File, header: "Dataset") -> None:
             f"is in colour ({colour}); expected one grey value a pixel; export it from the scanner",
         ),
         (
-            unit.upper() not in HOUNSFIELD,
-            f"its values are {unit}; expected HU; give a series of Hounsfield units",
+            {unit.upper() for unit in units} - HOUNSFIELD,
+            f"its values are {', '.join(sorted(units))}; expected HU; give a series of Hounsfield "
+            "units",
         ),
         (
             number(file, header, "RescaleSlope", 1) == 0,

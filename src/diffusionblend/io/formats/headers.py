@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import naming
+from diffusionblend.io.files import inside, naming
 
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
@@ -73,6 +74,21 @@ def check_spacing(name: object, spacing: np.ndarray) -> None:
             f"{name}: voxels of {' x '.join(f'{s:g}' for s in size)} mm; expected "
             f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm a side; repair the header"
         )
+
+
+def held_in(path: Path, name: str) -> Path:
+    """Return the file that holds the voxels of a header, of a name that the header gives.
+
+    It lies beside the header, or below.
+    """
+    with naming(path):
+        place = inside(path.parent, name)
+    if not place.is_file():
+        raise CorruptInput(
+            f"{path}: its voxels are in {name!r:.80}, which is not there; copy it beside the "
+            "header, too"
+        )
+    return place
 
 
 def check_kind(name: object, kind: np.dtype) -> None:

@@ -19,9 +19,14 @@ import numpy as np
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import inside, naming
 from diffusionblend.io.formats.foreign import parsing
-from diffusionblend.io.formats.headers import LPS_TO_RAS, check_claim, check_header, volume_in_order
+from diffusionblend.io.formats.headers import (
+    LPS_TO_RAS,
+    check_claim,
+    check_header,
+    held_in,
+    volume_in_order,
+)
 
 Header = Mapping[str, str]
 
@@ -41,6 +46,8 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 """MET_LONG is not among them: it has four bytes or eight, by the machine that wrote it."""
+UNLIKE = 0.01
+"""By how much the length of a direction may differ from 1."""
 _OTHER_NAMES = {
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
     "Position": "Offset",
@@ -93,16 +100,7 @@ def files(path: Path) -> tuple[Path, ...]:
 
 def _place(path: Path, header: Header) -> Path:
     """Return the file that holds the voxels."""
-    if header[LAST] == HERE:
-        return path
-    with naming(path):
-        place = inside(path.parent, header[LAST])
-    if not place.is_file():
-        raise CorruptInput(
-            f"{path}: its voxels are in {header[LAST]!r:.80}, which is not there; copy it beside "
-            "the header, too"
-        )
-    return place
+    return path if header[LAST] == HERE else held_in(path, header[LAST])
 
 
 def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
@@ -161,7 +159,7 @@ def _check_fields(path: Path, header: Header) -> None:
             raise UnsupportedInput(
                 f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
             )
-    if header.get("DistanceUnits", "mm") not in _MM:
+    if header.get("DistanceUnits", "mm").lower() not in _MM:
         raise UnsupportedInput(
             f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"
         )
@@ -184,6 +182,12 @@ def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
         )
     spacing = _numbers(path, header, "ElementSpacing", "")
     directions = _numbers(path, header, "TransformMatrix", "1 0 0 0 1 0 0 0 1").reshape(3, 3)
+    lengths = np.linalg.norm(directions, axis=1)
+    if not (np.abs(lengths - 1) <= UNLIKE).all():  # NaN is not
+        raise CorruptInput(
+            f"{path}: `TransformMatrix` has directions of the lengths {lengths}, beside an "
+            f"ElementSpacing of {spacing}; expected lengths of 1; keep the sizes in one of them"
+        )
     affine = np.eye(4)
     affine[:3, :3] = directions.T * spacing
     affine[:3, 3] = _numbers(path, header, "Offset", "0 0 0")

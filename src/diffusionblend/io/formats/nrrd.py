@@ -1,9 +1,11 @@
-"""NRRD in one file, `.nrrd`, header read, and all written, with pynrrd.
+"""NRRD, `.nrrd`, or `.nhdr` with voxels beside it: header read, and all written, with pynrrd.
 
 pynrrd reads the header and knows the types. The voxels are unpacked here, since a small file may
-unpack to more than any machine has, and may name a second file anywhere.
+unpack to more than any machine has, and may name a second file anywhere: only one in the folder of
+the header is read.
 """
 
+import contextlib
 import gzip
 import io
 import math
@@ -23,6 +25,7 @@ from diffusionblend.io.formats.headers import (
     check_claim,
     check_header,
     check_kind,
+    held_in,
     volume_in_order,
 )
 
@@ -34,7 +37,10 @@ UNLIKE = 0.01
 """Share by which sizes of voxels that are stated twice may differ."""
 RAW, GZIP = ("raw",), ("gzip", "gz")
 _REQUIRED = ("type", "dimension", "sizes", "encoding")
-_DETACHED = ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip")
+_BESIDE = ("data file", "datafile")
+_SKIPPED = ("line skip", "lineskip", "byte skip", "byteskip")
+_SEVERAL = ("LIST", "%")
+"""In the name of a data file: there are several."""
 _UNITS = ("mm", "millimeter", "", "???")
 _LPS, _RAS, _LAS = (-1, -1, 1), (1, 1, 1), (-1, 1, 1)
 # The signs that make each space RAS+. Where none is named, ITK and Slicer take LPS.
@@ -50,14 +56,17 @@ _SIGNS = {
 
 
 def read(path: Path) -> Volume:
-    """Read a NRRD file that holds its own voxels, raw or gzip."""
+    """Read a NRRD file: its voxels are in it or in a file beside it, raw or gzip."""
     import nrrd
 
     with parsing(path), open(path, "rb") as stream:
         header, shape, affine = _checked_header(path, stream)
-        check_claim(path, math.prod(shape), path.stat().st_size, header["encoding"] in GZIP)
-        data = _unpacked(stream, header["encoding"] in GZIP, MAX_VOXEL_BYTES * math.prod(shape))
-        voxels = nrrd.read_data({**header, "encoding": "raw"}, io.BytesIO(data))
+        place, packed = _place(path, header), header["encoding"] in GZIP
+        check_claim(place, math.prod(shape), place.stat().st_size, packed)
+        with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
+            data = _unpacked(held, packed, MAX_VOXEL_BYTES * math.prod(shape))
+        here = {name: value for name, value in header.items() if name not in _BESIDE}
+        voxels = nrrd.read_data({**here, "encoding": "raw"}, io.BytesIO(data))
     check_kind(path, voxels.dtype)
     if voxels.nbytes != len(data):
         raise CorruptInput(
@@ -73,12 +82,26 @@ def read_shape(path: Path) -> tuple[int, ...]:
         return _checked_header(path, stream)[1]
 
 
+def files(path: Path) -> tuple[Path, ...]:
+    """Return the file, and the one of its voxels if that is another."""
+    with parsing(path), open(path, "rb") as stream:
+        header, _, _ = _checked_header(path, stream)
+    return tuple(dict.fromkeys((path, _place(path, header))))
+
+
+def _place(path: Path, header: Header) -> Path:
+    """Return the file that holds the voxels."""
+    name = next((header[field] for field in _BESIDE if field in header), None)
+    return path if name is None else held_in(path, name)
+
+
 def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ...], np.ndarray]:
     """Return the header, the shape and the affine, with the stream where the voxels begin."""
     import nrrd
 
     head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
     header = nrrd.read_header(head)
+    header |= {"encoding": header["encoding"].lower()} if "encoding" in header else {}
     _check_fields(path, header)
     affine, shape = _affine(path, header), tuple(int(n) for n in header["sizes"])
     check_header(path, shape, affine)
@@ -90,11 +113,17 @@ def _check_fields(path: Path, header: Header) -> None:
     missing = [field for field in _REQUIRED if field not in header]
     if missing:
         raise CorruptInput(f"{path}: its header lacks {', '.join(missing)}; copy it again")
-    detached = [field for field in _DETACHED if header.get(field)]
-    if detached:
+    skipped = [field for field in _SKIPPED if header.get(field)]
+    if skipped:
         raise UnsupportedInput(
-            f"{path}: has the field `{detached[0]}`; expected header and voxels in one file, one "
-            "after the other; convert it"
+            f"{path}: has the field `{skipped[0]}`; expected voxels and nothing before them; "
+            "convert it"
+        )
+    several = [header[f] for f in _BESIDE if any(word in header.get(f, "") for word in _SEVERAL)]
+    if several:
+        raise UnsupportedInput(
+            f"{path}: its voxels are in several files ({several[0]!r:.80}); expected one; convert "
+            "it to .nrrd"
         )
     if header["encoding"] not in RAW + GZIP:
         raise UnsupportedInput(
@@ -112,7 +141,7 @@ def _affine(path: Path, header: Header) -> np.ndarray:
             f"{path}: its space is {space}; expected left-posterior-superior or "
             "right-anterior-superior; convert it"
         )
-    if not set(units) <= set(_UNITS):
+    if not {unit.lower() for unit in units} <= set(_UNITS):
         raise UnsupportedInput(f"{path}: its units are {' '.join(units)}; expected mm; convert it")
     affine = np.eye(4)
     affine[:3, :3] = _directions(path, header)

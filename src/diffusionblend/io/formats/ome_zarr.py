@@ -72,6 +72,7 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
 
     group = zarr.open_group(path, mode="r")
     held = group.attrs.get("ome", group.attrs)  # since 0.5
+    _check_image(path, group, held)
     image = held["multiscales"][0]
     finest, axes = image["datasets"][0], image["axes"]
     place = path.resolve()
@@ -96,6 +97,18 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
             f"{array.fill_value}; copy it again, or write it with all its chunks"
         )
     return array, affine, ones
+
+
+def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> None:
+    """Refuse a group that is no image: bioformats2raw, for one, puts images into groups of it."""
+    if "multiscales" in held:
+        return
+    below = sorted(name for name, _ in group.groups())
+    way = f"copy {below[0]} out of it, to a" if below else "convert it to OME-Zarr, with a"
+    raise UnsupportedInput(
+        f"{path}: is a Zarr, but no image of OME-Zarr, which has `multiscales` in its attributes; "
+        f"{way} name that ends in .ome.zarr"
+    )
 
 
 def _in_space(axis: Mapping[str, Any]) -> bool:

@@ -20,11 +20,13 @@ BUILT_IN = (
     Format("NIfTI", (".nii.gz", ".nii"), nifti.read, nifti.read_shape, nifti.write),
     Format(
         "NRRD",
-        (".nrrd",),
+        (".nrrd", ".nhdr"),
         nrrd.read,
         nrrd.read_shape,
         nrrd.write,
+        written=(".nrrd",),
         needs=("nrrd", "pynrrd", "formats"),
+        files=nrrd.files,
     ),
     Format("MetaImage", (".mha", ".mhd"), mha.read, mha.read_shape, files=mha.files),
     Format(

@@ -8,6 +8,7 @@ from diffusionblend.io.files import inside, naming
 from diffusionblend.io.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.formats.registry import is_volume
 from diffusionblend.io.projections import arrays, hdf5, matlab, tiff, zeiss
 from diffusionblend.io.projections.exchange import read_exchange
 from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, order_of, read_geometry
@@ -227,6 +228,10 @@ def _open(
         return "NumPy arrays", arrays.open_npz(path, order, array)
     _refuse_foreign(path)
     _refuse_dicom(path)
+    if is_volume(path):
+        raise UnsupportedInput(
+            f"{path}: is called as a volume, of which `simulate` makes a scan; {_EXPECTED}"
+        )
     raise CorruptInput(f"{path}: is none that is known; {_EXPECTED}; or copy it again")
 
 

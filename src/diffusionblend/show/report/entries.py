@@ -20,7 +20,7 @@ from diffusionblend.runs.provenance import CLASSICAL, beside
 from diffusionblend.runs.record import Record
 from diffusionblend.runs.trace import Trace
 from diffusionblend.show.report.model import Entry, Points
-from diffusionblend.show.report.runs import LONGEST_NAME, Run, expect_grid
+from diffusionblend.show.report.runs import LONGEST_NAME, Run, on_grid
 
 if TYPE_CHECKING:
     from diffusionblend.quality import Quality
@@ -105,8 +105,9 @@ def _quality(run: Run, compared: Compared) -> "tuple[Quality | None, str]":
     record, scan = run.found.record, compared.scan
     if record is not None and record.quality is not None:
         return record.quality, ""
-    if scan is not None and run.volume.grid.close_to(scan.geometry.grid):
-        quality = assess_volume(scan, run.volume, fits_data=_fits_data(record))
+    turned = run.volume if scan is None else run.volume.oriented_like(scan.geometry.grid)
+    if scan is not None and turned.grid.close_to(scan.geometry.grid):
+        quality = assess_volume(scan, turned, fits_data=_fits_data(record))
         return quality, "its quality was assessed now, from the scan given"
     return None, "" if record is None else "its record holds no quality record"
 
@@ -143,7 +144,7 @@ def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
         if volume is None:
             lost.append(str(steps[index].step))
             continue
-        expect_grid(Path(steps[index].volume), volume, run.volume.grid, run.found.path)
+        volume = on_grid(Path(steps[index].volume), volume, run.volume.grid, run.found.path)
         trace.look(steps[index].step, volume.hu)
     gap = f"volumes of steps {', '.join(lost)} are not there" if lost else ""
     return tuple(trace.points), gap
@@ -151,9 +152,9 @@ def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
 
 def _beside(run: Run, part: str) -> Volume | None:
     volume = run.found.part(part)
-    if volume is not None:
-        expect_grid(beside(run.found.path, part), volume, run.volume.grid, run.found.path)
-    return volume
+    if volume is None:
+        return None
+    return on_grid(beside(run.found.path, part), volume, run.volume.grid, run.found.path)
 
 
 def _classical(entry: Entry, volume: Volume, compared: Compared, *, several: bool) -> Entry:

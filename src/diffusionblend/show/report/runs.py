@@ -42,20 +42,27 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read volumes on one grid, and their records."""
     read = [(find_record(path), read_volume(path)) for path in paths]
-    first, (_, volume) = paths[0], read[0]
-    for found, other in read[1:]:
-        expect_grid(found.path, other, volume.grid, first)
+    grid = read[0][1].grid
+    read = [(found, on_grid(found.path, each, grid, paths[0])) for found, each in read]
     names = _names([found for found, _ in read])
     return [Run(name, other, found) for name, (found, other) in zip(names, read, strict=True)]
 
 
-def expect_grid(path: Path, volume: Volume, grid: Grid, other: Path) -> None:
-    """Raise UnsupportedInput if a volume is not on the grid of another."""
-    if not volume.grid.close_to(grid):
+def on_grid(path: Path, volume: Volume, grid: Grid, other: Path) -> Volume:
+    """Return a volume with axes that run as those of a grid, that of another volume.
+
+    DICOM, for one, is written from the patient's right and front on, whatever the scan's axes.
+
+    Raises:
+        UnsupportedInput: It is not on that grid.
+    """
+    turned = volume.oriented_like(grid)
+    if not turned.grid.close_to(grid):
         raise UnsupportedInput(
             f"{path}: is on another grid ({in_words(volume.grid)}) than {other} "
             f"({in_words(grid)}); give volumes of one scan"
         )
+    return turned
 
 
 def in_words(grid: Grid) -> str:
