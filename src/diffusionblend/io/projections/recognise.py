@@ -130,11 +130,12 @@ def open_source(
         order: Of the axes; none takes that of `facts`.
         number: Which number in the names of files counts, if the user says so.
     """
+    said = order
     if order is None and facts is not None:
         order = order_of(facts)
     start = _start(path)
     if start.startswith(hdf5.MAGIC):
-        return _open_hdf5(path, order)
+        return _open_hdf5(path, order, said)
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
@@ -159,14 +160,15 @@ def has_free_axes(path: Path) -> bool:
     return start.startswith((arrays.NPY, arrays.NPZ))
 
 
-def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
+def _open_hdf5(path: Path, order: Sequence[str] | None, said: Sequence[str] | None) -> Source:
+    """Open HDF5, of which NeXus says what its axes are, unless the user says otherwise."""
     import h5py
 
     walk(path)
     with parsing(path), h5py.File(path) as file:
         if str(file.attrs.get("schema", "")).startswith(OURS):
             raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
-        source = read_exchange(file, path, order) or read_nexus(file, path)
+        source = read_exchange(file, path, order) or read_nexus(file, path, said)
         if source is not None:
             return source
         held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
