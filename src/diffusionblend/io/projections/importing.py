@@ -71,7 +71,8 @@ def import_scan(
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
     path, options = Path(path), _with_changes(options, changes)
-    facts, described = find_geometry(path, options.geometry, options.from_)
+    facts, described, unit = find_geometry(path, options)
+    options = dataclasses.replace(options, angles=unit)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
     if order is None and has_free_axes(data) and (facts is None or order_of(facts) is None):
