@@ -37,6 +37,7 @@ from diffusionblend.io.projections.recognise import (
     open_source,
 )
 from diffusionblend.io.projections.rtk import RtkFacts, placed_each
+from diffusionblend.io.projections.scanner_text import SkyScanFacts
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
@@ -86,6 +87,9 @@ def import_scan(
         if isinstance(facts, RtkFacts):
             beam, apart = placed_each(facts, meaning.beam)
             meaning = dataclasses.replace(meaning, beam=beam)
+        if isinstance(facts, SkyScanFacts):
+            notes = meaning.notes + Notes(warnings=facts.doubts)
+            meaning = dataclasses.replace(meaning, notes=notes)
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)
 
