@@ -22,7 +22,7 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
+from diffusionblend.io.projections.crosscheck import doubts, odd_lengths, off_course
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
@@ -157,7 +157,10 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
     except UnsupportedInput as error:
         middle = rows[len(rows) // 2]
         one = dataclasses.replace(options, bin=1)
-        wrong = read_lines(meaning, every, range(middle, middle + 1), one).notes.warnings
+        lines = read_lines(meaning, every, range(middle, middle + 1), one)
+        wrong = list(lines.notes.warnings)
+        if meaning.beam.kind == "parallel":
+            wrong += off_course(lines.y[0], meaning.beam)
         if not wrong:
             raise
         raise UnsupportedInput(
