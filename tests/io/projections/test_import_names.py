@@ -136,6 +136,8 @@ def test_names_with_the_same_number(tmp_path):
         (["di_0.tif", "di_1.tif", "io_0.tif"], ["dark fields", "white fields"]),
         (["S_180deg.tif"], ["a view beside the scan"]),
         (["flat_1.tif", "flat_2.tif", "dark_1.tif"], ["white fields", "dark fields"]),
+        (["S_BF1.tif", "S_BF2.tif", "S_DF1.tif"], ["white fields", "dark fields"]),
+        (["air_1.tif", "blank_1.tif"], ["air_#.tif (1, by its name white fields)"]),
         (["average.tif"], ["average.tif (1)"]),
         (["x.TIF"], ["x.TIF (1)"]),
     ],

@@ -167,6 +167,22 @@ def test_skyscan_1275(tmp_path, direction, sense):
     assert "Optical" not in scan.provenance.get("warnings", "")
 
 
+def test_the_log_of_a_scan_among_others(tmp_path):
+    """With a second text, of the slices or of another part, none was read without a word."""
+    y = lines()[:, :ROWS]
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = skyscan_1275(*y.shape[1:])
+    wish = {"i0": 60000, "centre": "none", "air_bins": "none"}
+    (folder / "view_.log").write_text(text)
+    (folder / "view__rec.log").write_text(text.replace("=120.000", "=99.000"))
+    assert import_scan(folder, **wish).geometry.beam.sod_mm == 120.0
+    (folder / "view_.log").rename(folder / "other.log")
+    with pytest.raises(UnsupportedInput, match=r"2 texts of scanners.*other\.log, view__rec\.log"):
+        import_scan(folder, **wish)
+    found = import_scan(folder, geometry=folder / "other.log", **wish)
+    assert found.geometry.beam.sod_mm == 120.0
+
+
 def test_what_a_skyscan_leaves_open_is_told(tmp_path):
     rows, bins = 64, 4000
     y = np.zeros((12, rows, bins), np.uint16) + 60000

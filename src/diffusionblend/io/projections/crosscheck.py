@@ -165,7 +165,7 @@ def _at_the_end(
     beam: Measured, axis_bin: float, read: Callable[[Sequence[int]], np.ndarray]
 ) -> Iterator[str]:
     """Yield that a turn, of parallel rays half a turn, ends otherwise than its angles say."""
-    count, each = len(beam.angles_deg), np.abs(np.diff(beam.angles_deg))
+    count, each = len(beam.angles_deg), np.abs(np.diff(np.unwrap(beam.angles_deg, period=360)))
     if beam.bins < 2 or count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
         return
     step, circle = float(np.median(each)), 180.0 if beam.kind == "parallel" else 360.0

@@ -35,7 +35,9 @@ CONVENTIONS = (
     ("deg", "a view beside the scan", None),
     (_WORDS.format(r"di|df|drk|dark\w*|offset"), "dark fields", "dark"),
     (
-        _WORDS.format(r"io|i#|ff|ob|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*"),
+        _WORDS.format(
+            r"io|i#|ff|ob|bf|air|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*|blank\w*"
+        ),
         "white fields",
         "white",
     ),
@@ -202,8 +204,8 @@ def _pattern(kind: str, files: Sequence[Path], every: Sequence[str]) -> str | No
     """Return the pattern that selects the files of a kind and no others, if there is one."""
     exact = re.sub(WHOLE, lambda number: "?" * len(number[0]), files[0].name)
     own = {file.name for file in files}
-    selects = (p for p in (kind.replace("#", "*"), exact) if set(fnmatch.filter(every, p)) == own)
-    return next(selects, None)
+    tried = (kind.replace("#", "*"), exact, kind.replace("#", "[0-9]*"))
+    return next((p for p in tried if set(fnmatch.filter(every, p)) == own), None)
 
 
 def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:

@@ -68,11 +68,19 @@ def _geometry_beside(source: Path) -> Path | None:
         return source
     if (folder / NAME).is_file():
         return folder / NAME
-    if not tiff_files(source):
+    pictures = tiff_files(source)
+    if not pictures:
         return None
     described = (file for file in _files(folder) if file.suffix.lower() in TEXTS)
     texts = [file for file in described if is_scanner_text(_start(file))]
-    return texts[0] if len(texts) == 1 else None
+    own = [text for text in texts if all(file.name.startswith(text.stem) for file in pictures)]
+    if len(texts) > 1 and len(own) != 1:
+        named = ", ".join(text.name for text in texts[:5])
+        raise UnsupportedInput(
+            f"{source}: {len(texts)} texts of scanners lie beside its TIFF, {named}; give that of "
+            "this scan by `geometry=FILE`, and its files by a pattern of their names"
+        )
+    return next(iter(own or texts), None)
 
 
 def _read_any_geometry(
