@@ -56,6 +56,18 @@ def xtekct(**more):
     return "[XTekCT]\n" + text + "[CTPro]\nVersion=V5.1\n"
 
 
+def skyscan_1275(rows, bins, **more):
+    """Return what a newer SkyScan says of it, in other letters; `more` adds lines."""
+    lines = [
+        "[System]", "Scanner=SkyScan1275", "Camera Pixel Size (um)=75.0", "Camera X/Y Ratio=1.0020",
+        "[User]", "User Name=SkyScan", "[Acquisition]", "Number Of Files=  12",
+        f"Number Of Rows= {rows}", f"Number Of Columns= {bins}", "Image Rotation=-0.03800",
+        "Object to Source (mm)=120.000", "Camera to Source (mm)=165.0",
+        "Image Pixel Size (um)=17.510000", "Rotation Step (deg)=30.000", "Use 360 Rotation=YES",
+    ]  # fmt: skip
+    return "\n".join([*lines, *(f"{name.replace('_', ' ')}={more[name]}" for name in more)])
+
+
 def skyscan(rows, bins):
     """Return what a SkyScan says of a scan of twelve views."""
     return "\n".join([

@@ -81,6 +81,19 @@ def test_the_line_and_geometry_json_have_to_agree(stack):
         import_scan(stack, Options(sod_mm=9, bin_mm=2, arc=180, **LINE))
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 165), (165, 0), (-90, 75), (0, 180)])
+def test_an_arc_and_stated_angles_have_to_agree(stack, first, last):
+    """The arc was ignored without a word."""
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", "bin_mm": 2, "row_mm": 2,
+             "offset_mm": 0, "angles_deg": np.linspace(first, last, 12).tolist()}  # fmt: skip
+    (stack.parent / "geometry.json").write_text(json.dumps(facts))
+    scan = import_scan(stack, Options(arc=180, **LINE))
+    assert np.allclose(scan.geometry.beam.angles_deg, facts["angles_deg"])
+    for arc in (90, 360):
+        with pytest.raises(UsageError, match=f"`arc={arc}`: the angles of its 12 views are stated"):
+            import_scan(stack, Options(arc=arc, **LINE))
+
+
 @pytest.mark.parametrize("kind", ["cone", "fan", "parallel"])
 def test_a_template_says_what_is_to_be_filled_in(place, stack, kind):
     path = stack.parent / "geometry.json"

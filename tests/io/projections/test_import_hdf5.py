@@ -60,6 +60,25 @@ def test_the_order_may_be_given(tmp_path):
     assert_is(import_scan(path, stated(order="bin,row,view")))
 
 
+def test_axes_that_matlab_turned_are_told_by_the_angles(tmp_path):
+    """The white fields were blamed."""
+    turned = {"data": counts(lines()), "data_white": WHITE[None], "data_dark": NO_RAYS[None]}
+    path = write_exchange(tmp_path / "a.h5", **{n: v.T for n, v in turned.items()})
+    with pytest.raises(UnsupportedInput, match="last axis is as long as there are angles; give"):
+        import_scan(path, stated())
+    assert_is(import_scan(path, stated(order="bin,row,view")))
+
+
+@pytest.mark.parametrize("units", [np.array([b"rad"]), np.array(["radian"], dtype=object), "Rad "])
+def test_units_may_be_an_array_of_one(tmp_path, units):
+    path = write_exchange(tmp_path / "a.h5", theta=np.radians(ANGLES), units=units)
+    assert_is(import_scan(path, stated()))
+
+
+def test_empty_units_are_none(tmp_path):
+    assert_is(import_scan(write_exchange(tmp_path / "a.h5", units=""), stated()))
+
+
 @pytest.mark.parametrize("start", [0.0, -90.0])
 def test_the_first_angle_and_the_step_of_tomoscan(tmp_path, start):
     path = write_exchange(tmp_path / "a.h5", theta=None)
@@ -173,6 +192,28 @@ def test_angles_of_the_projections_alone_in_radians(tmp_path):
         keys=[1, 2, *[0] * VIEWS], angles=np.radians(ANGLES), unit="rad",
     )  # fmt: skip
     assert_is(import_scan(path, stated()))
+
+
+def test_fields_of_nxtomo_need_no_angles(tmp_path):
+    frames = np.concatenate([[WHITE, NO_RAYS], counts(lines())])
+    angles = np.array([np.nan, np.nan, *ANGLES])
+    whole = {"frames": frames, "keys": [1, 2, *[0] * VIEWS]}
+    assert_is(import_scan(write_nxtomo(tmp_path / "a.nxs", **whole, angles=angles), stated()))
+    angles[5] = np.nan
+    path = write_nxtomo(tmp_path / "b.nxs", **whole, angles=angles)
+    with pytest.raises(CorruptInput, match="the angle of view 3 is nan"):
+        import_scan(path, stated())
+
+
+def test_the_order_of_frames_may_be_given(tmp_path):
+    """It was ignored: rows became bins."""
+    frames = np.concatenate([[WHITE, NO_RAYS], counts(lines())]).transpose(0, 2, 1)
+    angles, keys = [0, 0, *ANGLES], [1, 2, *[0] * VIEWS]
+    path = write_nxtomo(tmp_path / "a.nxs", frames=frames, keys=keys, angles=angles)
+    assert_is(import_scan(path, stated(order="view,bin,row")))
+    labels = ("angle", "vertical", "horizontal")
+    path = write_cil(tmp_path / "b.nxs", lines().transpose(0, 2, 1), ANGLES, labels)
+    assert_is(import_scan(path, stated(order="view,bin,row", quantity="line-integrals")))
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,63 @@ def test_the_number_that_differs_counts(tmp_path, names, words):
     assert not found.gaps
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"tilt_{n * 3 - 9}.tif" for n in range(7)],
+        [f"tilt_{n * 3 - 9:+04d}.tif" for n in range(7)],
+        [f"{n * 3 - 9:.1f}.tif" for n in range(7)],
+        [f"p_{n * 0.5 - 1:g}.tif" for n in range(7)],
+        [f"p_{n * 1.2:.1f}.tif" for n in range(7)],
+        [f"p_{n * 1.05:.2f}.tif" for n in range(60)],
+        [f"p_{n:03d}.{'TIF' if n % 2 else 'tiff'}" for n in range(7)],
+        [f"img_-{n:04d}.tif" for n in range(7)],
+        [f"img-{n:04d}.tif" for n in range(7)],
+        [f"2024-01-05_{n:04d}.tif" for n in range(7)],
+        [f"scan1.{n}.tif" for n in range(7, 12)],
+    ],
+)
+def test_angles_in_names_have_signs_and_fractions(tmp_path, names):
+    """A minus was taken for a mark, so that half of a tilt series was strange to the other half;
+    of 1.05 degrees each, files seemed to be missing. Marks and parts of a number are none."""
+    found = series_of(touched(tmp_path, names[::-1]))
+    assert [file.name for file in found.files] == names
+    assert len(found.numbers) == len(names)
+    assert not found.gaps
+
+
+def test_a_missing_angle_and_a_second_picture_are_seen(tmp_path):
+    names = [f"p_{n * 1.05:.2f}.tif" for n in range(60) if n != 30]
+    assert series_of(touched(tmp_path / "a", names)).gaps == {30: 1}
+    again = [f"p_{n}.tif" for n in range(20)] + ["p_3.1.tif", "p_7.1.tif"]
+    with pytest.raises(UnsupportedInput, match="holds TIFF of 2 kinds"):
+        series_of(touched(tmp_path / "b", again))
+
+
+def test_angles_below_zero_are_in_place(tmp_path):
+    names = [f"tilt_{n * 15 - 90}.tif" for n in range(VIEWS)]
+    assert_is(import_scan(written(tmp_path / "f", names, lines())))
+
+
+@pytest.mark.parametrize("name", ["s{part}_{view:02d}.tif", "view_{view:02d}_frame{part}.tif"])
+def test_an_arc_is_not_spread_over_several_scans(tmp_path, name):
+    """Two scans in a folder were taken for one of twice as many views."""
+    two = [(part, view) for part in (1, 2) for view in range(VIEWS)]
+    names = [name.format(part=part, view=view) for part, view in two]
+    folder = written(tmp_path / "f", names, np.concatenate([lines(), lines()]))
+    (folder / "geometry.json").unlink()
+    wish = {"arc": 180, "bin_mm": 1, "row_mm": 1.5, "quantity": "line-integrals", "centre": "20.3"}
+    with pytest.raises(UsageError, match=r"24 files.*several scans, or several pictures of each"):
+        import_scan(folder, **wish)
+    one = folder / name.format(part=1, view=0).replace("00", "*")
+    assert import_scan(one, **wish).y.shape[1] == VIEWS
+    stated = {"angles_deg": [15.0 * view for view in range(2 * VIEWS)], "bin_mm": 1, "row_mm": 1.5}
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", **stated}
+    (folder / "geometry.json").write_text(json.dumps(facts))
+    every = import_scan(folder, quantity="line-integrals", centre="none")
+    assert every.y.shape[1] == 2 * VIEWS
+
+
 def test_numbers_that_sort_differently_are_not_guessed(tmp_path):
     """An angle that jumps and a number that runs."""
     names = [f"ang{a:03d}_{n:03d}.tif" for n, a in enumerate((0, 111, 62, 13))]
@@ -79,6 +136,8 @@ def test_names_with_the_same_number(tmp_path):
         (["di_0.tif", "di_1.tif", "io_0.tif"], ["dark fields", "white fields"]),
         (["S_180deg.tif"], ["a view beside the scan"]),
         (["flat_1.tif", "flat_2.tif", "dark_1.tif"], ["white fields", "dark fields"]),
+        (["S_BF1.tif", "S_BF2.tif", "S_DF1.tif"], ["white fields", "dark fields"]),
+        (["air_1.tif", "blank_1.tif"], ["air_#.tif (1, by its name white fields)"]),
         (["average.tif"], ["average.tif (1)"]),
         (["x.TIF"], ["x.TIF (1)"]),
     ],

@@ -174,6 +174,23 @@ def test_a_turn_that_ends_otherwise_than_its_angles_say(tmp_path, kind, arc, pho
         assert f"{step:.6g} degrees apart, not {longer:.6g}" in warned[step, longer]
 
 
+def test_a_turn_that_ends_otherwise_may_begin_anywhere(tmp_path):
+    """Angles that begin anew at 360 were taken for uneven ones, of which nothing is said."""
+    measured = np.mod(200 + np.linspace(0, 360, 60), 360)
+    right = cases.beam("fan", slices=9, angles=tuple(measured.tolist()))
+    y = cases.scan_of(right).y.transpose(1, 0, 2)
+    for step, warned in ((360 / 59, False), (6, True)):
+        stated = tuple(np.mod(200 + step * np.arange(60), 360).tolist())
+        source = cases.write_case(
+            tmp_path / f"{step:.3f}",
+            y,
+            changed(right, angles_deg=stated),
+            quantity="line-integrals",
+        )
+        said = import_scan(source).provenance.get("warnings", "")
+        assert ("6.10169 degrees apart, not 6" in said) is warned
+
+
 @pytest.mark.parametrize("views", [180, 30])
 @pytest.mark.parametrize("bins", [0.0, 4.0, -6.0])
 def test_half_a_turn_bears_the_centre_out_or_not(tmp_path, views, bins):

@@ -12,6 +12,7 @@ from diffusionblend.geometry.poses import helix, laminography, posed
 from diffusionblend.io.projections.importing import import_scan
 from support import cases
 from support.measured import write_geometry
+from support.others import SDD, SOD, chords, corner, pixels, turned
 from support.phantoms import changed
 
 SHIFTS = [(0.5 * (view % 3), -0.3 * (view % 2)) for view in range(24)]
@@ -121,3 +122,35 @@ def test_rows_of_a_fan_cannot_be_turned(tmp_path):
         import_scan(written(tmp_path, y, fan, keep_grid=False, detector_roll_degrees=1.0))
     with pytest.raises(UnsupportedInput, match="2 angles of roll for 24 views"):
         import_scan(written(tmp_path, y, coarse(), detector_roll_degrees=[1.0, 2.0]))
+
+
+@pytest.mark.parametrize("slant_deg", [8.0, -20.0])
+def test_the_centre_before_a_detector_that_is_slanted(tmp_path, slant_deg):
+    """It was off by 0.6 and 1.5 bins, and right pixels were said to be 1.6 times too small."""
+    bins, rows, views, pixel, offset = 72, 5, 60, 2.4, 9.6
+    slant, angles = np.radians(slant_deg), 6.0 * np.arange(views)
+    along, up = pixel * np.array([np.cos(slant), np.sin(slant), 0]), np.array([0, 0, pixel])
+    source, middle = np.array([0, -SOD, 0]), np.array([0, SDD - SOD, 0]) + offset / pixel * along
+    y = []
+    for angle in np.radians(angles):
+        across = turned(angle, along)
+        first = corner(turned(angle, middle), across, up, rows, bins)
+        y.append(0.02 * chords(*pixels(turned(angle, source), first, across, up, rows, bins)))
+    np.save(tmp_path / "p.npy", np.array(y, np.float32))
+    facts = {
+        "schema": "diffusionblend-geometry/1", "kind": "cone", "sod_mm": SOD, "sdd_mm": SDD,
+        "bin_mm": pixel, "row_mm": pixel, "angles_deg": angles.tolist(),
+        "detector_slant_degrees": slant_deg,
+        "data": {"file": "p.npy", "order": ["view", "row", "bin"], "quantity": "line-integrals"},
+    }  # fmt: skip
+    (tmp_path / "geometry.json").write_text(json.dumps(facts))
+    found = import_scan(tmp_path / "geometry.json")
+    assert found.geometry.beam.offset_mm == pytest.approx(offset, abs=0.1 * pixel)
+    assert "warnings" not in found.provenance
+    for wrong, words in (
+        ({"bin_mm": pixel * SOD / SDD}, "agree better with pixels of 2"),
+        ({"angles_deg": (-angles).tolist()}, "try `clockwise=True`"),
+    ):
+        (tmp_path / "geometry.json").write_text(json.dumps(facts | {"offset_mm": offset} | wrong))
+        warned = import_scan(tmp_path / "geometry.json").provenance["warnings"]
+        assert words in warned

@@ -37,6 +37,7 @@ from support.scanners import (
     SOD,
     VIEWS,
     skyscan,
+    skyscan_1275,
     write_txrm,
     xtekct,
 )
@@ -66,11 +67,11 @@ def assert_sees(scan, **options):
 # Nikon
 
 
-def nikon_lines(beside, *, start=5.0):
+def nikon_lines(beside, *, start=5.0, moved=(0.0, 0.0)):
     """Project the object as it turns: the source and the detector stand, pixel 0 is top right."""
     y = []
     along, up = np.array([-PIXEL[0], 0, 0]), np.array([0, 0, -PIXEL[1]])
-    source, middle = np.zeros(3), np.array([0, SDD, 0])
+    source, middle = np.zeros(3), np.array([-moved[0], SDD, moved[1]])
     axis = np.array([-beside, SOD, 0])
     for angle in np.radians(180 - start - DEGREES):
         y.append(0.0)
@@ -101,6 +102,15 @@ def test_nikon_states_the_axis_on_the_detector_too(tmp_path):
     folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
     text = xtekct(CentreOfRotationTop=moved, CentreOfRotationBottom=moved)
     (folder / "s.xtekct").write_text(text.replace("ObjectOffsetX=0\n", ""), encoding="utf-8")
+    assert_sees(import_scan(folder, Options(air_bins="none")), flipped=True)
+
+
+def test_the_detector_of_a_nikon_may_be_moved(tmp_path):
+    """Its offsets were ignored."""
+    y = nikon_lines(1.7, moved=(7.6, 3.1))
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = xtekct(ObjectOffsetX=1.7, DetectorOffsetX=7.6, DetectorOffsetY=3.1)
+    (folder / "s.xtekct").write_text(text, encoding="utf-8")
     assert_sees(import_scan(folder, Options(air_bins="none")), flipped=True)
 
 
@@ -140,6 +150,54 @@ def test_skyscan(tmp_path):
     assert beam.row_mm == pytest.approx(beam.bin_mm * 1.002)
     assert beam.angles_deg == tuple(DEGREES)
     assert scan.geometry.grid.pixel_mm == pytest.approx(0.01751)
+
+
+@pytest.mark.parametrize(("direction", "sense"), [("CC", 1), ("CW", -1)])
+def test_skyscan_1275(tmp_path, direction, sense):
+    """Newer scanners write `Number Of Files`, and in which sense the object turns."""
+    y = lines()[:, :ROWS]
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = skyscan_1275(*y.shape[1:], Rotation_Direction=direction, Scanning_Trajectory="ROUND")
+    (folder / "scan.log").write_text(text)
+    scan = import_scan(folder, i0=60000, centre="none", air_bins="none")
+    beam = scan.geometry.beam
+    assert beam.bin_mm == pytest.approx(0.01751 * 165 / 120)
+    assert beam.row_mm == pytest.approx(beam.bin_mm * 1.002)
+    assert beam.angles_deg == tuple(sense * DEGREES)
+    assert "Optical" not in scan.provenance.get("warnings", "")
+
+
+def test_the_log_of_a_scan_among_others(tmp_path):
+    """With a second text, of the slices or of another part, none was read without a word."""
+    y = lines()[:, :ROWS]
+    folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
+    text = skyscan_1275(*y.shape[1:])
+    wish = {"i0": 60000, "centre": "none", "air_bins": "none"}
+    (folder / "view_.log").write_text(text)
+    (folder / "view__rec.log").write_text(text.replace("=120.000", "=99.000"))
+    assert import_scan(folder, **wish).geometry.beam.sod_mm == 120.0
+    (folder / "view_.log").rename(folder / "other.log")
+    with pytest.raises(UnsupportedInput, match=r"2 texts of scanners.*other\.log, view__rec\.log"):
+        import_scan(folder, **wish)
+    found = import_scan(folder, geometry=folder / "other.log", **wish)
+    assert found.geometry.beam.sod_mm == 120.0
+
+
+def test_what_a_skyscan_leaves_open_is_told(tmp_path):
+    rows, bins = 64, 4000
+    y = np.zeros((12, rows, bins), np.uint16) + 60000
+    folder = write_tiffs(tmp_path / "scan", y)
+    wish = {"i0": 60000, "centre": "none", "air_bins": "none", "bin": 16}
+    text = skyscan_1275(rows, bins, **{"Optical_Axis_(line)": 20})
+    (folder / "scan.log").write_text(text)
+    scan = import_scan(folder, **wish)
+    assert "its Optical Axis is line 20 of 64" in scan.provenance["warnings"]
+    assert '"row_offset_mm", 0.2895 or the negative' in scan.provenance["warnings"]
+    (folder / "scan.log").write_text(text.replace("=20", "=31"))
+    assert "Optical Axis" not in import_scan(folder, **wish).provenance.get("warnings", "")
+    (folder / "scan.log").write_text(skyscan_1275(rows, bins, Scanning_Trajectory="HELICAL"))
+    with pytest.raises(UnsupportedInput, match="Trajectory is 'HELICAL'; expected ROUND"):
+        import_scan(folder, **wish)
 
 
 # Zeiss

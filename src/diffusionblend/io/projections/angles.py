@@ -1,14 +1,14 @@
 """The direction of each view: as the format or geometry.json states it, in the unit it is in.
 
 Angles that cannot be those of the views are refused: other numbers of them, files that are
-missing, radians for degrees.
+missing, radians for degrees, another arc than the user says.
 """
 
 import math
 
 import numpy as np
 
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.projections.geometry_file import NAME, AnyFacts
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.source import Source, Unit
@@ -41,6 +41,8 @@ def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float,
             f"{source.no_angles}nothing says the angles of its {views} views; add "
             f'"angles_deg" to its {NAME}, or give `geometry=FILE`{source.hint}'
         )
+    if options.arc is not None:
+        _check_arc(source, stored, options.arc)
     return tuple((-stored if options.clockwise else stored).tolist())
 
 
@@ -73,6 +75,24 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
             f"files are missing, {series.missing}, but the angles go on evenly there; give "
             f'"angles_deg" in {NAME} as a list of those that were measured; if none is missing, '
             "rename the files"
+        )
+
+
+def _check_arc(source: Source, angles: np.ndarray, arc: float) -> None:
+    """Refuse an arc that is not that of angles which are stated, or of files in no known order."""
+    span, views = float(np.ptp(angles)), len(angles)
+    if not span - SAME_DEG <= arc <= span * views / max(views - 1, 1) + SAME_DEG:
+        raise UsageError(
+            f"`arc={arc:g}`: the angles of its {views} views are stated, from {angles.min():g} to "
+            f"{angles.max():g} degrees; leave `arc` out, or mend them"
+        )
+    series = source.series
+    if series is not None and len(series.files) > 1 and not series.numbers:
+        ends = f"{series.files[0].name} to {series.files[-1].name}"
+        raise UsageError(
+            f"`arc={arc:g}`: no number differs in each name of its {views} files, {ends}: are they "
+            "several scans, or several pictures of each view? give the files of one by a pattern "
+            f'of their names, or, if each is a view of its own, its angle by "angles_deg" in {NAME}'
         )
 
 

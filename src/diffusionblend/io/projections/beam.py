@@ -110,6 +110,10 @@ class Measured:
 
     def fan_angles(self, axis_bin: float) -> np.ndarray:
         """Return the angle of each bin's ray from that through the axis, in radians (bins,)."""
+        if isinstance(beam := self.model, geometry.PosedBeam) and beam.diverges:
+            far, slant, bin_mm = _slanted(beam)
+            t = (np.arange(self.bins) - axis_bin) * bin_mm
+            return np.arctan2(t * math.cos(slant), far + t * math.sin(slant))
         beam = self.circle
         if not isinstance(beam, geometry.PointBeam):
             return np.zeros(self.bins)
@@ -118,6 +122,10 @@ class Measured:
 
     def mirrored(self, axis_bin: float) -> np.ndarray:
         """Return on which bin a ray at the negative angle of each bin's falls (bins,)."""
+        if isinstance(beam := self.model, geometry.PosedBeam) and beam.diverges:
+            far, slant, bin_mm = _slanted(beam)
+            fan = -self.fan_angles(axis_bin)
+            return np.asarray(axis_bin + far * np.sin(fan) / np.cos(fan + slant) / bin_mm)
         beam = self.circle
         if not isinstance(beam, geometry.PointBeam):
             return 2 * axis_bin - np.arange(self.bins)
@@ -220,6 +228,23 @@ class Measured:
         middle = -(slices - 1) / 2 * z_mm  # of a cone: its slices lie about the source's plane
         affine[2, 3] = self.first_mm if self.slicewise else middle
         return Grid.from_affine((slices, size, size), affine)
+
+
+def _slanted(beam: geometry.PosedBeam) -> tuple[float, float, float]:
+    """Return how a detector stands across the ray through the axis, in the plane of the source.
+
+    Returns:
+        Its distance from the source along that ray, by what angle its last bin is farther than
+        across the ray, and the size of a bin in the plane; of the mean of all views.
+    """
+    source, middle, along = (
+        np.mean([getattr(pose, name)[:2] for pose in beam.poses], axis=0)
+        for name in ("source", "middle", "along")
+    )
+    ray = -source / np.linalg.norm(source)
+    far, _ = np.linalg.solve(np.stack([ray, -along], axis=1), middle - source)
+    slant = math.atan2(along @ ray, along @ (ray[1], -ray[0]))
+    return float(far), slant, beam.bin_mm * float(np.linalg.norm(along))
 
 
 @contextlib.contextmanager

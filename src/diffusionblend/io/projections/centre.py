@@ -11,23 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections import opposite
 from diffusionblend.io.projections.beam import Measured
+from diffusionblend.io.projections.course import FEWEST, is_cut, masses, turning
 from diffusionblend.io.projections.pixels import MOST, judge_views, repair
 from diffusionblend.io.projections.tilt import Axis, axis_through
 from diffusionblend.progress import counted
 
 UNSURE = 25.0
 """Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
-FEWEST = 6
-"""Views from which centres of mass tell it: of three unknowns fewer leave hardly any error."""
 ASTRAY = 0.5
 """Standard error in bins from which centres of mass do not tell the centre."""
-EDGE = 0.05
-"""Share of the largest line integral at the detector's edge from which an object is cut off."""
 CURE = "give `centre=BIN`, or `centre='none'`"
 
 Finder = Callable[[np.ndarray], tuple[float, float] | None]
@@ -80,10 +76,10 @@ def _without_suspects(y: np.ndarray) -> np.ndarray:
 
 def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
     """Return how to find the centre of a sinogram, that in words, and its misfit in words."""
-    turning = _turning(beam)
-    enough = len(turning) >= FEWEST and np.linalg.cond(turning) < UNSURE
+    parts = turning(beam.angles_deg)
+    enough = len(parts) >= FEWEST and np.linalg.cond(parts) < UNSURE
     whole = opposite.full_turn(beam.angles_deg)
-    if beam.kind == "parallel" and enough and not whole and y.max() > 0 and not _cut(y):
+    if beam.kind == "parallel" and enough and not whole and y.max() > 0 and not is_cut(y):
         words = "its standard error is {:.2g} bins"
         return lambda sinogram: _masses(sinogram, beam), "by centres of mass", words
     if whole or opposite.has_opposites(beam):
@@ -103,35 +99,12 @@ def _opposite(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | Non
 
 def _masses(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | None:
     """Return the bin about which the centres of mass turn, and its standard error."""
-    object_seen = (uniform_filter1d(sinogram, 5, axis=1) > _edge(sinogram)).any(axis=0)
-    if not object_seen.any():
+    each = masses(sinogram)
+    if each is None:
         return None
-    seen = np.flatnonzero(object_seen)
-    first, last = max(int(seen[0]) - 5, 0), int(seen[-1]) + 6
-    beside = np.delete(sinogram, slice(first, last), axis=1).astype(np.float64)
-    flicker = beside.mean(axis=1, keepdims=True) if beside.size else 0.0  # of the source
-    masses = sinogram[:, first:last] - flicker
-    at = masses @ np.arange(first, first + masses.shape[1])
-    at /= np.maximum(masses.sum(axis=1), 1e-9)
-    turning = _turning(beam)
-    found, *_ = np.linalg.lstsq(turning, at, rcond=None)
-    apart = np.square(at - turning @ found).sum() / max(len(at) - 3, 1)
-    error = math.sqrt(apart * np.linalg.inv(turning.T @ turning)[0, 0])
+    at = each[1]
+    parts = turning(beam.angles_deg)
+    found, *_ = np.linalg.lstsq(parts, at, rcond=None)
+    apart = np.square(at - parts @ found).sum() / max(len(at) - 3, 1)
+    error = math.sqrt(apart * np.linalg.inv(parts.T @ parts)[0, 0])
     return (float(found[0]), error) if error < ASTRAY else None
-
-
-def _turning(beam: Measured) -> np.ndarray:
-    """Return what a point's place along the bins is made of: 1, cos, sin (views, 3)."""
-    angles = np.radians(beam.angles_deg)
-    return np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
-
-
-def _cut(y: np.ndarray) -> bool:
-    """Return whether the object reaches the detector's edge in a view."""
-    edges = np.concatenate([y[..., :2], y[..., -2:]], axis=-1)
-    return bool(np.median(np.abs(edges), axis=-1).max() > _edge(y))
-
-
-def _edge(y: np.ndarray) -> float:
-    """Return the line integral from which a bin sees the object."""
-    return EDGE * max(float(np.quantile(y, 0.999)), 1e-9)

@@ -1,8 +1,9 @@
 """Whether the rays bear out the beam that is stated: centre, sense of rotation, pixels, step.
 
 Opposite rays of a fan or a cone agree only where the first three are right; those of a parallel
-beam agree in either sense. Where a turn ends, its last view has to be as far from the first as
-their angles say. Nothing is changed by what is found: it is said.
+beam agree in either sense, but its centres of mass follow its angles. Where a turn ends, its last
+view has to be as far from the first as their angles say. Nothing is changed by what is found: it is
+said.
 """
 
 import math
@@ -14,6 +15,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
+from diffusionblend.io.projections.course import astray
 from diffusionblend.io.projections.opposite import (
     FEWEST,
     Match,
@@ -94,9 +96,11 @@ def doubts(beam: Measured, placed: Placed, taken: range, read: Read) -> Iterator
         return
     row = central_row(beam, taken)
     yield from _at_the_end(beam, placed.axis.at(row), lambda views: read(views, taken))
+    some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
+    if beam.kind == "parallel":
+        yield from off_course(read(some, range(row, row + 1))[0], beam.take_views(some))
     if placed.searched and beam.kind == "parallel":
         return
-    some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
     beam = beam.take_views(some)
     if full_turn(beam.angles_deg) or has_opposites(beam):
         yield from _disagreeing(read(some, range(row, row + 1))[0], beam, placed.axis.at(row))
@@ -105,6 +109,17 @@ def doubts(beam: Measured, placed: Placed, taken: range, read: Read) -> Iterator
         yield from _beside_the_masses(sinogram, beam, placed.axis.at(row))
     if beam.kind == "parallel" and beam.rows >= ENOUGH and placed.axis.slope == 0:
         yield from _leaning(beam, taken, placed, lambda rows: read(some, rows))
+
+
+def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
+    """Yield that parallel views (views, bins) do not follow a rotation by their angles."""
+    beside = astray(sinogram, beam.angles_deg)
+    if beside is not None:
+        yield (
+            f"the views' centres of mass lie {beside:.2g} bins beside any rotation by the stated "
+            "angles: are the views in another order, or the angles others, or in another unit "
+            "(`angles='radians'`)?"
+        )
 
 
 def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Iterator[str]:
@@ -150,7 +165,7 @@ def _at_the_end(
     beam: Measured, axis_bin: float, read: Callable[[Sequence[int]], np.ndarray]
 ) -> Iterator[str]:
     """Yield that a turn, of parallel rays half a turn, ends otherwise than its angles say."""
-    count, each = len(beam.angles_deg), np.abs(np.diff(beam.angles_deg))
+    count, each = len(beam.angles_deg), np.abs(np.diff(np.unwrap(beam.angles_deg, period=360)))
     if beam.bins < 2 or count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
         return
     step, circle = float(np.median(each)), 180.0 if beam.kind == "parallel" else 360.0

@@ -56,7 +56,7 @@ def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[
     """Return the order of the axes that the file states, or its angles tell."""
     stated = found.attrs.get("axes")
     if stated is None:
-        return hdf5.order_by_angles(found.shape or (), theta)
+        return hdf5.order_by_angles(f"{path}: /exchange/data", found.shape or (), theta)
     order = hdf5.order_of_axes(hdf5.text(stated).split(":"))
     if order is None or not {"view", "bin"} <= set(order):
         raise UnsupportedInput(

@@ -140,7 +140,13 @@ def fields(
 
 
 def numbers(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
-    """Return a few numbers (n,), or None if they are not there."""
+    """Return a few numbers (n,), all of them finite, or None if they are not there."""
+    found = values(file, path, name)
+    return None if found is None else finite_angles(f"{path}: /{name}", found, found.size)
+
+
+def values(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
+    """Return a few numbers (n,), NaN among them, or None if they are not there."""
     found = dataset(file, path, name)
     if found is None:
         return None
@@ -148,8 +154,7 @@ def numbers(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
     if found.size > MAX_ANGLES:  # before it is read
         raise UnsupportedInput(f"{path}: /{name} has {found.size} values; expected one for a view")
     with parsing(path):
-        values = np.asarray(found).ravel()
-    return finite_angles(f"{path}: /{name}", values, values.size)
+        return np.asarray(found).ravel()
 
 
 def number(file: "h5py.File", path: Path, name: str) -> float | None:
@@ -160,11 +165,10 @@ def number(file: "h5py.File", path: Path, name: str) -> float | None:
 
 def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:
     """Return the unit of angles, if it is stated."""
-    units = file[name].attrs.get("units")
-    if units is None:
-        return None
-    stated = text(units)
+    stated = text(file[name].attrs.get("units", ""))
     word = stated.lower()
+    if not word:
+        return None
     if word in {"deg", "degs", "degree", "degrees", "\N{DEGREE SIGN}"}:
         return "degrees"
     if word in {"rad", "rads", "radian", "radians"}:
@@ -175,7 +179,9 @@ def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:
 
 
 def text(attribute: object) -> str:
-    """Return an attribute as text, which is stored as text or as bytes."""
+    """Return an attribute as text, which is stored as text or as bytes, or as an array of one."""
+    if isinstance(attribute, np.ndarray) and attribute.size == 1:
+        attribute = attribute.item()
     plain = attribute.decode(errors="replace") if isinstance(attribute, bytes) else str(attribute)
     return plain.strip()
 
@@ -186,11 +192,16 @@ def order_of_axes(names: Iterable[str]) -> tuple[str, ...] | None:
     return axes if "" not in axes and len(set(axes)) == len(axes) else None
 
 
-def order_by_angles(shape: Sequence[int], angles: np.ndarray | None) -> tuple[str, ...]:
+def order_by_angles(place: str, shape: Sequence[int], angles: np.ndarray | None) -> tuple[str, ...]:
     """Return the order of axes of which the number of angles tells the views: else the usual."""
     views = [at for at, length in enumerate(shape) if angles is not None and length == len(angles)]
     if len(shape) == 2 and 0 in views:
         return ("view", "bin")
+    if len(shape) == 3 and views == [2]:  # as Fortran and MATLAB write (views, rows, bins)
+        raise UnsupportedInput(
+            f"{place} has the shape {tuple(shape)}, of which the last axis is as long as there are "
+            "angles; give `order='bin,row,view'`, or `order='row,bin,view'`"
+        )
     return ("row", "view", "bin") if len(shape) == 3 and views == [1] else AXES
 
 

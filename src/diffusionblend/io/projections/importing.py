@@ -22,7 +22,7 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.crosscheck import doubts, odd_lengths
+from diffusionblend.io.projections.crosscheck import doubts, odd_lengths, off_course
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
@@ -37,6 +37,7 @@ from diffusionblend.io.projections.recognise import (
     open_source,
 )
 from diffusionblend.io.projections.rtk import RtkFacts, placed_each
+from diffusionblend.io.projections.scanner_text import SkyScanFacts
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
@@ -71,7 +72,8 @@ def import_scan(
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
     path, options = Path(path), _with_changes(options, changes)
-    facts, described = find_geometry(path, options.geometry, options.from_)
+    facts, described, unit = find_geometry(path, options)
+    options = dataclasses.replace(options, angles=unit)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
     if order is None and has_free_axes(data) and (facts is None or order_of(facts) is None):
@@ -85,6 +87,9 @@ def import_scan(
         if isinstance(facts, RtkFacts):
             beam, apart = placed_each(facts, meaning.beam)
             meaning = dataclasses.replace(meaning, beam=beam)
+        if isinstance(facts, SkyScanFacts):
+            notes = meaning.notes + Notes(warnings=facts.doubts)
+            meaning = dataclasses.replace(meaning, notes=notes)
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)
 
@@ -152,7 +157,10 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
     except UnsupportedInput as error:
         middle = rows[len(rows) // 2]
         one = dataclasses.replace(options, bin=1)
-        wrong = read_lines(meaning, every, range(middle, middle + 1), one).notes.warnings
+        lines = read_lines(meaning, every, range(middle, middle + 1), one)
+        wrong = list(lines.notes.warnings)
+        if meaning.beam.kind == "parallel":
+            wrong += off_course(lines.y[0], meaning.beam)
         if not wrong:
             raise
         raise UnsupportedInput(

@@ -10,6 +10,7 @@ from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
+from diffusionblend.io.projections.course import without_object
 from diffusionblend.io.projections.fields import Fields, read_fields
 from diffusionblend.io.projections.flux import even_counts, even_lines
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
@@ -54,6 +55,7 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     notes = _darkest_for_infinity(values) if options.repair else NOTHING
     notes += _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
+    notes += _without_object(values, [meaning.numbers[view] for view in views])
     return Lines(_in_order(_binned(values, options.bin)), notes)
 
 
@@ -96,6 +98,7 @@ def _from_counts(
     shares = _binned(shares, options.bin)
     pixels = options.bin * min(options.bin, len(rows))
     notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
+    notes += _without_object(shares, numbers)
     return Lines(_in_order(shares), notes, fields.noise)
 
 
@@ -155,6 +158,24 @@ def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     return warned(
         f"{dark.size} of {len(views)} views have less than a tenth of the others' rays, as if the "
         f"shutter was closed; `without='{named}'`{more} leaves them out"
+    )
+
+
+def _without_object(y: np.ndarray, views: Sequence[int]) -> Notes:
+    """Name views that show nothing but air.
+
+    Args:
+        y: Line integrals (views, rows, bins).
+        views: Their numbers.
+    """
+    empty = without_object(y.mean(axis=1))
+    if not empty.size:
+        return NOTHING
+    named = ",".join(str(views[v]) for v in empty[:_NAMED])
+    more = " and so on" if empty.size > _NAMED else ""
+    return warned(
+        f"{empty.size} of {len(views)} views show nothing but air, as white fields do; "
+        f"`without='{named}'`{more} leaves them and their angles out"
     )
 
 

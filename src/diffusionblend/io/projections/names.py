@@ -1,18 +1,22 @@
 """Which files of a folder are its projections, and in what order: by the numbers in their names.
 
 Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
-number counts if it is another in each file; so neither a detector's nor a sample's does.
+number counts if it is another in each file; so neither a detector's nor a sample's does. Angles in
+names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`.
 """
 
 import fnmatch
 import hashlib
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.io.files import sha256
@@ -23,12 +27,17 @@ REGULAR = 0.8
 """Share of steps from number to number that have to be alike for a longer one to be a gap."""
 SURE = 0.95
 """The same, where nothing else speaks for a gap."""
+WHOLE = r"\d+"
+DECIMAL = r"(?:(?<![^\W_])[+-])?\d+(?:\.\d+)?"
+"""A number with its sign, which stands at the beginning or behind a mark: that of `a-1` is none."""
 _WORDS = r"(^|[_.\- ])({})[#_.\- ]"
 CONVENTIONS = (
     ("deg", "a view beside the scan", None),
     (_WORDS.format(r"di|df|drk|dark\w*|offset"), "dark fields", "dark"),
     (
-        _WORDS.format(r"io|i#|ff|ob|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*"),
+        _WORDS.format(
+            r"io|i#|ff|ob|bf|air|ref\w*|flat\w*|white\w*|gain|bright\w*|open\w*|blank\w*"
+        ),
         "white fields",
         "white",
     ),
@@ -51,13 +60,11 @@ class Series:
     @cached_property
     def gaps(self) -> dict[int, int]:
         """Of each file before which some are missing, by its place: how many."""
-        steps = [b - a for a, b in itertools.pairwise(self.numbers)]
-        if not steps:
+        step = step_of(self.numbers)
+        if step is None:
             return {}
-        step, often = Counter(steps).most_common(1)[0]
-        if often < REGULAR * len(steps):
-            return {}
-        return {at: round(n / step) - 1 for at, n in enumerate(steps, 1) if n > 1.5 * step}
+        each = enumerate(np.diff(self.numbers), 1)
+        return {at: round(n / step) - 1 for at, n in each if n > 1.5 * step}
 
     @property
     def surely(self) -> bool:
@@ -79,6 +86,13 @@ class Series:
             f"{count} between {self.files[at - 1].name} and {self.files[at].name}"
             for at, count in list(self.gaps.items())[:4]
         )
+
+
+def step_of(numbers: Sequence[float]) -> float | None:
+    """Return the step that most numbers, in their order, are apart; None if there is none."""
+    steps = Counter(np.diff(numbers).round(9).tolist())
+    step, often = steps.most_common(1)[0] if steps else (0.0, 0)
+    return step if often and often >= REGULAR * steps.total() else None
 
 
 def is_pattern(path: Path) -> bool:
@@ -134,10 +148,28 @@ def series_of(path: Path, number: int | None = None) -> Series:
 
 def _kinds(files: Sequence[Path]) -> dict[str, list[Path]]:
     """Return files by what their names are without numbers, fields last, the most first."""
-    kinds: dict[str, list[Path]] = {}
+    alike: dict[str, list[Path]] = {}
     for file in files:
-        kinds.setdefault(re.sub(r"\d+", "#", file.name), []).append(file)
+        alike.setdefault(re.sub(DECIMAL, "#", file.stem), []).append(file)
+    kinds: dict[str, list[Path]] = {}
+    for name, same in alike.items():
+        as_written = {file: re.sub(WHOLE, "#", file.name) for file in same}
+        together = len(set(as_written.values())) > 1 and _one_series(same)
+        for file in same:
+            kinds.setdefault(f"{name}.tif" if together else as_written[file], []).append(file)
     return dict(sorted(kinds.items(), key=lambda kind: (_role(kind[0])[1] or "", -len(kind[1]))))
+
+
+def _one_series(files: Sequence[Path]) -> bool:
+    """Return whether names that differ in signs, fractions and suffixes are those of one series.
+
+    Where some have fractions and others none, they are only if no step is shorter than the usual
+    one: 3.1 may be the second picture of 3.
+    """
+    columns = _numbers(files, DECIMAL) or []
+    if len({file.stem.count(".") for file in files}) == 1:
+        return bool(columns)
+    return any((np.diff(sorted(c)) > (step_of(sorted(c)) or math.inf) / 2).all() for c in columns)
 
 
 def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
@@ -170,18 +202,15 @@ def _role(kind: str) -> tuple[str | None, str | None]:
 
 def _pattern(kind: str, files: Sequence[Path], every: Sequence[str]) -> str | None:
     """Return the pattern that selects the files of a kind and no others, if there is one."""
-    first, *parts = kind.split("#")
-    widths = map(len, re.findall(r"\d+", files[0].name))
-    exact = first + "".join("?" * width + part for width, part in zip(widths, parts, strict=True))
+    exact = re.sub(WHOLE, lambda number: "?" * len(number[0]), files[0].name)
     own = {file.name for file in files}
-    selects = (p for p in (kind.replace("#", "*"), exact) if set(fnmatch.filter(every, p)) == own)
-    return next(selects, None)
+    tried = (kind.replace("#", "*"), exact, kind.replace("#", "[0-9]*"))
+    return next((p for p in tried if set(fnmatch.filter(every, p)) == own), None)
 
 
 def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
     """Sort files of one kind by the number that counts, or by all of them together."""
-    names = [[float(part) for part in re.findall(r"\d+", file.name)] for file in files]
-    columns = list(zip(*names, strict=True))
+    columns = _numbers(files, DECIMAL) or _numbers(files, WHOLE) or []
     own = [at for at, column in enumerate(columns) if len(set(column)) == len(files)]
     if number is not None:
         if number - 1 not in own:
@@ -192,17 +221,35 @@ def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
         own = [number - 1]
     if own:
         return _by_one(path, files, columns, own)
-    decimals = [re.findall(r"\d+(?:\.\d+)?", file.stem) for file in files]
-    columns = [tuple(map(float, column)) for column in zip(*decimals, strict=True)]
-    own = [at for at, column in enumerate(columns) if len(set(column)) == len(files)]
-    if own:
-        return _by_one(path, files, columns, own)
-    if len({tuple(one) for one in names}) < len(files):
+    if len(set(zip(*columns, strict=True))) < len(files):
         raise UnsupportedInput(
             f"{path}: names of several files have the same numbers; their order is not known; "
             "rename them"
         )
     return Series(tuple(files), (), "by all numbers in their names, of which none differs in each")
+
+
+def _numbers(files: Sequence[Path], form: str) -> list[tuple[float, ...]] | None:
+    """Return each number in the names of files, for all files; None if it has not this form."""
+    names = [re.findall(form, file.stem) for file in files]
+    if len({len(name) for name in names}) > 1:
+        return None
+    columns = list(zip(*names, strict=True))
+    return [_values(column) for column in columns] if all(map(_decimal, columns)) else None
+
+
+def _decimal(column: Sequence[str]) -> bool:
+    """Return whether points in numbers are decimal ones: 1.9 and 1.10 are a part and its files."""
+    wholes, _, fractions = zip(*(number.partition(".") for number in column), strict=True)
+    if len(set(map(len, fractions))) == 1:
+        return True
+    return len(set(wholes)) > 1 and not any(re.fullmatch(r"\d+0", part) for part in fractions)
+
+
+def _values(column: Sequence[str]) -> tuple[float, ...]:
+    """Return numbers, whose signs are none if all have a minus: it then is a part of the names."""
+    values = tuple(map(float, column))
+    return tuple(map(abs, values)) if all(n.startswith("-") for n in column) else values
 
 
 def _by_one(

@@ -4,7 +4,7 @@ The frames of NXtomo are of one data set, and `image_key` says of each what it i
 1 of air, 2 without rays, anything else none that counts. `rotation_angle` has an angle for each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from diffusionblend.io.files import naming
 from diffusionblend.io.projections import hdf5
 from diffusionblend.io.projections.geometry_file import AnyFacts, facts_of
 from diffusionblend.io.projections.source import Source
-from diffusionblend.io.projections.stack import AXES
+from diffusionblend.io.projections.stack import AXES, arranged_shape, finite_angles
 
 if TYPE_CHECKING:
     import h5py
@@ -29,9 +29,15 @@ _CIL_ANGLES = ("config/angles", "data/rotation_angle")
 _CONES = ("cone", "cone_flex")
 
 
-def read_nexus(file: "h5py.File", path: Path) -> Source | None:
-    """Read an NXtomo or CIL file; return None if it is neither."""
-    found = [source for entry in _entries(file) if (source := _read(file, path, entry))]
+def read_nexus(file: "h5py.File", path: Path, order: Sequence[str] | None) -> Source | None:
+    """Read an NXtomo or CIL file; return None if it is neither.
+
+    Args:
+        file: The file.
+        path: Where it lies.
+        order: Of its axes, if the user says it; frames are its views.
+    """
+    found = [source for entry in _entries(file) if (source := _read(file, path, entry, order))]
     if len(found) > 1:
         raise UnsupportedInput(
             f"{path}: holds {len(found)} scans; expected one; copy that wanted into a file of its "
@@ -58,22 +64,26 @@ def _groups(parent: "h5py.Group") -> Iterator[str]:
             yield name
 
 
-def _read(file: "h5py.File", path: Path, entry: str) -> Source | None:
+def _read(file: "h5py.File", path: Path, entry: str, order: Sequence[str] | None) -> Source | None:
     key = _first(file, path, [f"{entry}/{name}" for name in _KEYS])
     angles = _first(file, path, [f"{entry}/{name}" for name in _ANGLES])
     if key is not None:
-        return _frames(file, path, key, angles)
+        return _frames(file, path, key, angles, order or AXES)
     place = f"{entry}/data/data"
     angles = _first(file, path, [f"{entry}/{name}" for name in _CIL_ANGLES])
     found = None if angles is None else hdf5.dataset(file, path, place)
-    return None if found is None or angles is None else _cil(file, path, entry, found, angles)
+    if found is None or angles is None:
+        return None
+    return _cil(file, path, entry, found, angles, order)
 
 
 def _first(file: "h5py.File", path: Path, names: list[str]) -> str | None:
     return next((name for name in names if hdf5.dataset(file, path, name) is not None), None)
 
 
-def _frames(file: "h5py.File", path: Path, key: str, angles: str | None) -> Source | None:
+def _frames(
+    file: "h5py.File", path: Path, key: str, angles: str | None, order: Sequence[str]
+) -> Source | None:
     """Return projections and fields that are frames of one data set."""
     place = key.removesuffix("image_key") + "data"
     found = hdf5.dataset(file, path, place)
@@ -81,7 +91,8 @@ def _frames(file: "h5py.File", path: Path, key: str, angles: str | None) -> Sour
     if found is None or keys is None:
         return None
     shape = tuple(found.shape or ())
-    if len(shape) != 3 or len(keys) != shape[0]:
+    frames = arranged_shape(f"{path}: /{place}", shape, order)[0]
+    if len(keys) != frames:
         raise CorruptInput(
             f"{path}: /{place} has the shape {shape}, /{key} {len(keys)} values; expected one for "
             "each frame"
@@ -90,7 +101,7 @@ def _frames(file: "h5py.File", path: Path, key: str, angles: str | None) -> Sour
     if not chosen[PROJECTION].size:
         raise CorruptInput(f"{path}: /{key} marks no projection, which is 0; expected some")
     data, white, dark = (
-        hdf5.stack(path, place, found, AXES, which.tolist()) if which.size else None
+        hdf5.stack(path, place, found, order, which.tolist()) if which.size else None
         for which in chosen.values()
     )
     if data is None:
@@ -116,22 +127,31 @@ def _angles(
     file: "h5py.File", path: Path, name: str | None, projections: np.ndarray, frames: int
 ) -> tuple[tuple[float, ...] | None, str]:
     """Return the angle of each projection, or why the file does not tell it."""
-    angles = None if name is None else hdf5.numbers(file, path, name)
+    angles = None if name is None else hdf5.values(file, path, name)
     if angles is None:
         return None, ""
     if len(angles) == frames:
-        return tuple(angles[projections].tolist()), ""
-    if len(angles) == len(projections):
-        return tuple(angles.tolist()), ""
-    return None, f"/{name} has {len(angles)} angles for {frames} frames; "
+        angles = angles[projections]  # of fields it may be NaN
+    elif len(angles) != len(projections):
+        return None, f"/{name} has {len(angles)} angles for {frames} frames; "
+    return tuple(finite_angles(f"{path}: /{name}", angles, len(projections)).tolist()), ""
 
 
-def _cil(file: "h5py.File", path: Path, entry: str, found: Any, name: str) -> Source | None:  # noqa: ANN401
+def _cil(
+    file: "h5py.File",
+    path: Path,
+    entry: str,
+    found: Any,  # noqa: ANN401 - h5py has no types
+    name: str,
+    said: Sequence[str] | None,
+) -> Source | None:
     """Return projections that CIL wrote, which may be anything: it does not say counts or lines."""
     angles, place = hdf5.numbers(file, path, name), f"{entry}/data/data"
     shape = tuple(found.shape or ())
     labels = _labels(found, len(shape))
-    order = hdf5.order_of_axes(labels) if any(labels) else hdf5.order_by_angles(shape, angles)
+    order = tuple(said) if said is not None else hdf5.order_of_axes(labels)
+    if said is None and not any(labels):
+        order = hdf5.order_by_angles(f"{path}: /{place}", shape, angles)
     if order is None or "view" not in order:
         raise UnsupportedInput(
             f"{path}: /{place} has the axes {', '.join(labels)[:60]}; expected projections: angle, "

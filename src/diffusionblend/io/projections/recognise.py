@@ -20,14 +20,14 @@ from diffusionblend.io.projections.names import (
     tiff_files,
 )
 from diffusionblend.io.projections.nexus import read_nexus
-from diffusionblend.io.projections.options import Tool
+from diffusionblend.io.projections.options import Options, Tool
 from diffusionblend.io.projections.rtk import read_rtk
 from diffusionblend.io.projections.scanner_text import (
     TEXTS,
     is_scanner_text,
     read_scanner_text,
 )
-from diffusionblend.io.projections.source import Source
+from diffusionblend.io.projections.source import Source, Unit
 from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
 from diffusionblend.io.projections.tool_geometry import read_tool_geometry
 from diffusionblend.io.projections.vendors import foreign
@@ -43,18 +43,23 @@ CT_PD_GROUPS = range(0x7029, 0x7042)
 
 
 def find_geometry(
-    source: Path, given: Path | None = None, tool: Tool | None = None
-) -> tuple[AnyFacts | None, Path | None]:
-    """Return what is said about projections, and the file that says it.
+    source: Path, options: Options
+) -> tuple[AnyFacts | None, Path | None, Unit | None]:
+    """Return what is said about projections, the file that says it, and the unit of its angles.
 
     Args:
         source: The projections, or a geometry.json that names them.
-        given: A geometry.json, one of RTK (.xml), of a scanner or of another package; none looks
+        options: What the user says of the geometry, or of the package that it is of; nothing looks
             beside the projections.
-        tool: Which package it is of, if the user says it.
+
+    Returns:
+        The unit is the user's, or None where the angles were read as it says.
     """
-    path = given or _geometry_beside(source)
-    return (None, None) if path is None else (_read_any_geometry(path, tool), path)
+    path = options.geometry or _geometry_beside(source)
+    if path is None:
+        return None, None, options.angles
+    facts, unit = _read_any_geometry(path, options.from_, options.angles)
+    return facts, path, unit
 
 
 def _geometry_beside(source: Path) -> Path | None:
@@ -64,22 +69,33 @@ def _geometry_beside(source: Path) -> Path | None:
         return source
     if (folder / NAME).is_file():
         return folder / NAME
-    if not tiff_files(source):
+    pictures = tiff_files(source)
+    if not pictures:
         return None
     described = (file for file in _files(folder) if file.suffix.lower() in TEXTS)
     texts = [file for file in described if is_scanner_text(_start(file))]
-    return texts[0] if len(texts) == 1 else None
+    own = [text for text in texts if all(file.name.startswith(text.stem) for file in pictures)]
+    if len(texts) > 1 and len(own) != 1:
+        named = ", ".join(text.name for text in texts[:5])
+        raise UnsupportedInput(
+            f"{source}: {len(texts)} texts of scanners lie beside its TIFF, {named}; give that of "
+            "this scan by `geometry=FILE`, and its files by a pattern of their names"
+        )
+    return next(iter(own or texts), None)
 
 
-def _read_any_geometry(path: Path, tool: Tool | None) -> AnyFacts:
-    """Read a geometry of any kind."""
+def _read_any_geometry(
+    path: Path, tool: Tool | None, unit: Unit | None
+) -> tuple[AnyFacts, Unit | None]:
+    """Read a geometry of any kind; return what of the unit of its angles is still to be heeded."""
     if not path.is_file():
-        return read_geometry(path)
+        return read_geometry(path), unit
     if path.suffix.lower() == ".xml" or tool == "rtk":
-        return read_rtk(path)
+        return read_rtk(path), unit
     if is_scanner_text(_start(path)):
-        return read_scanner_text(path)
-    return read_tool_geometry(path, tool) or read_geometry(path)
+        return read_scanner_text(path), unit
+    taken = read_tool_geometry(path, tool, unit)
+    return (read_geometry(path), unit) if taken is None else taken
 
 
 def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> Path:
@@ -131,11 +147,12 @@ def open_source(
         order: Of the axes; none takes that of `facts`.
         number: Which number in the names of files counts, if the user says so.
     """
+    said = order
     if order is None and facts is not None:
         order = order_of(facts)
     start = _start(path)
     if start.startswith(hdf5.MAGIC):
-        return _open_hdf5(path, order)
+        return _open_hdf5(path, order, said)
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
@@ -160,14 +177,15 @@ def has_free_axes(path: Path) -> bool:
     return start.startswith((arrays.NPY, arrays.NPZ))
 
 
-def _open_hdf5(path: Path, order: Sequence[str] | None) -> Source:
+def _open_hdf5(path: Path, order: Sequence[str] | None, said: Sequence[str] | None) -> Source:
+    """Open HDF5, of which NeXus says what its axes are, unless the user says otherwise."""
     import h5py
 
     walk(path)
     with parsing(path), h5py.File(path) as file:
         if str(file.attrs.get("schema", "")).startswith(OURS):
             raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
-        source = read_exchange(file, path, order) or read_nexus(file, path)
+        source = read_exchange(file, path, order) or read_nexus(file, path, said)
         if source is not None:
             return source
         held = ", ".join(hdf5.arrays_in(file)) or "no arrays"

@@ -3,26 +3,29 @@
 Nikon. The source is at the origin, the axis at SrcToObject, ObjectOffsetX beside the central ray
 (or where CentreOfRotationTop and Bottom say), turned by ObjectRoll and ObjectTilt, the detector at
 SrcToDetector, its first pixel at the top right as the source sees it; at InitialAngle the object is
-turned by half a turn, and turns on clockwise. Projections are counts of which WhiteLevel is air.
-That is how CIL reads such files (`NikonDataReader`, checked there on scans).
+turned by half a turn, and turns on clockwise. The middle of the detector is DetectorOffsetX to the
+left of the central ray as its pixels go, and DetectorOffsetY above it. Projections are counts of
+which WhiteLevel is air. That is how CIL reads such files (`NikonDataReader`, checked on scans).
 
 SkyScan. Object to Source and Camera to Source in mm, Image Pixel Size in um at the object, Rotation
-Step and Number of Files. The sense of rotation and the row of the source's plane are not in it: it
-is taken for counterclockwise, and for the middle row.
+Step and Number of Files; newer scanners write some names in other letters. A Rotation Direction of
+CC is taken for counterclockwise. Of the line of the Optical Axis nobody says from which end it
+counts: the plane of the source is taken for the middle row, and if that matters it is said.
 """
 
 import configparser
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry.tools.cil import Panel, from_panel
 from diffusionblend.geometry.tools.values import count, number
 from diffusionblend.io.files import naming
 from diffusionblend.io.projections.geometry_file import (
+    NAME,
     AnyFacts,
     ConeFacts,
     Data,
@@ -33,8 +36,20 @@ from diffusionblend.io.projections.geometry_file import (
 
 _ANY = 64
 """Pixels, where the text does not say how many there are."""
+FAR_ROWS = 1.0
+"""By how many rows the middle row for the Optical Axis may move shadows of what is far out."""
 TEXTS = (".xtekct", ".log")
 NIKON, SKYSCAN = b"[XTekCT]", b"[System]"
+
+
+class SkyScanFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
+    """A circular cone beam, and what its text leaves open.
+
+    Attributes:
+        doubts: In words, to warn of.
+    """
+
+    doubts: tuple[str, ...] = ()
 
 
 def is_scanner_text(start: bytes) -> bool:
@@ -74,9 +89,10 @@ def _nikon(path: Path, stated: Mapping[str, str]) -> AnyFacts:
     roll = np.degrees(-np.arctan2(top - bottom, pixels[1] * sizes[1]))
     axis = number(stated, "ObjectOffsetX", (top + bottom) / 2 * sod / sdd)
     turned = np.arange(views) * number(stated, "AngularStep") + number(stated, "InitialAngle", 0.0)
+    left, above = (number(stated, f"DetectorOffset{axis}", 0.0) for axis in "XY")
     panel = Panel(
         source=np.zeros(3),
-        detector=np.array([0.0, sdd, 0.0]),
+        detector=np.array([-left, sdd, above]),
         axis=np.array([-axis, sod, 0.0]),
         axis_along=_axis(number(stated, "ObjectTilt", 0.0), number(stated, "ObjectRoll", roll)),
         pixels=pixels,
@@ -102,21 +118,44 @@ def _axis(tilt_deg: float, roll_deg: float) -> np.ndarray:
     return np.array([x, -np.sin(tilt) * z, np.cos(tilt) * z])
 
 
-def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> ConeFacts:
-    stated = parts.get("Acquisition", {})
-    sod, sdd = number(stated, "Object to Source (mm)"), number(stated, "Camera to Source (mm)")
-    pixel = number(stated, "Image Pixel Size (um)") / 1000 * sdd / sod
-    ratio = number(parts["System"], "CameraXYRatio", 1.0)
-    return ConeFacts(
+def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> SkyScanFacts:
+    stated = {name.lower(): value for name, value in parts.get("Acquisition", {}).items()}
+    system = {name.lower(): value for name, value in parts["System"].items()}
+    trajectory = stated.get("scanning trajectory", "ROUND")
+    if trajectory.upper() != "ROUND":
+        raise UnsupportedInput(
+            f"Scanning Trajectory is {trajectory[:40]!r}; expected ROUND; state that path in a "
+            f'{NAME}, of a helix by "helix_pitch_mm"'
+        )
+    sod, sdd = number(stated, "object to source (mm)"), number(stated, "camera to source (mm)")
+    pixel = number(stated, "image pixel size (um)") / 1000 * sdd / sod
+    ratio = next((n for n in ("cameraxyratio", "camera x/y ratio") if n in system), "")
+    sense = -1 if stated.get("rotation direction", "CC").upper() == "CW" else 1
+    step = sense * number(stated, "rotation step (deg)")
+    facts = SkyScanFacts(
         schema="diffusionblend-geometry/1",
-        angles_deg=Even(
-            0.0, number(stated, "Rotation Step (deg)"), count(stated, "Number of Files")
-        ),
-        bins=count(stated, "Number of Columns") if "Number of Columns" in stated else None,
-        rows=count(stated, "Number of Rows") if "Number of Rows" in stated else None,
+        angles_deg=Even(0.0, step, count(stated, "number of files")),
+        bins=count(stated, "number of columns") if "number of columns" in stated else None,
+        rows=count(stated, "number of rows") if "number of rows" in stated else None,
         bin_mm=pixel,
-        row_mm=pixel * ratio,
+        row_mm=pixel * number(system, ratio, 1.0),
         sod_mm=sod,
         sdd_mm=sdd,
         data=Data(quantity="counts"),
     )
+    return msgspec.structs.replace(facts, doubts=tuple(_doubts(facts, stated)))
+
+
+def _doubts(facts: SkyScanFacts, stated: Mapping[str, str]) -> Iterator[str]:
+    """Yield that the plane of the source is not in the middle, where that moves shadows."""
+    if "optical axis (line)" not in stated or not (facts.rows and facts.bins):
+        return
+    line = number(stated, "optical axis (line)")
+    beside = abs(line - facts.rows / 2)
+    if beside * facts.bins / 2 * (facts.bin_mm or 0.0) / facts.sdd_mm > FAR_ROWS:
+        yield (
+            f"its Optical Axis is line {line:g} of {facts.rows}, and nobody says from which end "
+            "they count: the plane of the source is taken for the middle row; state it in a "
+            f'{NAME} as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, '
+            "whichever is sharper above and below"
+        )

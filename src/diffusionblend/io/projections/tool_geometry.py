@@ -4,6 +4,7 @@ ASTRA's and TIGRE's geometries are dictionaries, saved as JSON or .npz, ASTRA's 
 too, and its dictionary as .mat; LEAP writes a text. Nothing is unpickled.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,36 @@ from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry.tools.astra import KINDS, from_astra
 from diffusionblend.geometry.tools.leap import from_leap, is_leap
 from diffusionblend.geometry.tools.tigre import from_tigre
+from diffusionblend.geometry.tools.values import numbers
 from diffusionblend.geometry.tools.vectors import Taken
 from diffusionblend.io.files import naming
 from diffusionblend.io.formats.foreign import parsing
+from diffusionblend.io.projections.angles import MOST_TURNS
 from diffusionblend.io.projections.arrays import NPY, NPZ
 from diffusionblend.io.projections.geometry_file import AnyFacts, Data, facts_of, read_text
 from diffusionblend.io.projections.options import Tool
+from diffusionblend.io.projections.source import Unit
 
 MAT = b"MATLAB 5.0"
 _OURS = "schema"
+_ANGLES: dict[str | None, str] = {"astra": "ProjectionAngles", "tigre": "angles"}
+"""Where packages have angles in radians."""
 
 
-def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
-    """Return what a geometry file of another package states; None if it is not such a file."""
+def read_tool_geometry(
+    path: Path, tool: Tool | None, unit: Unit | None = None
+) -> tuple[AnyFacts, Unit | None] | None:
+    """Return what a geometry file of another package states; None if it is not such a file.
+
+    Args:
+        path: The file.
+        tool: Which package it is of, if the user says it.
+        unit: Of its angles, if the user says it.
+
+    Returns:
+        The facts, and the unit if it is still to be heeded: ASTRA's and TIGRE's angles are read in
+        it, the others are degrees.
+    """
     if tool in ("cil", "deepinv"):
         raise UsageError(
             f"`from_={tool!r}`: has no geometry file; CIL's NEXUSDataWriter writes the geometry "
@@ -38,11 +56,33 @@ def read_tool_geometry(path: Path, tool: Tool | None) -> AnyFacts | None:
     if isinstance(stated, Mapping) and _OURS in stated and tool is None:
         return None
     with naming(path):
+        own = _ANGLES.get(_tool_of(stated))
+        if own is not None and isinstance(stated, Mapping) and stated.get(own) is not None:
+            stated, unit = {**stated, own: _in_radians(stated, own, unit)}, None
         taken = _taken(stated, tool)
         if taken is None:
             return None
         order: Any = taken.order
-        return facts_of(taken, Data(order=order))
+        return facts_of(taken, Data(order=order)), unit
+
+
+def _in_radians(stated: Mapping[str, Any], name: str, unit: Unit | None) -> np.ndarray:
+    """Return angles of a package that has them in radians; refuse those that look like degrees.
+
+    Golden angles take many turns, too, but to no whole degrees, and hardly to half turns.
+    """
+    angles = numbers(stated, name, np.shape(stated[name]))
+    if unit is None:
+        span, steps = float(np.ptp(angles)), np.diff(np.unique(angles))
+        step = float(np.median(steps)) if steps.size else 0.0
+        whole = np.allclose(angles, np.round(angles, 2), 0, 1e-9)
+        half_turns = min(abs(math.remainder(arc, 180.0)) for arc in (span, span + step)) < 1e-3
+        if span > MOST_TURNS * 2 * math.pi and (whole or half_turns):
+            raise UnsupportedInput(
+                f"its {name}, {angles.min():g} to {angles.max():g}, look like degrees; expected "
+                "radians; mend them, or give `angles='degrees'` or `angles='radians'`"
+            )
+    return np.radians(angles) if unit == "degrees" else angles
 
 
 def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:

@@ -3,6 +3,7 @@
 What two of them state has to agree; what is stated nowhere is asked for by name.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from diffusionblend.io.projections.notes import NOTHING, Notes
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.recognise import open_fields
 from diffusionblend.io.projections.source import Source
-from diffusionblend.io.projections.stack import Stack, joined, parse_order
+from diffusionblend.io.projections.stack import AXES, Stack, joined, parse_order
 
 LENGTH_MM = (1e-6, 1e5)
 SAME = 1e-6
@@ -238,8 +239,9 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Measured:
             'and "sdd_mm"'
         )
     _, rows, bins = source.data.shape
-    _check_number("bins", facts.bins, bins)
-    _check_number("rows", facts.rows, rows)
+    order = _other_order(source, facts, options)
+    _check_number("bins", facts.bins, bins, order)
+    _check_number("rows", facts.rows, rows, order)
     bin_mm = _agreed("bin_mm", options.bin_mm, facts.bin_mm)
     if bin_mm is None:
         raise UsageError(
@@ -253,11 +255,23 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Measured:
     return Measured(model, rows, row_mm, grid=facts.grid)
 
 
-def _check_number(name: str, stated: int | None, held: int) -> None:
+def _other_order(source: Source, facts: AnyFacts, options: Options) -> str | None:
+    """Return an order of the axes that has as many views, rows and bins as are stated, if any."""
+    held = source.data.shape
+    stated = (len(facts.angles or ()), facts.rows or 1, facts.bins)
+    now = _order(facts, options) or AXES
+    for right in itertools.permutations(AXES):
+        lengths = dict(zip(right, held, strict=True))
+        if tuple(lengths[axis] for axis in AXES) == stated and len(now) == len(AXES):
+            return ",".join(right[AXES.index(axis)] for axis in now)
+    return None
+
+
+def _check_number(name: str, stated: int | None, held: int, order: str | None) -> None:
     if stated is not None and stated != held:
+        cure = "check the order of the axes" if order is None else f"give `order={order!r}`"
         raise UnsupportedInput(
-            f"the geometry states {stated} {name}, the projections have {held}; check the order "
-            "of the axes"
+            f"the geometry states {stated} {name}, the projections have {held}; {cure}"
         )
 
 

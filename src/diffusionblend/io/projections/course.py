@@ -1,0 +1,109 @@
+"""Whether views are those of one object that turns, and by the angles that are stated.
+
+Of parallel rays, if nothing is cut off, the centre of mass of a view follows c + a cos(theta) +
+b sin(theta) whatever the object is (Helgason and Ludwig). Views in another order, or by angles in
+another unit, do not; a view without the object has no mass at all.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from diffusionblend.data.edges import SURE, pixel_noise
+
+EDGE = 0.05
+"""Share of the largest line integral at the detector's edge from which an object is cut off."""
+FAINT = 0.1
+"""Share of what most views show below which a view shows nothing.
+
+A board that is seen from its side and from its face has as much mass, and shows more than that.
+"""
+SMOOTH = 5
+"""Bins that are joined before views are compared."""
+FEWEST = 6
+"""Views from which centres of mass tell it: of three unknowns fewer leave hardly any error."""
+ASTRAY = 0.25
+"""Share of the variance of the centres of mass that a rotation may leave: of right ones 1e-3."""
+ASTRAY_BINS, ASTRAY_WIDTH = 1.0, 0.005
+"""By how much they have to be beside it, in bins and as a share of the detector: objects drift."""
+SAME_MASS = 0.5
+"""Share by which the mass of a view may differ from the usual: others do not count."""
+MOST = 0.6
+"""Share of the views that have to count."""
+MOSTLY = 0.5
+"""Share of the values' size that has to remain in their sum, so that there is a mass."""
+
+
+def turning(angles_deg: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return what a point's place along the bins is made of: 1, cos, sin (views, 3)."""
+    angles = np.radians(angles_deg)
+    return np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
+
+
+def masses(sinogram: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the mass of each view of a sinogram (views, bins), and its centre (views,)."""
+    object_seen = (uniform_filter1d(sinogram, 5, axis=1) > edge_level(sinogram)).any(axis=0)
+    if not object_seen.any():
+        return None
+    seen = np.flatnonzero(object_seen)
+    first, last = max(int(seen[0]) - 5, 0), int(seen[-1]) + 6
+    beside = np.delete(sinogram, slice(first, last), axis=1).astype(np.float64)
+    flicker = beside.mean(axis=1, keepdims=True) if beside.size else 0.0  # of the source
+    part = sinogram[:, first:last] - flicker
+    mass = part.sum(axis=1)
+    return mass, part @ np.arange(first, first + part.shape[1]) / np.maximum(mass, 1e-9)
+
+
+def is_cut(y: np.ndarray) -> bool:
+    """Return whether the object reaches the detector's edge in a view (..., views, bins)."""
+    edges = np.concatenate([y[..., :2], y[..., -2:]], axis=-1)
+    return bool(np.median(np.abs(edges), axis=-1).max() > edge_level(y))
+
+
+def edge_level(y: np.ndarray) -> float:
+    """Return the line integral from which a bin sees the object."""
+    return EDGE * max(float(np.quantile(y, 0.999)), 1e-9)
+
+
+def without_object(sinogram: np.ndarray) -> np.ndarray:
+    """Return which views (views, bins) show nothing but air, if no object can have left the rays.
+
+    Returns:
+        Their places (n,), of less than half of the views.
+    """
+    smooth = uniform_filter1d(sinogram.astype(np.float64), SMOOTH, axis=1)
+    spread, top = np.ptp(smooth, axis=1), smooth.max(axis=1)
+    usual = float(np.median(spread))
+    empty = (spread < FAINT * usual) & (np.abs(top) < FAINT * float(np.median(top)))
+    clear = FAINT * usual > SURE * pixel_noise(sinogram) / SMOOTH**0.5
+    if not (clear and 0 < empty.sum() < len(empty) / 2) or is_cut(sinogram[~empty]):
+        return np.zeros(0, int)
+    return np.flatnonzero(empty)
+
+
+def astray(sinogram: np.ndarray, angles_deg: Sequence[float]) -> float | None:
+    """Return by how many bins centres of mass lie beside any rotation; None if they follow one.
+
+    Args:
+        sinogram: Line integrals of parallel rays (views, bins).
+        angles_deg: Directions of the views.
+    """
+    found = masses(sinogram)
+    if found is None:
+        return None
+    mass, at = found
+    usual = float(np.median(mass))
+    same = np.abs(mass - usual) <= SAME_MASS * abs(usual)
+    y = sinogram[same].astype(np.float64)
+    if same.sum() < max(FEWEST, MOST * len(same)) or is_cut(y):
+        return None
+    if y.sum() < MOSTLY * np.abs(y).sum():
+        return None
+    at, parts = at[same], turning(np.asarray(angles_deg)[same])
+    fit, *_ = np.linalg.lstsq(parts, at, rcond=None)
+    beside = float(np.sqrt(np.square(at - parts @ fit).sum() / max(len(at) - 3, 1)))
+    bins, noise = np.arange(y.shape[1]), np.sqrt(np.square(np.diff(y, 2, axis=1)).mean() / 6)
+    by_noise = float(noise * np.sqrt(np.square(bins - at.mean()).sum()) / usual)
+    least = max(ASTRAY_BINS, ASTRAY_WIDTH * len(bins), SURE * by_noise)
+    return beside if beside > least and beside**2 > ASTRAY * float(at.var()) else None

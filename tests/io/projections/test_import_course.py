@@ -1,0 +1,117 @@
+"""Views that are not those of one object that turns by the stated angles; none of right scans."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffusionblend.errors import UnsupportedInput
+from diffusionblend.io.projections.course import astray, without_object
+from diffusionblend.io.projections.importing import import_scan
+
+BINS, VIEWS = 96, 60
+EVEN = 3.0 * np.arange(VIEWS)
+GOLDEN = 180 * (np.sqrt(5) - 1) * np.arange(VIEWS)
+BODY = ((9.0, -4.0, 26.0, 0.02), (24.0, 5.0, 3.0, 0.02), (-2.0, -22.0, 4.0, 0.04))
+
+
+def discs(angles_deg, objects=BODY, bins=BINS):
+    """Return what five rays a bin see of discs (x, y, radius, mu): line integrals (views, bins)."""
+    angles = np.radians(angles_deg)
+    u = (np.arange(5 * bins) + 0.5) / 5 - bins / 2
+    y = np.zeros((len(angles), 5 * bins))
+    for x0, y0, radius, mu in objects:
+        beside = u - (x0 * np.cos(angles) + y0 * np.sin(angles))[:, None]
+        y += 2 * mu * np.sqrt(np.maximum(radius**2 - beside**2, 0))
+    return -np.log(np.exp(-y).reshape(len(angles), bins, 5).mean(axis=-1))
+
+
+def measured(folder, y, angles_deg, i0=None, **more):
+    """Import line integrals, or counts of so many photons, by the angles that are stated."""
+    values = y if i0 is None else np.random.default_rng(0).poisson(i0 * np.exp(-y))
+    np.save(folder / "p.npy", values.astype(np.float32))
+    data = {"file": "p.npy", "order": ["view", "bin"]}
+    data |= {"quantity": "line-integrals"} if i0 is None else {"quantity": "counts", "i0": i0}
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "parallel", "bin_mm": 1.0}
+    facts |= {"angles_deg": list(angles_deg), "data": data, "offset_mm": 0.0}
+    (folder / "geometry.json").write_text(json.dumps(facts))
+    return import_scan(folder / "geometry.json", **more).provenance.get("warnings", "")
+
+
+@pytest.mark.parametrize("i0", [None, 3000.0])
+def test_white_fields_among_the_views(tmp_path, i0):
+    """They were views, through which rings of air went."""
+    y = discs(EVEN)
+    y[[0, 1, 30, 59]] = 0
+    warned = measured(tmp_path, y, EVEN, i0)
+    assert "4 of 60 views show nothing but air" in warned
+    assert "`without='0,1,30,59'`" in warned
+    assert "centres of mass" not in warned
+    assert measured(tmp_path, y, EVEN, i0, without="0,1,30,59") == ""
+
+
+def test_golden_angles_in_radians(tmp_path):
+    """Of many turns, the numbers alone look like degrees."""
+    y = discs(GOLDEN)
+    warned = measured(tmp_path, y, np.radians(GOLDEN))
+    assert "bins beside any rotation by the stated angles" in warned
+    assert measured(tmp_path, y, np.radians(GOLDEN), angles="radians") == ""
+
+
+def test_views_in_another_order(tmp_path):
+    mixed = np.random.default_rng(0).permutation(VIEWS)
+    assert "views in another order" in measured(tmp_path, discs(EVEN)[mixed], EVEN, 1e4)
+    assert measured(tmp_path, discs(EVEN)[mixed], EVEN[mixed], 1e4) == ""
+
+
+def test_it_is_said_where_no_centre_is_found(tmp_path):
+    """The refusal told to give the centre, with which the scan was wrong without a word."""
+    mixed = np.random.default_rng(0).permutation(VIEWS)
+    y = discs(EVEN)[mixed]
+    with pytest.raises(UnsupportedInput, match=r"first mend.*views in another order"):
+        measured(tmp_path, y, EVEN, centre="auto")
+
+
+def object_of(kind, chance, reach):
+    """Return discs within a reach: a body, spots, one small disc, a tube."""
+    at = chance.uniform(-0.5, 0.5, (10, 2)) * reach
+    if kind == "body":
+        spots = [(*at[n], chance.uniform(0.02, 0.1) * reach, 0.02) for n in range(5)]
+        return [(*at[9] / 2, 0.5 * reach, 0.01), *spots]
+    if kind == "spots":
+        return [(*where, chance.uniform(0.02, 0.15) * reach, 0.03) for where in at]
+    if kind == "small":
+        return [(*at[0], 2.0, 0.3)]
+    if kind == "cut off":
+        return [(*where * 2, chance.uniform(0.1, 1.0) * reach, 0.01) for where in at[:4]]
+    return [(*at[0] / 2, 0.6 * reach, 0.02), (*at[0] / 2, 0.55 * reach, -0.02)]
+
+
+@pytest.mark.parametrize("kind", ["body", "spots", "small", "cut off", "tube"])
+def test_right_scans_are_not_doubted(kind):
+    """Of any object, arc, order and noise, with air that is off, flux that flickers, hardening."""
+    chance = np.random.default_rng(1)
+    for trial in range(120):
+        bins, views = int(chance.choice([48, 96])), int(chance.choice([6, 12, 40]))
+        angles = np.arange(views) * chance.choice([30, 90, 180, 200, 360]) / views
+        angles = chance.permutation(angles) if trial % 3 == 0 else angles
+        y = discs(angles, object_of(kind, chance, bins / 2), bins)
+        top = y.max()
+        y = y + (trial % 5 == 1) * chance.uniform(-0.02, 0.02) * top
+        y = y + (trial % 5 == 2) * chance.uniform(-0.01, 0.01, (views, 1))
+        y = y - (trial % 5 == 3) * 0.05 * y**2 / top
+        photons = 10 ** chance.uniform(2, 6)
+        noisy = -np.log(np.maximum(chance.poisson(photons * np.exp(-y)), 0.5) / photons)
+        assert astray(noisy, angles) is None, (trial, bins, views, photons)
+        assert not without_object(noisy).size, (trial, bins, views, photons)
+
+
+def test_a_board_from_its_side_is_no_air():
+    """From its face it has a fortieth of that line integral, and the same mass."""
+    angles = np.radians(EVEN)
+    u = (np.arange(5 * BINS) + 0.5) / 5 - BINS / 2
+    across = (40 * np.cos(angles)) ** 2 + np.sin(angles) ** 2
+    y = 1.6 * np.sqrt(np.maximum(across[:, None] - u**2, 0)) / across[:, None]
+    y = y.reshape(VIEWS, BINS, 5).mean(axis=-1)
+    assert not without_object(y).size
+    assert astray(y, EVEN) is None
