@@ -132,3 +132,16 @@ def test_a_volume_is_near_that_of_torch_and_its_record_says_so(data, place, monk
     assert "openvino" not in by_torch["versions"]
     normalised = [r["quality"]["residual"]["normalised"] for r in (by_torch, by_openvino)]
     assert normalised[1] == pytest.approx(normalised[0], rel=0.05)
+
+
+def test_a_gradient_goes_through_the_network_of_torch():
+    """TPDM takes one, which a compiled network has not."""
+    slopes = []
+    for name in (TORCH, OPENVINO):
+        prior = copy.deepcopy(SHIPPED)
+        prior.engine = name
+        x = noisy().requires_grad_()
+        (slope,) = torch.autograd.grad(prior.denoise(x, 0.5, 1).square().sum(), x)
+        slopes.append(slope)
+    assert slopes[0].abs().max() > 0
+    assert torch.equal(*slopes)

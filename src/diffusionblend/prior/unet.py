@@ -142,7 +142,7 @@ class UNetPrior(nn.Module):
         sigma = sigma.float().view(-1, 1, 1, 1)
         total = (sigma**2 + std**2).sqrt()
         centred = (x.float() - mean).contiguous(memory_format=torch.channels_last)
-        unet = self._quickest(x.device)
+        unet = self._quickest(centred)
         output = unet(centred / total, sigma.flatten().log(), code)
         return mean + (std / total) ** 2 * centred + sigma * std / total * output.float()
 
@@ -173,15 +173,15 @@ class UNetPrior(nn.Module):
             clean = self(padded, sigma * ones, code * ones.long())
         return clean[..., :height, :width].to(x.dtype)
 
-    def _quickest(self, device: torch.device) -> Network:
-        """Return the network, or what it was compiled to for a CPU."""
-        fixed = device.type == "cpu" and not self.unet.gain.requires_grad
-        if self.engine == TORCH or not fixed or self.config.attention:
+    def _quickest(self, x: Tensor) -> Network:
+        """Return the network, or, if no gradient goes through it, what it was compiled to."""
+        fixed = not (x.requires_grad or self.unet.gain.requires_grad)
+        if self.engine == TORCH or x.device.type != "cpu" or not fixed or self.config.attention:
             return self.unet
         if self._compiled is None:
             from diffusionblend.prior.openvino import CompiledUNet
 
-            self._compiled = CompiledUNet(self.unet, "bf16" if _has_bfloat16(device) else "f32")
+            self._compiled = CompiledUNet(self.unet, "bf16" if _has_bfloat16(x.device) else "f32")
         return self._compiled
 
 
