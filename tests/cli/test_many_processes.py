@@ -31,8 +31,9 @@ found, fbp.FBP.step = fbp.FBP.step, step
 
 def words(data, name, output, *more):
     options = METHODS.get(name, ())
+    prior = ("--prior", data.prior) if name == "diffusionblend-fast" else ()
     return (
-        "reconstruct", data.scan, "--method", name, "--prior", data.prior,
+        "reconstruct", data.scan, "--method", name, *prior,
         *(("--set", *options) if options else ()), "--threads", 1, *more, "-o", output,
     )  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_water_is_water_whatever_the_flux_and_the_number_of_views(kind, flux, vi
     made = db.reconstruct(scan, classical=False)
     found = measure(made.volume, ())
     assert abs(found.water) < 3
-    assert found.spread < 20
+    assert found.spread < 22  # the prior's texture, which differs by 2 HU from weights to weights
     uneven = np.ndim(flux) > 0
     assert ("flux" in warned(made)) == uneven
     assert "residual-high" not in warned(made)
