@@ -153,11 +153,9 @@ def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
     if not dark.size:
         return NOTHING
-    named = ",".join(str(views[v]) for v in dark[:_NAMED])
-    more = " and so on" if dark.size > _NAMED else ""
     return warned(
         f"{dark.size} of {len(views)} views have less than a tenth of the others' rays, as if the "
-        f"shutter was closed; `without='{named}'`{more} leaves them out"
+        f"shutter was closed; {_leaving(dark, views)} leaves them out"
     )
 
 
@@ -171,12 +169,16 @@ def _without_object(y: np.ndarray, views: Sequence[int]) -> Notes:
     empty = without_object(y.mean(axis=1))
     if not empty.size:
         return NOTHING
-    named = ",".join(str(views[v]) for v in empty[:_NAMED])
-    more = " and so on" if empty.size > _NAMED else ""
     return warned(
         f"{empty.size} of {len(views)} views show nothing but air, as white fields do; "
-        f"`without='{named}'`{more} leaves them and their angles out"
+        f"{_leaving(empty, views)} leaves them and their angles out"
     )
+
+
+def _leaving(some: np.ndarray, views: Sequence[int]) -> str:
+    """Return the option that leaves some views out by their numbers, of many the first ones."""
+    named = ",".join(str(views[v]) for v in some[:_NAMED])
+    return f"`without='{named}'`" + " and so on" * (some.size > _NAMED)
 
 
 def _one_pixel(meaning: Meaning, fields: Fields, options: Options) -> Noise | None:
