@@ -54,7 +54,14 @@ class Astra:
         self.projector = astra.create_projector("linear", self.beam, self.volume)
 
     def project(self, x: np.ndarray) -> np.ndarray:
-        return np.stack([astra.create_sino(u, self.projector)[1] for u in x])
+        made = [astra.create_sino(u, self.projector) for u in x]
+        astra.data2d.delete([name for name, _ in made])
+        return np.stack([y for _, y in made])
+
+    def back_project(self, y: np.ndarray) -> np.ndarray:
+        made = [astra.create_backprojection(sinogram, self.projector) for sinogram in y]
+        astra.data2d.delete([name for name, _ in made])
+        return np.stack([x for _, x in made])
 
     def reconstruct(self, kind: str, y: np.ndarray, iterations: int = 1) -> np.ndarray:
         return np.stack([self._slice(kind, sinogram, iterations) for sinogram in y])

@@ -1,9 +1,10 @@
 """Time and memory of the operator of slices, with a matrix and without: the table of docs/speed.md.
 
-`python studies/operators.py [--sizes N ...] [--views N ...] [--slices 9]`. Each case runs in a
-process of its own, in one thread. Seconds are those of the processor, so that what else runs counts
-little; memory is the most that the process held beyond the slices. Where the matrix would take more
-than `--most-gb` there is none.
+`python studies/operators.py [--sizes N ...] [--views N ...] [--slices 9] [--astra]`. Each case runs
+in a process of its own, in one thread. Seconds are those of the processor, so that what else runs
+counts little; memory is the most that the process held beyond the slices. Where the matrix would
+take more than `--most-gb` there is none. `--astra` measures ASTRA's projector on the processor
+beside them (`linear`, Joseph's method too); `against_astra.py` says how it is installed.
 """
 
 import argparse
@@ -19,7 +20,25 @@ from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.projectors.matrix import MatrixProjector, matrix_bytes
 from diffusionblend.projectors.rays import RayProjector
 
-MAKERS = {"matrix": MatrixProjector, "rays": RayProjector}
+
+
+class Astra:
+    """ASTRA's operator, called as ours are."""
+
+    def __init__(self, geometry):
+        from against_astra import Astra as Theirs  # ASTRA is no dependency
+
+        self.theirs = Theirs(geometry)
+
+    def __call__(self, x):
+        return self.theirs.project(x.numpy())
+
+    @property
+    def T(self):
+        return self.theirs.back_project
+
+
+MAKERS = {"matrix": MatrixProjector, "rays": RayProjector, "ASTRA": Astra}
 
 
 def geometry_of(size, views):
@@ -41,7 +60,9 @@ def held(name):
 def case(how, size, views, slices):
     """Measure one operator, in this process."""
     geometry = geometry_of(size, views)
-    x = torch.rand(slices, size, size).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    x = torch.rand(slices, size, size)
+    if how != "ASTRA":  # each has the slices as it likes them: ours beside one another
+        x = x.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     before = held("VmRSS")
     making, A = timed(lambda: MAKERS[how](geometry))
     forward, y = timed(lambda: A(x))
@@ -55,10 +76,10 @@ def measured(how, size, views, slices):
         return pool.apply(case, (how, size, views, slices))
 
 
-def warmed():
+def warmed(hows):
     """Compile, and import what is imported late."""
-    for make in MAKERS.values():
-        A = make(geometry_of(16, 2))
+    for how in hows:
+        A = MAKERS[how](geometry_of(16, 2))
         A.T(A(torch.ones(1, 16, 16)))
 
 
@@ -75,18 +96,20 @@ def main():
     parser.add_argument("--views", type=int, nargs="+", default=[8, 20, 60, 180, 720])
     parser.add_argument("--slices", type=int, default=9)
     parser.add_argument("--most-gb", type=float, default=4.5)
+    parser.add_argument("--astra", action="store_true")
     options = parser.parse_args()
+    hows = [how for how in MAKERS if options.astra or how != "ASTRA"]
     torch.set_num_threads(1)
-    warmed()
+    warmed(hows)
     names = ["making / s", "A / s", "A^T / s", "GB"]
-    titles = ["pixels", "views", *(f"{how}: {n}" for how in MAKERS for n in names)]
+    titles = ["pixels", "views", *(f"{how}: {n}" for how in hows for n in names)]
     print("|", " | ".join(titles), "|")
     print("|" + "---|" * len(titles), flush=True)
     for size, views in itertools.product(options.sizes, options.views):
         line = [f"{size} x {size}", str(views)]
         stored = matrix_bytes(geometry_of(size, views)) <= options.most_gb * 1e9
-        for how in MAKERS:
-            done = how == "rays" or stored
+        for how in hows:
+            done = how != "matrix" or stored
             line += cells(measured(how, size, views, options.slices) if done else None)
         print("|", " | ".join(line), "|", flush=True)
 
