@@ -113,9 +113,6 @@ def hired(crew: Crew) -> Iterator[Doer]:
 
     It takes the next task when there is room for it, and yields each as it ends. With Ray, `work`
     and the items are sent to other processes.
-
-    Raises:
-        UsageError: Ray is not installed, or there is no cluster at the address.
     """
     if crew.alone:
         yield _one_by_one

@@ -116,10 +116,6 @@ def do_batch(batch: Batch, crew: Crew, *, table: bool = False) -> Summary:
         batch: The batch.
         crew: Who does it.
         table: Whether to show a table of the scans on stderr, a terminal.
-
-    Raises:
-        OutputError: Another batch is at work in the folder, or it cannot be written to.
-        UsageError: There is no cluster at the address, or Ray is not installed.
     """
     if not isinstance(batch.folder, Remote):
         make_folder(batch.folder)

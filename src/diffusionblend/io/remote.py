@@ -167,11 +167,7 @@ class Remote:
             return root._all(top, [each for each in store.glob(path) if store.isfile(each)])
 
     def get(self, path: Path) -> Told:
-        """Copy an object to a file; return its size and time.
-
-        Raises:
-            DiffusionBlendError: There is no such object, or it did not arrive whole.
-        """
+        """Copy an object to a file; return its size and time."""
         try:
             told = self.stat()
             with self._told() as (store, remote):
@@ -260,11 +256,7 @@ def fetched(place: Place) -> Iterator[Path]:
 
 
 def write_text(place: Place, text: str) -> None:
-    """Write a text: whole or not at all.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write a text: whole or not at all."""
     if isinstance(place, Remote):
         place.write_bytes(text.encode())
         return
@@ -273,11 +265,7 @@ def write_text(place: Place, text: str) -> None:
 
 
 def _opened(url: str) -> tuple[Any, str]:
-    """Return the store of an address, and the path in it.
-
-    Raises:
-        UsageError: There is no such kind of address, or its package is not installed.
-    """
+    """Return the store of an address, and the path in it."""
     scheme = url.partition("://")[0]
     try:
         import fsspec

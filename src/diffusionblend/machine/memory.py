@@ -56,11 +56,7 @@ def as_failure(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
-    """Say in one line what needed memory, how much, what is free, and what to do.
-
-    Raises:
-        OutOfMemory: Memory ran out within, on whatever device.
-    """
+    """Say in one line what needed memory, how much, what is free, and what to do."""
     try:
         yield
     except OutOfMemory:
@@ -95,11 +91,7 @@ def _left_on(error: BaseException) -> str:
 
 
 def bytes_of(amount: int | str) -> int:
-    """Return a number of bytes that may be written as `8G`, `500M` or `8GiB`.
-
-    Raises:
-        UsageError: It is something else, or not positive.
-    """
+    """Return a number of bytes that may be written as `8G`, `500M` or `8GiB`."""
     found = _AMOUNT.fullmatch(str(amount).strip())
     count = float(found[1]) * 2 ** (10 * "_KMGT".index((found[2] or "_").upper())) if found else 0.0
     if not 1 <= count < 2**60:

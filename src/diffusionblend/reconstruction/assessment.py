@@ -31,9 +31,6 @@ def assess_volume(
         prior: The prior that the method used.
         fits_data: Whether the method fits the data; filtered back-projection does not.
         device: Where to work.
-
-    Raises:
-        UnsupportedInput: The volume is not on the scan's grid.
     """
     if not volume.grid.close_to(scan.geometry.grid):
         raise UnsupportedInput("the volume is not on the grid of the scan")

@@ -101,12 +101,6 @@ def estimate(
         mu_water: As for `reconstruct`.
         scale: Likewise.
         max_memory: Likewise.
-
-    Raises:
-        OutOfMemory: It does not fit into `max_memory`.
-        UsageError: `mu_water` or `scale` is out of range.
-        PriorError: There is no such prior.
-        DiffusionBlendError: The method does not support the scan.
     """
     known, method = None, request.method
     if method.needs_prior:

@@ -77,9 +77,6 @@ def find_room(request: Request, *, most: int | None = None, folder: PathLike | N
         request: What is asked for.
         most: Bytes that the process may hold; None: what is free.
         folder: Where files of stacks go; None: where temporary files do.
-
-    Raises:
-        OutOfMemory: It does not fit.
     """
     if here().count > 1:
         return _room_of_share(request, most, folder)
@@ -116,9 +113,6 @@ def divided(request: Request, folder: PathLike | None = None) -> Slabs:
     Args:
         request: What is asked for.
         folder: Where files of stacks go; None: where temporary files do.
-
-    Raises:
-        UsageError: The method, or so few slices, cannot be divided.
     """
     processes = here()
     return WHOLE if processes.count == 1 else _shares(request, processes, folder)
@@ -174,10 +168,6 @@ def enough_memory(request: Request, *, cpu: bool, most: int | None = None) -> It
         request: What is asked for, on the beam and grid of the scan.
         cpu: Whether it is made on the CPU, where what it takes is known before.
         most: Bytes that the process may hold; None: what is free.
-
-    Raises:
-        OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
-        UsageError: A device other than the CPU, whose memory is not bounded here, is to be.
     """
     if most is not None and not cpu:
         raise UsageError("`max_memory` bounds the memory of the CPU; give `device='cpu'` as well")

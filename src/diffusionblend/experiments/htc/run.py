@@ -119,10 +119,6 @@ def benchmark_htc(
 
     Returns:
         The files that were written, and the Markdown of the table as `text`.
-
-    Raises:
-        UsageError: There is no such folder or prior.
-        CorruptInput: A file of the challenge is damaged.
     """
     discs, output = find_discs(Path(data), degrees), Path(folder)
     ways = _ways(prior, device)
@@ -141,7 +137,7 @@ def benchmark_htc(
 
 
 def list_htc(data: PathLike, degrees: Sequence[int] = DEGREES) -> list[str]:
-    """List the arcs that would be reconstructed; as `benchmark_htc`, which raises the same."""
+    """List the arcs that `benchmark_htc` would reconstruct."""
     return [_arc(disc) for disc in find_discs(Path(data), degrees)]
 
 

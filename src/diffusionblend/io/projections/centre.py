@@ -45,10 +45,6 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
         y: Line integrals of a few rows (rows, views, bins), of all views that were measured.
         beam: Their beam; its offset is not looked at.
         rows: Which rows of the beam they are; without it the first ones.
-
-    Raises:
-        UnsupportedInput: These views do not tell it.
-        UsageError: algotom is needed and not installed.
     """
     y = _without_suspects(y)
     find, how, words = _search(y, beam)
