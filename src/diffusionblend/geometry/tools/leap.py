@@ -15,6 +15,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.beam import Beam
+from diffusionblend.geometry.point import Panel
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import count, number, numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, vectors_of
@@ -103,7 +104,7 @@ def to_leap(geometry: Geometry) -> str:
     if beam.curved:
         raise UnsupportedInput("LEAP has no fan on a curved detector; expected a flat one")
     rows, row_mm, row_offset = grid.shape[0], grid.spacing_mm[0], 0.0
-    if isinstance(beam, ConeBeam | PosedBeam):
+    if isinstance(beam, Panel):
         rows, row_mm, row_offset = beam.rows, beam.row_mm, beam.row_offset_mm
     lines: dict[str, object] = {
         "numX": grid.shape[2],
