@@ -96,14 +96,6 @@ class Crew:
         return self.address is None and self.workers in (1, None)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
-        return os.cpu_count() or 1
-
-
 Doer: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Task[Any]]], Iterator[Ended[Any, Any]]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusionblend.batch.claims import Claims
 from diffusionblend.batch.clerk import Clerk
-from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, cores, hired
+from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, hired
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Entry
 from diffusionblend.batch.part import ALL, parse_part
@@ -100,6 +100,8 @@ def make_crew(
 ) -> Crew:
     """Return who does a batch, and with how many threads each; by default the cores are shared."""
     import torch
+
+    from diffusionblend.machine.device import cores
 
     address = address or os.environ.get("RAY_ADDRESS") or None
     if threads is None and address:

@@ -106,7 +106,7 @@ def in_units(count: float) -> str:
 
 
 def _of_machine() -> int | None:
-    told = _fields(Path("/proc/meminfo"))
+    told = fields_of(Path("/proc/meminfo"))
     if "MemAvailable" not in told:
         return None
     return told["MemAvailable"] + told.get("SwapFree", 0)
@@ -152,7 +152,7 @@ def _of_ulimit() -> int | None:
         import resource
     except ImportError:  # where there is none
         return None
-    taken = _fields(_OWN / "status")
+    taken = fields_of(_OWN / "status")
     free = []
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft, _ = resource.getrlimit(limit)
@@ -161,7 +161,7 @@ def _of_ulimit() -> int | None:
     return min(free, default=None)
 
 
-def _fields(path: Path) -> dict[str, int]:
+def fields_of(path: Path) -> dict[str, int]:
     """Return the fields of a file of /proc that are given in kB, in bytes."""
     words = (line.split() for line in _lines(path))
     return {w[0].rstrip(":"): 1024 * int(w[1]) for w in words if len(w) == 3 and w[2] == "kB"}
