@@ -16,7 +16,7 @@ FOLDER = TESTS.parent / ".venv/deepinv"
 USE = """
 from diffusionblend.adapters.deepinv import to_denoiser
 from diffusionblend.errors import UsageError
-from diffusionblend.prior import GaussianPrior
+from support.oracle import GaussianPrior
 try:
     to_denoiser(GaussianPrior())
 except UsageError as error:
