@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
-from diffusionblend.io.files import PathLike, atomic
+from diffusionblend.io.files import PathLike, write_file
 from diffusionblend.machine.packages import install
 
 EXTRA = "cloud"
@@ -259,9 +259,8 @@ def write_text(place: Place, text: str) -> None:
     """Write a text: whole or not at all."""
     if isinstance(place, Remote):
         place.write_bytes(text.encode())
-        return
-    with atomic(place) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    else:
+        write_file(place, text)
 
 
 def _opened(url: str) -> tuple[Any, str]:

@@ -138,7 +138,9 @@ def _drawn(sources: Sequence[Points], rays: Points, half_mm: Points) -> Image.Im
     for index in chosen:
         begin = first[index if len(first) > 1 else 0]
         draw.line(at(np.array([begin, rays[index]])), fill=RAY, width=_FINER)
-    _marks(draw, [at(points.mean(0, keepdims=True))[0] for points in sources])
+    for index in reversed(range(len(sources))):  # the first view on top
+        share = index / max(1, len(sources) - 1)
+        _dot(draw, at(sources[index].mean(0, keepdims=True))[0], 3 * _FINER, _colour(share))
     draw.line(at(rays), fill=_colour(0.0), width=5 * _FINER)
     _dot(draw, at(first.mean(0, keepdims=True))[0], 7 * _FINER, _colour(0.0))
     _cross(draw, at(np.zeros((1, 2)))[0])
@@ -194,13 +196,6 @@ def _ends(grid: Grid, points: Points, rays: Points, *, diverges: bool) -> tuple[
     foot = points - (points * unit).sum(-1, keepdims=True) * unit
     away = 1.6 * grid.radius_mm * unit
     return foot - away, foot + away
-
-
-def _marks(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]]) -> None:
-    """Mark where the views come from, the first on top."""
-    for index in reversed(range(len(places))):
-        share = index / max(1, len(places) - 1)
-        _dot(draw, places[index], 3 * _FINER, _colour(share))
 
 
 def _dot(
