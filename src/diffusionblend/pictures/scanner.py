@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam, PosedBeam
-from diffusionblend.geometry.poses import pose_in_words
+from diffusionblend.geometry.poses import as_posed, pose_in_words
 from diffusionblend.pictures.sheet import FAINT, INK, PAPER
 
 PANEL, RAY = (33, 40, 50), (110, 86, 62)
@@ -103,10 +103,7 @@ def _from_the_side(grid: Grid, beam: ConeBeam | PosedBeam) -> Image.Image:
     _, d = _directions(beam.angles[0])
     half_xy = np.array(grid.shape[:0:-1]) / 2 * grid.pixel_mm
     half_mm = np.array([np.abs(d) @ half_xy, grid.height_mm / 2])
-    if isinstance(beam, ConeBeam):
-        t = beam.row_positions_mm()
-        rays = np.stack([np.full_like(t, beam.sdd_mm - beam.sod_mm), t], axis=1)
-        return _drawn([np.array([[-beam.sod_mm, 0.0]])], rays, half_mm)
+    beam = as_posed(beam)
     begin, end = _ends(grid, *beam.rays(0, range(beam.rows)), diverges=beam.diverges)
     side = np.stack([[*d, 0.0], [0.0, 0.0, 1.0]], axis=1)
     begin, end = begin[:, beam.bins // 2], end[:, beam.bins // 2]
