@@ -114,11 +114,7 @@ def metric_names() -> list[str]:
 
 
 def find_metric(name: str) -> Metric:
-    """Return a metric.
-
-    Raises:
-        UsageError: There is none with that name, or that of another package cannot be loaded.
-    """
+    """Return a metric."""
     if name in METRICS:
         return METRICS[name]
     plugin, known = plugins(ENTRY_POINTS).get(name), metric_names()

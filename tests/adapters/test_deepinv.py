@@ -16,7 +16,7 @@ FOLDER = TESTS.parent / ".venv/deepinv"
 USE = """
 from diffusionblend.adapters.deepinv import to_denoiser
 from diffusionblend.errors import UsageError
-from diffusionblend.prior import GaussianPrior
+from support.oracle import GaussianPrior
 try:
     to_denoiser(GaussianPrior())
 except UsageError as error:
@@ -56,7 +56,7 @@ def test_with_deepinv():
 )
 def test_an_import_that_fails_is_one_line_with_the_cure(tmp_path, module, reason):
     (tmp_path / "deepinv.py").write_text(module)
-    ended = run("-c", USE, first=[tmp_path])
+    ended = run("-c", USE, first=[tmp_path, TESTS])
     assert ended.returncode == 0, ended.stderr
     (line,) = ended.stdout.splitlines()
     assert reason in line

@@ -25,7 +25,7 @@ from diffusionblend.geometry import ConeBeam, Geometry
 from diffusionblend.methods import Problem, Step, find_method, ladder, methods, regrid
 from diffusionblend.methods.fbp_unet import Scaled
 from diffusionblend.methods.regrid import padded
-from diffusionblend.prior import GaussianPrior, from_pretrained
+from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.diffct import DiffctProjector
 from diffusionblend.projectors.matrix import MatrixProjector
@@ -42,6 +42,7 @@ from diffusionblend.training.validation import Validation
 from support.every_beam import ANY, BEAMS, GRID
 from support.fbp_unet import RECIPE as FBP_UNET
 from support.gaussian import MEAN, STD
+from support.oracle import GaussianPrior
 from support.phantoms import blob, changed
 from support.pretended import WrongPlace, is_there, pretended
 from support.recipes import RECIPE, VALIDATION

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from diffusionblend.methods import Problem, find_method
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from support.every_beam import ANY, BEAMS, GRID, OF_THOUSANDS_OF_LEVELS, OPTIONS
 from support.gaussian import MEAN, STD
+from support.oracle import GaussianPrior
 from support.phantoms import changed
 
 

@@ -16,7 +16,6 @@ from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder, run
 from diffusionblend.methods.regrid import coarser
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, reconstruct_volume
@@ -26,6 +25,7 @@ from diffusionblend.solvers.covariance import Covariance
 from diffusionblend.solvers.preconditioners import RayFilter, VoxelFilter, frequency_response
 from diffusionblend.solvers.proximal import WeightedProximal
 from support.gaussian import MEAN, STD, tiny_problem
+from support.oracle import GaussianPrior
 from support.phantoms import placed
 
 SMALL_LADDER = (

@@ -31,10 +31,10 @@ from diffusionblend.methods import (
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.predictor_corrector import PredictorCorrector, correct, predict
 from diffusionblend.methods.tpdm import distance_slope
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from support.commands import command
 from support.gaussian import MEAN, STD, posterior, predicted_std, tiny_problem
+from support.oracle import GaussianPrior
 from support.phantoms import placed
 
 DIFFUSION = sorted(name for name, cls in methods().items() if cls.needs_prior)

@@ -14,13 +14,13 @@ from diffusionblend.geometry.poses import as_posed, helix, laminography
 from diffusionblend.io.scans import write_scan
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.options import make_method
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from support import cases
 from support.commands import command
 from support.every_beam import ANY, GRID, OF_THOUSANDS_OF_LEVELS, OPTIONS, PLACE
 from support.gaussian import MEAN, STD
+from support.oracle import GaussianPrior
 from support.phantoms import Ellipsoid, changed, placed
 from support.posed import POSED
 

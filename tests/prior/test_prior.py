@@ -9,7 +9,6 @@ from diffusionblend.experiments.demo import demonstration_volume
 from diffusionblend.geometry.planes import PLANES
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import (
-    GaussianPrior,
     PriorConfig,
     UNetPrior,
     from_pretrained,
@@ -18,6 +17,7 @@ from diffusionblend.prior import (
 from diffusionblend.prior.network import Attention, Layer, UNet
 from diffusionblend.prior.unet import position_code
 from diffusionblend.simulation.simulate import truth_on_grid
+from support.oracle import GaussianPrior
 from support.small_data import with_gains
 
 TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5, planes=PLANES)

@@ -18,7 +18,6 @@ from diffusionblend.machine.device import threads
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.options import make_method
 from diffusionblend.methods.regrid import Cut, Weighed, padded
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector, slices
 from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.projectors.rays import RayProjector
@@ -27,6 +26,7 @@ from diffusionblend.reconstruction.footprint import peak_memory
 from support.commands import command
 from support.every_beam import BEAMS, GRID
 from support.gaussian import MEAN, STD
+from support.oracle import GaussianPrior
 from support.phantoms import changed, placed
 from support.projected import GEOMETRIES, TOLERANCE, noise
 

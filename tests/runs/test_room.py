@@ -16,7 +16,6 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import cone_beam, parallel_beam, sparse_view
 from diffusionblend.io.stacks import Slabs, Stored
 from diffusionblend.methods import Problem, find_method, methods, run
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.quality import assess
 from diffusionblend.reconstruction.request import Request
@@ -24,6 +23,7 @@ from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.runs.room import SURELY, Room, room, stacks_bytes, state_bytes
 from diffusionblend.runs.state import Facts, write_state
 from support.commands import command, contents
+from support.oracle import GaussianPrior
 
 ONE_STEP = {"fbp", "fbp-unet"}
 BESIDE = 12_000  # of a file: its own heads, and the state of the random generator

@@ -12,8 +12,8 @@ from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, parallel_beam, sparse_view
 from diffusionblend.methods import Problem, find_method, ladder, methods, run
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
+from support.oracle import GaussianPrior
 
 ONE_STEP = {"fbp", "fbp-unet"}
 STEPS = 5

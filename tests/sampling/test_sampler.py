@@ -8,11 +8,11 @@ import torch
 
 from diffusionblend.errors import PriorError, UsageError
 from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.sampling.partition import pad_slices
 from diffusionblend.sampling.schedule import END
 from support.gaussian import MEAN, SCHEDULE, STD, posterior, predicted_std, tiny_problem
+from support.oracle import GaussianPrior
 
 
 def test_schedule_has_the_papers_values():

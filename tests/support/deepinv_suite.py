@@ -14,9 +14,9 @@ from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, parallel_beam, sparse_view
 from diffusionblend.methods import Problem
 from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.solvers.consistency import conjugate_gradient
+from support.oracle import GaussianPrior
 from support.phantoms import Ellipsoid, placed
 
 GRID = Grid.from_spacing((9, 32, 32), (2.0, 1.0, 1.0))

@@ -7,9 +7,9 @@ import torch
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.methods import Problem
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
 from diffusionblend.sampling.schedule import END, Schedule
+from support.oracle import GaussianPrior
 from support.phantoms import placed
 
 SCHEDULE = Schedule()

@@ -8,8 +8,8 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.geometry.poses import posed
 from diffusionblend.methods import Problem, find_method, run
-from diffusionblend.prior import GaussianPrior
 from diffusionblend.projectors import projector
+from support.oracle import GaussianPrior
 
 SLICES = 37
 METHODS = {"fbp": {}, "tv": {"iterations": 4}, "diffusionblend-fast": {"steps": 4}}

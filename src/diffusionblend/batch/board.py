@@ -127,9 +127,7 @@ class Board:
         for share in (2, 3, None):
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=share)
         for line in self.lines(self._height() - 1):
-            table.add_row(Text(line.name), Text(line.state), _clock(line.seconds))
+            taken = line.seconds
+            clock = "" if taken is None else str(datetime.timedelta(seconds=round(taken)))
+            table.add_row(Text(line.name), Text(line.state), clock)
         return Group(table, Text(self.total(), no_wrap=True, overflow="ellipsis"))
-
-
-def _clock(seconds: float | None) -> str:
-    return "" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))

@@ -51,9 +51,6 @@ def deliver(job: Job, output: Path, request: Request) -> None:
         job: The scan.
         output: Where its volume was made.
         request: What was asked for.
-
-    Raises:
-        OutputError: It cannot be put.
     """
     place = job.output
     if not isinstance(place, Remote):
@@ -83,11 +80,7 @@ def _mark(job: Job) -> Remote:
 
 
 def _workplace(place: Remote) -> Path:
-    """Return the folder of this user and machine for what belongs to an address.
-
-    Raises:
-        OutputError: Somebody else has a folder of that name, or it cannot be made.
-    """
+    """Return the folder of this user and machine for what belongs to an address."""
     root = Path(tempfile.gettempdir(), f"diffusionblend-{os.getuid()}")
     try:
         root.mkdir(mode=0o700, exist_ok=True)

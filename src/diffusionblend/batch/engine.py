@@ -96,14 +96,6 @@ class Crew:
         return self.address is None and self.workers in (1, None)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
-        return os.cpu_count() or 1
-
-
 Doer: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Task[Any]]], Iterator[Ended[Any, Any]]]
 
 
@@ -113,9 +105,6 @@ def hired(crew: Crew) -> Iterator[Doer]:
 
     It takes the next task when there is room for it, and yields each as it ends. With Ray, `work`
     and the items are sent to other processes.
-
-    Raises:
-        UsageError: Ray is not installed, or there is no cluster at the address.
     """
     if crew.alone:
         yield _one_by_one

@@ -53,11 +53,6 @@ def find_jobs(
         folder: Folder of the batch.
         settings: How they are reconstructed, as far as a table does not say otherwise.
         suffix: What the names of outputs end with; nothing makes folders of DICOM.
-
-    Raises:
-        CorruptInput: There is no such file, or no scan in a folder.
-        UsageError: The suffix is of no format, two scans have one output, or a table says what
-            cannot be used.
     """
     _check_name(folder, f"volume{suffix}")
     found = [job for given in scans for job in _found(place_of(given), folder, settings, suffix)]

@@ -91,11 +91,7 @@ class Journal:
         self._lines, self._put, self._due = b"", b"", 0.0
 
     def append(self, entry: Entry) -> None:
-        """Append a line.
-
-        Raises:
-            OutputError: The journal cannot be written, or the disk is full.
-        """
+        """Append a line."""
         if isinstance(self._place, Path):
             append(self._place, entry)
             return
@@ -104,11 +100,7 @@ class Journal:
             self.put()
 
     def put(self) -> None:
-        """Put what a store does not have yet.
-
-        Raises:
-            OutputError: It cannot be put.
-        """
+        """Put what a store does not have yet."""
         if isinstance(self._place, Remote) and self._lines != self._put:
             self._due = time.monotonic() + PUT_SECONDS
             self._place.write_bytes(self._lines)
@@ -116,11 +108,7 @@ class Journal:
 
 
 def append(path: Path, entry: Entry) -> None:
-    """Append a line.
-
-    Raises:
-        OutputError: The journal cannot be written, or the disk is full.
-    """
+    """Append a line."""
     line = msgspec.json.encode(entry) + b"\n"
     try:
         with open(path, "a+b", buffering=0) as file:

@@ -36,11 +36,7 @@ ALL = Part()
 
 
 def parse_part(text: str, environment: Mapping[str, str] = os.environ) -> Part:
-    """Read `3/8`; or `auto`, in an array of Slurm; or `auto/8`, in an indexed job of Kubernetes.
-
-    Raises:
-        UsageError: It is something else, or there is no array.
-    """
+    """Read `3/8`; or `auto`, in an array of Slurm; or `auto/8`, in an indexed job of Kubernetes."""
     first, _, last = text.partition("/")
     if first == AUTO:
         first, last = _from_array(text, last, environment)

@@ -76,10 +76,6 @@ def plan(
         part: Which part of the scans is asked for.
         suffix: What the names of the volumes end with.
         replace: Whether volumes are replaced that were made otherwise.
-
-    Raises:
-        UsageError: Volumes are there that were made otherwise, and are not to be replaced.
-        DiffusionBlendError: A scan, an option or the prior cannot be used.
     """
     folder = folder.absolute()
     given = [scans] if isinstance(scans, str | os.PathLike) else scans

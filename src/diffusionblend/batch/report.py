@@ -21,9 +21,6 @@ def write_report(folder: Place) -> Place:
 
     Returns:
         The page.
-
-    Raises:
-        OutputError: The folder cannot be written to.
     """
     entries = [entry for _, entry in sorted(read_journals(folder).items())]
     page = folder / f"{STEM}.md"

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusionblend.batch.claims import Claims
 from diffusionblend.batch.clerk import Clerk
-from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, cores, hired
+from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, hired
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Entry
 from diffusionblend.batch.part import ALL, parse_part
@@ -101,6 +101,8 @@ def make_crew(
     """Return who does a batch, and with how many threads each; by default the cores are shared."""
     import torch
 
+    from diffusionblend.machine.device import cores
+
     address = address or os.environ.get("RAY_ADDRESS") or None
     if threads is None and address:
         threads = THREADS
@@ -116,10 +118,6 @@ def do_batch(batch: Batch, crew: Crew, *, table: bool = False) -> Summary:
         batch: The batch.
         crew: Who does it.
         table: Whether to show a table of the scans on stderr, a terminal.
-
-    Raises:
-        OutputError: Another batch is at work in the folder, or it cannot be written to.
-        UsageError: There is no cluster at the address, or Ray is not installed.
     """
     if not isinstance(batch.folder, Remote):
         make_folder(batch.folder)

@@ -57,9 +57,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return settings with other values; a name that is none of theirs is the method's option.
 
         With another method the options of this one are gone.
-
-        Raises:
-            UsageError: A value is not valid.
         """
         known = set(self.__struct_fields__) - {"options"}  # each of which has a name of its own
         own = {name: value for name, value in values.items() if name in known}
@@ -89,21 +86,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return shlex.join(words)
 
     def make_method(self) -> Method:
-        """Return the method with its options.
-
-        Raises:
-            UsageError: There is no such method or option, or it does not draw samples.
-        """
+        """Return the method with its options."""
         method = make_method(self.method, **self.options)
         check_samples(method, self.samples)
         return method
 
     def request(self, geometry: Geometry) -> Request:
-        """Return what is asked for of a scan.
-
-        Raises:
-            UsageError: As for `make_method`.
-        """
+        """Return what is asked for of a scan."""
         return Request(geometry, self.make_method(), self.samples, self.classical)
 
 
@@ -122,11 +111,7 @@ def _decides(settings: bytes) -> dict[str, Any]:
 
 
 def decides(settings: Settings) -> dict[str, Any]:
-    """Return what decides a volume besides its scan and the device: method, options, weights, ...
-
-    Raises:
-        DiffusionBlendError: There is no such method, option or prior.
-    """
+    """Return what decides a volume besides its scan and the device: method, options, weights."""
     return _decides(msgspec.json.encode(settings))
 
 

@@ -18,10 +18,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
     Args:
         path: A `.csv` with a line of names first, or a `.parquet`.
-
-    Raises:
-        CorruptInput: The file is missing or damaged.
-        UsageError: It is Parquet, and pandas with pyarrow is not installed.
     """
     rows = _parquet(path) if path.suffix.lower() == PARQUET else _csv(path)
     for number, row in enumerate(rows, start=1):

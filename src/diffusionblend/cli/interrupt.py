@@ -21,7 +21,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+def prompt_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt at SIGINT, SystemExit(143) at SIGTERM, and 129 at SIGHUP.
 
     They are raised in the main thread. SIGHUP stays ignored where it is, as under `nohup`.
@@ -54,7 +54,7 @@ def prompt_signals(patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     before = {n: signal.signal(n, raise_it) for n in numbers_heard}
     sys.unraisablehook = raise_again
     descriptor = signal.set_wakeup_fd(numbers.fileno(), warn_on_full_buffer=False)
-    watch = threading.Thread(target=_watch, args=(ends, heard, patience), daemon=True)
+    watch = threading.Thread(target=_watch, args=(ends, heard), daemon=True)
     watch.start()
     try:
         yield
@@ -77,10 +77,10 @@ def _number_of(error: BaseException | None) -> int | None:
     return None
 
 
-def _watch(ends: socket.socket, heard: threading.Event, patience: float) -> None:
+def _watch(ends: socket.socket, heard: threading.Event) -> None:
     """Wait for the number of a signal, which is sent at once; then for its being heard."""
     while number := ends.recv(1):
-        if number[0] == signal.SIGINT and not heard.wait(patience):
+        if number[0] == signal.SIGINT and not heard.wait(PATIENCE_SECONDS):
             remove_unfinished()
             with contextlib.suppress(OSError):
                 print(f"diffusionblend: {INTERRUPTED}", file=sys.stderr, flush=True)

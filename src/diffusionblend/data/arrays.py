@@ -17,9 +17,6 @@ def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives number
 
     A tensor is moved to the CPU and detached from its graph. Its type is not checked, which would
     need an import of torch.
-
-    Raises:
-        UnsupportedInput: They are not real numbers.
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()

@@ -3,8 +3,8 @@
 The lowest value alone says little: padding, or a single voxel, may have any value.
 """
 
+import functools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -51,13 +51,63 @@ def check_finite(hu: np.ndarray) -> None:
         )
 
 
+class _Values:
+    """The values of a volume, and what is asked of them: what was counted once is known."""
+
+    def __init__(self, hu: np.ndarray) -> None:
+        self.hu, self.low, self.high = hu, float(hu.min()), float(hu.max())
+        self.shares = functools.cache(functools.partial(_shares, hu))
+
+    @functools.cached_property
+    def noisy(self) -> np.ndarray:
+        """Which slices were measured: in phantoms most neighbours have the same value."""
+        return np.array([_differ(part) for part in self.hu], dtype=bool)
+
+    @property
+    def above_low(self) -> float:
+        """The next number above the lowest."""
+        return float(np.nextafter(np.float32(self.low), np.float32(math.inf)))
+
+    def scales(self) -> tuple[np.ndarray, ...]:
+        """Return shares (slices,): of what was measured, of air, of water, and of raised muscle.
+
+        The lowest value may be padding that looks like air, and counts as air in phantoms alone,
+        where it is exactly that.
+        """
+        air = self.shares(max(AIR[0], self.above_low), AIR[1])
+        if self.low == HU_AIR:
+            air = np.where(self.noisy, air, self.shares(*AIR))
+        return self.shares(AIR[0], math.inf), air, self.shares(*WATER), self.shares(*MUSCLE_RAISED)
+
+    @property
+    def raised(self) -> bool:
+        """Whether air and muscle are where HU + 1024 has them, whatever padding there is."""
+        return bool(_raised(*(shares.mean() for shares in self.scales())))
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether a window has cut values off above air: what was air is at the lowest one."""
+        few = max(WINDOWED * self.hu.size, SINGLE)
+        return CUT_OFF < self.low < 0 and bool((self.hu == self.low).sum() > few)
+
+    @property
+    def labels(self) -> bool:
+        """Whether there are a few whole numbers, and no more."""
+        some = np.unique(self.hu[:: max(1, len(self.hu) // MOST_LABELS)])
+        return len(some) <= MOST_LABELS and bool((some == some.round()).all())
+
+
 def check_hu(name: object, hu: np.ndarray) -> None:
     """Raise UnsupportedInput if values are not Hounsfield units of a scan with air."""
-    low, high = float(hu.min()), float(hu.max())
+    _check_hu(name, _Values(hu))
+
+
+def _check_hu(name: object, values: _Values) -> None:
+    low, high = values.low, values.high
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
-    no_air = _shares(hu, -math.inf, AIR[1]).mean() < LEAST
-    if outside or no_air or _is_raised(hu, low) or _is_cut_off(hu, low):
-        raise _not_hu(name, hu)
+    no_air = values.shares(-math.inf, AIR[1]).mean() < LEAST
+    if outside or no_air or values.raised or values.cut_off:
+        raise _not_hu(name, values)
 
 
 def check_scale(name: object, hu: np.ndarray) -> None:
@@ -67,27 +117,27 @@ def check_scale(name: object, hu: np.ndarray) -> None:
     grey values far below air that are not padding, a rescale that was applied twice, without water,
     slices with a scale of their own, and what lies outside of the scanned field as dense as a body.
     """
-    check_hu(name, hu)
-    low = float(hu.min())
-    deep = _shares(hu, _above(low), BELOW_AIR)
-    padding = _shares(hu, -math.inf, AIR[0]).mean()
-    if deep.mean() > MOST_BELOW_AIR or (padding > FEW and _shares(hu, *WATER).mean() < FEW):
-        raise _not_hu(name, hu)
-    for index in np.flatnonzero(_raised(*_scales(hu, low)) | (deep > MANY))[:1]:
-        raise _not_hu(f"{name}: slice {index}", hu[index : index + 1])
-    _check_corners(name, hu)
+    values = _Values(hu)
+    _check_hu(name, values)
+    deep = values.shares(values.above_low, BELOW_AIR)
+    padding = values.shares(-math.inf, AIR[0]).mean()
+    if deep.mean() > MOST_BELOW_AIR or (padding > FEW and values.shares(*WATER).mean() < FEW):
+        raise _not_hu(name, values)
+    for index in np.flatnonzero(_raised(*values.scales()) | (deep > MANY))[:1]:
+        raise _not_hu(f"{name}: slice {index}", _Values(hu[index : index + 1]))
+    _check_corners(name, values)
 
 
-def _check_corners(name: object, hu: np.ndarray) -> None:
+def _check_corners(name: object, values: _Values) -> None:
     """Refuse slices that go on outside of what was scanned, where there is no noise either.
 
     Programs that resample fill with 0, which is water; padding may be the largest number there is.
     """
-    corners = hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
+    corners = values.hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
     zero, dense = corners == 0, (corners >= DENSE).all(axis=1)
     # At both ends of a side; a phantom may be of water up to there.
     water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)
-    water &= _noisy(hu) if water.any() else False
+    water &= values.noisy if water.any() else False
     filled = water | dense
     if water.mean() > MANY or dense.mean() > MOST:
         value = float(corners[filled].max())
@@ -96,29 +146,6 @@ def _check_corners(name: object, hu: np.ndarray) -> None:
             "expected air; set what lies outside of the scanned field to -1000, and values that "
             "are inverted the right way round"
         )
-
-
-def _is_raised(hu: np.ndarray, low: float) -> bool:
-    """Return whether air and muscle are where HU + 1024 has them, whatever padding there is."""
-    return bool(_raised(*(shares.mean() for shares in _scales(hu, low))))
-
-
-def _scales(hu: np.ndarray, low: float) -> Iterator[np.ndarray]:
-    """Yield shares (slices,): of what was measured, of air, of water, and of raised muscle.
-
-    The lowest value may be padding that looks like air, and counts as air in phantoms alone, where
-    it is exactly that.
-    """
-    yield _shares(hu, AIR[0], math.inf)
-    air = _shares(hu, max(AIR[0], _above(low)), AIR[1])
-    yield np.where(_noisy(hu), air, _shares(hu, *AIR)) if low == HU_AIR else air
-    yield _shares(hu, *WATER)
-    yield _shares(hu, *MUSCLE_RAISED)
-
-
-def _noisy(hu: np.ndarray) -> np.ndarray:
-    """Return which slices were measured: in phantoms most neighbours have the same value."""
-    return np.array([_differ(part) for part in hu], dtype=bool)
 
 
 def _differ(part: np.ndarray) -> bool:
@@ -135,39 +162,24 @@ def _raised(
     return air_is_water & (muscle > MANY * measured)
 
 
-def _above(low: float) -> float:
-    return float(np.nextafter(np.float32(low), np.float32(math.inf)))
-
-
-def _is_cut_off(hu: np.ndarray, low: float) -> bool:
-    """Return whether a window has cut values off above air: what was air is at the lowest one."""
-    return CUT_OFF < low < 0 and bool((hu == low).sum() > max(WINDOWED * hu.size, SINGLE))
-
-
 def _shares(hu: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return the share of voxels in [low, high) of each slice; one by one, to take no memory."""
     return np.array([np.count_nonzero((part >= low) & (part < high)) / part.size for part in hu])
 
 
-def _not_hu(name: object, hu: np.ndarray) -> UnsupportedInput:
-    low, high = float(hu.min()), float(hu.max())
+def _not_hu(name: object, values: _Values) -> UnsupportedInput:
     return UnsupportedInput(
-        f"{name}: values from {low:g} to {high:g} are not Hounsfield units (air -1000, "
-        f"water 0); {_way_to_hu(hu, low, high)}"
+        f"{name}: values from {values.low:g} to {values.high:g} are not Hounsfield units (air "
+        f"-1000, water 0); {_way_to_hu(values)}"
     )
 
 
-def _is_labels(hu: np.ndarray) -> bool:
-    """Return whether there are a few whole numbers, and no more."""
-    some = np.unique(hu[:: max(1, len(hu) // MOST_LABELS)])
-    return len(some) <= MOST_LABELS and bool((some == some.round()).all())
-
-
-def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
+def _way_to_hu(values: _Values) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
+    low, high, shares = values.low, values.high, values.shares
     ways = (
         (
-            low == 0 and high <= 255 and _is_labels(hu),
+            low == 0 and high <= 255 and values.labels,
             "they may be the labels of a mask; give the volume that it was drawn on",
         ),
         (
@@ -180,8 +192,7 @@ def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
             "they were scaled, as for a network; give the HU that they were made of",
         ),
         (
-            _shares(hu, WRAPPED, math.inf).mean() > MANY
-            and _shares(hu, high / 4, WRAPPED).mean() < LEAST,
+            shares(WRAPPED, math.inf).mean() > MANY and shares(high / 4, WRAPPED).mean() < LEAST,
             "negative numbers were read without their sign: subtract 65536 from those, or, in "
             "DICOM, set PixelRepresentation to 1",
         ),
@@ -192,17 +203,17 @@ def _way_to_hu(hu: np.ndarray, low: float, high: float) -> str:
         ),
         (low < HU_LIMITS[0], "the lowest may be padding; set it to air, -1000"),
         (
-            _is_raised(hu, low),
+            values.raised,
             "they may be HU + 1024: apply the rescale slope and intercept, and set padding to "
             "air, -1000",
         ),
         (
-            _is_cut_off(hu, low),
+            values.cut_off,
             f"they were windowed, for many are the lowest, {low:g}; give the volume as it was "
             "before",
         ),
         (
-            _shares(hu, *AIR_TWICE).mean() > MANY,
+            shares(*AIR_TWICE).mean() > MANY,
             "many are below air: they may have been rescaled twice; give them with air at -1000 "
             "and water at 0",
         ),

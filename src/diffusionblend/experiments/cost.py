@@ -1,6 +1,6 @@
 """What a reconstruction costs: time, memory, and on what machine."""
 
-import os
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import msgspec
 import torch
 
 from diffusionblend.data.volume import Volume
-from diffusionblend.machine.device import processor
+from diffusionblend.machine.device import cores, processor
+from diffusionblend.machine.memory import fields_of
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -54,24 +55,17 @@ def timed(
 
 def hardware(device: torch.device) -> str:
     """Return the hardware in words."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{processor()}, {available} cores, {torch.get_num_threads()} threads"
+    text = f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads"
     return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
 
 
 def _reset_peak() -> None:
     """Reset the peak of this process's memory (Linux)."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    except OSError:
-        return
 
 
 def _peak_mib() -> float | None:
     """Return the peak memory since `_reset_peak`; None if the system does not report it."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
-    return None if kib is None else float(kib // 1024)
+    peak = fields_of(Path("/proc/self/status")).get("VmHWM")
+    return None if peak is None else float(peak // 2**20)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from diffusionblend.batch.engine import Crew, Task, cores, hired
+from diffusionblend.batch.engine import Crew, Task, hired
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.experiments.measure import do_run
 from diffusionblend.experiments.runs import Run
 from diffusionblend.experiments.store import Result, load_result
-from diffusionblend.machine.device import threads
+from diffusionblend.machine.device import cores, threads
 from diffusionblend.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,10 @@ from diffusionblend.experiments.recipe import Show, names
 from diffusionblend.experiments.runs import Experiment
 from diffusionblend.experiments.tables import METHOD, TABLES
 from diffusionblend.experiments.writers import latex, markdown
-from diffusionblend.io.files import atomic, inside, make_folder, write_file
+from diffusionblend.io.files import inside, make_folder, write_file
 from diffusionblend.pictures.png import file_uri
 from diffusionblend.show.report import render_page, write_page
+from diffusionblend.show.report.overview import write_png
 from diffusionblend.show.report.tables import Table
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ def make_page(
         if image is not None:
             figure = Figure(title, f"{PICTURES}/{experiment.name}-{number}.png")
             make_folder(folder / PICTURES)
-            with atomic(folder / figure.place) as temporary:
-                image.save(temporary, "PNG", optimize=True)
+            write_png(image, folder / figure.place)
             figures.append(figure)
     notes = notes_of(experiment, frame)
     return Page(recipe.title, experiment.command, tuple(tables), tuple(figures), notes)

@@ -1,7 +1,7 @@
 """Beams from a point: fans and cones; see the package for the formulas."""
 
 import math
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -115,7 +115,45 @@ class FanBeam(PointBeam, frozen=True, kw_only=True, tag="fan"):
         return self.detector == "curved"
 
 
-class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
+class Panel:
+    """A flat detector of several rows, for beams whose rays cross the slices.
+
+    Attributes:
+        rows: Number of detector rows.
+        row_mm: Size of a row.
+        row_offset_mm: Where the middle of the detector lies along its rows, on the detector.
+    """
+
+    __slots__ = ()  # the fields are those of the beam
+    slicewise: ClassVar[bool] = False
+    rows: int
+    row_mm: float
+    row_offset_mm: float
+
+    def check_rows(self) -> None:
+        """Raise InvalidValue if there can be no such rows."""
+        if self.rows < 1 or not self.row_mm > 0 or not math.isfinite(self.row_mm):
+            raise InvalidValue(f"{self.rows} rows of {self.row_mm} mm; expected positive numbers")
+        if not math.isfinite(self.row_offset_mm):
+            raise InvalidValue(f"row_offset_mm is {self.row_offset_mm}; expected a finite number")
+
+    def row_positions_mm(self) -> np.ndarray:
+        """Return where the rows lie along t, in mm (rows,)."""
+        return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm
+
+    def joined_rows(self, rows: int) -> dict[str, Any]:
+        """Return the fields of a detector of which so many neighbouring rows are joined."""
+        if not 1 <= rows <= self.rows:
+            raise InvalidValue(f"{rows} rows to join; expected 1 to {self.rows}")
+        joined, left_over = divmod(self.rows, rows)
+        return {
+            "rows": joined,
+            "row_mm": self.row_mm * rows,
+            "row_offset_mm": self.row_offset_mm - left_over * self.row_mm / 2,
+        }
+
+
+class ConeBeam(Panel, PointBeam, frozen=True, kw_only=True, tag="cone"):
     """A cone on a flat detector, from a source that runs on a circle.
 
     Attributes:
@@ -124,19 +162,13 @@ class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
         row_offset_mm: Where the middle of the detector lies along z, on the detector.
     """
 
-    slicewise: ClassVar[bool] = False
-
     rows: int
     row_mm: float
     row_offset_mm: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rows(self)
-
-    def row_positions_mm(self) -> np.ndarray:
-        """Return where the rows lie along t, in mm (rows,)."""
-        return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm
+        self.check_rows()
 
     def shadow(self, x: Points, y: Points, z: Points, view: int) -> Pair:
         """Return where points fall on the detector in a view, in mm."""
@@ -145,40 +177,4 @@ class ConeBeam(PointBeam, frozen=True, kw_only=True, tag="cone"):
 
     def binned(self, bins: int, rows: int = 1) -> Self:
         """Return the beam of a coarser detector; what is left over at its ends is dropped."""
-        return msgspec.structs.replace(super().binned(bins), **joined_rows(self, rows))
-
-
-class Panel(Protocol):
-    """A flat detector of several rows."""
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-
-    @property
-    def row_mm(self) -> float:
-        """Size of a row."""
-
-    @property
-    def row_offset_mm(self) -> float:
-        """Where the middle of the detector lies along t."""
-
-
-def check_rows(panel: Panel) -> None:
-    """Raise InvalidValue if there can be no such rows."""
-    if panel.rows < 1 or not panel.row_mm > 0 or not math.isfinite(panel.row_mm):
-        raise InvalidValue(f"{panel.rows} rows of {panel.row_mm} mm; expected positive numbers")
-    if not math.isfinite(panel.row_offset_mm):
-        raise InvalidValue(f"row_offset_mm is {panel.row_offset_mm}; expected a finite number")
-
-
-def joined_rows(panel: Panel, rows: int) -> dict[str, Any]:
-    """Return the fields of a detector of which so many neighbouring rows are joined."""
-    if not 1 <= rows <= panel.rows:
-        raise InvalidValue(f"{rows} rows to join; expected 1 to {panel.rows}")
-    joined, left_over = divmod(panel.rows, rows)
-    return {
-        "rows": joined,
-        "row_mm": panel.row_mm * rows,
-        "row_offset_mm": panel.row_offset_mm - left_over * panel.row_mm / 2,
-    }
+        return msgspec.structs.replace(super().binned(bins), **self.joined_rows(rows))

@@ -12,7 +12,7 @@ with the angle is a helix; one whose rays come from below is laminography.
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry.beam import Beam, Pair, ParallelBeam, Points
 from diffusionblend.geometry.grid import Grid
-from diffusionblend.geometry.point import ConeBeam, check_rows, joined_rows
+from diffusionblend.geometry.point import ConeBeam, Panel
 
 Vector = tuple[float, float, float]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -48,7 +48,7 @@ class Pose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     up: Vector = (0.0, 0.0, 1.0)
 
 
-class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
+class PosedBeam(Panel, Beam, frozen=True, kw_only=True, tag="posed"):
     """A beam whose source and detector stand anywhere, in each view.
 
     Attributes:
@@ -59,8 +59,6 @@ class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
         diverges: Whether rays come from a source, or are parallel.
     """
 
-    slicewise: ClassVar[bool] = False
-
     poses: tuple[Pose, ...]
     rows: int
     row_mm: float
@@ -69,7 +67,7 @@ class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_rows(self)
+        self.check_rows()
         if len(self.poses) not in (1, len(self.angles_deg)):
             raise InvalidValue(
                 f"{len(self.poses)} poses for {len(self.angles_deg)} views; expected one for each, "
@@ -110,10 +108,6 @@ class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
         heights = np.array([abs(pose.source[2]) for pose in self.poses])
         inside = self._sources_mm() <= grid.radius_mm
         return self.diverges and bool((inside & (heights <= grid.height_mm / 2)).any())
-
-    def row_positions_mm(self) -> np.ndarray:
-        """Return where the rows lie along t, in mm (rows,)."""
-        return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm
 
     # Where all is, in mm from the middle of the slices
 
@@ -219,7 +213,7 @@ class PosedBeam(Beam, frozen=True, kw_only=True, tag="posed"):
 
     def binned(self, bins: int, rows: int = 1) -> Self:
         """Return the beam of a coarser detector; what is left over at its ends is dropped."""
-        return msgspec.structs.replace(super().binned(bins), **joined_rows(self, rows))
+        return msgspec.structs.replace(super().binned(bins), **self.joined_rows(rows))
 
 
 def turning(angles: np.ndarray, vector: np.ndarray | Sequence[float]) -> np.ndarray:

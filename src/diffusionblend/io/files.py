@@ -61,9 +61,6 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
         path: The final place. Its folder must exist. A file there is replaced; a folder only if
             it is empty.
         check: Reads what was made back and raises if it is not as it should be.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
     """
     writable(path)
     temporary = _temporary(path)
@@ -292,11 +289,7 @@ def naming(path: object) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for output, and its parents.
-
-    Raises:
-        OutputError: It cannot be made, or cannot be written to.
-    """
+    """Make a folder for output, and its parents."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

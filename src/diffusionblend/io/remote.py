@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
-from diffusionblend.io.files import PathLike, atomic
+from diffusionblend.io.files import PathLike, write_file
 from diffusionblend.machine.packages import install
 
 EXTRA = "cloud"
@@ -167,11 +167,7 @@ class Remote:
             return root._all(top, [each for each in store.glob(path) if store.isfile(each)])
 
     def get(self, path: Path) -> Told:
-        """Copy an object to a file; return its size and time.
-
-        Raises:
-            DiffusionBlendError: There is no such object, or it did not arrive whole.
-        """
+        """Copy an object to a file; return its size and time."""
         try:
             told = self.stat()
             with self._told() as (store, remote):
@@ -260,24 +256,15 @@ def fetched(place: Place) -> Iterator[Path]:
 
 
 def write_text(place: Place, text: str) -> None:
-    """Write a text: whole or not at all.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write a text: whole or not at all."""
     if isinstance(place, Remote):
         place.write_bytes(text.encode())
-        return
-    with atomic(place) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    else:
+        write_file(place, text)
 
 
 def _opened(url: str) -> tuple[Any, str]:
-    """Return the store of an address, and the path in it.
-
-    Raises:
-        UsageError: There is no such kind of address, or its package is not installed.
-    """
+    """Return the store of an address, and the path in it."""
     scheme = url.partition("://")[0]
     try:
         import fsspec

@@ -55,11 +55,7 @@ class Divided(Elsewhere):
         return type(self)(self._shares, count, self.local[: len(own)])
 
     def mapped(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-        """Return its values, which lie in a file, in the process that leads; zeros in the others.
-
-        Raises:
-            OutputError: There is no place for the file, in the process that leads.
-        """
+        """Return its values, in a file, in the process that leads; zeros in the others."""
         place = self._place()
         few = max(1, PART_BYTES // max(1, self.local[:1].nbytes))
         nothing = [np.arange(0)] * (self._shares.processes.count - 1)

@@ -60,9 +60,6 @@ class Stored(Elsewhere):
         folder: A folder on the disk that the file is to be on.
         shape: Slices, and the shape of one.
         dtype: Type of its numbers.
-
-    Raises:
-        OutputError: The file cannot be made, or the disk is full.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -18,9 +18,6 @@ def read_table(path: Path, what: str) -> dict[str, Any]:
     Args:
         path: The file.
         what: What it should hold, for the error: `a recipe`.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -38,10 +35,6 @@ def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _
         kind: Its struct.
         changes: `key=value`, with dots for keys of tables (`budget.steps=100`) and values in TOML;
             what is not TOML is text.
-
-    Raises:
-        CorruptInput: The file is missing or is no TOML.
-        UsageError: It says something that no such recipe can say.
     """
     table = read_table(path, "a recipe")
     for key, value in split_pairs(changes, "budget.steps=100").items():

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
             f"`device={str(device)!r}`: not on this machine; expected cpu or auto"
         ) from error
     return place
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -14,9 +14,6 @@ def engine() -> str:
     """Return what runs networks on a CPU: `openvino` if it is installed, else `torch`.
 
     The environment variable DIFFUSIONBLEND_ENGINE says otherwise.
-
-    Raises:
-        UsageError: The variable names none of them, or one that is not installed.
     """
     there = find_spec("openvino") is not None
     chosen = os.environ.get(VARIABLE) or (OPENVINO if there else TORCH)

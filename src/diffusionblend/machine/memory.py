@@ -56,11 +56,7 @@ def as_failure(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
-    """Say in one line what needed memory, how much, what is free, and what to do.
-
-    Raises:
-        OutOfMemory: Memory ran out within, on whatever device.
-    """
+    """Say in one line what needed memory, how much, what is free, and what to do."""
     try:
         yield
     except OutOfMemory:
@@ -95,11 +91,7 @@ def _left_on(error: BaseException) -> str:
 
 
 def bytes_of(amount: int | str) -> int:
-    """Return a number of bytes that may be written as `8G`, `500M` or `8GiB`.
-
-    Raises:
-        UsageError: It is something else, or not positive.
-    """
+    """Return a number of bytes that may be written as `8G`, `500M` or `8GiB`."""
     found = _AMOUNT.fullmatch(str(amount).strip())
     count = float(found[1]) * 2 ** (10 * "_KMGT".index((found[2] or "_").upper())) if found else 0.0
     if not 1 <= count < 2**60:
@@ -114,7 +106,7 @@ def in_units(count: float) -> str:
 
 
 def _of_machine() -> int | None:
-    told = _fields(Path("/proc/meminfo"))
+    told = fields_of(Path("/proc/meminfo"))
     if "MemAvailable" not in told:
         return None
     return told["MemAvailable"] + told.get("SwapFree", 0)
@@ -160,7 +152,7 @@ def _of_ulimit() -> int | None:
         import resource
     except ImportError:  # where there is none
         return None
-    taken = _fields(_OWN / "status")
+    taken = fields_of(_OWN / "status")
     free = []
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft, _ = resource.getrlimit(limit)
@@ -169,7 +161,7 @@ def _of_ulimit() -> int | None:
     return min(free, default=None)
 
 
-def _fields(path: Path) -> dict[str, int]:
+def fields_of(path: Path) -> dict[str, int]:
     """Return the fields of a file of /proc that are given in kB, in bytes."""
     words = (line.split() for line in _lines(path))
     return {w[0].rstrip(":"): 1024 * int(w[1]) for w in words if len(w) == 3 and w[2] == "kB"}

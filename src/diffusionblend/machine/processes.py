@@ -45,19 +45,11 @@ class Processes:
         return self.rank == 0
 
     def exchange(self, outgoing: "Sequence[Tensor]", incoming: "Sequence[Tensor]") -> None:
-        """Send a contiguous tensor to each process, and fill one with what each process sends.
-
-        Raises:
-            LostProcess: One of them cannot be reached.
-        """
+        """Send a contiguous tensor to each process, and fill one with what each process sends."""
         incoming[self.rank].copy_(outgoing[self.rank])
 
     def summed(self, values: "Tensor") -> "Tensor":
-        """Return the sum over the processes of tensors of one shape, to the same bytes in all.
-
-        Raises:
-            LostProcess: One of them cannot be reached.
-        """
+        """Return the sum over the processes of tensors of one shape, to the same bytes in all."""
         return values
 
     def everyones(self, value: _Value) -> list[_Value]:
@@ -69,11 +61,7 @@ class Processes:
         return self.everyones(value)[0]
 
     def check_same(self, facts: Mapping[str, object]) -> None:
-        """Check that all processes are to do the same.
-
-        Raises:
-            UsageError: One has another value of a fact than the process that leads.
-        """
+        """Check that all processes are to do the same."""
         known = self.everyones(dict(facts))
         for rank, theirs in enumerate(known):
             for name, ours in known[0].items():
@@ -166,10 +154,6 @@ def join(device: str = "auto") -> Processes:
 
     Args:
         device: Where they work, as for `find_device`.
-
-    Raises:
-        LostProcess: The others cannot be reached.
-        UsageError: The address where they meet is not known.
     """
     global _here  # noqa: PLW0603 - so is the group of torch
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _here is ALONE:

@@ -119,11 +119,7 @@ def from_filtered(lines: Filtered, at: Tensor | None = None) -> Tensor:
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:
-    """Weigh line integrals (detector rows, views, bins) for the ramp filter.
-
-    Raises:
-        UnsupportedInput: The beam is from another package, and its rays are not known here.
-    """
+    """Weigh line integrals (detector rows, views, bins) for the ramp filter."""
     grid, beam = geometry.grid, geometry.beam
     if not is_plain(beam):
         raise UnsupportedInput(

@@ -117,11 +117,7 @@ class ResidualUNet(nn.Module):
         return clean[..., :rows, :columns].to(fbp.dtype)
 
     def code(self, angles_deg: Sequence[float]) -> int:
-        """Return the index of the acquisition that a scan's views make.
-
-        Raises:
-            UnsupportedInput: The network was not trained for it.
-        """
+        """Return the index of the acquisition that a scan's views make."""
         seen, known = recognise(angles_deg), self.config.acquisitions
         for index, a in enumerate(known):
             if seen and seen[:2] == (a.views, round(a.arc_deg, 2)) and abs(seen[2]) <= TURN_DEG:
@@ -162,9 +158,6 @@ def load_fbp_unet(name: str, device: torch.device | str = "cpu") -> ResidualUNet
     Args:
         name: Its name in the package, or its folder.
         device: Where it goes.
-
-    Raises:
-        PriorError: It is missing, incomplete, or its weights are not those of its configuration.
     """
     shipped = {config.parent.name: config.parent for config in SHIPPED.glob(f"*/{CONFIG}")}
     folder = shipped.get(name, Path(name))
@@ -198,12 +191,7 @@ class FBPUNet(Method):
     copies = (9, 5)
 
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:
-        """Do the single step.
-
-        Raises:
-            PriorError: There are no such weights, or they are damaged.
-            UnsupportedInput: The network was not trained for the scan's beam or its views.
-        """
+        """Do the single step."""
         beam = problem.A.geometry.beam
         if type(beam) is not ParallelBeam:
             raise UnsupportedInput(

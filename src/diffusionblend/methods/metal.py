@@ -6,6 +6,9 @@ starts there, and rays that cross an edge of metal weigh less.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,14 +35,17 @@ def find_metal(problem: Problem) -> Problem:
         return problem
     parts = [range(first, views, PARTS) for first in range(PARTS)]
 
-    def prepare(y: Tensor) -> list[Filtered]:
-        return [filtered(Geometry(grid, beam.views(part)), y[:, part]) for part in parts]
+    def seen_by(part: range, y: Tensor) -> Filtered:
+        return filtered(Geometry(grid, beam.views(part)), y[:, part])
 
-    def look(lines: list[Filtered], at: Tensor | None) -> tuple[Tensor, Tensor]:
-        y = lines[0].y
+    def prepare(y: Tensor) -> list[Callable[[], Filtered]]:
+        return [functools.cache(partial(seen_by, part, y)) for part in parts]
+
+    def look(lines: list[Callable[[], Filtered]], at: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = problem.y
         total, dense = y.new_zeros(()), torch.ones((), dtype=torch.bool, device=y.device)
         for part in lines:
-            u = from_filtered(part, at)
+            u = from_filtered(part(), at)
             total, dense = total + u, dense & is_dense(u)
             if not dense.any():  # most bodies end here, behind the first part
                 break

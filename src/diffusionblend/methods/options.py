@@ -37,11 +37,7 @@ def make_method(name: str, **options: object) -> Method:
 
 
 def as_method(method: str | Method, options: Mapping[str, object]) -> Method:
-    """Return a method that is given by its name and options, or is one already.
-
-    Raises:
-        UsageError: There is no such method or option, or a method has options already.
-    """
+    """Return a method that is given by its name and options, or is one already."""
     if isinstance(method, str):
         return make_method(method, **options)
     if options:

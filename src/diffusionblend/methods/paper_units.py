@@ -6,17 +6,11 @@ pi / (2 views) times the adjoint of the projector, which ours is exactly.
 
 import math
 
-from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.solvers.consistency import SplitBregman
 
 IMAGE_RANGE = 2.0
 """u = `IMAGE_RANGE` v."""
-
-
-def data_scale(geometry: Geometry) -> float:
-    """Return what A^T A must be multiplied by to be theirs, of norm about 400 for any views."""
-    return math.pi / (2 * len(geometry.beam.angles_deg))
 
 
 def z_total_variation(problem: Problem, weight: float, rho: float, cg_steps: int) -> SplitBregman:
@@ -28,12 +22,13 @@ def z_total_variation(problem: Problem, weight: float, rho: float, cg_steps: int
         rho: Weight of the splitting.
         cg_steps: CG iterations in each call.
     """
+    views = len(problem.A.geometry.beam.angles_deg)
     return SplitBregman(
         problem.A,
         problem.backprojected,
         axes=(0,),
         weight=IMAGE_RANGE * weight,
         rho=rho,
-        scale=data_scale(problem.A.geometry),
+        scale=math.pi / (2 * views),  # by which A^T A is theirs, of norm about 400
         cg_steps=cg_steps,
     )

@@ -55,11 +55,7 @@ class PredictorCorrector(Method):
         return {"x": self.sigma_max * noise}
 
     def levels(self) -> list[tuple[float, float]]:
-        """Return the pairs (sigma, next sigma), geometric, and at the end 0.
-
-        Raises:
-            UsageError: There are no such levels.
-        """
+        """Return the pairs (sigma, next sigma), geometric, and at the end 0."""
         if self.steps < 2:
             raise UsageError(f"`steps={self.steps}`: expected 2 or more")
         if self.sigma_min >= self.sigma_max:

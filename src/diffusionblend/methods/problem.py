@@ -76,11 +76,7 @@ class Problem:
 
     @property
     def required_prior(self) -> Prior:
-        """The prior, for a method that needs one.
-
-        Raises:
-            PriorError: There is none.
-        """
+        """The prior, for a method that needs one."""
         if self.prior is None:
             raise PriorError("this method needs a prior; give one with `prior`")
         return self.prior

@@ -50,11 +50,7 @@ def name_of(method: Method) -> str:
 
 
 def find_method(name: str) -> type[Method]:
-    """Return a class of methods.
-
-    Raises:
-        UsageError: There is none with that name, or that of another package cannot be loaded.
-    """
+    """Return a class of methods."""
     if name in _METHODS:
         return _METHODS[name]
     plugin = plugins(ENTRY_POINTS).get(name)

@@ -91,7 +91,7 @@ class TV(Method):
             weight=tuned if self.weight is None else self.weight,
             edge=self.edge,
             cg_steps=self.cg_steps,
-            first=None if dense is None else problem.slabs.each(_metal, dense),
+            first=None if dense is None else problem.slabs.each(lambda u: u * (u > DENSEST), dense),
             most=self.highest,
             slabs=problem.slabs,
         )
@@ -117,11 +117,6 @@ class TV(Method):
         at = Convergence(primal, dual, self.tolerance)
         x0 = iterate.slabs.each(lambda u: u.clamp(min=0, max=self.highest) - 1, state["u"])
         return Stepped(x0, state, at.reached, at)
-
-
-def _metal(dense: Tensor) -> Tensor:
-    """Return what is metal of what is dense or beside it, 0 elsewhere."""
-    return dense * (dense > DENSEST)
 
 
 def tuned_weight(geometry: Geometry, variance: Tensor) -> float:

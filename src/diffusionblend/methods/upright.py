@@ -28,9 +28,6 @@ def upright(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     Args:
         y: Line integrals (detector rows, views, bins).
         geometry: Their grid and beam; any other beam stays as it is.
-
-    Raises:
-        UnsupportedInput: No circle is near, such as to a helix or to laminography.
     """
     grid, beam = geometry
     if not isinstance(beam, PosedBeam):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusionblend.geometry import Beam, ConeBeam, Geometry, Grid, PointBeam, PosedBeam
-from diffusionblend.geometry.poses import pose_in_words
+from diffusionblend.geometry.poses import as_posed, pose_in_words
 from diffusionblend.pictures.sheet import FAINT, INK, PAPER
 
 PANEL, RAY = (33, 40, 50), (110, 86, 62)
@@ -103,10 +103,7 @@ def _from_the_side(grid: Grid, beam: ConeBeam | PosedBeam) -> Image.Image:
     _, d = _directions(beam.angles[0])
     half_xy = np.array(grid.shape[:0:-1]) / 2 * grid.pixel_mm
     half_mm = np.array([np.abs(d) @ half_xy, grid.height_mm / 2])
-    if isinstance(beam, ConeBeam):
-        t = beam.row_positions_mm()
-        rays = np.stack([np.full_like(t, beam.sdd_mm - beam.sod_mm), t], axis=1)
-        return _drawn([np.array([[-beam.sod_mm, 0.0]])], rays, half_mm)
+    beam = as_posed(beam)
     begin, end = _ends(grid, *beam.rays(0, range(beam.rows)), diverges=beam.diverges)
     side = np.stack([[*d, 0.0], [0.0, 0.0, 1.0]], axis=1)
     begin, end = begin[:, beam.bins // 2], end[:, beam.bins // 2]
@@ -138,7 +135,9 @@ def _drawn(sources: Sequence[Points], rays: Points, half_mm: Points) -> Image.Im
     for index in chosen:
         begin = first[index if len(first) > 1 else 0]
         draw.line(at(np.array([begin, rays[index]])), fill=RAY, width=_FINER)
-    _marks(draw, [at(points.mean(0, keepdims=True))[0] for points in sources])
+    for index in reversed(range(len(sources))):  # the first view on top
+        share = index / max(1, len(sources) - 1)
+        _dot(draw, at(sources[index].mean(0, keepdims=True))[0], 3 * _FINER, _colour(share))
     draw.line(at(rays), fill=_colour(0.0), width=5 * _FINER)
     _dot(draw, at(first.mean(0, keepdims=True))[0], 7 * _FINER, _colour(0.0))
     _cross(draw, at(np.zeros((1, 2)))[0])
@@ -194,13 +193,6 @@ def _ends(grid: Grid, points: Points, rays: Points, *, diverges: bool) -> tuple[
     foot = points - (points * unit).sum(-1, keepdims=True) * unit
     away = 1.6 * grid.radius_mm * unit
     return foot - away, foot + away
-
-
-def _marks(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float]]) -> None:
-    """Mark where the views come from, the first on top."""
-    for index in reversed(range(len(places))):
-        share = index / max(1, len(places) - 1)
-        _dot(draw, places[index], 3 * _FINER, _colour(share))
 
 
 def _dot(

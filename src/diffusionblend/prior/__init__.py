@@ -8,12 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from diffusionblend.prior.gaussian import GaussianPrior
 from diffusionblend.prior.store import find_prior, from_pretrained, save_pretrained, shipped_priors
 from diffusionblend.prior.unet import PriorConfig, UNetPrior
 
 __all__ = [
-    "GaussianPrior",
     "Prior",
     "PriorConfig",
     "UNetPrior",

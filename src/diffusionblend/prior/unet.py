@@ -152,9 +152,6 @@ class UNetPrior(nn.Module):
         """Estimate the clean slices from noisy ones that all lie alike (see `Prior`).
 
         Of pixels that it does not know it takes the nearest size that it does.
-
-        Raises:
-            PriorError: It was not trained for slices that lie so.
         """
         if scale > 1 and self.coarse is not None:
             return self.coarse.denoise(x, sigma, gap, plane, scale)

@@ -44,11 +44,9 @@ def slice_projector(
 
 def is_stored(geometry: Geometry, device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
     """Return whether the operator is a matrix: wherever that fits into what it may take."""
-    limits = [free_bytes(), _free_on(device)]
-    if device.type == "cpu" and find_spec("numba"):
+    limits = [free_bytes()]
+    if device.type == "cuda":
+        limits.append(torch.cuda.mem_get_info(device)[0])
+    elif device.type == "cpu" and find_spec("numba"):
         limits.append(MOST_BYTES)
     return all(fits(geometry, dtype, limit) for limit in limits)
-
-
-def _free_on(device: torch.device) -> int | None:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

@@ -71,7 +71,8 @@ def _outside(problem: Problem, seen: float) -> float:
     A = problem.A
     slices, slabs = representative(A, 1, problem.slabs)
     misses = projected(A, constant(A, 1.0, slices, slabs), slabs) == 0
-    return _share((problem.y > seen)[misses.expand_as(problem.y)])
+    beside = (problem.y > seen)[misses.expand_as(problem.y)]
+    return float(beside.float().mean()) if beside.numel() else 0.0
 
 
 def _unseen(problem: Problem, u: Stack) -> float:
@@ -86,7 +87,3 @@ def _unseen(problem: Problem, u: Stack) -> float:
 
     unseen, there = slabs.each(counted, problem.cropped(rays), problem.cropped(u))
     return total(unseen) / max(1.0, total(there))
-
-
-def _share(mask: Tensor) -> float:
-    return float(mask.float().mean()) if mask.numel() else 0.0

@@ -20,7 +20,6 @@ def assess_volume(
     classical: tuple[str, Volume] | None = None,
     prior: Prior | None = None,
     fits_data: bool = True,
-    device: str | torch.device = "auto",
 ) -> Quality:
     """Assess how far a volume can be trusted, as `reconstruct` does.
 
@@ -30,14 +29,10 @@ def assess_volume(
         classical: Name of a classical method, and its volume, to compare with.
         prior: The prior that the method used.
         fits_data: Whether the method fits the data; filtered back-projection does not.
-        device: Where to work.
-
-    Raises:
-        UnsupportedInput: The volume is not on the scan's grid.
     """
     if not volume.grid.close_to(scan.geometry.grid):
         raise UnsupportedInput("the volume is not on the grid of the scan")
-    place = find_device(device)
+    place = find_device()
     scan, calibration = calibrated(scan)
     return assess(
         make_problem(scan, prior, place),

@@ -85,9 +85,6 @@ def draw(
         seeds: One a sample.
         callback: Is called with the steps of all samples.
         start: State of a step, to continue after it.
-
-    Raises:
-        CorruptInput: An estimate is not finite.
     """
     began, moments = time.monotonic(), Moments(start, task.problem.slabs)
     for step in draw_samples(method, task.problem, seeds, moments, start):
@@ -103,11 +100,7 @@ def draw(
 
 
 def load_prior(method: Method, prior: PathLike | Prior, place: torch.device) -> Prior | None:
-    """Return the prior of a method, loaded if it is given by its name; None if it needs none.
-
-    Raises:
-        PriorError: There is no such prior.
-    """
+    """Return the prior of a method, loaded if it is given by its name; None if it needs none."""
     if not method.needs_prior:
         return None
     return from_pretrained(prior, place) if isinstance(prior, str | os.PathLike) else prior

@@ -26,11 +26,12 @@ from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
 from diffusionblend.methods import Method, Problem, find_method, methods
 from diffusionblend.methods.registry import name_of
-from diffusionblend.prior import Prior, from_pretrained
+from diffusionblend.prior import Prior
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
 from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
 from diffusionblend.quality.undetermined import undetermined
+from diffusionblend.reconstruction.draw import load_prior
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
 from diffusionblend.reconstruction.reconstruct import classical_method
 from diffusionblend.reconstruction.request import Request
@@ -101,32 +102,26 @@ def estimate(
         mu_water: As for `reconstruct`.
         scale: Likewise.
         max_memory: Likewise.
-
-    Raises:
-        OutOfMemory: It does not fit into `max_memory`.
-        UsageError: `mu_water` or `scale` is out of range.
-        PriorError: There is no such prior.
-        DiffusionBlendError: The method does not support the scan.
     """
-    known, method = None, request.method
-    if method.needs_prior:
-        known = from_pretrained(prior, device) if isinstance(prior, str) else prior
+    method = request.method
+    known = load_prior(method, prior, device)
     whole = covering(scan)
     scan_part, _ = calibrated(some_slices(whole), mu_water, scale)
     task = make_task(scan_part, scan_part.geometry.grid, known, device)
     slices = whole.geometry.grid.shape[0]
-    _warm_up(task.problem)
-    found, x = _of_method(method, task.problem, slices, request.samples)
+    problem = task.problem
+    problem.A.T(problem.A(problem.y.new_zeros(problem.volume_shape)))  # lets loops be compiled
+    found, x = _of_method(method, problem, slices, request.samples)
     seconds = {name_of(method): found}
     if request.compares:
         other = classical_method(scan.geometry)
-        seconds[other], plain = _of_method(find_method(other)(), task.problem, slices)
+        seconds[other], plain = _of_method(find_method(other)(), problem, slices)
         seconds["quality"] = _of_quality(task.measured, method, x, slices, (other, plain))
     else:
         seconds["quality"] = _of_quality(task.measured, method, x, slices)
     longer = extended(whole.y, whole.geometry).geometry
     worked_on = None if longer == scan.geometry else longer
-    operator = task.problem.A.how
+    operator = problem.A.how
     if device.type != "cpu":
         return Estimate(seconds, None, None, worked_on, operator)
     most = None if max_memory is None else bytes_of(max_memory)
@@ -180,11 +175,6 @@ def _of_method(
     took, x = _timed(lambda: few(problem))
     trial = len(x)
     return samples * factor * method.length(slices) / method.length(trial) * took, x
-
-
-def _warm_up(problem: Problem) -> None:
-    """Let what is compiled be compiled."""
-    problem.A.T(problem.A(problem.y.new_zeros(problem.volume_shape)))
 
 
 def _of_quality(

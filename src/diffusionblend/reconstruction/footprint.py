@@ -28,7 +28,7 @@ from diffusionblend.io.files import PathLike
 from diffusionblend.io.shares import Shares
 from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.machine.memory import free_bytes, in_units, memory_of, out_of_memory
-from diffusionblend.machine.processes import Processes, here
+from diffusionblend.machine.processes import here
 from diffusionblend.methods import TV, Method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
@@ -77,9 +77,6 @@ def find_room(request: Request, *, most: int | None = None, folder: PathLike | N
         request: What is asked for.
         most: Bytes that the process may hold; None: what is free.
         folder: Where files of stacks go; None: where temporary files do.
-
-    Raises:
-        OutOfMemory: It does not fit.
     """
     if here().count > 1:
         return _room_of_share(request, most, folder)
@@ -106,25 +103,14 @@ def find_room(request: Request, *, most: int | None = None, folder: PathLike | N
 def find_slabs(
     request: Request, *, cpu: bool, most: int | None = None, folder: PathLike | None = None
 ) -> Slabs:
-    """Return how volumes are worked on: on a CPU so that they fit."""
-    return find_room(request, most=most, folder=folder).slabs if cpu else divided(request, folder)
+    """Return how volumes are worked on: on a CPU so that they fit, and divided among processes."""
+    if cpu:
+        return find_room(request, most=most, folder=folder).slabs
+    return WHOLE if here().count == 1 else _shares(request, folder)
 
 
-def divided(request: Request, folder: PathLike | None = None) -> Slabs:
-    """Return how a volume is divided among the processes: of one, that it is not.
-
-    Args:
-        request: What is asked for.
-        folder: Where files of stacks go; None: where temporary files do.
-
-    Raises:
-        UsageError: The method, or so few slices, cannot be divided.
-    """
+def _shares(request: Request, folder: PathLike | None) -> Shares:
     processes = here()
-    return WHOLE if processes.count == 1 else _shares(request, processes, folder)
-
-
-def _shares(request: Request, processes: Processes, folder: PathLike | None) -> Shares:
     if request.method.slabwise is None:
         raise UsageError(
             f"{name_of(request.method)} needs all slices in one process, not in "
@@ -147,7 +133,7 @@ def _place(folder: PathLike | None) -> Path:
 
 def _room_of_share(request: Request, most: int | None, folder: PathLike | None) -> Room:
     """Return how the largest share of a volume fits into a process."""
-    slabs = _shares(request, here(), folder)
+    slabs = _shares(request, folder)
     slices, rows, columns = request.geometry.grid.shape
     largest = max(map(len, slabs.ranges(slices)))
     needed = peak_memory(
@@ -174,10 +160,6 @@ def enough_memory(request: Request, *, cpu: bool, most: int | None = None) -> It
         request: What is asked for, on the beam and grid of the scan.
         cpu: Whether it is made on the CPU, where what it takes is known before.
         most: Bytes that the process may hold; None: what is free.
-
-    Raises:
-        OutOfMemory: It does not fit, as far as that is known before, or ran out on the way.
-        UsageError: A device other than the CPU, whose memory is not bounded here, is to be.
     """
     if most is not None and not cpu:
         raise UsageError("`max_memory` bounds the memory of the CPU; give `device='cpu'` as well")

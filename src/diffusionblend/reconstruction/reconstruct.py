@@ -157,11 +157,7 @@ def classical_method(geometry: Geometry) -> str:
     """Return the name of the classical method to compare with."""
     views, pixels = len(geometry.beam.angles_deg), max(geometry.grid.shape[1:])
     dense = views >= MANY_VIEWS * pixels and geometry.arc.missing_deg == 0
-    return "fbp" if dense and _has_fbp(geometry) else "tv"
-
-
-def _has_fbp(geometry: Geometry) -> bool:
-    return is_plain(geometry.beam) or is_near_a_circle(geometry)
+    return "fbp" if dense and (is_plain(geometry.beam) or is_near_a_circle(geometry)) else "tv"
 
 
 def _judged(

@@ -55,9 +55,6 @@ def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
     """Write a state: whole or not at all; a stack in a file some slices at a time.
 
     Of several processes the one that leads writes it.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
     """
     arrays = {_TENSOR + name: _array(stack) for name, stack in state.items()}
     arrays[_FACTS] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
@@ -86,11 +83,7 @@ def _write_array(member: BinaryIO, array: np.ndarray) -> None:
 
 
 def read_state(path: Path) -> tuple[Facts, dict[str, Stack]]:
-    """Read a state, of the first version, too. What is large in it stays in the file.
-
-    Raises:
-        CorruptInput: It is damaged, or no such file.
-    """
+    """Read a state, of the first version, too. What is large in it stays in the file."""
     try:
         with open(path, "rb") as file:
             first = file.read(len(_HDF5)) == _HDF5

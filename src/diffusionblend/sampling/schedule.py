@@ -44,9 +44,6 @@ class Schedule:
         """Return `steps` pairs (t, next t), from noise to none.
 
         The times are 0, T / steps, 2 T / steps, ..., in reverse: 995, 990, ..., 0 for 200.
-
-        Raises:
-            UsageError: There are no so many steps.
         """
         if not 1 <= steps <= self.length:
             raise UsageError(f"`steps={steps}`: expected 1 to {self.length}")

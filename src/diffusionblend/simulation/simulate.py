@@ -99,8 +99,12 @@ def simulate(
     _check_object(volume)
     truth = truth_on_grid(volume, size)
     geometry = _geometry(beam, truth.grid, tuple(map(float, angles_deg)))
-    project = _project_independently if protocol == "independent" else _project_as_in_paper
-    y = project(volume if protocol == "independent" else truth, geometry, mu_water)
+    if protocol == "independent":
+        mu = mu_from_x(x_from_hu(volume.hu.clip(HU_AIR)), mu_water)
+        y = strip_project(mu, volume.grid, geometry.beam)
+    else:
+        known = torch.from_numpy(mu_from_x(x_from_hu(truth.hu), mu_water))
+        y = (geometry.grid.pixel_mm * (projector(*geometry) @ known)).numpy()
     noise = NO_NOISE if photons is None else Noise(photons, electronic)
     y = measure(y, noise, np.random.default_rng(seed))
     facts = (provenance or {}) | {"protocol": protocol, "seed": str(seed)}
@@ -146,13 +150,3 @@ def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geom
         raise UnsupportedInput(
             f"cannot be scanned: {error}; change the beam or resample the slices"
         ) from error
-
-
-def _project_independently(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
-    mu = mu_from_x(x_from_hu(volume.hu.clip(HU_AIR)), mu_water)
-    return strip_project(mu, volume.grid, geometry.beam)
-
-
-def _project_as_in_paper(volume: Volume, geometry: Geometry, mu_water: float) -> np.ndarray:
-    mu = torch.from_numpy(mu_from_x(x_from_hu(volume.hu), mu_water))
-    return (geometry.grid.pixel_mm * (projector(*geometry) @ mu)).numpy()

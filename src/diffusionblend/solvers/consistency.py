@@ -7,6 +7,7 @@ noise. Inner products run over the whole volume: one step size for all slices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +23,8 @@ def conjugate_gradient(
     b: Tensor,
     x: Tensor,
     *,
-    steps: int,
     tolerance: float = 0.0,
-    decrease: float = 0.0,
-    preconditioner: Callable[[Tensor], Tensor] = lambda r: r,
-    callback: Callable[[int, Tensor], None] | None = None,
+    **options: Any,  # noqa: ANN401 - those of `descend`
 ) -> Tensor:
     """Solve `operator`(x) = b, for a symmetric positive operator, starting from x.
 
@@ -34,23 +32,11 @@ def conjugate_gradient(
         operator: The operator.
         b: Right-hand side.
         x: Start, of b's shape.
-        steps: Maximum number of iterations.
         tolerance: Stop when the residual is below this part of |b|.
-        decrease: Stop after an iteration that lowers 1/2 x^T `operator`(x) - b^T x by less.
-        preconditioner: A symmetric positive operator near the inverse of `operator`.
-        callback: Is called with each iteration and its x, which the next one changes.
+        options: The number of `steps`, and others of `descend`.
     """
     limit = (tolerance**2) * _dot(b, b)
-    x, _ = descend(
-        operator,
-        x,
-        b - operator(x),
-        steps=steps,
-        limit=limit,
-        decrease=decrease,
-        preconditioner=preconditioner,
-        callback=callback,
-    )
+    x, _ = descend(operator, x, b - operator(x), limit=limit, **options)
     return x
 
 
@@ -69,7 +55,7 @@ def descend(
     """Run conjugate gradients from a known residual, which saves a product.
 
     Args:
-        operator: As for `conjugate_gradient`, and so are those that follow.
+        operator: A symmetric positive one.
         x: Start.
         r: Its residual b - `operator`(x).
         steps: Maximum number of iterations.

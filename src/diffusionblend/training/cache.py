@@ -109,16 +109,13 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     named = {candidate: _names(candidate.name) for candidate in found}
     for name in sorted({*folder.without, *folder.only}.difference(*named.values())):
         log.warning("%s: holds no volume %s, which the recipe names", place, name)
-    return [c for c, names in named.items() if _is_wanted(names, folder)]
+    without, only = set(folder.without), set(folder.only)
+    return [c for c, names in named.items() if not names & without and (names & only or not only)]
 
 
 def _names(name: str) -> set[str]:
     """Return what a recipe may call a volume: its name with its suffix, or without."""
     return {name, Path(name).with_name(stem(Path(name))).as_posix()}
-
-
-def _is_wanted(names: set[str], folder: Folder) -> bool:
-    return not names & set(folder.without) and (not folder.only or bool(names & set(folder.only)))
 
 
 class Cache:

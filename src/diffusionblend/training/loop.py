@@ -61,30 +61,18 @@ def train_prior(
         The folder of the trained prior (EMA weights): that of the checkpoint that reconstructed
         the validation volume best, or the last one if none was reconstructed.
     """
-    with started(root / recipe.output) as accelerator:
-        return _train(recipe, root, accelerator, progress, deadline)
-
-
-def _train(
-    recipe: Recipe,
-    root: Path,
-    accelerator: "Accelerator",
-    progress: Progress | None,
-    deadline: float,
-) -> Path:
-    """Train all phases of a recipe; return the folder of the prior."""
-    output, networks = root / recipe.output, _start(recipe, root)
-    sources = loaded(recipe, root, accelerator)
-    for name, phase in in_phases(recipe):
-        start = networks.get(name, networks.get("fine"))
-        goes_on = _train_phase(phase, root, start, sources, accelerator, progress, deadline)
-        accelerator.wait_for_everyone()  # until the first process has written it
-        networks[name] = from_pretrained(root / phase.output / PRIOR)
-        if not goes_on:
-            break
-    if recipe.phases and accelerator.is_main_process:
-        whole = networks["fine"].with_coarse(networks.get("coarse"))
-        save_pretrained(whole, output / PRIOR, card=_cards(recipe, output))
+    with started(output := root / recipe.output) as accelerator:
+        networks, sources = _start(recipe, root), loaded(recipe, root, accelerator)
+        for name, phase in in_phases(recipe):
+            start = networks.get(name, networks.get("fine"))
+            goes_on = _train_phase(phase, root, start, sources, accelerator, progress, deadline)
+            accelerator.wait_for_everyone()  # until the first process has written it
+            networks[name] = from_pretrained(root / phase.output / PRIOR)
+            if not goes_on:
+                break
+        if recipe.phases and accelerator.is_main_process:
+            whole = networks["fine"].with_coarse(networks.get("coarse"))
+            save_pretrained(whole, output / PRIOR, card=_cards(recipe, output))
     return output / PRIOR
 
 

@@ -281,16 +281,13 @@ def read_fbp_unet_recipe(path: Path, changes: Sequence[str] = ()) -> FBPUNetReci
 
 def read_any_recipe(path: Path, changes: Sequence[str] = ()) -> tuple[str, Recipe | FBPUNetRecipe]:
     """Read the recipe of any task; return the task's name and the recipe."""
-    task = read_task(path)
+    task = read_toml(path, _Task).task
     return task, (read_recipe if task == "prior" else read_fbp_unet_recipe)(path, changes)
 
 
-def read_task(path: Path) -> str:
-    """Return what the recipe trains: `prior` where it does not say."""
-    return read_toml(path, _Task).task
-
-
 class _Task(Struct, frozen=True):
+    """What a recipe trains: a prior where it does not say."""
+
     task: Literal["prior", "fbp-unet"] = "prior"
 
 

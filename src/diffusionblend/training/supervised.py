@@ -44,7 +44,7 @@ from diffusionblend.training.recipe import FBPUNetRecipe, read_any_recipe
 from diffusionblend.training.run import TrainingRun
 from diffusionblend.training.samples import Slices, Source, pick, turned
 from diffusionblend.training.state import identity
-from diffusionblend.training.validation import first_volume, picture
+from diffusionblend.training.validation import first_volume, middle_of, picture
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -213,9 +213,7 @@ class UnseenSlices:
                 f"{root / recipe.validation.path}: slices of {volume.hu.shape[1:]} pixels; "
                 f"expected {recipe.size} x {recipe.size}, or such in finer pixels"
             )
-        count = min(recipe.validation.slices, len(volume.hu))
-        first = (len(volume.hu) - count) // 2
-        truth = volume.hu[first : first + count]
+        truth = middle_of(volume, recipe.validation.slices).hu
         clean = torch.from_numpy(x_from_hu(truth)).float()
         fbp = [filtered(clean, projector(a, recipe.size)) for a in recipe.acquisitions]
         return cls(truth, fbp, recipe.acquisitions)

@@ -53,9 +53,7 @@ class Validation:
         volume = first_volume(root, recipe.validation.path)
         x = torch.from_numpy(x_from_hu(volume.hu))
         gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial" and 2 * k.gap < len(x)})
-        count = min(recipe.validation.slices, len(x))
-        first = (len(x) - count) // 2
-        truth = volume.slices(first, first + count)
+        truth = middle_of(volume, recipe.validation.slices)
         return cls(
             groups={
                 (scale, g): means(x, scale)[_starts(len(x), g)[:, None] + g * torch.arange(3)]
@@ -112,6 +110,13 @@ def first_volume(root: Path, path: str) -> Volume:
         except DiffusionBlendError:
             continue
     raise CorruptInput(f"{root / path}: there is no volume to validate on; name a folder of CT")
+
+
+def middle_of(volume: Volume, most: int) -> Volume:
+    """Return the central slices of a volume, so many at most."""
+    count = min(most, len(volume.hu))
+    first = (len(volume.hu) - count) // 2
+    return volume.slices(first, first + count)
 
 
 def _starts(slices: int, gap: int) -> Tensor:

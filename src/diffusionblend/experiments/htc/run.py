@@ -35,6 +35,7 @@ from diffusionblend.progress import counted
 from diffusionblend.projectors.accuracy import operator_variance
 from diffusionblend.reconstruction.draw import DEFAULT_PRIOR
 from diffusionblend.reconstruction.reconstruct import reconstruct
+from diffusionblend.show.report.overview import write_png
 from diffusionblend.show.report.tables import Cell, Column, Table
 
 log = logging.getLogger(__name__)
@@ -119,10 +120,6 @@ def benchmark_htc(
 
     Returns:
         The files that were written, and the Markdown of the table as `text`.
-
-    Raises:
-        UsageError: There is no such folder or prior.
-        CorruptInput: A file of the challenge is damaged.
     """
     discs, output = find_discs(Path(data), degrees), Path(folder)
     ways = _ways(prior, device)
@@ -141,7 +138,7 @@ def benchmark_htc(
 
 
 def list_htc(data: PathLike, degrees: Sequence[int] = DEGREES) -> list[str]:
-    """List the arcs that would be reconstructed; as `benchmark_htc`, which raises the same."""
+    """List the arcs that `benchmark_htc` would reconstruct."""
     return [_arc(disc) for disc in find_discs(Path(data), degrees)]
 
 
@@ -257,9 +254,7 @@ def _draw(made: Sequence[Made], path: Path) -> None:
             *((f"{one.score:.3f}", _picture(one)[::-1]) for one in of_arc),
         ])  # fmt: skip
     footer = "Grey: the reconstruction. Red: acrylic that is missed. Blue: acrylic where none is."
-    image = sheet(["truth", *labels], rows, footer).quantize(64)
-    with atomic(path) as temporary:
-        image.save(temporary, "PNG", optimize=True)
+    write_png(sheet(["truth", *labels], rows, footer).quantize(64), path)
 
 
 def _picture(one: Made) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.beam import Beam
+from diffusionblend.geometry.poses import as_posed
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import count, number, numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of, vectors_of
@@ -102,9 +103,7 @@ def to_leap(geometry: Geometry) -> str:
     grid, beam = geometry
     if beam.curved:
         raise UnsupportedInput("LEAP has no fan on a curved detector; expected a flat one")
-    rows, row_mm, row_offset = grid.shape[0], grid.spacing_mm[0], 0.0
-    if isinstance(beam, ConeBeam | PosedBeam):
-        rows, row_mm, row_offset = beam.rows, beam.row_mm, beam.row_offset_mm
+    panel = as_posed(beam, grid.shape[0], grid.spacing_mm[0])
     lines: dict[str, object] = {
         "numX": grid.shape[2],
         "numY": grid.shape[1],
@@ -116,11 +115,11 @@ def to_leap(geometry: Geometry) -> str:
         "offsetZ": 0,
         "geometry": beam.kind,
         "numAngles": len(beam.angles_deg),
-        "numRows": rows,
+        "numRows": panel.rows,
         "numCols": beam.bins,
-        "pixelHeight": row_mm,
+        "pixelHeight": panel.row_mm,
         "pixelWidth": beam.bin_mm,
-        "centerRow": (rows - 1) / 2 - row_offset / row_mm,
+        "centerRow": (panel.rows - 1) / 2 - panel.row_offset_mm / panel.row_mm,
         "centerCol": (beam.bins - 1) / 2 - beam.offset_mm / beam.bin_mm,
         "phis": ", ".join(f"{angle:.10g}" for angle in beam.angles_deg),
     }

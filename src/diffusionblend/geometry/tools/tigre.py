@@ -15,6 +15,7 @@ import numpy as np
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import ConeBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.geometry.posed import turning
+from diffusionblend.geometry.poses import as_posed
 from diffusionblend.geometry.tools.astra import centred
 from diffusionblend.geometry.tools.values import as_mapping, for_each, numbers
 from diffusionblend.geometry.tools.vectors import Taken, Vectors, beam_of
@@ -59,12 +60,11 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
         )
     far = max(4 * grid.radius_mm, 1.0)
     mode, sod, sdd, axis = "parallel", far, 2 * far, 0.0
-    rows, row_mm, row_offset = grid.shape[0], grid.spacing_mm[0], 0.0
+    panel = as_posed(beam, grid.shape[0], grid.spacing_mm[0])
     if isinstance(beam, ConeBeam):
         mode, sod, sdd, axis = "cone", beam.sod_mm, beam.sdd_mm, beam.axis_mm
-        rows, row_mm, row_offset = beam.rows, beam.row_mm, beam.row_offset_mm
-    n_detector = np.array([rows, beam.bins])
-    d_detector = np.array([row_mm, beam.bin_mm])
+    n_detector = np.array([panel.rows, beam.bins])
+    d_detector = np.array([panel.row_mm, beam.bin_mm])
     n_voxel, d_voxel = np.array(grid.shape), np.array(grid.spacing_mm)
     return {
         "mode": mode,
@@ -77,7 +77,7 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
         "dVoxel": d_voxel,
         "sVoxel": n_voxel * d_voxel,
         "offOrigin": np.zeros(3),
-        "offDetector": np.array([row_offset, beam.offset_mm]),
+        "offDetector": np.array([panel.row_offset_mm, beam.offset_mm]),
         "COR": -axis,
         "rotDetector": np.zeros(3),
         "accuracy": 0.5,

@@ -19,7 +19,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam, Pose, PosedBeam
 from diffusionblend.geometry.beam import Beam
 from diffusionblend.geometry.posed import turning
-from diffusionblend.geometry.poses import MOST_DEG, vector
+from diffusionblend.geometry.poses import MOST_DEG, as_posed, vector
 
 SAME_PIXELS = 0.1
 """Pixels by which a shadow may be elsewhere."""
@@ -103,33 +103,11 @@ def vectors_of(geometry: Geometry) -> Vectors:
     grid, beam = geometry
     if beam.curved:
         raise UnsupportedInput("a curved detector has no vectors; expected a flat one")
-    if isinstance(beam, PosedBeam):
-        source, middle, along, up = beam.vectors()
-        middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
-        sides = beam.bin_mm * along, beam.row_mm * up
-        return Vectors(source, middle, *sides, beam.bins, beam.rows, beam.diverges)
-    angle = np.radians(beam.angles_deg)
-    zero = np.zeros_like(angle)
-    along = np.stack([np.cos(angle), np.sin(angle), zero], axis=-1)
-    ray = np.stack([-np.sin(angle), np.cos(angle), zero], axis=-1)
-    up = np.broadcast_to([0.0, 0.0, 1.0], along.shape)
-    rows, row_mm = grid.shape[0], grid.spacing_mm[0]
-    source, middle = ray, beam.offset_mm * along
-    if isinstance(beam, ConeBeam | FanBeam):
-        source = -beam.sod_mm * ray - beam.axis_mm * along
-        middle = source + beam.sdd_mm * ray + beam.offset_mm * along
-    if isinstance(beam, ConeBeam):
-        rows, row_mm = beam.rows, beam.row_mm
-        middle = middle + beam.row_offset_mm * up
-    return Vectors(
-        source,
-        middle,
-        beam.bin_mm * along,
-        row_mm * up,
-        beam.bins,
-        rows,
-        not isinstance(beam, ParallelBeam),
-    )
+    beam = as_posed(beam, grid.shape[0], grid.spacing_mm[0])
+    source, middle, along, up = beam.vectors()
+    middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
+    sides = beam.bin_mm * along, beam.row_mm * up
+    return Vectors(source, middle, *sides, beam.bins, beam.rows, beam.diverges)
 
 
 def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
@@ -160,8 +138,7 @@ def _circle(vectors: Vectors, fan: bool, row_mm: float) -> tuple[Beam, float]:
     """Return the nearest circle with an upright detector, and the height of its plane."""
     bin_mm = float(_length(vectors.along).mean())
     angle = _angles(vectors)
-    along = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
-    ray = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=-1)
+    along, ray = turning(angle, (1, 0, 0)), turning(angle, (0, 1, 0))
     common: dict[str, Any] = {
         "angles_deg": _degrees(angle),
         "bins": vectors.bins,

@@ -50,12 +50,7 @@ UNSET = (1.0, 1.0, 1.0)
 
 
 def read(path: Path) -> Volume:
-    """Read a NIfTI file that holds a volume.
-
-    Raises:
-        CorruptInput: The file is truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is not three-dimensional on straight axes in mm.
-    """
+    """Read a NIfTI file that holds a volume."""
     with _image(path) as (image, stream):
         shape = _without_ones(image.shape)
         voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
@@ -64,12 +59,7 @@ def read(path: Path) -> Volume:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the numbers of voxels along the file's axes, from the header.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-    """
+    """Return the numbers of voxels along the file's axes, from the header."""
     with _image(path) as (image, _):
         return _without_ones(image.shape)
 
@@ -201,11 +191,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def write(volume: Volume, path: Path) -> None:
-    """Write a volume in HU, float32, some slices at a time.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-    """
+    """Write a volume in HU, float32, some slices at a time."""
     import nibabel
     from nibabel.openers import ImageOpener
 

@@ -42,12 +42,7 @@ _WAYS = (
 
 
 def read(path: Path) -> Volume:
-    """Read the finest level of an OME-Zarr image.
-
-    Raises:
-        CorruptInput: It is damaged or lacks chunks, or holds NaN or infinity.
-        UnsupportedInput: It is not one three-dimensional image in a unit of length.
-    """
+    """Read the finest level of an OME-Zarr image."""
     with parsing(path):
         array, affine, ones = _checked(path)
         voxels = np.squeeze(np.asarray(array), axis=ones)
@@ -55,12 +50,7 @@ def read(path: Path) -> Volume:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """Return the numbers of voxels along the axes, the fastest first, from the metadata.
-
-    Raises:
-        CorruptInput: As `read`.
-        UnsupportedInput: As `read`.
-    """
+    """Return the numbers of voxels along the axes, the fastest first, from the metadata."""
     with parsing(path):
         array, _, ones = _checked(path)
     return _without(array.shape, ones)[::-1]
@@ -164,10 +154,6 @@ def write(volume: Volume, path: Path) -> None:
 
     Each level is made of the one before, some slices at a time. Chunks are under the checksums of
     Zstandard, and none is left out, so that one that gets lost is missed.
-
-    Raises:
-        OutputError: The place cannot be written or is full.
-        UnsupportedInput: The axes of the volume are not straight, which NGFF cannot state.
     """
     import zarr
 

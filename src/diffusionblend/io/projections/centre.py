@@ -45,10 +45,6 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
         y: Line integrals of a few rows (rows, views, bins), of all views that were measured.
         beam: Their beam; its offset is not looked at.
         rows: Which rows of the beam they are; without it the first ones.
-
-    Raises:
-        UnsupportedInput: These views do not tell it.
-        UsageError: algotom is needed and not installed.
     """
     y = _without_suspects(y)
     find, how, words = _search(y, beam)
@@ -81,7 +77,7 @@ def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
     whole = opposite.full_turn(beam.angles_deg)
     if beam.kind == "parallel" and enough and not whole and y.max() > 0 and not is_cut(y):
         words = "its standard error is {:.2g} bins"
-        return lambda sinogram: _masses(sinogram, beam), "by centres of mass", words
+        return lambda sinogram: _masses(sinogram, parts), "by centres of mass", words
     if whole or opposite.has_opposites(beam):
         words = "opposite rays differ by {:.2g} of what unlike ones do"
         return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words
@@ -97,13 +93,17 @@ def _opposite(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | Non
     return (found.axis_bin, found.discord) if found.distinct else None
 
 
-def _masses(sinogram: np.ndarray, beam: Measured) -> tuple[float, float] | None:
-    """Return the bin about which the centres of mass turn, and its standard error."""
+def _masses(sinogram: np.ndarray, parts: np.ndarray) -> tuple[float, float] | None:
+    """Return the bin about which the centres of mass turn, and its standard error.
+
+    Args:
+        sinogram: A row (views, bins).
+        parts: By what the centre of mass of each view is made up, as `turning` has it.
+    """
     each = masses(sinogram)
     if each is None:
         return None
     at = each[1]
-    parts = turning(beam.angles_deg)
     found, *_ = np.linalg.lstsq(parts, at, rcond=None)
     apart = np.square(at - parts @ found).sum() / max(len(at) - 3, 1)
     error = math.sqrt(apart * np.linalg.inv(parts.T @ parts)[0, 0])

@@ -8,7 +8,7 @@ The schema is that of `geometry`, with what a file of projections knows already 
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -23,6 +23,9 @@ from diffusionblend.geometry.poses import helix, laminography, posed
 from diffusionblend.geometry.tools.vectors import Taken
 from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.stack import AXES
+
+if TYPE_CHECKING:
+    from diffusionblend.io.projections.beam import Measured
 
 NAME = "geometry.json"
 TO_FILL = "FILL IN: "
@@ -144,6 +147,15 @@ class Facts(
         )
         beam = helix(beam, self.helix_pitch_mm) if self.helix_pitch_mm else beam
         return laminography(beam, self.axis_tilt_degrees) if self.axis_tilt_degrees else beam
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the geometry leaves open, in words to warn of."""
+        return ()
+
+    def placed(self, beam: "Measured") -> tuple["Measured", tuple[str, ...]]:
+        """Return a beam with the places of single views, and what varies among them in words."""
+        return beam, ()
 
     @property
     def angles(self) -> tuple[float, ...] | None:

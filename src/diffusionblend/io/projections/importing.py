@@ -36,8 +36,6 @@ from diffusionblend.io.projections.recognise import (
     has_free_axes,
     open_source,
 )
-from diffusionblend.io.projections.rtk import RtkFacts, placed_each
-from diffusionblend.io.projections.scanner_text import SkyScanFacts
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
@@ -84,12 +82,10 @@ def import_scan(
     with naming(data):
         meaning = leave_out(understand(source, facts, described, options), options.without)
         apart: tuple[str, ...] = ()
-        if isinstance(facts, RtkFacts):
-            beam, apart = placed_each(facts, meaning.beam)
-            meaning = dataclasses.replace(meaning, beam=beam)
-        if isinstance(facts, SkyScanFacts):
+        if facts is not None:
+            beam, apart = facts.placed(meaning.beam)
             notes = meaning.notes + Notes(warnings=facts.doubts)
-            meaning = dataclasses.replace(meaning, notes=notes)
+            meaning = dataclasses.replace(meaning, beam=beam, notes=notes)
         origin = _origin(source, data, described)
         return _imported(meaning, options, origin, source.remarks + apart)
 

@@ -107,12 +107,12 @@ def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
     return named
 
 
-def in_words(pixels: np.ndarray, rows: range, most: int = MOST_NAMED) -> str:
+def in_words(pixels: np.ndarray, rows: range) -> str:
     """Return the names of pixels (rows, bins), as `parse_pixels` reads them."""
     everywhere = pixels.all(axis=0)
     names = [str(b) for b in np.flatnonzero(everywhere)]
     names += [f"{rows[row]}:{b}" for row, b in np.argwhere(pixels & ~everywhere)]
-    return ",".join(names[:most]) + (",..." if len(names) > most else "")
+    return ",".join(names[:MOST_NAMED]) + (",..." if len(names) > MOST_NAMED else "")
 
 
 def around(values: np.ndarray) -> np.ndarray:

@@ -77,6 +77,18 @@ class RtkFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
     tilted: bool = False
     poses: tuple[Pose, ...] = ()
 
+    def placed(self, beam: Measured) -> tuple[Measured, tuple[str, ...]]:
+        """Return the beam, posed where one circle does not stand for all views, and what varies."""
+        said = []
+        for name, values in self.apart:
+            moved = np.abs(values) * _bins_for_a_mm(name, beam)
+            spread, furthest = float(np.sqrt(np.square(moved).mean())), float(moved.max())
+            words = f"{name} varies by up to {np.abs(values).max():.3g} mm, {furthest:.2g} pixels"
+            if self.tilted or spread > SPREAD_BINS or furthest > FURTHEST_BINS:
+                return _posed(self, beam), (f"{words}; each projection has its own place",)
+            said.append(f"{words}; its mean is taken for all")
+        return (_posed(self, beam) if self.tilted else beam), tuple(said)
+
 
 def read_rtk(path: Path) -> RtkFacts:
     """Read the geometry of a cone beam."""
@@ -249,19 +261,6 @@ def _projections_of(beam: PosedBeam) -> list[Projection]:
 
 def _tidy(value: float) -> float:
     return round(float(value), 10) + 0.0
-
-
-def placed_each(facts: RtkFacts, beam: Measured) -> tuple[Measured, tuple[str, ...]]:
-    """Return the beam, posed where one circle does not stand for all, and what varies in words."""
-    said = []
-    for name, values in facts.apart:
-        moved = np.abs(values) * _bins_for_a_mm(name, beam)
-        spread, furthest = float(np.sqrt(np.square(moved).mean())), float(moved.max())
-        words = f"{name} varies by up to {np.abs(values).max():.3g} mm, {furthest:.2g} pixels"
-        if facts.tilted or spread > SPREAD_BINS or furthest > FURTHEST_BINS:
-            return _posed(facts, beam), (f"{words}; each projection has its own place",)
-        said.append(f"{words}; its mean is taken for all")
-    return (_posed(facts, beam) if facts.tilted else beam), tuple(said)
 
 
 def _posed(facts: RtkFacts, beam: Measured) -> Measured:

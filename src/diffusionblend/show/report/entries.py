@@ -107,15 +107,11 @@ def _quality(run: Run, compared: Compared) -> "tuple[Quality | None, str]":
         return record.quality, ""
     turned = run.volume if scan is None else run.volume.oriented_like(scan.geometry.grid)
     if scan is not None and turned.grid.close_to(scan.geometry.grid):
-        quality = assess_volume(scan, turned, fits_data=_fits_data(record))
+        known = None if record is None else methods().get(str(record.method.get("name")))
+        fits_data = known is not None and known.fits_data
+        quality = assess_volume(scan, turned, fits_data=fits_data)
         return quality, "its quality was assessed now, from the scan given"
     return None, "" if record is None else "its record holds no quality record"
-
-
-def _fits_data(record: Record | None) -> bool:
-    """Return whether a record's method is known to fit the data."""
-    known = None if record is None else methods().get(str(record.method.get("name")))
-    return known is not None and known.fits_data
 
 
 def _words(method: object) -> str:

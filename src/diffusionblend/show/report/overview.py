@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from diffusionblend.io.files import atomic
 from diffusionblend.pictures.colours import SOFT, grey
@@ -24,7 +25,11 @@ def overview(report: Report, path: Path) -> None:
     footer = f"Window {low:g} to {high:g} HU"
     footer += "" if report.truth is None else ". PSNR: mean over the slices of the plane"
     titles = [e.name for e in report.entries] + ([] if report.truth is None else ["truth"])
-    image = sheet(titles, rows, footer)
+    write_png(sheet(titles, rows, footer), path)
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as a PNG: whole or not at all."""
     with atomic(path, check=_expect_picture) as temporary:
         image.save(temporary, "PNG", optimize=True)
 
@@ -34,7 +39,5 @@ def _picture(report: Report, hu: np.ndarray, plane: str) -> np.ndarray:
 
 
 def _expect_picture(path: Path) -> None:
-    from PIL import Image
-
     with Image.open(path) as image:
         image.load()

@@ -52,9 +52,6 @@ def on_grid(path: Path, volume: Volume, grid: Grid, other: Path) -> Volume:
     """Return a volume with axes that run as those of a grid, that of another volume.
 
     DICOM, for one, is written from the patient's right and front on, whatever the scan's axes.
-
-    Raises:
-        UnsupportedInput: It is not on that grid.
     """
     turned = volume.oriented_like(grid)
     if not turned.grid.close_to(grid):
