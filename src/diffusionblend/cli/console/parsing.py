@@ -21,7 +21,7 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
     """Make a command of its words."""
     try:
         _, bound, _ = application(name, command).parse_args(
-            list(_one_by_one(words)), print_error=False, exit_on_error=False
+            list(one_by_one(words)), print_error=False, exit_on_error=False
         )
     except CycloptsError as error:
         raise UsageError(_line(error, name, command)) from error
@@ -31,7 +31,7 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
     return command(**bound.arguments)
 
 
-def _one_by_one(words: Iterable[str]) -> Iterator[str]:
+def one_by_one(words: Iterable[str]) -> Iterator[str]:
     """Repeat --set before each of its pairs: `--set a=1 b=2` is `--set a=1 --set b=2`."""
     before, is_pair = "", False
     for word in words:
