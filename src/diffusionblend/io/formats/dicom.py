@@ -143,7 +143,11 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 
 
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
-    """Name numbers that are left out: where every second slice is lost, positions are even."""
+    """Name numbers that are left out: where every second slice is lost, positions are even.
+
+    Where the first or the last slices are lost, numbers tell nothing, but their count may.
+    """
+    acquired = max((one.acquired or 0 for one in slices), default=0)
     found = [one.instance for one in slices if one.instance is not None]
     first, last = min(found, default=0), max(found, default=0)
     if last - first + 1 > len(slices):
@@ -153,6 +157,14 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
             name,
             first,
             last,
+            len(slices),
+        )
+    elif acquired > len(slices):
+        log.warning(
+            "%s: ImagesInAcquisition is %d, but there are %d slices; if some are missing or lie "
+            "elsewhere, put all into one folder",
+            name,
+            acquired,
             len(slices),
         )
 

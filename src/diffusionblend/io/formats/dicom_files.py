@@ -21,6 +21,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats import archive
 from diffusionblend.io.formats.archive import File, Member, opened, size_of
 from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.formats.unread import CONVERT, way_to_read
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -55,6 +56,11 @@ MAX_HEADER_BYTES = 2**21
 """Before the pixels of a slice: pydicom may take 100 bytes of memory and 5 us for each."""
 MAX_NUMBER = 1e9
 """No number of a slice is larger; the square of what is may be none."""
+
+
+NEAR = 20
+"""So many folders before and behind that of a series, by name, may hold more of it, which is told
+by one of their first so many files."""
 
 
 # Which files
@@ -165,6 +171,8 @@ def one_series(path: Path) -> Iterator[list[File]]:
             raise CorruptInput(_nothing_in(path, files, below))
         uid = _only_ct(path, series)
         _check_below(path, uid, below)
+        if path.is_dir():
+            _tell_of_beside(path, uid, series[uid])
         yield series[uid]
 
 
@@ -218,6 +226,45 @@ def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
         log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
 
 
+def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
+    """Name folders beside this one that hold slices of its series which it does not hold itself.
+
+    They may be another phase of it, or the rest of a volume that was split.
+    """
+    ours: set[str] = set()
+    for folder in _near(path.resolve()):
+        with contextlib.suppress(OSError, CorruptInput, UnsupportedInput):  # of others' files
+            some = sorted(folder.iterdir())[:NEAR]
+            first = next(filter(is_dicom, some), None)
+            if first is None or _uid(first, "SeriesInstanceUID") != uid:
+                continue
+            ours = ours or {_uid(file, "SOPInstanceUID") for file in files}
+            theirs = dicom_series(folder).get(uid, [])
+            more = [file for file in theirs if _uid(file, "SOPInstanceUID") not in ours]
+            if more:
+                log.warning(
+                    "%s: %d more files of its series lie beside it, in %s; left out: if they "
+                    "belong to this volume, put all into one folder",
+                    path,
+                    len(more),
+                    folder.name,
+                )
+
+
+def _near(folder: Path) -> list[Path]:
+    """Return the folders beside one: of many those of near names, as parts of a series have."""
+    beside: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = (other for other in folder.parent.iterdir() if not _is_hidden(other))
+        beside = sorted(other for other in found if other.is_dir() and not other.is_symlink())
+    at = beside.index(folder) if folder in beside else 0
+    return [other for other in beside[max(0, at - NEAR) : at + NEAR + 1] if other != folder]
+
+
+def _uid(file: File, keyword: str) -> str:
+    return str(value(file, read_header(file, [keyword]), keyword))
+
+
 def _folders(path: Path, files: Sequence[Path]) -> str:
     """Name the first few folders below another in which files lie."""
     names = [f"{p}/" for p in dict.fromkeys(f.parent.relative_to(path).as_posix() for f in files)]
@@ -246,10 +293,23 @@ def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
     names = _names_in(path)
     if names & ZARR:
         return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
+    if not names:
+        return f"{path}: no DICOM file in {place}; expected the files of one CT series"
+    some = sorted(names)[:3]
     unpacked = "" if path.is_dir() else "unpack it and "
-    others = f", but {', '.join(sorted(names)[:3])}; {unpacked}give the name of a volume, or"
-    others = others if names else "; expected"
-    return f"{path}: no DICOM file in {place}{others} the files of one CT series"
+    ways = {way_to_read(path / name) for name in names} - {CONVERT}
+    way = f"; {ways.pop()}" if len(ways) == 1 else ""
+    return (
+        f"{path}: no DICOM file in {place}, but {', '.join(some)}; {unpacked}give the name of a "
+        f"volume, or the files of one CT series{way}"
+    )
+
+
+def place_beside(index: Path) -> str:
+    """Return where to look for the slices that a DICOMDIR may name: it is not read."""
+    below = _dicom_below(index.parent)
+    named = f", one of {_folders(index.parent, below)}" if below else ""
+    return f"give the folder of one series{named}"
 
 
 def _in_several(below: Sequence[Path]) -> str:
