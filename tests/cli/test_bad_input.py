@@ -139,6 +139,50 @@ def test_a_truncated_gzip_is_named(data, old, keep):
     assert_refused(old, CORRUPT, words, ["evaluate", data.volume, old / "cut.nii.gz"])
 
 
+TOO_LONG = 300 * "a"
+
+
+@pytest.mark.parametrize("name", [TOO_LONG, f"{TOO_LONG}.nii.gz", f"{TOO_LONG}.h5"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "info NAME",
+        "simulate NAME -o s.h5",
+        "reconstruct NAME -o o.nii.gz",
+        "evaluate VOLUME NAME",
+        "report VOLUME --truth NAME",
+        "view NAME --no-browser",
+        "import NAME -o s.h5",
+        "batch NAME -o made",
+        "benchmark table1 --dry-run --volume NAME",
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(data, old, name, words):
+    given = words.replace("NAME", name).replace("VOLUME", str(data.volume)).split()
+    ended = command(*given, "--json")
+    assert ended.code == CORRUPT, ended.err
+    assert ended.err.count("\n") == 1
+    assert f"{name}: cannot be reached (File name too long)" in ended.err
+    assert json.loads(ended.out)["error"]["code"] == CORRUPT
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(place, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "secret")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    ended = command("info", place / "v.nii.gz")
+    assert ended.code == CORRUPT
+    assert "secret: cannot be reached (Permission denied)" in ended.err
+
+
+@pytest.mark.parametrize("verb", ["simulate", "reconstruct", "report", "import"])
+def test_the_root_is_no_output(data, verb):
+    given = data.scan if verb == "reconstruct" else data.volume
+    ended = command(verb, given, "-o", "/")
+    assert (ended.code, ended.err.count("\n")) in ((5, 1), (2, 1)), ended.err
+
+
 def test_a_flipped_bit_in_a_gzip_is_found(data, old):
     raw = bytearray(data.volume.read_bytes())
     raw[len(raw) // 2] ^= 16

@@ -83,6 +83,20 @@ def test_a_slip_is_one_line_that_says_what_was_meant(words, data, place):
     assert SLIPS[words] in ended.err
 
 
+def test_a_file_that_is_named_as_an_option_is_says_how_to_give_it(data, place, monkeypatch):
+    monkeypatch.chdir(place)
+    Path("-v.nii.gz").write_bytes(data.volume.read_bytes())
+    ended = command("info", "-v.nii.gz")
+    assert "-v.nii.gz: info has no such option; if the file is meant, give ./-v.nii.gz" in ended.err
+    assert command("info", "./-v.nii.gz").code == 0
+
+
+def test_a_scan_given_for_a_volume_says_what_makes_one(data):
+    ended = command("evaluate", data.scan, data.volume)
+    assert ended.code == 4
+    assert "make a volume of it with `diffusionblend reconstruct`" in ended.err
+
+
 def test_the_nearest_word_is_named_and_a_far_one_is_not():
     assert did_you_mean("fpb", ["fbp", "sirt"]) == "; did you mean fbp?"
     assert did_you_mean("--veiws", ["--views", "-o"]) == "; did you mean --views?"

@@ -248,6 +248,8 @@ def writable(path: Path) -> None:
     is empty and has the name of one: without a suffix, or with `.zarr`.
     """
     folder = path.absolute().parent
+    if not path.absolute().name:
+        raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
     probe = _temporary(path.absolute())
     try:
         if not folder.is_dir():

@@ -1,5 +1,6 @@
 """From words to a command; what cannot be understood is one line that says what was meant."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def _line(error: CycloptsError, name: str, command: type) -> str:
         case UnknownOptionError(token=token):
             option = (token.keyword or token.value).partition("=")[0]
             near = did_you_mean(option, flags(command))
+            if os.path.exists(token.keyword or token.value):
+                near = f"; if the file is meant, give ./{option}"
             return f"{option}: {name} has no such option{near}"
         case UnusedCliTokensError(unused_tokens=[word, *_]):
             return f"{word}: is more than `{name}` takes; {_see(name)}"

@@ -7,6 +7,7 @@ ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".tar", ".7z", ".rar")
 PAIRS = (".hdr", ".img")
 ARRAYS = (".tif", ".tiff", ".png", ".jpg", ".bmp", ".npy", ".npz", ".mat", ".raw", ".bin")
 CONVERT = "convert it"
+SCANS = (".h5", ".hdf5")
 _PAIRED, _MAGIC_AT = b"ni1", 344
 _SIZELESS = (
     "such files do not say how large their voxels are; in Python, write HU (slices, rows, columns) "
@@ -20,6 +21,8 @@ def way_to_read(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in ARCHIVES:
         return "unpack it"
+    if suffix in SCANS:
+        return "if it is a scan, make a volume of it with `diffusionblend reconstruct`"
     if suffix in PAIRS:
         if not any(map(_is_nifti, map(path.with_suffix, (".hdr", ".HDR")))):
             return _SIDELESS
