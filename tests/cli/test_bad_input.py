@@ -98,7 +98,11 @@ DAMAGE = {
     "other file": (lambda raw: b"PK\x03\x04" * 1000, CORRUPT, "convert it to NIfTI"),
     "wrong magic": (put(344, "4s", b"abc"), CORRUPT, "not a NIfTI file"),
     "unknown type": (put(70, "h", 999), CORRUPT, "data code 999"),
-    "colours": (put(70, "2h", 128, 24), UNSUPPORTED, "expected one number each"),
+    "colours": (
+        put(70, "2h", 128, 24),
+        UNSUPPORTED,
+        "are colours; expected one number each, in HU; give the",
+    ),
     "complex": (put(70, "2h", 32, 64), UNSUPPORTED, "complex64"),
     "huge": (dims(30000, 30000, 30000), UNSUPPORTED, "27000000000000 voxels; at most"),
     "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "claims 8000000000 bytes"),

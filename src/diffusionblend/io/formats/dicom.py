@@ -16,8 +16,9 @@ from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import one_series, read_header, value
+from diffusionblend.io.formats.dicom_files import read_header, value
 from diffusionblend.io.formats.dicom_pixels import read_pixels
+from diffusionblend.io.formats.dicom_series import one_series
 from diffusionblend.io.formats.dicom_slices import Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 

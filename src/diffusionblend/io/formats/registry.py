@@ -6,7 +6,8 @@ from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
-from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom, place_beside
+from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
+from diffusionblend.io.formats.dicom_series import place_beside
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.io.formats.unread import way_to_read
