@@ -202,6 +202,9 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
         (["."], (), 3, "holds no scan"),
         (["none.csv"], (), 3, "expected a table of scans"),
         (["bad.csv"], (), 2, "bad.csv, row 1: names no scan"),
+        (["semicolons.csv"], (), 2, "and commas between cells; it has scan;seed"),
+        (["none_in.csv"], (), 3, "none_in.csv: has no row; expected a line of names of columns"),
+        (["empty.csv"], (), 3, "empty.csv: has no row; expected a line of names of columns"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
@@ -220,6 +223,9 @@ def test_what_cannot_be_done_is_refused_in_a_line(
 ):
     monkeypatch.chdir(place)
     (place / "bad.csv").write_text("file\nx.h5\n")
+    (place / "semicolons.csv").write_text("scan;seed\nx.h5;3\n")
+    (place / "none_in.csv").write_text("scan,seed\n")
+    (place / "empty.csv").write_text("")
     (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
     (place / "set.csv").write_text("scan,options\nx.h5,seed=3\n")

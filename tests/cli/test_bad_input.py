@@ -98,7 +98,11 @@ DAMAGE = {
     "other file": (lambda raw: b"PK\x03\x04" * 1000, CORRUPT, "convert it to NIfTI"),
     "wrong magic": (put(344, "4s", b"abc"), CORRUPT, "not a NIfTI file"),
     "unknown type": (put(70, "h", 999), CORRUPT, "data code 999"),
-    "colours": (put(70, "2h", 128, 24), UNSUPPORTED, "expected one number each"),
+    "colours": (
+        put(70, "2h", 128, 24),
+        UNSUPPORTED,
+        "are colours; expected one number each, in HU; give the",
+    ),
     "complex": (put(70, "2h", 32, 64), UNSUPPORTED, "complex64"),
     "huge": (dims(30000, 30000, 30000), UNSUPPORTED, "27000000000000 voxels; at most"),
     "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "claims 8000000000 bytes"),
@@ -137,6 +141,50 @@ def test_a_truncated_gzip_is_named(data, old, keep):
     (old / "cut.nii.gz").write_bytes(raw[:keep])
     words = ["cut.nii.gz", "convert it"]
     assert_refused(old, CORRUPT, words, ["evaluate", data.volume, old / "cut.nii.gz"])
+
+
+TOO_LONG = 300 * "a"
+
+
+@pytest.mark.parametrize("name", [TOO_LONG, f"{TOO_LONG}.nii.gz", f"{TOO_LONG}.h5"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "info NAME",
+        "simulate NAME -o s.h5",
+        "reconstruct NAME -o o.nii.gz",
+        "evaluate VOLUME NAME",
+        "report VOLUME --truth NAME",
+        "view NAME --no-browser",
+        "import NAME -o s.h5",
+        "batch NAME -o made",
+        "benchmark table1 --dry-run --volume NAME",
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(data, old, name, words):
+    given = words.replace("NAME", name).replace("VOLUME", str(data.volume)).split()
+    ended = command(*given, "--json")
+    assert ended.code == CORRUPT, ended.err
+    assert ended.err.count("\n") == 1
+    assert f"{name}: cannot be reached (File name too long)" in ended.err
+    assert json.loads(ended.out)["error"]["code"] == CORRUPT
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(place, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "secret")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    ended = command("info", place / "v.nii.gz")
+    assert ended.code == CORRUPT
+    assert "secret: cannot be reached (Permission denied)" in ended.err
+
+
+@pytest.mark.parametrize("verb", ["simulate", "reconstruct", "report", "import"])
+def test_the_root_is_no_output(data, verb):
+    given = data.scan if verb == "reconstruct" else data.volume
+    ended = command(verb, given, "-o", "/")
+    assert (ended.code, ended.err.count("\n")) in ((5, 1), (2, 1)), ended.err
 
 
 def test_a_flipped_bit_in_a_gzip_is_found(data, old):

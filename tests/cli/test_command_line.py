@@ -57,6 +57,11 @@ SLIPS = {
     "reconstruct {scan} -o {folder}/b.nii --method fpb": "did you mean fbp?",
     "reconstruct {scan} -o {folder}/b.nii --set etta=1 --method dds": "did you mean eta?",
     "reconstruct {scan} -o {folder}/b.nii --set eta": "eta: expected OPTION=VALUE",
+    "reconstruct {scan} -o {folder}/b.nii --method dds --steps 4 --set steps=5": (
+        "--steps 4, --set steps=5: disagree; keep one"
+    ),
+    "batch {scan} -o {folder}/b --method dds --steps 4 --set steps=5": "--steps 4, --set steps=5: ",
+    "batch {scan} -o {folder}/b --set seed=3": "--set seed=3: is no option of a method; give it as",
     "reconstruct a -o b.nii --set": "--set: needs a value; expected OPTION=VALUE",
     "reconstruct a -o b.nii --steps none": "--steps none: expected a whole number",
     "reconstruct a -o b.nii --prior --steps 3": "--prior: needs a value; expected a text",
@@ -76,6 +81,20 @@ def test_a_slip_is_one_line_that_says_what_was_meant(words, data, place):
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("diffusionblend: ")
     assert SLIPS[words] in ended.err
+
+
+def test_a_file_that_is_named_as_an_option_is_says_how_to_give_it(data, place, monkeypatch):
+    monkeypatch.chdir(place)
+    Path("-v.nii.gz").write_bytes(data.volume.read_bytes())
+    ended = command("info", "-v.nii.gz")
+    assert "-v.nii.gz: info has no such option; if the file is meant, give ./-v.nii.gz" in ended.err
+    assert command("info", "./-v.nii.gz").code == 0
+
+
+def test_a_scan_given_for_a_volume_says_what_makes_one(data):
+    ended = command("evaluate", data.scan, data.volume)
+    assert ended.code == 4
+    assert "make a volume of it with `diffusionblend reconstruct`" in ended.err
 
 
 def test_the_nearest_word_is_named_and_a_far_one_is_not():
@@ -158,6 +177,20 @@ def test_set_on_the_line_is_added_to_that_of_a_file(place, words):
     made = parsed("reconstruct", *words, "-o", "o", "--config", config(place, "[set]\neta = 0.5\n"))
     assert made.set == ("eta=0.5", "eta=1")
     assert str(made.scan) == "s.h5"
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "steps", "pairs"),
+    [
+        ("[set]\nsteps = 5\neta = 1\n", ("--steps", "4"), 4, ("eta=1",)),
+        ("steps = 5\nseed = 2\n", ("--set", "steps=4"), None, ("steps=4",)),
+        ("steps = 5\n", ("--set=a=1", "b=2", "steps=4"), None, ("a=1", "b=2", "steps=4")),
+        ("steps = 5\n", ("--like", "steps=4"), 5, ()),
+    ],
+)
+def test_the_line_wins_over_a_file_in_either_spelling(place, text, words, steps, pairs):
+    made = parsed("reconstruct", "s.h5", "-o", "o", *words, "--config", config(place, text))
+    assert (made.steps, made.set) == (steps, pairs)
 
 
 def test_tables_in_set_are_joined_by_dots(place):

@@ -18,6 +18,16 @@ def body(noise=0.0):
     return (hu + np.random.default_rng(0).normal(0, noise or 1e-9, hu.shape)).astype(np.float32)
 
 
+def head(noise=20.0):
+    """A brain in a skull, whose thick bone is where a second rescale puts soft tissue."""
+    rng = np.random.default_rng(0)
+    radius = np.hypot(X, Y * 1.2)
+    skull = rng.normal(np.where(np.abs(radius - 0.78) < 0.03, 800, 1350), 250)
+    hu = np.where(radius < 0.7, 35.0, np.where(radius < 0.86, skull, -1000))
+    hu += rng.normal(0, noise, hu.shape)
+    return hu.astype(np.float32)
+
+
 def padded(hu, value):
     return np.where(OUTSIDE, value, hu).astype(np.float32)
 
@@ -45,6 +55,10 @@ HU = {
     "a phantom of water and bone": np.where(X**2 + Y**2 < 0.5, np.where(Y > 0, 900, 0), -1000),
     "one voxel far below": one_voxel(body(), -20_000),
     "a part without lungs": body()[:, 8:20, :],
+    "a head": head(),
+    "a head in padding of -2048": padded(head(), -2048),
+    "a head of 12 bits in padding of -2048": padded(head().clip(-1024), -2048),
+    "a chest in padding of -2024": padded(body(noise=20), -2024),
     "the brain alone, the rest far below": np.where(Y**2 + X**2 < 0.3, 35.0 + 10 * Z, -2000),
     "cut off at -1000": body(noise=80).clip(-1000),
     "lung window": body(noise=20).clip(-1350, 150),
@@ -76,6 +90,10 @@ NOT_HU = {
     "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
     "a mask": (body() > -500, "the labels of a mask"),
     "labels": (np.digitize(body(), [-900, -500, 0, 300]) * 20, "the labels of a mask"),
+    "rescaled twice": (body().clip(-1000) - 1024, "rescaled twice"),
+    "rescaled twice, a head": (head().clip(-1000) - 1024, "rescaled twice"),
+    "rescaled twice, 12 bits": (head(noise=60).clip(-1024) - 1024, "rescaled twice"),
+    "rescaled twice, in padding": (padded(head().clip(-1000) - 1024, -3024), "rescaled twice"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),
 }
 TO_BE_SCANNED = {

@@ -268,6 +268,7 @@ def test_a_volume_on_the_way_that_is_not_the_records_is_left_out_and_said(user):
     ("arguments", "code", "word"),
     [
         ((), 2, "report: needs RUNS"),
+        (("o.nii.gz", "--truth", "o.nii.gz"), 2, "o.nii.gz: no volume besides the truth; give"),
         (("nowhere.nii.gz",), 3, "nowhere.nii.gz: no such file"),
         (("o.nii.gz", "-o", "o.nii.gz"), 2, "expected a name in .html"),
         (("o.nii.gz", "-o", "nowhere/r.html"), 5, "nowhere"),

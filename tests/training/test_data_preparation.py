@@ -189,8 +189,8 @@ def test_a_pack_keeps_scales(workshop):
 def test_a_folder_of_packs_holds_the_volumes_of_all(workshop):
     made, _ = load_sources(recipe(), workshop)
     (workshop / "packs").mkdir()
-    for number, source in enumerate(made):
-        write_packs([source], workshop / f"packs/part-{number}.h5")
+    for name, source in zip(("part-0.h5", "part-1.H5"), made, strict=True):
+        write_packs([source], workshop / "packs" / name)
     unpacked, _ = load_sources(recipe("packs"), workshop)
     assert [s.name for s in unpacked] == [s.name for s in made]
 

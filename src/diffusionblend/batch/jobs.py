@@ -149,11 +149,20 @@ def _of_table(table: Place, folder: Place, settings: Settings, suffix: str) -> I
     known: dict[str, Settings] = {}
     with fetched(table) as copy:
         rows = list(read_rows(copy))
+    if not rows:
+        raise CorruptInput(
+            f"{table}: has no row; expected a line of names of columns, `scan` among them, and one "
+            "for each scan"
+        )
     for number, row in rows:
         place = f"{table}, row {number}"
         scan, output = row.pop("scan", ""), row.pop("output", "")
         if not scan:
-            raise UsageError(f"{place}: names no scan; expected a column `scan`")
+            others = f"; it has {', '.join(row)}" if row else ""
+            raise UsageError(
+                f"{place}: names no scan; expected a column `scan`, and commas between cells"
+                f"{others}"
+            )
         name = output or Path(scan).name.removesuffix(Path(scan).suffix) + suffix
         with naming(place):
             inside(folder if isinstance(folder, Path) else _ANYWHERE, name)

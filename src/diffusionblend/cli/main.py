@@ -1,6 +1,7 @@
 """The command line: results on stdout, progress and log on stderr, one line for each failure."""
 
 import contextlib
+import errno
 import logging
 import sys
 import warnings
@@ -29,6 +30,7 @@ from diffusionblend.cli.commands.wording import in_options
 from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
 from diffusionblend.errors import (
+    CorruptInput,
     DiffusionBlendError,
     DiffusionBlendWarning,
     OutOfMemory,
@@ -54,6 +56,8 @@ GROUPS: dict[str, dict[str, type]] = {
 COMMANDS = {name: command for some in GROUPS.values() for name, command in some.items()}
 HELP = ("help", "--help", "-h")
 VERSION = ("version", "--version")
+UNREACHABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EIO, errno.ESTALE)
+"""Errors of the system that say something of a file, and nothing of this program."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,10 +76,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(words, 130, "Interrupted", INTERRUPTED)
     except Exception as error:
-        if not ran_out(error):
+        known = _of_machine(error)
+        if known is None:
             raise
-        message = "out of memory; take fewer slices or pixels"
-        return _fail(words, OutOfMemory.code, OutOfMemory.__name__, message)
+        return _fail(words, known.code, type(known).__name__, str(known))
+
+
+def _of_machine(error: Exception) -> DiffusionBlendError | None:
+    """Return what is no bug, but a limit of the machine or of the user's rights; or None."""
+    if ran_out(error):
+        return OutOfMemory("out of memory; take fewer slices or pixels")
+    if isinstance(error, OSError) and error.filename is not None and error.errno in UNREACHABLE:
+        return CorruptInput(
+            f"{error.filename}: cannot be reached ({error.strerror}); expected a file that this "
+            "user may read; check its name, and the rights of its folder"
+        )
+    return None
 
 
 def run(words: Sequence[str]) -> int:

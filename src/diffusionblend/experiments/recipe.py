@@ -181,7 +181,7 @@ def find_recipe(name: str) -> Path:
     """Return the file of a recipe: one of `names()`, or a file of one's own."""
     if name in names():
         return RECIPES / f"{name}.toml"
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         return Path(name)
     expected = f"expected one of {', '.join(names())}, or all{did_you_mean(name, names())}"
     raise UsageError(f"{name}: no such experiment; {expected}")

@@ -14,7 +14,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -26,6 +26,7 @@ from diffusionblend.errors import (
     LostProcess,
     OutputError,
     PriorError,
+    UsageError,
 )
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -244,6 +245,8 @@ def writable(path: Path) -> None:
     is empty and has the name of one: without a suffix, or with `.zarr`.
     """
     folder = path.absolute().parent
+    if not path.absolute().name:
+        raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
     probe = _temporary(path.absolute())
     try:
         if not folder.is_dir():
@@ -265,6 +268,17 @@ def _check_free(path: Path) -> None:
         raise OutputError(f"{path}: is a folder that is not empty; give the name of a new one")
     if path.exists() and not path.is_dir() and names_folder(path):
         raise OutputError(f"{path}: is a file, expected a folder; give the name of a new one")
+
+
+def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
+    """Return whether a name ends with one of the suffixes, in capitals or not."""
+    return path.suffix.lower() in suffixes
+
+
+def expect_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
+    """Raise UsageError if an output has no suffix of what it is to be: `a report`."""
+    if not has_suffix(path, suffixes):
+        raise UsageError(f"{path}: expected a name in {' or '.join(suffixes)} for {what}")
 
 
 def names_folder(path: Path) -> bool:

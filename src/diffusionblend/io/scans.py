@@ -18,9 +18,17 @@ import msgspec
 import numpy as np
 
 from diffusionblend.data.scan import Noise, Scan, ScanFile, check_shape
-from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import Geometry, geometry_from_json
-from diffusionblend.io.files import DAMAGE, PathLike, atomic, naming, sha256
+from diffusionblend.io.files import (
+    DAMAGE,
+    PathLike,
+    atomic,
+    expect_suffix,
+    has_suffix,
+    naming,
+    sha256,
+)
 from diffusionblend.io.formats.registry import is_volume
 from diffusionblend.io.projections.hdf5 import check_held, dataset
 from diffusionblend.io.projections.walked import walk
@@ -75,13 +83,12 @@ def write_scan(scan: Scan, path: PathLike) -> None:
 
 def is_scan(path: Path) -> bool:
     """Return whether a file has the name of a scan, in capitals or not."""
-    return path.suffix.lower() in SUFFIXES
+    return has_suffix(path, SUFFIXES)
 
 
 def check_suffix(path: Path) -> None:
     """Raise UsageError if `path` is not the name of a scan: a slip must not replace a volume."""
-    if not is_scan(path):
-        raise UsageError(f"{path}: expected a name in {' or '.join(SUFFIXES)} for a scan")
+    expect_suffix(path, SUFFIXES, "a scan")
 
 
 def read_scan(path: PathLike) -> Scan:

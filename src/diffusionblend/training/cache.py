@@ -17,7 +17,7 @@ import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import atomic, files_of, make_folder, sha256, write_file
+from diffusionblend.io.files import atomic, files_of, has_suffix, make_folder, sha256, write_file
 from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.io.formats.registry import stem
 from diffusionblend.progress import counted
@@ -104,7 +104,7 @@ def candidates(folder: Folder, root: Path) -> Sequence[Candidate | Packed]:
     if place.is_file():
         found = read_pack(place)
     else:
-        packs = sorted(place.glob(f"*{SUFFIX}"))
+        packs = sorted(file for file in place.iterdir() if has_suffix(file, (SUFFIX,)))
         found = find_volumes(place) or [volume for pack in packs for volume in read_pack(pack)]
     named = {candidate: _names(candidate.name) for candidate in found}
     for name in sorted({*folder.without, *folder.only}.difference(*named.values())):

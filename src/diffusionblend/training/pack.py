@@ -16,7 +16,7 @@ import numpy as np
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import atomic
+from diffusionblend.io.files import atomic, expect_suffix
 from diffusionblend.io.formats.headers import MAX_VOXELS
 from diffusionblend.io.projections.walked import walk
 from diffusionblend.progress import counted
@@ -75,8 +75,7 @@ def _packed(path: Path, name: str, facts: Mapping[str, Any]) -> Packed:
 
 def write_packs(sources: Sequence[Source], output: Path, max_mib: float = math.inf) -> list[Path]:
     """Write volumes to `output`, or to numbered parts of it of at most `max_mib` MiB each."""
-    if output.suffix != SUFFIX:
-        raise UsageError(f"{output}: expected a name in {SUFFIX} for a pack")
+    expect_suffix(output, (SUFFIX,), "a pack")
     parts: list[Path] = []
     waiting = list(sources)
     while waiting:

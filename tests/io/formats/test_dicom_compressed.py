@@ -77,6 +77,25 @@ def test_twelve_bits_with_a_sign_get_it_back(place, stored):
     assert_same(read_volume(save(place / "packed", pack(slices, JPEGLosslessSV1))), expected)
 
 
+@pytest.mark.parametrize("signed", [0, 1])
+def test_jpeg_2000_in_the_boxes_of_a_file_is_read_as_without(place, stored, signed, monkeypatch):
+    """As some archives store it, although DICOM says not to."""
+    slices = datasets(stored - 700 * signed)
+    every(PixelRepresentation=signed, RescaleIntercept=-1024 + 1400 * signed)(slices)
+    expected = read_volume(save(place / "plain", slices))
+    encode = imagecodecs.jpeg2k_encode
+    monkeypatch.setattr(
+        imagecodecs, "jpeg2k_encode", lambda v, **o: encode(v, **o | {"codecformat": "jp2"})
+    )
+    assert_same(read_volume(save(place / "packed", pack(slices, JPEG2000Lossless))), expected)
+    frame = imagecodecs.jpeg2k_encode(np.zeros((500, 400), np.uint16), reversible=True, level=0)
+    assert frame[4:8] == b"jP  "
+    assert picture_size(frame) == (500, 400)
+    for cut in (20, frame.index(b"jp2c") + 4):
+        with pytest.raises(ValueError, match="without a size"):
+            picture_size(frame[:cut])
+
+
 @pytest.fixture
 def same_locale():
     """ITK leaves the locale C behind."""

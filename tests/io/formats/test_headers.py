@@ -1,8 +1,12 @@
 """Headers that contradict themselves or change values: as the standard says, or refused."""
 
 import gzip
+import shlex
 import struct
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,6 +15,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 
+import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume
@@ -552,6 +557,54 @@ def test_a_series_in_several_folders_is_to_be_put_into_one(place, stored, hu):
     assert "a/, b/; give the folder of one series" in str(refusal(read_volume, place / "study"))
 
 
+def parts(place, stored, *slices):
+    """Save parts of one series in folders beside each other."""
+    whole = datasets(stored)
+    for name, part in zip("ABC", slices, strict=False):
+        save(place / name, whole[part], [f"{k}.dcm" for k in range(len(whole[part]))])
+
+
+def test_a_part_of_a_series_whose_rest_lies_in_a_folder_beside_is_told(place, stored, hu, caplog):
+    parts(place, stored, slice(3), slice(3, 6))
+    assert np.array_equal(read_volume(place / "A").hu, hu.T[:3])
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith(f"{place / 'A'}: 3 more files of its series lie beside it, in B; left")
+    caplog.clear()
+    assert command("simulate", place / "A", "-o", place / "s.h5", "--size", 7).code in (0, 2, 4)
+    assert len([r for r in caplog.records if "beside it" in r.getMessage()]) == 1
+
+
+def test_copies_and_other_series_beside_a_series_are_not_told(place, stored, hu, caplog):
+    parts(place, stored, slice(6), slice(6), slice(1, 3))
+    (place / "D").mkdir()
+    (place / "D" / "damaged.dcm").write_bytes(bytes(300))
+    (place / "E").symlink_to(place)
+    other = datasets(stored)
+    every(SeriesInstanceUID=f"{UID}.7")(other)
+    save(place / "F", other, [f"{k}.dcm" for k in range(6)])
+    assert np.array_equal(read_volume(place / "A").hu, hu.T)
+    assert not caplog.records
+
+
+def test_a_series_of_fewer_slices_than_were_acquired_is_told(place, stored, hu, caplog):
+    slices = datasets(stored)
+    every(ImagesInAcquisition=6)(slices)
+    assert np.array_equal(read_volume(save(place / "all", slices)).hu, hu.T)
+    assert not caplog.records
+    (place / "elsewhere").mkdir()
+    read_volume(save(place / "elsewhere" / "part", slices[:4]))
+    assert "part: ImagesInAcquisition is 6, but there are 4 slices" in caplog.text
+
+
+def test_an_index_of_a_disc_says_where_its_slices_are(place, stored):
+    save(place / "IM", datasets(stored))
+    for name in ("DICOMDIR", "dicomdir"):
+        (place / name).write_bytes(bytes(128) + b"DICM")
+        words = str(refusal(read_volume, place / name))
+        assert words.endswith("is not followed; give the folder of one series, one of IM/")
+    assert read_volume(place / "IM").hu.shape == SHAPE[::-1]
+
+
 def test_a_zip_of_a_volume_says_to_unpack_it(place, hu):
     with zipfile.ZipFile(place / "v.zip", "w") as made:
         made.write(nifti(place / "v.nii", hu), "v.nii")
@@ -684,6 +737,42 @@ def test_nifti_2_is_what_nifti_1_is(place, hu, name, order):
     image = nibabel.Nifti2Image(hu.astype(f"{order}f4"), ras(lps()), header)
     nibabel.save(image, place / name)
     assert_same(read_volume(place / name), as_nifti(place, hu, ras(lps())))
+
+
+@pytest.mark.parametrize("length", [0, 1, 347])
+def test_a_header_of_nifti_that_is_cut_is_to_be_copied_again(place, hu, length):
+    path = nifti(place / "v.nii", hu)
+    path.write_bytes(path.read_bytes()[:length])
+    assert f"or cut: it has {length} bytes; copy or convert" in str(refusal(read_volume, path))
+
+
+@pytest.mark.parametrize("given", ["v.hdr", "v.img"])
+def test_a_pair_of_nifti_is_made_one_file_by_what_is_told(place, hu, given):
+    nibabel.save(nibabel.Nifti1Pair(hu, AFFINE), place / "v.hdr")
+    words = str(refusal(read_volume, place / given))
+    line = words.partition("make one file of the pair: `")[2].removesuffix("`")
+    program = Path(sys.executable).with_name("nib-convert")
+    subprocess.run([program, *shlex.split(line)[1:]], cwd=place, check=True)
+    assert_same(read_volume(place / "v.nii.gz"), as_nifti(place, hu, AFFINE))
+
+
+def test_analyze_says_that_it_does_not_tell_sides_apart(place, hu):
+    nibabel.save(nibabel.AnalyzeImage(hu, AFFINE), place / "v.hdr")
+    assert "does not say which side is left" in str(refusal(read_volume, place / "v.img"))
+
+
+@pytest.mark.parametrize("name", ["v.npy", "v.TIF", "slices"])
+def test_values_without_sizes_of_voxels_say_how_to_make_a_volume(place, hu, name):
+    (place / "slices").mkdir()
+    np.save(place / "v.npy", hu)
+    for file in (place / "v.TIF", place / "slices" / "0.tif"):
+        file.write_bytes(b"II*\0")
+    words = str(refusal(read_volume, place / name))
+    line = words.rpartition("`write")[2].removesuffix("`").replace(" in mm", "")
+    names = {"hu": hu.T, "z": 2.5, "y": 0.5, "x": 0.75, **vars(db)}
+    lazy = {each: getattr(db, each) for each in ("Volume", "Grid", "write_volume")}
+    eval(f"write{line}".replace("v.nii.gz", str(place / "v.nii.gz")), names | lazy)
+    assert np.array_equal(read_volume(place / "v.nii.gz").hu, hu.T)
 
 
 def test_a_damaged_nifti_2_is_named(place, hu):

@@ -6,9 +6,12 @@ an option. `groups` says under which heading of the help an option stands.
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
+
+from diffusionblend.errors import UsageError
+from diffusionblend.io.toml import split_pairs
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,6 +24,16 @@ Input = Placed[Path]
 Output = Annotated[Path, "-o"]
 OutputOrNone = Annotated[Path | None, "-o"]
 Groups: TypeAlias = Mapping[str, tuple[str, ...]]
+
+
+def method_options(steps: int | None, pairs: Sequence[str]) -> dict[str, object]:
+    """Return the options of a method: those of `--set`, and the one that has a name of its own."""
+    options: dict[str, object] = {**split_pairs(pairs)}
+    if steps is None:
+        return options
+    if str(options.setdefault("steps", steps)) != str(steps):
+        raise UsageError(f"--steps {steps}, --set steps={options['steps']}: disagree; keep one")
+    return options
 
 
 def command_line(name: str, command: "DataclassInstance") -> str:

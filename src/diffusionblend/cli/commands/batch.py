@@ -5,9 +5,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from diffusionblend.cli.commands.arguments import Groups, Placed
+from diffusionblend.cli.commands.arguments import Groups, Placed, method_options
 from diffusionblend.cli.terminal import in_range, show
-from diffusionblend.io.toml import split_pairs
+from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
     from diffusionblend.batch.engine import Crew
@@ -132,9 +132,14 @@ class Batch:
             "method", "prior", "samples", "classical", "mu_water", "scale", "seed", "save_state",
             "device",
         )  # fmt: skip
-        given: dict[str, Any] = {name: getattr(self, name) for name in names}
-        steps = {} if self.steps is None else {"steps": self.steps}
-        return Settings().changed({**given, **steps, **split_pairs(self.set), "threads": threads})
+        own: dict[str, Any] = {name: getattr(self, name) for name in names} | {"threads": threads}
+        options = method_options(self.steps, self.set)
+        for name in sorted(own.keys() & options):
+            raise UsageError(
+                f"--set {name}={options[name]}: is no option of a method; give it as "
+                f"--{name.replace('_', '-')}"
+            )
+        return Settings().changed(own | options)
 
     def _tell_plan(self, batch: "Planned", crew: "Crew") -> None:
         from diffusionblend.cli.commands.plan import show_plan

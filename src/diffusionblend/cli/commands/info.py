@@ -76,11 +76,11 @@ class Info:
         import json
 
         from diffusionblend.cli.commands.plan import geometry_in_words, in_words
-        from diffusionblend.io.files import atomic
+        from diffusionblend.io.files import atomic, expect_suffix
         from diffusionblend.io.scans import read_scan
 
-        if self.output is not None and self.output.suffix != ".png":
-            raise UsageError(f"--output {self.output}: expected a name in .png for the picture")
+        if self.output is not None:
+            expect_suffix(self.output, (".png",), "the picture")
         scan = read_scan(path)
         if self.output is not None:
             from diffusionblend.pictures.scanner import draw_scan

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from diffusionblend.cli.commands.arguments import Groups, Input, Output, command_line
+from diffusionblend.cli.commands.arguments import (
+    Groups,
+    Input,
+    Output,
+    command_line,
+    method_options,
+)
 from diffusionblend.cli.commands.plan import plan_reconstruction
 from diffusionblend.cli.terminal import in_range, present, show
 from diffusionblend.errors import LostProcess
-from diffusionblend.io.toml import split_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -139,8 +144,7 @@ class Reconstruct:
             in_range("--threads", self.threads, 1, MOST_THREADS)
         if self.max_memory is not None:
             bytes_of(self.max_memory)
-        steps = {} if self.steps is None else {"steps": self.steps}
-        method = make_method(self.method, **{**split_pairs(self.set), **steps})
+        method = make_method(self.method, **method_options(self.steps, self.set))
         check_samples(method, self.samples)
         device = find_device(self.device)
         if processes.leads:

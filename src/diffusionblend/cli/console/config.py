@@ -5,7 +5,7 @@ Keys are the names of options. A table `set` holds what `--set` would: `eta = 0.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import msgspec
 from cyclopts import Argument
 
 from diffusionblend.cli.console.arguments import SET, arguments_of, expected
+from diffusionblend.cli.console.parsing import one_by_one
 from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.io.toml import read_table
 
 OPTION = "--config"
+_SET = f"--{SET}"
 Table = dict[str, Any]
 
 
@@ -25,11 +27,31 @@ def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
     rest, path = _taken(words)
     if path is None:
         return rest
-    found = list(_words(path, name, command))
+    otherwise = _otherwise(rest)
+    found = [words for words in _words(path, name, command) if not otherwise(words[0])]
     # Behind the line, since what takes several values would take inputs, too.
     several = [words for words in found if len(words) > 1 and words[0] not in rest]
     single = [words[0] for words in found if len(words) == 1]
     return [*single, *rest, *itertools.chain.from_iterable(several)]
+
+
+def _otherwise(line: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether the line has what a word of a file says, spelled otherwise.
+
+    `--steps=5` is `--set=steps=5`, and either of them on the line takes precedence.
+    """
+    words = [word.partition("=") for word in one_by_one(line)]
+    options = {option for option, _, _ in words}
+    pairs = {second for (first, _, _), (second, _, _) in itertools.pairwise(words) if first == _SET}
+    pairs |= {value.partition("=")[0] for option, _, value in words if option == _SET}
+
+    def told(word: str) -> bool:
+        option, _, value = word.partition("=")
+        if option == _SET:
+            return f"--{value.partition('=')[0]}" in options
+        return option.removeprefix("--") in pairs
+
+    return told
 
 
 def _taken(words: Sequence[str]) -> tuple[list[str], Path | None]:

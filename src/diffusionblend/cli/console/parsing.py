@@ -1,5 +1,6 @@
 """From words to a command; what cannot be understood is one line that says what was meant."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
     """Make a command of its words."""
     try:
         _, bound, _ = application(name, command).parse_args(
-            list(_one_by_one(words)), print_error=False, exit_on_error=False
+            list(one_by_one(words)), print_error=False, exit_on_error=False
         )
     except CycloptsError as error:
         raise UsageError(_line(error, name, command)) from error
@@ -31,7 +32,7 @@ def parse(name: str, command: type, words: Sequence[str]) -> Any:  # noqa: ANN40
     return command(**bound.arguments)
 
 
-def _one_by_one(words: Iterable[str]) -> Iterator[str]:
+def one_by_one(words: Iterable[str]) -> Iterator[str]:
     """Repeat --set before each of its pairs: `--set a=1 b=2` is `--set a=1 --set b=2`."""
     before, is_pair = "", False
     for word in words:
@@ -49,6 +50,8 @@ def _line(error: CycloptsError, name: str, command: type) -> str:
         case UnknownOptionError(token=token):
             option = (token.keyword or token.value).partition("=")[0]
             near = did_you_mean(option, flags(command))
+            if os.path.exists(token.keyword or token.value):
+                near = f"; if the file is meant, give ./{option}"
             return f"{option}: {name} has no such option{near}"
         case UnusedCliTokensError(unused_tokens=[word, *_]):
             return f"{word}: is more than `{name}` takes; {_see(name)}"

@@ -16,8 +16,9 @@ from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import one_series, read_header, value
+from diffusionblend.io.formats.dicom_files import read_header, value
 from diffusionblend.io.formats.dicom_pixels import read_pixels
+from diffusionblend.io.formats.dicom_series import one_series
 from diffusionblend.io.formats.dicom_slices import Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
@@ -143,7 +144,11 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 
 
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
-    """Name numbers that are left out: where every second slice is lost, positions are even."""
+    """Name numbers that are left out: where every second slice is lost, positions are even.
+
+    Where the first or the last slices are lost, numbers tell nothing, but their count may.
+    """
+    acquired = max((one.acquired or 0 for one in slices), default=0)
     found = [one.instance for one in slices if one.instance is not None]
     first, last = min(found, default=0), max(found, default=0)
     if last - first + 1 > len(slices):
@@ -153,6 +158,14 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
             name,
             first,
             last,
+            len(slices),
+        )
+    elif acquired > len(slices):
+        log.warning(
+            "%s: ImagesInAcquisition is %d, but there are %d slices; if some are missing or lie "
+            "elsewhere, put all into one folder",
+            name,
+            acquired,
             len(slices),
         )
 

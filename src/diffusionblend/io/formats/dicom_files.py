@@ -9,16 +9,14 @@ leads nowhere.
 import contextlib
 import gzip
 import logging
-import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.formats import archive
 from diffusionblend.io.formats.archive import File, Member, opened, size_of
 from diffusionblend.io.formats.foreign import extra, parsing
 
@@ -46,8 +44,6 @@ NO_SLICES = (
 MAYBE = {"", "part", "partial", "filepart", "crdownload", "download"}
 """Suffixes, without dots and digits, of what may be a slice: none, and of unfinished copies."""
 NO_SLICES_NAMES = {"readme", "license", "licence", "copying", "changelog", "version", "notice"}
-ZARR = {".zattrs", ".zgroup", "zarr.json"}
-"""Files of which one is in every folder of a Zarr."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
 DIRECTORY_NAME = "DICOMDIR"
@@ -72,7 +68,7 @@ def is_dicom(file: File) -> bool:
     told = file.suffix.lower() in DICOM_SUFFIXES or (
         start[:2] in FIRST_GROUPS and start[3:4] == b"\x00"
     )
-    return has_magic(start) or (told and not _is_hidden(file))
+    return has_magic(start) or (told and not is_hidden(file))
 
 
 def _start(file: File) -> bytes:
@@ -114,7 +110,7 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
         suffix = file.suffix.lower()
         name = file.name.lower()
         known = name.endswith(NO_SLICES) or name in NO_SLICES_NAMES
-        known |= _is_hidden(file)
+        known |= is_hidden(file)
         if sure or (not known and suffix.strip(".0123456789") in MAYBE):
             kept.append(file)
         elif not known:
@@ -127,7 +123,8 @@ def _is_file(file: File) -> bool:
     return not isinstance(file, Path) or file.is_file() or not file.exists()
 
 
-def _is_hidden(file: File) -> bool:
+def is_hidden(file: File) -> bool:
+    """Return whether a file or folder is hidden, by its name."""
     return file.name.startswith(".")
 
 
@@ -150,126 +147,6 @@ def dicom_series(folder: Path) -> dict[str, list[Path]]:
     Files that are not DICOM are left out, and so is a DICOMDIR.
     """
     return by_series(dicom_files(folder))
-
-
-@contextlib.contextmanager
-def one_series(path: Path) -> Iterator[list[File]]:
-    """Yield the files of the one series in a folder or a zip, as long as that is open.
-
-    In a zip they may lie in folders.
-    """
-    with _files(path) as files:
-        series = by_series(files)
-        below = _dicom_below(path) if path.is_dir() else []
-        if not series:
-            raise CorruptInput(_nothing_in(path, files, below))
-        uid = _only_ct(path, series)
-        _check_below(path, uid, below)
-        yield series[uid]
-
-
-def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
-    """Return the UID of the one series, or of the only one of CT, and name the others."""
-    kinds = {
-        uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
-        for uid, files in series.items()
-    }
-    told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
-    ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
-    if len(ct) != 1:
-        raise UnsupportedInput(
-            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; give "
-            "each a folder of its own"
-        )
-    for other in series.keys() - ct:
-        log.warning("%s: holds another series, %s; left out", path, told[other])
-    return ct[0]
-
-
-@contextlib.contextmanager
-def _files(path: Path) -> Iterator[list[File]]:
-    if path.is_dir():
-        yield list(dicom_files(path))
-    else:
-        with archive.members(path) as members:
-            yield list(slices_among(members))
-
-
-def _dicom_below(folder: Path) -> list[Path]:
-    """Return the DICOM files in the subfolders of a folder, sorted; links are not followed."""
-    found = []
-    for place, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if Path(place) != folder:
-            found += [file for name in sorted(names) if is_dicom(file := Path(place, name))]
-    return found
-
-
-def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
-    """Refuse a series of which more lies in subfolders, and name what else lies there."""
-    series = by_series(below)
-    if uid in series:
-        files = series.pop(uid)
-        raise UnsupportedInput(
-            f"{path}: {len(files)} more files of its series lie in {_folders(path, files)}; put "
-            "all into one folder, or into one .zip"
-        )
-    for files in series.values():
-        log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
-
-
-def _folders(path: Path, files: Sequence[Path]) -> str:
-    """Name the first few folders below another in which files lie."""
-    names = [f"{p}/" for p in dict.fromkeys(f.parent.relative_to(path).as_posix() for f in files)]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
-def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
-    place = "this folder" if path.is_dir() else "this zip"
-    if below:
-        split = _in_several(below)
-        cure = (
-            f"put all files of the series {split}, which are in several of them, into one folder, "
-            "or into one .zip"
-            if split
-            else "give the folder of one series"
-        )
-        return (
-            f"{path}: no slices in this folder, but {len(below)} DICOM files in "
-            f"{_folders(path, below)}; {cure}"
-        )
-    if files:
-        return (
-            f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
-            "folder of the slices"
-        )
-    names = _names_in(path)
-    if names & ZARR:
-        return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
-    unpacked = "" if path.is_dir() else "unpack it and "
-    others = f", but {', '.join(sorted(names)[:3])}; {unpacked}give the name of a volume, or"
-    others = others if names else "; expected"
-    return f"{path}: no DICOM file in {place}{others} the files of one CT series"
-
-
-def _in_several(below: Sequence[Path]) -> str:
-    """Return the UID of a series whose files lie in several folders; empty if there is none.
-
-    Each of the folders alone would pass for a shorter series.
-    """
-    with contextlib.suppress(CorruptInput, UnsupportedInput):  # of a damaged file of any other
-        for uid, files in by_series(below).items():
-            if len({file.parent for file in files}) > 1:
-                return uid
-    return ""
-
-
-def _names_in(path: Path) -> set[str]:
-    """Return the names of the files in a folder or a zip."""
-    if path.is_dir():
-        return {file.name for file in path.iterdir()}
-    with archive.members(path) as members:
-        return {member.name for member in members}
 
 
 # One header

@@ -31,6 +31,8 @@ _PLUGINS = {RLE: "pydicom", **dict.fromkeys(JPEG_2000, "pillow")}
 _FRAMES = (0xC3, 0xF7)
 """Last byte of the markers that begin a frame of lossless JPEG, and of JPEG-LS."""
 _SIZED_2000 = b"\xff\x4f\xff\x51"
+_BOXED_2000 = b"\0\0\0\x0cjP  \r\n\x87\n"
+"""Begins a file of JPEG 2000 (JP2), whose boxes should not be in DICOM, and are."""
 
 
 def check_storage(file: File, header: "Dataset", needed: int) -> None:
@@ -167,6 +169,7 @@ def picture_size(frame: bytes) -> tuple[int, int]:
     Raises:
         ValueError: It does not say.
     """
+    frame = _codestream(frame) if frame.startswith(_BOXED_2000) else frame
     if frame[:4] == _SIZED_2000:
         right, bottom, left, top = np.frombuffer(frame, ">u4", 4, offset=8).tolist()
         return bottom - top, right - left
@@ -178,6 +181,14 @@ def picture_size(frame: bytes) -> tuple[int, int]:
             return rows, columns
         at += 2 + length
     raise ValueError("compressed pixels without a size")
+
+
+def _codestream(boxes: bytes) -> bytes:
+    """Return what is in the first box of pixels of JP2; a box is its length, type and contents."""
+    at = 0
+    while boxes[at + 4 : at + 8] not in (b"jp2c", b""):
+        at += max(8, int.from_bytes(boxes[at : at + 4], "big"))
+    return boxes[at + 8 :]
 
 
 def _check_size(file: File, found: tuple[int, ...], size: tuple[int, ...]) -> None:

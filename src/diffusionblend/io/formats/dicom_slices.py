@@ -68,6 +68,7 @@ class Slice:
         thickness: Of the slice in mm; 0 if it is not stated.
         tilt: Nominal tilt of the gantry in degrees.
         instance: Instance Number; None if it is not stated.
+        acquired: Images in Acquisition; None if it is not stated.
     """
 
     file: File
@@ -80,6 +81,7 @@ class Slice:
     thickness: float
     tilt: float
     instance: float | None
+    acquired: float | None
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -140,6 +142,7 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         thickness=number_or_none(file, header, "SliceThickness") or 0.0,
         tilt=number_or_none(file, header, "GantryDetectorTilt") or 0.0,
         instance=number_or_none(file, header, "InstanceNumber"),
+        acquired=number_or_none(file, header, "ImagesInAcquisition"),
     )
 
 

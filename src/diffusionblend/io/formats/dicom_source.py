@@ -10,7 +10,8 @@ import numpy as np
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.formats.dicom import Stack, stacked
-from diffusionblend.io.formats.dicom_files import one_series, read_header
+from diffusionblend.io.formats.dicom_files import read_header
+from diffusionblend.io.formats.dicom_series import one_series
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import LPS_TO_RAS
 

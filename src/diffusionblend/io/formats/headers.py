@@ -94,7 +94,11 @@ def held_in(path: Path, name: str) -> Path:
 def check_kind(name: object, kind: np.dtype) -> None:
     """Raise UnsupportedInput if voxels of a type are not one real number each."""
     if kind.kind not in "iuf":
-        raise UnsupportedInput(f"{name}: its voxels are {kind}; expected one number each, in HU")
+        what = "colours" if kind.fields else kind
+        raise UnsupportedInput(
+            f"{name}: its voxels are {what}; expected one number each, in HU; give the volume that "
+            "it was made from"
+        )
 
 
 def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:

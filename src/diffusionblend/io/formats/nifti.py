@@ -87,6 +87,10 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     start = stream.read(max(MAGIC))
     if start.startswith(GZIP):
         raise CorruptInput(f"{path}: is packed by gzip twice; unpack it once")
+    if len(start) < min(MAGIC):
+        raise CorruptInput(
+            f"{path}: not a NIfTI file, or cut: it has {len(start)} bytes; copy or convert it again"
+        )
     second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
     kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)

@@ -7,12 +7,13 @@ from pathlib import Path
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
 from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
+from diffusionblend.io.formats.dicom_series import place_beside
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
+from diffusionblend.io.formats.unread import way_to_read
 from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.formats"
-ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".tar", ".7z", ".rar")
 STD = "std"
 """In the name of a volume, that it is the deviation of several samples."""
 
@@ -70,10 +71,15 @@ def reader_of(path: Path) -> Format:
         named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
         if named or (path.is_dir() and FOLDER in form.suffixes):
             return _ready(form, path)
-    if is_dicom(path) or path.name == DIRECTORY_NAME:
+    if path.name.upper() == DIRECTORY_NAME:
+        raise UnsupportedInput(
+            f"{path}: is an index of DICOM files, which is not followed; {place_beside(path)}"
+        )
+    if is_dicom(path):
         raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
-    cure = "unpack it" if path.suffix.lower() in ARCHIVES else "convert it"
-    raise UnsupportedInput(f"{path}: not the name of a volume; expected {_expected()}; {cure}")
+    raise UnsupportedInput(
+        f"{path}: not the name of a volume; expected {_expected()}; {way_to_read(path)}"
+    )
 
 
 def writer_of(path: Path) -> Format:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import inside, naming
+from diffusionblend.io.files import has_suffix, inside, naming
 from diffusionblend.io.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
@@ -38,6 +38,7 @@ _EXPECTED = (
     "with a geometry.json, or that geometry.json"
 )
 OURS = "diffusionblend-scan"
+JSON = (".json",)
 CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
 
@@ -65,7 +66,7 @@ def find_geometry(
 def _geometry_beside(source: Path) -> Path | None:
     """Return what describes projections: itself, a geometry.json, or the text of a scanner."""
     folder = source if source.is_dir() else source.parent
-    if source.suffix == ".json" or (source.is_file() and is_scanner_text(_start(source))):
+    if has_suffix(source, JSON) or (source.is_file() and is_scanner_text(_start(source))):
         return source
     if (folder / NAME).is_file():
         return folder / NAME
@@ -90,7 +91,7 @@ def _read_any_geometry(
     """Read a geometry of any kind; return what of the unit of its angles is still to be heeded."""
     if not path.is_file():
         return read_geometry(path), unit
-    if path.suffix.lower() == ".xml" or tool == "rtk":
+    if has_suffix(path, (".xml",)) or tool == "rtk":
         return read_rtk(path), unit
     if is_scanner_text(_start(path)):
         return read_scanner_text(path), unit
@@ -104,9 +105,9 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
     if facts is not None and described is not None and facts.data.file is not None:
         with naming(described):
             named = inside(described.parent, facts.data.file)
-    if source == described and named is None and source.suffix != ".json":
+    if source == described and named is None and not has_suffix(source, JSON):
         named = _tiff_beside(source)
-    if source == described or source.suffix == ".json":
+    if source == described or has_suffix(source, JSON):
         if named is None:
             raise CorruptInput(
                 f'{source}: names no projections; add "file" to its data, or import them with '

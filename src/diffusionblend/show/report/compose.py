@@ -10,7 +10,7 @@ from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import PathLike, naming, sha256
+from diffusionblend.io.files import PathLike, expect_suffix, naming, sha256
 from diffusionblend.io.inputs import Paths, as_paths
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
@@ -65,8 +65,7 @@ def report(
             has another suffix.
     """
     page = Path(path)
-    if page.suffix not in SUFFIXES:
-        raise UsageError(f"{page}: expected a name in .html for a report")
+    expect_suffix(page, SUFFIXES, "a report")
     named = (None if place is None else Path(place) for place in (truth, scan))
     made = make_report(as_paths(volumes), *named, at=at, command=command)
     write_report(made, page)

@@ -34,7 +34,10 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
     found = [run for path in paths for run in _runs_of(path)]
     same = None if truth is None else truth.resolve()
     found = [path for path in dict.fromkeys(found) if path.resolve() != same]
-    if not 1 <= len(found) <= MOST_RUNS:
+    if not found:
+        named = ", ".join(map(str, paths))
+        raise UsageError(f"{named}: no volume besides the truth; give those to compare with it")
+    if len(found) > MOST_RUNS:
         raise UsageError(f"RUN: {len(found)} volumes; expected 1 to {MOST_RUNS}; name others")
     return found
 

@@ -1,0 +1,207 @@
+"""The one series of CT in a folder or a zip, and what else lies there, below it or beside it.
+
+A part of a series must not pass for a shorter one: what is known of the rest is told.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.formats import archive
+from diffusionblend.io.formats.archive import File
+from diffusionblend.io.formats.dicom_files import (
+    by_series,
+    dicom_files,
+    dicom_series,
+    is_dicom,
+    is_hidden,
+    read_header,
+    slices_among,
+    value,
+)
+from diffusionblend.io.formats.unread import CONVERT, way_to_read
+
+log = logging.getLogger(__name__)
+
+ZARR = {".zattrs", ".zgroup", "zarr.json"}
+"""Files of which one is in every folder of a Zarr."""
+NEAR = 20
+"""So many folders before and behind that of a series, by name, may hold more of it, which is told
+by one of their first so many files."""
+
+
+@contextlib.contextmanager
+def one_series(path: Path) -> Iterator[list[File]]:
+    """Yield the files of the one series in a folder or a zip, as long as that is open.
+
+    In a zip they may lie in folders.
+    """
+    with _files(path) as files:
+        series = by_series(files)
+        below = _dicom_below(path) if path.is_dir() else []
+        if not series:
+            raise CorruptInput(_nothing_in(path, files, below))
+        uid = _only_ct(path, series)
+        _check_below(path, uid, below)
+        if path.is_dir():
+            _tell_of_beside(path, uid, series[uid])
+        yield series[uid]
+
+
+def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
+    """Return the UID of the one series, or of the only one of CT, and name the others."""
+    kinds = {
+        uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
+        for uid, files in series.items()
+    }
+    told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
+    ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
+    if len(ct) != 1:
+        raise UnsupportedInput(
+            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; give "
+            "each a folder of its own"
+        )
+    for other in series.keys() - ct:
+        log.warning("%s: holds another series, %s; left out", path, told[other])
+    return ct[0]
+
+
+@contextlib.contextmanager
+def _files(path: Path) -> Iterator[list[File]]:
+    if path.is_dir():
+        yield list(dicom_files(path))
+    else:
+        with archive.members(path) as members:
+            yield list(slices_among(members))
+
+
+def _dicom_below(folder: Path) -> list[Path]:
+    """Return the DICOM files in the subfolders of a folder, sorted; links are not followed."""
+    found = []
+    for place, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if Path(place) != folder:
+            found += [file for name in sorted(names) if is_dicom(file := Path(place, name))]
+    return found
+
+
+def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
+    """Refuse a series of which more lies in subfolders, and name what else lies there."""
+    series = by_series(below)
+    if uid in series:
+        files = series.pop(uid)
+        raise UnsupportedInput(
+            f"{path}: {len(files)} more files of its series lie in {_folders(path, files)}; put "
+            "all into one folder, or into one .zip"
+        )
+    for files in series.values():
+        log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
+
+
+def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
+    """Name folders beside this one that hold slices of its series which it does not hold itself.
+
+    They may be another phase of it, or the rest of a volume that was split.
+    """
+    ours: set[str] = set()
+    for folder in _near(path.resolve()):
+        with contextlib.suppress(OSError, CorruptInput, UnsupportedInput):  # of others' files
+            some = sorted(folder.iterdir())[:NEAR]
+            first = next(filter(is_dicom, some), None)
+            if first is None or _uid(first, "SeriesInstanceUID") != uid:
+                continue
+            ours = ours or {_uid(file, "SOPInstanceUID") for file in files}
+            theirs = dicom_series(folder).get(uid, [])
+            more = [file for file in theirs if _uid(file, "SOPInstanceUID") not in ours]
+            if more:
+                log.warning(
+                    "%s: %d more files of its series lie beside it, in %s; left out: if they "
+                    "belong to this volume, put all into one folder",
+                    path,
+                    len(more),
+                    folder.name,
+                )
+
+
+def _near(folder: Path) -> list[Path]:
+    """Return the folders beside one: of many those of near names, as parts of a series have."""
+    beside: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = (other for other in folder.parent.iterdir() if not is_hidden(other))
+        beside = sorted(other for other in found if other.is_dir() and not other.is_symlink())
+    at = beside.index(folder) if folder in beside else 0
+    return [other for other in beside[max(0, at - NEAR) : at + NEAR + 1] if other != folder]
+
+
+def _uid(file: File, keyword: str) -> str:
+    return str(value(file, read_header(file, [keyword]), keyword))
+
+
+def _folders(path: Path, files: Sequence[Path]) -> str:
+    """Name the first few folders below another in which files lie."""
+    names = [f"{p}/" for p in dict.fromkeys(f.parent.relative_to(path).as_posix() for f in files)]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
+    place = "this folder" if path.is_dir() else "this zip"
+    if below:
+        split = _in_several(below)
+        cure = (
+            f"put all files of the series {split}, which are in several of them, into one folder, "
+            "or into one .zip"
+            if split
+            else "give the folder of one series"
+        )
+        return (
+            f"{path}: no slices in this folder, but {len(below)} DICOM files in "
+            f"{_folders(path, below)}; {cure}"
+        )
+    if files:
+        return (
+            f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
+            "folder of the slices"
+        )
+    names = _names_in(path)
+    if names & ZARR:
+        return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
+    if not names:
+        return f"{path}: no DICOM file in {place}; expected the files of one CT series"
+    some = sorted(names)[:3]
+    unpacked = "" if path.is_dir() else "unpack it and "
+    ways = {way_to_read(path / name) for name in names} - {CONVERT}
+    way = f"; {ways.pop()}" if len(ways) == 1 else ""
+    return (
+        f"{path}: no DICOM file in {place}, but {', '.join(some)}; {unpacked}give the name of a "
+        f"volume, or the files of one CT series{way}"
+    )
+
+
+def place_beside(index: Path) -> str:
+    """Return where to look for the slices that a DICOMDIR may name: it is not read."""
+    below = _dicom_below(index.parent)
+    named = f", one of {_folders(index.parent, below)}" if below else ""
+    return f"give the folder of one series{named}"
+
+
+def _in_several(below: Sequence[Path]) -> str:
+    """Return the UID of a series whose files lie in several folders; empty if there is none.
+
+    Each of the folders alone would pass for a shorter series.
+    """
+    with contextlib.suppress(CorruptInput, UnsupportedInput):  # of a damaged file of any other
+        for uid, files in by_series(below).items():
+            if len({file.parent for file in files}) > 1:
+                return uid
+    return ""
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the names of the files in a folder or a zip."""
+    if path.is_dir():
+        return {file.name for file in path.iterdir()}
+    with archive.members(path) as members:
+        return {member.name for member in members}
