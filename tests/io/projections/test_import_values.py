@@ -455,6 +455,22 @@ def test_counts_said_to_be_line_integrals_are_refused(tmp_path, y, top):
     assert abs(levels(scan).water) < 1
 
 
+def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_path, y):
+    """Nothing tells them from line integrals: they passed without a word."""
+    inside = changed(GEOMETRY, bins=40)
+    lines = y[:, :, GEOMETRY.beam.bins // 2 - 20 :][:, :, :40]
+    lines = lines + np.random.default_rng(0).normal(0, 0.01, lines.shape)
+    integrals = {"quantity": "line-integrals"}
+    shares = imported(tmp_path, np.exp(-lines), inside, say=integrals, centre="none")
+    assert "may as well be shares of rays: if they are" in shares.provenance["corrections"]
+    assert "warnings" not in shares.provenance
+    right = imported(tmp_path, np.exp(-lines), inside, centre="none", i0=1)
+    np.testing.assert_allclose(right.y.transpose(1, 0, 2), lines, atol=1e-4)
+    for whole in (lines, y / 2):
+        scan = imported(tmp_path, whole, inside if whole is lines else GEOMETRY, say=integrals)
+        assert "shares of rays" not in scan.provenance["corrections"]
+
+
 def test_line_integrals_of_the_wrong_sign_are_refused(tmp_path, y):
     with pytest.raises(CorruptInput, match="sign is turned"):
         imported(tmp_path, -y, say={"quantity": "line-integrals"})

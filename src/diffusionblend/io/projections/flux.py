@@ -96,7 +96,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
-        return notes + _no_edges(air_bins)
+        return notes + _no_edges(air_bins) + _perhaps_shares(y)
     _check_upright(edges)
     rays = notes == NOTHING
     if air_bins == "auto" or (rays and _flickers(_flux(edges))):
@@ -123,6 +123,20 @@ def _other_quantity(y: np.ndarray) -> Notes:
         "are counts, say so by `quantity='counts'` with `white` or `i0`, or in geometry.json; if "
         "they are another quantity, noise is not known, the picture is in their unit per mm, and "
         "`mu_water=X` of the reconstruction makes X of it 0 HU"
+    )
+
+
+def _perhaps_shares(y: np.ndarray) -> Notes:
+    """Say that values (views, rows, bins) may be shares of rays, which nothing else can tell.
+
+    Without air, 1 less a line integral is one, too: that of another object.
+    """
+    low, high = float(y.min()), float(y.max())
+    if not CONTRAST * high < low < high <= 1:
+        return NOTHING
+    return noted(
+        f"line integrals from {low:.3g} to {high:.3g} show no air, and may as well be shares of "
+        "rays: if they are, import them by `quantity='counts'` with `i0=1`"
     )
 
 
