@@ -471,6 +471,23 @@ def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_
         assert "shares of rays" not in scan.provenance["corrections"]
 
 
+@pytest.mark.parametrize("kind", ["counts", "line-integrals"])
+def test_an_axis_that_lies_down_is_thought_of(tmp_path, kind):
+    """The object lies on both edges in every view: its values were blamed for it."""
+    geometry = beam("parallel", 60, size=96, slices=96)
+    rng = np.random.default_rng(0)
+    lying = np.rot90(project(phantom(), geometry), 1, (1, 2))
+    counted = kind == "counts"
+    values = rng.poisson(2e4 * np.exp(-lying)) if counted else rng.normal(lying, 0.01)
+    known = changed(geometry, bins=lying.shape[2], bin_mm=1.0)
+    say = {"quantity": kind} | ({"i0": 2e4} if counted else {})
+    try:
+        told = warnings(imported(tmp_path, values, known, say=say, centre="none"))
+    except CorruptInput as refused:
+        told = str(refused)
+    assert "rows show air: does `order` interchange row and bin?" in told
+
+
 def test_line_integrals_of_the_wrong_sign_are_refused(tmp_path, y):
     with pytest.raises(CorruptInput, match="sign is turned"):
         imported(tmp_path, -y, say={"quantity": "line-integrals"})

@@ -23,6 +23,8 @@ OFF = 0.003
 
 It is at least as much of 1, for white fields themselves leave so much.
 """
+LYING = 0.1
+"""Share of what the edges are beside air by which rows may be beside it to show air."""
 BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
 _PARTS = 32  # of the detector's width that see air, if any do
@@ -47,12 +49,13 @@ def even_counts(
     edges = find_edges(shares)
     if edges is None:
         return _no_edges(air_bins) + _brighter(shares, i0, dark)
-    _check_bright(edges)
+    lying = _lying(shares, edges, 1.0)
+    _check_bright(edges, lying)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
     darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
     told, cure = _of_air(edges.usual, i0, dark)
-    told = f"air at both edges of the detector has {told}"
+    told = f"air at both edges of the detector has {told}{lying}"
     misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
     return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
 
@@ -97,13 +100,14 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
         return notes + _no_edges(air_bins) + _perhaps_shares(y)
-    _check_upright(edges)
+    lying = _lying(y, edges, 0.0)
+    _check_upright(edges, lying)
     rays = notes == NOTHING
     if air_bins == "auto" or (rays and _flickers(_flux(edges))):
         levels, place = edges.levels, f"{edges.bins} bins at either edge"
         return notes + _applied(y, np.subtract, levels, place)
     unit = max(1.0, edges.high) if rays else edges.high - edges.low
-    told = f"line integrals are {edges.usual:.3g} at both edges of the detector"
+    told = f"line integrals are {edges.usual:.3g} at both edges of the detector{lying}"
     return notes + _misfit(edges, 0.0, unit, told)
 
 
@@ -178,17 +182,31 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "
     )
 
 
-def _check_bright(edges: Edges) -> None:
+def _lying(values: np.ndarray, edges: Edges, air: float) -> str:
+    """Say that the first and last rows show air, and not the edges, as where the axis lies down.
+
+    Args:
+        values: Shares or line integrals (views, rows, bins).
+        edges: What their edges show.
+        air: What air should have.
+    """
+    ends = find_edges(values.swapaxes(1, 2))
+    if ends is None or not abs(ends.usual - air) < LYING * abs(edges.usual - air):
+        return ""
+    return " (the first and the last rows show air: does `order` interchange row and bin?)"
+
+
+def _check_bright(edges: Edges, lying: str) -> None:
     """Refuse counts of which air has the least."""
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
-            "its counts are the fewest at both edges of the detector in every view, where air has "
-            "the most: if these are line integrals, say so by `quantity='line-integrals'`, or as "
-            "\"quantity\" in geometry.json; if the edges are covered, give `air_bins='none'`"
+            f"its counts are the fewest at both edges of the detector{lying} in every view, where "
+            "air has the most: if these are line integrals, say so by `quantity='line-integrals'`, "
+            "or as \"quantity\" in geometry.json; if the edges are covered, give `air_bins='none'`"
         )
 
 
-def _check_upright(edges: Edges) -> None:
+def _check_upright(edges: Edges, lying: str) -> None:
     """Refuse line integrals of which air has the most."""
     if not (edges.place > HIGH and edges.contrast > CONTRAST):
         return
@@ -198,8 +216,8 @@ def _check_upright(edges: Edges) -> None:
             f"{edges.low:.3g} between: their sign is turned; expected -ln of the transmission"
         )
     raise CorruptInput(
-        f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
-        "where the object is: they are counts or shares of rays; give `quantity='counts'` with "
-        f"`i0={edges.usual:.4g}` or `white`, or say so in geometry.json if that says otherwise; "
-        "`air_bins='none'` takes them as they are"
+        f"line integrals are {edges.usual:.4g} at both edges of the detector{lying} and less "
+        "between, where the object is: they are counts or shares of rays; give "
+        f"`quantity='counts'` with `i0={edges.usual:.4g}` or `white`, or say so in geometry.json "
+        "if that says otherwise; `air_bins='none'` takes them as they are"
     )
