@@ -471,6 +471,15 @@ def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_
         assert "shares of rays" not in scan.provenance["corrections"]
 
 
+@pytest.mark.parametrize("level", [100, 5000])
+def test_dark_fields_that_are_too_high_are_told(tmp_path, y, level):
+    """A third of the values had no rays by them, and only that was noted."""
+    values = counts(y, dark=100)
+    white, dark = fields(GEOMETRY, dark=100), np.full((1, *y.shape[1:]), level)
+    told = warnings(imported(tmp_path, values, white=white, dark=dark))
+    assert ("the dark fields are too high, as with another exposure" in told) == (level > 100)
+
+
 @pytest.mark.parametrize("kind", ["counts", "line-integrals"])
 def test_an_axis_that_lies_down_is_thought_of(tmp_path, kind):
     """The object lies on both edges in every view: its values were blamed for it."""

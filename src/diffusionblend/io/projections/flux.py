@@ -27,6 +27,8 @@ LYING = 0.1
 """Share of what the edges are beside air by which rows may be beside it to show air."""
 BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
+DARKER = 0.01
+"""Share of air by which the darkest part of most views may lie below no rays: darks drift."""
 _PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
 
@@ -70,12 +72,8 @@ def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
 
 def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     """Warn if most views are brighter somewhere than air."""
-    width = max(3, shares.shape[2] // _PARTS)
-    if shares.shape[2] < 2 * width:
-        return NOTHING
-    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    smooth, error = _by_parts(shares)
     brightest = float(np.median(smooth.max(axis=1)))
-    error = pixel_noise(shares) / math.sqrt(width * shares.shape[1])
     if brightest <= 1 + max(BRIGHTER, SURE * error):
         return NOTHING
     told, cure = _of_air(brightest, i0, dark)
@@ -84,6 +82,28 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
         "counts of air are too low, as with an object in the white fields; "
         f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
     )
+
+
+def darker(shares: np.ndarray) -> Notes:
+    """Warn if views (views, rows, bins) are darker somewhere than without rays."""
+    smooth, error = _by_parts(shares)
+    darkest = float(np.median(smooth.min(axis=1)))
+    if darkest >= -max(DARKER, SURE * error):
+        return NOTHING
+    return warned(
+        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without rays, "
+        "and nothing lets less through than nothing: the dark fields are too high, as with another "
+        "exposure or gain; give others by `dark=FILE`"
+    )
+
+
+def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the means of parts of shares' width (views, bins), and the standard error of one."""
+    width = max(3, shares.shape[2] // _PARTS)
+    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    if shares.shape[2] < 2 * width:  # too narrow to tell
+        return smooth, math.inf
+    return smooth, pixel_noise(shares) / math.sqrt(width * shares.shape[1])
 
 
 def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
