@@ -471,6 +471,13 @@ def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_
         assert "shares of rays" not in scan.provenance["corrections"]
 
 
+def test_counts_that_began_again_at_zero(tmp_path, y):
+    """Sums of frames in 16 bits: they were thought to be line integrals."""
+    values, white = counts(y, 8e4) % 65536, fields(GEOMETRY, 8e4) % 65536
+    with pytest.raises(CorruptInput, match="began again at 0, write them with 32"):
+        imported(tmp_path, values.astype(np.uint16), white=white.astype(np.uint16))
+
+
 @pytest.mark.parametrize("level", [100, 5000])
 def test_dark_fields_that_are_too_high_are_told(tmp_path, y, level):
     """A third of the values had no rays by them, and only that was noted."""

@@ -222,7 +222,9 @@ def _check_bright(edges: Edges, lying: str) -> None:
         raise CorruptInput(
             f"its counts are the fewest at both edges of the detector{lying} in every view, where "
             "air has the most: if these are line integrals, say so by `quantity='line-integrals'`, "
-            "or as \"quantity\" in geometry.json; if the edges are covered, give `air_bins='none'`"
+            'or as "quantity" in geometry.json; if the edges are covered, give '
+            "`air_bins='none'`; if sums of frames ran beyond 16 bits and began again at 0, write "
+            "them with 32"
         )
 
 
