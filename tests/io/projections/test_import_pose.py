@@ -115,6 +115,23 @@ def test_the_centre_of_a_turned_detector_is_searched_for(tmp_path):
     assert scan.geometry.beam.offset_mm == pytest.approx(1.5, abs=0.1 * cone.beam.bin_mm)
 
 
+@pytest.mark.parametrize("name", ["helix", "laminography", "turned"])
+def test_a_centre_that_nothing_states_is_not_called_stated(tmp_path, name):
+    """Off a circle it is not searched for: the middle of the detector was taken without a word."""
+    cone, (keys, pose) = coarse(), KEYS[name]
+    y = cases.project(cases.phantom(), Geometry(cone.grid, pose(cone.beam)), oversampling=1)
+    path = written(tmp_path, y.transpose(1, 0, 2), cone, **keys)
+    assert "warnings" not in import_scan(path).provenance
+    known = json.loads(path.read_text())
+    del known["offset_mm"]
+    path.write_text(json.dumps(known))
+    found = import_scan(path).provenance
+    assert "(stated)" not in found["centre"]
+    told = "nothing states where the axis is" in found.get("warnings", "")
+    assert told == (name != "turned")
+    assert "nothing states" not in import_scan(path, centre="30").provenance.get("warnings", "")
+
+
 def rolled(folder, angles_deg, roll_deg, *, rows=21, row_offset=0.0, cone=True):
     """Write a body with balls before a detector that is turned in its plane; its offset is 9.6."""
     bins, pixel, roll, body = 96, 2.4, np.radians(roll_deg), (6, -4, 0, 36.0)

@@ -40,7 +40,8 @@ def place_axis(
 ) -> Placed:
     """Return where the axis is."""
     given = _given_slope(options.tilt, beam)
-    wish = options.centre or ("auto" if unknown else "stated")
+    unstated = "auto" if beam.turns_on_a_circle else "none"
+    wish = options.centre or (unstated if unknown else "stated")
     known = None if wish == "auto" else _known(wish, beam)
     found = None
     if known is None or options.tilt == "auto":
