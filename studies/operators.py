@@ -21,7 +21,6 @@ from diffusionblend.projectors.matrix import MatrixProjector, matrix_bytes
 from diffusionblend.projectors.rays import RayProjector
 
 
-
 class Astra:
     """ASTRA's operator, called as ours are."""
 
@@ -34,7 +33,7 @@ class Astra:
         return self.theirs.project(x.numpy())
 
     @property
-    def T(self):
+    def T(self):  # noqa: N802
         return self.theirs.back_project
 
 

@@ -16,13 +16,13 @@ ROWS, BINS, ROW_MM, BIN_MM = 7, 61, 2.0, 1.9
 SOD, SDD, OFFSET, LIFT, BESIDE = 200.0, 310.0, 3.3, -1.4, 2.5
 
 
-def chords(points, directions, flipped=()):
+def chords(points, directions, flipped=(), balls=BALLS):
     """Return line integrals of the balls along rays (..., 3), in a world with flipped axes."""
     sign = np.where(np.isin(np.arange(3), flipped), -1.0, 1.0)
     length = np.linalg.norm(directions, axis=-1, keepdims=True)
     unit = directions / length
     y = 0.0
-    for *centre, radius in BALLS:
+    for *centre, radius in balls:
         to = points - sign * np.array(centre)
         along = (to * unit).sum(-1)
         y = y + 2 * np.sqrt(np.maximum(radius**2 - (to * to).sum(-1) + along**2, 0))

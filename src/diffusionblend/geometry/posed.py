@@ -193,9 +193,23 @@ class PosedBeam(Panel, Beam, frozen=True, kw_only=True, tag="posed"):
         return self.nearest.distances_mm()
 
     @property
+    def axis_pixel(self) -> Pair:
+        """Row and bin, counted from 0, on which the axis casts its shadow, level with the source.
+
+        The mean of all views; of parallel rays that of the middle of the slices.
+        """
+        at = [
+            self.shadow(0.0, 0.0, pose.source[2] if self.diverges else 0.0, view)
+            for view, pose in enumerate(self.poses)
+        ]
+        s, t = np.mean(at, axis=0)
+        row = (t - self.row_positions_mm()[0]) / self.row_mm
+        return float(row), float((s - self.positions_mm()[0]) / self.bin_mm)
+
+    @property
     def axis_bin(self) -> float:
         """Bin, counted from 0, on which the axis casts its shadow."""
-        return self.nearest.axis_bin
+        return float(self.axis_pixel[1])
 
     @property
     def farther_bins(self) -> int:

@@ -17,6 +17,7 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.kinds import is_plain
 from diffusionblend.methods.fbp import Filtered, by_slices, filtered, from_filtered
 from diffusionblend.methods.problem import Problem
+from diffusionblend.methods.upright import is_near_a_circle
 from diffusionblend.projectors.accuracy import DENSEST, STEEP, dense_of, is_dense
 
 PARTS = 4
@@ -28,10 +29,12 @@ their streaks, four parts 320 and none; from 60 views 507 and 44, 462 and none.
 
 
 def find_metal(problem: Problem) -> Problem:
-    """Return the problem with its dense part; without one, and for beams of others, as it is."""
+    """Return the problem with its dense part; without one, or far from any circle, as it is."""
     grid, beam = problem.A.geometry
     views = len(beam.angles_deg)
-    if not is_plain(beam) or views < 2 * PARTS or _smooth(problem.y):
+    if views < 2 * PARTS or _smooth(problem.y):
+        return problem
+    if not (is_plain(beam) or is_near_a_circle(problem.A.geometry)):
         return problem
     parts = [range(first, views, PARTS) for first in range(PARTS)]
 

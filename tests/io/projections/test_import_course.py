@@ -50,6 +50,20 @@ def test_white_fields_among_the_views(tmp_path, i0):
     assert measured(tmp_path, y, EVEN, i0, without="0,1,30,59") == ""
 
 
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("i0", [None, 20000.0])
+def test_several_pictures_of_each_view(tmp_path, times, i0):
+    """Spread over the arc as views of their own, they put everything half a step aside."""
+    y = np.repeat(discs(2 * EVEN), times, axis=0)
+    spread = 360.0 * np.arange(len(y)) / len(y)
+    told = measured(tmp_path, y, spread, i0)
+    assert "show the same as those before them, though others changed" in told
+    assert f"are there {times} pictures of each view? take one of each (`every={times}`)" in told
+    assert measured(tmp_path, y, spread, i0, every=times) == ""
+    assert "the same as those before" not in measured(tmp_path, y, np.repeat(2 * EVEN, times), i0)
+    assert measured(tmp_path, discs(2 * EVEN), 2 * EVEN, i0) == ""
+
+
 def test_golden_angles_in_radians(tmp_path):
     """Of many turns, the numbers alone look like degrees."""
     y = discs(GOLDEN)

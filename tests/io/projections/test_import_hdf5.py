@@ -139,7 +139,7 @@ def test_what_lies_in_another_file_is_copied(tmp_path):
 
 
 def write_nxtomo(
-    path, entry="entry1/tomo_entry", *, keys=None, frames=None, angles=None, unit=None
+    path, entry="entry1/tomo_entry", *, keys=None, frames=None, angles=None, unit=None, control=None
 ):
     """Write fields before and after, and among the projections frames that do not count."""
     y = counts(lines())
@@ -151,6 +151,8 @@ def write_nxtomo(
         detector = file.create_group(f"{entry}/instrument/detector")
         detector["data"] = np.asarray(frames, np.float32)
         detector["image_key"] = keys
+        if control is not None:
+            detector["image_key_control"] = control
         file[f"{entry}/sample/rotation_angle"] = angles
         file[f"{entry}/data/data"] = h5py.SoftLink(f"/{entry}/instrument/detector/data")
         if unit:
@@ -178,6 +180,20 @@ def test_a_source_that_fades_between_the_fields_of_nxtomo(tmp_path):
         keys=[1, 2, *[0] * VIEWS, 1], angles=[0, 0, *ANGLES, 180],
     )  # fmt: skip
     assert_is(import_scan(path, stated()), atol=0.02)
+
+
+def test_views_that_were_taken_again_are_left_out(tmp_path):
+    """They were taken for views of the scan, at the angles of others."""
+    again = counts(lines())[[0, 6]]
+    path = write_nxtomo(
+        tmp_path / "a.nxs", frames=np.concatenate([[WHITE, NO_RAYS], counts(lines()), again]),
+        keys=[1, 2, *[0] * (VIEWS + 2)], control=[1, 2, *[0] * VIEWS, -1, -1],
+        angles=[0, 0, *ANGLES, ANGLES[0], ANGLES[6]],
+    )  # fmt: skip
+    scan = import_scan(path, stated())
+    assert_is(scan)
+    assert scan.provenance["remarks"].startswith("2 frames left out")
+    assert "image_key_control is another" in scan.provenance["remarks"]
 
 
 def test_views_and_rows_of_nxtomo(tmp_path):
@@ -220,6 +236,7 @@ def test_the_order_of_frames_may_be_given(tmp_path):
     ("change", "words"),
     [
         ({"keys": [1, 2, 0]}, "expected one for each frame"),
+        ({"control": [1, 2, 0]}, "image_key_control 3 values; expected one for each frame"),
         ({"keys": [1] * 14}, "marks no projection"),
         ({"angles": [0.0] * 3}, "has 3 angles for 14 frames; nothing says the angles"),
     ],

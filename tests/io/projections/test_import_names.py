@@ -81,6 +81,36 @@ def test_angles_in_names_have_signs_and_fractions(tmp_path, names):
     assert not found.gaps
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"proj_-{n}.tif" for n in range(90, 0, -10)],
+        [f"proj_-{n:03d}.tif" for n in range(90, 58, -2)],
+        [f"-{n:.1f}.tif" for n in range(9, 2, -1)],
+        [f"p_{20 - n:04d}_-{n}.tif" for n in range(10, 4, -1)],
+        [f"p_{n:04d}_-{n}.tif" for n in range(4, 10)],
+        [f"scan_-{n:04d}.tif" for n in range(100, 107)],
+        [f"scan_-{n}.tif" for n in range(898, 905)],
+        [f"scan-{n:03d}.tif" for n in range(1, 8)],
+    ],
+)
+def test_a_minus_in_all_names_is_a_sign_or_a_mark(tmp_path, names):
+    """It was a mark always: a tilt series of one side was sorted from its end."""
+    found = series_of(touched(tmp_path, sorted(names)))
+    assert [file.name for file in found.files] == names
+    assert not found.gaps
+
+
+@pytest.mark.parametrize("numbers", [range(10, 0, -1), range(70, 60, -1)])
+@pytest.mark.parametrize("number", [None, 1])
+def test_a_minus_that_may_be_either_is_not_guessed(tmp_path, numbers, number):
+    touched(tmp_path, [f"proj_-{n:02d}.tif" for n in numbers])
+    with pytest.raises(
+        UnsupportedInput, match=r"it may be a sign or a mark.*numbers without a min"
+    ):
+        series_of(tmp_path, number)
+
+
 def test_a_missing_angle_and_a_second_picture_are_seen(tmp_path):
     names = [f"p_{n * 1.05:.2f}.tif" for n in range(60) if n != 30]
     assert series_of(touched(tmp_path / "a", names)).gaps == {30: 1}

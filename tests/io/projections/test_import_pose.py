@@ -115,6 +115,75 @@ def test_the_centre_of_a_turned_detector_is_searched_for(tmp_path):
     assert scan.geometry.beam.offset_mm == pytest.approx(1.5, abs=0.1 * cone.beam.bin_mm)
 
 
+@pytest.mark.parametrize("name", ["helix", "laminography", "turned"])
+def test_a_centre_that_nothing_states_is_not_called_stated(tmp_path, name):
+    """Off a circle it is not searched for: the middle of the detector was taken without a word."""
+    cone, (keys, pose) = coarse(), KEYS[name]
+    y = cases.project(cases.phantom(), Geometry(cone.grid, pose(cone.beam)), oversampling=1)
+    path = written(tmp_path, y.transpose(1, 0, 2), cone, **keys)
+    assert "warnings" not in import_scan(path).provenance
+    known = json.loads(path.read_text())
+    del known["offset_mm"]
+    path.write_text(json.dumps(known))
+    found = import_scan(path).provenance
+    assert "(stated)" not in found["centre"]
+    told = "nothing states where the axis is" in found.get("warnings", "")
+    assert told == (name != "turned")
+    assert "nothing states" not in import_scan(path, centre="30").provenance.get("warnings", "")
+
+
+def rolled(folder, angles_deg, roll_deg, *, rows=21, row_offset=0.0, cone=True):
+    """Write a body with balls before a detector that is turned in its plane; its offset is 9.6."""
+    bins, pixel, roll, body = 96, 2.4, np.radians(roll_deg), (6, -4, 0, 36.0)
+    along = pixel * np.array([np.cos(roll), 0, np.sin(roll)])
+    up = pixel * np.array([-np.sin(roll), 0, np.cos(roll)])
+    middle = (9.6 * along + row_offset * up) / pixel + [0, SDD - SOD if cone else 0, 0]
+    y = []
+    for angle in np.radians(angles_deg):
+        source, across, upwards = (turned(angle, v) for v in ([0, -SOD, 0], along, up))
+        first = corner(turned(angle, middle), across, upwards, rows, bins)
+        places, rays = pixels(source, first, across, upwards, rows, bins)
+        if not cone:
+            places, rays = places + rays, np.broadcast_to(-source, rays.shape)
+        y.append(0.02 * (chords(places, rays) + chords(places, rays, balls=[body])))
+    facts = {
+        "schema": "diffusionblend-geometry/1", "bin_mm": pixel, "row_mm": pixel,
+        "angles_deg": list(angles_deg), "detector_roll_degrees": roll_deg,
+        **({"kind": "cone", "sod_mm": SOD, "sdd_mm": SDD} if cone else {"kind": "parallel"}),
+        "row_offset_mm": row_offset if cone else None,
+        "data": {"file": "p.npy", "order": ["view", "row", "bin"], "quantity": "line-integrals"},
+    }  # fmt: skip
+    np.save(folder / "p.npy", np.array(y, np.float32))
+    path = folder / "geometry.json"
+    path.write_text(json.dumps({name: fact for name, fact in facts.items() if fact is not None}))
+    return path
+
+
+@pytest.mark.parametrize("row_offset", [0.0, -16.0, 16.0])
+def test_the_centre_before_a_rolled_detector_that_is_high_or_low(tmp_path, row_offset):
+    """It was off by the roll's share of the height: 0.5 bins."""
+    path = rolled(tmp_path, 6.0 * np.arange(60), 5.0, row_offset=row_offset)
+    scan = import_scan(path)
+    assert scan.geometry.beam.offset_mm == pytest.approx(9.6, abs=0.24)
+    assert "warnings" not in scan.provenance
+
+
+@pytest.mark.parametrize("rows", ["0:5", "16:21"])
+def test_the_centre_of_rows_at_the_edge_of_a_rolled_detector(tmp_path, rows):
+    """It was searched for in these rows, which see the axis elsewhere."""
+    path = rolled(tmp_path, 6.0 * np.arange(60), 5.0, cone=False)
+    beam = import_scan(path, rows=rows).geometry.beam
+    assert beam.offset_mm == pytest.approx(9.6, abs=0.24)
+
+
+@pytest.mark.parametrize(("views", "arc"), [(20, 180), (60, 180), (180, 180), (30, 120)])
+def test_the_centre_of_half_a_turn_before_a_rolled_detector(tmp_path, views, arc):
+    """It was refused as if such an object were cut off."""
+    path = rolled(tmp_path, np.arange(views) * arc / views, 3.0, cone=False)
+    beam = import_scan(path).geometry.beam
+    assert beam.offset_mm == pytest.approx(9.6, abs=0.2 * beam.bin_mm)
+
+
 def test_rows_of_a_fan_cannot_be_turned(tmp_path):
     fan = cases.coarse_beam("fan", 24, slices=3)
     y = np.zeros(fan.sinogram_shape, np.float32)

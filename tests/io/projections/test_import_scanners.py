@@ -194,7 +194,12 @@ def test_what_a_skyscan_leaves_open_is_told(tmp_path):
     assert "its Optical Axis is line 20 of 64" in scan.provenance["warnings"]
     assert '"row_offset_mm", 0.2895 or the negative' in scan.provenance["warnings"]
     (folder / "scan.log").write_text(text.replace("=20", "=31"))
-    assert "Optical Axis" not in import_scan(folder, **wish).provenance.get("warnings", "")
+    told = import_scan(folder, **wish).provenance.get("warnings", "")
+    assert "Optical Axis" not in told
+    assert "its Image Rotation is -0.038 degrees" in told
+    assert '"detector_roll_degrees", -0.038 or 0.038' in told
+    (folder / "scan.log").write_text(text.replace("=20", "=31").replace("=-0.038", "=-0.02"))
+    assert "Image Rotation" not in import_scan(folder, **wish).provenance.get("warnings", "")
     (folder / "scan.log").write_text(skyscan_1275(rows, bins, Scanning_Trajectory="HELICAL"))
     with pytest.raises(UnsupportedInput, match="Trajectory is 'HELICAL'; expected ROUND"):
         import_scan(folder, **wish)

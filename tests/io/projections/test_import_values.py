@@ -455,6 +455,55 @@ def test_counts_said_to_be_line_integrals_are_refused(tmp_path, y, top):
     assert abs(levels(scan).water) < 1
 
 
+def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_path, y):
+    """Nothing tells them from line integrals: they passed without a word."""
+    inside = changed(GEOMETRY, bins=40)
+    lines = y[:, :, GEOMETRY.beam.bins // 2 - 20 :][:, :, :40]
+    lines = lines + np.random.default_rng(0).normal(0, 0.01, lines.shape)
+    integrals = {"quantity": "line-integrals"}
+    shares = imported(tmp_path, np.exp(-lines), inside, say=integrals, centre="none")
+    assert "may as well be shares of rays: if they are" in shares.provenance["corrections"]
+    assert "warnings" not in shares.provenance
+    right = imported(tmp_path, np.exp(-lines), inside, centre="none", i0=1)
+    np.testing.assert_allclose(right.y.transpose(1, 0, 2), lines, atol=1e-4)
+    for whole in (lines, y / 2):
+        scan = imported(tmp_path, whole, inside if whole is lines else GEOMETRY, say=integrals)
+        assert "shares of rays" not in scan.provenance["corrections"]
+
+
+def test_counts_that_began_again_at_zero(tmp_path, y):
+    """Sums of frames in 16 bits: they were thought to be line integrals."""
+    values, white = counts(y, 8e4) % 65536, fields(GEOMETRY, 8e4) % 65536
+    with pytest.raises(CorruptInput, match="began again at 0, write them with 32"):
+        imported(tmp_path, values.astype(np.uint16), white=white.astype(np.uint16))
+
+
+@pytest.mark.parametrize("level", [100, 5000])
+def test_dark_fields_that_are_too_high_are_told(tmp_path, y, level):
+    """A third of the values had no rays by them, and only that was noted."""
+    values = counts(y, dark=100)
+    white, dark = fields(GEOMETRY, dark=100), np.full((1, *y.shape[1:]), level)
+    told = warnings(imported(tmp_path, values, white=white, dark=dark))
+    assert ("the dark fields are too high, as with another exposure" in told) == (level > 100)
+
+
+@pytest.mark.parametrize("kind", ["counts", "line-integrals"])
+def test_an_axis_that_lies_down_is_thought_of(tmp_path, kind):
+    """The object lies on both edges in every view: its values were blamed for it."""
+    geometry = beam("parallel", 60, size=96, slices=96)
+    rng = np.random.default_rng(0)
+    lying = np.rot90(project(phantom(), geometry), 1, (1, 2))
+    counted = kind == "counts"
+    values = rng.poisson(2e4 * np.exp(-lying)) if counted else rng.normal(lying, 0.01)
+    known = changed(geometry, bins=lying.shape[2], bin_mm=1.0)
+    say = {"quantity": kind} | ({"i0": 2e4} if counted else {})
+    try:
+        told = warnings(imported(tmp_path, values, known, say=say, centre="none"))
+    except CorruptInput as refused:
+        told = str(refused)
+    assert "rows show air: does `order` interchange row and bin?" in told
+
+
 def test_line_integrals_of_the_wrong_sign_are_refused(tmp_path, y):
     with pytest.raises(CorruptInput, match="sign is turned"):
         imported(tmp_path, -y, say={"quantity": "line-integrals"})

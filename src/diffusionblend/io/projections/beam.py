@@ -64,6 +64,11 @@ class Measured:
         return self.model.bin_mm
 
     @property
+    def parallel(self) -> bool:
+        """Whether the rays of a view are parallel, whatever the pose of the detector."""
+        return isinstance(self.circle, geometry.ParallelBeam)
+
+    @property
     def circle(self) -> geometry.Beam:
         """The upright beam on a circle that it is, or that is nearest to it."""
         beam = self.model
@@ -97,6 +102,14 @@ class Measured:
     def slicewise(self) -> bool:
         """Whether each row sees one slice."""
         return self.model.slicewise
+
+    @property
+    def axis_row(self) -> float:
+        """Row, counted from 0, that lies in the plane of the source, where it sees many planes."""
+        beam = self.model
+        if isinstance(beam, geometry.PosedBeam):
+            return float(beam.axis_pixel[0])
+        return (self.rows - 1) / 2 - self.row_offset_mm / self.row_mm
 
     @property
     def row_offset_mm(self) -> float:

@@ -23,8 +23,12 @@ OFF = 0.003
 
 It is at least as much of 1, for white fields themselves leave so much.
 """
+LYING = 0.1
+"""Share of what the edges are beside air by which rows may be beside it to show air."""
 BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
+DARKER = 0.01
+"""Share of air by which the darkest part of most views may lie below no rays: darks drift."""
 _PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
 
@@ -47,12 +51,13 @@ def even_counts(
     edges = find_edges(shares)
     if edges is None:
         return _no_edges(air_bins) + _brighter(shares, i0, dark)
-    _check_bright(edges)
+    lying = _lying(shares, edges, 1.0)
+    _check_bright(edges, lying)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
     darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
     told, cure = _of_air(edges.usual, i0, dark)
-    told = f"air at both edges of the detector has {told}"
+    told = f"air at both edges of the detector has {told}{lying}"
     misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
     return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
 
@@ -67,12 +72,8 @@ def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
 
 def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     """Warn if most views are brighter somewhere than air."""
-    width = max(3, shares.shape[2] // _PARTS)
-    if shares.shape[2] < 2 * width:
-        return NOTHING
-    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    smooth, error = _by_parts(shares)
     brightest = float(np.median(smooth.max(axis=1)))
-    error = pixel_noise(shares) / math.sqrt(width * shares.shape[1])
     if brightest <= 1 + max(BRIGHTER, SURE * error):
         return NOTHING
     told, cure = _of_air(brightest, i0, dark)
@@ -81,6 +82,28 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
         "counts of air are too low, as with an object in the white fields; "
         f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
     )
+
+
+def darker(shares: np.ndarray) -> Notes:
+    """Warn if views (views, rows, bins) are darker somewhere than without rays."""
+    smooth, error = _by_parts(shares)
+    darkest = float(np.median(smooth.min(axis=1)))
+    if darkest >= -max(DARKER, SURE * error):
+        return NOTHING
+    return warned(
+        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without rays, "
+        "and nothing lets less through than nothing: the dark fields are too high, as with another "
+        "exposure or gain; give others by `dark=FILE`"
+    )
+
+
+def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the means of parts of shares' width (views, bins), and the standard error of one."""
+    width = max(3, shares.shape[2] // _PARTS)
+    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    if shares.shape[2] < 2 * width:  # too narrow to tell
+        return smooth, math.inf
+    return smooth, pixel_noise(shares) / math.sqrt(width * shares.shape[1])
 
 
 def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
@@ -96,14 +119,15 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
-        return notes + _no_edges(air_bins)
-    _check_upright(edges)
+        return notes + _no_edges(air_bins) + _perhaps_shares(y)
+    lying = _lying(y, edges, 0.0)
+    _check_upright(edges, lying)
     rays = notes == NOTHING
     if air_bins == "auto" or (rays and _flickers(_flux(edges))):
         levels, place = edges.levels, f"{edges.bins} bins at either edge"
         return notes + _applied(y, np.subtract, levels, place)
     unit = max(1.0, edges.high) if rays else edges.high - edges.low
-    told = f"line integrals are {edges.usual:.3g} at both edges of the detector"
+    told = f"line integrals are {edges.usual:.3g} at both edges of the detector{lying}"
     return notes + _misfit(edges, 0.0, unit, told)
 
 
@@ -123,6 +147,20 @@ def _other_quantity(y: np.ndarray) -> Notes:
         "are counts, say so by `quantity='counts'` with `white` or `i0`, or in geometry.json; if "
         "they are another quantity, noise is not known, the picture is in their unit per mm, and "
         "`mu_water=X` of the reconstruction makes X of it 0 HU"
+    )
+
+
+def _perhaps_shares(y: np.ndarray) -> Notes:
+    """Say that values (views, rows, bins) may be shares of rays, which nothing else can tell.
+
+    Without air, 1 less a line integral is one, too: that of another object.
+    """
+    low, high = float(y.min()), float(y.max())
+    if not CONTRAST * high < low < high <= 1:
+        return NOTHING
+    return noted(
+        f"line integrals from {low:.3g} to {high:.3g} show no air, and may as well be shares of "
+        "rays: if they are, import them by `quantity='counts'` with `i0=1`"
     )
 
 
@@ -164,17 +202,33 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "
     )
 
 
-def _check_bright(edges: Edges) -> None:
+def _lying(values: np.ndarray, edges: Edges, air: float) -> str:
+    """Say that the first and last rows show air, and not the edges, as where the axis lies down.
+
+    Args:
+        values: Shares or line integrals (views, rows, bins).
+        edges: What their edges show.
+        air: What air should have.
+    """
+    ends = find_edges(values.swapaxes(1, 2))
+    if ends is None or not abs(ends.usual - air) < LYING * abs(edges.usual - air):
+        return ""
+    return " (the first and the last rows show air: does `order` interchange row and bin?)"
+
+
+def _check_bright(edges: Edges, lying: str) -> None:
     """Refuse counts of which air has the least."""
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
-            "its counts are the fewest at both edges of the detector in every view, where air has "
-            "the most: if these are line integrals, say so by `quantity='line-integrals'`, or as "
-            "\"quantity\" in geometry.json; if the edges are covered, give `air_bins='none'`"
+            f"its counts are the fewest at both edges of the detector{lying} in every view, where "
+            "air has the most: if these are line integrals, say so by `quantity='line-integrals'`, "
+            'or as "quantity" in geometry.json; if the edges are covered, give '
+            "`air_bins='none'`; if sums of frames ran beyond 16 bits and began again at 0, write "
+            "them with 32"
         )
 
 
-def _check_upright(edges: Edges) -> None:
+def _check_upright(edges: Edges, lying: str) -> None:
     """Refuse line integrals of which air has the most."""
     if not (edges.place > HIGH and edges.contrast > CONTRAST):
         return
@@ -184,8 +238,8 @@ def _check_upright(edges: Edges) -> None:
             f"{edges.low:.3g} between: their sign is turned; expected -ln of the transmission"
         )
     raise CorruptInput(
-        f"line integrals are {edges.usual:.4g} at both edges of the detector and less between, "
-        "where the object is: they are counts or shares of rays; give `quantity='counts'` with "
-        f"`i0={edges.usual:.4g}` or `white`, or say so in geometry.json if that says otherwise; "
-        "`air_bins='none'` takes them as they are"
+        f"line integrals are {edges.usual:.4g} at both edges of the detector{lying} and less "
+        "between, where the object is: they are counts or shares of rays; give "
+        f"`quantity='counts'` with `i0={edges.usual:.4g}` or `white`, or say so in geometry.json "
+        "if that says otherwise; `air_bins='none'` takes them as they are"
     )

@@ -120,7 +120,7 @@ def _imported(
     notes = meaning.notes + lines.notes
     done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
     remarks += _twice(seen, options)
-    against = (*odd_lengths(beam), *_doubts(meaning, rows, placed, options))
+    against = (*odd_lengths(beam), *_doubts(meaning, rows, views, placed, options))
     notes += Notes(warnings=against)
     facts = {
         **origin,
@@ -173,7 +173,9 @@ def _plain(options: Options) -> Options:
     return dataclasses.replace(options, bin=1, stripes="none", air_bins=air_bins)
 
 
-def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> tuple[str, ...]:
+def _doubts(
+    meaning: Meaning, rows: range, views: Sequence[int], placed: Placed, options: Options
+) -> tuple[str, ...]:
     """Return what rays that were measured from both ends say against the beam."""
     plain = _plain(options)
     try:
@@ -182,7 +184,8 @@ def _doubts(meaning: Meaning, rows: range, placed: Placed, options: Options) -> 
                 meaning.beam,
                 placed,
                 rows,
-                lambda views, some: read_lines(meaning, views, some, plain).y,
+                views,
+                lambda some, rows: read_lines(meaning, some, rows, plain).y,
             )
         )
     except DiffusionBlendError:  # of what is not taken

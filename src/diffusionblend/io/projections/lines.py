@@ -12,7 +12,7 @@ from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
 from diffusionblend.io.projections.course import without_object
 from diffusionblend.io.projections.fields import Fields, read_fields
-from diffusionblend.io.projections.flux import even_counts, even_lines
+from diffusionblend.io.projections.flux import darker, even_counts, even_lines
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.pixels import (
@@ -92,7 +92,7 @@ def _from_counts(
     notes += _repaired(shares, rough, fields, rows, options)
     i0 = meaning.i0 if fields.white is None else None
     notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
-    notes += _without_rays(shares, numbers)
+    notes += _without_rays(shares, numbers) + darker(shares)
     one = _one_pixel(meaning, fields, options)
     air = _binned(fields.air.mean[None].astype(np.float32), options.bin)[0]
     shares = _binned(shares, options.bin)

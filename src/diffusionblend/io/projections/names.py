@@ -2,7 +2,8 @@
 
 Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
 number counts if it is another in each file; so neither a detector's nor a sample's does. Angles in
-names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`.
+names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`. A minus
+in all names may be a sign or a mark, which is told by the numbers, or by others beside them.
 """
 
 import fnmatch
@@ -43,6 +44,9 @@ CONVENTIONS = (
     ),
 )
 """What names without numbers say of files, and the parameter for them: di and io are FleX-ray's."""
+
+Column = tuple[float, ...]
+"""One number of all names."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _one_series(files: Sequence[Path]) -> bool:
     Where some have fractions and others none, they are only if no step is shorter than the usual
     one: 3.1 may be the second picture of 3.
     """
-    columns = _numbers(files, DECIMAL) or []
+    columns = [readings[0] for readings in _numbers(files, DECIMAL) or []]
     if len({file.stem.count(".") for file in files}) == 1:
         return bool(columns)
     return any((np.diff(sorted(c)) > (step_of(sorted(c)) or math.inf) / 2).all() for c in columns)
@@ -211,7 +215,7 @@ def _pattern(kind: str, files: Sequence[Path], every: Sequence[str]) -> str | No
 def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
     """Sort files of one kind by the number that counts, or by all of them together."""
     columns = _numbers(files, DECIMAL) or _numbers(files, WHOLE) or []
-    own = [at for at, column in enumerate(columns) if len(set(column)) == len(files)]
+    own = [at for at, readings in enumerate(columns) if len(set(readings[0])) == len(files)]
     if number is not None:
         if number - 1 not in own:
             raise UsageError(
@@ -220,8 +224,8 @@ def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
             )
         own = [number - 1]
     if own:
-        return _by_one(path, files, columns, own)
-    if len(set(zip(*columns, strict=True))) < len(files):
+        return _by_one(path, files, _settled(path, files, columns, own), own)
+    if len(set(zip(*(readings[0] for readings in columns), strict=True))) < len(files):
         raise UnsupportedInput(
             f"{path}: names of several files have the same numbers; their order is not known; "
             "rename them"
@@ -229,13 +233,13 @@ def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
     return Series(tuple(files), (), "by all numbers in their names, of which none differs in each")
 
 
-def _numbers(files: Sequence[Path], form: str) -> list[tuple[float, ...]] | None:
-    """Return each number in the names of files, for all files; None if it has not this form."""
+def _numbers(files: Sequence[Path], form: str) -> list[list[Column]] | None:
+    """Return the readings of each number in names, for all files; None if it has not this form."""
     names = [re.findall(form, file.stem) for file in files]
     if len({len(name) for name in names}) > 1:
         return None
     columns = list(zip(*names, strict=True))
-    return [_values(column) for column in columns] if all(map(_decimal, columns)) else None
+    return [_readings(column) for column in columns] if all(map(_decimal, columns)) else None
 
 
 def _decimal(column: Sequence[str]) -> bool:
@@ -246,14 +250,40 @@ def _decimal(column: Sequence[str]) -> bool:
     return len(set(wholes)) > 1 and not any(re.fullmatch(r"\d+0", part) for part in fractions)
 
 
-def _values(column: Sequence[str]) -> tuple[float, ...]:
-    """Return numbers, whose signs are none if all have a minus: it then is a part of the names."""
-    values = tuple(map(float, column))
-    return tuple(map(abs, values)) if all(n.startswith("-") for n in column) else values
+def _readings(column: Sequence[str]) -> list[Column]:
+    """Return what numbers may be, of which all have a minus: with it as a sign, or without it.
+
+    Angles have fractions or steps; they have no zero with a minus, nor more than three digits.
+    """
+    signed = tuple(map(float, column))
+    plain = tuple(map(abs, signed))
+    if any("." in n or not n.startswith("-") for n in column):
+        return [signed]
+    if min(plain) == 0 or max(map(len, column)) > len("-360") or max(plain) > 360:
+        return [plain]
+    return [signed] if np.diff(sorted(plain)).min() > 1 else [signed, plain]
+
+
+def _settled(
+    path: Path, files: Sequence[Path], columns: Sequence[Sequence[Column]], own: Sequence[int]
+) -> list[Column]:
+    """Return the reading of each number that sorts files as those do that have one reading."""
+    sure = next((columns[at][0] for at in own if len(columns[at]) == 1), None)
+    if sure is None:
+        raise UnsupportedInput(
+            f"{path}: in the names of all its files, as in {files[0].name}, a minus stands before "
+            "the number: it may be a sign or a mark, and sorts them in one or the other direction; "
+            "rename them by numbers without a minus that rise from view to view"
+        )
+    order = np.argsort(sure)
+    return [
+        next((r for r in readings if (np.diff(np.take(r, order)) > 0).all()), readings[0])
+        for readings in columns
+    ]
 
 
 def _by_one(
-    path: Path, files: Sequence[Path], columns: Sequence[Sequence[float]], own: Sequence[int]
+    path: Path, files: Sequence[Path], columns: Sequence[Column], own: Sequence[int]
 ) -> Series:
     """Sort files by a number that differs in each; if several do, they have to agree."""
     order = sorted(range(len(files)), key=lambda file: columns[own[0]][file])
@@ -271,7 +301,7 @@ def _by_one(
 def _series(
     files: Sequence[Path],
     order: Sequence[int],
-    columns: Sequence[Sequence[float]],
+    columns: Sequence[Column],
     at: int,
     own: Sequence[int],
 ) -> Series:

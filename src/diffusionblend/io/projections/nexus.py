@@ -1,7 +1,9 @@
 """NXtomo, the NeXus files of tomography, and what CIL writes in their likeness.
 
 The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection,
-1 of air, 2 without rays, anything else none that counts. `rotation_angle` has an angle for each.
+1 of air, 2 without rays, anything else none that counts. `image_key_control`, where there is one,
+has the same but -1 for views that were taken again after the scan, to see whether the object moved:
+they are 0 in `image_key`. `rotation_angle` has an angle for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,7 @@ from diffusionblend.io.projections.stack import AXES, arranged_shape, finite_ang
 if TYPE_CHECKING:
     import h5py
 
-PROJECTION, WHITE, DARK = 0, 1, 2
+PROJECTION, WHITE, DARK, NEITHER = 0, 1, 2, 3
 _KEYS = ("instrument/detector/image_key", "data/image_key")
 _ANGLES = ("sample/rotation_angle", "data/rotation_angle", "instrument/detector/rotation_angle")
 _CIL_ANGLES = ("config/angles", "data/rotation_angle")
@@ -92,11 +94,15 @@ def _frames(
         return None
     shape = tuple(found.shape or ())
     frames = arranged_shape(f"{path}: /{place}", shape, order)[0]
-    if len(keys) != frames:
-        raise CorruptInput(
-            f"{path}: /{place} has the shape {shape}, /{key} {len(keys)} values; expected one for "
-            "each frame"
-        )
+    control = hdf5.numbers(file, path, f"{key}_control")
+    for name, each in ((key, keys), (f"{key}_control", control)):
+        if each is not None and len(each) != frames:
+            raise CorruptInput(
+                f"{path}: /{place} has the shape {shape}, /{name} {len(each)} values; expected one "
+                "for each frame"
+            )
+    if control is not None:
+        keys = np.where(control == keys, keys, NEITHER)
     chosen = {kind: np.flatnonzero(keys == kind) for kind in (PROJECTION, WHITE, DARK)}
     if not chosen[PROJECTION].size:
         raise CorruptInput(f"{path}: /{key} marks no projection, which is 0; expected some")
@@ -116,11 +122,17 @@ def _frames(
         white,
         dark,
         white_at=tuple(float((keys[:at] == PROJECTION).sum()) for at in chosen[WHITE]) or None,
-        remarks=(f"{others} frames left out, whose image_key is none of 0, 1, 2",)
-        if others
-        else (),
+        remarks=_left_out(others, control is not None),
         no_angles=why,
     )
+
+
+def _left_out(frames: int, controlled: bool) -> tuple[str, ...]:
+    """Say how many frames do not count, and by what."""
+    if not frames:
+        return ()
+    again = ", or whose image_key_control is another, as of views that were taken again"
+    return (f"{frames} frames left out, whose image_key is none of 0, 1, 2{again * controlled}",)
 
 
 def _angles(

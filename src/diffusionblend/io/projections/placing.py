@@ -40,7 +40,8 @@ def place_axis(
 ) -> Placed:
     """Return where the axis is."""
     given = _given_slope(options.tilt, beam)
-    wish = options.centre or ("auto" if unknown else "stated")
+    unstated = "auto" if beam.turns_on_a_circle else "none"
+    wish = options.centre or (unstated if unknown else "stated")
     known = None if wish == "auto" else _known(wish, beam)
     found = None
     if known is None or options.tilt == "auto":
@@ -87,8 +88,8 @@ def _given_slope(wish: str | None, beam: Measured) -> float | None:
         slope = math.tan(math.radians(degrees)) * beam.row_mm / beam.bin_mm
     if wish not in (None, "none") and (beam.kind != "parallel" or beam.rows < 2):
         raise UsageError(
-            f"`tilt={wish!r}`: is for parallel beams of several rows; state by how much the "
-            f'detector of a {beam.kind} is turned as "detector_roll_degrees" in {NAME}'
+            f"`tilt={wish!r}`: is for upright parallel beams of several rows; state by how much "
+            f'another detector is turned as "detector_roll_degrees" in {NAME}'
         )
     return slope
 
@@ -115,11 +116,10 @@ def rows_to_search(beam: Measured, taken: range) -> range:
 
 
 def central_row(beam: Measured, taken: range) -> int:
-    """Return the row in the middle of those taken; of a cone that in the source's plane."""
+    """Return the row in the middle of those taken; where rows see many planes the source's."""
     if beam.slicewise:
         return (taken.start + taken.stop) // 2
-    at = round(_middle(beam) - getattr(beam.circle, "row_offset_mm", 0.0) / beam.row_mm)
-    return min(max(at, taken.start), taken.stop - 1)
+    return min(max(round(beam.axis_row), 0), beam.rows - 1)
 
 
 def tilt_in_words(axis: Axis, seen: Axis, beam: Measured) -> str | None:

@@ -10,10 +10,12 @@ which WhiteLevel is air. That is how CIL reads such files (`NikonDataReader`, ch
 SkyScan. Object to Source and Camera to Source in mm, Image Pixel Size in um at the object, Rotation
 Step and Number of Files; newer scanners write some names in other letters. A Rotation Direction of
 CC is taken for counterclockwise. Of the line of the Optical Axis nobody says from which end it
-counts: the plane of the source is taken for the middle row, and if that matters it is said.
+counts, and of the Image Rotation, that of the camera in degrees, in which sense: the plane of the
+source is taken for the middle row, the camera for upright, and if that matters it is said.
 """
 
 import configparser
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -36,8 +38,8 @@ from diffusionblend.io.projections.geometry_file import (
 
 _ANY = 64
 """Pixels, where the text does not say how many there are."""
-FAR_ROWS = 1.0
-"""By how many rows the middle row for the Optical Axis may move shadows of what is far out."""
+FAR = 1.0
+"""By how many pixels what is left open may move the shadows of what is far out."""
 TEXTS = (".xtekct", ".log")
 NIKON, SKYSCAN = b"[XTekCT]", b"[System]"
 
@@ -147,15 +149,22 @@ def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> SkyScanFacts:
 
 
 def _doubts(facts: SkyScanFacts, stated: Mapping[str, str]) -> Iterator[str]:
-    """Yield that the plane of the source is not in the middle, where that moves shadows."""
-    if "optical axis (line)" not in stated or not (facts.rows and facts.bins):
+    """Yield that source or camera do not stand as they are taken to, where that moves shadows."""
+    if not (facts.rows and facts.bins):
         return
-    line = number(stated, "optical axis (line)")
+    line = number(stated, "optical axis (line)", facts.rows / 2)
     beside = abs(line - facts.rows / 2)
-    if beside * facts.bins / 2 * (facts.bin_mm or 0.0) / facts.sdd_mm > FAR_ROWS:
+    if beside * facts.bins / 2 * (facts.bin_mm or 0.0) / facts.sdd_mm > FAR:
         yield (
             f"its Optical Axis is line {line:g} of {facts.rows}, and nobody says from which end "
             "they count: the plane of the source is taken for the middle row; state it in a "
             f'{NAME} as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, '
             "whichever is sharper above and below"
+        )
+    rolled = number(stated, "image rotation", 0.0)
+    if math.radians(abs(rolled)) * max(facts.rows, facts.bins) / 2 > FAR:
+        yield (
+            f"its Image Rotation is {rolled:g} degrees, and nobody says in which sense: the camera "
+            f'is taken for upright; state it in a {NAME} as "detector_roll_degrees", {rolled:g} or '
+            f"{-rolled:g}, whichever is sharper above and below"
         )

@@ -21,11 +21,12 @@ from diffusionblend.io.projections.geometry_file import (
     NAME,
     AnyFacts,
     ConeFacts,
+    PosedFacts,
     in_mm,
     order_of,
 )
 from diffusionblend.io.projections.integers import as_counted
-from diffusionblend.io.projections.notes import NOTHING, Notes
+from diffusionblend.io.projections.notes import NOTHING, Notes, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.recognise import open_fields
 from diffusionblend.io.projections.source import Source
@@ -80,11 +81,17 @@ def understand(
         data, white, dark, notes = as_counted(data, white, dark)
     beam = _beam(source, with_line(facts, source, options), options)
     unsaid = facts is None or facts.offset_mm is None
+    unsaid &= beam.turns_on_a_circle or not isinstance(facts, PosedFacts)
+    if unsaid and not beam.turns_on_a_circle and options.centre is None:
+        notes += warned(
+            "nothing states where the axis is, and it is searched for on circles only: it is taken "
+            f'for the middle of the detector; state "offset_mm" in {NAME}, or give `centre=BIN`'
+        )
     return Meaning(
         data=data,
         quantity=quantity,
         beam=beam,
-        offset_unknown=unsaid and beam.turns_on_a_circle,
+        offset_unknown=unsaid,
         white=white if options.i0 is None else None,
         dark=dark,
         i0=i0,
