@@ -100,6 +100,10 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
     assert seconds(samples=3, steps=5) == 3
     assert seconds(27, name="sbtv", iterations=10) == 7.5
     assert seconds(27, name="fbp") == 3
+    assert (
+        seconds(name="tv") == make_method("tv").usual_iterations(scan_of("parallel").geometry) / 4
+    )
+    assert seconds(name="tv", iterations=10) == 2.5
 
 
 def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):

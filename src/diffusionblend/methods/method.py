@@ -25,6 +25,7 @@ from torch import Generator, Tensor
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, first_of, of_slices, total
 from diffusionblend.methods.problem import Problem
 
@@ -145,7 +146,6 @@ class Method:
         fits_data: Whether it fits A u to y within the noise. A method that computes u by a
             formula, such as filtered back-projection, does not.
         counted_by: The option with the number of steps; None for a method of one step.
-        usual_iterations: How many steps it usually takes, if it stops early.
         copies: How many volumes and how many sets of data a reconstruction holds in memory at
             once, for `footprint`.
         kept: How many volumes and how many sets of data its state holds at most, for `runs.room`.
@@ -159,7 +159,6 @@ class Method:
     classical: ClassVar[bool] = False
     fits_data: ClassVar[bool] = True
     counted_by: ClassVar[str | None] = None
-    usual_iterations: ClassVar[int | None] = None
     copies: ClassVar[tuple[float, float]] = (20, 15)
     kept: ClassVar[tuple[int, int]] = (1, 0)
     slabwise: ClassVar[tuple[float, int] | None] = None
@@ -171,6 +170,10 @@ class Method:
     def length(self, slices: int) -> int:
         """Return the number of slices that it works on, for a volume of so many."""
         return slices
+
+    def usual_iterations(self, geometry: Geometry) -> int | None:
+        """Return how many steps it usually takes on such a scan, if it stops early."""
+        return None
 
     def count(self, p: Prepared) -> int:
         """Return the maximum number of steps.

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.stacks import WHOLE, Stack
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.projectors.divided import back_projected, normal_product
+from diffusionblend.quality.looked_at import indices
 from diffusionblend.solvers.consistency import descend
 
 STEPS = 10
@@ -30,8 +30,6 @@ STEPS_BEHIND_METAL = 30
 """The same where rays behind metal weigh less: tubes of steel leave 1.2, and 4 after ten steps."""
 TOLERANCE = 1e-4
 """Of the residual of the normal equations, beside that of 0: they stop there."""
-SLICES = 12
-"""Slices that are looked at where each is projected by itself."""
 FINER = 2
 """By how much pixels are made finer: cells of one pixel, with right geometry, leave 3.2 times what
 noise does, and 0.5 to 0.8 on half of the pixel; with a centre off by 3 bins 22 to 32, and 20 to 25
@@ -44,7 +42,7 @@ def some_slices(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
     """Return the problem and a picture of some slices, in memory; of all where rays cross them."""
     if not problem.A.slicewise:
         return problem, u
-    at = torch.from_numpy(evenly_spaced(len(u), SLICES)).to(problem.y.device)
+    at = indices(problem.A.geometry, len(u)).to(problem.y.device)
     variance, dense = (None if a is None else a[at] for a in (problem.variance, problem.dense))
     some = dataclasses.replace(
         problem, y=problem.y[at], variance=variance, dense=dense, slabs=WHOLE

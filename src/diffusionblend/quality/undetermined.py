@@ -5,19 +5,16 @@ import math
 
 import torch
 
-from diffusionblend.calibration.coarse import evenly_spaced
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.projectors.divided import back_projected, gram_product, projected
+from diffusionblend.quality.looked_at import indices
 from diffusionblend.quality.record import Undetermined
 from diffusionblend.solvers.consistency import conjugate_gradient
 from diffusionblend.solvers.preconditioners import RayFilter
 
-SLICES = 12
-"""Slices that are looked at where each is projected by itself: the share hardly differs from one to
-the next, and 12 take a fraction of the time of 500."""
 CG_STEPS, CONE_CG_STEPS = 10, 5
 """By then the share of a picture has come within 0.003 of where it ends, or within 0.01 (8 to 180
 views); a cone's projections take long."""
@@ -38,7 +35,7 @@ def undetermined(problem: Problem, u: Stack) -> Undetermined:
     A = problem.A
     if A.slicewise:
         problem = dataclasses.replace(problem, slabs=WHOLE)
-        u = u[torch.from_numpy(evenly_spaced(len(u), SLICES))]
+        u = u[indices(A.geometry, len(u))]
     slabs = problem.slabs
     hidden = problem.cropped(unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS, slabs))
     shown = problem.cropped(u)

@@ -29,7 +29,7 @@ from diffusionblend.methods.registry import name_of
 from diffusionblend.prior import Prior
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
-from diffusionblend.quality.undetermined import SLICES as LOOKED_AT
+from diffusionblend.quality.looked_at import looked_at
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction.draw import load_prior
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
@@ -167,11 +167,10 @@ def _of_method(
     if option is None and type(method) not in methods().values():
         # Nobody knows what another package's method does, or how often.
         return None, problem.y.new_zeros(problem.volume_shape)
-    few, factor = _with_steps(
-        method, option, TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
-    )
+    steps = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
+    few, factor = _with_steps(method, steps, problem.A.geometry)
     if method.needs_prior:
-        _with_steps(method, option, 2)[0](problem)  # to warm up
+        _with_steps(method, 2, problem.A.geometry)[0](problem)  # to warm up
     took, x = _timed(lambda: few(problem))
     trial = len(x)
     return samples * factor * method.length(slices) / method.length(trial) * took, x
@@ -194,16 +193,17 @@ def _of_quality(
     if not problem.A.slicewise:
         return slices / len(x) * took
     unseen, _ = _timed(lambda: undetermined(problem, 1 + x))
-    share = min(slices, LOOKED_AT) / min(len(x), LOOKED_AT)
+    share = looked_at(problem.A.geometry, slices) / looked_at(problem.A.geometry, len(x))
     return slices / len(x) * max(0.0, took - unseen) + share * unseen
 
 
-def _with_steps(method: Any, option: str | None, steps: int) -> tuple[Method, float]:  # noqa: ANN401
+def _with_steps(method: Any, steps: int, geometry: Geometry) -> tuple[Method, float]:  # noqa: ANN401
     """Return the method with so many steps at most, and how many times more it takes itself."""
+    option = method.counted_by
     if option is None:
         return method, 1.0
     most = getattr(method, option)
-    fewer, usual = min(steps, most), min(most, method.usual_iterations or most)
+    fewer, usual = min(steps, most), min(most, method.usual_iterations(geometry) or most)
     return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
 
 
