@@ -8,7 +8,6 @@ starts there, and rays that cross an edge of metal weigh less.
 import dataclasses
 import functools
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,7 +41,7 @@ def find_metal(problem: Problem) -> Problem:
         return filtered(Geometry(grid, beam.views(part)), y[:, part])
 
     def prepare(y: Tensor) -> list[Callable[[], Filtered]]:
-        return [functools.cache(partial(seen_by, part, y)) for part in parts]
+        return [functools.cache(functools.partial(seen_by, part, y)) for part in parts]
 
     def look(lines: list[Callable[[], Filtered]], at: Tensor | None) -> tuple[Tensor, Tensor]:
         y = problem.y
