@@ -230,6 +230,12 @@ def test_the_tests_that_a_page_names_are_there():
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_the_programs_and_recipes_that_a_page_names_are_there(page):
+    for name in re.findall(r"(?<![\w/])(?:studies|recipes)/[\w./]*\w", text_of(page)):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(page)):
         assert (ROOT / page).parent.joinpath(link).exists(), link

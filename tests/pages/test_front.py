@@ -1,18 +1,16 @@
 """The numbers that pages show of the demonstration are those of docs/demo.json."""
 
-import importlib.util
 import json
 
 import pytest
 
 from support.documents import ROOT, text_of
+from support.studies import study
 
 
 @pytest.fixture(scope="module")
 def front():
-    spec = importlib.util.spec_from_file_location("front", ROOT / "studies/front.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = study("front")
     if not module.FIGURES.exists():
         pytest.skip("docs/demo.json is not there; `python studies/front.py run` makes it")
     return module

@@ -1,9 +1,7 @@
 """`recipes/htc.toml`, from the discs that its script draws."""
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,19 +9,12 @@ import pytest
 
 from diffusionblend.prior import from_pretrained
 from support.commands import command
+from support.studies import FOLDER, study
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def discs():
-    spec = importlib.util.spec_from_file_location("htc_discs", ROOT / "studies" / "htc_discs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+discs = study("htc_discs")
 
 
-def test_a_disc_is_round_and_has_holes(discs):
+def test_a_disc_is_round_and_has_holes():
     rng = np.random.default_rng(4)
     made = [discs.disc(rng) for _ in range(8)]
     whole = np.pi * (discs.RADIUS_MM * discs.MM) ** 2
@@ -36,13 +27,13 @@ def test_a_disc_is_round_and_has_holes(discs):
             assert np.ptp(found) + 1 == pytest.approx(2 * discs.RADIUS_MM * discs.MM, abs=2)
 
 
-def test_a_short_run_makes_a_prior_of_single_slices(discs, tmp_path):
+def test_a_short_run_makes_a_prior_of_single_slices(tmp_path):
     folder = tmp_path / "data/htc/train"
     folder.mkdir(parents=True)
     nibabel.save(discs.volume(1, 3), folder / "discs.nii.gz")
     (tmp_path / "recipes").mkdir()
     recipe = tmp_path / "recipes/htc.toml"
-    shutil.copy(ROOT / "recipes/htc.toml", recipe)
+    shutil.copy(FOLDER.parent / "recipes/htc.toml", recipe)
     ended = command(
         "train", recipe, "--json", "--set", "budget.steps=1", "network.widths=[8,8]",
         "network.blocks=[1,1]",
