@@ -15,6 +15,7 @@ from diffusionblend.training import cache as cache_module
 from diffusionblend.training.cache import Cache, load_sources
 from diffusionblend.training.pack import read_pack, write_packs
 from diffusionblend.training.recipe import Budget, Folder, Recipe
+from diffusionblend.training.samples import Source, voxel_sizes
 from support.commands import command
 
 
@@ -52,6 +53,32 @@ def test_what_is_drawn_from_is_what_the_files_hold(workshop, data):
     hu = read_volume(data.volume).hu
     np.testing.assert_array_equal(sources[0].hu, hu.round().astype(np.int16))
     np.testing.assert_array_equal(sources[1].hu, sources[0].hu[1:])
+
+
+def test_the_size_of_voxels_is_known_also_of_a_pack_and_after_an_earlier_index(workshop, data):
+    spacing = read_volume(data.volume).grid.spacing_mm
+    sources, _ = load_sources(recipe(), workshop)
+    assert {source.voxel_mm for source in sources} == {(spacing[0], spacing[2])}
+    write_packs(sources, workshop / "pack.h5")
+    packed, _ = load_sources(recipe("pack.h5"), workshop)
+    assert [source.voxel_mm for source in packed] == [source.voxel_mm for source in sources]
+    index = workshop / "out/cache/index.json"
+    entries = json.loads(index.read_bytes())
+    for entry in entries.values():
+        del entry["voxel_mm"]
+    index.write_text(json.dumps(entries))
+    again, _ = load_sources(recipe(), workshop)
+    assert [source.voxel_mm for source in again] == [source.voxel_mm for source in sources]
+
+
+def test_the_sizes_of_voxels_are_those_of_scale_1_and_unknown_if_one_is():
+    def source(voxel_mm, **facts):
+        return Source("", np.zeros((1, 1, 1), np.int16), 1.0, voxel_mm=voxel_mm, **facts)
+
+    known = [source((3.0, 0.5)), source((1.0, 1.5)), source((9.0, 9.0), scale=2)]
+    assert voxel_sizes([*known, source((8.0, 8.0), finest=2)]) == ((0.5, 1.5), (1.0, 3.0))
+    assert voxel_sizes([*known, source(None)]) == (None, None)
+    assert voxel_sizes(known[2:]) == (None, None)
 
 
 def test_voxels_are_mapped_not_read(workshop):

@@ -16,7 +16,10 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior import from_pretrained
 from diffusionblend.training import loop
 from diffusionblend.training.cache import load_sources
@@ -282,8 +285,30 @@ def test_a_start_is_looked_for_from_the_place_of_the_recipe(workshop):
     )
     prior = from_pretrained(train(workshop))
     assert prior.config.data_mean == start.config.data_mean
+    assert prior.config.pixel_mm is None  # the start does not say what it was trained on
     for name, weights in start.state_dict().items():
         torch.testing.assert_close(prior.state_dict()[name], weights, rtol=1e-2, atol=1e-6)
+
+
+def test_a_prior_says_what_voxels_it_was_trained_on(workshop, data):
+    """By its own volumes, and by those of the prior that it starts from."""
+    volume = read_volume(data.volume)
+    spacing = volume.grid.spacing_mm
+    once = RECIPE.replace("steps = 6", "steps = 1")
+    (workshop / "recipe.toml").write_text(once)
+    first = from_pretrained(train(workshop))
+    assert first.config.pixel_mm == pytest.approx((spacing[2], spacing[2]))
+    assert first.config.slice_mm == pytest.approx((spacing[0], spacing[0]))
+    (workshop / "run").rename(workshop / "first")
+    smaller = Grid.from_spacing(volume.hu.shape, (0.02, 0.01, 0.01))
+    write_volume(Volume(volume.hu, smaller), workshop / "volumes" / data.volume.name)
+    digest = first.config.weights_sha256
+    (workshop / "recipe.toml").write_text(
+        f'start = {{ prior = "first/prior", sha256 = "{digest}" }}\n{once}'
+    )
+    second = from_pretrained(train(workshop))
+    assert second.config.pixel_mm == pytest.approx((0.01, spacing[2]))
+    assert second.config.slice_mm == pytest.approx((0.02, spacing[0]))
 
 
 def test_losses_of_all_bands_are_told_with_rate_and_gradient(uninterrupted):

@@ -5,7 +5,6 @@ once, shared by every recipe with that cache, and found again after an interrupt
 lists every file: its entry, or why it was left out.
 """
 
-import dataclasses
 import functools
 import hashlib
 import logging
@@ -39,12 +38,15 @@ class Entry(msgspec.Struct, frozen=True):
         digest: SHA-256 of its files and of the window: the name of its entry.
         content: SHA-256 of its voxels; empty if it was left out.
         reason: Why it was left out; empty if it was not.
+        voxel_mm: Distance of its slices and of its pixels; none if it was left out, and in an
+            index of an earlier version.
     """
 
     stamp: str
     digest: str
     content: str = ""
     reason: str = ""
+    voxel_mm: tuple[float, float] | None = None
 
 
 def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
@@ -66,8 +68,7 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
                 left_out.append(f"{candidate.name}: {reason}")
                 continue
             seen[entry.content] = candidate.name
-            source = _source(candidate, cache.voxels(entry), folder)
-            sources.append(dataclasses.replace(source, content=entry.content))
+            sources.append(_source(candidate, entry, cache.voxels(entry), folder))
     if not sources:
         reasons = "; ".join(left_out) or "there is no volume in it"
         places = ", ".join(f.path for f in recipe.data)
@@ -75,13 +76,14 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
     return sources, left_out
 
 
-def _source(candidate: Candidate | Packed, hu: np.ndarray, folder: Folder) -> Source:
+def _source(candidate: Candidate | Packed, entry: Entry, hu: np.ndarray, folder: Folder) -> Source:
     """Return a volume to draw from: a pack knows weight and scales, which a recipe adds to."""
     weight, scale, finest = folder.weight, folder.scale, folder.finest
+    voxel_mm = entry.voxel_mm
     if isinstance(candidate, Packed):
         weight, scale = candidate.weight * weight, candidate.scale * scale
-        finest = max(candidate.finest, finest)
-    return Source(candidate.name, hu, weight, scale, finest)
+        finest, voxel_mm = max(candidate.finest, finest), candidate.voxel_mm
+    return Source(candidate.name, hu, weight, scale, finest, entry.content, voxel_mm)
 
 
 def tell(sources: list[Source], left_out: list[str]) -> None:
@@ -132,8 +134,7 @@ class Cache:
         key = f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}"
         stamp = _stamp(candidate.files)
         known = self._index.get(key)
-        held = known is not None and (known.reason or self._place(known.digest).is_file())
-        if known is None or known.stamp != stamp or not held:
+        if known is None or known.stamp != stamp or not self._holds(known):
             self._index[key] = self._prepare(candidate, stamp)
             index = msgspec.json.format(msgspec.json.encode(self._index))
             write_file(self.folder / INDEX, index)
@@ -143,16 +144,22 @@ class Cache:
         """Return HU (slices, rows, columns), int16, mapped into memory."""
         return np.load(self._place(entry.digest), mmap_mode="r")
 
+    def _holds(self, entry: Entry) -> bool:
+        return bool(entry.reason) or (
+            entry.voxel_mm is not None and self._place(entry.digest).is_file()
+        )
+
     def _prepare(self, candidate: Candidate | Packed, stamp: str) -> Entry:
         digest = _digest(candidate, self.window)
         try:
-            hu = candidate.read().hu
+            volume = candidate.read()
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
-        voxels = np.ascontiguousarray(hu.clip(*self.window).round().astype(np.int16))
+        voxels = np.ascontiguousarray(volume.hu.clip(*self.window).round().astype(np.int16))
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
             np.save(file, voxels)
-        return Entry(stamp, digest, content=hashlib.sha256(voxels.data).hexdigest())
+        content, spacing = hashlib.sha256(voxels.data).hexdigest(), volume.grid.spacing_mm
+        return Entry(stamp, digest, content, voxel_mm=(spacing[0], spacing[2]))
 
     def _place(self, digest: str) -> Path:
         return self.folder / f"{digest[:32]}.npy"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -31,7 +32,7 @@ from diffusionblend.training.journal import Journal
 from diffusionblend.training.loss import denoising_losses
 from diffusionblend.training.recipe import Recipe, in_phases, scales
 from diffusionblend.training.run import AnyBatch, Net, TrainingRun
-from diffusionblend.training.samples import Batch, Sampler, Source, statistics
+from diffusionblend.training.samples import Batch, Sampler, Source, statistics, voxel_sizes
 from diffusionblend.training.state import identity
 from diffusionblend.training.validation import Validation
 
@@ -106,6 +107,7 @@ def _train_phase(
         network = new_network(recipe, sources)
     else:
         network = start.rescaled(scales(recipe)).train().requires_grad_(True)
+        network.config = _widened(network.config, sources)
     run = Run(recipe, output, network, accelerator, identity(recipe, sources, start))
     if run.finished:
         return True
@@ -246,7 +248,21 @@ def new_network(recipe: Recipe, sources: list[Source]) -> UNetPrior:
         planes=tuple(dict.fromkeys(k.plane for k in recipe.kinds)),
         scales=scales(recipe),
     )
-    return UNetPrior(config)
+    pixels, slices = voxel_sizes(sources) if 1 in config.scales else (None, None)
+    return UNetPrior(msgspec.structs.replace(config, pixel_mm=pixels, slice_mm=slices))
+
+
+def _widened(config: PriorConfig, sources: list[Source]) -> PriorConfig:
+    """Return what a prior says of the voxels that it was trained on, with those of more volumes.
+
+    What it did not know before, it does not know.
+    """
+    before, now = (config.pixel_mm, config.slice_mm), voxel_sizes(sources)
+    pixels, slices = (
+        None if one is None or other is None else (min(one + other), max(one + other))
+        for one, other in zip(before, now, strict=True)
+    )
+    return msgspec.structs.replace(config, pixel_mm=pixels, slice_mm=slices)
 
 
 def _cards(recipe: Recipe, output: Path) -> str:

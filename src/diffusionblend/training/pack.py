@@ -1,7 +1,7 @@
 """Packs: the volumes of a recipe in one or a few compressed files, to train somewhere else.
 
-HDF5, one data set of int16 HU for each volume, as they lie in the cache. Grids are not kept:
-training does not use them.
+HDF5, one data set of int16 HU for each volume, as they lie in the cache. Of their grids only the
+size of the voxels is kept, for the card of what is trained.
 """
 
 import math
@@ -33,6 +33,7 @@ class Packed:
     Attributes:
         weight: How often its slices are drawn.
         scale, finest: Size of its pixels, and the least that they are drawn at, as in `Source`.
+        voxel_mm: Distance of its slices and of its pixels; none in earlier packs.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Packed:
     weight: float = 1.0
     scale: int = 1
     finest: int = 1
+    voxel_mm: tuple[float, float] | None = None
 
     def read(self) -> Volume:
         """Read it."""
@@ -63,14 +65,16 @@ def read_pack(path: Path) -> list[Packed]:
             if file.attrs.get("schema") != SCHEMA:
                 raise CorruptInput(f"{path}: not a pack of this version; make it again by `pack`")
             return [_packed(path, name, file[name].attrs) for name in sorted(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise CorruptInput(f"{path}: not a pack ({error}); make it again by `pack`") from error
 
 
 def _packed(path: Path, name: str, facts: Mapping[str, Any]) -> Packed:
     # Earlier packs do not say of scales: all of theirs are 1.
     scale, finest = (int(facts.get(key, 1)) for key in ("scale", "finest"))
-    return Packed(name, (path,), float(facts["weight"]), scale, finest)
+    voxel_mm = facts.get("voxel_mm")
+    known = None if voxel_mm is None else (float(voxel_mm[0]), float(voxel_mm[1]))
+    return Packed(name, (path,), float(facts["weight"]), scale, finest, known)
 
 
 def write_packs(sources: Sequence[Source], output: Path, max_mib: float = math.inf) -> list[Path]:
@@ -100,6 +104,8 @@ def _write(sources: Sequence[Source], path: Path, limit: float) -> int:
             data = file.create_dataset(_unused(file, source.name), data=source.hu, **_STORAGE)
             for key in ("weight", "scale", "finest"):
                 data.attrs[key] = getattr(source, key)
+            if source.voxel_mm is not None:
+                data.attrs["voxel_mm"] = source.voxel_mm
             used += data.id.get_storage_size()
             if used > limit:
                 del file[data.name]

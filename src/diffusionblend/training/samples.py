@@ -28,6 +28,10 @@ MAX_STRETCH = 1.1
 _SLICES_FIRST = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
+Sizes = tuple[float, float] | None
+"""The smallest and the largest, in mm, if they are known."""
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A volume to draw from.
@@ -38,6 +42,7 @@ class Source:
         scale: Size of its pixels, in pixels of scale 1.
         finest: Least scale that they are drawn at.
         content: SHA-256 of its voxels, where that is known.
+        voxel_mm: Distance of its slices and of its pixels, where that is known.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Source:
     scale: int = 1
     finest: int = 1
     content: str = ""
+    voxel_mm: tuple[float, float] | None = None
 
     def shows(self, plane: str, gap: int, size: int, scale: int) -> bool:
         """Return whether crops of size x size pixels of a scale can be drawn from it."""
@@ -97,6 +103,18 @@ def statistics(sources: list[Source]) -> tuple[float, float]:
     squares = np.array([x_from_hu(s.hu.std()) ** 2 for s in sources]) + means**2
     mean = float(np.average(means, weights=weights))
     return mean, math.sqrt(float(np.average(squares, weights=weights)) - mean**2)
+
+
+def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
+    """Return from what to what the pixels and the distances of slices go, in mm.
+
+    Of the volumes whose pixels are those of scale 1; none where the size of one is not known.
+    """
+    known = [source.voxel_mm for source in sources if source.scale == source.finest == 1]
+    if not known or None in known:
+        return None, None
+    slices, pixels = zip(*known, strict=True)
+    return (min(pixels), max(pixels)), (min(slices), max(slices))
 
 
 class Sampler(Dataset[Batch]):
