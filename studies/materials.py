@@ -11,7 +11,7 @@ import argparse
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -268,11 +268,11 @@ def tube(rng: np.random.Generator, at: Array) -> Array:
     return mixed(np.float32(AIR), rng.uniform(-700, 300), share(wide - np.abs(away - radius)))
 
 
-def chips(wheel: Path) -> dict[str, nibabel.Nifti1Image]:
+def chips(wheel: Path, names: Sequence[str] = CHIPS) -> dict[str, nibabel.Nifti1Image]:
     """Return the crops of a wheel of qim3d: air at -1000 HU, the most frequent material at 0."""
     found = {}
     with zipfile.ZipFile(wheel) as archive:
-        for name in CHIPS:
+        for name in names:
             image = Image.open(io.BytesIO(archive.read(f"qim3d/examples/{name}.tif")))
             grey = np.stack([np.array(one) for one in ImageSequence.Iterator(image)])
             found[name] = saved(scaled(grey.astype(np.float32)), 0.01)

@@ -48,7 +48,9 @@ CHANGES = [
      "no network"),
     (r"import geometry.json", "import walnut.json --bin 4 --size 64",
      "here the name would be found by all imports; time"),
-    (r"python studies/htc_discs.py .*|diffusionblend (?:train|benchmark) .*\bhtc\b.*", "true",
+    (r"python studies/(?:htc_discs|materials)\.py .*", "true",
+     "minutes; test_htc_recipe and test_general_recipe draw a few"),
+    (r"diffusionblend (?:train|benchmark) .*\bhtc\b.*", "true",
      "a quarter of an hour; test_htc and test_htc_recipe run them in small"),
     (r"steps=100", "steps=5", "time"),
     (r"(diffusionblend doctor)$", r"\1 --help", "it measures 256 x 256; test_doctor runs it"),
@@ -108,9 +110,10 @@ def fill(folder, data):
     write_volume(chest, folder / "SERIES")
     write_volume(chest, folder / "truth.nii.gz")
     for place in ("volumes/train", "volumes/unseen", "data/train", "data/train_cropped",
-                  "data/train_coarse"):  # fmt: skip
+                  "data/train_coarse", "data/materials/train"):  # fmt: skip
         _copied(data.volume, folder / place / "one.nii.gz")
-    _copied(data.volume, folder / "data/validation/other.nii.gz")
+    for place in ("data/validation", "data/materials/validation"):
+        _copied(data.volume, folder / place / "other.nii.gz")
     for name in ("one", "two"):
         _copied(data.scan, folder / f"scans/{name}.h5")
     _measured(folder)

@@ -1,5 +1,6 @@
 """The quality record: figures that must come out so, warnings that must appear and must not."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -396,6 +397,16 @@ def test_voxels_of_another_size_than_in_training_are_told_of(chest, spacing, wor
     assert words in next(w.text for w in quality.warnings if w.code == "spacing")
 
 
+@pytest.mark.parametrize(("how", "cured"), [("material", True), ("tissue", False)])
+def test_an_object_that_is_no_body_is_sent_to_the_prior_of_such_objects(chest, how, cured):
+    truth = blocks(Grid.from_spacing(GRID.shape, (0.01, 0.01, 0.01)))
+    known = Calibration(mu_water=0.4, how=how)
+    quality = judged(scan_of(truth), truth, prior=chest, calibration=known)
+    texts = [w.text for w in quality.warnings if w.code == "spacing"]
+    assert len(texts) == 2
+    assert all(("`prior='general'`" in text) == cured for text in texts)
+
+
 @pytest.mark.parametrize(("hu", "words"), [(3500.0, "denser than"), (900.0, "times as much")])
 def test_values_beyond_those_of_training_are_told_of(chest, hu, words):
     truth = blocks(inside=hu)
@@ -405,6 +416,13 @@ def test_values_beyond_those_of_training_are_told_of(chest, hu, words):
 
 
 FLAT = np.float32([-1000.0, -200.0, 800.0])
+
+
+def of_three(volume, noise_hu=20.0):
+    """The volume with the nearest of three values in each voxel, and noise."""
+    nearest = np.abs(volume.hu[..., None] - FLAT).argmin(-1)
+    noise = np.random.default_rng(0).normal(0, noise_hu, volume.hu.shape)
+    return Volume((FLAT[nearest] + noise).astype(np.float32), volume.grid)
 
 
 @pytest.mark.parametrize(
@@ -421,14 +439,24 @@ FLAT = np.float32([-1000.0, -200.0, 800.0])
 def test_flat_materials_are_told_of_where_a_prior_guesses(
     chest, how, views, noise_hu, by_a_prior, told
 ):
-    truth = blocks()
-    nearest = np.abs(truth.hu[..., None] - FLAT).argmin(-1)
-    noise = np.random.default_rng(0).normal(0, noise_hu, truth.hu.shape)
-    truth = Volume((FLAT[nearest] + noise).astype(np.float32), truth.grid)
+    truth = of_three(blocks(), noise_hu)
     known = {"calibration": Calibration(mu_water=0.002, how=how)}
     known |= {"prior": chest} if by_a_prior else {}
     quality = judged(scan_of(truth, sparse_view(views)), truth, **known)
     assert ("flat-materials" in codes(quality)) == told
+
+
+def test_a_prior_of_all_sizes_is_told_of_no_size_and_of_no_flat_materials(chest):
+    flat = of_three(blocks(Grid.from_spacing(GRID.shape, (0.01, 0.01, 0.01))))
+    scan = scan_of(flat, sparse_view(20))
+    all_sizes = msgspec.structs.replace(chest.config, pixel_mm=(0.001, 1.5), slice_mm=(0.001, 1.5))
+    everything = copy.copy(chest)
+    everything.config = all_sizes
+    known = Calibration(mu_water=0.4, how="material")
+    of_bodies, of_all = (
+        codes(judged(scan, flat, prior=prior, calibration=known)) for prior in (chest, everything)
+    )
+    assert of_bodies - of_all == {"spacing", "flat-materials"}
 
 
 @pytest.mark.parametrize(("hu", "told"), [(49.0, False), (51.0, True)])

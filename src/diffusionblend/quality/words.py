@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from diffusionblend.geometry import Geometry
-from diffusionblend.quality.record import Outlier, Quality, Residual, Warn
+from diffusionblend.quality.record import Outlier, Quality, Residual, Values, Warn
 
 FEW_VIEWS = 30
 """Views below which small structures are guessed.
@@ -39,6 +39,8 @@ UNLIKE_ATTENUATION = 1.25
 
 The volumes that `chest` was trained on have 0.91 to 1.12 each.
 """
+ALL_SIZES = 100
+"""Ratio of the largest to the smallest pixel of a training that shows more than bodies."""
 UNLIKE_SPACING = 1.1
 """Factor beyond the training's voxel sizes that is still called within."""
 FLAT = 0.03
@@ -257,21 +259,22 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 
 def _flat_materials(quality: Quality, geometry: Geometry) -> Iterator[str]:
-    values, found = quality.values, quality.calibration
-    no_body = found is not None and found.how == "material"
+    values, few = quality.values, quality.coverage.views < FEW_VIEWS
     left, by_a_prior = values.left_by_three, values.above is not None
-    few = quality.coverage.views < FEW_VIEWS
-    if by_a_prior and no_body and few and left is not None and left < FLAT:
+    if not by_a_prior or _knows_all_sizes(values) or not few:
+        return
+    if _is_no_body(quality) and left is not None and left < FLAT:
         yield (
             "The object is no body and consists of a few flat materials (three values leave "
-            f"{100 * left:.1f} percent of the contrast): from so few views total "
-            "variation, which assumes just that, is likely to be better than the prior; compare "
-            "with `method='tv'`."
+            f"{100 * left:.1f} percent of the contrast): from so few views total variation, which "
+            "assumes just that, is likely to be better than a prior of bodies; compare with "
+            "`method='tv'` and with `prior='general'`."
         )
 
 
 def _spacing(quality: Quality, geometry: Geometry) -> Iterator[str]:
     values = quality.values
+    cure = "; `prior='general'` knows objects of all sizes" if _is_no_body(quality) else ""
     for name, size, trained in (
         ("Pixels", values.pixel_mm, values.trained_pixel_mm),
         ("Slices", values.slice_mm, values.trained_slice_mm),
@@ -280,8 +283,19 @@ def _spacing(quality: Quality, geometry: Geometry) -> Iterator[str]:
             yield (
                 f"{name} are {size:.3g} mm apart, those of the prior's training {trained[0]:g} to "
                 f"{trained[1]:g} mm: structures have a size that it has not seen, and it may "
-                "draw them as something else."
+                f"draw them as something else{cure}."
             )
+
+
+def _is_no_body(quality: Quality) -> bool:
+    found = quality.calibration
+    return found is not None and found.how == "material"
+
+
+def _knows_all_sizes(values: Values) -> bool:
+    """Return whether the prior was trained on pixels so unlike that they show no bodies alone."""
+    trained = values.trained_pixel_mm
+    return trained is not None and trained[1] > ALL_SIZES * trained[0]
 
 
 def _spread(quality: Quality, geometry: Geometry) -> Iterator[str]:

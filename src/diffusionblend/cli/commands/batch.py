@@ -48,7 +48,8 @@ class Batch:
     method: str = "diffusionblend-fast"
     """How to reconstruct; `diffusionblend info` lists the methods."""
     prior: str = "chest"
-    """A prior's name in the package, its folder, or owner/name@COMMIT of the Hugging Face hub."""
+    """`chest` for bodies, `general` for other objects, a folder, or owner/name@COMMIT of the
+    Hugging Face hub."""
     steps: int | None = None
     """Time steps of a diffusion method (its own default if not given)."""
     set: tuple[str, ...] = ()
