@@ -14,14 +14,17 @@ from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
-from diffusionblend.methods import Method, Stepped, methods
+from diffusionblend.methods import Method, Stepped, fbp, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import projector
+from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.reconstruction import estimate as module
+from diffusionblend.reconstruction import smaller as smaller_module
 from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
-from diffusionblend.reconstruction.footprint import peak_memory
+from diffusionblend.reconstruction.footprint import LOOKED_AT, peak_memory
 from diffusionblend.reconstruction.request import Request
+from diffusionblend.reconstruction.smaller import Law, crossings, smaller, takes_long
 from support.commands import command, contents
 from support.phantoms import placed
 
@@ -33,9 +36,9 @@ BEAMS = {
 CPU = torch.device("cpu")
 
 
-def scan_of(beam, slices=30, size=32):
+def scan_of(beam, slices=30, size=32, views=6):
     grid = Grid.from_spacing((slices, size, size), (2.0, 4.0, 4.0))
-    angles = sparse_view(6, 180.0 if beam == "parallel" else 360.0)
+    angles = sparse_view(views, 180.0 if beam == "parallel" else 360.0)
     geometry = placed(BEAMS[beam], grid, angles)
     u = torch.zeros(grid.shape)
     u[:, size // 4 : -size // 4, size // 4 : -size // 4] = 1
@@ -81,7 +84,7 @@ def test_every_beam_and_kind_of_method_is_estimated(name, beam, few, data):
 
 def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
     """With a clock that says each trial took one second."""
-    monkeypatch.setattr(module, "_timed", lambda work: (1.0, work()))
+    monkeypatch.setattr(smaller_module, "timed", lambda work: (1.0, work()))
     prior = from_pretrained(str(data.prior))
 
     def seconds(slices=9, samples=1, name="diffusionblend-fast", **options):
@@ -138,6 +141,113 @@ def test_of_many_views_of_a_cone_fewer_slices_are_tried(monkeypatch):
     assert some_slices(scan) is scan
 
 
+def large(size=2048, views=180, slices=9):
+    """Return a scan of nothing, in no time."""
+    grid = Grid.from_spacing((slices, size, size), (1.0, 0.2, 0.2))
+    geometry = placed(parallel_beam, grid, sparse_view(views, 180.0))
+    return Scan(np.zeros(geometry.sinogram_shape, np.float32), geometry)
+
+
+def test_what_is_tried_of_a_large_scan_is_bounded(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Other(Method):
+        steps: int = 50
+        counted_by = "steps"
+
+        def step(self, problem, state, k, generator):
+            seen.append(problem.A.geometry)
+            return Stepped(torch.zeros(problem.volume_shape), state)
+
+    seen, scan = [], large()
+    found = estimate(scan, Request(scan.geometry, Other(), classical=False), prior="", device=CPU)
+    assert len(seen) == module.TRIAL_ITERATIONS
+    assert {g.grid.shape for g in seen} == {(9, 256, 256)}
+    assert {len(g.beam.angles_deg) for g in seen} == {20}
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    assert found.operator == "rays"
+
+
+def test_a_product_is_measured_with_few_rays_of_few_pixels():
+    for size, views in ((2048, 180), (512, 900), (2048, 12), (700, 333)):
+        geometry = large(size, views, 1).geometry
+        for stored, most in ((True, smaller_module.OF_MATRIX), (False, smaller_module.OF_RAYS)):
+            with_these = smaller_module._measured_with(geometry, stored)
+            few, *_ = smaller_module._smaller(geometry, *with_these)
+            assert crossings(few) <= most[1]
+            assert max(few.grid.shape[1:]) <= most[0]
+
+
+@pytest.mark.parametrize("size", [1000, 1024, 2047])
+def test_a_smaller_scan_has_the_same_rays_on_larger_pixels(size):
+    scan = large(size, 33, 2)
+    scan = dataclasses.replace(scan, y=scan.y + 1)
+    made = smaller(scan, 256, 20)
+    assert max(made.geometry.grid.shape[1:]) in range(125, 257)
+    assert made.geometry.beam.angles_deg == scan.geometry.beam.angles_deg[::2]
+    assert made.y.shape == made.geometry.sinogram_shape
+    assert (made.y == 1).all()
+
+
+def test_only_what_would_take_long_is_tried_on_larger_pixels():
+    def long(size, views, name="tv", device=CPU):
+        return takes_long(large(size, views, 1).geometry, make_method(name), device)
+
+    assert not long(256, 60)
+    assert long(512, 60)
+    assert not long(256, 20, "diffusionblend-fast")
+    assert long(256, 60, "diffusionblend-fast")
+    assert not long(512, 60, "fbp-unet")  # which refuses views that it was not trained for
+    assert not long(2048, 180, device=torch.device("cuda"))
+    assert not takes_long(scan_of("cone", size=128, views=400).geometry, make_method("tv"), CPU)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """A clock that goes on by pixels times views, of products and of back-projections."""
+    now, product, between = [0.0], MatrixProjector.product, fbp.between_bins
+
+    def counted(self, x, transpose):
+        now[0] += crossings(self.geometry) * len(x)
+        return product(self, x, transpose)
+
+    def back_projected(y, at):
+        now[0] += at.numel() * len(y)
+        return between(y, at)
+
+    monkeypatch.setattr(MatrixProjector, "product", counted)
+    monkeypatch.setattr(fbp, "between_bins", back_projected)
+    monkeypatch.setattr(smaller_module, "_clock", lambda: now[0])
+
+
+@pytest.mark.parametrize("name", ["fbp", "sirt", "cgls"])
+def test_a_smaller_trial_says_what_a_whole_one_says(name, counting, monkeypatch):
+    scan = scan_of("parallel", 20, 64, 40)
+    request = Request(scan.geometry, make_method(name))
+    whole = estimate(scan, request, prior="", device=CPU)
+    monkeypatch.setattr(smaller_module, "MOST_CROSSINGS", 64**2)
+    for side in ("PIXELS", "FBP_PIXELS"):
+        monkeypatch.setattr(module, side, 32)
+    found = estimate(scan, request, prior="", device=CPU)
+    assert found.operator == whole.operator == "matrix"
+    for part, seconds in whole.seconds.items():
+        assert seconds / 1.3 < found.seconds[part] < 1.3 * seconds
+
+
+def test_along_rays_sixteen_slices_take_as_long_as_one():
+    law = Law(tried=9, slices=40, product=(2.0, 1.0), block=16, whole=True)
+    assert 40 / 9 * law.of_product(False, 9) == pytest.approx(3 * 2)
+    assert 40 / 9 * law.of_product(True, 1) == pytest.approx(1)
+    law = Law(tried=9, slices=40, product=(2.0, 1.0), block=9)
+    assert 40 / 9 * law.of_product(False, 9) == pytest.approx(40 / 9 * 2)
+
+
+def test_sweeps_on_larger_pixels_take_less():
+    method = make_method("diffusionblend-fast")
+    assert method.work(large(64, 180).geometry) == 35
+    assert method.work(large(2048, 180).geometry) == 14 / 16**2 + 12 / 8**2 + 9
+    assert make_method("fbp").work(large(64, 180).geometry) == 1
+
+
 @pytest.mark.parametrize("name", [n for n in methods() if n != "fbp-unet"])
 def test_more_of_anything_takes_more_memory(name):
     method = make_method(name)
@@ -156,6 +266,15 @@ def test_a_larger_batch_of_the_network_takes_more_memory():
     assert peak_memory(*shapes, make_method("dds", batch_size=16)) > peak_memory(
         *shapes, make_method("dds", batch_size=4)
     )
+
+
+def test_what_the_record_looks_at_takes_memory_where_the_data_are_not_fitted():
+    shapes = (9, 2048, 2048), (9, 180, 2897)
+    more = [
+        peak_memory(*shapes, make_method(name), looked=3) - peak_memory(*shapes, make_method(name))
+        for name in ("fbp", "tv")
+    ]
+    assert more == [LOOKED_AT * 4 * 3 * 2048**2, 0]
 
 
 def test_too_little_memory_is_said():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb, noise_at
@@ -137,18 +138,24 @@ class DiffusionBlendFast(Method):
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
         problem = find_metal(problem)
-        gap_deg = problem.A.geometry.arc.widest_deg
-        levels = climb(
-            problem.volume_shape,
-            self.steps,
-            sigma_max=self.sigma_max,
-            sigma_min=self.sigma_min,
-            gap_deg=gap_deg,
-            coarse=self.coarse,
-        )
+        gap_deg, levels = problem.A.geometry.arc.widest_deg, self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
         noise = self.noise * noise_at(gap_deg)
         return Ladder(problem, levels, on, noise, _alone(problem))
+
+    def work(self, geometry: Geometry) -> float:
+        """Return how many sweeps on the volume's own pixels take as long as all of them."""
+        return sum((level.factor**-2 for level in self._levels(geometry)), start=0.0)
+
+    def _levels(self, geometry: Geometry) -> list[Level]:
+        return climb(
+            geometry.grid.shape,
+            self.steps,
+            sigma_max=self.sigma_max,
+            sigma_min=self.sigma_min,
+            gap_deg=geometry.arc.widest_deg,
+            coarse=self.coarse,
+        )
 
     def count(self, p: Ladder) -> int:
         """Return the number of sweeps, including those that were added."""

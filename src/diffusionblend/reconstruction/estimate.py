@@ -1,16 +1,14 @@
 """Estimate the time and memory of a reconstruction before it starts.
 
 Time: the method runs a few steps on a few slices of the scan on this machine, and the time is
-scaled up to all steps and slices. Memory: from the sizes of volume and data, with measured
-constants.
+scaled up to all steps and slices; large slices are tried on larger pixels (`smaller`). Memory: from
+the sizes of volume and data, with measured constants.
 """
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import torch
@@ -24,18 +22,32 @@ from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
-from diffusionblend.methods import Method, Problem, find_method, methods
+from diffusionblend.methods import FBP, Method, Problem, find_method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.prior import Prior
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
+from diffusionblend.quality.fitted import fitted
 from diffusionblend.quality.looked_at import looked_at
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction.draw import load_prior
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
 from diffusionblend.reconstruction.reconstruct import classical_method
 from diffusionblend.reconstruction.request import Request
-from diffusionblend.reconstruction.task import make_task
+from diffusionblend.reconstruction.smaller import (
+    FBP_PIXELS,
+    FBP_VIEWS,
+    PIXELS,
+    VIEWS,
+    Law,
+    Timed,
+    crossings,
+    law_of,
+    smaller,
+    takes_long,
+    timed,
+)
+from diffusionblend.reconstruction.task import Task, make_task
 from diffusionblend.sampling.partition import BLOCK
 
 TRIAL_VOXELS = 2 * BLOCK * 256**2
@@ -47,7 +59,8 @@ TRIAL_STEPS = 5
 """Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
 TRIAL_ITERATIONS = 4
 """Without a prior each step costs the same."""
-_Made = TypeVar("_Made")
+FEWER_STEPS = 3
+"""Of a trial on larger pixels, in which fewer are on those that are larger still."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +119,19 @@ def estimate(
     method = request.method
     known = load_prior(method, prior, device)
     whole = covering(scan)
-    scan_part, _ = calibrated(some_slices(whole), mu_water, scale)
-    task = make_task(scan_part, scan_part.geometry.grid, known, device)
-    slices = whole.geometry.grid.shape[0]
-    problem = task.problem
-    problem.A.T(problem.A(problem.y.new_zeros(problem.volume_shape)))  # lets loops be compiled
-    found, x = _of_method(method, problem, slices, request.samples)
+    longer = extended(whole.y, whole.geometry).geometry
+    whole, _ = calibrated(whole, mu_water, scale)
+    trial = _trial(whole, longer, method, known, device)
+    found, x = trial.of_method(method, request.samples)
     seconds = {name_of(method): found}
     if request.compares:
         other = classical_method(scan.geometry)
-        seconds[other], plain = _of_method(find_method(other)(), problem, slices)
-        seconds["quality"] = _of_quality(task.measured, method, x, slices, (other, plain))
+        seconds[other], plain = trial.of_method(find_method(other)())
+        seconds["quality"] = trial.of_quality(method, x, (other, plain))
     else:
-        seconds["quality"] = _of_quality(task.measured, method, x, slices)
-    longer = extended(whole.y, whole.geometry).geometry
+        seconds["quality"] = trial.of_quality(method, x)
     worked_on = None if longer == scan.geometry else longer
-    operator = problem.A.how
+    operator = trial.law.how or trial.task.problem.A.how
     if device.type != "cpu":
         return Estimate(seconds, None, None, worked_on, operator)
     most = None if max_memory is None else bytes_of(max_memory)
@@ -159,57 +169,103 @@ def some_slices(scan: Scan) -> Scan:
     return dataclasses.replace(scan, y=y, geometry=Geometry(grid, beam))
 
 
-def _of_method(
-    method: Method, problem: Problem, slices: int, samples: int = 1
-) -> tuple[float | None, Tensor]:
-    """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
-    option = method.counted_by
-    if option is None and type(method) not in methods().values():
-        # Nobody knows what another package's method does, or how often.
-        return None, problem.y.new_zeros(problem.volume_shape)
-    steps = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
-    few, factor = _with_steps(method, steps, problem.A.geometry)
-    if method.needs_prior:
-        _with_steps(method, 2, problem.A.geometry)[0](problem)  # to warm up
-    took, x = _timed(lambda: few(problem))
-    trial = len(x)
-    return samples * factor * method.length(slices) / method.length(trial) * took, x
+@dataclass(frozen=True)
+class _Trial:
+    """What a method is tried on.
+
+    Attributes:
+        scan: The scan, of all slices.
+        full: Its geometry, with the bins that the method has besides.
+        task: Some of its slices, and of large ones on larger pixels.
+        law: What the task's time becomes on those of the scan.
+        smaller: Whether the task has fewer pixels or views than the scan.
+    """
+
+    scan: Scan
+    full: Geometry
+    task: Task
+    law: Law
+    smaller: bool
+
+    @property
+    def slices(self) -> int:
+        """Slices of the scan."""
+        return self.full.grid.shape[0]
+
+    def of_method(self, method: Method, samples: int = 1) -> tuple[float | None, Tensor]:
+        """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
+        problem, option = self.task.problem, method.counted_by
+        if option is None and type(method) not in methods().values():
+            # Nobody knows what another package's method does, or how often.
+            return None, problem.y.new_zeros(problem.volume_shape)
+        if self.smaller and isinstance(method, FBP):
+            return self._of_fbp(method), method(problem)
+        steps = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
+        few = _with_steps(method, FEWER_STEPS if method.needs_prior and self.smaller else steps)
+        if method.needs_prior:
+            _with_steps(method, 2)(problem)  # to warm up
+        took, x = self.law.timed(lambda: few(problem))
+        factor = max(1.0, method.work(self.full) / few.work(problem.A.geometry))
+        return samples * factor * method.length(self.slices) / method.length(len(x)) * took, x
+
+    def _of_fbp(self, method: FBP) -> float:
+        """Return the seconds of filtered back-projection, which go with pixels times views."""
+        part = smaller(some_slices(self.scan), FBP_PIXELS, FBP_VIEWS)
+        problem = make_task(part, part.geometry.grid, None, self.task.problem.y.device).problem
+        took, x = timed(lambda: method(problem))
+        return self.slices / len(x) * crossings(self.full) / crossings(part.geometry) * took
+
+    def of_quality(
+        self, method: Method, x: Tensor, classical: tuple[str, Tensor] | None = None
+    ) -> float:
+        """Return the seconds of the assessment, parts of which use only some of the slices."""
+        problem, law, fits_data = self.task.measured, self.law, method.fits_data
+        if fits_data:
+            # What a few steps leave is looked at for long, which what the whole run leaves is not.
+            noise = torch.randn(problem.y.shape, generator=torch.Generator().manual_seed(0))
+            y = problem.A(1 + x) + OPERATOR_VARIANCE**0.5 * noise.to(problem.y)
+            problem = dataclasses.replace(problem, y=y)
+        took, _ = law.timed(lambda: assess(problem, x, classical=classical, fits_data=fits_data))
+        tried = len(x)
+        if not problem.A.slicewise:
+            return self.slices / tried * took
+        wanted, most = looked_at(self.full, self.slices), looked_at(problem.A.geometry, tried)
+        every, _ = law.timed(lambda: _look(problem, x, most, fits_data))
+        count, some = min(wanted, most), every
+        if self.smaller:  # where more slices are looked at than of large ones
+            of_some = dataclasses.replace(law, tried=count, slices=wanted)
+            some, _ = of_some.timed(lambda: _look(problem, x, count, fits_data))
+        return self.slices / tried * max(0.0, took - every) + wanted / count * some
 
 
-def _of_quality(
-    problem: Problem,
-    method: Method,
-    x: Tensor,
-    slices: int,
-    classical: tuple[str, Tensor] | None = None,
-) -> float:
-    """Return the seconds of the assessment, one part of which uses only some of the slices."""
-    if method.fits_data:
-        # What a few steps leave of the data is looked at for long, which the whole run's is not.
-        noise = torch.randn(problem.y.shape, generator=torch.Generator().manual_seed(0))
-        y = problem.A(1 + x) + OPERATOR_VARIANCE**0.5 * noise.to(problem.y)
-        problem = dataclasses.replace(problem, y=y)
-    took, _ = _timed(lambda: assess(problem, x, classical=classical, fits_data=method.fits_data))
-    if not problem.A.slicewise:
-        return slices / len(x) * took
-    unseen, _ = _timed(lambda: undetermined(problem, 1 + x))
-    share = looked_at(problem.A.geometry, slices) / looked_at(problem.A.geometry, len(x))
-    return slices / len(x) * max(0.0, took - unseen) + share * unseen
+def _trial(
+    whole: Scan, full: Geometry, method: Method, prior: Prior | None, device: torch.device
+) -> _Trial:
+    """Choose what a method is tried on; see `_Trial`."""
+    long = takes_long(full, method, device)
+    part = some_slices(smaller(whole, PIXELS, VIEWS) if long else whole)
+    task = make_task(part, part.geometry.grid, prior, device)
+    A, shape = task.problem.A, task.problem.volume_shape
+    A.T(A(task.problem.y.new_zeros(shape)))  # lets loops be compiled
+    if not long:
+        return _Trial(whole, full, task, Law(), smaller=False)
+    both = [dataclasses.replace(p, A=Timed(p.A)) for p in (task.problem, task.measured)]
+    law = law_of(full, part.geometry, *(p.A for p in both))
+    return _Trial(whole, full, Task(*both), law, smaller=True)
 
 
-def _with_steps(method: Any, steps: int, geometry: Geometry) -> tuple[Method, float]:  # noqa: ANN401
-    """Return the method with so many steps at most, and how many times more it takes itself."""
+def _look(problem: Problem, x: Tensor, count: int, fits_data: bool) -> None:
+    """Do what the assessment does with the slices that it looks at, with the first of a trial."""
+    variance = None if problem.variance is None else problem.variance[:count]
+    some = dataclasses.replace(problem, y=problem.y[:count], variance=variance)
+    undetermined(some, 1 + x[:count])
+    if not fits_data:
+        fitted(some, 1 + x[:count])
+
+
+def _with_steps(method: Any, steps: int) -> Method:  # noqa: ANN401
+    """Return the method with so many steps at most."""
     option = method.counted_by
     if option is None:
-        return method, 1.0
-    most = getattr(method, option)
-    fewer, usual = min(steps, most), min(most, method.usual_iterations(geometry) or most)
-    return dataclasses.replace(method, **{option: fewer}), max(1.0, usual / fewer)
-
-
-def _timed(work: Callable[[], _Made]) -> tuple[float, _Made]:
-    began = time.monotonic()
-    made = work()
-    if isinstance(made, Tensor):
-        made.sum().item()  # a GPU is still at it
-    return time.monotonic() - began, made
+        return method
+    return dataclasses.replace(method, **{option: min(steps, getattr(method, option))})

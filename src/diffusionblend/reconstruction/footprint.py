@@ -32,6 +32,7 @@ from diffusionblend.machine.processes import here
 from diffusionblend.methods import TV, Method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
+from diffusionblend.quality.looked_at import looked_at
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import BLOCK, GROUP, whole_blocks
@@ -47,6 +48,9 @@ ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
 """What a method with a prior leaves behind, while the classical reconstruction is made."""
+LOOKED_AT = 6
+"""Copies of the slices that the quality record looks at closely (`looked_at`), of a volume whose
+method does not fit the data: of many slices they are few, of nine of 2048 x 2048 pixels a third."""
 WRITTEN = 4
 """Copies of a part of a volume in slabs, while it is written and read back."""
 _SAMPLES = 3
@@ -139,6 +143,7 @@ def _room_of_share(request: Request, most: int | None, folder: PathLike | None) 
     needed = peak_memory(
         (largest, rows, columns), request.geometry.sinogram_shape, request.method,
         samples=request.samples, classical=request.classical, matrix=_stored(request.geometry),
+        looked=_looked(request.geometry),
     )  # fmt: skip
     free, machine = free_bytes(), needed * slabs.processes.on_machine
     if most is not None and needed > most:
@@ -194,11 +199,17 @@ def memory_needed(request: Request, slab: int | None = None) -> int:
     return peak_memory(
         geometry.grid.shape, geometry.sinogram_shape, request.method, samples=request.samples,
         classical=request.classical, matrix=_stored(geometry), slab=slab,
+        looked=_looked(geometry),
     )  # fmt: skip
 
 
 def _stored(geometry: Geometry) -> bool:
     return geometry.beam.slicewise and is_stored(geometry, torch.device("cpu"))
+
+
+def _looked(geometry: Geometry) -> int:
+    """Return how many slices are looked at beside the others, where rays do not cross them."""
+    return looked_at(geometry, geometry.grid.shape[0]) if geometry.beam.slicewise else 0
 
 
 def peak_memory(
@@ -210,6 +221,7 @@ def peak_memory(
     classical: bool = True,
     matrix: bool = True,
     slab: int | None = None,
+    looked: int = 0,
 ) -> int:
     """Return the most memory that the process will hold, in bytes.
 
@@ -221,11 +233,14 @@ def peak_memory(
         classical: Whether the classical reconstruction is made as well, beside a learned one.
         matrix: Whether the operator is a matrix.
         slab: Slices that are worked on at a time, by methods that are `slabwise`; None: all.
+        looked: Slices that the quality record looks at by themselves.
     """
     slices, *sides = volume
     pixels, rays = math.prod(sides), data[1] * data[2]
     one, lines = FLOAT * (slices if slab is None else slab) * pixels, FLOAT * math.prod(data)
     fixed = BASE + (MATRIX * data[1] * pixels if matrix else PASSING * (pixels + rays))
+    if not method.fits_data:
+        fixed += LOOKED_AT * FLOAT * looked * pixels
     if samples > 1:
         fixed += _SAMPLES * one
     if slab is not None:
