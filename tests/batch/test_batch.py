@@ -206,6 +206,7 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
         (["none_in.csv"], (), 3, "none_in.csv: has no row; expected a line of names of columns"),
         (["empty.csv"], (), 3, "empty.csv: has no row; expected a line of names of columns"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
+        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' holds a NUL"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
@@ -227,6 +228,7 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     (place / "none_in.csv").write_text("scan,seed\n")
     (place / "empty.csv").write_text("")
     (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
+    (place / "nul.csv").write_text("scan,output\na\0b.h5,x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
     (place / "set.csv").write_text("scan,options\nx.h5,seed=3\n")
     (place / "seed.csv").write_text("scan,seed\nx.h5,many\n")

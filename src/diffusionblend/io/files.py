@@ -14,7 +14,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -328,6 +328,13 @@ def sha256(path: Path) -> str:
 def files_of(path: Path) -> list[Path]:
     """Return a file, or those in a folder and its subfolders, sorted by their names."""
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise UsageError if a text that a file gives can be no name: names have no NUL."""
+    for text in texts:
+        if "\0" in text:
+            raise UsageError(f"{text!r:.80} holds a NUL; expected text without; write it again")
 
 
 def inside(folder: Path, name: str) -> Path:
