@@ -13,12 +13,14 @@ import psutil
 import pytest
 
 import diffusionblend as db
+from diffusionblend.batch import jobs
 from diffusionblend.batch.claims import PLACE, Claims
 from diffusionblend.batch.jobs import find_jobs
 from diffusionblend.batch.journal import Entry, append, read_journals
 from diffusionblend.batch.part import Part, parse_part
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
+from diffusionblend.io import tree
 from diffusionblend.io.files import owner, sole
 from diffusionblend.runs.checkpoint import Checkpoint
 from support.batches import OPTIONS, batch, check_claims, reconstruct_each, write_scans
@@ -192,6 +194,23 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
     assert names(tmp_path / "a/s.h5", tmp_path / "a/s.h5") == ["s.nii.gz"]
     with pytest.raises(UsageError, match="would both become"):
         names(tmp_path / "a/s.h5", tmp_path / "b/s.h5")
+
+
+@pytest.mark.parametrize("given", [".", "**/*.h5"])
+def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, given):
+    for name in ("a/s.h5", "b/notes.txt", "b/c/t.h5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(jobs, "MOST_OTHERS", 4)
+    monkeypatch.setattr(tree, "BESIDE", 1)
+    found = find_jobs([tmp_path / given], tmp_path / "made", Settings(), ".nii.gz")
+    assert [job.name for job in found] == ["a/s.nii.gz", "b/c/t.nii.gz"]
+    monkeypatch.setattr(jobs, "MOST_OTHERS", 3)
+    ended = command("batch", tmp_path / given, "-o", tmp_path / "made")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (4, "", 1)
+    assert f"{tmp_path}: holds more than 3 other files and folders" in ended.err
+    assert "a pattern without `**`, or a table of scans" in ended.err
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(

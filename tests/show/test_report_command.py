@@ -288,6 +288,16 @@ def test_what_cannot_be_used_is_named(user, arguments, code, word):
 HOSTILE = "<script>alert(1)</script>\" onerror='alert(2)' {{ 7 * 7 }}"
 
 
+def test_the_record_of_a_folder_that_is_no_volume_is_not_looked_for(user, monkeypatch):
+    """It would be by the SHA-256 of all that lies below, which may be a whole disk."""
+    (user / "none/below").mkdir(parents=True)
+    (user / "none/below/large.bin").write_bytes(b"")
+    monkeypatch.setattr("diffusionblend.runs.record.sha256", None)
+    ended = command("report", "none")
+    assert (ended.code, ended.err.count("\n")) == (3, 1)
+    assert "none: no DICOM file in this folder" in ended.err
+
+
 def attributes(text):
     """Return the names of all attributes of a page."""
     found = []

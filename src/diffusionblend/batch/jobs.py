@@ -1,7 +1,6 @@
 """The scans of a batch: from files, folders, patterns and tables, each with its output."""
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,13 @@ from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import PathLike, inside, names_folder, naming
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
+from diffusionblend.io.tree import folders_below
 from diffusionblend.io.volumes import check_suffix
 
 _Place = TypeVar("_Place", Path, Remote, Place)
+MOST_OTHERS = 200_000
+"""So many files and folders are searched for a first scan, which takes some seconds."""
+SMALLER = "give a folder of scans, a pattern without `**`, or a table of scans"
 _ANYWHERE = Path("/a/folder")
 """Whether a name leads out of a folder is the same for one in a store."""
 
@@ -110,11 +113,12 @@ def _below(folder: Place) -> Sequence[Place]:
 
 
 def _files(folder: Path) -> Sequence[Place]:
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return found
+    return [
+        place / name
+        for place, names in folders_below(folder, MOST_OTHERS, SMALLER, SUFFIXES)
+        for name in names
+        if not name.startswith(".")
+    ]
 
 
 def _objects(folder: Remote) -> Sequence[Place]:
@@ -130,6 +134,8 @@ def _matching(pattern: Place) -> Sequence[Place]:
     if isinstance(pattern, Remote):
         scans = pattern.matching(_root(pattern))
     else:
+        if "**" in pattern.parts:
+            _files(_root(pattern))  # which refuses what is too much to search
         found = map(Path, glob.glob(str(pattern), recursive=True))
         scans = [path for path in found if path.is_file()]
     if not scans:

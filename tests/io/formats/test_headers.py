@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
+from diffusionblend.io.formats import dicom_series
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (
@@ -692,6 +693,23 @@ def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
     save(place / "PA0/SE1", datasets(stored))
     error = str(refusal(read_volume, place / "PA0"))
     assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+def test_the_root_of_a_disk_is_not_searched_for_more_of_a_series(place, stored, monkeypatch):
+    save(place / "PA0", datasets(stored))
+    save(place / "PA0/SE1", datasets(stored, uid=UID + ".9"))
+    monkeypatch.setattr(dicom_series, "MOST_FILES", 12)
+    error = str(refusal(read_volume, place / "PA0"))
+    assert (
+        "PA0: holds more than 12 other files and folders, too many to search; give the folder"
+        in error
+    )
+    save(place / "none", [])
+    save(place / "none/SE1", datasets(stored))
+    monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
+    (place / "none/notes.txt").write_text("")
+    error = str(refusal(read_volume, place / "none"))
+    assert "none: no DICOM file in this folder, but SE1, notes.txt; give the name of" in error
 
 
 # NRRD, OME-Zarr, and volumes in several
