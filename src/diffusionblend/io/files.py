@@ -61,7 +61,7 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     Args:
         path: The final place. Its folder must exist. A file there is replaced; a folder only if
             it is empty.
-        check: Reads what was made back and raises if it is not as it should be.
+        check: Reads what was made back, and returns False if it is not as it should be, or raises.
     """
     writable(path)
     temporary = _temporary(path)
@@ -69,8 +69,8 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     try:
         yield temporary
         _flush(temporary)
-        if check is not None:
-            check(temporary)
+        if check is not None and check(temporary) is False:
+            raise OSError(None, "what was written does not read back the same")
         os.replace(temporary, path)
     except OSError as error:
         raise output_error(path, error) from error

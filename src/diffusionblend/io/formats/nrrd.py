@@ -202,13 +202,12 @@ def write(volume: Volume, path: Path) -> None:
         "encoding": "gzip",
     }
     voxels = volume.hu.T.astype(np.float32)
-    with atomic(path, check=partial(_expect_same, voxels)) as temporary:
+    with atomic(path, check=partial(_is_same, voxels)) as temporary:
         nrrd.write(str(temporary), voxels, header)
 
 
-def _expect_same(voxels: np.ndarray, path: Path) -> None:
+def _is_same(voxels: np.ndarray, path: Path) -> bool:
     import nrrd
 
     back, _ = nrrd.read(str(path))
-    if not np.array_equal(back, voxels, equal_nan=True):
-        raise OSError(None, "what was written does not read back the same")
+    return np.array_equal(back, voxels, equal_nan=True)
