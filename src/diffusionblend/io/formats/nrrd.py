@@ -39,6 +39,10 @@ RAW, GZIP = ("raw",), ("gzip", "gz")
 _REQUIRED = ("type", "dimension", "sizes", "encoding")
 _BESIDE = ("data file", "datafile")
 _SKIPPED = ("line skip", "lineskip", "byte skip", "byteskip")
+_QUANTISED = ("old min", "oldmin", "old max", "oldmax")
+"""What values were before they became the whole numbers that are stored (`unu quantize`)."""
+_KINDS = ("domain", "space", "none", "???")
+"""Of an axis: that lies in space, or of which nothing is said."""
 _SEVERAL = ("LIST", "%")
 """In the name of a data file: there are several."""
 _UNITS = ("mm", "millimeter", "", "???")
@@ -118,6 +122,18 @@ def _check_fields(path: Path, header: Header) -> None:
         raise UnsupportedInput(
             f"{path}: has the field `{skipped[0]}`; expected voxels and nothing before them; "
             "convert it"
+        )
+    quantised = [field for field in _QUANTISED if field in header]
+    if quantised:
+        raise UnsupportedInput(
+            f"{path}: has the field `{quantised[0]}`: its values were quantised, and are no HU; "
+            "undo that, for instance by `unu unquantize`"
+        )
+    others = [kind for kind in header.get("kinds", ()) if str(kind).lower() not in _KINDS]
+    if others:
+        raise UnsupportedInput(
+            f"{path}: an axis is of the kind {others[0]}; expected three of space; convert it to "
+            "one three-dimensional volume"
         )
     several = [header[f] for f in _BESIDE if any(word in header.get(f, "") for word in _SEVERAL)]
     if several:
