@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from diffusionblend.batch.settings import Settings, check
 from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, inside, names_folder, naming
+from diffusionblend.io.files import PathLike, as_utf8, inside, names_folder, naming
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
 from diffusionblend.io.tree import folders_below
@@ -62,6 +62,7 @@ def find_jobs(
     jobs: dict[str, Job] = {}
     checked = set()
     for job in found:
+        _check_text(job)
         other = jobs.setdefault(job.name, job)
         if other.scan != job.scan or other.settings != job.settings:
             raise UsageError(
@@ -72,6 +73,13 @@ def find_jobs(
             check(job.settings, job.scan)
             checked.add(id(job.settings))
     return [jobs[name] for name in sorted(jobs)]
+
+
+def _check_text(job: Job) -> None:
+    """Refuse names that are no UTF-8: the journal of a batch, in JSON, cannot hold them."""
+    for place in (job.scan, job.output):
+        if as_utf8(str(place)) != str(place):
+            raise UsageError(f"{place}: is no UTF-8, as names in a batch have to be; rename it")
 
 
 def _check_name(folder: Place, name: str) -> None:

@@ -337,6 +337,11 @@ def check_texts(texts: Iterable[str]) -> None:
             raise UsageError(f"{text!r:.80} holds a NUL; expected text without; write it again")
 
 
+def as_utf8(text: str) -> str:
+    """Return a text with `?` for what no UTF-8 can say: names of files may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def inside(folder: Path, name: str) -> Path:
     """Return `folder`/`name`.
 
