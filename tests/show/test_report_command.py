@@ -332,6 +332,12 @@ def test_a_voxel_that_is_none_is_refused(user, at):
     assert not (user / "report.html").exists()
 
 
+def test_a_name_that_leaves_no_room_for_those_beside_it_has_a_page(user):
+    name = "v" * 244 + ".nii.gz"
+    shutil.copy("fbp.nii.gz", name)
+    run("report", name, "-o", "r.html")
+
+
 def test_a_hostile_record_is_shown_and_inert(user):
     change_record(
         "o.nii.gz",
