@@ -13,12 +13,14 @@ import psutil
 import pytest
 
 import diffusionblend as db
+from diffusionblend.batch import jobs
 from diffusionblend.batch.claims import PLACE, Claims
 from diffusionblend.batch.jobs import find_jobs
 from diffusionblend.batch.journal import Entry, append, read_journals
 from diffusionblend.batch.part import Part, parse_part
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
+from diffusionblend.io import tree
 from diffusionblend.io.files import owner, sole
 from diffusionblend.runs.checkpoint import Checkpoint
 from support.batches import OPTIONS, batch, check_claims, reconstruct_each, write_scans
@@ -194,6 +196,23 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
         names(tmp_path / "a/s.h5", tmp_path / "b/s.h5")
 
 
+@pytest.mark.parametrize("given", [".", "**/*.h5"])
+def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, given):
+    for name in ("a/s.h5", "b/notes.txt", "b/c/t.h5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(jobs, "MOST_OTHERS", 4)
+    monkeypatch.setattr(tree, "BESIDE", 1)
+    found = find_jobs([tmp_path / given], tmp_path / "made", Settings(), ".nii.gz")
+    assert [job.name for job in found] == ["a/s.nii.gz", "b/c/t.nii.gz"]
+    monkeypatch.setattr(jobs, "MOST_OTHERS", 3)
+    ended = command("batch", tmp_path / given, "-o", tmp_path / "made")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (4, "", 1)
+    assert f"{tmp_path}: holds more than 3 other files and folders" in ended.err
+    assert "a pattern without `**`, or a table of scans" in ended.err
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "options", "code", "said"),
     [
@@ -206,6 +225,7 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
         (["none_in.csv"], (), 3, "none_in.csv: has no row; expected a line of names of columns"),
         (["empty.csv"], (), 3, "empty.csv: has no row; expected a line of names of columns"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
+        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' holds a NUL"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
@@ -227,6 +247,7 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     (place / "none_in.csv").write_text("scan,seed\n")
     (place / "empty.csv").write_text("")
     (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
+    (place / "nul.csv").write_text("scan,output\na\0b.h5,x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
     (place / "set.csv").write_text("scan,options\nx.h5,seed=3\n")
     (place / "seed.csv").write_text("scan,seed\nx.h5,many\n")

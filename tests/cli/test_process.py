@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from support.commands import contents
+from diffusionblend.io.scans import read_scan
+from support.commands import command, contents
 
 PYTHON = [sys.executable, "-m", "diffusionblend"]
 HANGING = """
@@ -138,3 +139,22 @@ def test_a_name_that_is_no_utf_8_works(data, place):
     json.loads(found.stdout)
     found = ended("report", name, "-o", "r.html", cwd=place)
     assert found.returncode == 0, found.stderr
+
+
+def test_what_keeps_names_keeps_those_that_are_no_utf_8_or_refuses_them(data, place, monkeypatch):
+    """Scans, journals of batches, caches and packs of training: they are in UTF-8."""
+    monkeypatch.chdir(place)
+    name = os.fsdecode(b"a\xff")
+    (place / "volumes").mkdir()
+    volume = place / "volumes" / f"{name}.nii.gz"
+    volume.write_bytes(data.volume.read_bytes())
+    assert command("simulate", volume, "-o", f"{name}.h5", "--views", 4).code == 0
+    assert read_scan(place / f"{name}.h5").provenance["source"] == "a?.nii.gz"
+    ended = command("batch", place, "-o", "made")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "is no UTF-8, as names in a batch have to be; rename it" in ended.err
+    recipe = 'output = "o"\ndata = [{ path = "volumes" }]\n[budget]\nsteps = 1\n'
+    (place / "r.toml").write_text(recipe)
+    ended = command("pack", "r.toml", "-o", "p.h5", "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["volumes"]

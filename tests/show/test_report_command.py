@@ -288,6 +288,16 @@ def test_what_cannot_be_used_is_named(user, arguments, code, word):
 HOSTILE = "<script>alert(1)</script>\" onerror='alert(2)' {{ 7 * 7 }}"
 
 
+def test_the_record_of_a_folder_that_is_no_volume_is_not_looked_for(user, monkeypatch):
+    """It would be by the SHA-256 of all that lies below, which may be a whole disk."""
+    (user / "none/below").mkdir(parents=True)
+    (user / "none/below/large.bin").write_bytes(b"")
+    monkeypatch.setattr("diffusionblend.runs.record.sha256", None)
+    ended = command("report", "none")
+    assert (ended.code, ended.err.count("\n")) == (3, 1)
+    assert "none: no DICOM file in this folder" in ended.err
+
+
 def attributes(text):
     """Return the names of all attributes of a page."""
     found = []
@@ -320,6 +330,12 @@ def test_a_voxel_that_is_none_is_refused(user, at):
     assert (ended.code, ended.out) == (2, "")
     assert f"--at {at}: " in ended.err or f"voxel {at} (--at): " in ended.err
     assert not (user / "report.html").exists()
+
+
+def test_a_name_that_leaves_no_room_for_those_beside_it_has_a_page(user):
+    name = "v" * 244 + ".nii.gz"
+    shutil.copy("fbp.nii.gz", name)
+    run("report", name, "-o", "r.html")
 
 
 def test_a_hostile_record_is_shown_and_inert(user):

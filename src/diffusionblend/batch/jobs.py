@@ -1,7 +1,6 @@
 """The scans of a batch: from files, folders, patterns and tables, each with its output."""
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,16 @@ from typing import Any, TypeVar
 from diffusionblend.batch.settings import Settings, check
 from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, inside, names_folder, naming
+from diffusionblend.io.files import PathLike, as_utf8, inside, names_folder, naming
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
+from diffusionblend.io.tree import folders_below
 from diffusionblend.io.volumes import check_suffix
 
 _Place = TypeVar("_Place", Path, Remote, Place)
+MOST_OTHERS = 200_000
+"""So many files and folders are searched for a first scan, which takes some seconds."""
+SMALLER = "give a folder of scans, a pattern without `**`, or a table of scans"
 _ANYWHERE = Path("/a/folder")
 """Whether a name leads out of a folder is the same for one in a store."""
 
@@ -59,6 +62,7 @@ def find_jobs(
     jobs: dict[str, Job] = {}
     checked = set()
     for job in found:
+        _check_text(job)
         other = jobs.setdefault(job.name, job)
         if other.scan != job.scan or other.settings != job.settings:
             raise UsageError(
@@ -69,6 +73,13 @@ def find_jobs(
             check(job.settings, job.scan)
             checked.add(id(job.settings))
     return [jobs[name] for name in sorted(jobs)]
+
+
+def _check_text(job: Job) -> None:
+    """Refuse names that are no UTF-8: the journal of a batch, in JSON, cannot hold them."""
+    for place in (job.scan, job.output):
+        if as_utf8(str(place)) != str(place):
+            raise UsageError(f"{place}: is no UTF-8, as names in a batch have to be; rename it")
 
 
 def _check_name(folder: Place, name: str) -> None:
@@ -110,11 +121,12 @@ def _below(folder: Place) -> Sequence[Place]:
 
 
 def _files(folder: Path) -> Sequence[Place]:
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return found
+    return [
+        place / name
+        for place, names in folders_below(folder, MOST_OTHERS, SMALLER, SUFFIXES)
+        for name in names
+        if not name.startswith(".")
+    ]
 
 
 def _objects(folder: Remote) -> Sequence[Place]:
@@ -130,6 +142,8 @@ def _matching(pattern: Place) -> Sequence[Place]:
     if isinstance(pattern, Remote):
         scans = pattern.matching(_root(pattern))
     else:
+        if "**" in pattern.parts:
+            _files(_root(pattern))  # which refuses what is too much to search
         found = map(Path, glob.glob(str(pattern), recursive=True))
         scans = [path for path in found if path.is_file()]
     if not scans:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import check_texts, has_suffix, naming
 
 PARQUET = ".parquet"
 TABLES = (".csv", PARQUET)
@@ -19,8 +20,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     Args:
         path: A `.csv` with a line of names first, or a `.parquet`.
     """
-    rows = _parquet(path) if path.suffix.lower() == PARQUET else _csv(path)
+    rows = _parquet(path) if has_suffix(path, (PARQUET,)) else _csv(path)
     for number, row in enumerate(rows, start=1):
+        with naming(f"{path}, row {number}"):
+            check_texts(row.values())
         yield number, {name.strip(): value for name, value in row.items() if name and value}
 
 

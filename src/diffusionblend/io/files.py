@@ -14,7 +14,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -61,7 +61,7 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     Args:
         path: The final place. Its folder must exist. A file there is replaced; a folder only if
             it is empty.
-        check: Reads what was made back and raises if it is not as it should be.
+        check: Reads what was made back, and returns False if it is not as it should be, or raises.
     """
     writable(path)
     temporary = _temporary(path)
@@ -69,8 +69,8 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     try:
         yield temporary
         _flush(temporary)
-        if check is not None:
-            check(temporary)
+        if check is not None and check(temporary) is False:
+            raise OSError(None, "what was written does not read back the same")
         os.replace(temporary, path)
     except OSError as error:
         raise output_error(path, error) from error
@@ -328,6 +328,18 @@ def sha256(path: Path) -> str:
 def files_of(path: Path) -> list[Path]:
     """Return a file, or those in a folder and its subfolders, sorted by their names."""
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise UsageError if a text that a file gives can be no name: names have no NUL."""
+    for text in texts:
+        if "\0" in text:
+            raise UsageError(f"{text!r:.80} holds a NUL; expected text without; write it again")
+
+
+def as_utf8(text: str) -> str:
+    """Return a text with `?` for what no UTF-8 can say: names of files may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def inside(folder: Path, name: str) -> Path:

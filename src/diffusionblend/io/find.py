@@ -9,7 +9,7 @@ from pathlib import Path
 from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
-from diffusionblend.io.files import naming
+from diffusionblend.io.files import as_utf8, naming
 from diffusionblend.io.formats.dicom import read_series
 from diffusionblend.io.formats.dicom_files import dicom_files, dicom_series, is_dicom
 from diffusionblend.io.formats.registry import is_volume, reader_of
@@ -53,10 +53,15 @@ def find_volumes(folder: Path) -> list[Candidate]:
         folders = [Path(place, name) for name in subfolders]
         volumes = [path for path in files + folders if is_volume(path)]
         subfolders[:] = [folder.name for folder in folders if folder not in volumes]
-        found += [Candidate(file.relative_to(folder).as_posix(), _held(file)) for file in volumes]
+        found += [Candidate(_named(file, folder), _held(file)) for file in volumes]
         if any(is_dicom(file) for file in files if file not in volumes):
             found += _series(Path(place), folder)
     return sorted(found, key=lambda candidate: candidate.name)
+
+
+def _named(path: Path, folder: Path) -> str:
+    """Return a name relative to the folder, which journals and packs can hold."""
+    return as_utf8(path.relative_to(folder).as_posix())
 
 
 def _held(file: Path) -> tuple[Path, ...]:
@@ -68,7 +73,7 @@ def _held(file: Path) -> tuple[Path, ...]:
 
 def _series(place: Path, folder: Path) -> list[Candidate]:
     """Return the DICOM series directly in the folder `place`."""
-    name = place.relative_to(folder).as_posix()
+    name = _named(place, folder)
     try:
         series = dicom_series(place)
     except (CorruptInput, UnsupportedInput):

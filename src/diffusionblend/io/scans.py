@@ -23,6 +23,7 @@ from diffusionblend.geometry import Geometry, geometry_from_json
 from diffusionblend.io.files import (
     DAMAGE,
     PathLike,
+    as_utf8,
     atomic,
     expect_suffix,
     has_suffix,
@@ -75,7 +76,8 @@ def write_scan(scan: Scan, path: PathLike) -> None:
         file.attrs["noise"] = msgspec.json.encode(scan.noise).decode()
         if scan.mu_water is not None:
             file.attrs["mu_water_per_mm"] = scan.mu_water
-        file.attrs["provenance"] = msgspec.json.encode(scan.provenance).decode()
+        provenance = {name: as_utf8(text) for name, text in scan.provenance.items()}
+        file.attrs["provenance"] = msgspec.json.encode(provenance).decode()
     with atomic(path, check=read_scan) as temporary, open(temporary, "wb") as written:
         written.write(buffer.getbuffer())
         written.write(_SEAL.format(hashlib.sha256(buffer.getbuffer()).hexdigest()).encode())

@@ -1,13 +1,14 @@
 """TOML that people write: recipes, read into structs that say what they may hold, and options."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import check_texts, naming
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -20,11 +21,14 @@ def read_table(path: Path, what: str) -> dict[str, Any]:
         what: What it should hold, for the error: `a recipe`.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected {what} in TOML") from error
     except (ValueError, RecursionError) as error:  # no TOML, or no UTF-8
         raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
+    with naming(path):
+        check_texts(_texts(table))
+    return table
 
 
 def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _Struct:
@@ -46,6 +50,17 @@ def read_toml(path: Path, kind: type[_Struct], changes: Sequence[str] = ()) -> _
         raise UsageError(f"{blamed}{path}: {error}; see the recipes of the project") from error
 
 
+def _texts(value: object) -> Iterator[str]:
+    """Yield the keys and texts of a table, and of what is in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
 def _change(table: dict[str, Any], key: str, value: str) -> None:
     """Put a value into a table of tables; an unknown key is refused later."""
     *path, last = key.split(".")
@@ -58,6 +73,8 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except ValueError:
         table[last] = value
+    with naming(f"{key}={value}"):
+        check_texts(_texts(table[last]))
 
 
 def split_pairs(pairs: Sequence[str], example: str = "eta=0.5") -> dict[str, str]:

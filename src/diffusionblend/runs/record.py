@@ -5,6 +5,7 @@ volume's SHA-256; and no name in it leads out of the folder.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -101,7 +102,7 @@ class Found:
     def part(self, part: str) -> Volume | None:
         """Read another volume beside it; None if there is none of the same run."""
         path = inside(self.path.parent, beside(self.path, part).name)
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file() raises where the name is too long
             return None
         known = None if self.record is None else self.record.files.get(part)
         if self.record is not None and (known is None or known.sha256 != sha256(path)):
@@ -120,7 +121,7 @@ class Found:
 def find_record(path: Path) -> Found:
     """Return the record of a volume, if one is beside it."""
     digest, place = sha256(path), record_of(path)
-    if not place.is_file():
+    if not os.path.isfile(place):
         return Found(path, digest, None, f"there is no record beside it ({place.name})")
     record = read_record(inside(place.parent, place.name))
     if record.sha256 != digest:

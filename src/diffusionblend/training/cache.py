@@ -16,7 +16,15 @@ import numpy as np
 
 from diffusionblend._version import __version__
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import atomic, files_of, has_suffix, make_folder, sha256, write_file
+from diffusionblend.io.files import (
+    as_utf8,
+    atomic,
+    files_of,
+    has_suffix,
+    make_folder,
+    sha256,
+    write_file,
+)
 from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.io.formats.registry import stem
 from diffusionblend.progress import counted
@@ -131,7 +139,7 @@ class Cache:
     def entry(self, candidate: Candidate | Packed) -> Entry:
         """Return the entry of a candidate; read and store it if it is new or has changed."""
         # Names alone are those of other volumes too, in other folders.
-        key = f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}"
+        key = as_utf8(f"{candidate.files[0].resolve()}|{candidate.name}|{self.window}")
         stamp = _stamp(candidate.files)
         known = self._index.get(key)
         if known is None or known.stamp != stamp or not self._holds(known):

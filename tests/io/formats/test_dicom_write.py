@@ -3,6 +3,7 @@
 import errno
 import os
 
+import nrrd
 import numpy as np
 import pydicom
 import pytest
@@ -12,6 +13,7 @@ from pydicom.uid import CTImageStorage
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, OutputError, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.files import atomic
 from diffusionblend.io.volumes import check_source, check_suffix, read_volume, write_volume
 from support.commands import contents
 from support.small_volumes import (
@@ -207,6 +209,19 @@ def test_what_does_not_read_back_the_same_is_not_kept(place, monkeypatch):
     monkeypatch.setattr(pydicom.Dataset, "save_as", save_damaged)
     with pytest.raises(OutputError, match="does not read back the same"):
         write_volume(small(), place / "out")
+    assert list(place.iterdir()) == []
+
+
+def test_nrrd_and_text_that_do_not_read_back_the_same_are_not_kept(place, monkeypatch):
+    write = nrrd.write
+    monkeypatch.setattr(nrrd, "write", lambda path, voxels, header: write(path, voxels + 1, header))
+    with pytest.raises(OutputError, match=r"a\.nrrd: .*does not read back the same"):
+        write_volume(small(), place / "a.nrrd")
+    with (
+        pytest.raises(OutputError, match=r"a\.txt: .*does not read back the same"),
+        atomic(place / "a.txt", check=lambda path: path.read_text() == "right") as path,
+    ):
+        path.write_text("wrong")
     assert list(place.iterdir()) == []
 
 

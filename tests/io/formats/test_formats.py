@@ -1,6 +1,7 @@
 """Formats: the same volume is the same whatever holds it, and damage is one line."""
 
 import gzip
+import os
 import re
 import struct
 import sys
@@ -148,6 +149,8 @@ NRRD_DAMAGE = {
     "part of the header": (lambda raw: raw[:40], CorruptInput, "lacks"),
     "wrong magic": (lambda raw: b"NRRX" + raw[4:], CorruptInput, "magic"),
     "other file": (lambda raw: b"PK\x03\x04" * 1000, CorruptInput, "magic"),
+    "quantised": (line("old min", "-1024"), UnsupportedInput, "were quantised"),
+    "a list of planes": (line("kinds", "list domain domain"), UnsupportedInput, "the kind list"),
     "more than it says": (line("sizes", "8 7 5"), CorruptInput, "it holds more"),
     "less than it says": (line("sizes", "8 7 7"), CorruptInput, "cannot be read"),
     "no sizes": (line("sizes", None), CorruptInput, "lacks sizes"),
@@ -590,6 +593,12 @@ def test_finding_reads_no_voxel(tree, stored, monkeypatch):
     assert len(found) == 6
     for candidate in found[:3]:
         assert candidate.name in str(refusal(candidate.read))
+
+
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd", "v.mha"])
+def test_a_pipe_is_not_waited_for(place, name):
+    os.mkfifo(place / name)
+    assert f"{name}: is a pipe or a device" in str(refusal(read_volume, place / name))
 
 
 def test_a_folder_that_is_not_there_is_named(place):

@@ -1,6 +1,7 @@
 """Headers that contradict themselves or change values: as the standard says, or refused."""
 
 import gzip
+import re
 import shlex
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from pydicom.tag import Tag
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
+from diffusionblend.io.formats import dicom_series
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (
@@ -106,6 +108,49 @@ def test_forms_of_nifti_that_contradict_each_other_are_refused_with_both(place, 
     error = refusal(read_volume, nifti(place / "v.nii", hu, **forms))
     assert type(error) is CorruptInput
     assert words in str(error)
+
+
+SMALLER = {
+    "fewer slices": ({46: 3}, "holds more than the 8 x 7 x 3 voxels that its header claims"),
+    "shorter rows": ({42: 4}, "holds more than the 4 x 7 x 6 voxels that its header claims"),
+    "other bits": ({72: 32}, "its bitpix is 32, beside a datatype of 16 bits, int16"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", SMALLER)
+def test_sizes_of_nifti_that_leave_voxels_over_are_refused(place, hu, name, packed):
+    edits, words = SMALLER[name]
+    path = nifti(place / "v.nii", hu, qform=AFFINE)
+    raw = bytearray(path.read_bytes())
+    for at, number in edits.items():
+        struct.pack_into("<h", raw, at, number)
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    assert words in str(refusal(read_volume, path))
+
+
+@pytest.mark.parametrize(("bits", "behind"), [(0, 0), (16, 100)])
+def test_padding_behind_the_voxels_of_nifti_and_no_bits_stated_are_read(place, hu, bits, behind):
+    path = nifti(place / "v.nii", hu, qform=AFFINE)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<h", raw, 72, bits)
+    path.write_bytes(raw + bytes(behind))
+    assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+@pytest.mark.parametrize("sizes", [{"Rows": 5}, {"Columns": 7}])
+def test_sizes_of_dicom_that_leave_pixels_over_are_refused(place, stored, sizes):
+    slices = datasets(stored)
+    every(**sizes)(slices)
+    error = str(refusal(read_volume, save(place / "s", slices)))
+    assert re.search(r"s/\d: holds \d rows of \d pixels, its header says \d; copy or", error)
+
+
+def test_padding_behind_the_pixels_of_dicom_is_read(place, stored, hu):
+    slices = datasets(stored)
+    for one_slice in slices:
+        one_slice.PixelData += bytes(14)
+    assert_same(read_volume(save(place / "s", slices)), as_nifti(place, hu, ras(lps())))
 
 
 AGREEMENTS = {
@@ -692,6 +737,23 @@ def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
     save(place / "PA0/SE1", datasets(stored))
     error = str(refusal(read_volume, place / "PA0"))
     assert "no slices in this folder, but 6 DICOM files in SE1/" in error
+
+
+def test_the_root_of_a_disk_is_not_searched_for_more_of_a_series(place, stored, monkeypatch):
+    save(place / "PA0", datasets(stored))
+    save(place / "PA0/SE1", datasets(stored, uid=UID + ".9"))
+    monkeypatch.setattr(dicom_series, "MOST_FILES", 12)
+    error = str(refusal(read_volume, place / "PA0"))
+    assert (
+        "PA0: holds more than 12 other files and folders, too many to search; give the folder"
+        in error
+    )
+    save(place / "none", [])
+    save(place / "none/SE1", datasets(stored))
+    monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
+    (place / "none/notes.txt").write_text("")
+    error = str(refusal(read_volume, place / "none"))
+    assert "none: no DICOM file in this folder, but SE1, notes.txt; give the name of" in error
 
 
 # NRRD, OME-Zarr, and volumes in several

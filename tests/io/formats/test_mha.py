@@ -176,6 +176,7 @@ DAMAGE = {
     "text": (line("BinaryData", "False"), UnsupportedInput, "expected True"),
     "skipped": (line("HeaderSize", "-1"), UnsupportedInput, "expected 0"),
     "a scale": (line("ElementToIntensityFunctionSlope", "2"), UnsupportedInput, "expected 1"),
+    "magnetic resonance": (line("Modality", "MET_MOD_MR"), UnsupportedInput, "is MET_MOD_MR"),
     "no image": (line("ObjectType", "Tube"), UnsupportedInput, "expected Image"),
     "metres": (line("DistanceUnits", "m"), UnsupportedInput, "expected mm"),
     "half compressed": (line("CompressedData", "Maybe"), CorruptInput, "True or False"),

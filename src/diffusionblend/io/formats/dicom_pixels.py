@@ -140,6 +140,8 @@ def _decoded(file: File, data: "Dataset", size: tuple[int, int], frames: int) ->
         if syntax not in JPEG_2000:
             made = [_decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS) for frame in packed]
             return made[0] if frames == 1 else np.stack(made)
+    if syntax not in _PLUGINS:
+        _check_length(file, data, (frames, *size))
     # Bits that are not stored are looked at here: padding may use them, and a header may be wrong.
     data.pixel_array_options(decoding_plugin=_PLUGINS.get(syntax, ""), correct_unused_bits=False)
     return data.pixel_array
@@ -189,6 +191,21 @@ def _codestream(boxes: bytes) -> bytes:
     while boxes[at + 4 : at + 8] not in (b"jp2c", b""):
         at += max(8, int.from_bytes(boxes[at : at + 4], "big"))
     return boxes[at + 8 :]
+
+
+def _check_length(file: File, data: "Dataset", size: tuple[int, int, int]) -> None:
+    """Refuse pixels of a row more than the header says: one of its sizes is too small.
+
+    Less than a row may be padding.
+    """
+    bits = int(number(file, data, "BitsAllocated", 16))
+    row = size[-1] * bits // 8
+    held = len(value(file, data, "PixelData") or b"") // max(1, row)
+    if held > size[0] * size[1]:
+        raise CorruptInput(
+            f"{file}: holds {held} rows of {size[-1]} pixels, its header says "
+            f"{size[0] * size[1]}; copy or export it again"
+        )
 
 
 def _check_size(file: File, found: tuple[int, ...], size: tuple[int, ...]) -> None:

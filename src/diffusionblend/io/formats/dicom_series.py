@@ -5,11 +5,10 @@ A part of a series must not pass for a shorter one: what is known of the rest is
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
 from diffusionblend.io.formats import archive
 from diffusionblend.io.formats.archive import File
 from diffusionblend.io.formats.dicom_files import (
@@ -23,11 +22,14 @@ from diffusionblend.io.formats.dicom_files import (
     value,
 )
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
+from diffusionblend.io.tree import folders_below
 
 log = logging.getLogger(__name__)
 
 ZARR = {".zattrs", ".zgroup", "zarr.json"}
 """Files of which one is in every folder of a Zarr."""
+MOST_FILES = 20_000
+"""So many files and folders below a series are searched for more of it: each file is opened."""
 NEAR = 20
 """So many folders before and behind that of a series, by name, may hold more of it, which is told
 by one of their first so many files."""
@@ -41,12 +43,11 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """
     with _files(path) as files:
         series = by_series(files)
-        below = _dicom_below(path) if path.is_dir() else []
         if not series:
-            raise CorruptInput(_nothing_in(path, files, below))
+            raise CorruptInput(_nothing_in(path, files))
         uid = _only_ct(path, series)
-        _check_below(path, uid, below)
         if path.is_dir():
+            _check_below(path, uid, _dicom_below(path))
             _tell_of_beside(path, uid, series[uid])
         yield series[uid]
 
@@ -80,12 +81,20 @@ def _files(path: Path) -> Iterator[list[File]]:
 
 def _dicom_below(folder: Path) -> list[Path]:
     """Return the DICOM files in the subfolders of a folder, sorted; links are not followed."""
-    found = []
-    for place, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if Path(place) != folder:
-            found += [file for name in sorted(names) if is_dicom(file := Path(place, name))]
-    return found
+    cure = "give the folder of one series, with nothing else below it"
+    return [
+        place / name
+        for place, names in folders_below(folder, MOST_FILES, cure)
+        for name in names
+        if place != folder and is_dicom(place / name)
+    ]
+
+
+def _told_below(folder: Path) -> list[Path]:
+    """Return the DICOM files in subfolders, for a hint: none if they cannot all be looked at."""
+    with contextlib.suppress(DiffusionBlendError, OSError):
+        return _dicom_below(folder)
+    return []
 
 
 def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
@@ -146,9 +155,9 @@ def _folders(path: Path, files: Sequence[Path]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
+def _nothing_in(path: Path, files: list[File]) -> str:
     place = "this folder" if path.is_dir() else "this zip"
-    if below:
+    if below := _told_below(path):  # a zip has none
         split = _in_several(below)
         cure = (
             f"put all files of the series {split}, which are in several of them, into one folder, "
@@ -182,7 +191,7 @@ def _nothing_in(path: Path, files: list[File], below: Sequence[Path]) -> str:
 
 def place_beside(index: Path) -> str:
     """Return where to look for the slices that a DICOMDIR may name: it is not read."""
-    below = _dicom_below(index.parent)
+    below = _told_below(index.parent)
     named = f", one of {_folders(index.parent, below)}" if below else ""
     return f"give the folder of one series{named}"
 

@@ -66,6 +66,7 @@ _FIXED = {
 }
 """What these fields must be, where they are there."""
 _MM = ("mm", "?", "")
+_MODALITIES = ("MET_MOD_CT", "MET_MOD_OTHER", "MET_MOD_UNKNOWN")
 
 
 def read(path: Path) -> Volume:
@@ -159,6 +160,10 @@ def _check_fields(path: Path, header: Header) -> None:
             raise UnsupportedInput(
                 f"{path}: `{field}` is {header[field]}; expected {expected}; convert it"
             )
+    if header.get("Modality", "MET_MOD_CT") not in _MODALITIES:
+        raise UnsupportedInput(
+            f"{path}: its modality is {header['Modality']}; expected MET_MOD_CT; give a CT volume"
+        )
     if header.get("DistanceUnits", "mm").lower() not in _MM:
         raise UnsupportedInput(
             f"{path}: its units are {header['DistanceUnits']}; expected mm; convert it"

@@ -54,7 +54,7 @@ def read(path: Path) -> Volume:
     with _image(path) as (image, stream):
         shape = _without_ones(image.shape)
         voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        _read_on(path, stream)
+        _read_on(path, stream, image)
     return volume_in_order(path, voxels, image.affine)
 
 
@@ -98,6 +98,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     check_spacing(path, header["pixdim"][1:4])
+    _check_bits(path, int(header["bitpix"]), header.get_data_dtype())
     _check_offset(path, float(header["vox_offset"]))
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
     stream.seek(0)
@@ -116,6 +117,15 @@ def _check_unit(path: Path, unit: int) -> None:
     if unit not in MM:
         name = _UNITS.get(unit, f"unit {unit}")
         raise UnsupportedInput(f"{path}: its lengths are in {name}; expected mm; convert it")
+
+
+def _check_bits(path: Path, bits: int, kind: np.dtype) -> None:
+    """Refuse a type of voxels that has other bits than are stated beside it, if any are."""
+    if bits not in (0, 8 * kind.itemsize):
+        raise CorruptInput(
+            f"{path}: its bitpix is {bits}, beside a datatype of {8 * kind.itemsize} bits, {kind}; "
+            "set the one that is wrong, or convert it again"
+        )
 
 
 def _check_offset(path: Path, offset: float) -> None:
@@ -173,13 +183,20 @@ def _mm(numbers: np.ndarray) -> str:
     return ", ".join(f"{number:.4g}" for number in numbers)
 
 
-def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile) -> None:
-    """Read to the end: gzip compares its checksum there, and only there."""
+def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti1Image") -> None:
+    """Read to the end: gzip compares its checksum there, and only there.
+
+    A slice or more behind the voxels is not padding: the header claims too few.
+    """
+    a_slice = math.prod(image.shape[:2]) * image.get_data_dtype().itemsize
     read = 0
     while chunk := stream.read(2**20):
         read += len(chunk)
-        if read > MAX_TRAILING:
-            raise CorruptInput(f"{path}: holds more than its header claims; copy it again")
+        if read >= min(a_slice, MAX_TRAILING):
+            raise CorruptInput(
+                f"{path}: holds more than the {' x '.join(map(str, image.shape))} voxels that its "
+                "header claims; copy it again, or set the sizes right"
+            )
 
 
 def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
@@ -206,7 +223,7 @@ def write(volume: Volume, path: Path) -> None:
     header["descrip"] = b"HU"
     header.set_data_offset(_VOXELS)
     with (
-        atomic(path, check=partial(_expect_same, volume)) as temporary,
+        atomic(path, check=partial(_is_same, volume)) as temporary,
         ImageOpener(temporary, "wb") as stream,
     ):
         stream.write(header.binaryblock.ljust(_VOXELS, b"\0"))
@@ -214,13 +231,12 @@ def write(volume: Volume, path: Path) -> None:
             stream.write(np.ascontiguousarray(part, "<f4").data)
 
 
-def _expect_same(volume: Volume, path: Path) -> None:
+def _is_same(volume: Volume, path: Path) -> bool:
     with _image(path) as (image, stream):
         stream.seek(image.dataobj.offset)
         same = all(_comes_next(stream, part) for part in in_parts(volume.hu))
-        _read_on(path, stream)
-    if not same:
-        raise OSError(None, "what was written does not read back the same")
+        _read_on(path, stream, image)
+    return same
 
 
 def _comes_next(stream: BinaryIO | gzip.GzipFile, part: np.ndarray) -> bool:

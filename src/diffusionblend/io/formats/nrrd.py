@@ -39,6 +39,10 @@ RAW, GZIP = ("raw",), ("gzip", "gz")
 _REQUIRED = ("type", "dimension", "sizes", "encoding")
 _BESIDE = ("data file", "datafile")
 _SKIPPED = ("line skip", "lineskip", "byte skip", "byteskip")
+_QUANTISED = ("old min", "oldmin", "old max", "oldmax")
+"""What values were before they became the whole numbers that are stored (`unu quantize`)."""
+_KINDS = ("domain", "space", "none", "???")
+"""Of an axis: that lies in space, or of which nothing is said."""
 _SEVERAL = ("LIST", "%")
 """In the name of a data file: there are several."""
 _UNITS = ("mm", "millimeter", "", "???")
@@ -118,6 +122,18 @@ def _check_fields(path: Path, header: Header) -> None:
         raise UnsupportedInput(
             f"{path}: has the field `{skipped[0]}`; expected voxels and nothing before them; "
             "convert it"
+        )
+    quantised = [field for field in _QUANTISED if field in header]
+    if quantised:
+        raise UnsupportedInput(
+            f"{path}: has the field `{quantised[0]}`: its values were quantised, and are no HU; "
+            "undo that, for instance by `unu unquantize`"
+        )
+    others = [kind for kind in header.get("kinds", ()) if str(kind).lower() not in _KINDS]
+    if others:
+        raise UnsupportedInput(
+            f"{path}: an axis is of the kind {others[0]}; expected three of space; convert it to "
+            "one three-dimensional volume"
         )
     several = [header[f] for f in _BESIDE if any(word in header.get(f, "") for word in _SEVERAL)]
     if several:
@@ -202,13 +218,12 @@ def write(volume: Volume, path: Path) -> None:
         "encoding": "gzip",
     }
     voxels = volume.hu.T.astype(np.float32)
-    with atomic(path, check=partial(_expect_same, voxels)) as temporary:
+    with atomic(path, check=partial(_is_same, voxels)) as temporary:
         nrrd.write(str(temporary), voxels, header)
 
 
-def _expect_same(voxels: np.ndarray, path: Path) -> None:
+def _is_same(voxels: np.ndarray, path: Path) -> bool:
     import nrrd
 
     back, _ = nrrd.read(str(path))
-    if not np.array_equal(back, voxels, equal_nan=True):
-        raise OSError(None, "what was written does not read back the same")
+    return np.array_equal(back, voxels, equal_nan=True)

@@ -67,6 +67,11 @@ def reader_of(path: Path) -> Format:
     """Return the format of a file or folder that is to be read."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected {_expected()}")
+    if not (path.is_file() or path.is_dir()):
+        raise CorruptInput(
+            f"{path}: is a pipe or a device, which is not read twice; expected a file; write it "
+            "into one"
+        )
     for form in formats():
         named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
         if named or (path.is_dir() and FOLDER in form.suffixes):

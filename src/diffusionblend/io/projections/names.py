@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusionblend.errors import UnsupportedInput, UsageError
-from diffusionblend.io.files import sha256
+from diffusionblend.io.files import has_suffix, sha256
 from diffusionblend.io.formats.foreign import parsing
 
 SUFFIXES = (".tif", ".tiff")
@@ -112,7 +112,7 @@ def tiff_files(path: Path) -> list[Path]:
             (
                 file
                 for file in (folder.iterdir() if folder.is_dir() else ())
-                if file.suffix.lower() in SUFFIXES
+                if has_suffix(file, SUFFIXES)
                 and not file.name.startswith(".")
                 and fnmatch.fnmatchcase(file.name, pattern)
                 and file.is_file()

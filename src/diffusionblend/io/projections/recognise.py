@@ -73,7 +73,7 @@ def _geometry_beside(source: Path) -> Path | None:
     pictures = tiff_files(source)
     if not pictures:
         return None
-    described = (file for file in _files(folder) if file.suffix.lower() in TEXTS)
+    described = (file for file in _files(folder) if has_suffix(file, TEXTS))
     texts = [file for file in described if is_scanner_text(_start(file))]
     own = [text for text in texts if all(file.name.startswith(text.stem) for file in pictures)]
     if len(texts) > 1 and len(own) != 1:

@@ -7,7 +7,6 @@ import base64
 import functools
 import hashlib
 import importlib.resources
-from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -89,7 +88,7 @@ def write_page(page: str, path: Path) -> None:
     """Write HTML to a file: whole or not at all."""
     # A command may hold bytes of a file name that are no text.
     content = page.encode("utf-8", "backslashreplace")
-    with atomic(path, check=partial(_expect_same, content)) as temporary:
+    with atomic(path, check=lambda back: back.read_bytes() == content) as temporary:
         temporary.write_bytes(content)
 
 
@@ -110,8 +109,3 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _expect_same(content: bytes, path: Path) -> None:
-    if path.read_bytes() != content:
-        raise OSError(None, "what was written does not read back the same")

@@ -44,7 +44,8 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read volumes on one grid, and their records."""
-    read = [(find_record(path), read_volume(path)) for path in paths]
+    volumes = [read_volume(path) for path in paths]  # first: no record is looked for of a disk
+    read = [(find_record(path), each) for path, each in zip(paths, volumes, strict=True)]
     grid = read[0][1].grid
     read = [(found, on_grid(found.path, each, grid, paths[0])) for found, each in read]
     names = _names([found for found, _ in read])

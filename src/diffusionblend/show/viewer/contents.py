@@ -20,7 +20,7 @@ from PIL import Image
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.files import sha256
+from diffusionblend.io.files import as_utf8, sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_beside, read_shape, read_shown
 from diffusionblend.pictures.colours import DIFFERENCE_HU, WINDOWS, colours, grey
@@ -227,7 +227,7 @@ def _shown(
     first_x, first_y, first_z = affine[:3, 3].tolist()
     slices, rows, columns = grid.shape
     return Shown(
-        name=name.encode("utf-8", "replace").decode(),
+        name=as_utf8(name),
         file=file,
         shape=(columns, rows, slices),
         step_mm=(x, y, z),

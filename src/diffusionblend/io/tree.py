@@ -1,0 +1,43 @@
+"""What lies below a folder, as far as a search for something goes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffusionblend.errors import UnsupportedInput
+
+BESIDE = 100
+"""Other files that may lie beside each one that is searched for."""
+_OF_THE_SYSTEM = {"/dev", "/proc", "/sys"}
+"""What the kernel shows there is no data, and some of it waits for who reads it."""
+
+
+def folders_below(
+    folder: Path, most: int, cure: str, suffixes: tuple[str, ...] = ()
+) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, sorted, each with the names of its files.
+
+    Hidden folders are left out, and links to folders are not followed.
+
+    Args:
+        folder: Where the search begins.
+        most: So many files and folders are looked at: someone may have given the root of a disk.
+        cure: What to give in place of a folder that holds more.
+        suffixes: For each file that has one of them, `BESIDE` more are looked at: a folder may
+            hold a million of what is searched for.
+    """
+    seen = 0
+    for place, subfolders, names in os.walk(folder):
+        seen += len(subfolders) + len(names)
+        seen -= BESIDE * sum(name.lower().endswith(suffixes) for name in names)
+        if seen > most:
+            raise UnsupportedInput(
+                f"{folder}: holds more than {most} other files and folders, too many to search; "
+                f"{cure}"
+            )
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and os.path.join(place, name) not in _OF_THE_SYSTEM
+        )
+        yield Path(place), sorted(names)
