@@ -113,7 +113,7 @@ def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
     known = [source.voxel_mm for source in sources if source.scale == source.finest == 1]
     if not known or None in known:
         return None, None
-    slices, pixels = zip(*known, strict=True)
+    slices, pixels = ([float(f"{size:.4g}") for size in one] for one in zip(*known, strict=True))
     return (min(pixels), max(pixels)), (min(slices), max(slices))
 
 
