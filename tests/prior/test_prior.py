@@ -1,5 +1,6 @@
 """Priors: the network's preconditioning, its folder, and the Gaussian oracle."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,12 +14,15 @@ from diffusionblend.prior import (
     UNetPrior,
     from_pretrained,
     save_pretrained,
+    shipped_priors,
 )
 from diffusionblend.prior.network import Attention, Layer, UNet
+from diffusionblend.prior.store import CARD
 from diffusionblend.prior.unet import position_code
 from diffusionblend.simulation.simulate import truth_on_grid
 from support.oracle import GaussianPrior
 from support.small_data import with_gains
+from support.studies import study
 
 TINY = PriorConfig(widths=(8, 16), blocks=(1, 1), data_mean=-0.5, data_std=0.5, planes=PLANES)
 
@@ -120,15 +124,48 @@ def test_a_saved_prior_loads_the_same(tiny, tmp_path):
     assert torch.equal(loaded.denoise(x, 0.5, gap=3), tiny.denoise(x, 0.5, gap=3))
 
 
-def test_the_shipped_prior_denoises_real_slices(real_slices):
+@pytest.fixture(scope="module")
+def drawn_slices():
+    """Neighbouring slices of three drawn objects that no recipe draws, in x."""
+    volumes = [study("materials").volume(seed) for seed in (9001, 9002, 9003)]
+    hu = [np.asarray(volume.dataobj).T[10:13] for volume in volumes]
+    return torch.from_numpy(x_from_hu(np.stack(hu).astype(np.float32)))
+
+
+def gain_db(prior, clean, sigma, gap):
+    """Return by how many dB groups are nearer to the truth once they are denoised."""
+    group = clean if gap else clean[:, :1].expand_as(clean)
+    noise = noisy(*clean.shape) if gap else noisy(*clean[:, :1].shape).expand_as(clean)
+    error = prior.denoise(group + sigma * noise, sigma, gap=gap) - group
+    return float(10 * ((sigma * noise).square().mean() / error.square().mean()).log10())
+
+
+@pytest.mark.parametrize("name", shipped_priors())
+def test_a_shipped_prior_denoises_real_slices(name, real_slices):
     """Better than the noisy input by 10 dB at sigma 0.25 (250 HU): it knows CT."""
-    prior = from_pretrained("chest")
-    clean = real_slices[None, :3]
-    for gap, group in ((1, clean), (0, clean[:, :1].expand(1, 3, -1, -1))):
-        noise = noisy(1, 1 if gap == 0 else 3, *clean.shape[2:]).expand_as(group)
-        estimate = prior.denoise(group + 0.25 * noise, 0.25, gap=gap)
-        gain = (0.25 * noise).square().mean() / (estimate - group).square().mean()
-        assert 10 * gain.log10() > 10
+    prior = from_pretrained(name)
+    assert all(gain_db(prior, real_slices[None, :3], 0.25, gap) > 10 for gap in (0, 1))
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("sigma", [0.1, 0.25, 1.0])
+def test_each_shipped_prior_knows_its_own_objects_better_than_the_other(
+    real_slices, drawn_slices, sigma, gap
+):
+    chest, general = from_pretrained("chest"), from_pretrained("general")
+    bodies = real_slices[None, :3]
+    assert gain_db(chest, bodies, sigma, gap) > gain_db(general, bodies, sigma, gap)
+    assert (
+        gain_db(general, drawn_slices, sigma, gap) > gain_db(chest, drawn_slices, sigma, gap) + 0.7
+    )
+
+
+@pytest.mark.parametrize("folder", shipped_priors().values(), ids=lambda folder: folder.name)
+def test_a_shipped_prior_is_small_and_has_a_card_of_its_training(folder):
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 24 * 2**20
+    card = (folder / CARD).read_text(encoding="utf-8")
+    assert f"recipes/{folder.name}.toml" in card
+    assert "## Data" in card
 
 
 def test_gaussian_denoiser_is_the_conditional_mean():
