@@ -51,10 +51,10 @@ def test_every_command_option_and_choice_is_in_it(shell):
 def test_what_is_a_name_or_a_file_is_completed_as_both():
     names = " ".join(method_names())
     zsh, fish = (script(shell, COMMANDS) for shell in ("zsh", "fish"))
-    assert zsh.count("{compadd chest; _files}") == 3
+    assert zsh.count("{compadd chest general; _files}") == 3
     assert zsh.count(f"{{compadd {names}; _files}}") == 1
     assert f":method:({names})" in zsh
-    assert fish.count("-l prior -r -a 'chest'") == 3
+    assert fish.count("-l prior -r -a 'chest general'") == 3
     assert f" -a '{names}'" in fish
     assert f"-f -a '{names}'" not in fish
 
