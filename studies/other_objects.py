@@ -9,9 +9,11 @@ import argparse
 from pathlib import Path
 
 import materials
+import nibabel
 import numpy as np
 
 import diffusionblend as db
+from diffusionblend.training.validation import middle_of
 
 DRAWN = (9001, 9002, 9003, 9004, 9005, 9006)
 CROPS = ("fly_150x256x256", "NT_128x128x128")
@@ -30,7 +32,7 @@ def main() -> None:
     print("| object | views |", " | ".join(names), "|")
     print("|---" * (2 + len(names)) + "|")
     for name, image in images.items():
-        truth = middle(image)
+        truth = middle_of(volume_of(image), SLICES)
         for views in asked.views:
             scan = db.simulate(
                 truth, db.sparse_view(views), size=truth.hu.shape[-1], protocol="paper", seed=0
@@ -41,11 +43,9 @@ def main() -> None:
             print(f"| {name} | {views} |", " | ".join(f"{p:.2f}" for p in psnrs), "|", flush=True)
 
 
-def middle(image: materials.nibabel.Nifti1Image) -> db.Volume:
-    hu = np.asarray(image.dataobj).T.astype(np.float32)
-    first = (len(hu) - SLICES) // 2
+def volume_of(image: nibabel.Nifti1Image) -> db.Volume:
+    hu = np.ascontiguousarray(image.dataobj.T, dtype=np.float32)
     spacing = float(image.header.get_zooms()[0])
-    hu = np.ascontiguousarray(hu[first : first + SLICES])
     return db.Volume(hu, db.Grid.from_spacing(hu.shape, (spacing,) * 3))
 
 

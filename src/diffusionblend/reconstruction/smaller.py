@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
@@ -174,8 +173,9 @@ def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
     """
     stored = is_stored(full, _CPU)
     few, *_ = _smaller(full, *_measured_with(full, stored))
-    A = projector(*few)
-    if not stored and A.how == "matrix" and find_spec("numba"):
+    if stored:
+        A = projector(*few)
+    else:  # so few would be a matrix
         from diffusionblend.projectors.rays import RayProjector
 
         A = RayProjector(few)
