@@ -2,6 +2,8 @@
 
 from diffusionblend._version import __version__ as __version__
 from diffusionblend.batch.run import reconstruct_many as reconstruct_many
+from diffusionblend.calibration.pose import FoundPose as FoundPose
+from diffusionblend.calibration.pose import find_pose as find_pose
 from diffusionblend.data.scan import Noise as Noise
 from diffusionblend.data.scan import Scan as Scan
 from diffusionblend.data.volume import Volume as Volume

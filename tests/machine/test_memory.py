@@ -39,6 +39,15 @@ def test_what_torch_says_is_understood():
     assert not ran_out(ValueError("cannot allocate memory"))
 
 
+def test_a_panic_of_rust_for_lack_of_memory_is_told_as_such():
+    """It was a traceback: safetensors, out of memory, raises what is no Exception."""
+    panic = type("PanicException", (BaseException,), {})
+    with pytest.raises(OutOfMemory, match="state needs about 1 MiB"), memory_of("state", 2**20, ""):
+        raise panic("PyObject pointer is null")
+    with pytest.raises(panic), memory_of("state", 2**20, ""):
+        raise panic("index out of bounds")
+
+
 def test_a_library_that_cannot_be_loaded_lacks_memory_only_where_there_is_none(monkeypatch):
     """What llvmlite says of both."""
     error = OSError("Could not find/load shared object file 'libllvmlite.so' from resource ...")

@@ -21,7 +21,7 @@ from diffusionblend.machine.device import threads
 from diffusionblend.projectors import projector
 from support.adjoints import TOLERANCE, mismatch
 from support.phantoms import Ellipsoid, blob, changed, placed, relative
-from support.posed import POSED
+from support.posed import POSED, jittered
 from support.projected import noise
 
 GRID = Grid.from_spacing((7, 20, 26), (2.2, 1.4, 1.4))
@@ -227,12 +227,23 @@ def test_a_source_above_the_slices_is_outside():
     Geometry(GRID, beam)
 
 
+def test_a_posed_detector_is_turned_further():
+    """In its own plane rolls add up; each view keeps its place."""
+    once, twice = posed(CONE.beam, roll_deg=5), posed(posed(CONE.beam, roll_deg=2), roll_deg=3)
+    np.testing.assert_allclose(twice.vectors(), once.vectors(), atol=1e-9)
+    moved = jittered(CONE.beam)
+    np.testing.assert_allclose(posed(moved).vectors(), moved.vectors(), atol=1e-9)
+    tilted = posed(CONE.beam, tilt_deg=20, slant_deg=-5)
+    normal = [np.cross(up, along) for _, _, along, up in zip(*tilted.vectors(), strict=True)]
+    again = posed(tilted, roll_deg=30)
+    kept = [np.cross(up, along) for _, _, along, up in zip(*again.vectors(), strict=True)]
+    np.testing.assert_allclose(kept, normal, atol=1e-9)
+
+
 def test_what_cannot_be_posed_is_told():
     curved = changed(placed(fan_beam, GRID, VIEWS, sod_mm=60, sdd_mm=100), detector="curved").beam
     with pytest.raises(UnsupportedInput, match="a fan beam on a curved detector has no pose"):
         posed(curved)
-    with pytest.raises(UnsupportedInput, match="posed already"):
-        posed(posed(CONE.beam))
     with pytest.raises(InvalidValue, match="a roll of 90 degrees; expected -45 to 45"):
         posed(CONE.beam, roll_deg=90)
     with pytest.raises(InvalidValue, match="2 angles of tilt for 4 views"):

@@ -31,8 +31,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from diffusionblend.cli.commands.batch import SOME_FAILED
 from diffusionblend.cli.main import main
-from diffusionblend.errors import DiffusionBlendError, PriorError
+from diffusionblend.errors import DiffusionBlendError, OutOfMemory, OutputError, PriorError
 from diffusionblend.prior.store import load_network, read_config
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.runs.record import find_record
@@ -43,9 +44,9 @@ from support.recipes import RECIPE
 from support.small_data import make_data
 
 HANG_SECONDS = 60
-KILLS, DISKS, LIMITS, DAMAGES = 40, 10, 4, 800
+KILLS, DISKS, LIMITS, DAMAGES = 40, 20, 10, 800
 """Trials of each command; of damage, of each reader."""
-MIB = 2**20
+MIB, PAGE = 2**20, 4096
 
 
 # Commands
@@ -58,10 +59,16 @@ class Command:
     Attributes:
         words: Its words, run in a folder with `inputs`.
         results: Files that are the same bytes however often it was stopped.
+        some_failed: Whether it ends with the code for that, not with the one of what they lacked.
     """
 
     words: tuple[str, ...]
     results: tuple[str, ...]
+    some_failed: bool = False
+
+    def refuses(self, code: int) -> int:
+        """Return the exit code if there is too little of something, whose own code is `code`."""
+        return SOME_FAILED if self.some_failed else code
 
 
 COMMANDS = {
@@ -76,6 +83,12 @@ COMMANDS = {
     "simulate": Command(
         ("simulate", "chest.nii.gz", "-o", "s.h5", "--truth", "t.nii.gz"), ("s.h5", "t.nii.gz")
     ),
+    "batch": Command(
+        ("batch", "chest.h5", "again.h5", "-o", "made", "--method", "sbtv",
+         "--set", "iterations=3"),
+        ("made/chest.nii.gz", "made/again.nii.gz"),
+        some_failed=True,
+    ),
     "import": Command(("import", "raw/y.npy", "-o", "i.h5"), ("i.h5",)),
     "report": Command(("report", "r.nii.gz", "-o", "r.html"), ("r.html",)),
     "evaluate": Command(("evaluate", "r.nii.gz", "chest.nii.gz"), ()),
@@ -87,6 +100,7 @@ def make_inputs(folder: Path) -> Path:
     data = make_data(folder)
     (folder / "volumes").mkdir()
     shutil.copy(data.volume, folder / "volumes")
+    shutil.copy(folder / "chest.h5", folder / "again.h5")
     (folder / "recipe.toml").write_text(RECIPE.replace("steps = 6", "steps = 3"))
     write_recipe(dataclasses.replace(data, prior="prior", volume="chest.nii.gz"), folder)
     (folder / "raw").mkdir()
@@ -161,6 +175,21 @@ class Trials:
     wrong: list[str]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A command that nothing stopped.
+
+    Attributes:
+        results: The digests of what it made.
+        seconds: How long it took.
+        pages: How much of a disk is taken besides the inputs when it has ended.
+    """
+
+    results: dict[str, str]
+    seconds: float
+    pages: int
+
+
 class Torture:
     """All trials, with what they need.
 
@@ -173,7 +202,7 @@ class Torture:
         self.folder, self.random = folder, random.Random(seed)
         (folder / "inputs").mkdir()
         self.inputs = make_inputs(folder / "inputs")
-        self.whole: dict[str, tuple[dict[str, str], float]] = {}
+        self.whole: dict[str, Whole] = {}
 
     def fresh(self, place: Path | None = None) -> Path:
         """Return a folder with nothing but the inputs."""
@@ -189,8 +218,8 @@ class Torture:
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
-    def expected(self, name: str) -> tuple[dict[str, str], float]:
-        """Return the results of a command that nothing stops, and its seconds."""
+    def expected(self, name: str) -> Whole:
+        """Run a command that nothing stops, once."""
         if name not in self.whole:
             assert ended(run(COMMANDS[name], self.fresh())) == 0, self.log()
             for module in (self.folder / "modules").read_text(encoding="utf-8").split():
@@ -198,12 +227,15 @@ class Torture:
                     importlib.import_module(module)
             place, began = self.fresh(), time.monotonic()
             assert ended(run(COMMANDS[name], place)) == 0, self.log()
-            self.whole[name] = results(COMMANDS[name], place), time.monotonic() - began
+            seconds = time.monotonic() - began
+            pages = (size_of(place) - size_of(self.inputs)) // PAGE
+            self.whole[name] = Whole(results(COMMANDS[name], place), seconds, pages)
         return self.whole[name]
 
     def kills(self, name: str, number: int) -> Trials:
         """Kill a command, at random or at a rename, and run it again."""
-        made, seconds = self.expected(name)
+        whole = self.expected(name)
+        made, seconds = whole.results, whole.seconds
         trials = Trials(Counter(), [])
         for trial in range(number):
             how = self.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -223,38 +255,41 @@ class Torture:
                 check_visible(COMMANDS[name], place, made)
                 assert ended(run(COMMANDS[name], place)) == 0, self.log()[-600:]
                 assert results(COMMANDS[name], place) == made, "other bytes after the second run"
-                assert not list(place.glob(".*-*")), "left-overs stay"
+                assert not list(place.rglob(".*-*")), "left-overs stay"
         return trials
 
     def disks(self, name: str, number: int) -> Trials:
         """Run a command on a disk that may be too small."""
-        made, _ = self.expected(name)
-        trials, needed = Trials(Counter(), []), size_of(self.inputs)
+        whole = self.expected(name)
+        made, trials, needed = whole.results, Trials(Counter(), []), size_of(self.inputs)
         for _ in range(number):
-            room = int(4096 * self.random.uniform(1, 500))
+            room = PAGE * self.random.randint(0, 2 * whole.pages + 1)
             with (
                 told(trials, f"{name}, {room} bytes"),
                 small_disk(self.folder / "disk", needed + room) as place,
             ):
                 code = ended(run(COMMANDS[name], self.fresh(place)))
+                full = COMMANDS[name].refuses(OutputError.code)
                 trials.counts["it fits" if code == 0 else "full"] += 1
-                assert code in (0, 5), f"code {code}: {self.log()[-600:]}"
+                assert code in (0, full), f"code {code}: {self.log()[-600:]}"
                 assert "Traceback" not in self.log(), self.log()[-600:]
                 check_visible(COMMANDS[name], place, made)
-                assert code == 5 or results(COMMANDS[name], place) == made, "other bytes"
+                assert code or results(COMMANDS[name], place) == made, "other bytes"
         return trials
 
     def limits(self, name: str, number: int) -> Trials:
         """Run a command with less memory than it may need."""
-        made, _ = self.expected(name)
+        made = self.expected(name).results
         trials = Trials(Counter(), [])
         for _ in range(number):
-            more = int(self.random.uniform(0, 120) * MIB)
+            more = int(60 ** self.random.random() * MIB)
             place = self.fresh()
             with told(trials, f"{name}, {more // MIB} MiB more than there are"):
                 code = ended(run(COMMANDS[name], place, lambda m=more: limit_memory(m)))
                 trials.counts["it fits" if code == 0 else "not enough"] += 1
-                assert code in (0, 6), f"code {code}: {self.log()[-600:]}"
+                assert code in (0, COMMANDS[name].refuses(OutOfMemory.code)), (
+                    f"code {code}: {self.log()[-600:]}"
+                )
                 assert "Traceback" not in self.log(), self.log()[-600:]
                 check_visible(COMMANDS[name], place, made)
         return trials
@@ -340,7 +375,7 @@ def limit_memory(more: int) -> None:
 
 def size_of(folder: Path) -> int:
     """Return the bytes of a folder in pages, as a file system in memory counts them."""
-    return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob("*") if p.is_file())
+    return sum(-(-p.stat().st_size // PAGE) * PAGE for p in folder.rglob("*") if p.is_file())
 
 
 @contextlib.contextmanager

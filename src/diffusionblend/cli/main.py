@@ -12,6 +12,7 @@ from diffusionblend._version import __version__
 from diffusionblend.cli.commands import (
     Batch,
     Benchmark,
+    Calibrate,
     Completion,
     Demo,
     Doctor,
@@ -46,6 +47,7 @@ GROUPS: dict[str, dict[str, type]] = {
     "reconstruct": {
         "simulate": Simulate,
         "import": Import,
+        "calibrate": Calibrate,
         "reconstruct": Reconstruct,
         "batch": Batch,
     },
@@ -75,14 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(words, error.code, type(error).__name__, message)
     except KeyboardInterrupt:
         return _fail(words, 130, "Interrupted", INTERRUPTED)
-    except Exception as error:
+    except BaseException as error:  # what libraries in Rust raise without memory is no Exception
         known = _of_machine(error)
         if known is None:
             raise
         return _fail(words, known.code, type(known).__name__, str(known))
 
 
-def _of_machine(error: Exception) -> DiffusionBlendError | None:
+def _of_machine(error: BaseException) -> DiffusionBlendError | None:
     """Return what is no bug, but a limit of the machine or of the user's rights; or None."""
     if ran_out(error):
         return OutOfMemory("out of memory; take fewer slices or pixels")

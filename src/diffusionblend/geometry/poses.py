@@ -75,10 +75,11 @@ def posed(
     rows: int = 1,
     row_mm: float = 1.0,
 ) -> PosedBeam:
-    """Return a beam on a circle with a detector that is turned, and parts that are shifted.
+    """Return a beam with a detector that is turned, and parts that are shifted.
 
     Args:
-        beam: A cone, parallel rays, or a fan on a flat detector of one row.
+        beam: A cone, parallel rays, a fan on a flat detector of one row, or a posed beam, whose
+            detector is turned further.
         roll_deg: By which the detector is turned in its plane.
         tilt_deg: By which its rows lean away from the source.
         slant_deg: By which its bins lean away from the source.
@@ -89,8 +90,6 @@ def posed(
         rows: Number of detector rows, of a beam that does not say it.
         row_mm: Size of a row, likewise.
     """
-    if isinstance(beam, PosedBeam):
-        raise UnsupportedInput("the beam is posed already; expected one on a circle")
     plain, views = as_posed(beam, rows, row_mm), len(beam.angles_deg)
     turns = zip(
         *(
@@ -99,20 +98,26 @@ def posed(
         ),
         strict=True,
     )
-    along_up = [_turned(*degrees) for degrees in turns]
     detector = _shifts("detector", detector_shifts_mm, views, 2)
     source = _shifts("source", source_shifts_mm, views, 3)
-    (one,) = plain.poses
+    before = plain.poses * (views if len(plain.poses) == 1 else 1)
     poses = tuple(
-        Pose(
-            source=vector(np.add(one.source, moved)),
-            middle=vector(np.array(one.middle) + shift @ axes),
-            along=vector(axes[0]),
-            up=vector(axes[1]),
-        )
-        for axes, shift, moved in zip(along_up, detector, source, strict=True)
+        _moved(one, _turned(*degrees), shift, moved)
+        for one, degrees, shift, moved in zip(before, turns, detector, source, strict=True)
     )
     return msgspec.structs.replace(plain, poses=alike(poses))
+
+
+def _moved(pose: Pose, turned: np.ndarray, shift: np.ndarray, source: np.ndarray) -> Pose:
+    """Return a pose with a detector that is turned from where it is, and parts that are shifted."""
+    along, up = np.array(pose.along), np.array(pose.up)
+    axes = turned @ np.stack([along, np.cross(up, along), up])
+    return Pose(
+        source=vector(np.add(pose.source, source)),
+        middle=vector(np.array(pose.middle) + shift @ axes),
+        along=vector(axes[0]),
+        up=vector(axes[1]),
+    )
 
 
 def helix(beam: Beam, pitch_mm: float) -> PosedBeam:

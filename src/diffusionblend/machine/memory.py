@@ -36,7 +36,7 @@ def free_bytes() -> int | None:
 
 def ran_out(error: BaseException) -> bool:
     """Return whether an exception says that memory ran out; torch says so in words alone."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_panic(error):
         return True
     if not isinstance(error, RuntimeError | OSError | ImportError):
         return False
@@ -44,6 +44,11 @@ def ran_out(error: BaseException) -> bool:
         free = free_bytes()
         return free is not None and free < _TO_LOAD
     return bool(_RAN_OUT.search(str(error)))
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Return whether a library in Rust got no object of Python: no memory was left for it."""
+    return type(error).__name__ == "PanicException" and "pointer is null" in str(error)
 
 
 def as_failure(error: Exception) -> Exception:
@@ -61,7 +66,7 @@ def memory_of(what: str, needed: int | None, cure: str) -> Iterator[None]:
         yield
     except OutOfMemory:
         raise
-    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+    except BaseException as error:  # a panic of Rust is no Exception
         if not ran_out(error):
             raise
         raise out_of_memory(what, needed, cure, left=_left_on(error)) from error

@@ -146,7 +146,8 @@ def _why(quality: Quality) -> str:
         )
     return (
         "none near it does, so that the geometry (centre, angles, sense of rotation, distances) is "
-        "wrong, the object moved, the source was not steady, or the noise was underestimated"
+        "wrong, the object moved, the source was not steady, or the noise was underestimated; the "
+        "command calibrate (`find_pose`) looks for where the detector stands"
     )
 
 

@@ -132,6 +132,18 @@ def test_what_a_text_lacks_is_asked_for(tmp_path):
         import_scan(folder / "scan.xtekct")
 
 
+def test_a_line_that_is_moved_to_the_right_is_a_line(tmp_path):
+    """It was added to the value before it, and below a name without a value was a traceback."""
+    folder = write_tiffs(tmp_path / "scan", np.ones((VIEWS, ROWS, BINS), np.uint16))
+    head, *fields = xtekct(ObjectOffsetX=1.7).splitlines()
+    plain = "\n".join([head, "Comment", *fields])
+    found = []
+    for text in (plain, plain.replace("\n", "\n\t")):
+        (folder / "scan.xtekct").write_text(text, encoding="utf-8")
+        found.append(import_scan(folder, air_bins="none").geometry)
+    assert found[0] == found[1]
+
+
 # SkyScan
 
 

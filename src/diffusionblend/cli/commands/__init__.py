@@ -5,6 +5,7 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 
 from diffusionblend.cli.commands.batch import Batch
 from diffusionblend.cli.commands.benchmark import Benchmark
+from diffusionblend.cli.commands.calibrate import Calibrate
 from diffusionblend.cli.commands.completion import Completion
 from diffusionblend.cli.commands.demo import Demo
 from diffusionblend.cli.commands.doctor import Doctor
@@ -21,6 +22,7 @@ from diffusionblend.cli.commands.view import View
 __all__ = [
     "Batch",
     "Benchmark",
+    "Calibrate",
     "Completion",
     "Demo",
     "Doctor",

@@ -70,8 +70,10 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     """Return the sections of a text, names as they are."""
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # else names are lowered
+    # A line that is moved to the right is a line; the parser takes it for more of the one before.
+    lines = read_text(path).decode("utf-8-sig", errors="replace").splitlines()
     try:
-        parser.read_string(read_text(path).decode("utf-8-sig", errors="replace"))
+        parser.read_string("\n".join(map(str.strip, lines)))
     except configparser.Error as error:
         reason = " ".join(str(error).split())[:100]
         raise CorruptInput(f"{path}: {reason}; expected lines NAME=VALUE; copy it again") from error

@@ -1,0 +1,58 @@
+"""How the detector of a scan stands."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from diffusionblend.cli.commands.arguments import Input, OutputOrNone, command_line
+from diffusionblend.cli.terminal import present, show
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Find the offset and the roll of the detector by the projections, and tell them.
+
+    Each is given with how far two halves of the views disagree on it. `--output` writes the scan
+    with what is distinct; nothing is changed without it (docs/geometries.md).
+
+    Examples:
+        diffusionblend calibrate scan.h5
+        diffusionblend calibrate scan.h5 -o upright.h5
+        diffusionblend calibrate scan.h5 --free offset roll slant
+    """
+
+    scan: Input
+    """Scan (.h5)."""
+    output: OutputOrNone = None
+    """Where the scan with the pose that was found goes (.h5)."""
+    free: tuple[str, ...] = ()
+    """What to search for: offset, and of cones roll and slant; without it all but the slant."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Read, search, tell, write."""
+        present(self.scan, "expected a scan (.h5)")
+        import msgspec
+
+        from diffusionblend.calibration.pose import find_pose, in_words
+        from diffusionblend.io.files import naming, writable
+        from diffusionblend.io.scans import check_suffix, read_scan, write_scan
+
+        if self.output is not None:
+            writable(self.output)
+            check_suffix(self.output)
+        scan = read_scan(self.scan)
+        with naming(self.scan):
+            found = find_pose(scan, self.free)
+        lines = [*map(in_words, found.parts), found.words]
+        if self.output is not None:
+            before = scan.provenance.get("again")
+            again = " && ".join(filter(None, (before, command_line("calibrate", self))))
+            facts = found.scan.provenance | {"again": again}
+            write_scan(dataclasses.replace(found.scan, provenance=facts), self.output)
+            lines.append(f"{self.output}: the scan with {found.taken or 'its pose as stated'}")
+        elif found.taken:
+            lines.append(f"next: diffusionblend calibrate {self.scan} -o CALIBRATED.h5")
+        told = {"parts": msgspec.to_builtins(found.parts), "stated": found.stated}
+        told |= {"left": found.left, "scan": None if self.output is None else str(self.output)}
+        show(told, self.json, "\n".join(lines))
