@@ -265,9 +265,11 @@ def _typical(normalised: Tensor) -> np.ndarray:
     return 1.4826 * middle.cpu().numpy().astype(np.float64)
 
 
-def _behind_metal(problem: Problem) -> np.ndarray:
+def _behind_metal(problem: Problem) -> np.ndarray | bool:
     """Return which pixels are behind edges of metal in most of the views (rows, bins)."""
-    behind = torch.as_tensor(problem.behind_metal).expand(problem.y.shape)
+    behind = problem.behind_metal
+    if not isinstance(behind, Tensor):  # none: torch's median of an expanded number is no number
+        return behind > OPERATOR_VARIANCE
     return (behind.median(dim=1).values > OPERATOR_VARIANCE).cpu().numpy()
 
 
