@@ -7,7 +7,6 @@ knows which of them is wrong, and the file is refused.
 
 import contextlib
 import gzip
-import logging
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -26,13 +25,12 @@ from diffusionblend.io.formats.headers import (
     check_header,
     check_kind,
     check_spacing,
+    tell_no_directions,
     volume_in_order,
 )
 
 if TYPE_CHECKING:
     import nibabel
-
-log = logging.getLogger(__name__)
 
 GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
@@ -160,7 +158,7 @@ def _check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, 
     qform_code = int(header["qform_code"])
     if not header["sform_code"]:
         if not qform_code:
-            log.warning("%s: does not say where its axes lead; sides may be swapped", path)
+            tell_no_directions(path)
         return
     sform = header.get_sform()
     sizes, stated = np.linalg.norm(sform[:3, :3], axis=0), header["pixdim"][1:4].astype(float)
