@@ -7,7 +7,16 @@ from pydicom.uid import LegacyConvertedEnhancedCTImageStorage
 
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
-from support.small_volumes import datasets, every, lps, one, refusal, save, stored_values
+from support.small_volumes import (
+    datasets,
+    every,
+    locations,
+    lps,
+    one,
+    refusal,
+    save,
+    stored_values,
+)
 
 HALVES, ONE_BETWEEN_THE_OTHER = (0, 0, 0, 1, 1, 1), (0, 1, 0, 1, 0, 1)
 TOLD = {
@@ -98,6 +107,37 @@ def test_a_slice_that_was_calculated_as_such_is_one(place, stored, hu, words):
     slices = datasets(stored)
     every(ImageType=["DERIVED", "PRIMARY", "AXIAL", words])(slices)
     assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
+
+
+# All slices of one identifier, as an export that leaves names out may make them
+
+
+def nameless(slices):
+    every(SOPInstanceUID="1.2.3.4")(slices)
+    return slices
+
+
+def test_slices_of_one_identifier_are_a_volume(place, stored, hu):
+    folder = save(place / "s", nameless(datasets(stored)))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_the_rest_of_a_series_of_one_identifier_is_told_and_a_copy_is_not(place, stored, caplog):
+    slices = nameless(datasets(stored))
+    for name, part in (("a", slices[:3]), ("b", slices[3:]), ("copy", slices[:3])):
+        save(place / name, part)
+    read_volume(place / "a")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place / 'a'}: 3 more files of its series lie beside it, in b; left out: if they belong "
+        "to this volume, put all into one folder"
+    ]
+
+
+def test_two_kernels_of_one_identifier_are_no_copies(place, stored):
+    slices = told_of(nameless(datasets(stored)), "ConvolutionKernel", ONE_BETWEEN_THE_OTHER, "ab")
+    locations(0, 0, 2.5, 2.5, 5, 5)(slices)
+    found = str(refusal(read_volume, save(place / "s", slices)))
+    assert "they differ in ConvolutionKernel: a and b; give the slices of one of them" in found
 
 
 # Frames

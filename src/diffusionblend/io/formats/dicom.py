@@ -262,15 +262,16 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
 
 def _way_apart(one: Slice, other: Slice, everywhere: bool) -> str:
     """Say why two slices lie at one place, where perhaps all others lie too, and what to do."""
-    name = one.made.get("SOPInstanceUID")
-    if one.file != other.file and name is not None and name == other.made.get("SOPInstanceUID"):
-        return "they are the same one, by SOPInstanceUID; remove one of them"
     if everywhere:
         return "and so are all others; export the series again, with the positions of its slices"
     for tag in APART:
         first, second = (made.made.get(tag, "none") for made in (one, other))
         if first != second:
             return f"they differ in {tag}: {first} and {second}; give the slices of one of them"
+    # Last: an export may have given all slices one identifier.
+    name = one.made.get("SOPInstanceUID")
+    if one.file != other.file and name is not None and name == other.made.get("SOPInstanceUID"):
+        return "they are the same one, by SOPInstanceUID; remove one of them"
     return "expected each position once; remove the duplicate or split the series"
 
 
