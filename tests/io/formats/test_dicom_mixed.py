@@ -25,6 +25,7 @@ TOLD = {
     "TemporalPositionIdentifier": (1, 2),
     "TemporalPositionIndex": (1, 2),
     "NominalPercentageOfCardiacPhase": (40, 70),
+    "SeriesNumber": (2, 3),
 }
 
 
@@ -82,6 +83,28 @@ def test_slices_that_say_the_same_or_nothing_are_one_volume(place, stored, hu, t
 def test_a_number_of_its_own_for_each_slice_tells_no_groups(place, stored, hu):
     slices = told_of(datasets(stored), "TemporalPositionIndex", range(6), range(1, 7))
     assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "TriggerTime"])
+@pytest.mark.parametrize("which", [HALVES, ONE_BETWEEN_THE_OTHER])
+def test_slices_of_one_acquisition_between_those_of_another_are_told(
+    place, stored, hu, tag, which, caplog
+):
+    folder = save(place / "s", told_of(datasets(stored), tag, which, (300, 700)))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    told = f"{folder / '0'}: slices of {tag} 300 and 700 lie between each other; if they are of "
+    found = [m for m in caplog.messages if "between" in m]
+    assert [m.startswith(told) for m in found] == [True] * (which is ONE_BETWEEN_THE_OTHER)
+
+
+@pytest.mark.parametrize("spacing", [[-0.5, 0.75], [0.5, -0.75]])
+@pytest.mark.parametrize("count", [1, 6])
+def test_pixels_of_a_size_below_zero_do_not_mirror_a_slice(place, stored, spacing, count):
+    slices = datasets(stored)
+    every(PixelSpacing=spacing, SliceThickness=2.5)(slices)
+    found = str(refusal(read_volume, save(place / "s", slices[:count])))
+    assert "s/0: PixelSpacing is (" in found
+    assert "expected two positive numbers of mm; repair the header" in found
 
 
 def test_two_kernels_make_no_scan(place, stored):

@@ -4,6 +4,7 @@ Axes follow DICOM's patient coordinates (LPS, in mm) and are turned to RAS+. Pos
 strings, often rounded to 0.01 mm, so that a check of them needs some room.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
 from diffusionblend.io.formats.dicom_pixels import read_pixels
 from diffusionblend.io.formats.dicom_series import one_series
-from diffusionblend.io.formats.dicom_slices import APART, HOW, PARTS, WHOSE, Slice, slices_of
+from diffusionblend.io.formats.dicom_slices import APART, HOW, PARTS, TURNS, WHOSE, Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def stacked(files: Sequence[File], name: str) -> Stack:
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
     _tell_of_gaps(slices, name)
+    _tell_of_turns(slices)
     return stack
 
 
@@ -158,6 +160,23 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
             acquired,
             len(slices),
         )
+
+
+def _tell_of_turns(slices: Sequence[Slice]) -> None:
+    """Name slices, sorted, of one acquisition that lie between those of another."""
+    for tag in TURNS:
+        told = [one for one in slices if tag in one.made]
+        parts = [key for key, _ in itertools.groupby(one.made[tag] for one in told)]
+        if len(set(parts)) < len(parts):
+            first, second = parts[:2]
+            log.warning(
+                "%s: slices of %s %s and %s lie between each other; if they are of two times, "
+                "give those of one",
+                told[0].file,
+                tag,
+                first,
+                second,
+            )
 
 
 def _check_same(slices: Sequence[Slice]) -> None:

@@ -44,9 +44,12 @@ HOW = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
     "NominalPercentageOfCardiacPhase",
+    "SeriesNumber",
 )
 """Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
-APART = (*HOW, "ImageType", "SliceThickness", "AcquisitionNumber", "AcquisitionTime")
+TURNS = ("AcquisitionNumber", "TriggerTime")
+"""What may differ from one part of a volume to the next, and not from slice to slice and back."""
+APART = (*HOW, "ImageType", "SliceThickness", *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
@@ -154,7 +157,7 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         series=str(required(file, header, "SeriesInstanceUID")),
         frame=str(value_of(file, header, "FrameOfReferenceUID") or ""),
         size=(rows, columns),
-        spacing=numbers(file, header, "PixelSpacing", 2),
+        spacing=_spacing(file, header),
         orientation=numbers(file, header, "ImageOrientationPatient", 6),
     )
     return Slice(
@@ -171,6 +174,17 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         acquired=number_or_none(file, header, "ImagesInAcquisition"),
         made=_made(file, header),
     )
+
+
+def _spacing(file: File, header: "Dataset") -> tuple[float, ...]:
+    """Return the distance of rows and of columns; one below 0 would mirror the slice."""
+    spacing = numbers(file, header, "PixelSpacing", 2)
+    if min(spacing) < 0:  # 0 is refused with the other sizes
+        raise CorruptInput(
+            f"{file}: PixelSpacing is {spacing}; expected two positive numbers of mm; repair the "
+            "header"
+        )
+    return spacing
 
 
 def _made(file: File, header: "Dataset") -> dict[str, str]:
