@@ -51,3 +51,25 @@ def test_who_a_patient_is_goes_from_series_to_series_and_nowhere_else(
     assert command("reconstruct", "s.h5", *fast, "--like", series, "-o", "derived").code == 0
     derived = [pydicom.dcmread(path) for path in (place / "derived").iterdir()]
     assert {str(one.PatientName) for one in derived} == {NAME}
+
+
+def test_the_series_of_another_patient_in_the_same_place_is_told(series, data, place, caplog):
+    other = place / "other"
+    write_volume(read_volume(data.volume), other)
+    assert command("simulate", series, "-o", place / "s.h5").code == 0
+    assert command("simulate", data.volume, "-o", place / "nifti.h5").code == 0
+    told = []
+    for scan, like in (("s", series), ("s", other), ("nifti", other)):
+        caplog.clear()
+        ended = command(
+            *("reconstruct", place / f"{scan}.h5", "--method", "fbp"),
+            *("--like", like, "-o", place / f"{scan}-{like.name}"),
+        )
+        assert ended.code == 0, ended.err
+        told.append([m for m in caplog.messages if "of the same patient" in m])
+    same, another, unknown = told
+    assert same == unknown == []
+    assert another == [
+        f"--like {other}: differs from series, which the scan was made from; make sure that both "
+        "are of the same patient"
+    ]

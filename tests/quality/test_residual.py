@@ -160,12 +160,8 @@ def test_a_bin_that_is_off_is_named_beside_metal(bin_, photons):
 
 
 def test_without_metal_no_bin_is_behind_it():
-    """Torch's median of an expanded number is what lay in memory: one time of 700 it hid a bin."""
-    problem = make_problem(scan_of(), None, torch.device("cpu"))
-    for _ in range(500):
-        junk = [torch.full((problem.y.shape[1],), 1e3) for _ in range(30)]
-        del junk
-        assert not np.any(_behind_metal(problem))
+    """It was a median by torch of an expanded 0, which is whatever lay in memory."""
+    assert _behind_metal(make_problem(scan_of(), None, torch.device("cpu"))) is False
 
 
 def test_a_method_that_has_not_come_to_its_end_is_not_blamed_on_the_geometry():

@@ -1,5 +1,6 @@
 """Simulated scans of every beam: both protocols, on the volume's grid and on finer ones."""
 
+import re
 from functools import partial
 
 import nibabel
@@ -142,3 +143,24 @@ def test_noise_and_padding_below_air_are_no_reason_to_refuse_a_volume(noise, pad
     hu[:, 0], hu[:, :, 0] = padding, padding
     volume = Volume(hu.astype(np.float32), Grid.from_spacing(hu.shape))
     assert simulate(volume, sparse_view(2), size=48).y.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "sizes"),
+    [
+        ((40, 48), 16, [48, 24, 12, 6]),
+        ((48, 48), 20, [48, 24, 16, 12, 8]),
+        ((80, 95), 48, [95, 19]),
+        ((31, 30), 16, [31]),
+    ],
+)
+def test_sizes_that_a_refusal_names_are_taken(shape, size, sizes):
+    hu = np.full((1, *shape), -1000, np.float32)
+    hu[:, 5:20, 5:20] = 40
+    volume = Volume(hu, Grid.from_spacing(hu.shape))
+    with pytest.raises(UnsupportedInput) as caught:
+        truth_on_grid(volume, size)
+    words = str(caught.value).partition("`size=")[2]
+    assert [int(word) for word in re.findall(r"\d+", words)] == sizes
+    for named in sizes:
+        assert max(truth_on_grid(volume, named).hu.shape[1:]) == named

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffusionblend.data.volume import Volume
+from diffusionblend.geometry import Grid
 from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.training import cache as cache_module
@@ -163,6 +164,18 @@ def test_each_volume_that_is_left_out_is_named_with_the_reason(workshop):
     assert "empty.nrrd" in empty
     assert one == "one.nii.gz: the same voxels as copy.nii.gz"
     assert load_sources(recipe(), workshop)[1] == left_out
+
+
+def test_a_volume_that_is_stretched_is_left_out(workshop, data):
+    affine = np.diag([1.6, 2.0, 2.5, 1.0])
+    hu = read_volume(data.volume).hu
+    wide = Volume(hu, Grid.from_affine(hu.shape, affine))
+    write_volume(wide, workshop / "volumes/wide.nii.gz")
+    sources, left_out = load_sources(recipe(), workshop)
+    assert [s.name for s in sources] == ["one.nii.gz", "two.nii.gz"]
+    assert left_out == [
+        "wide.nii.gz: pixels of 2 x 1.6 mm; expected square ones; resample the slices"
+    ]
 
 
 @pytest.mark.parametrize("name", ["one", "one.nii.gz"])

@@ -1,5 +1,6 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from diffusionblend.simulation.strip import strip_project
 
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
+MOST_SIZES = 4
+"""So many sizes to choose from are named."""
 MakeBeam = Callable[[Grid, tuple[float, ...]], Beam]
 """Places source and detector about a grid, for views in degrees."""
 ELECTRONIC = 5.0
@@ -46,9 +49,16 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
     if rows % factor or columns % factor or (too_large and max(rows, columns) != factor * size):
         raise UnsupportedInput(
             f"slices of {rows} x {columns} pixels cannot be averaged to {size}; expected "
-            f"`size={max(rows, columns)}` or that divided by 2, 3, ..."
+            f"`size={max(rows, columns)}`{_smaller(rows, columns)}"
         )
     return Volume(volume.hu.clip(HU_AIR), volume.grid).binned(factor)
+
+
+def _smaller(rows: int, columns: int) -> str:
+    """Name the longer sides to which slices can be averaged over whole blocks, the largest few."""
+    blocks = [n for n in range(2, math.gcd(rows, columns) + 1) if not math.gcd(rows, columns) % n]
+    sizes = [str(max(rows, columns) // n) for n in blocks[:MOST_SIZES]]
+    return f", or {', '.join(sizes)}" if sizes else ", for they have no common divisor"
 
 
 def simulate(

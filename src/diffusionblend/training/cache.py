@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from diffusionblend._version import __version__
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
 from diffusionblend.io.files import (
     as_utf8,
     atomic,
@@ -161,13 +161,16 @@ class Cache:
         digest = _digest(candidate, self.window)
         try:
             volume = candidate.read()
+            pixel_mm = volume.grid.pixel_mm
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
+        except InvalidValue as error:  # what is stretched is no body
+            return Entry(stamp, digest, reason=f"{error}; resample the slices")
         voxels = np.ascontiguousarray(volume.hu.clip(*self.window).round().astype(np.int16))
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
             np.save(file, voxels)
-        content, spacing = hashlib.sha256(voxels.data).hexdigest(), volume.grid.spacing_mm
-        return Entry(stamp, digest, content, voxel_mm=(spacing[0], spacing[2]))
+        content, slice_mm = hashlib.sha256(voxels.data).hexdigest(), volume.grid.spacing_mm[0]
+        return Entry(stamp, digest, content, voxel_mm=(slice_mm, pixel_mm))
 
     def _place(self, digest: str) -> Path:
         return self.folder / f"{digest[:32]}.npy"

@@ -189,6 +189,25 @@ def test_metadata_that_say_nothing_usable_are_named(path, change, error, words):
         read_volume(path)
 
 
+def test_a_first_level_that_is_not_the_finest_is_refused(path):
+    attributes(path, lambda image: image["datasets"].reverse())
+    with pytest.raises(CorruptInput, match=r"first level, 2, is coarser than 0; expected the fi"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_levels_that_run_backwards_or_state_no_size_are_no_finer(path, sign):
+    def turned(image):
+        first, *others = image["datasets"]
+        first["coordinateTransformations"][0]["scale"][0] *= sign
+        for other in others:
+            del other["coordinateTransformations"]
+
+    expected = read_volume(path).hu
+    attributes(path, turned)
+    assert np.array_equal(read_volume(path).hu, expected)
+
+
 def test_any_damage_is_read_the_same_or_refused(path):
     numbers, before = random.Random(0), read_volume(path)
     files = [p for p in (path / "0").rglob("*") if p.is_file()] + [path / ".zattrs"]

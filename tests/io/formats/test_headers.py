@@ -179,6 +179,35 @@ def test_a_header_without_directions_is_told(place, hu, caplog):
     ]
 
 
+def test_other_headers_without_directions_are_told_once(place, hu, caplog):
+    voxels = np.ascontiguousarray(hu.T)
+    size = " ".join(map(str, SHAPE))
+    heads = {
+        "v.nrrd": f"NRRD0004\ntype: short\ndimension: 3\nsizes: {size}\nendian: little\n"
+        "encoding: raw\nspacings: 5 5 0.6\n\n",
+        "v.mha": f"NDims = 3\nDimSize = {size}\nElementSpacing = 5 5 0.6\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n",
+    }
+    for name, head in heads.items():
+        (place / name).write_bytes(head.encode() + voxels.tobytes())
+        ended = command("simulate", place / name, "--views", 4, "-o", place / f"{name}.h5")
+        assert ended.code == 0, ended.err
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place / name}: does not say where its axes lead; sides may be swapped" for name in heads
+    ]
+    assert all(np.array_equal(read_volume(place / name).hu, hu.T) for name in heads)
+
+
+def test_units_of_nrrd_are_mm_wherever_they_are_stated(place, hu):
+    for field in ("space units", "units"):
+        path = write_nrrd(place / "v.nrrd", hu)
+        units = f'\n{field}: "um" "um" "um"\n\n'.encode()
+        other = b"units" if field == "space units" else b"space units"
+        raw = path.read_bytes().replace(b"\n\n", b"\n" + other + b': "mm" "mm" "mm"' + units, 1)
+        path.write_bytes(raw)
+        assert "its units are " in str(refusal(read_volume, path))
+
+
 @pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
 def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
     path = nifti(place / "v.nii", hu, edit={SLOPE_AT: 1, INTERCEPT_AT: intercept})

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -169,6 +169,7 @@ class Reconstruct:
         check_outputs(self.output, request)
         if self.like is not None:
             check_source(self.like, self.output, scan.geometry.grid)
+            _tell_of_another(self.like, scan.provenance)
         if self.dry_run:
             with naming(self.scan), threads(self.threads), alone():
                 return plan_reconstruction(self, scan, request, device)
@@ -309,6 +310,24 @@ class Reconstruct:
             save_steps=self.save_steps,
             worked_on=worked_on,
             slabs=slabs,
+        )
+
+
+def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
+    """Warn where a scan was made from another series of DICOM: that may be another patient's.
+
+    Scans of one protocol lie in the same place, so that their grids tell nothing.
+    """
+    from diffusionblend.io.formats.registry import is_volume
+    from diffusionblend.io.volumes import digest
+
+    source, known = provenance.get("source", ""), provenance.get("source_sha256")
+    if known and not is_volume(Path(source)) and digest(like) != known:
+        log.warning(
+            "--like %s: differs from %s, which the scan was made from; make sure that both are of "
+            "the same patient",
+            like,
+            source,
         )
 
 

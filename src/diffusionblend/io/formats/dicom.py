@@ -4,6 +4,7 @@ Axes follow DICOM's patient coordinates (LPS, in mm) and are turned to RAS+. Pos
 strings, often rounded to 0.01 mm, so that a check of them needs some room.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -16,10 +17,9 @@ from diffusionblend.data.units import HU_AIR
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
-from diffusionblend.io.formats.dicom_files import read_header, value
 from diffusionblend.io.formats.dicom_pixels import read_pixels
 from diffusionblend.io.formats.dicom_series import one_series
-from diffusionblend.io.formats.dicom_slices import Slice, slices_of
+from diffusionblend.io.formats.dicom_slices import APART, HOW, PARTS, TURNS, WHOSE, Slice, slices_of
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
 log = logging.getLogger(__name__)
@@ -32,17 +32,6 @@ MAX_UNEVEN = 0.01
 ROUNDING_MM = 0.02
 MOST_ROUNDED = 0.25
 """Share of a step by which rounded positions may be off: a missing slice moves some by a third."""
-APART = (
-    "ConvolutionKernel",
-    "KVP",
-    "ImageType",
-    "SliceThickness",
-    "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-)
-"""What tells pictures of one place apart: how, and when, they were made."""
 SAME = 1e-4
 """How much sizes in mm and parts of directions may differ among slices."""
 
@@ -130,6 +119,7 @@ def stacked(files: Sequence[File], name: str) -> Stack:
     """Read the headers of one CT series, and put its slices in order."""
     slices = [one for file in files for one in slices_of(file)]
     _check_same(slices)
+    _check_parts(slices)
     row, column = _directions(slices[0])
     normal = np.cross(row, column)
     slices.sort(key=lambda s: float(normal @ s.position))
@@ -137,9 +127,11 @@ def stacked(files: Sequence[File], name: str) -> Stack:
         _check_single(slices[0])
     else:
         _check_steps(slices, normal)
+        _check_made(slices)
     stack = Stack(tuple(slices), _affine(slices, row, column))
     check_header(name, stack.shape, stack.affine)
     _tell_of_gaps(slices, name)
+    _tell_of_turns(slices)
     return stack
 
 
@@ -170,6 +162,23 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
         )
 
 
+def _tell_of_turns(slices: Sequence[Slice]) -> None:
+    """Name slices, sorted, of one acquisition that lie between those of another."""
+    for tag in TURNS:
+        told = [one for one in slices if tag in one.made]
+        parts = [key for key, _ in itertools.groupby(one.made[tag] for one in told)]
+        if len(set(parts)) < len(parts):
+            first, second = parts[:2]
+            log.warning(
+                "%s: slices of %s %s and %s lie between each other; if they are of two times, "
+                "give those of one",
+                told[0].file,
+                tag,
+                first,
+                second,
+            )
+
+
 def _check_same(slices: Sequence[Slice]) -> None:
     """Refuse slices whose planes differ."""
     first = slices[0]
@@ -182,6 +191,42 @@ def _check_same(slices: Sequence[Slice]) -> None:
                     f"{one.file}: mixed {field}: {value}, but {known} in {first.file.name}; "
                     "expected the same in all slices; split the series"
                 )
+
+
+def _check_parts(slices: Sequence[Slice]) -> None:
+    """Refuse frames that were divided among several files if one of those is not there.
+
+    What is left of them is even, if it was the first or the last.
+    """
+    whole, *numbers = PARTS
+    for uid in {one.made[whole] for one in slices if whole in one.made}:
+        parts = [one for one in slices if one.made.get(whole) == uid]
+        told = [one.made.get(number, "") for one in parts for number in numbers]
+        most = max((int(number) for number in told if number.isdecimal()), default=0)
+        held = len({one.file for one in parts})
+        if held < most:
+            raise CorruptInput(
+                f"{parts[0].file}: is one of {most} files that the frames were divided among, of "
+                f"which {held} are here; put all into one folder"
+            )
+
+
+def _check_made(slices: Sequence[Slice]) -> None:
+    """Refuse slices of several patients, phases or ways to reconstruct them, where that is stated.
+
+    Such slices may lie evenly one between the other, or one above the other. A value of its own
+    for each slice counts them, and tells no groups. Who the patient is, no message says.
+    """
+    for tag in (*WHOSE, *HOW):
+        told = [one for one in slices if tag in one.made]
+        if 1 < len({one.made[tag] for one in told}) < len(told):
+            first = told[0]
+            one = next(one for one in told if one.made[tag] != first.made[tag])
+            values = "" if tag in WHOSE else f": {one.made[tag]}, but {first.made[tag]}"
+            raise UnsupportedInput(
+                f"{one.file}: mixed {tag}{values or ', another than'} in {first.file.name}; "
+                "expected the same in all slices; split the series"
+            )
 
 
 def _directions(one: Slice) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +262,7 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
     steps = np.diff(along)
     low = int(steps.argmin())
     if steps[low] < ROUNDING_MM / 2:
-        apart = _way_apart(slices[low].file, slices[low + 1].file, steps.max() < ROUNDING_MM / 2)
+        apart = _way_apart(slices[low], slices[low + 1], steps.max() < ROUNDING_MM / 2)
         raise CorruptInput(
             f"{slices[low + 1].file}: at {along[low]:g} mm, as {slices[low].file.name} is: two "
             f"slices at one place; {apart}"
@@ -234,19 +279,18 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
         )
 
 
-def _way_apart(one: File, other: File, everywhere: bool) -> str:
+def _way_apart(one: Slice, other: Slice, everywhere: bool) -> str:
     """Say why two slices lie at one place, where perhaps all others lie too, and what to do."""
-    tags = ["SOPInstanceUID", *APART]
-    headers = [(file, read_header(file, tags)) for file in (one, other)]
-    told = {tag: tuple(str(value(file, header, tag)) for file, header in headers) for tag in tags}
-    name, again = told.pop("SOPInstanceUID")
-    if one != other and name == again != "None":
-        return "they are the same one, by SOPInstanceUID; remove one of them"
     if everywhere:
         return "and so are all others; export the series again, with the positions of its slices"
-    for tag, (first, second) in told.items():
+    for tag in APART:
+        first, second = (made.made.get(tag, "none") for made in (one, other))
         if first != second:
             return f"they differ in {tag}: {first} and {second}; give the slices of one of them"
+    # Last: an export may have given all slices one identifier.
+    name = one.made.get("SOPInstanceUID")
+    if one.file != other.file and name is not None and name == other.made.get("SOPInstanceUID"):
+        return "they are the same one, by SOPInstanceUID; remove one of them"
     return "expected each position once; remove the duplicate or split the series"
 
 

@@ -244,3 +244,13 @@ def number_or_none(file: File, header: "Dataset", keyword: str) -> float | None:
         return numbers(file, header, keyword, 1)[0]
     except CorruptInput:
         return None
+
+
+def text(file: File, header: "Dataset", keyword: str) -> str:
+    """Return the value of such a tag in words, numbers in one form; empty if there is none."""
+    try:
+        found = value(file, header, keyword)
+    except CorruptInput:
+        return ""
+    one = number_or_none(file, header, keyword)
+    return f"{one:.12g}" if one is not None else "" if found is None else str(found)

@@ -34,6 +34,9 @@ NEAR = 20
 """So many folders before and behind that of a series, by name, may hold more of it, which is told
 by one of their first so many files."""
 
+IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
+"""What tells a slice from others, also where an export has given all of them one identifier."""
+
 
 @contextlib.contextmanager
 def one_series(path: Path) -> Iterator[list[File]]:
@@ -115,16 +118,16 @@ def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
 
     They may be another phase of it, or the rest of a volume that was split.
     """
-    ours: set[str] = set()
+    ours: set[tuple[str, ...]] = set()
     for folder in _near(path.resolve()):
         with contextlib.suppress(OSError, CorruptInput, UnsupportedInput):  # of others' files
             some = sorted(folder.iterdir())[:NEAR]
             first = next(filter(is_dicom, some), None)
-            if first is None or _uid(first, "SeriesInstanceUID") != uid:
+            if first is None or _told(first, "SeriesInstanceUID") != (uid,):
                 continue
-            ours = ours or {_uid(file, "SOPInstanceUID") for file in files}
+            ours = ours or {_told(file, *IDENTITY) for file in files}
             theirs = dicom_series(folder).get(uid, [])
-            more = [file for file in theirs if _uid(file, "SOPInstanceUID") not in ours]
+            more = [file for file in theirs if _told(file, *IDENTITY) not in ours]
             if more:
                 log.warning(
                     "%s: %d more files of its series lie beside it, in %s; left out: if they "
@@ -145,8 +148,9 @@ def _near(folder: Path) -> list[Path]:
     return [other for other in beside[max(0, at - NEAR) : at + NEAR + 1] if other != folder]
 
 
-def _uid(file: File, keyword: str) -> str:
-    return str(value(file, read_header(file, [keyword]), keyword))
+def _told(file: File, *keywords: str) -> tuple[str, ...]:
+    header = read_header(file, [*keywords])
+    return tuple(str(value(file, header, keyword)) for keyword in keywords)
 
 
 def _folders(path: Path, files: Sequence[Path]) -> str:

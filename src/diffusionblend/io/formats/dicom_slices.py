@@ -1,6 +1,8 @@
 """What the header of a DICOM file says of its slice, or of each of its frames."""
 
+import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from diffusionblend.io.formats.dicom_files import (
     numbers,
     read_header,
     required,
+    text,
 )
 from diffusionblend.io.formats.dicom_files import value as value_of
 from diffusionblend.io.formats.dicom_pixels import check_storage
@@ -27,8 +30,29 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 HOUNSFIELD = {"", "HU", "HOUNSFIELD", "US"}
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
-PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"}
-"""Words for slices that hold the highest or lowest values of a slab, and none of its own."""
+MADE_OF_SLICES = {
+    *("MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"),
+    *("VRT", "SSD", "VOLUME_RENDER", "SURFACE_RENDER", "CURVED_MPR"),
+    *("ADDITION", "SUBTRACTION", "MULTIPLICATION", "DIVISION", "STD_DEVIATION", "SCREEN_SAVE"),
+}
+"""Words for pictures that were made of slices: the highest or lowest values of a slab, views from
+outside, planes that are none, calculations, and what a screen showed."""
+WHOSE = ("PatientID", "StudyInstanceUID")
+HOW = (
+    "ConvolutionKernel",
+    "KVP",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase",
+    "SeriesNumber",
+)
+"""Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
+TURNS = ("AcquisitionNumber", "TriggerTime")
+"""What may differ from one part of a volume to the next, and not from slice to slice and back."""
+APART = (*HOW, "ImageType", "SliceThickness", *TURNS, "AcquisitionTime")
+"""What tells pictures of one place apart: how, and when, they were made."""
+PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+"""What says that frames were divided among several files, and among how many."""
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
     "rescale that makes HU of them"
@@ -69,6 +93,7 @@ class Slice:
         tilt: Nominal tilt of the gantry in degrees.
         instance: Instance Number; None if it is not stated.
         acquired: Images in Acquisition; None if it is not stated.
+        made: Of whom, how and when, by keyword; without what is not stated.
     """
 
     file: File
@@ -82,6 +107,7 @@ class Slice:
     tilt: float
     instance: float | None
     acquired: float | None
+    made: Mapping[str, str]
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -111,9 +137,12 @@ def _of_frame(header: "Dataset", own: "Dataset") -> "Dataset":
     flat = Dataset()
     flat.update({e.tag: e for e in header if e.keyword != "PerFrameFunctionalGroupsSequence"})
     flat.file_meta = header.file_meta
-    for groups in (*header.get("SharedFunctionalGroupsSequence", ()), own):
-        for group in groups:
-            flat.update(group.value[0] if group.VR == "SQ" and group.value else {})
+    groups = [
+        g for all_of in (*header.get("SharedFunctionalGroupsSequence", ()), own) for g in all_of
+    ]
+    # What a conversion found no place for says less than what has its place.
+    for group in sorted(groups, key=lambda g: not g.keyword.startswith("Unassigned")):
+        flat.update(group.value[0] if group.VR == "SQ" and group.value else {})
     return flat
 
 
@@ -128,7 +157,7 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         series=str(required(file, header, "SeriesInstanceUID")),
         frame=str(value_of(file, header, "FrameOfReferenceUID") or ""),
         size=(rows, columns),
-        spacing=numbers(file, header, "PixelSpacing", 2),
+        spacing=_spacing(file, header),
         orientation=numbers(file, header, "ImageOrientationPatient", 6),
     )
     return Slice(
@@ -143,14 +172,34 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         tilt=number_or_none(file, header, "GantryDetectorTilt") or 0.0,
         instance=number_or_none(file, header, "InstanceNumber"),
         acquired=number_or_none(file, header, "ImagesInAcquisition"),
+        made=_made(file, header),
     )
 
 
+def _spacing(file: File, header: "Dataset") -> tuple[float, ...]:
+    """Return the distance of rows and of columns; one below 0 would mirror the slice."""
+    spacing = numbers(file, header, "PixelSpacing", 2)
+    if min(spacing) < 0:  # 0 is refused with the other sizes
+        raise CorruptInput(
+            f"{file}: PixelSpacing is {spacing}; expected two positive numbers of mm; repair the "
+            "header"
+        )
+    return spacing
+
+
+def _made(file: File, header: "Dataset") -> dict[str, str]:
+    """Return of whom, how and when a slice was made: what is stated, and can be read."""
+    told = {tag: text(file, header, tag) for tag in ("SOPInstanceUID", *WHOSE, *APART, *PARTS)}
+    return {tag: words for tag, words in told.items() if words}
+
+
 def _words(file: File, header: "Dataset") -> set[str]:
-    """Return the words in capitals that say of what sort a picture is."""
+    """Return the words in capitals that say of what sort a picture is, alone and by twos."""
     sorts = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
     told = [value_of(file, header, keyword) for keyword in sorts]
-    return set(re.split(r"\W+", str(told).upper()))
+    phrases = [phrase.split() for phrase in re.findall(r"\w[\w ]*", str(told).upper())]
+    twos = {f"{first}_{then}" for words in phrases for first, then in itertools.pairwise(words)}
+    return twos.union(*phrases)
 
 
 def _check_sort(file: File, header: "Dataset") -> None:
@@ -167,9 +216,9 @@ def _check_sort(file: File, header: "Dataset") -> None:
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
         (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
         (
-            words & PROJECTIONS,
-            f"is a projection of a slab ({', '.join(words & PROJECTIONS)}); expected slices as "
-            "they were reconstructed; give the series that it was made from",
+            words & MADE_OF_SLICES,
+            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
+            "expected slices as they were reconstructed; give the series that it was made from",
         ),
         (
             value_of(file, header, "BurnedInAnnotation") == "YES",

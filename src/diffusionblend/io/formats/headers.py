@@ -1,5 +1,6 @@
 """What every format has in common: headers that are checked, and axes that are put in order."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import inside, naming
+
+log = logging.getLogger(__name__)
 
 MAX_VOXELS = 2**31
 MAX_DEFLATE = 1032
@@ -64,6 +67,11 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
     along = np.abs(affine[:3, :3] / spacing) > 0.02
     if (along.sum(axis=0) != 1).any() or (along.sum(axis=1) != 1).any():
         raise UnsupportedInput(f"{name}: its axes are oblique; resample it to straight axes first")
+
+
+def tell_no_directions(name: object) -> None:
+    """Warn of a header that leaves it to a convention which side of the patient is which."""
+    log.warning("%s: does not say where its axes lead; sides may be swapped", name)
 
 
 def check_spacing(name: object, spacing: np.ndarray) -> None:

@@ -25,6 +25,7 @@ from diffusionblend.io.formats.headers import (
     check_claim,
     check_header,
     held_in,
+    tell_no_directions,
     volume_in_order,
 )
 
@@ -83,6 +84,8 @@ def read(path: Path) -> Volume:
         with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
             data = (_unpacked if compressed else _raw)(place, held, needed)
         voxels = np.frombuffer(data, kind).reshape(shape, order="F")
+    if "TransformMatrix" not in header:
+        tell_no_directions(path)
     return volume_in_order(path, voxels, affine)
 
 

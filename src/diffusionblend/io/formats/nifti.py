@@ -7,7 +7,6 @@ knows which of them is wrong, and the file is refused.
 
 import contextlib
 import gzip
-import logging
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -26,17 +25,18 @@ from diffusionblend.io.formats.headers import (
     check_header,
     check_kind,
     check_spacing,
+    tell_no_directions,
     volume_in_order,
 )
 
 if TYPE_CHECKING:
     import nibabel
 
-log = logging.getLogger(__name__)
-
 GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
 """By the bytes of the header, which it begins with: NIfTI-1 and NIfTI-2."""
+_FLAGS = 4
+"""Bytes behind the header, of which the first says whether an extension follows."""
 _VOXELS = 352
 """Byte that the voxels of a NIfTI-1 file without extensions begin at."""
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
@@ -84,7 +84,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     import nibabel
 
     # As it stands: nibabel itself would make a size of 0 one millimetre.
-    start = stream.read(max(MAGIC))
+    start = stream.read(max(MAGIC) + _FLAGS)
     if start.startswith(GZIP):
         raise CorruptInput(f"{path}: is packed by gzip twice; unpack it once")
     if len(start) < min(MAGIC):
@@ -98,7 +98,8 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     check_spacing(path, header["pixdim"][1:4])
-    _check_offset(path, float(header["vox_offset"]))
+    flags = start[header.sizeof_hdr :]
+    _check_offset(path, header, extended=flags[:1] not in (b"", b"\0"))
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
     stream.seek(0)
     # No memory map: the values must stay what they are, whatever becomes of the file.
@@ -128,11 +129,18 @@ def _check_bits(path: Path, bits: int, kind: np.dtype) -> None:
         )
 
 
-def _check_offset(path: Path, offset: float) -> None:
-    if not 0 <= offset <= MAX_OFFSET:  # NaN is neither
+def _check_offset(path: Path, header: "nibabel.Nifti1Header", *, extended: bool) -> None:
+    """Refuse voxels that begin within the header, or within the extension that it says follows."""
+    offset, first = float(header["vox_offset"]), header.sizeof_hdr + _FLAGS
+    if not (first <= offset <= MAX_OFFSET and offset.is_integer()):  # NaN is neither
         raise CorruptInput(
-            f"{path}: its voxels begin at byte {offset:g}; expected {MAX_OFFSET} at most; copy it "
-            "again"
+            f"{path}: its voxels begin at byte {offset:g}; expected {first} to {MAX_OFFSET}; set "
+            f"vox_offset in the header, to {first} if no extension follows it"
+        )
+    if extended and offset == first:
+        raise CorruptInput(
+            f"{path}: its voxels begin at byte {offset:g}, where, as it says, an extension begins; "
+            f"set vox_offset to the end of that, or byte {header.sizeof_hdr} to 0 if there is none"
         )
 
 
@@ -150,7 +158,7 @@ def _check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, 
     qform_code = int(header["qform_code"])
     if not header["sform_code"]:
         if not qform_code:
-            log.warning("%s: does not say where its axes lead; sides may be swapped", path)
+            tell_no_directions(path)
         return
     sform = header.get_sform()
     sizes, stated = np.linalg.norm(sform[:3, :3], axis=0), header["pixdim"][1:4].astype(float)
@@ -186,17 +194,23 @@ def _mm(numbers: np.ndarray) -> str:
 def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti1Image") -> None:
     """Read to the end: gzip compares its checksum there, and only there.
 
-    A slice or more behind the voxels is not padding: the header claims too few.
+    A slice or more behind the voxels is not padding: the header claims too few. Nor is less than
+    that if it is not 0: the last voxels may be left over, where the first begin too early.
     """
     a_slice = math.prod(image.shape[:2]) * image.get_data_dtype().itemsize
-    read = 0
+    read, empty = 0, True
     while chunk := stream.read(2**20):
-        read += len(chunk)
+        read, empty = read + len(chunk), empty and not chunk.strip(b"\0")
         if read >= min(a_slice, MAX_TRAILING):
             raise CorruptInput(
                 f"{path}: holds more than the {' x '.join(map(str, image.shape))} voxels that its "
                 "header claims; copy it again, or set the sizes right"
             )
+    if not empty:
+        raise CorruptInput(
+            f"{path}: {read} bytes, not all of them 0, are left behind its voxels, which begin at "
+            f"byte {image.dataobj.offset}; set vox_offset to where they do, or cut the rest off"
+        )
 
 
 def _opened(path: Path) -> gzip.GzipFile | BinaryIO:

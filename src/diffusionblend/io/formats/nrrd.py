@@ -26,6 +26,7 @@ from diffusionblend.io.formats.headers import (
     check_header,
     check_kind,
     held_in,
+    tell_no_directions,
     volume_in_order,
 )
 
@@ -72,6 +73,8 @@ def read(path: Path) -> Volume:
         here = {name: value for name, value in header.items() if name not in _BESIDE}
         voxels = nrrd.read_data({**here, "encoding": "raw"}, io.BytesIO(data))
     check_kind(path, voxels.dtype)
+    if "space" not in header:
+        tell_no_directions(path)
     if voxels.nbytes != len(data):
         raise CorruptInput(
             f"{path}: its header claims {voxels.nbytes} bytes of voxels, it holds more; "
@@ -151,7 +154,7 @@ def _affine(path: Path, header: Header) -> np.ndarray:
     """Return the affine (4 x 4) from indices to millimetres, RAS+."""
     space = header.get("space")
     signs = _SIGNS.get(space and space.lower())
-    units = header.get("space units") or header.get("units") or []
+    units = [*header.get("space units", ()), *header.get("units", ())]
     if signs is None:
         raise UnsupportedInput(
             f"{path}: its space is {space}; expected left-posterior-superior or "

@@ -5,6 +5,7 @@ axis leads in the patient stands in its `orientation`, as NGFF's RFC-4 has it; w
 z are taken to lead to the right, to the front and to the head, as in NIfTI.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ COARSEST = 64
 """Pixels a side from which there is no coarser level."""
 STRAIGHT = 0.5
 """Voxels by which an axis may leave the straight line that is all that NGFF can state of it."""
+NEAR = 1e-3
+"""Share by which voxels of two levels may differ and be alike."""
 WINDOW = (-250, 450)
 PACKED = 2**15
 """Bytes that one byte of a file can become at most, about: air packs better than by deflate."""
@@ -75,6 +78,7 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
         raise UnsupportedInput(f"{path}: its axes are {names}; expected one image of z, y and x")
     steps = finest["coordinateTransformations"] + image.get("coordinateTransformations", [])
     affine = _affine(path, axes, *_placed(path, steps, len(axes)))
+    _check_finest(path, image["datasets"])
     shape = _without(array.shape, ones)[::-1]
     check_header(path, shape, affine)
     check_kind(path, array.dtype)
@@ -99,6 +103,24 @@ def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> No
         f"{path}: is a Zarr, but no image of OME-Zarr, which has `multiscales` in its attributes; "
         f"{way} name that ends in .ome.zarr"
     )
+
+
+def _check_finest(path: Path, levels: list[Mapping[str, Any]]) -> None:
+    """Refuse an image whose first level is not its finest, which it has to be."""
+    sizes = [_size(level) for level in levels]
+    if min(sizes) < (1 - NEAR) * sizes[0]:
+        finer = levels[sizes.index(min(sizes))]["path"]
+        raise CorruptInput(
+            f"{path}: its first level, {levels[0]['path']}, is coarser than {finer}; expected the "
+            "finest first; list them in that order"
+        )
+
+
+def _size(level: Mapping[str, Any]) -> float:
+    """Return the size of a level's voxels, in units of its axes; infinite where none is stated."""
+    steps = level.get("coordinateTransformations", ())
+    scales = [step["scale"] for step in steps if step["type"] == "scale"]
+    return abs(math.prod(map(math.prod, scales))) if scales else math.inf
 
 
 def _in_space(axis: Mapping[str, Any]) -> bool:

@@ -1,0 +1,237 @@
+"""Slices of one UID that are not of one volume: of two phases, kernels or patients, or parts."""
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import LegacyConvertedEnhancedCTImageStorage
+
+from diffusionblend.io.volumes import read_volume
+from support.commands import command
+from support.small_volumes import (
+    datasets,
+    every,
+    locations,
+    lps,
+    one,
+    refusal,
+    save,
+    stored_values,
+)
+
+HALVES, ONE_BETWEEN_THE_OTHER = (0, 0, 0, 1, 1, 1), (0, 1, 0, 1, 0, 1)
+TOLD = {
+    "ConvolutionKernel": ("B30f", "B70f"),
+    "KVP": (80, 120),
+    "TemporalPositionIdentifier": (1, 2),
+    "TemporalPositionIndex": (1, 2),
+    "NominalPercentageOfCardiacPhase": (40, 70),
+    "SeriesNumber": (2, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return stored_values()
+
+
+@pytest.fixture(scope="module")
+def hu(stored):
+    return (2 * stored - 1024).astype(np.float32)
+
+
+def told_of(slices, tag, which, values):
+    for data, index in zip(slices, which, strict=True):
+        if values[index] is not None:
+            setattr(data, tag, values[index])
+    return slices
+
+
+@pytest.mark.parametrize("which", [HALVES, ONE_BETWEEN_THE_OTHER])
+@pytest.mark.parametrize("tag", TOLD)
+def test_even_slices_of_two_phases_or_kernels_are_no_volume(place, stored, tag, which):
+    folder = save(place / "s", told_of(datasets(stored), tag, which, TOLD[tag]))
+    first, second = (str(value) for value in TOLD[tag])
+    at = which.index(1)
+    assert f"{folder / str(at)}: mixed {tag}: {second}, but {first} in 0; " in str(
+        refusal(read_volume, folder)
+    )
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID"])
+def test_slices_of_two_patients_are_no_volume_and_no_name_is_told(place, stored, tag):
+    folder = save(place / "s", told_of(datasets(stored), tag, HALVES, ("1.2.77", "1.2.88")))
+    words = str(refusal(read_volume, folder))
+    assert f"mixed {tag}, another than in 0; expected the same in all slices; split the s" in words
+    assert "77" not in words
+    assert "88" not in words
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [
+        ("KVP", ("120", "120.0")),
+        ("ConvolutionKernel", ("B30f", None)),
+        ("AcquisitionNumber", (1, 2)),
+        ("PatientID", (None, None)),
+    ],
+)
+def test_slices_that_say_the_same_or_nothing_are_one_volume(place, stored, hu, tag, values):
+    folder = save(place / "s", told_of(datasets(stored), tag, HALVES, values))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_a_number_of_its_own_for_each_slice_tells_no_groups(place, stored, hu):
+    slices = told_of(datasets(stored), "TemporalPositionIndex", range(6), range(1, 7))
+    assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "TriggerTime"])
+@pytest.mark.parametrize("which", [HALVES, ONE_BETWEEN_THE_OTHER])
+def test_slices_of_one_acquisition_between_those_of_another_are_told(
+    place, stored, hu, tag, which, caplog
+):
+    folder = save(place / "s", told_of(datasets(stored), tag, which, (300, 700)))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    told = f"{folder / '0'}: slices of {tag} 300 and 700 lie between each other; if they are of "
+    found = [m for m in caplog.messages if "between" in m]
+    assert [m.startswith(told) for m in found] == [True] * (which is ONE_BETWEEN_THE_OTHER)
+
+
+@pytest.mark.parametrize("spacing", [[-0.5, 0.75], [0.5, -0.75]])
+@pytest.mark.parametrize("count", [1, 6])
+def test_pixels_of_a_size_below_zero_do_not_mirror_a_slice(place, stored, spacing, count):
+    slices = datasets(stored)
+    every(PixelSpacing=spacing, SliceThickness=2.5)(slices)
+    found = str(refusal(read_volume, save(place / "s", slices[:count])))
+    assert "s/0: PixelSpacing is (" in found
+    assert "expected two positive numbers of mm; repair the header" in found
+
+
+def test_two_kernels_make_no_scan(place, stored):
+    folder = save(place / "s", told_of(datasets(stored), "ConvolutionKernel", HALVES, "ab"))
+    ended = command("simulate", folder, "-o", place / "s.h5")
+    assert ended.code == 4, ended.err
+    assert not (place / "s.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["VRT", "CT_SOM5 MIN IP", "SUBTRACTION", "CURVED MPR", "SCREEN SAVE", "STD_DEVIATION", "MIP"],
+)
+def test_a_picture_that_was_made_of_slices_is_none(place, stored, words):
+    slices = datasets(stored)
+    one(ImageType=["DERIVED", "SECONDARY", "AXIAL", words])(slices)
+    found = str(refusal(read_volume, save(place / "s", slices)))
+    assert "2: is a picture that was made of slices (" in found
+
+
+@pytest.mark.parametrize("words", ["CT_SOM5 SPI", "MPR", "AVERAGE", "VOLUME", "ADDED"])
+def test_a_slice_that_was_calculated_as_such_is_one(place, stored, hu, words):
+    slices = datasets(stored)
+    every(ImageType=["DERIVED", "PRIMARY", "AXIAL", words])(slices)
+    assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
+
+
+# All slices of one identifier, as an export that leaves names out may make them
+
+
+def nameless(slices):
+    every(SOPInstanceUID="1.2.3.4")(slices)
+    return slices
+
+
+def test_slices_of_one_identifier_are_a_volume(place, stored, hu):
+    folder = save(place / "s", nameless(datasets(stored)))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+
+
+def test_the_rest_of_a_series_of_one_identifier_is_told_and_a_copy_is_not(place, stored, caplog):
+    slices = nameless(datasets(stored))
+    for name, part in (("a", slices[:3]), ("b", slices[3:]), ("copy", slices[:3])):
+        save(place / name, part)
+    read_volume(place / "a")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place / 'a'}: 3 more files of its series lie beside it, in b; left out: if they belong "
+        "to this volume, put all into one folder"
+    ]
+
+
+def test_two_kernels_of_one_identifier_are_no_copies(place, stored):
+    slices = told_of(nameless(datasets(stored)), "ConvolutionKernel", ONE_BETWEEN_THE_OTHER, "ab")
+    locations(0, 0, 2.5, 2.5, 5, 5)(slices)
+    found = str(refusal(read_volume, save(place / "s", slices)))
+    assert "they differ in ConvolutionKernel: a and b; give the slices of one of them" in found
+
+
+# Frames
+
+
+def item(**values):
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def frames(stored, order, own=lambda _k: {}, **tags):
+    """One file of some slices, whose groups are all of the frame's own."""
+    slices = datasets(stored, lps())
+    file = slices[0].copy()
+    file.SOPClassUID = LegacyConvertedEnhancedCTImageStorage
+    for keyword, value in {"NumberOfFrames": len(order), **tags}.items():
+        setattr(file, keyword, value)
+    file.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=slices[k].ImagePositionPatient)],
+            PixelValueTransformationSequence=[item(RescaleSlope=2, RescaleIntercept=-1024)],
+            **own(k),
+        )
+        for k in order
+    ]
+    file.PixelData = b"".join(slices[k].PixelData for k in order)
+    return file
+
+
+def phases(k):
+    return {"FrameContentSequence": [item(TemporalPositionIndex=1 + k % 2)]}
+
+
+def left_over(_k):
+    stale = item(RescaleIntercept=0, RescaleSlope=1, ImagePositionPatient=[0, 0, 0])
+    return {"UnassignedPerFrameConvertedAttributesSequence": [stale]}
+
+
+def test_frames_of_two_phases_are_no_volume(place, stored):
+    folder = save(place / "s", [frames(stored, range(6), phases)])
+    assert "mixed TemporalPositionIndex: 2, but 1 in 0" in str(refusal(read_volume, folder))
+
+
+def test_frames_of_two_phases_at_one_place_are_told_apart(place, stored):
+    def twice(k, seen=[]):  # noqa: B006 - which of both comes first
+        seen.append(k)
+        return {"FrameContentSequence": [item(TemporalPositionIndex=seen.count(k))]}
+
+    folder = save(place / "s", [frames(stored, (*range(6), *range(6)), twice)])
+    assert "they differ in TemporalPositionIndex: 1 and 2; give the slices of one" in str(
+        refusal(read_volume, folder)
+    )
+
+
+def test_what_a_conversion_found_no_place_for_changes_no_slice(place, stored, hu):
+    folder = save(place / "s", [frames(stored, range(6), left_over)])
+    volume = read_volume(folder)
+    assert np.array_equal(volume.hu, hu.T)
+    assert volume.grid.spacing_mm == pytest.approx((2.5, 0.5, 0.75))
+
+
+PART = {"ConcatenationUID": "1.2.9", "InConcatenationNumber": 1}
+
+
+def test_frames_in_several_files_are_all_there_or_refused(place, stored, hu):
+    first = frames(stored, range(3), InConcatenationTotalNumber=2, **PART)
+    second = frames(stored, range(3, 6), **PART | {"InConcatenationNumber": 2})
+    assert np.array_equal(read_volume(save(place / "all", [first, second])).hu, hu.T)
+    for name, part in (("first", first), ("second", second)):
+        assert "is one of 2 files that the frames were divided among, of which 1 are here" in str(
+            refusal(read_volume, save(place / name, [part]))
+        )
