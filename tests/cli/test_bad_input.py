@@ -290,6 +290,40 @@ def test_a_missing_file_is_named(old, monkeypatch, missing, arguments):
     assert_refused(old, CORRUPT, [missing, "o such file"], arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reconstruct", "p.h5", "-o", "o.nii.gz"),
+        ("reconstruct", "s.h5", "-o", "o.nii.gz", "--config", "p.toml"),
+        ("import", "p.npy", "-o", "o.h5"),
+        ("import", "y.npy", "-o", "o.h5", "--geometry", "p.json"),
+        ("import", "y.npy", "-o", "o.h5", "--white", "p.tif", "--order", "view,row,bin",
+         "--quantity", "counts", "--bin-mm", 1, "--arc", 180),
+        ("simulate", "p.nii.gz", "-o", "o.h5"),
+        ("batch", "p.h5", "-o", "made"),
+        ("batch", "p.csv", "-o", "made"),
+        ("train", "p.toml"),
+        ("benchmark", "p.toml", "-o", "made"),
+        ("info", "p.h5"),
+    ],
+    ids=lambda words: f"{words[0]} {words[-2]}",
+)  # fmt: skip
+def test_a_pipe_is_not_waited_for(old, monkeypatch, arguments):
+    monkeypatch.chdir(old)
+    np.save(old / "y.npy", np.ones((12, 3, 57)))
+    pipe = next(word for word in arguments if word.startswith("p."))
+    os.mkfifo(pipe)
+    assert_refused(old, CORRUPT, [f"{pipe}: is a pipe or a device"], arguments)
+
+
+def test_a_recipe_that_is_huge_is_not_read(old):
+    with open(old / "huge.toml", "wb") as file:
+        file.truncate(2**40)
+    words = ("benchmark", old / "huge.toml", "-o", old / "made")
+    ended = command(*words)
+    assert_one_line(ended, CORRUPT, ["huge.toml: is larger than 4194304 bytes; expected a recipe"])
+
+
 def test_a_volume_of_another_format_is_refused(old):
     (old / "v.mnc").write_bytes(b"CDF")
     words = ["v.mnc", ".nii.gz", ".nrrd", ".mha"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from diffusionblend.batch.settings import Settings, check
 from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, as_utf8, inside, names_folder, naming
+from diffusionblend.io.files import PathLike, as_utf8, check_kind, inside, names_folder, naming
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
 from diffusionblend.io.tree import folders_below
@@ -106,6 +106,8 @@ def _found(given: Place, folder: Place, settings: Settings, suffix: str) -> Iter
     elif given.is_dir():
         yield from (job(scan, given) for scan in _below(given))
     elif given.is_file() or not glob.has_magic(str(given)):
+        if isinstance(given, Path):
+            check_kind(given)
         if not given.is_file():
             raise CorruptInput(f"{given}: no such file; expected scans, folders or tables of them")
         yield job(given, given.parent)

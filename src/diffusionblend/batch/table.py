@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import check_texts, has_suffix, naming
+from diffusionblend.io.files import check_kind, check_texts, has_suffix, naming
 
 PARQUET = ".parquet"
 TABLES = (".csv", PARQUET)
@@ -20,6 +20,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     Args:
         path: A `.csv` with a line of names first, or a `.parquet`.
     """
+    check_kind(path)
     rows = _parquet(path) if has_suffix(path, (PARQUET,)) else _csv(path)
     for number, row in enumerate(rows, start=1):
         with naming(f"{path}, row {number}"):

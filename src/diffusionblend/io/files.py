@@ -330,6 +330,23 @@ def files_of(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
+def check_kind(path: Path) -> None:
+    """Raise CorruptInput if an input is neither a file nor a folder: a pipe waits for ever."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CorruptInput(
+            f"{path}: is a pipe or a device, which is not read twice; expected a file; write it "
+            "into one"
+        )
+
+
+def read_small(path: Path, most: int, expected: str) -> bytes:
+    """Read a file of at most so many bytes, which is to be `a recipe`."""
+    check_kind(path)
+    if path.stat().st_size > most:
+        raise CorruptInput(f"{path}: is larger than {most} bytes; expected {expected}")
+    return path.read_bytes()
+
+
 def check_texts(texts: Iterable[str]) -> None:
     """Raise UsageError if a text that a file gives can be no name: names have no NUL."""
     for text in texts:

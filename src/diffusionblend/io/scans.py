@@ -25,6 +25,7 @@ from diffusionblend.io.files import (
     PathLike,
     as_utf8,
     atomic,
+    check_kind,
     expect_suffix,
     has_suffix,
     naming,
@@ -122,6 +123,7 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
     """Open a file whose SHA-256 is what it says; what is wrong with it is told with its name."""
     import h5py
 
+    check_kind(path)
     if not path.is_file():
         found = "is a folder, expected a scan" if path.is_dir() else "no such file"
         raise CorruptInput(f"{path}: {found}; make one with `diffusionblend simulate` or `import`")
