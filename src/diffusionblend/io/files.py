@@ -44,6 +44,7 @@ _UNFINISHED: set[Path] = set()
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EFBIG: "files may not become so large; raise `ulimit -f`, or choose another place",
     errno.EACCES: "no permission to write there; choose another place",
     errno.EPERM: "no permission to write there; choose another place",
     errno.EROFS: "the file system is read-only; choose another place",
@@ -313,8 +314,19 @@ def make_folder(path: Path) -> None:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Say in one line why `path` could not be written and what to do."""
+    error = _of_system(error)
     cure = _CURES.get(error.errno or 0, "choose another place")
     return OutputError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
+
+
+def _of_system(error: OSError) -> OSError:
+    """Return what the system said, where a library has put it into more words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return cause
+        cause = cause.__cause__
+    return error
 
 
 def sha256(path: Path) -> str:

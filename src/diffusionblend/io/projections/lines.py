@@ -11,7 +11,7 @@ from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
 from diffusionblend.io.projections.course import without_object
-from diffusionblend.io.projections.fields import Fields, read_fields
+from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
 from diffusionblend.io.projections.flux import darker, even_counts, even_lines
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
@@ -27,8 +27,6 @@ from diffusionblend.io.projections.pixels import (
 )
 from diffusionblend.io.projections.understand import Meaning
 
-NO_RAYS = 0.1
-"""Share of the flux of most views below which a view has none."""
 _NAMED = 40
 _ROWS, _VIEWS = 16, 60  # as good as all of them
 
