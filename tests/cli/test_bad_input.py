@@ -170,6 +170,47 @@ def test_a_name_that_is_too_long_is_one_line(data, old, name, words):
     assert json.loads(ended.out)["error"]["code"] == CORRUPT
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """Let files and folders that are called `closed` be read by nobody, root neither."""
+
+    def refusing(call):
+        def refuse(path, *more, **known):
+            named = isinstance(path, str | os.PathLike) and Path(path).stem == "closed"
+            if named and os.path.lexists(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *more, **known)
+
+        return refuse
+
+    monkeypatch.setattr("builtins.open", refusing(open))
+    monkeypatch.setattr("io.open", refusing(open))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+
+
+@pytest.mark.parametrize(
+    "words", ["reconstruct closed.h5 -o", "simulate closed.nii -o", "import closed.npy -o"]
+)
+def test_what_may_not_be_read_is_no_damage(data, old, closed, monkeypatch, words):
+    monkeypatch.chdir(old)
+    for name, source in (("closed.h5", data.scan), ("closed.nii", data.volume)):
+        shutil.copy(source, name)
+    np.save("closed", np.ones((12, 3, 57)))
+    output = "o.nii.gz" if "h5" in words else "o.h5"
+    said = ["closed.", "Permission denied", "; give this user the right to read it"]
+    assert_one_line(command(*words.split(), output), CORRUPT, said)
+
+
+def test_a_folder_of_scans_that_may_not_be_read_is_not_left_out(data, place, closed):
+    for name in ("scans/a", "scans/closed"):
+        (place / name).mkdir(parents=True)
+        shutil.copy(data.scan, place / name / "s.h5")
+    for given in (place / "scans", place / "scans/**/*.h5"):
+        ended = command("batch", given, "-o", place / "made")
+        assert_one_line(ended, CORRUPT, ["scans/closed: cannot be read (Permission denied)"])
+    assert not (place / "made").exists()
+
+
 def test_a_folder_that_may_not_be_read_is_one_line(place, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "secret")
@@ -322,6 +363,9 @@ def test_a_recipe_that_is_huge_is_not_read(old):
     words = ("benchmark", old / "huge.toml", "-o", old / "made")
     ended = command(*words)
     assert_one_line(ended, CORRUPT, ["huge.toml: is larger than 4194304 bytes; expected a recipe"])
+    (old / "huge.toml").rename(old / "huge.csv")
+    ended = command("batch", old / "huge.csv", "-o", old / "made")
+    assert_one_line(ended, CORRUPT, ["huge.csv: is larger than 268435456 bytes; expected a table"])
 
 
 def test_a_volume_of_another_format_is_refused(old):

@@ -353,10 +353,20 @@ def check_kind(path: Path) -> None:
 
 def read_small(path: Path, most: int, expected: str) -> bytes:
     """Read a file of at most so many bytes, which is to be `a recipe`."""
+    check_small(path, most, expected)
+    return path.read_bytes()
+
+
+def check_small(path: Path, most: int, expected: str) -> None:
+    """Raise CorruptInput if a file is larger than it can be, or none."""
     check_kind(path)
     if path.stat().st_size > most:
         raise CorruptInput(f"{path}: is larger than {most} bytes; expected {expected}")
-    return path.read_bytes()
+
+
+def reading_cure(error: BaseException, cure: str) -> str:
+    """Return what helps where a file cannot be read: the right to do so, if that is what lacks."""
+    return "give this user the right to read it" if isinstance(error, PermissionError) else cure
 
 
 def check_texts(texts: Iterable[str]) -> None:

@@ -29,6 +29,7 @@ from diffusionblend.io.files import (
     expect_suffix,
     has_suffix,
     naming,
+    reading_cure,
     sha256,
 )
 from diffusionblend.io.formats.registry import is_volume
@@ -136,7 +137,9 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
         cure = "make one of it with `diffusionblend simulate`" if is_volume(path) else AGAIN
-        raise CorruptInput(f"{path}: cannot be read as a scan ({reason}); {cure}") from error
+        raise CorruptInput(
+            f"{path}: cannot be read as a scan ({reason}); {reading_cure(error, cure)}"
+        ) from error
 
 
 def _sealed(path: Path) -> bool:
