@@ -21,6 +21,7 @@ from nibabel.openers import ImageOpener
 from safetensors.torch import load_file, save_file
 
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput
+from diffusionblend.io import scans
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import UNetPrior, from_pretrained
 from support.commands import command, contents, user_command
@@ -419,6 +420,22 @@ def test_the_name_of_a_scan_may_be_in_capitals(data, place):
     assert "8 views" in command("info", place / "SCAN.H5").out
     words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
     assert "scans         1, of which 0 are there" in command(*words).out
+
+
+def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data, old, monkeypatch):
+    """Its record would name the other, and a batch take the volume for that one's."""
+    for name in ("s.h5", "other.h5"):
+        shutil.copy(data.scan, old / name)
+    read = scans._read
+
+    def reading(file, path):
+        (old / "other.h5").replace(path)
+        return read(file, path)
+
+    monkeypatch.setattr(scans, "_read", reading)
+    ended = command("reconstruct", old / "s.h5", "--method", "fbp", "-o", old / "o.nii.gz")
+    assert_one_line(ended, CORRUPT, ["s.h5: was changed while it was read; read it again"])
+    assert (old / "o.nii.gz").read_bytes() == b"of an earlier run"
 
 
 def test_a_flipped_byte_in_the_line_integrals_is_found(data, old):

@@ -106,11 +106,23 @@ def read_scan(path: PathLike) -> Scan:
         UnsupportedInput: It is no scan, or does not fit its own geometry.
     """
     path = Path(path)
+    before = _state(path)
     with _opened(path) as file:
         scan = _read(file, path)
+    digest = sha256(path)
+    if _state(path) != before:  # the digest may be that of another scan
+        raise CorruptInput(f"{path}: was changed while it was read; read it again")
     if not scan.y.any():
         log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
-    return dataclasses.replace(scan, file=ScanFile(path.name, sha256(path), scan.digest))
+    return dataclasses.replace(scan, file=ScanFile(path.name, digest, scan.digest))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes where a file is replaced or written to; nothing if it is not there."""
+    if not path.is_file():
+        return ()
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def read_geometry(path: PathLike) -> Geometry:
