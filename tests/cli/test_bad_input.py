@@ -1067,3 +1067,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(workshop,
     )
     words = ["run", "loss is nan before step 3", "lower `rate`"]
     assert_refused(workshop, USAGE, words, ["train", recipe])
+
+
+def test_an_option_behind_the_end_of_options_is_told_so(data, old):
+    ended = command("reconstruct", "--", data.scan, "-o", old / "o.nii.gz")
+    assert_one_line(ended, USAGE, ["-o: stands behind `--`, where all words are files"])
