@@ -110,6 +110,21 @@ def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, p
     assert "1 scans made, 2 were there, 1 failed" in batch(place / "table.csv", place / "made").out
 
 
+@pytest.mark.parametrize("letters", [243, 250])  # too long with a record, or as it is
+def test_a_name_that_is_too_long_ends_no_other_scan(scans, place, letters):
+    given = place / "given"
+    given.mkdir()
+    long = "y" * letters
+    for name in (f"a{long}", "b"):
+        (given / f"{name}.h5").symlink_to(scans / "s0.h5")
+    for made, kept in ((1, 0), (0, 1)):
+        ended = batch(given, place / "made")
+        assert f"{made} scans made, {kept} were there, 1 failed" in ended.out, ended.err
+    failure = read_journals(place / "made")[f"a{long}.nii.gz"].failure
+    assert failure.endswith("the name is too long; choose a shorter one")
+    assert list(volumes(place / "made")) == ["b.nii.gz"]
+
+
 def test_a_table_says_output_and_options_of_each(scans, place):
     (place / "table.csv").write_text(
         "scan,output,method,iterations,seed\n"
@@ -194,6 +209,27 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
     assert names(tmp_path / "a/s.h5", tmp_path / "a/s.h5") == ["s.nii.gz"]
     with pytest.raises(UsageError, match="would both become"):
         names(tmp_path / "a/s.h5", tmp_path / "b/s.h5")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("**/*.h5", ["a/b/t", "a/s", "s"]),
+        ("**", ["a/b/t", "a/s", "s"]),
+        ("**/b/*", ["a/b/t"]),
+        ("a/**/b/**/[st].h5", ["b/t"]),
+        ("*/**/*.h5", ["a/b/t", "a/s"]),
+        ("**/**/s.*", ["a/s", "s"]),
+    ],
+)
+def test_a_pattern_of_folders_takes_each_scan_once(tmp_path, pattern, found):
+    for name in ("s.h5", "a/s.h5", "a/b/t.h5", "a/.hidden/s.h5", "a/.s.h5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for name in ("again", "a/above"):
+        (tmp_path / name).symlink_to(tmp_path)
+    given = find_jobs([tmp_path / pattern], tmp_path / "made", Settings(), ".nii")
+    assert [job.name for job in given] == [f"{name}.nii" for name in found]
 
 
 @pytest.mark.parametrize("given", [".", "**/*.h5"])

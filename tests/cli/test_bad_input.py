@@ -21,6 +21,7 @@ from nibabel.openers import ImageOpener
 from safetensors.torch import load_file, save_file
 
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput
+from diffusionblend.io import scans
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.prior import UNetPrior, from_pretrained
 from support.commands import command, contents, user_command
@@ -170,6 +171,47 @@ def test_a_name_that_is_too_long_is_one_line(data, old, name, words):
     assert json.loads(ended.out)["error"]["code"] == CORRUPT
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """Let files and folders that are called `closed` be read by nobody, root neither."""
+
+    def refusing(call):
+        def refuse(path, *more, **known):
+            named = isinstance(path, str | os.PathLike) and Path(path).stem == "closed"
+            if named and os.path.lexists(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *more, **known)
+
+        return refuse
+
+    monkeypatch.setattr("builtins.open", refusing(open))
+    monkeypatch.setattr("io.open", refusing(open))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+
+
+@pytest.mark.parametrize(
+    "words", ["reconstruct closed.h5 -o", "simulate closed.nii -o", "import closed.npy -o"]
+)
+def test_what_may_not_be_read_is_no_damage(data, old, closed, monkeypatch, words):
+    monkeypatch.chdir(old)
+    for name, source in (("closed.h5", data.scan), ("closed.nii", data.volume)):
+        shutil.copy(source, name)
+    np.save("closed", np.ones((12, 3, 57)))
+    output = "o.nii.gz" if "h5" in words else "o.h5"
+    said = ["closed.", "Permission denied", "; give this user the right to read it"]
+    assert_one_line(command(*words.split(), output), CORRUPT, said)
+
+
+def test_a_folder_of_scans_that_may_not_be_read_is_not_left_out(data, place, closed):
+    for name in ("scans/a", "scans/closed"):
+        (place / name).mkdir(parents=True)
+        shutil.copy(data.scan, place / name / "s.h5")
+    for given in (place / "scans", place / "scans/**/*.h5"):
+        ended = command("batch", given, "-o", place / "made")
+        assert_one_line(ended, CORRUPT, ["scans/closed: cannot be read (Permission denied)"])
+    assert not (place / "made").exists()
+
+
 def test_a_folder_that_may_not_be_read_is_one_line(place, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "secret")
@@ -290,6 +332,43 @@ def test_a_missing_file_is_named(old, monkeypatch, missing, arguments):
     assert_refused(old, CORRUPT, [missing, "o such file"], arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reconstruct", "p.h5", "-o", "o.nii.gz"),
+        ("reconstruct", "s.h5", "-o", "o.nii.gz", "--config", "p.toml"),
+        ("import", "p.npy", "-o", "o.h5"),
+        ("import", "y.npy", "-o", "o.h5", "--geometry", "p.json"),
+        ("import", "y.npy", "-o", "o.h5", "--white", "p.tif", "--order", "view,row,bin",
+         "--quantity", "counts", "--bin-mm", 1, "--arc", 180),
+        ("simulate", "p.nii.gz", "-o", "o.h5"),
+        ("batch", "p.h5", "-o", "made"),
+        ("batch", "p.csv", "-o", "made"),
+        ("train", "p.toml"),
+        ("benchmark", "p.toml", "-o", "made"),
+        ("info", "p.h5"),
+    ],
+    ids=lambda words: f"{words[0]} {words[-2]}",
+)  # fmt: skip
+def test_a_pipe_is_not_waited_for(old, monkeypatch, arguments):
+    monkeypatch.chdir(old)
+    np.save(old / "y.npy", np.ones((12, 3, 57)))
+    pipe = next(word for word in arguments if word.startswith("p."))
+    os.mkfifo(pipe)
+    assert_refused(old, CORRUPT, [f"{pipe}: is a pipe or a device"], arguments)
+
+
+def test_a_recipe_that_is_huge_is_not_read(old):
+    with open(old / "huge.toml", "wb") as file:
+        file.truncate(2**40)
+    words = ("benchmark", old / "huge.toml", "-o", old / "made")
+    ended = command(*words)
+    assert_one_line(ended, CORRUPT, ["huge.toml: is larger than 4194304 bytes; expected a recipe"])
+    (old / "huge.toml").rename(old / "huge.csv")
+    ended = command("batch", old / "huge.csv", "-o", old / "made")
+    assert_one_line(ended, CORRUPT, ["huge.csv: is larger than 268435456 bytes; expected a table"])
+
+
 def test_a_volume_of_another_format_is_refused(old):
     (old / "v.mnc").write_bytes(b"CDF")
     words = ["v.mnc", ".nii.gz", ".nrrd", ".mha"]
@@ -341,6 +420,22 @@ def test_the_name_of_a_scan_may_be_in_capitals(data, place):
     assert "8 views" in command("info", place / "SCAN.H5").out
     words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
     assert "scans         1, of which 0 are there" in command(*words).out
+
+
+def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data, old, monkeypatch):
+    """Its record would name the other, and a batch take the volume for that one's."""
+    for name in ("s.h5", "other.h5"):
+        shutil.copy(data.scan, old / name)
+    read = scans._read
+
+    def reading(file, path):
+        (old / "other.h5").replace(path)
+        return read(file, path)
+
+    monkeypatch.setattr(scans, "_read", reading)
+    ended = command("reconstruct", old / "s.h5", "--method", "fbp", "-o", old / "o.nii.gz")
+    assert_one_line(ended, CORRUPT, ["s.h5: was changed while it was read; read it again"])
+    assert (old / "o.nii.gz").read_bytes() == b"of an earlier run"
 
 
 def test_a_flipped_byte_in_the_line_integrals_is_found(data, old):
@@ -972,3 +1067,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(workshop,
     )
     words = ["run", "loss is nan before step 3", "lower `rate`"]
     assert_refused(workshop, USAGE, words, ["train", recipe])
+
+
+def test_an_option_behind_the_end_of_options_is_told_so(data, old):
+    ended = command("reconstruct", "--", data.scan, "-o", old / "o.nii.gz")
+    assert_one_line(ended, USAGE, ["-o: stands behind `--`, where all words are files"])

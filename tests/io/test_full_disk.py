@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from diffusionblend.errors import OutputError
 from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import read_volume, write_volume
 from support.commands import command, contents
 from support.recipes import RECIPE, furnish
 
@@ -87,6 +89,15 @@ def test_on_a_disk_of_any_size_there_is_a_whole_result_or_none(data, disk, whole
         assert ended.code == 5
         assert "disk is full" in ended.err.splitlines()[-1]
         assert not [p for p in contents(place) if p.name.startswith(("o.nii", "."))]
+
+
+@pytest.mark.parametrize("name", ["series", "o.nrrd", "o.nii", "o.ome.zarr"])
+def test_each_format_says_in_the_same_words_why_it_is_not_written(data, place, largest_file, name):
+    largest_file(KIB)
+    volume = read_volume(data.volume)
+    with pytest.raises(OutputError, match=r"\(File too large\); .*; raise `ulimit -f`, or choose"):
+        write_volume(volume, place / name)
+    assert not contents(place)
 
 
 def test_a_disk_that_is_full_for_a_while_ends_no_training(data, place, monkeypatch, caplog):

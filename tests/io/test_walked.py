@@ -1,15 +1,18 @@
-"""HDF5 that crashes, or loops for ever, on a damaged file: in another process, and in one line."""
+"""What crashes, or loops for ever, on a damaged file: in another process, and in one line."""
+
+import struct
 
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import walked
 from diffusionblend.io.projections.walked import walk
 from diffusionblend.io.scans import read_scan
 from support.commands import command, contents
-from support.measured import write_exchange
+from support.measured import lines, write_exchange
 
 CRASH = "import os; os.kill(os.getpid(), 11)"
 
@@ -17,7 +20,7 @@ CRASH = "import os; os.kill(os.getpid(), 11)"
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     walked._walk.cache_clear()
-    monkeypatch.setattr(walked, "PROGRAM", walked.PROGRAM.replace("(5, 6)", "(2, 3)"))
+    monkeypatch.setattr(walked, "SECONDS", 2)
 
 
 def endless(path):
@@ -94,3 +97,22 @@ def test_what_lies_in_other_files_is_not_read(place):
         file.create_dataset("y", (9,), "f4", external=[(str(place / "pipe"), 0, 36)])
         file["elsewhere"] = h5py.ExternalLink(str(place / "pipe"), "y")
     walk(place / "a.h5")
+
+
+def test_a_mat_file_that_crashes_scipy_is_refused_and_a_whole_one_read(place):
+    path, y = place / "a.mat", lines()
+    savemat(path, {"p": y})
+    words = ("import", path, "-o", place / "o.h5", "--order", "view,row,bin", "--arc", 180,
+             "--bin-mm", 1, "--quantity", "line-integrals", "--centre", "none")  # fmt: skip
+    ended = command(*words)
+    assert ended.code == 0, ended.err
+    assert read_scan(place / "o.h5").y.shape == (y.shape[1], y.shape[0], y.shape[2])
+    raw = bytearray(path.read_bytes())
+    at = raw.find(struct.pack("<I", y.nbytes)) - 4  # before it stands the type of the values
+    raw[at : at + 4] = bytes(4)
+    path.write_bytes(raw)
+    before = contents(place)
+    ended = command(*words)
+    assert ended.code == CorruptInput.code
+    assert ended.err.endswith("SciPy crashes on it (SIGSEGV); copy or make it again\n")
+    assert contents(place) == before

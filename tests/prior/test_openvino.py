@@ -145,3 +145,20 @@ def test_a_gradient_goes_through_the_network_of_torch():
         slopes.append(slope)
     assert slopes[0].abs().max() > 0
     assert torch.equal(*slopes)
+
+
+def test_its_import_tells_nobody(place):
+    """It imports a package that sends, which is another here, and writes into the home."""
+    spy, home = place / "spy", place / "home"
+    for folder in (spy, home):
+        folder.mkdir()
+    (spy / "openvino_telemetry.py").write_text("print('imported')")
+    program = "import diffusionblend.prior.openvino, sys; assert 'openvino' in sys.modules; "
+    known = {"PYTHONPATH": f"{spy}:{os.environ.get('PYTHONPATH', '')}", "HOME": str(home)}
+    for more, said in (("", ""), ("import openvino_telemetry", "imported\n")):
+        ended = subprocess.run(
+            [sys.executable, "-c", program + more], env=os.environ | known, text=True,
+            check=True, capture_output=True,
+        )  # fmt: skip
+        assert ended.stdout == said
+    assert not list(home.glob("intel*"))

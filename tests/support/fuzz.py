@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,8 +51,11 @@ def fuzz(kind: str, folder: Path, kept: Path, seconds: int) -> None:
         from diffusionblend.io.projections import walked
         from support.readers import READERS
     reader, walked._walk = READERS[kind], lambda *_: None  # third of a second for each input
-    path = folder / "inputs" / reader.file
-    whole, known = path.read_bytes(), set[str]()
+    path, kept_whole = folder / "inputs" / reader.file, folder / "whole" / _name(kind)
+    if not kept_whole.exists():  # a process that crashed has left in its place what it crashed on
+        kept_whole.parent.mkdir(exist_ok=True)
+        shutil.copy(path, kept_whole)
+    whole, known = kept_whole.read_bytes(), set[str]()
 
     def once(raw: bytes) -> None:
         path.write_bytes(_packed(whole, raw) if kind.startswith("state") else raw)
@@ -110,7 +114,7 @@ def _packed(whole: bytes, facts: bytes) -> bytes:
 
 
 def _all_refused(kept: Path, kind: str) -> bool:
-    """Return whether HDF5 ended the process on what is refused when another walks through it."""
+    """Return whether what ended the process is refused, since another walks through it."""
     from diffusionblend.errors import CorruptInput
     from diffusionblend.io.projections.walked import walk
     from support.readers import READERS
@@ -145,7 +149,7 @@ def fuzz_for(kind: str, folder: Path, kept: Path, seconds: float) -> collections
         counts["lines"] = max(counts["lines"], *map(int, _COVERED.findall(said)), 0)
         counts["faults"] += said.count("FAULT ")
         if done.returncode and _all_refused(kept, kind):
-            counts["ends of HDF5 that a walk refuses"] += 1
+            counts["ends that a walk refuses"] += 1
         elif done.returncode:
             counts["ends of the process"] += 1
             (kept / f"{_name(kind)}-end.txt").write_text(said[-20_000:], encoding="utf-8")

@@ -43,7 +43,7 @@ class Reader:
         file: Its place among those of `write_all`, and of what `torture` makes.
         read: Reads it, and returns what tells apart what was read.
         checked: Whether it has a checksum: no other value is ever read.
-        walked: Whether it is HDF5 without one, which another process walks through first.
+        walked: Whether it is HDF5 without one, or MATLAB's: another process walks through it first.
     """
 
     file: str
@@ -133,7 +133,7 @@ PROJECTIONS = {
     "TIFF": Reader("tiff/a.tif", imported),
     "Data Exchange": Reader("exchange/a.h5", counted, walked=True),
     "NXtomo": Reader("nexus/a.nxs", counted, walked=True),
-    ".mat": Reader("mat/a.mat", imported),
+    ".mat": Reader("mat/a.mat", imported, walked=True),
     ".xtekct": Reader("nikon/scan.xtekct", with_air),
     ".log": Reader("skyscan/scan.log", with_air),
     ".txrm": Reader("zeiss/a.txrm", known),

@@ -1,5 +1,6 @@
 """The scans of a batch: from files, folders, patterns and tables, each with its output."""
 
+import fnmatch
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from diffusionblend.batch.settings import Settings, check
 from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, as_utf8, inside, names_folder, naming
+from diffusionblend.io.files import PathLike, as_utf8, check_kind, inside, names_folder, naming
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
 from diffusionblend.io.tree import folders_below
@@ -52,7 +53,8 @@ def find_jobs(
 
     Args:
         scans: Files, folders (all scans below them), patterns such as `scans/**/*.h5`, and tables;
-            paths, and addresses such as `s3://bucket/scans`.
+            paths, and addresses such as `s3://bucket/scans`. `**` and folders follow no
+            links to folders.
         folder: Folder of the batch.
         settings: How they are reconstructed, as far as a table does not say otherwise.
         suffix: What the names of outputs end with; nothing makes folders of DICOM.
@@ -104,6 +106,8 @@ def _found(given: Place, folder: Place, settings: Settings, suffix: str) -> Iter
     elif given.is_dir():
         yield from (job(scan, given) for scan in _below(given))
     elif given.is_file() or not glob.has_magic(str(given)):
+        if isinstance(given, Path):
+            check_kind(given)
         if not given.is_file():
             raise CorruptInput(f"{given}: no such file; expected scans, folders or tables of them")
         yield job(given, given.parent)
@@ -120,7 +124,7 @@ def _below(folder: Place) -> Sequence[Place]:
     return scans
 
 
-def _files(folder: Path) -> Sequence[Place]:
+def _files(folder: Path) -> Sequence[Path]:
     return [
         place / name
         for place, names in folders_below(folder, MOST_OTHERS, SMALLER, SUFFIXES)
@@ -142,13 +146,28 @@ def _matching(pattern: Place) -> Sequence[Place]:
     if isinstance(pattern, Remote):
         scans = pattern.matching(_root(pattern))
     else:
-        if "**" in pattern.parts:
-            _files(_root(pattern))  # which refuses what is too much to search
-        found = map(Path, glob.glob(str(pattern), recursive=True))
+        root = _root(pattern)
+        rest = pattern.relative_to(root).parts
+        if "**" in rest:
+            found = (path for path in _files(root) if _matches(path.relative_to(root).parts, rest))
+        else:
+            found = (Path(name) for name in glob.glob(str(pattern)))
         scans = [path for path in found if path.is_file()]
     if not scans:
         raise CorruptInput(f"{pattern}: no file is called so; check the pattern")
     return scans
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether the parts of a path are those of a pattern: `**` is any folders, or none.
+
+    `glob` would follow links to folders, and a link to a folder above it some forty times.
+    """
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def _root(pattern: _Place) -> _Place:

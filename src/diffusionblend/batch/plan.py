@@ -101,10 +101,20 @@ def made_otherwise(job: Job, found: Standing, others: int = 0) -> UsageError:
 def standing(job: Job, entry: Entry | None = None) -> Standing:
     """Return how it stands with the volume of a scan.
 
+    Where files cannot be reached (rights, a name that is too long) it is not made: making it says
+    why, and ends no other scan.
+
     Args:
         job: The scan.
         entry: What the journal says of it: files that have not changed are not read again.
     """
+    try:
+        return _standing(job, entry)
+    except OSError:
+        return Standing()
+
+
+def _standing(job: Job, entry: Entry | None) -> Standing:
     if not job.output.exists():
         return Standing()
     place = record_of(job.output)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import check_texts, has_suffix, naming
+from diffusionblend.io.files import check_small, check_texts, has_suffix, naming
 
 PARQUET = ".parquet"
 TABLES = (".csv", PARQUET)
+MAX_BYTES = 2**28
+"""Of a table, which is read as a whole: a million scans have less."""
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -20,6 +22,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     Args:
         path: A `.csv` with a line of names first, or a `.parquet`.
     """
+    if path.exists():
+        check_small(path, MAX_BYTES, "a table of scans")
     rows = _parquet(path) if has_suffix(path, (PARQUET,)) else _csv(path)
     for number, row in enumerate(rows, start=1):
         with naming(f"{path}, row {number}"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.files import check_kind
 
 Number = TypeVar("Number", int, float)
 
@@ -58,6 +59,7 @@ def present(path: Path, cure: str) -> None:
     """Raise CorruptInput if an input is missing: told before anything slow is imported."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; {cure}")
+    check_kind(path)
 
 
 def parse_slices(text: str) -> tuple[int, int]:

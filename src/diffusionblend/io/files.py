@@ -44,6 +44,7 @@ _UNFINISHED: set[Path] = set()
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EFBIG: "files may not become so large; raise `ulimit -f`, or choose another place",
     errno.EACCES: "no permission to write there; choose another place",
     errno.EPERM: "no permission to write there; choose another place",
     errno.EROFS: "the file system is read-only; choose another place",
@@ -313,8 +314,19 @@ def make_folder(path: Path) -> None:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Say in one line why `path` could not be written and what to do."""
+    error = _of_system(error)
     cure = _CURES.get(error.errno or 0, "choose another place")
     return OutputError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
+
+
+def _of_system(error: OSError) -> OSError:
+    """Return what the system said, where a library has put it into more words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return cause
+        cause = cause.__cause__
+    return error
 
 
 def sha256(path: Path) -> str:
@@ -328,6 +340,33 @@ def sha256(path: Path) -> str:
 def files_of(path: Path) -> list[Path]:
     """Return a file, or those in a folder and its subfolders, sorted by their names."""
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def check_kind(path: Path) -> None:
+    """Raise CorruptInput if an input is neither a file nor a folder: a pipe waits for ever."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CorruptInput(
+            f"{path}: is a pipe or a device, which is not read twice; expected a file; write it "
+            "into one"
+        )
+
+
+def read_small(path: Path, most: int, expected: str) -> bytes:
+    """Read a file of at most so many bytes, which is to be `a recipe`."""
+    check_small(path, most, expected)
+    return path.read_bytes()
+
+
+def check_small(path: Path, most: int, expected: str) -> None:
+    """Raise CorruptInput if a file is larger than it can be, or none."""
+    check_kind(path)
+    if path.stat().st_size > most:
+        raise CorruptInput(f"{path}: is larger than {most} bytes; expected {expected}")
+
+
+def reading_cure(error: BaseException, cure: str) -> str:
+    """Return what helps where a file cannot be read: the right to do so, if that is what lacks."""
+    return "give this user the right to read it" if isinstance(error, PermissionError) else cure
 
 
 def check_texts(texts: Iterable[str]) -> None:

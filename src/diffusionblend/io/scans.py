@@ -25,9 +25,11 @@ from diffusionblend.io.files import (
     PathLike,
     as_utf8,
     atomic,
+    check_kind,
     expect_suffix,
     has_suffix,
     naming,
+    reading_cure,
     sha256,
 )
 from diffusionblend.io.formats.registry import is_volume
@@ -104,11 +106,23 @@ def read_scan(path: PathLike) -> Scan:
         UnsupportedInput: It is no scan, or does not fit its own geometry.
     """
     path = Path(path)
+    before = _state(path)
     with _opened(path) as file:
         scan = _read(file, path)
+    digest = sha256(path)
+    if _state(path) != before:  # the digest may be that of another scan
+        raise CorruptInput(f"{path}: was changed while it was read; read it again")
     if not scan.y.any():
         log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
-    return dataclasses.replace(scan, file=ScanFile(path.name, sha256(path), scan.digest))
+    return dataclasses.replace(scan, file=ScanFile(path.name, digest, scan.digest))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes where a file is replaced or written to; nothing if it is not there."""
+    if not path.is_file():
+        return ()
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def read_geometry(path: PathLike) -> Geometry:
@@ -122,6 +136,7 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
     """Open a file whose SHA-256 is what it says; what is wrong with it is told with its name."""
     import h5py
 
+    check_kind(path)
     if not path.is_file():
         found = "is a folder, expected a scan" if path.is_dir() else "no such file"
         raise CorruptInput(f"{path}: {found}; make one with `diffusionblend simulate` or `import`")
@@ -134,7 +149,9 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
         cure = "make one of it with `diffusionblend simulate`" if is_volume(path) else AGAIN
-        raise CorruptInput(f"{path}: cannot be read as a scan ({reason}); {cure}") from error
+        raise CorruptInput(
+            f"{path}: cannot be read as a scan ({reason}); {reading_cure(error, cure)}"
+        ) from error
 
 
 def _sealed(path: Path) -> bool:

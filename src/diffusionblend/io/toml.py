@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import check_texts, naming
+from diffusionblend.io.files import check_texts, naming, read_small
 
+MAX_BYTES = 2**22
+"""Of what people write; more takes long to read."""
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
@@ -21,7 +23,7 @@ def read_table(path: Path, what: str) -> dict[str, Any]:
         what: What it should hold, for the error: `a recipe`.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_small(path, MAX_BYTES, what).decode())
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected {what} in TOML") from error
     except (ValueError, RecursionError) as error:  # no TOML, or no UTF-8

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 
 BESIDE = 100
 """Other files that may lie beside each one that is searched for."""
@@ -26,8 +26,14 @@ def folders_below(
         suffixes: For each file that has one of them, `BESIDE` more are looked at: a folder may
             hold a million of what is searched for.
     """
+
+    def refuse(error: OSError) -> None:
+        """What cannot be looked at may hold what is searched for; what is gone does not."""
+        if not isinstance(error, FileNotFoundError):
+            raise CorruptInput(f"{error.filename}: cannot be read ({error.strerror}); {cure}")
+
     seen = 0
-    for place, subfolders, names in os.walk(folder):
+    for place, subfolders, names in os.walk(folder, onerror=refuse):
         seen += len(subfolders) + len(names)
         seen -= BESIDE * sum(name.lower().endswith(suffixes) for name in names)
         if seen > most:

@@ -1,13 +1,18 @@
 """What runs networks on a CPU: torch, or OpenVINO where that is installed."""
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 from diffusionblend.errors import UsageError
 from diffusionblend.machine.packages import install
 
 TORCH, OPENVINO = "torch", "openvino"
 VARIABLE = "DIFFUSIONBLEND_ENGINE"
+_TELEMETRY = "openvino_telemetry"
 
 
 def engine() -> str:
@@ -25,3 +30,21 @@ def engine() -> str:
             "variable"
         )
     return chosen
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Around the import of OpenVINO: it would write into the home, and send who has imported it.
+
+    It does not where the package that does so is not installed, and so it is hidden meanwhile.
+    """
+    modules: dict[str, Any] = sys.modules  # None there is what cannot be imported
+    before = modules.get(_TELEMETRY)
+    modules[_TELEMETRY] = None
+    try:
+        yield
+    finally:
+        if before is None:
+            del modules[_TELEMETRY]
+        else:
+            modules[_TELEMETRY] = before

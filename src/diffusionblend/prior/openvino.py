@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import UsageError
+from diffusionblend.machine.engine import without_telemetry
 from diffusionblend.machine.packages import install
 from diffusionblend.prior.network import (
     EMBEDDING,
@@ -29,8 +30,9 @@ from diffusionblend.prior.network import (
 )
 
 try:
-    import openvino
-    from openvino import opset13 as op
+    with without_telemetry():
+        import openvino
+        from openvino import opset13 as op
 except ImportError as error:
     raise UsageError(f"OpenVINO is not installed; run `{install('openvino')}`") from error
 

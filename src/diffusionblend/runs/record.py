@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
-from diffusionblend.io.files import inside, sha256
+from diffusionblend.io.files import inside, reading_cure, sha256
 from diffusionblend.io.remote import Place
 from diffusionblend.io.volumes import read_beside
 from diffusionblend.methods.method import Convergence
@@ -136,7 +136,8 @@ def read_record(path: Place) -> Record:
             raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a record")
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except OSError as error:
-        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); remove it") from error
+        cure = reading_cure(error, "remove it")
+        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); {cure}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptInput(
             f"{path}: is no record of a volume ({error}); remove it, or make the volume again"

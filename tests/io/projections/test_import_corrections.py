@@ -13,7 +13,17 @@ from diffusionblend.io.projections.pixels import judge_fields, judge_views, pars
 from diffusionblend.io.projections.stripes import offsets_removed, remove_stripes
 from support.cases import beam, cylinder, fields, phantom, project, write_case
 from support.cases import counts as counts_of
-from support.measured import AIR, DARK, PARALLEL, VIEWS, air, counts, lines, write_exchange
+from support.measured import (
+    AIR,
+    DARK,
+    PARALLEL,
+    VIEWS,
+    air,
+    counts,
+    lines,
+    write_exchange,
+    write_geometry,
+)
 from support.phantoms import changed
 
 WISH = Options(bin_mm=1.0, row_mm=1.5, centre="none")
@@ -182,6 +192,23 @@ def test_a_row_that_is_mostly_dead_is_refused():
     dead[1, :4] = True
     with pytest.raises(CorruptInput, match="40% of the pixels of row 1 are dead"):
         repair(values, dead)
+
+
+@pytest.mark.parametrize("quantity", ["line-integrals", "counts"])
+@pytest.mark.parametrize("bins", [slice(None), slice(0, 30)])
+def test_views_without_numbers_are_named_and_left_out(tmp_path, quantity, bins):
+    y = lines()
+    y[[3, 8], 1, bins] = np.nan
+    np.save(tmp_path / "a.npy", y if quantity == "line-integrals" else 5e4 * np.exp(-y))
+    source = write_geometry(
+        tmp_path, file="a.npy", quantity=quantity, order=["view", "row", "bin"], i0=5e4
+    )
+    asked = {"centre": "none", "air_bins": "none"}
+    with pytest.raises(CorruptInput, match=r": 2 of 12 views hold no numbers .*`without='3,8'`"):
+        import_scan(source, Options(**asked))
+    scan = import_scan(source, Options(without="3,8", **asked))
+    expected = np.delete(lines(), [3, 8], axis=0).transpose(1, 0, 2)
+    np.testing.assert_allclose(scan.y, expected, atol=1e-5)
 
 
 def test_repair_interpolates_along_the_row():

@@ -229,6 +229,21 @@ def test_the_size_of_a_pixel_is_asked_for(tmp_path):
         import_scan(write_exchange(tmp_path / "a.h5"))
 
 
+def test_the_sum_of_a_folder_is_that_of_its_projections(tmp_path):
+    folder, below = tmp_path / "tiff", tmp_path / "tiff/below"
+    source = {"quantity": LINES, "order": ["view", "row", "bin"]}
+    write_tiffs(folder, lines())
+    whole = sha256(folder)
+    below.mkdir()
+    (below / "of-another-scan.tif").write_bytes(b"1")
+    write_geometry(folder, **source, sha256=whole)
+    made = import_scan(folder)
+    assert made.provenance["source_sha256"] == whole
+    next(folder.glob("*.tif")).unlink()
+    with pytest.raises(CorruptInput, match="its SHA-256 is not that in its geometry"):
+        import_scan(folder)
+
+
 def test_a_geometry_of_other_data(tmp_path):
     source = saved(tmp_path, quantity=LINES, sha256="0" * 64)
     with pytest.raises(CorruptInput, match=r"a\.npy: its SHA-256 is not that in its geometry"):

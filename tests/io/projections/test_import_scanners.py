@@ -15,6 +15,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import ConeBeam, FanBeam
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.scanner_text import read_scanner_text
 from diffusionblend.io.scans import read_scan
 from support.commands import command
 from support.measured import lines, write_tiffs
@@ -114,6 +115,21 @@ def test_the_detector_of_a_nikon_may_be_moved(tmp_path):
     assert_sees(import_scan(folder, Options(air_bins="none")), flipped=True)
 
 
+@pytest.mark.parametrize("text", ["[XTekCT]]\nName=scan", "[System]]\nScanner=SkyScan1176"])
+def test_a_text_without_its_section_is_refused(tmp_path, text):
+    (tmp_path / "scan.log").write_text(text)
+    with pytest.raises(CorruptInput, match=r"scan\.log: .*expected .*copy it again"):
+        import_scan(tmp_path / "scan.log")
+
+
+def test_an_indented_line_is_a_line_of_its_own(tmp_path):
+    path = tmp_path / "scan.log"
+    path.write_text(skyscan(3, 57))
+    plain = read_scanner_text(path)
+    path.write_text("\r\n  ".join(skyscan(3, 57).replace("[A", "User\n[A").split("\n")))
+    assert read_scanner_text(path) == plain
+
+
 def test_what_a_text_lacks_is_asked_for(tmp_path):
     folder = write_tiffs(tmp_path / "scan", np.ones((VIEWS, ROWS, BINS), np.uint16))
     short = "[XTekCT]\nSrcToObject=200\nSrcToDetector=310\nDetectorPixelSizeX=1.9\n"
@@ -130,18 +146,6 @@ def test_what_a_text_lacks_is_asked_for(tmp_path):
         file.unlink()
     with pytest.raises(CorruptInput, match="no TIFF beside it"):
         import_scan(folder / "scan.xtekct")
-
-
-def test_a_line_that_is_moved_to_the_right_is_a_line(tmp_path):
-    """It was added to the value before it, and below a name without a value was a traceback."""
-    folder = write_tiffs(tmp_path / "scan", np.ones((VIEWS, ROWS, BINS), np.uint16))
-    head, *fields = xtekct(ObjectOffsetX=1.7).splitlines()
-    plain = "\n".join([head, "Comment", *fields])
-    found = []
-    for text in (plain, plain.replace("\n", "\n\t")):
-        (folder / "scan.xtekct").write_text(text, encoding="utf-8")
-        found.append(import_scan(folder, air_bins="none").geometry)
-    assert found[0] == found[1]
 
 
 # SkyScan

@@ -417,6 +417,17 @@ def test_fields_that_flicker_are_taken_together(tmp_path, y):
     )
 
 
+@pytest.mark.parametrize("how", ["together", "before-after", None])
+def test_fields_behind_a_closed_shutter_are_no_air(tmp_path, y, how):
+    white, dark = fields(GEOMETRY), np.full((2, *y.shape[1:]), 100.0)
+    white[:2] = 0
+    known = {"dark": dark} | ({} if how is None else {"fields": how})
+    with pytest.raises(CorruptInput, match=r"2 of \d+ white fields .* \(from 0: 0, 1\); give"):
+        imported(tmp_path, counts(y) + 100, white=white + 100, **known)
+    scan = imported(tmp_path, counts(y) + 100, white=white[2:] + 100, **known)
+    assert abs(levels(scan).water) < 1
+
+
 def test_fields_of_data_exchange_before_and_after(tmp_path, y):
     flux = 1 - 0.2 * (np.arange(60) + 0.5) / 60
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -49,6 +49,8 @@ def _line(error: CycloptsError, name: str, command: type) -> str:
     match error:
         case UnknownOptionError(token=token):
             option = (token.keyword or token.value).partition("=")[0]
+            if option in flags(command):
+                return f"{option}: stands behind `--`, where all words are files; put it before"
             near = did_you_mean(option, flags(command))
             if os.path.exists(token.keyword or token.value):
                 near = f"; if the file is meant, give ./{option}"

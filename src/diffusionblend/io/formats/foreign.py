@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
+from diffusionblend.io.files import reading_cure
 from diffusionblend.machine.packages import install
 
 _LOGS = ("nibabel.global", "pydicom")
@@ -31,7 +32,7 @@ def parsing(name: object) -> Iterator[None]:
     except Exception as error:  # parsers let errors of every kind out of damaged files
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise CorruptInput(
-            f"{name}: cannot be read ({reason}); copy or convert it again"
+            f"{name}: cannot be read ({reason}); {reading_cure(error, 'copy or convert it again')}"
         ) from error
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
+from diffusionblend.io.files import check_kind
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
 from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
 from diffusionblend.io.formats.dicom_series import place_beside
@@ -67,11 +68,7 @@ def reader_of(path: Path) -> Format:
     """Return the format of a file or folder that is to be read."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; expected {_expected()}")
-    if not (path.is_file() or path.is_dir()):
-        raise CorruptInput(
-            f"{path}: is a pipe or a device, which is not read twice; expected a file; write it "
-            "into one"
-        )
+    check_kind(path)
     for form in formats():
         named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
         if named or (path.is_dir() and FOLDER in form.suffixes):

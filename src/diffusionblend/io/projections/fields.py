@@ -17,10 +17,14 @@ from diffusionblend.io.projections.understand import Meaning
 
 SHADED = 0.05
 """Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
+_NAMED = 12
 WIDTHS = 32
 """Parts of the detector's width, of which one may be shaded."""
 MOST_CLIPPED = 0.5
 """Share of clipped pixels of air from which fields cannot be used: their level is unknown."""
+
+NO_RAYS = 0.1
+"""Share of the usual flux below which a view, or a field of air, has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +86,23 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
         air = flat.Air(flat.counts_of_air(np.full(shape, meaning.i0), dark)[None], (0.0,))
         return Fields(air, dark, None, None, noted(f"air {meaning.i0:g} counts, {no_rays}"))
     white = meaning.white.read(None, part)
+    _check_lit(white - dark)
     at, how = _when(white, meaning, options)
     air = flat.air_of_fields(white[np.argsort(at, kind="stable")], dark, np.sort(at))
     notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}") + _unlike(white - dark)
     return Fields(air, dark, white, noise.from_fields(white, darks), notes)
+
+
+def _check_lit(air: np.ndarray) -> None:
+    """Refuse fields (fields, rows, bins) of which some have hardly any counts."""
+    levels = np.quantile(np.nan_to_num(air), 0.98, axis=(1, 2))
+    lit = levels > NO_RAYS * levels.max()
+    if lit.any() and not lit.all():
+        named = ", ".join(map(str, np.flatnonzero(~lit)[:_NAMED]))
+        raise CorruptInput(
+            f"{int((~lit).sum())} of {len(air)} white fields have less than a tenth of the "
+            f"others' counts, as if the shutter was closed (from 0: {named}); give the others alone"
+        )
 
 
 def _unlike(air: np.ndarray) -> Notes:

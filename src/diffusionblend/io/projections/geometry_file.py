@@ -21,6 +21,7 @@ from diffusionblend.geometry.kinds import find_beam
 from diffusionblend.geometry.posed import Vector
 from diffusionblend.geometry.poses import helix, laminography, posed
 from diffusionblend.geometry.tools.vectors import Taken
+from diffusionblend.io.files import read_small, reading_cure
 from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.stack import AXES
 
@@ -274,11 +275,10 @@ def read_geometry(path: Path) -> AnyFacts:
 def read_text(path: Path) -> bytes:
     """Read a small file."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CorruptInput(f"{path}: is larger than {MAX_BYTES} bytes; expected a geometry")
-        return path.read_bytes()
+        return read_small(path, MAX_BYTES, "a geometry")
     except OSError as error:
-        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); check the name") from error
+        cure = reading_cure(error, "check the name")
+        raise CorruptInput(f"{path}: cannot be read ({error.strerror}); {cure}") from error
 
 
 def order_of(facts: AnyFacts) -> tuple[str, ...] | None:

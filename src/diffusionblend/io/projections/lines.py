@@ -11,7 +11,7 @@ from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
 from diffusionblend.io.projections.course import without_object
-from diffusionblend.io.projections.fields import Fields, read_fields
+from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
 from diffusionblend.io.projections.flux import darker, even_counts, even_lines
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
@@ -27,8 +27,6 @@ from diffusionblend.io.projections.pixels import (
 )
 from diffusionblend.io.projections.understand import Meaning
 
-NO_RAYS = 0.1
-"""Share of the flux of most views below which a view has none."""
 _NAMED = 40
 _ROWS, _VIEWS = 16, 60  # as good as all of them
 
@@ -52,10 +50,12 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     values = meaning.data.read(views, slice(rows.start, rows.stop, rows.step))
     if meaning.quantity == "counts":
         return _from_counts(values, meaning, views, rows, options)
+    numbers = [meaning.numbers[view] for view in views]
     notes = _darkest_for_infinity(values) if options.repair else NOTHING
+    _check_views(values, numbers)
     notes += _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
-    notes += _without_object(values, [meaning.numbers[view] for view in views])
+    notes += _without_object(values, numbers)
     return Lines(_in_order(_binned(values, options.bin)), notes)
 
 
@@ -88,6 +88,7 @@ def _from_counts(
     notes = fields.notes + fields.clipping(counts)
     numbers = [meaning.numbers[view] for view in views]
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
+    _check_views(shares, numbers)
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     i0 = meaning.i0 if fields.white is None else None
@@ -100,6 +101,20 @@ def _from_counts(
     notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
     notes += _without_object(shares, numbers)
     return Lines(_in_order(shares), notes, fields.noise)
+
+
+def _check_views(values: np.ndarray, views: Sequence[int]) -> None:
+    """Refuse views (of views, rows, bins) that hold too few numbers to interpolate the others.
+
+    If all do, it is not the views that are to blame.
+    """
+    lost = (~np.isfinite(values)).mean(axis=2).max(axis=1)
+    bad = np.flatnonzero(lost > MOST)
+    if 0 < bad.size < len(views):
+        raise CorruptInput(
+            f"{bad.size} of {len(views)} views hold no numbers in up to {lost.max():.0%} of a row; "
+            f"expected {MOST:.0%} at most; {_leaving(bad, views)} leaves them out"
+        )
 
 
 def _repaired(

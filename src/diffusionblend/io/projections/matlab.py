@@ -23,12 +23,12 @@ from diffusionblend.io.projections import hdf5
 from diffusionblend.io.projections.geometry_file import NAME, Data, FanFacts
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import check_type, stack_of
-from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.projections.walked import MATLAB, walk
 
 if TYPE_CHECKING:
     import h5py
 
-OLD, NEW = b"MATLAB 5.0", b"MATLAB 7.3"
+OLD, NEW = MATLAB, b"MATLAB 7.3"
 _LENGTHS = {
     "sod_mm": ("distanceSourceOrigin",),
     "sdd_mm": ("distanceSourceDetector",),
@@ -99,6 +99,7 @@ def _from_mat(path: Path) -> Mapping[str, Any]:
     """Return what a file of version 5 holds; of arrays that no memory holds, nothing is read."""
     from scipy.io import loadmat, whosmat
 
+    walk(path)
     with parsing(path):
         sizes = [math.prod(shape) for _, shape, kind in whosmat(path) if kind != "sparse"]
         check_claim(path, max(sizes, default=0), path.stat().st_size, compressed=True)

@@ -128,10 +128,16 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, of a folder's files, or of those of a pattern."""
-    if not is_pattern(path):
+    """Return the SHA-256 of a file, or of those of the TIFF of a folder or a pattern.
+
+    Nothing else in a folder, and nothing below it, is read: it is no part of the projections.
+    """
+    if not path.is_dir() and not is_pattern(path):
         return sha256(path)
-    return hashlib.sha256("".join(map(sha256, tiff_files(path))).encode()).hexdigest()
+    files = tiff_files(path)
+    if path.is_dir():
+        files = sorted(files)  # as earlier versions did: a geometry may state it
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
 def series_of(path: Path, number: int | None = None) -> Series:

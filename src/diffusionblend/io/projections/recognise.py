@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
-from diffusionblend.io.files import has_suffix, inside, naming
+from diffusionblend.io.files import check_kind, has_suffix, inside, naming
 from diffusionblend.io.formats.dicom_files import MAGIC as DICOM
 from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
@@ -118,6 +118,7 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
         raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
     if not source.exists() and not tiff_files(source):
         raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
+    check_kind(source)
     _check_sum(source, facts)
     return source
 
@@ -257,6 +258,7 @@ def _open(
 def _start(path: Path) -> bytes:
     if path.is_dir() or is_pattern(path):
         return b""
+    check_kind(path)
     with parsing(path), open(path, "rb") as file:
         return file.read(DICOM_AT + len(DICOM))
 

@@ -62,6 +62,8 @@ def is_scanner_text(start: bytes) -> bool:
 def read_scanner_text(path: Path) -> AnyFacts:
     """Read the text of a scanner."""
     parts = _parts(path)
+    if not {"XTekCT", "System"} & parts.keys():
+        raise CorruptInput(f"{path}: expected a section [XTekCT] or [System]; copy it again")
     with naming(path):
         return _nikon(path, parts["XTekCT"]) if "XTekCT" in parts else _skyscan(parts)
 
@@ -70,10 +72,10 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     """Return the sections of a text, names as they are."""
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # else names are lowered
-    # A line that is moved to the right is a line; the parser takes it for more of the one before.
-    lines = read_text(path).decode("utf-8-sig", errors="replace").splitlines()
+    lines = read_text(path).decode("utf-8-sig", errors="replace").split("\n")
     try:
-        parser.read_string("\n".join(map(str.strip, lines)))
+        # One that is indented is a line like others, and none that goes on with the one before.
+        parser.read_string("\n".join(line.strip() for line in lines))
     except configparser.Error as error:
         reason = " ".join(str(error).split())[:100]
         raise CorruptInput(f"{path}: {reason}; expected lines NAME=VALUE; copy it again") from error
