@@ -106,7 +106,7 @@ def faster(sinogram: np.ndarray, angles_deg: Sequence[float]) -> tuple[float, st
     at, same, reach = found
     angles = np.asarray(angles_deg)[same]
     beside = _beside(at, angles)
-    if beside < max(FASTER_BINS, SURE * reach * pixel_noise(sinogram)):
+    if beside < max(FASTER_BINS, 2 * reach * pixel_noise(sinogram)):
         return None
     tried = [(_beside(at, times * angles), times, why) for times, why in UNITS]
     least, times, why = min(tried)

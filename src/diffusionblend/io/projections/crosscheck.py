@@ -34,11 +34,15 @@ from diffusionblend.io.projections.tilt import ENOUGH
 CLEAR = 3e-4
 """Discord below which nothing is asked: of a body with balls in a right fan, 1e-4; 6e-4 where the
 pixels are taken to be 1.5 times smaller, 0.015 with the sense of rotation wrong."""
+RIGHT = 3e-5
+"""Discord at which a beam is right enough: of pixels 1.1 times too large it is more."""
 BETTER = 0.5
 """Share of the stated beam's discord at which another one is the likely truth.
 
 Of right beams with 1e3 to 1e6 photons, cut off or not, no other one came below 1.
 """
+SHARPER = 0.8
+"""The same for any width of a fan, at which it is likelier than one that has a name."""
 APART = 0.25
 """Bins by which another centre has to differ: half a bin is a convention's, and doubles edges."""
 BESIDE_MASSES = 0.35
@@ -194,9 +198,9 @@ def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterato
     tried = [(_found(sinogram, other), words) for other, words in _others(beam)]
     told = [(found.discord, words) for found, words in tried if _better(found, stated)]
     least = min([stated, *(found for found, _ in told)])
-    if least > CLEAR and isinstance(beam.model, PointBeam):
+    if least > RIGHT and isinstance(beam.model, PointBeam):
         wide, found = _best_fan(sinogram, beam)
-        if found < BETTER * least:
+        if found < (SHARPER if told else BETTER) * least:
             told = [(found, _of_width(beam.model, wide))]
     yield from (f"opposite rays agree better {words}" for _, words in told)
 

@@ -204,7 +204,7 @@ def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
         return 0.0
     noise = 2 * SMOOTHED * pixel_noise(sinogram) ** 2
     usual = 2 * float(turn.y.var(axis=0).mean())
-    if usual < 2 * noise:
+    if not usual > 2 * noise:
         return 0.0
     apart = found[0] - found[1]
     told = np.isfinite(apart).sum(axis=1) >= 2 * BAND
