@@ -174,6 +174,20 @@ def test_a_fan_of_another_width_is_told_with_its_pixels(tmp_path, times):
     assert mm == pytest.approx(right.beam.bin_mm, rel=0.02)
 
 
+@pytest.mark.parametrize("sense", [1, -1])
+def test_a_fan_that_is_called_parallel(tmp_path, sense):
+    """Of a beam that nobody states, parallel is taken."""
+    angles = tuple(4.0 * v for v in range(90))
+    fan = cases.beam("fan", slices=3, angles=angles)
+    y = cases.project(cases.phantom(), fan)[:, :, ::sense]
+    parallel = cases.beam("parallel", slices=3, angles=angles)
+    of_parallel = cases.project(cases.phantom(), parallel)
+    for values, opens in ((y, True), (of_parallel, False)):
+        source = cases.write_case(tmp_path, values, parallel, quantity="line-integrals")
+        told = import_scan(source, centre="auto").provenance.get("warnings", "")
+        assert ("as those of a fan that opens by" in told) is opens, told
+
+
 @pytest.mark.parametrize("photons", [None, 2e4])
 @pytest.mark.parametrize(("kind", "arc"), [("fan", 360), ("parallel", 180), ("parallel", 360)])
 def test_a_turn_that_ends_otherwise_than_its_angles_say(tmp_path, kind, arc, photons):

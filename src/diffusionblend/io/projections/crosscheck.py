@@ -6,6 +6,7 @@ view has to be as far from the first as their angles say, and not every second v
 the one before it shows. Nothing is changed by what is found: it is said.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,7 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import PointBeam
+from diffusionblend.geometry import FanBeam, PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
 from diffusionblend.io.projections.course import astray, faster
@@ -52,6 +53,10 @@ DISORDER = 0.3
 
 Of right beams of 24 views and more 0.05 at most; of views in another order 1.
 """
+NARROW_DEG = 2.5
+"""By how much a fan opens that parallel rays are compared with, and up to 20 times as much."""
+AS_A_FAN = 0.1
+"""Share of parallel rays' discord at which a fan's is told: one more number fits better always."""
 WIDTHS = np.geomspace(0.05, 20, 41).tolist()
 """Times that a fan may be wider than it is stated to be."""
 VIEWS = 180
@@ -139,10 +144,11 @@ def _at_another_axis(
     sinogram: np.ndarray, beam: Measured, placed: Placed, row: int
 ) -> Iterator[str]:
     """Yield what speaks against the axis, and of diverging rays against all of the beam."""
-    if placed.searched and beam.kind == "parallel":
-        return
     axis_bin, whole = placed.axis.at(row), full_turn(beam.angles_deg)
-    told = []
+    told = list(_as_a_fan(sinogram, beam)) if whole and beam.kind == "parallel" else []
+    if told or (placed.searched and beam.kind == "parallel"):
+        yield from told
+        return
     if whole or has_opposites(beam):
         told = list(_disagreeing(sinogram, beam, axis_bin))
     if not told and beam.kind == "parallel" and not whole and len(beam.angles_deg) >= FEWEST:
@@ -203,6 +209,33 @@ def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterato
         if found < (SHARPER if told else BETTER) * least:
             told = [(found, _of_width(beam.model, wide))]
     yield from (f"opposite rays agree better {words}" for _, words in told)
+
+
+def _as_a_fan(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
+    """Yield that the opposite rays of parallel views agree much better as those of a fan."""
+    parallel = _found(sinogram, beam).discord
+    if parallel <= CLEAR:
+        return
+    model, senses = beam.model, []
+    far = beam.bins * beam.bin_mm / math.radians(NARROW_DEG)
+    for sense in (1, -1):
+        angles = tuple(sense * angle for angle in beam.angles_deg)
+        fan = FanBeam(
+            angles_deg=angles,
+            bins=model.bins,
+            bin_mm=model.bin_mm,
+            sod_mm=far,
+            sdd_mm=far,
+            detector="curved",
+        )
+        senses.append(_best_fan(sinogram, dataclasses.replace(beam, model=fan)))
+    wide, found = min(senses, key=lambda each: each[1])
+    if found < AS_A_FAN * parallel:
+        yield (
+            f"opposite rays agree better as those of a fan that opens by {NARROW_DEG * wide:.3g} "
+            "degrees: if the rays come from a point, state the beam, fan or cone, with `sod_mm` "
+            "and `sdd_mm`"
+        )
 
 
 def _best_fan(sinogram: np.ndarray, beam: Measured) -> tuple[float, float]:
