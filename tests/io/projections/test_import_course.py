@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.io.projections.course import astray, without_object
+from diffusionblend.io.projections.course import astray, faster, without_object
 from diffusionblend.io.projections.importing import import_scan
+from support import cases
+from support.phantoms import changed
 
 BINS, VIEWS = 96, 60
 EVEN = 3.0 * np.arange(VIEWS)
@@ -78,6 +80,39 @@ def test_views_in_another_order(tmp_path):
     assert measured(tmp_path, discs(EVEN)[mixed], EVEN[mixed], 1e4) == ""
 
 
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [(2.0, "went half as far"), (1 / 0.9, "were in grads"), (1e3, "in thousandths of a degree")],
+)
+@pytest.mark.parametrize("i0", [None, 3e5])
+def test_angles_in_other_units_are_told_with_the_factor(tmp_path, times, why, i0):
+    told = measured(tmp_path, discs(EVEN), EVEN * times, i0)
+    assert f"follow the stated angles times {1 / times:.4g} far better" in told
+    assert why in told
+
+
+@pytest.mark.parametrize("kind", ["fan", "cone"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_diverging_views_in_another_order(tmp_path, kind, cut):
+    """Where the object is cut off, opposite rays tell it."""
+    right = cases.beam(kind, 60, slices=3)
+    objects = [*cases.phantom(), *([(cases.cylinder(0, 0, 90), cases.MU)] if cut else [])]
+    y = cases.project(objects, right)
+    mixed = np.random.default_rng(0).permutation(60)
+    for place, views in (("right", y), ("mixed", y[mixed])):
+        source = cases.write_case(tmp_path / place, views, right, quantity="line-integrals")
+        told = import_scan(source).provenance.get("warnings", "")
+        assert ("views in another order" in told) is (place == "mixed"), told
+
+
+def test_one_angle_for_all_views_of_a_fan_is_told(tmp_path):
+    right = cases.beam("fan", 60, slices=3)
+    y = cases.project(cases.phantom(), right)
+    still = changed(right, angles_deg=(0.0,) * 60)
+    source = cases.write_case(tmp_path, y, still, quantity="line-integrals")
+    assert "beside any rotation" in import_scan(source).provenance["warnings"]
+
+
 def test_it_is_said_where_no_centre_is_found(tmp_path):
     """The refusal told to give the centre, with which the scan was wrong without a word."""
     mixed = np.random.default_rng(0).permutation(VIEWS)
@@ -117,6 +152,7 @@ def test_right_scans_are_not_doubted(kind):
         photons = 10 ** chance.uniform(2, 6)
         noisy = -np.log(np.maximum(chance.poisson(photons * np.exp(-y)), 0.5) / photons)
         assert astray(noisy, angles) is None, (trial, bins, views, photons)
+        assert faster(noisy, angles) is None, (trial, bins, views, photons)
         assert not without_object(noisy).size, (trial, bins, views, photons)
 
 

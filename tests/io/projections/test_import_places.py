@@ -1,6 +1,7 @@
 """Where projections were measured: units of angles and lengths; whether the rays bear it out."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -107,6 +108,8 @@ def test_a_grid_and_an_attenuation_in_micrometres():
 
 # What opposite rays say of the beam that is stated
 
+WIDTH_WORDS = ("in a fan", "with pixels of")
+
 
 def said(folder, geometry, *options, **changes):
     """Import line integrals of a right beam with a geometry that was changed; return the facts."""
@@ -148,6 +151,41 @@ def test_the_detector_s_distance_from_the_axis_is_not_that_from_the_source(tmp_p
     from_axis = {"sod_mm": 130.0, "sdd_mm": right.beam.sdd_mm - 130.0}
     (warning,) = said(tmp_path, right, "--size", "64", **from_axis)["warnings"]
     assert "with the detector 300 mm from the source; sdd_mm is that distance" in warning
+
+
+@pytest.mark.parametrize("bins", [0.5, -0.5])
+@pytest.mark.parametrize("kind", ["fan", "cone", "parallel"])
+def test_half_a_bin_beside_the_axis_is_told_and_nothing_else(tmp_path, kind, bins):
+    """As where the middle of n bins is taken for n / 2; it was told as pixels of another size."""
+    right = cases.beam(kind, slices=3, angles=tuple(5.0 * v for v in range(72)))
+    beside = right.beam.offset_mm + bins * right.beam.bin_mm
+    (warning,) = said(tmp_path, right, offset_mm=beside)["warnings"]
+    assert f"with the axis on bin {right.beam.bins / 2 - 0.5:.2f}" in warning
+
+
+@pytest.mark.parametrize("times", [0.5, 2.0, 0.1])
+def test_a_fan_of_another_width_is_told_with_its_pixels(tmp_path, times):
+    """As with the pixels of a detector before they were joined, or lengths in different units."""
+    right = cases.beam("fan", 72, slices=3)
+    wrong = right.beam.bin_mm * times
+    (warning,) = said(tmp_path, right, "--size", "32", bin_mm=wrong)["warnings"]
+    wide, mm = (float(re.search(rf"{words} ([0-9.]+)", warning)[1]) for words in WIDTH_WORDS)
+    assert wide == pytest.approx(1 / times, rel=0.02)
+    assert mm == pytest.approx(right.beam.bin_mm, rel=0.02)
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_a_fan_that_is_called_parallel(tmp_path, sense):
+    """Of a beam that nobody states, parallel is taken."""
+    angles = tuple(4.0 * v for v in range(90))
+    fan = cases.beam("fan", slices=3, angles=angles)
+    y = cases.project(cases.phantom(), fan)[:, :, ::sense]
+    parallel = cases.beam("parallel", slices=3, angles=angles)
+    of_parallel = cases.project(cases.phantom(), parallel)
+    for values, opens in ((y, True), (of_parallel, False)):
+        source = cases.write_case(tmp_path, values, parallel, quantity="line-integrals")
+        told = import_scan(source, centre="auto").provenance.get("warnings", "")
+        assert ("as those of a fan that opens by" in told) is opens, told
 
 
 @pytest.mark.parametrize("photons", [None, 2e4])

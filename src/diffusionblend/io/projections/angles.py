@@ -105,7 +105,8 @@ def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.n
             raise UnsupportedInput(
                 f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is no arc of a scan in "
                 f"{unit or 'degrees'}, {stated}, but one in {likely}; give "
-                "`angles='radians'` or `angles='degrees'`"
+                "`angles='radians'` or `angles='degrees'`; if they count turns, write degrees "
+                f'into "angles_deg" of {NAME}'
             )
     return np.degrees(angles) if (options.angles or unit) == "radians" else angles
 

@@ -25,6 +25,7 @@ UNSURE = 25.0
 """Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
 ASTRAY = 0.5
 """Standard error in bins from which centres of mass do not tell the centre."""
+BY_MASSES = "by centres of mass"
 CURE = "give `centre=BIN`, or `centre='none'`"
 
 Finder = Callable[[np.ndarray], tuple[float, float] | None]
@@ -33,10 +34,15 @@ Finder = Callable[[np.ndarray], tuple[float, float] | None]
 
 @dataclass(frozen=True)
 class Centre:
-    """The centre of rotation."""
+    """The centre of rotation.
+
+    Attributes:
+        error_bins: Its standard error, where centres of mass tell it.
+    """
 
     axis: Axis
     how: str
+    error_bins: float | None = None
 
 
 def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Centre:
@@ -59,7 +65,9 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
     at, bins, misfits = np.array(told).T
     fit = words.format(float(np.median(misfits)))
     rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
-    return Centre(axis_through(at, bins, beam.bins), f"{how}, {y.shape[1]} views; {fit}{rest}")
+    axis = axis_through(at, bins, beam.bins)
+    error = float(np.median(misfits)) if how == BY_MASSES else None
+    return Centre(axis, f"{how}, {y.shape[1]} views; {fit}{rest}", error)
 
 
 def _without_suspects(y: np.ndarray) -> np.ndarray:
@@ -81,7 +89,7 @@ def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
     by_masses = beam.parallel and enough and y.max() > 0 and not is_cut(y)
     if by_masses and not (whole if one_plane else ends):
         words = "its standard error is {:.2g} bins" + ", of one plane" * (not one_plane)
-        return lambda sinogram: _masses(sinogram, parts), "by centres of mass", words
+        return lambda sinogram: _masses(sinogram, parts), BY_MASSES, words
     if ends:
         words = "opposite rays differ by {:.2g} of what unlike ones do"
         return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words

@@ -6,21 +6,24 @@ view has to be as far from the first as their angles say, and not every second v
 the one before it shows. Nothing is changed by what is found: it is said.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-from diffusionblend.data.edges import pixel_noise
+from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import PointBeam
+from diffusionblend.geometry import FanBeam, PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
-from diffusionblend.io.projections.course import astray
+from diffusionblend.io.projections.course import astray, faster
 from diffusionblend.io.projections.opposite import (
     FEWEST,
     Match,
     discord,
+    disorder,
     full_turn,
     has_opposites,
     match,
@@ -32,13 +35,30 @@ from diffusionblend.io.projections.tilt import ENOUGH
 CLEAR = 3e-4
 """Discord below which nothing is asked: of a body with balls in a right fan, 1e-4; 6e-4 where the
 pixels are taken to be 1.5 times smaller, 0.015 with the sense of rotation wrong."""
+RIGHT = 3e-5
+"""Discord at which a beam is right enough: of pixels 1.1 times too large it is more."""
 BETTER = 0.5
 """Share of the stated beam's discord at which another one is the likely truth.
 
 Of right beams with 1e3 to 1e6 photons, cut off or not, no other one came below 1.
 """
-APART = 1.0
-"""Bins by which another centre has to differ."""
+SHARPER = 0.8
+"""The same for any width of a fan, at which it is likelier than one that has a name."""
+APART = 0.25
+"""Bins by which another centre has to differ: half a bin is a convention's, and doubles edges."""
+BESIDE_MASSES = 0.35
+"""The same for centres of mass, which scatter and an uneven background move a little."""
+DISORDER = 0.3
+"""How far opposite rays differ, of what bins do from view to view, where no beam explains it.
+
+Of right beams of 24 views and more 0.05 at most; of views in another order 1.
+"""
+NARROW_DEG = 2.5
+"""By how much a fan opens that parallel rays are compared with, and up to 20 times as much."""
+AS_A_FAN = 0.1
+"""Share of parallel rays' discord at which a fan's is told: one more number fits better always."""
+WIDTHS = np.geomspace(0.05, 20, 41).tolist()
+"""Times that a fan may be wider than it is stated to be."""
 VIEWS = 180
 """Views that are looked at, at most."""
 
@@ -112,22 +132,40 @@ def doubts(
     rows = taken[:: max(1, len(taken) // STILL_ROWS)]
     yield from standing_still(read(views, rows), beam.take_views(views).angles_deg)
     some = range(0, len(beam.angles_deg), math.ceil(len(beam.angles_deg) / VIEWS))
-    if beam.kind == "parallel":
-        yield from off_course(read(some, range(row, row + 1))[0], beam.take_views(some))
-    if placed.searched and beam.kind == "parallel":
-        return
-    beam = beam.take_views(some)
-    if full_turn(beam.angles_deg) or has_opposites(beam):
-        yield from _disagreeing(read(some, range(row, row + 1))[0], beam, placed.axis.at(row))
-    elif beam.kind == "parallel" and len(some) >= FEWEST:
-        sinogram = read(some, range(row, row + 1))[0]
-        yield from _beside_the_masses(sinogram, beam, placed.axis.at(row))
-    if beam.kind == "parallel" and beam.rows >= ENOUGH and placed.axis.slope == 0:
+    sinogram, beam = read(some, range(row, row + 1))[0], beam.take_views(some)
+    told = list(off_course(sinogram, beam)) or list(_at_another_axis(sinogram, beam, placed, row))
+    yield from told
+    parallel = beam.kind == "parallel" and not placed.searched
+    if parallel and beam.rows >= ENOUGH and placed.axis.slope == 0:
         yield from _leaning(beam, taken, placed, lambda rows: read(some, rows))
 
 
+def _at_another_axis(
+    sinogram: np.ndarray, beam: Measured, placed: Placed, row: int
+) -> Iterator[str]:
+    """Yield what speaks against the axis, and of diverging rays against all of the beam."""
+    axis_bin, whole = placed.axis.at(row), full_turn(beam.angles_deg)
+    told = list(_as_a_fan(sinogram, beam)) if whole and beam.kind == "parallel" else []
+    if told or (placed.searched and beam.kind == "parallel"):
+        yield from told
+        return
+    if whole or has_opposites(beam):
+        told = list(_disagreeing(sinogram, beam, axis_bin))
+    if not told and beam.kind == "parallel" and not whole and len(beam.angles_deg) >= FEWEST:
+        told = list(_beside_the_masses(sinogram, beam, axis_bin))
+    yield from told
+
+
 def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
-    """Yield that parallel views (views, bins) do not follow a rotation by their angles."""
+    """Yield that views (views, bins) do not follow a rotation by their angles."""
+    times = faster(sinogram, beam.angles_deg)
+    if times is not None:
+        factor, why = times
+        yield (
+            f"the views' centres of mass follow the stated angles times {factor:.4g} far better, "
+            f"as if {why}; state the angles in degrees of the turn"
+        )
+        return
     beside = astray(sinogram, beam.angles_deg)
     if beside is not None:
         yield (
@@ -138,22 +176,87 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
 
 
 def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Iterator[str]:
-    """Yield which other beam's opposite rays agree much better, if one's do."""
+    """Yield which other beam's opposite rays agree much better, or that none's agree."""
     stated = discord(turn_of(sinogram, beam.angles_deg), beam, axis_bin)
     if not CLEAR < stated < math.inf:
         return
-    here = _found(sinogram, beam)
+    here, told = _found(sinogram, beam), []
     if abs(here.axis_bin - axis_bin) > APART and _better(here, stated):
-        yield (
+        told.append(
             f"opposite rays agree better with the axis on bin {here.axis_bin:.2f}; if that is so, "
             "give `centre='auto'`"
         )
-        stated = here.discord
-    if beam.kind == "parallel":
+    if beam.kind != "parallel":
+        told += _like_others(sinogram, beam, min(stated, here.discord))
+    if not told and disorder(sinogram, beam, axis_bin) > DISORDER:
+        told.append(
+            "opposite rays do not agree: are the views in another order, the angles others or in "
+            "another unit, every second view mirrored, or do the axes of the array have another "
+            "`order`?"
+        )
+    yield from told
+
+
+def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterator[str]:
+    """Yield which other diverging beam's opposite rays agree much better, wherever its axis is."""
+    if stated <= CLEAR:
         return
-    for other, words in _others(beam):
-        if _better(_found(sinogram, other), stated):
-            yield f"opposite rays agree better {words}"
+    tried = [(_found(sinogram, other), words) for other, words in _others(beam)]
+    told = [(found.discord, words) for found, words in tried if _better(found, stated)]
+    least = min([stated, *(found for found, _ in told)])
+    if least > RIGHT and isinstance(beam.model, PointBeam):
+        wide, found = _best_fan(sinogram, beam)
+        if found < (SHARPER if told else BETTER) * least:
+            told = [(found, _of_width(beam.model, wide))]
+    yield from (f"opposite rays agree better {words}" for _, words in told)
+
+
+def _as_a_fan(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
+    """Yield that the opposite rays of parallel views agree much better as those of a fan."""
+    parallel = _found(sinogram, beam).discord
+    if parallel <= CLEAR:
+        return
+    model, senses = beam.model, []
+    far = beam.bins * beam.bin_mm / math.radians(NARROW_DEG)
+    for sense in (1, -1):
+        angles = tuple(sense * angle for angle in beam.angles_deg)
+        fan = FanBeam(
+            angles_deg=angles,
+            bins=model.bins,
+            bin_mm=model.bin_mm,
+            sod_mm=far,
+            sdd_mm=far,
+            detector="curved",
+        )
+        senses.append(_best_fan(sinogram, dataclasses.replace(beam, model=fan)))
+    wide, found = min(senses, key=lambda each: each[1])
+    if found < AS_A_FAN * parallel:
+        yield (
+            f"opposite rays agree better as those of a fan that opens by {NARROW_DEG * wide:.3g} "
+            "degrees: if the rays come from a point, state the beam, fan or cone, with `sod_mm` "
+            "and `sdd_mm`"
+        )
+
+
+def _best_fan(sinogram: np.ndarray, beam: Measured) -> tuple[float, float]:
+    """Return how many times as wide a fan is whose opposite rays agree best, and their discord."""
+    turn, axis_bin = turn_of(sinogram, beam.angles_deg), _found(sinogram, beam).axis_bin
+
+    def of(wide: float) -> float:
+        return discord(turn, beam.changed(bin_mm=beam.bin_mm * wide), axis_bin)
+
+    step = WIDTHS[1] / WIDTHS[0]
+    start = min(WIDTHS, key=of)
+    found = minimize_scalar(of, bounds=(start / step, start * step), method="bounded")
+    return float(found.x), float(found.fun)
+
+
+def _of_width(model: PointBeam, wide: float) -> str:
+    return (
+        f"in a fan {wide:.3g} times as wide: with pixels of {model.bin_mm * wide:.3g} mm, or the "
+        f"detector {model.sdd_mm / wide:.3g} mm from the source; are the pixels joined, or the "
+        "lengths in different units?"
+    )
 
 
 def _others(beam: Measured) -> Iterator[tuple[Measured, str]]:
@@ -183,6 +286,8 @@ def _at_the_end(
     count, each = len(beam.angles_deg), np.abs(np.diff(np.unwrap(beam.angles_deg, period=360)))
     if beam.bins < 2 or count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
         return
+    if each.min() == 0:
+        return
     step, circle = float(np.median(each)), 180.0 if beam.kind == "parallel" else 360.0
     arc = circle * round(step * (count - 0.5) / circle)
     beyond = round((arc - step * (count - 1)) / step, 2)  # steps from the last view to the first
@@ -193,7 +298,8 @@ def _at_the_end(
     if np.isfinite(first).mean() < 0.5:  # its other side is hardly on the detector
         return
     apart = np.concatenate([np.diff(y[:, part], axis=1) for part in (_BEGIN, _END)], axis=1)
-    steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(y[:, -1] - first))
+    apart, between = (_without_flux(change) for change in (apart, y[:, -1] - first))
+    steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(between))
     if steps.min() < SEEN * np.square(apart).mean() / math.sqrt(y[:, 0].size):
         return
     if beyond > 0.5 and ends < steps.min() / 4:
@@ -243,6 +349,11 @@ def _from_behind(view: np.ndarray, beam: Measured, axis_bin: float) -> np.ndarra
     return np.stack([np.interp(mirrored, at, y, left=np.nan, right=np.nan) for y in view])
 
 
+def _without_flux(apart: np.ndarray) -> np.ndarray:
+    """Return how views differ (..., bins) but for the flux of the source, which moves all bins."""
+    return np.asarray(apart - np.nanmean(apart, axis=-1, keepdims=True))
+
+
 def _changed(apart: np.ndarray) -> np.ndarray:
     """Return how much views changed (...), of their differences (..., rows, bins).
 
@@ -266,10 +377,12 @@ def _leaning(
 
 def _beside_the_masses(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Iterator[str]:
     try:
-        found = find_centre(sinogram[None], beam).axis.at(0)
+        centre = find_centre(sinogram[None], beam)
     except UnsupportedInput:
         return
-    if abs(found - axis_bin) > APART:
+    found, error = centre.axis.at(0), centre.error_bins
+    least = 1.0 if error is None else max(BESIDE_MASSES, SURE * error)
+    if abs(found - axis_bin) > least:
         yield (
             f"the views' centres of mass turn about bin {found:.2f}; if the axis is there, give "
             "`centre='auto'`"

@@ -44,30 +44,33 @@ class Fields:
     noise: Noise | None
     notes: Notes
 
-    def clipping(self, counts: np.ndarray) -> Notes:
+    def clipping(self, counts: np.ndarray, dead: np.ndarray) -> Notes:
         """Warn of counts that were clipped at the top of the detector's range.
 
         Args:
             counts: As measured (views, rows, bins).
+            dead: Pixels that always have the largest number (rows, bins), which do not count.
         """
         top = clipped_at(counts)
         if top is None and self.white is not None:
             top = clipped_at(self.white)
         if top is None:
             return NOTHING
-        white = 0.0 if self.white is None else float((self.white >= top).mean())
+        views = float(((counts >= top) & ~dead).mean())
+        white = 0.0 if self.white is None else float(((self.white >= top) & ~dead).mean())
         if white > MOST_CLIPPED and noisy(counts, top):
             raise CorruptInput(
                 f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
                 "range, so that nobody knows the counts of air; measure them with less exposure, "
                 "or give the counts by `i0`"
             )
-        views = float((counts >= top).mean())
         parts = [
             f"{s:.2g} of the {n}"
             for s, n in ((views, "views"), (white, "white fields"))
             if s > CLIPPED
         ]
+        if not parts:
+            return NOTHING
         return warned(
             f"counts are clipped at {top:g}, the top of the range, in {' and '.join(parts)} "
             "(shares of their pixels): what was brighter is not known, and thin parts are wrong; "

@@ -29,6 +29,8 @@ BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
 DARKER = 0.01
 """Share of air by which the darkest part of most views may lie below no rays: darks drift."""
+BELOW, OFTEN_BELOW = 0.1, 0.2
+"""Line integral below zero that is a tenth more than air, and share of those below it."""
 _PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
 
@@ -98,7 +100,7 @@ def darker(shares: np.ndarray) -> Notes:
 
 
 def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the means of parts of shares' width (views, bins), and the standard error of one."""
+    """Return the means of parts of values' width (views, bins), and the standard error of one."""
     width = max(3, shares.shape[2] // _PARTS)
     smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
     if shares.shape[2] < 2 * width:  # too narrow to tell
@@ -119,7 +121,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
-        return notes + _no_edges(air_bins) + _perhaps_shares(y)
+        return notes + _no_edges(air_bins) + _perhaps_shares(y) + _negative(y)
     lying = _lying(y, edges, 0.0)
     _check_upright(edges, lying)
     rays = notes == NOTHING
@@ -129,6 +131,19 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     unit = max(1.0, edges.high) if rays else edges.high - edges.low
     told = f"line integrals are {edges.usual:.3g} at both edges of the detector{lying}"
     return notes + _misfit(edges, 0.0, unit, told)
+
+
+def _negative(y: np.ndarray) -> Notes:
+    """Warn of line integrals (views, rows, bins) of which many are far below zero."""
+    smooth, error = _by_parts(y)
+    below = float((smooth < -max(BELOW, SURE * error)).mean())
+    if below < OFTEN_BELOW:
+        return NOTHING
+    return warned(
+        f"{below:.0%} of the line integrals are far below zero, down to {float(y.min()):.3g}, "
+        "and nothing lets more through than air: was the logarithm taken twice, or its sign "
+        "turned, or were too few counts taken for air? expected -ln of the transmission"
+    )
 
 
 def _no_edges(air_bins: str | None) -> Notes:

@@ -38,7 +38,11 @@ def as_counted(
     pairs = {"views": (data, views), "white": (white, fields[0]), "dark": (dark, fields[1])}
     notes = NOTHING
     for name, (before, after) in pairs.items():
-        if before is not None and after is not None and before.dtype != after.dtype:
+        if (
+            before is not None
+            and after is not None
+            and before.dtype.newbyteorder("=") != after.dtype.newbyteorder("=")
+        ):
             notes += noted(f"{name} stored as {before.dtype} read as {after.dtype}")
     return views, fields[0], fields[1], notes
 

@@ -15,6 +15,7 @@ from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
 from diffusionblend.io.projections.flux import darker, even_counts, even_lines
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
+from diffusionblend.io.projections.padding import padded
 from diffusionblend.io.projections.pixels import (
     DARKEST,
     MOST,
@@ -24,6 +25,7 @@ from diffusionblend.io.projections.pixels import (
     judge_views,
     parse_pixels,
     repair,
+    stuck_at_top,
 )
 from diffusionblend.io.projections.understand import Meaning
 
@@ -51,7 +53,8 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     if meaning.quantity == "counts":
         return _from_counts(values, meaning, views, rows, options)
     numbers = [meaning.numbers[view] for view in views]
-    notes = _darkest_for_infinity(values) if options.repair else NOTHING
+    notes = padded(values)
+    notes += _darkest_for_infinity(values) if options.repair else NOTHING
     _check_views(values, numbers)
     notes += _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
@@ -85,10 +88,12 @@ def _from_counts(
     counts: np.ndarray, meaning: Meaning, views: Sequence[int], rows: range, options: Options
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
-    notes = fields.notes + fields.clipping(counts)
+    stuck = stuck_at_top(counts, fields.white)
+    notes = fields.notes + fields.clipping(counts, stuck) + padded(counts)
     numbers = [meaning.numbers[view] for view in views]
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     _check_views(shares, numbers)
+    shares[:, stuck & options.repair] = np.nan
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     i0 = meaning.i0 if fields.white is None else None
@@ -165,6 +170,12 @@ def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     """
     some = shares[:, :: max(1, shares.shape[1] // _ROWS)]
     brightest = np.quantile(some, 0.98, axis=(1, 2))
+    if not np.median(brightest) > 0:
+        raise CorruptInput(
+            "most views have fewer counts than there are without rays: if they are divided by "
+            "their fields already, give `i0=1` and neither `white` nor `dark`; if they are line "
+            "integrals, `quantity='line-integrals'`; else the dark fields are not theirs"
+        )
     dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
     if not dark.size:
         return NOTHING

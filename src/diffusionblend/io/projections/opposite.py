@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
 from diffusionblend.data.arrays import block_means
+from diffusionblend.data.edges import pixel_noise
 from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Measured
 
@@ -36,6 +37,8 @@ STRAY = 0.08
 """Bins by which a point at the detector's edge may leave the straight line from view to view."""
 OVERLAP_DEG = 10.0
 """Degrees by which the arc of a fan has to be longer than half a turn, or the whole fan."""
+SMOOTHED = 0.28
+"""Share of the variance of noise that a Gaussian of one bin leaves."""
 DISTINCT = 0.6
 """Share of the next best place's discord that the best one's may be.
 
@@ -177,21 +180,52 @@ def discord(turn: Turn, beam: Measured, axis_bin: float) -> float:
         beam: Its beam; its offset is not looked at.
         axis_bin: On which the axis casts its shadow, if this is right.
     """
+    found = _pairs(turn, beam, axis_bin)
+    if found is None:
+        return math.inf
+    one, other = found
+    both = np.isfinite(other)
+    return unlike(one[both], other[both], float(turn.y.var()))
+
+
+def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
+    """Return how far opposite rays differ, of what the same bins do from view to view.
+
+    It is about 1 where views are in another order; noise is taken away, and 0 if it is too much.
+
+    Args:
+        sinogram: Line integrals (views, bins).
+        beam: Its beam; its offset is not looked at.
+        axis_bin: On which the axis casts its shadow.
+    """
+    turn = turn_of(sinogram, beam.angles_deg)
+    found = _pairs(turn, beam, axis_bin)
+    if found is None:
+        return 0.0
+    noise = 2 * SMOOTHED * pixel_noise(sinogram) ** 2
+    usual = 2 * float(turn.y.var(axis=0).mean())
+    if not usual > 2 * noise:
+        return 0.0
+    apart = found[0] - found[1]
+    told = np.isfinite(apart).sum(axis=1) >= 2 * BAND
+    apart = apart[told] - np.nanmean(apart[told], axis=1, keepdims=True)  # the flux of the views
+    return float((np.nanmean(np.square(apart)) - noise) / (usual - noise)) if told.any() else 0.0
+
+
+def _pairs(turn: Turn, beam: Measured, axis_bin: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return rays (views, bins), and what was measured from their other ends, NaN for nothing."""
     mirror = beam.mirrored(axis_bin)
     seen = np.flatnonzero((mirror >= 0) & (mirror <= beam.bins - 1))
     if len(seen) < 2 * BAND:
-        return math.inf
+        return None
     fan = np.degrees(beam.fan_angles(axis_bin)[seen])
     views = turn.with_opposites(float(np.abs(fan).max()))
     if not len(views):
-        return math.inf
+        return None
     some = views[np.linspace(0, len(views), min(len(views), SOME), endpoint=False).astype(int)]
     one = turn.y[some][:, seen]
     other = turn.at(turn.angles_deg[some, None] + 180 - 2 * fan, mirror[seen])
-    both = np.isfinite(other)
-    if both.sum() < 2 * BAND:
-        return math.inf
-    return unlike(one[both], other[both], float(turn.y.var()))
+    return (one, other) if np.isfinite(other).sum() >= 2 * BAND else None
 
 
 def unlike(one: np.ndarray, other: np.ndarray, variance: float) -> float:

@@ -36,6 +36,8 @@ NOISY = 3.0
 """Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
 """Share of the rays that no flicker of a source explains."""
+BELOW_TOP = 0.9
+"""Share of the largest number below which air beside a pixel is not overexposed."""
 DARKEST = 1e-3
 """Share below which no pixel is told from another."""
 MOST = 0.3
@@ -89,6 +91,27 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
     usual = np.minimum(around(flicker), np.median(flicker))
     frozen = (white == white[0]).all(axis=0) & (white[0] < white.max()) & (usual >= NOISY)
     return dead | frozen | (flicker > FAR * np.maximum(around(flicker), np.median(flicker)))
+
+
+def stuck_at_top(counts: np.ndarray, white: np.ndarray | None) -> np.ndarray:
+    """Find pixels (rows, bins) that have the largest number always, though air beside is far below.
+
+    So gaps between the modules of a detector are filled; what is overexposed has its like beside.
+
+    Args:
+        counts: As measured (views, rows, bins).
+        white: Fields of air (fields, rows, bins), if there are such.
+    """
+    top = float(np.max(counts, where=np.isfinite(counts), initial=0))
+    stuck = np.asarray((counts >= top).all(axis=0))
+    if white is None or not stuck.any():
+        return np.zeros_like(stuck)
+    stuck &= (white >= top).all(axis=0)
+    bins, beside = np.arange(stuck.shape[1]), np.full(stuck.shape, np.inf)
+    for row, air in enumerate(white.mean(axis=0)):
+        if not stuck[row].all():
+            beside[row] = np.interp(bins, bins[~stuck[row]], air[~stuck[row]])
+    return np.asarray(stuck & (beside < BELOW_TOP * top))
 
 
 def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
