@@ -749,7 +749,7 @@ def test_a_place_without_permission_is_refused_before_work_begins(
 
     monkeypatch.setattr(Path, "touch", refuse)
     monkeypatch.setattr("diffusionblend.io.formats.nifti._checked", None)
-    monkeypatch.setattr("diffusionblend.io.scans.read_scan", None)
+    monkeypatch.setattr("diffusionblend.cli.reconstructing.read_scan", None)
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]
     assert_refused(old, OUTPUT, words, arguments)

@@ -100,14 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def _decides(settings: bytes) -> dict[str, Any]:
     chosen = msgspec.json.decode(settings, type=Settings)
     method = chosen.make_method()
-    return identity(
-        method,
-        facts_of(chosen.prior) if method.needs_prior else None,
-        seed=chosen.seed,
-        samples=chosen.samples,
-        mu_water=chosen.mu_water,
-        scale=chosen.scale,
-    )
+    return identity(method, facts_of(chosen.prior) if method.needs_prior else None, chosen)
 
 
 def decides(settings: Settings) -> dict[str, Any]:

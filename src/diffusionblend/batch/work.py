@@ -27,7 +27,7 @@ from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.runs.provenance import check_outputs, state_of
 from diffusionblend.runs.room import room
-from diffusionblend.runs.save import finish
+from diffusionblend.runs.save import decided_by, finish
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +89,8 @@ def _reconstruct(
             scan,
             method,
             prior=_prior(settings.prior, device) if method.needs_prior else settings.prior,
-            seed=settings.seed,
-            samples=settings.samples,
             classical=settings.classical,
-            mu_water=settings.mu_water,
-            scale=settings.scale,
+            **decided_by(settings),
             scratch=output.absolute().parent,
             device=device,
             callback=run,

@@ -9,24 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from functools import partial
 
 from diffusionblend._version import __version__
-from diffusionblend.cli.commands import (
-    Batch,
-    Benchmark,
-    Calibrate,
-    Completion,
-    Demo,
-    Doctor,
-    Evaluate,
-    Import,
-    Info,
-    Pack,
-    Push,
-    Reconstruct,
-    Report,
-    Simulate,
-    Train,
-    View,
-)
+from diffusionblend.cli.commands import COMMANDS, GROUPS
 from diffusionblend.cli.commands.wording import in_options
 from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
@@ -42,20 +25,6 @@ from diffusionblend.machine.memory import ran_out
 from diffusionblend.machine.processes import here
 from diffusionblend.progress import shown
 
-GROUPS: dict[str, dict[str, type]] = {
-    "first": {"demo": Demo, "info": Info, "doctor": Doctor},
-    "reconstruct": {
-        "simulate": Simulate,
-        "import": Import,
-        "calibrate": Calibrate,
-        "reconstruct": Reconstruct,
-        "batch": Batch,
-    },
-    "judge and look": {"evaluate": Evaluate, "report": Report, "view": View},
-    "research": {"benchmark": Benchmark, "pack": Pack, "train": Train, "push": Push},
-    "shell": {"completion": Completion},
-}
-COMMANDS = {name: command for some in GROUPS.values() for name, command in some.items()}
 HELP = ("help", "--help", "-h")
 VERSION = ("version", "--version")
 UNREACHABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EIO, errno.ESTALE)

@@ -15,6 +15,7 @@ from diffusionblend.geometry import Geometry
 from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector, projector
 from diffusionblend.projectors.accuracy import dense_of, is_dense
+from diffusionblend.projectors.base import Around
 from diffusionblend.sampling.partition import pad_slices
 
 _ROUNDING = 1e-6
@@ -90,7 +91,7 @@ def resized(x: Tensor, rows: int, columns: int) -> Tensor:
     return interpolate(x[:, None], (rows, columns), mode="bilinear", align_corners=False)[:, 0]
 
 
-class Weighed(Projector):
+class Weighed(Around):
     """A projector whose rays are multiplied by a weight of their bin.
 
     Args:
@@ -99,22 +100,21 @@ class Weighed(Projector):
     """
 
     def __init__(self, A: Projector, weights: Tensor) -> None:
-        super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self.weights, self.slicewise, self.how = A, weights, A.slicewise, A.how
-        self._weights, self.volume_shape = weights, A.volume_shape
+        super().__init__(A)
+        self.weights: Tensor = weights
 
     def of_slices(self, part: range) -> "Weighed":
         """Return the projector of some slices of the volume."""
-        return Weighed(self._A.of_slices(part), self._weights)
+        return Weighed(self._A.of_slices(part), self.weights)
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Multiply by W A, or by A^T W."""
         if transpose:
-            return self._A.product(x * self._weights, True)
-        return self._A.product(x, False) * self._weights
+            return self._A.product(x * self.weights, True)
+        return self._A.product(x, False) * self.weights
 
 
-class Cut(Projector):
+class Cut(Around):
     """A projector to some of the bins of a longer detector.
 
     Args:
@@ -124,9 +124,8 @@ class Cut(Projector):
     """
 
     def __init__(self, A: Projector, geometry: Geometry, first: int) -> None:
-        super().__init__(geometry, A.device, A.dtype)
-        self._A, self._first, self.slicewise, self.how = A, first, A.slicewise, A.how
-        self.volume_shape = A.volume_shape
+        super().__init__(A, geometry)
+        self._first, self.weights = first, None
 
     def of_slices(self, part: range) -> "Cut":
         """Return the projector of some slices of the volume."""
@@ -141,14 +140,12 @@ class Cut(Projector):
         return self._A.product(pad(x, (self._first, behind)), True)
 
 
-class _Leading(Projector):
+class _Leading(Around):
     """A projector of the first slices of a volume."""
 
-    slicewise = False
-
     def __init__(self, A: Projector, slices: int) -> None:
-        super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self._slices, self.weights, self.how = A, A.volume_shape[0], A.weights, A.how
+        super().__init__(A)
+        self._slices = A.volume_shape[0]
         self.volume_shape = (slices, *A.volume_shape[1:])
         self.added = self.volume_shape[0] - self._slices
 

@@ -1,8 +1,9 @@
 """What all projectors have in common."""
 
+import copy
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -108,14 +109,26 @@ class Projector(ABC):
             raise InvalidValue(f"got the shape {tuple(x.shape)}; expected {shape} {names}")
 
 
-class _OfSlices(Projector):
+class Around(Projector):
+    """A projector that works by another one, and is as that one but for what a subclass changes.
+
+    Args:
+        A: The other one.
+        geometry: Grid and beam, if they are not those of A.
+    """
+
+    def __init__(self, A: Projector, geometry: Geometry | None = None) -> None:
+        super().__init__(geometry or A.geometry, A.device, A.dtype)
+        self._A, self.slicewise, self.weights, self.how = A, A.slicewise, A.weights, A.how
+        self.volume_shape = A.volume_shape
+
+
+class _OfSlices(Around):
     """The projector of some slices, by that of all of them, whose volume it fills with zeros."""
 
-    slicewise = False
-
     def __init__(self, A: Projector, part: range) -> None:
-        super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self._part, self.weights, self.how = A, part, A.weights, A.how
+        super().__init__(A)
+        self._part, self.slicewise = part, False
         self.volume_shape = (len(part), *A.volume_shape[1:])
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
@@ -126,6 +139,40 @@ class _OfSlices(Projector):
         whole = x.new_zeros(self._A.volume_shape)
         whole[part] = x
         return self._A.product(whole, False)
+
+
+class AcrossSlices(Projector):
+    """A projector on the CPU, without a matrix, whose rays cross slices.
+
+    Threads are as many as torch has; their number changes no digit of the result. Volumes and
+    line integrals go through fastest with slices or detector rows last in memory, as they come
+    out, and as elementwise arithmetic keeps them.
+    """
+
+    slicewise = False
+    how = "rays"
+
+    def __init__(self, geometry: Geometry, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(geometry, torch.device("cpu"), dtype)
+
+    def product(self, x: Tensor, transpose: bool) -> Tensor:
+        """Apply A to a volume, or A^T to line integrals, without a gradient."""
+        last = x.detach().permute(1, 2, 0)
+        return (self._adjoint(last) if transpose else self._forward(last)).permute(2, 0, 1)
+
+    def of_slices(self, part: range) -> Self:
+        """Return the projector of some slices of the volume."""
+        some = copy.copy(self)
+        some.volume_shape = (len(part), *self.volume_shape[1:])
+        return some
+
+    @abstractmethod
+    def _forward(self, u: Tensor) -> Tensor:
+        """Project (rows, columns, slices) to (views, bins, detector rows)."""
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor:
+        """Bring (views, bins, detector rows) back to (rows, columns, slices)."""
 
 
 class Adjoint:

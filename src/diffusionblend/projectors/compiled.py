@@ -1,11 +1,16 @@
-"""Compile loops by numba, an optional package.
+"""Compile loops by numba, an optional package, and share them among threads.
 
 Raises:
     UsageError: On import: numba is not installed.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, TypeVar
+
+import numpy as np
+import torch
 
 from diffusionblend.errors import UsageError
 from diffusionblend.machine.packages import install
@@ -19,6 +24,7 @@ except ImportError as missing:
         f"`{install('cone')}`"
     ) from missing
 
+_PARTS = 4  # of a loop for each thread, so that none waits long for the last
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -33,3 +39,12 @@ def compiled(function: _Function) -> _Function:
 def compiled_inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile what a function returns, its types and the instructions, wherever it is called."""
     return numba.extending.intrinsic(function)
+
+
+def by_threads(work: Callable[[int, int], object], count: int) -> None:
+    """Do `work(start, stop)` for parts of a whole of `count`, in as many threads as torch has."""
+    threads = torch.get_num_threads()
+    bounds = np.linspace(0, count, threads * _PARTS + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, *part) for part in pairwise(bounds.tolist())]:
+            done.result()

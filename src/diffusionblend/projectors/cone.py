@@ -10,31 +10,23 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
-import copy
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.geometry import ConeBeam, Geometry, Grid
-from diffusionblend.projectors.base import Projector
+from diffusionblend.projectors.base import AcrossSlices
+from diffusionblend.projectors.compiled import by_threads
 from diffusionblend.projectors.cone_kernels import back_project, project
-from diffusionblend.projectors.parts import by_threads
 
 
-class ConeProjector(Projector):
-    """The projector of a cone beam, whose rays cross the slices.
-
-    Threads are as many as torch has; their number changes no digit of the result. Volumes and
-    line integrals go through fastest with slices or detector rows last in memory, as they come
-    out, and as elementwise arithmetic keeps them.
-    """
-
-    slicewise = False
-    how = "rays"
+class ConeProjector(AcrossSlices):
+    """The projector of a cone beam, whose rays cross the slices."""
 
     def __init__(self, geometry: Geometry, *, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__(geometry, torch.device("cpu"), dtype)
+        super().__init__(geometry, dtype=dtype)
         grid, cone = geometry
         self._lines, steps = _lines(grid, cone)
         at_depth = np.array([cone.row_positions_mm()[0], cone.row_mm])
@@ -45,20 +37,13 @@ class ConeProjector(Projector):
         self._steps = torch.from_numpy(steps).to(dtype)[:, :, None]
         self._reach = torch.from_numpy(reach).to(dtype)
 
-    def product(self, x: Tensor, transpose: bool) -> Tensor:
-        """Apply A to a volume, or A^T to line integrals, without a gradient."""
-        last = x.detach().permute(1, 2, 0)
-        return (self._adjoint(last) if transpose else self._forward(last)).permute(2, 0, 1)
-
-    def of_slices(self, part: range) -> "ConeProjector":
+    def of_slices(self, part: range) -> Self:
         """Return the projector of some slices of the volume."""
-        some = copy.copy(self)
-        some.volume_shape = (len(part), *self.volume_shape[1:])
+        some = super().of_slices(part)
         some._rows = self._rows - [0, 0, part.start]
         return some
 
     def _forward(self, u: Tensor) -> Tensor:
-        """Project (rows, columns, slices) to (views, bins, detector rows)."""
         detector_rows, views, bins = self.sinogram_shape
         u, y = u.contiguous(), u.new_empty(views * bins, detector_rows)
         arguments = (u.numpy(), self._lines, self._rows, y.numpy())
@@ -66,7 +51,6 @@ class ConeProjector(Projector):
         return y.view(views, bins, detector_rows) * self._steps * self._reach
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        """Bring (views, bins, detector rows) back to (rows, columns, slices)."""
         slices, rows, columns = self.volume_shape
         y = (y * self._steps * self._reach).contiguous().flatten(0, 1)
         u = y.new_zeros(rows, columns, slices)

@@ -10,31 +10,23 @@ Raises:
     UsageError: On import: numba is not installed.
 """
 
-import copy
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusionblend.geometry import Geometry, Grid, PosedBeam
-from diffusionblend.projectors.base import Projector
-from diffusionblend.projectors.parts import by_threads
+from diffusionblend.projectors.base import AcrossSlices
+from diffusionblend.projectors.compiled import by_threads
 from diffusionblend.projectors.posed_kernels import PAD, axes_of, back_project, project
 
 
-class PosedProjector(Projector):
-    """The projector of a posed beam.
-
-    Threads are as many as torch has; their number changes no digit of the result. Volumes and
-    line integrals go through fastest with slices or detector rows last in memory, as they come
-    out, and as elementwise arithmetic keeps them.
-    """
-
-    slicewise = False
-    how = "rays"
+class PosedProjector(AcrossSlices):
+    """The projector of a posed beam."""
 
     def __init__(self, geometry: Geometry, *, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__(geometry, torch.device("cpu"), dtype)
+        super().__init__(geometry, dtype=dtype)
         grid, beam = geometry
         slices, rows, columns = grid.shape
         self._counts = np.array([rows, columns, slices])
@@ -44,22 +36,15 @@ class PosedProjector(Projector):
         arguments = self._views, beam.bins, beam.rows, self._seen
         by_threads(lambda *part: axes_of(*arguments, *part), len(self._views))
 
-    def product(self, x: Tensor, transpose: bool) -> Tensor:
-        """Apply A to a volume, or A^T to line integrals, without a gradient."""
-        last = x.detach().permute(1, 2, 0)
-        return (self._adjoint(last) if transpose else self._forward(last)).permute(2, 0, 1)
-
-    def of_slices(self, part: range) -> "PosedProjector":
+    def of_slices(self, part: range) -> Self:
         """Return the projector of some slices of the volume."""
-        some = copy.copy(self)
-        some.volume_shape = (len(part), *self.volume_shape[1:])
+        some = super().of_slices(part)
         some._counts = np.array([*self._counts[:2], len(part)])
         some._views = self._views.copy()
         some._views[:, 0, 2] -= part.start
         return some
 
     def _forward(self, u: Tensor) -> Tensor:
-        """Project (rows, columns, slices) to (views, bins, detector rows)."""
         detector_rows, views, bins = self.sinogram_shape
         y = u.new_empty(views * bins, detector_rows)
         padded = torch.nn.functional.pad(u.contiguous(), [PAD] * 6).flatten()
@@ -75,7 +60,6 @@ class PosedProjector(Projector):
         return y.view(views, bins, detector_rows)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        """Bring (views, bins, detector rows) back to (rows, columns, slices)."""
         lines = y.contiguous().flatten(0, 1).numpy()
         u = y.new_zeros([n + 2 * PAD for n in self._counts.tolist()])
         known = self._counts, self._views, self._sizes, self._diverges, self._seen

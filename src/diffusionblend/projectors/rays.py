@@ -14,9 +14,9 @@ from torch import Tensor
 
 from diffusionblend.geometry import Beam, Geometry, Grid
 from diffusionblend.projectors.base import Projector
+from diffusionblend.projectors.compiled import by_threads
 from diffusionblend.projectors.joseph import steps_along_rows
 from diffusionblend.projectors.lanes import LANES
-from diffusionblend.projectors.parts import by_threads
 from diffusionblend.projectors.ray_kernels import back_project, project
 
 

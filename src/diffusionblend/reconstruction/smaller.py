@@ -22,6 +22,7 @@ from diffusionblend.data.scan import Scan
 from diffusionblend.geometry import Geometry
 from diffusionblend.methods import FBP, Method
 from diffusionblend.projectors import Projector, projector
+from diffusionblend.projectors.base import Around
 from diffusionblend.projectors.slices import is_stored
 
 MOST_CROSSINGS, MOST_WITH_PRIOR = 4e6, 1.4e6
@@ -90,7 +91,7 @@ def _smaller(geometry: Geometry, pixels: int, views: int) -> tuple[Geometry, ran
     return Geometry(grid.binned(factor), fewer), chosen, factor
 
 
-class Timed(Projector):
+class Timed(Around):
     """A projector that notes its products.
 
     Args:
@@ -101,9 +102,7 @@ class Timed(Projector):
     """
 
     def __init__(self, A: Projector) -> None:
-        super().__init__(A.geometry, A.device, A.dtype)
-        self._A, self.slicewise, self.weights, self.how = A, A.slicewise, A.weights, A.how
-        self.volume_shape = A.volume_shape
+        super().__init__(A)
         self.products: list[tuple[bool, int, float]] = []
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:

@@ -106,25 +106,21 @@ def method_facts(method: Method) -> dict[str, Any]:
     return {"name": name_of(method), **vars(method)}
 
 
-def identity(
-    method: Method,
-    prior: dict[str, str] | None,
-    *,
-    seed: int,
-    samples: int,
-    mu_water: float | None,
-    scale: float | None,
-) -> dict[str, Any]:
-    """Return what decides a volume, besides its scan and the device: all but its last digits."""
-    return {
-        "method": method_facts(method),
-        "prior": prior,
-        "seed": seed,
-        "samples": samples,
-        "mu_water": mu_water,
-        "scale": scale,
-        "versions": versions(),
-    }
+def decided_by(asked: object) -> dict[str, Any]:
+    """Return what else decides a volume of what was asked for, by the names of `reconstruct`."""
+    return {name: getattr(asked, name) for name in ("seed", "samples", "mu_water", "scale")}
+
+
+def identity(method: Method, prior: dict[str, str] | None, asked: object) -> dict[str, Any]:
+    """Return what decides a volume, besides its scan and the device: all but its last digits.
+
+    Args:
+        method: The method.
+        prior: What `facts_of` says of its prior.
+        asked: What was asked for, as settings of a batch or a command hold it.
+    """
+    known = {"method": method_facts(method), "prior": prior}
+    return known | decided_by(asked) | {"versions": versions()}
 
 
 def _record(made: Reconstruction, **written: Any) -> Record:  # noqa: ANN401 - of the files

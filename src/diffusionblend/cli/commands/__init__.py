@@ -19,21 +19,17 @@ from diffusionblend.cli.commands.simulate import Simulate
 from diffusionblend.cli.commands.train import Pack, Train
 from diffusionblend.cli.commands.view import View
 
-__all__ = [
-    "Batch",
-    "Benchmark",
-    "Calibrate",
-    "Completion",
-    "Demo",
-    "Doctor",
-    "Evaluate",
-    "Import",
-    "Info",
-    "Pack",
-    "Push",
-    "Reconstruct",
-    "Report",
-    "Simulate",
-    "Train",
-    "View",
-]
+GROUPS: dict[str, dict[str, type]] = {
+    "first": {"demo": Demo, "info": Info, "doctor": Doctor},
+    "reconstruct": {
+        "simulate": Simulate,
+        "import": Import,
+        "calibrate": Calibrate,
+        "reconstruct": Reconstruct,
+        "batch": Batch,
+    },
+    "judge and look": {"evaluate": Evaluate, "report": Report, "view": View},
+    "research": {"benchmark": Benchmark, "pack": Pack, "train": Train, "push": Push},
+    "shell": {"completion": Completion},
+}
+COMMANDS = {name: command for some in GROUPS.values() for name, command in some.items()}

@@ -36,12 +36,17 @@ def method_options(steps: int | None, pairs: Sequence[str]) -> dict[str, object]
     return options
 
 
+def spelled(parameter: str) -> str:
+    """Return a parameter as an option spells it: `from_`, a word of Python, is "from"."""
+    return parameter.strip("_").replace("_", "-")
+
+
 def command_line(name: str, command: "DataclassInstance") -> str:
     """Return the line that gives the same command again, with names of files for their paths."""
     words = ["diffusionblend", name]
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
-        option = field.name.strip("_").replace("_", "-")  # from_, a word of Python
+        option = spelled(field.name)
         values = value if isinstance(value, tuple) else (value,)
         if PLACE in getattr(field.type, "__metadata__", ()):
             words += map(_word, values)

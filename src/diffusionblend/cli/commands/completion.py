@@ -23,8 +23,8 @@ class Completion:
 
     def run(self) -> None:
         """Print it."""
+        from diffusionblend.cli.commands import COMMANDS
         from diffusionblend.cli.console.completion import script
-        from diffusionblend.cli.main import COMMANDS
 
         text = script(self.shell, COMMANDS)
         show({"shell": self.shell, "script": text}, self.json, text)

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Container
 
-from diffusionblend.cli.commands.arguments import PLACE
+from diffusionblend.cli.commands.arguments import PLACE, spelled
 from diffusionblend.io.projections.options import Options
 
 _PARAMETER = re.compile(r"""`([a-z]\w*)(?:=('[^']*'|"[^"]*"|[^`]*))?`""")
@@ -52,7 +52,7 @@ def _parameters(command: type) -> dict[str, bool]:
 
 
 def _option(name: str, value: str | None) -> str:
-    option = name.strip("_").replace("_", "-")  # from_, a word of Python
+    option = spelled(name)
     if value == "False":
         return f"--no-{option}"
     return f"--{option}" if value == "True" else f"--{option}{_after(' ', value)}"
