@@ -27,6 +27,7 @@ from diffusionblend.io.files import (
 )
 from diffusionblend.io.find import Candidate, find_volumes
 from diffusionblend.io.formats.registry import stem
+from diffusionblend.prior.facing import front_first
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
 from diffusionblend.training.recipe import Folder, Recipe
@@ -35,6 +36,8 @@ from diffusionblend.training.samples import Source
 log = logging.getLogger(__name__)
 
 INDEX = "index.json"
+LAID = "front first"
+"""How bodies lie in their slices, whatever their files say: as a prior sees them."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -160,7 +163,7 @@ class Cache:
     def _prepare(self, candidate: Candidate | Packed, stamp: str) -> Entry:
         digest = _digest(candidate, self.window)
         try:
-            volume = candidate.read()
+            volume = front_first(candidate.read())
             pixel_mm = volume.grid.pixel_mm
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
@@ -185,13 +188,13 @@ class Cache:
 
 def _stamp(files: Sequence[Path]) -> str:
     stats = [file.stat() for path in files for file in files_of(path)]
-    return " ".join([__version__, *(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)])
+    return " ".join([__version__, LAID, *(f"{s.st_size}/{s.st_mtime_ns}" for s in stats)])
 
 
 def _digest(candidate: Candidate | Packed, window: tuple[int, int]) -> str:
     inputs = [_sha256(path, _stamp([path])) for path in candidate.files]
     # The name tells the volumes of a pack apart.
-    return hashlib.sha256(f"{inputs} {candidate.name} {window}".encode()).hexdigest()
+    return hashlib.sha256(f"{inputs} {candidate.name} {window} {LAID}".encode()).hexdigest()
 
 
 @functools.lru_cache

@@ -54,7 +54,7 @@ class Packed:
                 hu = data[()].astype(np.float32)
         except (OSError, KeyError, ValueError, AttributeError) as error:
             raise CorruptInput(f"{path}: {self.name} cannot be read ({error})") from error
-        return Volume(hu, Grid.from_spacing(hu.shape))
+        return Volume(hu, Grid.from_spacing(hu.shape).reversed((1,)))  # as they were packed
 
 
 def read_pack(path: Path) -> list[Packed]:

@@ -17,6 +17,7 @@ from diffusionblend.errors import CorruptInput, DiffusionBlendError
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.methods import DiffusionBlendPlusPlus
 from diffusionblend.metrics import evaluate
+from diffusionblend.prior.facing import front_first
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import simulate
@@ -103,10 +104,10 @@ class Validation:
 
 
 def first_volume(root: Path, path: str) -> Volume:
-    """Return the first volume of a folder or pack that can be read."""
+    """Return the first volume of a folder or pack that can be read, as a prior sees it."""
     for candidate in candidates(Folder(path), root):
         try:
-            return candidate.read()
+            return front_first(candidate.read())
         except DiffusionBlendError:
             continue
     raise CorruptInput(f"{root / path}: there is no volume to validate on; name a folder of CT")

@@ -1,0 +1,79 @@
+"""Bodies whose rows begin at the back are shown to a prior with their front first."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionblend.data.volume import Volume
+from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
+from diffusionblend.io.find import Candidate
+from diffusionblend.io.volumes import write_volume
+from diffusionblend.methods.problem import Problem
+from diffusionblend.prior.facing import FrontFirst, begins_at_back, front_first
+from diffusionblend.projectors import projector
+from diffusionblend.training.cache import Cache
+from diffusionblend.training.pack import read_pack, write_packs
+from diffusionblend.training.samples import Source
+
+BACK = Grid.from_spacing((3, 8, 6), (2.0, 1.0, 1.0))
+FRONT = BACK.reversed((1,))
+
+
+class TopRowsBrighter:
+    """Adds its number to each row: what is upside down gets other values."""
+
+    def denoise(self, x, sigma, gap, plane="axial", scale=1):
+        rows = torch.arange(x.shape[-2], dtype=x.dtype)[:, None]
+        return x + rows * scale
+
+
+def problem(grid, prior):
+    beam = parallel_beam(grid, sparse_view(4))
+    A = projector(grid, beam)
+    return Problem(torch.zeros(Geometry(grid, beam).sinogram_shape), A, prior)
+
+
+def test_where_rows_begin_follows_from_the_affine():
+    assert begins_at_back(BACK)
+    assert not begins_at_back(FRONT)
+    across = np.diag([1.0, 1.0, 1.0, 1.0])[[1, 0, 2, 3]]
+    assert not begins_at_back(Grid.from_affine((3, 8, 6), across))  # rows run from side to side
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_body_and_its_mirror_image_are_denoised_alike(scale):
+    prior = TopRowsBrighter()
+    x = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(0))
+    front = problem(FRONT, prior).required_prior.denoise(x, 1.0, 1, scale=scale)
+    back = problem(BACK, prior).required_prior.denoise(x.flip(-2), 1.0, 1, scale=scale)
+    assert torch.equal(back.flip(-2), front)
+    assert problem(FRONT, prior).required_prior is prior
+
+
+def test_coronal_slices_have_no_front():
+    x = torch.zeros(1, 3, 4, 4)
+    prior = TopRowsBrighter()
+    assert torch.equal(FrontFirst(prior).denoise(x, 1.0, 0, "coronal"), prior.denoise(x, 1.0, 0))
+
+
+def test_training_sees_bodies_as_a_reconstruction_shows_them(tmp_path):
+    hu = 8 * np.arange(3 * 8 * 6, dtype=np.float32).reshape(3, 8, 6) - 1000
+    front = Volume(hu, FRONT)
+    back = Volume(np.ascontiguousarray(hu[:, ::-1]), BACK)
+    assert front_first(front) is front
+    np.testing.assert_array_equal(front_first(back).hu, hu)
+    assert front_first(back).grid.close_to(FRONT)
+    cache = Cache(tmp_path / "cache", (-1000, 3071))
+    for name, volume in (("front", front), ("back", back)):
+        path = tmp_path / f"{name}.nii.gz"
+        write_volume(volume, path)
+        entry = cache.entry(Candidate(path.name, (path,)))
+        np.testing.assert_array_equal(cache.voxels(entry), hu)
+
+
+def test_a_pack_is_read_as_it_was_written(tmp_path):
+    hu = np.arange(3 * 8 * 6, dtype=np.int16).reshape(3, 8, 6)
+    write_packs([Source("a", hu, 1.0)], tmp_path / "p.h5")
+    (packed,) = read_pack(tmp_path / "p.h5")
+    np.testing.assert_array_equal(front_first(packed.read()).hu, hu)
