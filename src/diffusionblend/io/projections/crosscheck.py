@@ -51,7 +51,8 @@ BESIDE_MASSES = 0.35
 DISORDER = 0.3
 """How far opposite rays differ, of what bins do from view to view, where no beam explains it.
 
-Of right beams of 24 views and more 0.05 at most; of views in another order 1.
+Of balls in a body from 24 to 180 views over a full turn, parallel and fan, with 3000 photons and
+without noise: 0.007 at most, and with the views in another order 0.5 and more.
 """
 NARROW_DEG = 2.5
 """By how much a fan opens that parallel rays are compared with, and up to 20 times as much."""
