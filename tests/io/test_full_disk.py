@@ -1,5 +1,6 @@
 """A disk that is full: a real one, of a few hundred kilobytes, or files that must not be larger."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -35,12 +36,15 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.fixture
-def largest_file():
-    """Let no file be larger than so many bytes."""
+@contextlib.contextmanager
+def largest_file(size):
+    """Let no file be larger than so many bytes; the log of the tests may be one behind this."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def words(data, output):
@@ -72,9 +76,9 @@ def test_a_state_that_does_not_fit_on_the_disk_ends_no_run(data, disk, whole, ca
     assert "disk is full" in caplog.text
 
 
-def test_a_state_that_may_not_be_so_large_ends_no_run(data, place, whole, caplog, largest_file):
-    largest_file(whole.stat().st_size + 64 * KIB)
-    ended = command(*words(data, place / "o.nii.gz"))
+def test_a_state_that_may_not_be_so_large_ends_no_run(data, place, whole, caplog):
+    with largest_file(whole.stat().st_size + 64 * KIB):
+        ended = command(*words(data, place / "o.nii.gz"))
     assert_went_on(ended, place, whole, caplog)
 
 
@@ -92,10 +96,10 @@ def test_on_a_disk_of_any_size_there_is_a_whole_result_or_none(data, disk, whole
 
 
 @pytest.mark.parametrize("name", ["series", "o.nrrd", "o.nii", "o.ome.zarr"])
-def test_each_format_says_in_the_same_words_why_it_is_not_written(data, place, largest_file, name):
-    largest_file(KIB)
+def test_each_format_says_in_the_same_words_why_it_is_not_written(data, place, name):
     volume = read_volume(data.volume)
-    with pytest.raises(OutputError, match=r"\(File too large\); .*; raise `ulimit -f`, or choose"):
+    words = r"\(File too large\); .*; raise `ulimit -f`, or choose"
+    with pytest.raises(OutputError, match=words), largest_file(KIB):
         write_volume(volume, place / name)
     assert not contents(place)
 
