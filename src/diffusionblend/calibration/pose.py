@@ -23,7 +23,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from diffusionblend.calibration.coarse import Coarse, coarse_scan
+from diffusionblend.calibration.coarse import coarse_scan
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Beam, Geometry
@@ -121,7 +121,8 @@ def find_pose(scan: Scan, free: Sequence[str] = ()) -> FoundPose:
     """
     grid, beam = scan.geometry
     free = _checked(scan, free)
-    fit = _Fit(coarse_scan(scan), free)
+    coarse = coarse_scan(scan)
+    fit = _Fit(coarse.A.geometry, coarse.lines, free)
     found = fit.solve(fit.start())
     if not Directions(np.array(beam.angles_deg)).closed:
         fit = dataclasses.replace(fit, cg_steps=_CG_STEPS_OF_AN_ARC)
@@ -195,17 +196,18 @@ def _checked(scan: Scan, free: Sequence[str]) -> tuple[str, ...]:
     return free
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Fit:
     """The search on a coarse scan, in mm and degrees."""
 
-    coarse: Coarse
+    geometry: Geometry
+    lines: Tensor
     free: tuple[str, ...]
     cg_steps: int = _CG_STEPS
 
     def each(self, values: Mapping[str, float]) -> np.ndarray:
         """Return numbers for the parts, which are in coarse bins or degrees (parts,)."""
-        bin_mm = self.coarse.A.geometry.beam.bin_mm
+        bin_mm = self.geometry.beam.bin_mm
         return np.array([values[name] * (bin_mm if name == "offset" else 1) for name in self.free])
 
     @property
@@ -221,7 +223,7 @@ class _Fit:
     @property
     def farthest(self) -> np.ndarray:
         """How far each part is searched for (parts,)."""
-        bins = self.coarse.A.geometry.beam.bins * FARTHEST
+        bins = self.geometry.beam.bins * FARTHEST
         return self.each({"offset": bins, "roll": _LARGEST_DEG, "slant": _LARGEST_DEG})
 
     def only(self, some: np.ndarray) -> "_Fit":
@@ -230,17 +232,16 @@ class _Fit:
 
     def of_views(self, some: slice) -> "_Fit":
         """Return the search by some of the views."""
-        grid, beam = self.coarse.A.geometry
-        views = range(len(beam.angles_deg))[some]
-        lines = self.coarse.lines[:, list(views)]
-        return dataclasses.replace(self, coarse=Coarse(projector(grid, beam.views(views)), lines))
+        grid, beam = self.geometry
+        geometry = Geometry(grid, beam.views(range(len(beam.angles_deg))[some]))
+        return dataclasses.replace(self, geometry=geometry, lines=self.lines[:, some])
 
     @torch.inference_mode()
     def residual(self, at: np.ndarray) -> np.ndarray:
         """Return what a pose leaves over, as part of the data."""
-        grid, beam = self.coarse.A.geometry
+        grid, beam = self.geometry
         A = projector(grid, moved(beam, dict(zip(self.free, at.tolist(), strict=True))))
-        y = self.coarse.lines
+        y = self.lines
 
         def normal(u: Tensor) -> Tensor:
             return A.T(A(u))
