@@ -27,6 +27,7 @@ from diffusionblend.methods.fbp import filtered_back_projection
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
+from diffusionblend.prior.facing import begins_at_back
 from diffusionblend.prior.network import UNet
 from diffusionblend.prior.store import CONFIG, WEIGHTS, load_network, read_any_config
 from diffusionblend.prior.unet import arithmetic
@@ -200,4 +201,8 @@ class FBPUNet(Method):
             )
         network = load_fbp_unet(self.weights, problem.y.device)
         code = network.code(beam.angles_deg)
-        return Stepped(network.correct(filtered_back_projection(problem)[:] - 1, code), state)
+        # Bodies are trained on with their front first. Half a turn, not a mirror: it leaves the
+        # directions of the streaks as they are, and left and right are flipped in training.
+        turned = (-2, -1) if begins_at_back(problem.grid) else ()
+        fbp = (filtered_back_projection(problem)[:] - 1).flip(turned)
+        return Stepped(network.correct(fbp, code).flip(turned), state)
