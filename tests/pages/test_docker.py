@@ -29,7 +29,7 @@ def test_what_an_image_copies_is_in_the_repository_and_not_ignored(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_extras_of_an_image_are_the_project_s(path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (extras,) = re.findall(r"'\.\[([^]]*)\]'", path.read_text(encoding="utf-8"))
+    (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
