@@ -48,8 +48,9 @@ $(DEEPINV): $(DEVELOP)
 demo: run
 	$(BIN)/diffusionblend demo --output out/demo
 
+# Files of tests beside each other, one thread each: the threads of several would be in each other's way.
 test: setup $(DEEPINV)
-	$(BIN)/python -m pytest -p no:benchmark
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
