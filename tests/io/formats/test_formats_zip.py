@@ -3,10 +3,8 @@
 import stat
 import struct
 import tracemalloc
-import warnings
 import zipfile
 
-import numpy as np
 import pytest
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -165,32 +163,6 @@ def test_an_archive_of_two_series_or_of_other_things_is_refused(place, series):
     with zipfile.ZipFile(place / "none.zip", "w") as made:
         made.writestr("notes.txt", "no slice")
     assert "no DICOM file in this zip" in str(refusal(read_volume, place / "none.zip"))
-
-
-# DICOMDIR
-
-
-@pytest.fixture
-def disc(place):
-    """A disc whose directory names a file outside of it."""
-    directory = dataset(stored_values(), lps(), 0)
-    directory.SOPClassUID = "1.2.840.10008.1.3.10"
-    with warnings.catch_warnings(action="ignore"):  # pydicom knows that this is no name
-        directory.ReferencedFileID = ["..", "secret.dcm"]
-    del directory.SeriesInstanceUID
-    (place / "secret.dcm").write_bytes(b"no slice")
-    return save(place / "disc", [directory], ["DICOMDIR"])
-
-
-def test_a_dicomdir_is_not_followed(place, disc, series):
-    message = str(refusal(read_volume, disc))
-    assert "nothing but DICOMDIR in this folder, which is not followed" in message
-    assert "give the folder of one series" in str(refusal(read_volume, disc / "DICOMDIR"))
-    for file in series.iterdir():
-        (disc / file.name).write_bytes(file.read_bytes())
-    volume = read_volume(disc)
-    assert_same(volume, read_volume(series))
-    assert np.isfinite(volume.hu).all()
 
 
 def test_one_file_of_a_series_is_no_volume(series):

@@ -670,15 +670,6 @@ def test_a_series_of_fewer_slices_than_were_acquired_is_told(place, stored, hu, 
     assert "part: ImagesInAcquisition is 6, but there are 4 slices" in caplog.text
 
 
-def test_an_index_of_a_disc_says_where_its_slices_are(place, stored):
-    save(place / "IM", datasets(stored))
-    for name in ("DICOMDIR", "dicomdir"):
-        (place / name).write_bytes(bytes(128) + b"DICM")
-        words = str(refusal(read_volume, place / name))
-        assert words.endswith("is not followed; give the folder of one series, one of IM/")
-    assert read_volume(place / "IM").hu.shape == SHAPE[::-1]
-
-
 def test_a_zip_of_a_volume_says_to_unpack_it(place, hu):
     with zipfile.ZipFile(place / "v.zip", "w") as made:
         made.write(nifti(place / "v.nii", hu), "v.nii")

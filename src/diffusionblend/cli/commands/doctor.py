@@ -80,7 +80,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     if facts["volumes"]:
         yield _line("", f"by {facts['method']} from 8 views, with the classical reconstruction")
         a_slice = 1000 * facts["volumes"][0]["seconds_a_sweep_of_a_slice"]
-        faster = "" if facts["extras"]["openvino"]["installed"] else "; OpenVINO is faster on most CPUs"
+        faster = (
+            "" if facts["extras"]["openvino"]["installed"] else "; OpenVINO is faster on most CPUs"
+        )
         by = f"by {facts['engine']}{faster}"
         yield _line("speed", f"{a_slice:.1f} ms a sweep over a slice of 256 x 256, {by}")
     stored = facts["most_views_with_a_matrix"]

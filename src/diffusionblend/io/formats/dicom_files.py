@@ -1,7 +1,7 @@
 """DICOM files: which there are, what series they belong to, and single values of their headers.
 
-A DICOMDIR is never followed: it may name any file. What is read is what lies in the folder, or in
-the zip. What lies beside slices and is no slice is known not to belong to them, or is named: a copy
+What is read is what lies in the folder, or in the zip, or what an index names (`dicom_index`). What
+lies beside slices and is no slice is known not to belong to them, or is named: a copy
 that was cut short must not pass for a shorter series; nor one that is hidden, packed or a link that
 leads nowhere.
 """
@@ -152,11 +152,11 @@ def dicom_series(folder: Path) -> dict[str, list[Path]]:
 # One header
 
 
-def read_header(file: File, tags: list[str] | None = None) -> "Dataset":
-    """Read a header, or some tags of it, without pixels."""
+def read_header(file: File, tags: list[str] | None = None, most: int = 0) -> "Dataset":
+    """Read a header, or some tags of it, without pixels; of a slice's bytes, or so many at most."""
     with extra(file, "pydicom"):
         import pydicom
-    with parsing(file), opened(file, MAX_HEADER_BYTES) as stream:
+    with parsing(file), opened(file, most or MAX_HEADER_BYTES) as stream:
         syntax = syntax_of(file, stream)
         if syntax == DEFLATED:
             # Only the whole of it can be inflated, to whatever size that is.

@@ -21,6 +21,8 @@ from diffusionblend.io.formats.dicom_files import (
     slices_among,
     value,
 )
+from diffusionblend.io.formats.dicom_index import images_of, is_index
+from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
 from diffusionblend.io.tree import folders_below
 
@@ -42,12 +44,14 @@ IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
 def one_series(path: Path) -> Iterator[list[File]]:
     """Yield the files of the one series in a folder or a zip, as long as that is open.
 
-    In a zip they may lie in folders.
+    In a zip they may lie in folders; so they may where an index names them (DICOMDIR), which is
+    given itself or is all that a folder holds.
     """
+    path = _index_alone(path) or path
     with _files(path) as files:
         series = by_series(files)
         if not series:
-            raise CorruptInput(_nothing_in(path, files))
+            raise CorruptInput(_nothing_in(path))
         uid = _only_ct(path, series)
         if path.is_dir():
             _check_below(path, uid, _dicom_below(path))
@@ -61,21 +65,35 @@ def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
         uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
         for uid, files in series.items()
     }
+    cure = "give each a folder of its own"
     told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
+    if is_index(path):
+        cure = "give the folder of one"
+        where = {uid: [Path(str(file)) for file in files] for uid, files in series.items()}
+        told = {uid: f"{told[uid]} in {_folders(path.parent, where[uid])}" for uid in series}
     ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
     if len(ct) != 1:
         raise UnsupportedInput(
-            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; give "
-            "each a folder of its own"
+            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; {cure}"
         )
     for other in series.keys() - ct:
         log.warning("%s: holds another series, %s; left out", path, told[other])
     return ct[0]
 
 
+def _index_alone(path: Path) -> Path | None:
+    """Return the index that is all of DICOM directly in a folder; None if there are slices."""
+    with parsing(path):
+        files = sorted(path.iterdir()) if path.is_dir() else []
+    index = next(filter(is_index, files), None)
+    return None if any(is_dicom(file) for file in files if file != index) else index
+
+
 @contextlib.contextmanager
 def _files(path: Path) -> Iterator[list[File]]:
-    if path.is_dir():
+    if is_index(path):
+        yield list(images_of(path))
+    elif path.is_dir():
         yield list(dicom_files(path))
     else:
         with archive.members(path) as members:
@@ -159,7 +177,7 @@ def _folders(path: Path, files: Sequence[Path]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _nothing_in(path: Path, files: list[File]) -> str:
+def _nothing_in(path: Path) -> str:
     place = "this folder" if path.is_dir() else "this zip"
     if below := _told_below(path):  # a zip has none
         split = _in_several(below)
@@ -172,11 +190,6 @@ def _nothing_in(path: Path, files: list[File]) -> str:
         return (
             f"{path}: no slices in this folder, but {len(below)} DICOM files in "
             f"{_folders(path, below)}; {cure}"
-        )
-    if files:
-        return (
-            f"{path}: nothing but {files[0].name} in {place}, which is not followed; give the "
-            "folder of the slices"
         )
     names = _names_in(path)
     if names & ZARR:
@@ -191,13 +204,6 @@ def _nothing_in(path: Path, files: list[File]) -> str:
         f"{path}: no DICOM file in {place}, but {', '.join(some)}; {unpacked}give the name of a "
         f"volume, or the files of one CT series{way}"
     )
-
-
-def place_beside(index: Path) -> str:
-    """Return where to look for the slices that a DICOMDIR may name: it is not read."""
-    below = _told_below(index.parent)
-    named = f", one of {_folders(index.parent, below)}" if below else ""
-    return f"give the folder of one series{named}"
 
 
 def _in_several(below: Sequence[Path]) -> str:

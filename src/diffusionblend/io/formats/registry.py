@@ -7,8 +7,8 @@ from pathlib import Path
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.files import check_kind
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
-from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, is_dicom
-from diffusionblend.io.formats.dicom_series import place_beside
+from diffusionblend.io.formats.dicom_files import is_dicom
+from diffusionblend.io.formats.dicom_index import is_index
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.io.formats.unread import way_to_read
@@ -71,12 +71,8 @@ def reader_of(path: Path) -> Format:
     check_kind(path)
     for form in formats():
         named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
-        if named or (path.is_dir() and FOLDER in form.suffixes):
+        if named or ((path.is_dir() or is_index(path)) and FOLDER in form.suffixes):
             return _ready(form, path)
-    if path.name.upper() == DIRECTORY_NAME:
-        raise UnsupportedInput(
-            f"{path}: is an index of DICOM files, which is not followed; {place_beside(path)}"
-        )
     if is_dicom(path):
         raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
     raise UnsupportedInput(
