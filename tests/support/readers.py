@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import tifffile
 import torch
+from pydicom import dcmread
 from safetensors import safe_open
 from scipy.io import savemat
 
@@ -27,6 +28,7 @@ from diffusionblend.runs.state import read_state
 from diffusionblend.training.recipe import read_recipe
 from diffusionblend.training.state import read_training_state
 from support import rtk, scanners
+from support.disc import burned
 from support.measured import PARALLEL, counts, lines, write_exchange, write_geometry, write_tiffs
 from support.metaimage import write_mha
 
@@ -126,6 +128,7 @@ VOLUMES = {
     ".nrrd": Reader("v.nrrd", volume_of),
     ".mha": Reader("v.mha", volume_of),
     "DICOM": Reader("series/0001.dcm", folder_of),
+    "DICOMDIR": Reader("disc/DICOMDIR", volume_of),
     "OME-Zarr": Reader("v.ome.zarr/.zattrs", folder_of),
     "Zarr": Reader("v.ome.zarr/0/.zarray", lambda p: volume_of(p.parents[1])),
 }
@@ -147,6 +150,7 @@ def write_all(folder: Path) -> None:
     volume = read_volume(folder / "chest.nii.gz").slices(0, 3).binned(4)
     for name in ("v.nii", "v.nii.gz", "v.nrrd", "v.ome.zarr", "series"):
         write_volume(volume, folder / name)
+    burned(folder / "disc", [dcmread(path) for path in sorted((folder / "series").iterdir())])
     write_mha(folder / "v.mha", volume.hu.T.astype(np.int16))
     (folder / "unsealed.h5").write_bytes((folder / "chest.h5").read_bytes()[:-SEAL_BYTES])
     for name in ("tiff", "exchange", "nexus", "mat", "zeiss", "rtk"):

@@ -6,14 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from diffusionblend.io.formats.dicom_index import images_of
 from diffusionblend.io.volumes import read_shape, read_volume
 from support.commands import command
+from support.disc import burned
 from support.small_volumes import (
     UID,
     assert_same,
@@ -24,34 +23,6 @@ from support.small_volumes import (
     save,
     stored_values,
 )
-
-
-def burned(place, *series):
-    """Write series onto a disc as hospitals hand them out, with an index; return its folder."""
-    disc, records = place / "disc", []
-    for number, slices in enumerate(series):
-        records.append(record("SERIES", SeriesInstanceUID=slices[0].SeriesInstanceUID))
-        for n, one in enumerate(slices):
-            parts = ["PT000000", "ST000000", f"SE00000{number}", f"IM00000{n}"]
-            disc.joinpath(*parts[:-1]).mkdir(parents=True, exist_ok=True)
-            one.save_as(disc.joinpath(*parts), enforce_file_format=True)
-            records.append(record("IMAGE", ReferencedFileID=parts))
-    index = Dataset()
-    index.file_meta = FileMetaDataset()
-    index.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    index.file_meta.MediaStorageSOPInstanceUID = f"{UID}.8"
-    index.DirectoryRecordSequence = records
-    index.save_as(disc / "DICOMDIR", enforce_file_format=True)
-    return disc
-
-
-def record(kind, **known):
-    made = Dataset()
-    made.DirectoryRecordType, made.RecordInUseFlag = kind, 0xFFFF
-    for keyword, value in known.items():
-        setattr(made, keyword, value)
-    return made
 
 
 def changed(disc, edit):
@@ -71,7 +42,7 @@ def slices():
 @pytest.mark.parametrize("given", ["disc", "disc/DICOMDIR"])
 def test_a_disc_is_read_by_its_index(place, slices, given):
     expected = read_volume(save(place / "series", slices))
-    disc = burned(place, slices[::-1])
+    disc = burned(place / "disc", slices[::-1])
     assert not [path for path in disc.iterdir() if path.is_file() and path.name != "DICOMDIR"]
     assert_same(read_volume(place / given), expected)
     assert read_shape(place / given) == expected.hu.shape[::-1]
@@ -87,7 +58,7 @@ def test_the_index_of_another_program_names_the_images_that_lie_there():
 
 def test_commands_take_an_index(place, slices):
     every(PixelSpacing=[0.75, 0.75])(slices)
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     ended = command(
         "simulate", disc / "DICOMDIR", "--views", 4, "--size", 8, "-o", place / "scan.h5"
     )
@@ -95,7 +66,7 @@ def test_commands_take_an_index(place, slices):
 
 
 def test_names_in_small_letters_are_those_that_the_index_has_in_capitals(place, slices):
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     expected = read_volume(disc)
     for path in sorted(disc.rglob("*"), key=lambda p: -len(p.parts)):
         path.rename(path.with_name(path.name.lower()))
@@ -104,7 +75,7 @@ def test_names_in_small_letters_are_those_that_the_index_has_in_capitals(place, 
 
 
 def test_a_disc_that_was_not_copied_whole_is_refused(place, slices):
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     last = max(path for path in disc.rglob("*") if path.is_file() and path.name != "DICOMDIR")
     last.unlink()
     words = str(refusal(read_volume, disc))
@@ -117,19 +88,19 @@ def test_what_was_deleted_from_the_index_is_not_read(place, slices):
         images[-1].RecordInUseFlag = 0
 
     expected = read_volume(save(place / "series", slices[:-1]))
-    assert_same(read_volume(changed(burned(place, slices), deleted)), expected)
+    assert_same(read_volume(changed(burned(place / "disc", slices), deleted)), expected)
 
 
 def test_of_several_series_each_is_told_with_its_folder(place, slices):
     other = datasets(stored_values(), uid=f"{UID}.7")
-    words = str(refusal(read_volume, burned(place, slices, other)))
+    words = str(refusal(read_volume, burned(place / "disc", slices, other)))
     assert "2 series" in words
     assert words.count("PT000000/ST000000/SE00000") == 2
     assert words.endswith("expected one of CT; give the folder of one")
 
 
 def test_slices_beside_an_index_are_read_without_it(place, slices):
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     save(disc, datasets(stored_values()[..., :3], lps(origin=(1, 2, 3))), ["1", "2", "3"])
     shutil.rmtree(disc / "PT000000")
     assert read_volume(disc).hu.shape[0] == 3
@@ -142,20 +113,20 @@ def test_nothing_that_an_index_names_leads_out_of_its_folder(place, slices, name
 
     slices[0].save_as(place / "SECRET", enforce_file_format=True)
     with warnings.catch_warnings(action="ignore"):  # pydicom knows that these are no names
-        disc = changed(burned(place, slices), elsewhere)
+        disc = changed(burned(place / "disc", slices), elsewhere)
     words = str(refusal(read_volume, disc))
     assert "which may be anywhere" in words
 
 
 def test_no_link_leads_out_of_the_folder_of_an_index(place, slices):
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     shutil.move(disc / "PT000000", place / "elsewhere")
     (disc / "PT000000").symlink_to(place / "elsewhere")
     assert "a link out of its folder" in str(refusal(read_volume, disc))
 
 
 def test_what_is_no_index_or_names_no_image_is_refused_in_one_line(place, slices):
-    disc = burned(place, slices)
+    disc = burned(place / "disc", slices)
     (place / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     assert "DICOMDIR: " in str(refusal(read_volume, place / "DICOMDIR"))
     deleted = changed(disc, lambda images: [setattr(r, "RecordInUseFlag", 0) for r in images])
