@@ -129,5 +129,8 @@ def test_what_is_no_index_or_names_no_image_is_refused_in_one_line(place, slices
     disc = burned(place / "disc", slices)
     (place / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     assert "DICOMDIR: " in str(refusal(read_volume, place / "DICOMDIR"))
+    unknown = (disc / "DICOMDIR").read_bytes().replace(b"CS\x06\x00IMAGE", b"AG\x06\x00IMAGE", 1)
+    (place / "DICOMDIR").write_bytes(unknown)  # a kind of value that there is not
+    assert "DICOMDIR: " in str(refusal(read_volume, place / "DICOMDIR"))
     deleted = changed(disc, lambda images: [setattr(r, "RecordInUseFlag", 0) for r in images])
     assert "names no image" in str(refusal(read_volume, deleted))

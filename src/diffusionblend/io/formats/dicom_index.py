@@ -32,8 +32,7 @@ def images_of(index: Path) -> list[Path]:
         CorruptInput: It cannot be read, names no image, or one that is not there or is elsewhere.
     """
     header = read_header(index, ["DirectoryRecordSequence"], MAX_BYTES)
-    cure = "it is no index of images; give the folder of one series"
-    records = required(index, header, "DirectoryRecordSequence", cure)
+    records = value(index, header, "DirectoryRecordSequence") or ()
     named = [_name(index, record) for record in records if _is_image(index, record)]
     if not named:
         raise CorruptInput(f"{index}: names no image; give the folder of one series")
