@@ -125,6 +125,16 @@ def test_no_link_leads_out_of_the_folder_of_an_index(place, slices):
     assert "a link out of its folder" in str(refusal(read_volume, disc))
 
 
+def test_a_name_that_says_it_is_a_sequence_is_refused_in_one_line(place, slices):
+    disc = burned(place / "disc", slices)
+    whole = (disc / "DICOMDIR").read_bytes()
+    at = whole.index(bytes.fromhex("04000015") + b"CS")  # Referenced File ID
+    length = whole[at + 6 : at + 8] + bytes(2)
+    long = whole[:at] + whole[at : at + 4] + b"SQ\0\0" + length + whole[at + 8 :]
+    (disc / "DICOMDIR").write_bytes(long)
+    assert "DICOMDIR: " in str(refusal(read_volume, disc))
+
+
 def test_what_is_no_index_or_names_no_image_is_refused_in_one_line(place, slices):
     disc = burned(place / "disc", slices)
     (place / "DICOMDIR").write_bytes(bytes(128) + b"DICM")

@@ -204,7 +204,7 @@ def value(file: File, header: "Dataset", keyword: str) -> Any:  # noqa: ANN401 -
 def required(file: File, header: "Dataset", keyword: str, cure: str = COPY_AGAIN) -> Any:  # noqa: ANN401 - any DICOM value
     """Return the value of a tag that must be there."""
     found = value(file, header, keyword)
-    if found is None or str(found) == "":
+    if not _in_words(file, found):
         raise CorruptInput(f"{file}: lacks {keyword}; {cure}")
     return found
 
@@ -249,8 +249,14 @@ def number_or_none(file: File, header: "Dataset", keyword: str) -> float | None:
 def text(file: File, header: "Dataset", keyword: str) -> str:
     """Return the value of such a tag in words, numbers in one form; empty if there is none."""
     try:
-        found = value(file, header, keyword)
+        found = _in_words(file, value(file, header, keyword))
     except CorruptInput:
         return ""
     one = number_or_none(file, header, keyword)
-    return f"{one:.12g}" if one is not None else "" if found is None else str(found)
+    return f"{one:.12g}" if one is not None else found
+
+
+def _in_words(file: File, found: object) -> str:
+    """Return a value in words, empty if there is none; those of a sequence are read only now."""
+    with parsing(file):
+        return "" if found is None else str(found)
