@@ -15,6 +15,7 @@ import pytest
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
+from pydicom.uid import SecondaryCaptureImageStorage
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -492,6 +493,62 @@ def test_the_one_series_of_ct_is_read_and_others_beside_it_are_named(
     save(folder, others, [f"{kind}{k}" for k in range(len(others))])
     assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
     assert f"another series, {UID}.7 ({kind}, {len(others)} files); left out" in caplog.text
+
+
+def scouts(slices):
+    every(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])(slices)
+    every(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])(slices)
+
+
+def pages(slices):
+    every(SOPClassUID=SecondaryCaptureImageStorage, ImagePositionPatient=None)(slices)
+
+
+NO_SLICES = {"CT, localizer": scouts, "CT, without positions": pages}
+
+
+@pytest.mark.parametrize("kind", NO_SLICES)
+def test_scouts_and_pages_on_the_dose_beside_a_series_are_named_and_left_out(
+    place, stored, hu, caplog, kind
+):
+    folder = save(place / "series", datasets(stored), [f"CT{k}" for k in range(6)])
+    others = datasets(stored, uid=f"{UID}.7")[:2]
+    NO_SLICES[kind](others)
+    save(folder, others, ["A0", "A1"])
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert f"another series, {UID}.7 ({kind}, 2 files); left out" in caplog.text
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_series_that_begins_with_a_scout_is_no_series_of_scouts(place, stored, first):
+    """It would be left out with all of its slices."""
+    slices = datasets(stored)
+    scouts(slices[first : first + 1])
+    folder = save(place / "series", slices)
+    save(folder, datasets(stored, uid=f"{UID}.7"), [f"PET{k}" for k in range(6)])
+    assert f"2 series: {UID} (CT, 6 files), {UID}.7 (CT, 6 files)" in str(
+        refusal(read_volume, folder)
+    )
+
+
+ODD = {
+    "orientation": {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+    "spacing": {"PixelSpacing": [1, 1]},
+    "ConvolutionKernel": {"ConvolutionKernel": "T20"},
+}
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+@pytest.mark.parametrize("what", ODD)
+def test_the_slice_that_is_unlike_the_others_is_named_wherever_it_is(place, stored, what, at):
+    slices = datasets(stored)
+    every(ConvolutionKernel="B30f")(slices)
+    one(at, **ODD[what])(slices)
+    folder = save(place / "series", slices)
+    other = 1 if at == 0 else 0
+    words = str(refusal(read_volume, folder))
+    assert words.startswith(f"{folder / str(at)}: mixed {what}: ")
+    assert f" in {other}; expected the same in all slices; " in words
 
 
 def test_a_folder_without_dicom_says_what_is_in_it(place, hu):

@@ -21,6 +21,7 @@ from diffusionblend.io.formats.dicom_files import (
     slices_among,
     value,
 )
+from diffusionblend.io.formats.dicom_slices import sort_of
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
 from diffusionblend.io.tree import folders_below
 
@@ -56,11 +57,8 @@ def one_series(path: Path) -> Iterator[list[File]]:
 
 
 def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
-    """Return the UID of the one series, or of the only one of CT, and name the others."""
-    kinds = {
-        uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
-        for uid, files in series.items()
-    }
+    """Return the UID of the one series, or of the only one of slices of CT; name the others."""
+    kinds = {uid: sort_of(files) for uid, files in series.items()}
     told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
     ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
     if len(ct) != 1:
