@@ -215,6 +215,19 @@ def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
     assert "set it in the header: 0 if the values are HU" in str(refusal(read_volume, path))
 
 
+@pytest.mark.parametrize("intent", ["label", "z score", "vector", "none", "estimate"])
+def test_what_says_that_it_is_no_image_is_none(place, hu, intent):
+    """Whatever its values look like: a displacement in micrometres may pass for HU."""
+    image = nibabel.Nifti1Image(hu, AFFINE)
+    image.header.set_intent(intent)
+    nibabel.save(image, place / "v.nii")
+    if intent in ("none", "estimate"):
+        assert np.array_equal(read_volume(place / "v.nii").hu, hu.T)
+    else:
+        words = str(refusal(read_volume, place / "v.nii"))
+        assert f" ({intent}); expected an image in HU; give the one that it was made" in words
+
+
 @pytest.mark.parametrize("slope", [0, float("nan")])
 def test_a_slope_that_is_none_scales_nothing(place, hu, slope):
     path = nifti(place / "v.nii", hu, edit={SLOPE_AT: slope, INTERCEPT_AT: float("nan")})
