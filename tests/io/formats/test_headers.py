@@ -170,6 +170,16 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
 
 
+def test_sizes_below_zero_do_not_mirror_a_nifti(place, hu):
+    """nibabel leaves out the sign, ITK turns the axis; an sform says how it is."""
+    sizes = {"pixdim": (5, -5, 0.6)}
+    for name, forms in (("a.nii", {"qform": AFFINE}), ("b.nii", {})):
+        words = str(refusal(read_volume, nifti(place / name, hu, **forms, **sizes)))
+        assert f"{name}: its pixdim are 5, -5, 0.6 mm; expected positive numbers" in words
+    volume = read_volume(nifti(place / "c.nii", hu, sform=AFFINE, **sizes))
+    np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=1e-4)
+
+
 def test_a_header_without_directions_is_told(place, hu, caplog):
     for name, forms in (("a.nii", {"pixdim": (5, 5, 0.6)}), ("b.nii", {"qform": AFFINE})):
         volume = read_volume(nifti(place / name, hu, **forms))
@@ -870,6 +880,25 @@ def test_sizes_of_nrrd_that_contradict_each_other_are_refused_with_both(place, h
             assert word in str(refusal(read_volume, path))
         else:
             assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+@pytest.mark.parametrize(
+    ("centring", "first"),
+    [
+        ("", (5, -17.5, 100.3)),
+        ("centerings: cell cell cell\n", (5, -17.5, 100.3)),
+        ("centerings: node node node\n", (2.5, -20, 100)),
+        ("centers: cell node ???\n", (5, -20, 100.3)),
+    ],
+)
+def test_nrrd_without_a_space_lies_where_its_axes_begin(place, hu, centring, first):
+    """As ITK has it, where it says anything: the mins of cells are edges."""
+    size = " ".join(map(str, SHAPE))
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {size}\nendian: little\nencoding: raw\n"
+    head += f"spacings: 5 5 0.6\naxis mins: 2.5 -20 100\n{centring}\n"
+    (place / "v.nrrd").write_bytes(head.encode() + np.ascontiguousarray(hu.T).tobytes())
+    found = np.array(read_volume(place / "v.nrrd").grid.affine)[:3, 3]
+    np.testing.assert_allclose(found * (-1, -1, 1), first, atol=1e-4)
 
 
 def test_one_of_several_volumes_is_to_be_taken_out(place, hu):

@@ -101,6 +101,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     _check_unit(path, int(header["xyzt_units"]) & 7)
     _check_intent(path, int(header["intent_code"]))
     check_spacing(path, header["pixdim"][1:4])
+    _check_sizes(path, header)
     flags = start[header.sizeof_hdr :]
     _check_offset(path, header, extended=flags[:1] not in (b"", b"\0"))
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
@@ -131,6 +132,16 @@ def _check_intent(path: Path, code: int) -> None:
         raise UnsupportedInput(
             f"{path}: its intent_code is {code} ({intent_codes.label[code]}); expected an image in "
             "HU; give the one that it was made from, or, if it is one, set intent_code to 0"
+        )
+
+
+def _check_sizes(path: Path, header: "nibabel.Nifti1Header") -> None:
+    """Refuse sizes below 0 where they count: a reader may or may not mirror the volume for them."""
+    sizes = header["pixdim"][1:4]
+    if sizes.min() < 0 and not header["sform_code"]:
+        raise CorruptInput(
+            f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; set them so, and "
+            "the qform to the directions of its axes"
         )
 
 
