@@ -164,15 +164,15 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
 
 
 def _tell_of_turns(slices: Sequence[Slice]) -> None:
-    """Name slices, sorted, of one acquisition that lie between those of another."""
+    """Name slices, sorted, of one acquisition or reconstruction between those of another."""
     for tag in TURNS:
         told = [one for one in slices if tag in one.made]
         parts = [key for key, _ in itertools.groupby(one.made[tag] for one in told)]
         if len(set(parts)) < len(parts):
             first, second = parts[:2]
             log.warning(
-                "%s: slices of %s %s and %s lie between each other; if they are of two times, "
-                "give those of one",
+                "%s: slices of %s %s and %s lie between each other; if they are of two times or "
+                "reconstructions, give those of one",
                 told[0].file,
                 tag,
                 first,

@@ -50,9 +50,9 @@ HOW = (
     "SeriesNumber",
 )
 """Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
-TURNS = ("AcquisitionNumber", "TriggerTime")
+TURNS = ("ImageType", "SliceThickness", "AcquisitionNumber", "TriggerTime")
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
-APART = (*HOW, "ImageType", "SliceThickness", *TURNS, "AcquisitionTime")
+APART = (*HOW, *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
