@@ -554,6 +554,16 @@ def test_a_series_that_begins_with_a_scout_is_no_series_of_scouts(place, stored,
     )
 
 
+def test_slices_that_each_have_a_series_of_their_own_say_so(place, stored):
+    slices = datasets(stored)
+    for k, data in enumerate(slices):
+        data.SeriesInstanceUID = f"{UID}.{k}"
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert f"{UID}.4 (CT, 1 files) and 1 more; expected one of CT; each slice has a Series" in words
+    words = str(refusal(read_volume, save(place / "two", slices[:2])))
+    assert words.endswith("expected one of CT; give each a folder of its own")
+
+
 ODD = {
     "orientation": {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
     "spacing": {"PixelSpacing": [1, 1]},

@@ -35,6 +35,8 @@ NEAR = 20
 """So many folders before and behind that of a series, by name, may hold more of it, which is told
 by one of their first so many files."""
 
+MOST_NAMED = 5
+"""Series of a folder that are named, and from one more on they may be single slices."""
 IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
 """What tells a slice from others, also where an export has given all of them one identifier."""
 
@@ -62,13 +64,25 @@ def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
     told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
     ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
     if len(ct) != 1:
+        some = [*told.values()][:MOST_NAMED]
+        more = f" and {len(series) - len(some)} more" if len(series) > len(some) else ""
         raise UnsupportedInput(
-            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; give "
-            "each a folder of its own"
+            f"{path}: {len(series)} series: {', '.join(some)}{more}; expected one of CT; "
+            f"{_way_to_one(series, ct)}"
         )
     for other in series.keys() - ct:
         log.warning("%s: holds another series, %s; left out", path, told[other])
     return ct[0]
+
+
+def _way_to_one(series: Mapping[str, Sequence[File]], ct: Sequence[str]) -> str:
+    """Say what to do with several series: with one for each slice they are none."""
+    if len(ct) > MOST_NAMED and all(len(series[uid]) == 1 for uid in ct):
+        return (
+            "each slice has a SeriesInstanceUID of its own, as some programs that take names out "
+            "leave it; export them again, or give all slices of one series the same"
+        )
+    return "give each a folder of its own"
 
 
 @contextlib.contextmanager
