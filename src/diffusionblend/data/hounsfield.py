@@ -40,6 +40,10 @@ WRAPPED = 60_000.0
 TWO_BYTES = (-(2.0**15), 2.0**16 - 1)
 STORED = (-3100, 4096)
 """What scanners store: HU with their padding, or 12 bits."""
+SWAP_BACK = (
+    "their two bytes are in the other order: state theirs in the header (`endian` of NRRD, "
+    "`ElementByteOrderMSB` of MetaImage), or write the volume again"
+)
 SLICES_LOOKED_AT = 8
 ROUGHER = 4
 """How many times rougher than HU the same voxels are with their bytes swapped, at least.
@@ -117,13 +121,23 @@ class _Values:
         few = max(WINDOWED * self.hu.size, SINGLE)
         return CUT_OFF < self.low < 0 and bool((self.hu == self.low).sum() > few)
 
+    @property
+    def high_alone(self) -> bool:
+        """Whether the highest are where negative numbers of 16 bits are, and none lie below."""
+        return self.high >= WRAPPED and self.shares(self.high / 4, WRAPPED).mean() < LEAST
+
+    @property
+    def mostly_high(self) -> bool:
+        """Whether many are where air is that was read without its sign."""
+        return self.high_alone and self.shares(WRAPPED, math.inf).mean() > MANY
+
     @functools.cached_property
     def wrapped(self) -> bool:
         """Whether the highest are negative numbers of 16 bits, read without their sign.
 
         A few noisy voxels of air may be. A single value up there may be padding.
         """
-        if self.high < WRAPPED or self.shares(self.high / 4, WRAPPED).mean() >= LEAST:
+        if not self.high_alone:
             return False
         top = self.hu[self.hu >= WRAPPED]
         return bool(np.ptp(top) > 0 and (top == top.round()).all())
@@ -247,11 +261,7 @@ def _way_to_hu(values: _Values) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
     low, high, shares = values.low, values.high, values.shares
     ways = (
-        (
-            values.swapped,
-            "their two bytes are in the other order: state theirs in the header (`endian` of NRRD, "
-            "`ElementByteOrderMSB` of MetaImage), or write the volume again",
-        ),
+        (values.swapped, SWAP_BACK),
         (
             low == 0 and high <= 255 and values.labels,
             "they may be the labels of a mask; give the volume that it was drawn on",
@@ -266,10 +276,7 @@ def _way_to_hu(values: _Values) -> str:
             "they were scaled, as for a network; give the HU that they were made of",
         ),
         (
-            values.wrapped
-            or (
-                shares(WRAPPED, math.inf).mean() > MANY and shares(high / 4, WRAPPED).mean() < LEAST
-            ),
+            values.wrapped or values.mostly_high,
             "negative numbers were read without their sign: subtract 65536 from those, or, in "
             "DICOM, set PixelRepresentation to 1",
         ),
