@@ -97,6 +97,10 @@ CONTRADICTIONS = {
         {"sform": np.eye(4), "pixdim": (5, 5, 0.6)},
         "voxels of 1, 1, 1 mm, its pixdim of 5, 5, 0.6 mm",
     ),
+    "zeros": (
+        {"sform": np.diag([0, 0, 0, 1]), "qform": AFFINE, "pixdim": (5, 5, 0.6)},
+        "its sform is all zeros, beside an sform_code of 1; set that to 0, so that the qform",
+    ),
     "left and right": ({"sform": scaled(-1, 1, 1), "qform": AFFINE}, "14 voxels apart"),
     "upside down": ({"sform": scaled(1, 1, -1), "qform": AFFINE}, "10 voxels apart"),
     "another place": ({"sform": moved(0, 0, 3), "qform": AFFINE}, "5 voxels apart"),

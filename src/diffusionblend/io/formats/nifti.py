@@ -136,8 +136,13 @@ def _check_intent(path: Path, code: int) -> None:
 
 
 def _check_sizes(path: Path, header: "nibabel.Nifti1Header") -> None:
-    """Refuse sizes below 0 where they count: a reader may or may not mirror the volume for them."""
+    """Refuse an sform of zeros, and sizes below 0 where they count: not all readers mirror them."""
     sizes = header["pixdim"][1:4]
+    if header["sform_code"] and not header.get_sform()[:3].any():
+        raise CorruptInput(
+            f"{path}: its sform is all zeros, beside an sform_code of {header['sform_code']}; set "
+            "that to 0, so that the qform counts, or the sform"
+        )
     if sizes.min() < 0 and not header["sform_code"]:
         raise CorruptInput(
             f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; set them so, and "
