@@ -161,6 +161,15 @@ def test_slices_of_exact_air_do_not_count(air):
     assert "axial" not in left_out(figures)
 
 
+def test_narrow_slices_have_no_ssim_and_it_is_said():
+    one = Volume(random_volume().hu[:1], Grid.from_spacing((1, *random_volume().hu.shape[1:])))
+    figures = evaluate(Volume(one.hu + 20, one.grid), one)
+    assert np.isfinite(figures["axial"]["ssim"])
+    assert np.isnan([figures[plane]["ssim"] for plane in ("coronal", "sagittal")]).all()
+    assert left_out(figures) == "Without SSIM, whose window is 7 voxels wide: coronal, sagittal."
+    assert left_out(evaluate(random_volume(), random_volume(), ("psnr",))) == ""
+
+
 def test_slices_without_any_difference_do_not_count():
     truth = random_volume()
     part = truth.hu.copy()

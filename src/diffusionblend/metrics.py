@@ -172,11 +172,20 @@ METRICS = {
 
 
 def left_out(figures: Figures) -> str:
-    """Say how many slices of each plane do not count, and why; empty if all do."""
+    """Say how many slices of each plane do not count, which have no SSIM, and why; empty if none.
+
+    Args:
+        figures: As `evaluate` returns them.
+    """
     counts = [f"{f['left_out']:.0f} {plane}" for plane, f in figures.items() if "left_out" in f]
     told = ", ".join(counts)
     where = "where the truth has one value or the volume no difference"
-    return f"Slices that do not count, {where}: {told}." if counts else ""
+    narrow = ", ".join(plane for plane, f in figures.items() if math.isnan(f.get("ssim", 0)))
+    notes = (
+        f"Slices that do not count, {where}: {told}." if counts else "",
+        f"Without SSIM, whose window is {WINDOW} voxels wide: {narrow}." if narrow else "",
+    )
+    return " ".join(filter(None, notes))
 
 
 def total_variation_z(hu: np.ndarray) -> float:

@@ -44,6 +44,16 @@ def in_slices(hu, indices, offset):
     return changed
 
 
+def without_sign(hu):
+    """Whole numbers of 16 bits, the negative ones beyond 32767."""
+    return hu.round() % 65536
+
+
+def swapped(hu, kind="<i2"):
+    """Whole numbers with their two bytes in the other order."""
+    return hu.round().astype(kind).byteswap().astype(np.float32)
+
+
 HU = {
     "a chest": body(),
     "noise": body(noise=80),
@@ -88,6 +98,18 @@ NOT_HU = {
     "padding of no number": (padded(body(), -3e38), "may be padding"),
     "without their sign": (body(noise=20).round() % 65536, "without their sign"),
     "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
+    "few without their sign": (without_sign(body(30) + 1024) - 1024, "without their sign"),
+    "few without their sign, in padding": (
+        padded(without_sign(body(30) + 1024) - 1024, 64_000),
+        "without their sign",
+    ),
+    "bytes swapped": (swapped(body(noise=20)), "bytes are in the other order"),
+    "bytes swapped, a phantom": (swapped(body()), "bytes are in the other order"),
+    "bytes swapped, a head in padding": (
+        swapped(np.where(X**2 + Y**2 > 0.75, -2048, head())),
+        "`ElementByteOrderMSB` of MetaImage",
+    ),
+    "bytes of HU + 1024 swapped": (swapped(body(noise=9) + 1024, "<u2"), "in the other order"),
     "a mask": (body() > -500, "the labels of a mask"),
     "labels": (np.digitize(body(), [-900, -500, 0, 300]) * 20, "the labels of a mask"),
     "rescaled twice": (body().clip(-1000) - 1024, "rescaled twice"),

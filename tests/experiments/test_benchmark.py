@@ -302,6 +302,17 @@ def test_a_volume_of_ones_own_takes_the_place_of_the_recipes(data, tmp_path):
     assert "--volume chest.nii.gz --slices 2:6" in experiment.command
 
 
+def test_other_voxels_beside_the_same_header_are_another_volume(tmp_path):
+    """Results of the old ones would be shown as theirs."""
+    head = "NDims = 3\nDimSize = 2 2 2\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.mhd").write_text(f"{head}ElementDataFile = v.raw\n")
+        (tmp_path / name / "v.raw").write_bytes(name.encode() * 16)
+    first, second = (volumes.digest(str(tmp_path / name / "v.mhd")) for name in ("a", "b"))
+    assert first != second
+
+
 def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(data, tmp_path):
     (tmp_path / "out/cells").mkdir(parents=True)
     ended = command("benchmark", write_recipe(data, tmp_path), "-o", tmp_path / "out")

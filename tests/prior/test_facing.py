@@ -1,5 +1,8 @@
 """Bodies whose rows begin at the back are shown to a prior with their front first."""
 
+import itertools
+
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.io.find import Candidate
-from diffusionblend.io.volumes import write_volume
+from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.methods.problem import Problem
 from diffusionblend.prior.facing import FrontFirst, begins_at_back, front_first
 from diffusionblend.projectors import projector
@@ -39,6 +42,24 @@ def test_where_rows_begin_follows_from_the_affine():
     assert not begins_at_back(FRONT)
     across = np.diag([1.0, 1.0, 1.0, 1.0])[[1, 0, 2, 3]]
     assert not begins_at_back(Grid.from_affine((3, 8, 6), across))  # rows run from side to side
+
+
+ORDERS = itertools.permutations(range(3))
+WAYS = [(order, signs) for order in ORDERS for signs in itertools.product((1, -1), repeat=3)]
+
+
+@pytest.mark.parametrize(("order", "signs"), WAYS)
+def test_a_body_is_shown_front_first_however_its_file_runs(tmp_path, order, signs):
+    """In all 48 orders and directions of the axes, the first row is that of the front."""
+    front_to_back = -np.arange(8.0)[None, ::-1, None]  # x, y and z to the right, front and head
+    hu = np.broadcast_to(100 * front_to_back - 300, (6, 8, 3)).astype(np.int16)
+    ways = np.array([[axis, sign] for axis, sign in zip(order, signs, strict=True)], float)
+    image = nibabel.Nifti1Image(hu, np.diag([1.0, 1.0, 2.0, 1.0])).as_reoriented(ways)
+    nibabel.save(image, tmp_path / "v.nii")
+    shown = front_first(read_volume(tmp_path / "v.nii"))
+    assert shown.hu.shape == (3, 8, 6)
+    assert np.array_equal(shown.hu[0, :, 0], hu[0, ::-1, 0])
+    assert not begins_at_back(shown.grid)
 
 
 @pytest.mark.parametrize("scale", [1, 2])

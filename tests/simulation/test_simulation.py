@@ -164,3 +164,27 @@ def test_sizes_that_a_refusal_names_are_taken(shape, size, sizes):
     assert [int(word) for word in re.findall(r"\d+", words)] == sizes
     for named in sizes:
         assert max(truth_on_grid(volume, named).hu.shape[1:]) == named
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        (1, ""),
+        (0.1, ""),
+        (0.001, "0.02 x 0.0672 x 0.0672 mm, in which 0.071 % of"),
+        (60, "in which all"),
+    ],
+)
+def test_lengths_in_metres_called_mm_are_told(water, caplog, unit, told):
+    """Hardly a photon is lost in a body of a twentieth of a millimetre, and none gets through."""
+    scaled = Volume(water.hu, Grid.from_spacing(FINE.shape, (2.0 * unit, 0.7 * unit, 0.7 * unit)))
+    scan = simulate(scaled, (0.0, 50.0), size=48)
+    plain = simulate(water, (0.0, 50.0), size=48)
+    assert scan.y.max() == pytest.approx(unit * plain.y.max(), rel=0.01)
+    assert len(caplog.messages) == bool(told)
+    assert told in "".join(caplog.messages)
+
+
+def test_air_alone_is_no_matter_of_units(caplog):
+    simulate(Volume(np.full((2, 8, 8), -1000, np.float32), Grid.from_spacing((2, 8, 8))), (0.0,))
+    assert not caplog.messages

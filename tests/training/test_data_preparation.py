@@ -1,6 +1,7 @@
 """The cache and packs: each volume once, found again, and every one that is left out is named."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -14,10 +15,11 @@ from diffusionblend.io.find import find_volumes
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior.facing import front_first
 from diffusionblend.training import cache as cache_module
+from diffusionblend.training import validation as measured
 from diffusionblend.training.cache import Cache, load_sources
 from diffusionblend.training.pack import read_pack, write_packs
-from diffusionblend.training.recipe import Budget, Folder, Recipe
-from diffusionblend.training.samples import Source, voxel_sizes
+from diffusionblend.training.recipe import Budget, Folder, Recipe, Validation
+from diffusionblend.training.samples import Source, likeness, voxel_sizes
 from support.commands import command
 
 
@@ -165,6 +167,47 @@ def test_each_volume_that_is_left_out_is_named_with_the_reason(workshop):
     assert "empty.nrrd" in empty
     assert one == "one.nii.gz: the same voxels as copy.nii.gz"
     assert load_sources(recipe(), workshop)[1] == left_out
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_copy_that_is_counted_from_other_ends_is_the_same_volume(workshop, axes):
+    """As a series of DICOM is beside its NIfTI: its slices would be drawn twice as often."""
+    one = read_volume(workshop / "volumes/one.nii.gz")
+    turned = Volume(np.flip(one.hu, axes), one.grid.reversed(axes))
+    write_volume(turned, workshop / "volumes/turned.nii.gz")
+    sources, left_out = load_sources(recipe(), workshop)
+    assert [s.name for s in sources] == ["one.nii.gz", "two.nii.gz"]
+    assert left_out == ["turned.nii.gz: the same voxels as one.nii.gz"]
+
+
+def test_what_volumes_share_with_their_mirror_images_is_theirs_alone():
+    hu = np.random.default_rng(0).integers(-1000, 999, (4, 5, 6)).astype(np.int16)
+    mirrors = [np.flip(hu, axes) for n in range(4) for axes in itertools.combinations(range(3), n)]
+    assert len({likeness(mirror) for mirror in mirrors}) == 1
+    others = [hu + np.int16(1), hu[1:], hu.transpose(0, 2, 1), hu[[1, 0, 2, 3]]]
+    assert len({likeness(other) for other in (hu, *others)}) == 5
+
+
+@pytest.mark.parametrize("kind", ["as it is", "turned", "packed"])
+def test_a_volume_to_validate_on_that_is_trained_on_is_told(workshop, caplog, kind):
+    two = read_volume(workshop / "volumes/two.nii.gz")
+    (workshop / "unseen").mkdir()
+    if kind == "turned":
+        two = Volume(np.flip(two.hu, (0, 2)), two.grid.reversed((0, 2)))
+    write_volume(two, workshop / "unseen/v.nii.gz")
+    sources, _ = load_sources(recipe(), workshop)
+    place = "unseen"
+    if kind == "packed":
+        place = "unseen.h5"
+        write_packs([s for s in sources if s.name == "two.nii.gz"], workshop / place)
+    unseen = recipe(validation=Validation(place, views=(), slices=3))
+    measured.Validation.read(unseen, workshop, sources[:1])
+    assert not caplog.messages
+    measured.Validation.read(unseen, workshop, sources)
+    (told,) = caplog.messages
+    assert told.startswith(
+        "two.nii.gz: is the volume of `validation`, too: its figures say nothing"
+    )
 
 
 def test_a_volume_that_is_stretched_is_left_out(workshop, data):

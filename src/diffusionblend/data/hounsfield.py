@@ -37,6 +37,19 @@ WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
 WRAPPED = 60_000.0
 """From where numbers of 16 bits are negative ones, if there are none in between."""
+TWO_BYTES = (-(2.0**15), 2.0**16 - 1)
+STORED = (-3100, 4096)
+"""What scanners store: HU with their padding, or 12 bits."""
+SWAP_BACK = (
+    "their two bytes are in the other order: state theirs in the header (`endian` of NRRD, "
+    "`ElementByteOrderMSB` of MetaImage), or write the volume again"
+)
+SLICES_LOOKED_AT = 8
+ROUGHER = 4
+"""How many times rougher than HU the same voxels are with their bytes swapped, at least.
+
+With noise it is 50 times and more; a phantom of three values is 8 times rougher.
+"""
 MOST_LABELS = 32
 SINGLE = 10
 """Voxels: so few of one value may be so by chance, in a volume of some hundred."""
@@ -109,6 +122,42 @@ class _Values:
         return CUT_OFF < self.low < 0 and bool((self.hu == self.low).sum() > few)
 
     @property
+    def high_alone(self) -> bool:
+        """Whether the highest are where negative numbers of 16 bits are, and none lie below."""
+        return self.high >= WRAPPED and self.shares(self.high / 4, WRAPPED).mean() < LEAST
+
+    @property
+    def mostly_high(self) -> bool:
+        """Whether many are where air is that was read without its sign."""
+        return self.high_alone and self.shares(WRAPPED, math.inf).mean() > MANY
+
+    @functools.cached_property
+    def wrapped(self) -> bool:
+        """Whether the highest are negative numbers of 16 bits, read without their sign.
+
+        A few noisy voxels of air may be. A single value up there may be padding.
+        """
+        if not self.high_alone:
+            return False
+        top = self.hu[self.hu >= WRAPPED]
+        return bool(np.ptp(top) > 0 and (top == top.round()).all())
+
+    @functools.cached_property
+    def swapped(self) -> bool:
+        """Whether they are numbers of two bytes in the other order, which are HU in this one."""
+        if self.low < TWO_BYTES[0] or self.high > TWO_BYTES[1]:
+            return False
+        some = self.hu[:: max(1, len(self.hu) // SLICES_LOOKED_AT)]
+        if not (some == some.round()).all():
+            return False
+        ours = some.astype(np.int32).astype(np.int16)  # numbers without a sign wrap around
+        theirs = ours.byteswap()
+        return bool(
+            _as_stored(ours) < 1 - MANY < 1 - FEW < _as_stored(theirs)
+            and _roughness(ours) > ROUGHER * _roughness(theirs)
+        )
+
+    @property
     def labels(self) -> bool:
         """Whether there are a few whole numbers, and no more."""
         some = np.unique(self.hu[:: max(1, len(self.hu) // MOST_LABELS)])
@@ -124,7 +173,8 @@ def _check_hu(name: object, values: _Values) -> None:
     low, high = values.low, values.high
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
     no_air = values.shares(-math.inf, AIR[1]).mean() < LEAST
-    if outside or no_air or values.raised or values.cut_off or values.lowered:
+    faults = (values.raised, values.cut_off, values.lowered, values.wrapped, values.swapped)
+    if outside or no_air or any(faults):
         raise _not_hu(name, values)
 
 
@@ -171,6 +221,16 @@ def _above(value: float) -> float:
     return float(np.nextafter(np.float32(value), np.float32(math.inf)))
 
 
+def _as_stored(values: np.ndarray) -> float:
+    """Return the share of values that a scanner may have stored."""
+    return float(np.mean((values >= STORED[0]) & (values <= STORED[1])))
+
+
+def _roughness(values: np.ndarray) -> float:
+    """Return the mean difference of neighbours along the rows."""
+    return float(np.abs(np.diff(values.astype(np.int32), axis=-1)).mean())
+
+
 def _differ(part: np.ndarray) -> bool:
     inside = part > part.min()
     apart = np.diff(part, axis=1)[inside[:, 1:] & inside[:, :-1]]
@@ -201,6 +261,7 @@ def _way_to_hu(values: _Values) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
     low, high, shares = values.low, values.high, values.shares
     ways = (
+        (values.swapped, SWAP_BACK),
         (
             low == 0 and high <= 255 and values.labels,
             "they may be the labels of a mask; give the volume that it was drawn on",
@@ -215,7 +276,7 @@ def _way_to_hu(values: _Values) -> str:
             "they were scaled, as for a network; give the HU that they were made of",
         ),
         (
-            shares(WRAPPED, math.inf).mean() > MANY and shares(high / 4, WRAPPED).mean() < LEAST,
+            values.wrapped or values.mostly_high,
             "negative numbers were read without their sign: subtract 65536 from those, or, in "
             "DICOM, set PixelRepresentation to 1",
         ),

@@ -10,6 +10,7 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import sha256
+from diffusionblend.io.volumes import digest as digest_of
 from diffusionblend.io.volumes import read_volume
 
 DEMONSTRATION, MICRO_CT = "demonstration", "microct-"
@@ -62,13 +63,18 @@ def credit(path: str, given: str) -> str:
 def load_volume(file: str) -> Volume:
     """Read a volume in HU; micro-CT, which has no unit, is put on its scale."""
     path = Path(file)
-    return _read_micro_ct(path) if path.parent in _examples() else read_volume(path)
+    return _read_micro_ct(path) if _is_micro_ct(path) else read_volume(path)
 
 
 @functools.cache
 def digest(file: str) -> str:
-    """Return the SHA-256 of a volume's file."""
-    return sha256(Path(file))
+    """Return the SHA-256 of a volume: of all of its files, for the voxels may be in another."""
+    path = Path(file)
+    return sha256(path) if _is_micro_ct(path) else digest_of(path)
+
+
+def _is_micro_ct(path: Path) -> bool:
+    return path.parent in _examples()
 
 
 def _examples() -> list[Path]:

@@ -1,5 +1,6 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,10 +18,15 @@ from diffusionblend.io.inputs import VolumeLike, as_volume
 from diffusionblend.projectors import projector
 from diffusionblend.simulation.strip import strip_project
 
+log = logging.getLogger(__name__)
+
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
 MOST_SIZES = 4
 """So many sizes to choose from are named."""
+FAINT, DARK = 0.01, 35.0
+"""Line integrals at which hardly a photon is lost, as by half a millimetre of water, and at which
+hardly any arrives, as behind two metres."""
 MakeBeam = Callable[[Grid, tuple[float, ...]], Beam]
 """Places source and detector about a grid, for views in degrees."""
 ELECTRONIC = 5.0
@@ -115,6 +121,7 @@ def simulate(
     else:
         known = torch.from_numpy(mu_from_x(x_from_hu(truth.hu), mu_water))
         y = (geometry.grid.pixel_mm * (projector(*geometry) @ known)).numpy()
+    _tell_of_size(volume, float(y.max()))
     noise = NO_NOISE if photons is None else Noise(photons, electronic)
     y = measure(y, noise, np.random.default_rng(seed))
     facts = (provenance or {}) | {"protocol": protocol, "seed": str(seed)}
@@ -151,6 +158,21 @@ def scan_geometry(
 def _check_object(volume: Volume) -> None:
     if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
         check_scale("the volume", volume.hu)
+
+
+def _tell_of_size(volume: Volume, highest: float) -> None:
+    """Tell of a volume so small, or so large, that its lengths may be in another unit."""
+    if FAINT <= highest <= DARK or not np.ptp(volume.hu):
+        return
+    grid = volume.grid
+    sides = (n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True))
+    share = f"{-100 * math.expm1(-highest):.2g} %" if highest < FAINT else "all"
+    log.warning(
+        "the volume is %s mm, in which %s of the photons of a ray are lost at most; if its lengths "
+        "are in another unit, set them in mm",
+        " x ".join(f"{side:.3g}" for side in sides),
+        share,
+    )
 
 
 def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:

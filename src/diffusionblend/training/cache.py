@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from diffusionblend._version import __version__
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
 from diffusionblend.io.files import (
     as_utf8,
@@ -30,8 +31,8 @@ from diffusionblend.io.formats.registry import stem
 from diffusionblend.prior.facing import front_first
 from diffusionblend.progress import counted
 from diffusionblend.training.pack import SUFFIX, Packed, read_pack
-from diffusionblend.training.recipe import Folder, Recipe
-from diffusionblend.training.samples import Source
+from diffusionblend.training.recipe import Folder, Plan, Recipe
+from diffusionblend.training.samples import Source, likeness
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Entry(msgspec.Struct, frozen=True):
         reason: Why it was left out; empty if it was not.
         voxel_mm: Distance of its slices and of its pixels; none if it was left out, and in an
             index of an earlier version.
+        likeness: What its voxels share with their mirror images; empty likewise.
     """
 
     stamp: str
@@ -58,6 +60,7 @@ class Entry(msgspec.Struct, frozen=True):
     content: str = ""
     reason: str = ""
     voxel_mm: tuple[float, float] | None = None
+    likeness: str = ""
 
 
 def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
@@ -73,12 +76,12 @@ def load_sources(recipe: Recipe, root: Path) -> tuple[list[Source], list[str]]:
     for folder in recipe.data:
         for candidate in counted("volumes", candidates(folder, root)):
             entry = cache.entry(candidate)
-            twin = seen.get(entry.content)
+            twin = seen.get(entry.likeness)
             reason = entry.reason or (twin and f"the same voxels as {twin}")
             if reason:
                 left_out.append(f"{candidate.name}: {reason}")
                 continue
-            seen[entry.content] = candidate.name
+            seen[entry.likeness] = candidate.name
             sources.append(_source(candidate, entry, cache.voxels(entry), folder))
     if not sources:
         reasons = "; ".join(left_out) or "there is no volume in it"
@@ -94,7 +97,8 @@ def _source(candidate: Candidate | Packed, entry: Entry, hu: np.ndarray, folder:
     if isinstance(candidate, Packed):
         weight, scale = candidate.weight * weight, candidate.scale * scale
         finest, voxel_mm = max(candidate.finest, finest), candidate.voxel_mm
-    return Source(candidate.name, hu, weight, scale, finest, entry.content, voxel_mm)
+    content, alike = entry.content, entry.likeness
+    return Source(candidate.name, hu, weight, scale, finest, content, voxel_mm, alike)
 
 
 def tell(sources: list[Source], left_out: list[str]) -> None:
@@ -157,7 +161,9 @@ class Cache:
 
     def _holds(self, entry: Entry) -> bool:
         return bool(entry.reason) or (
-            entry.voxel_mm is not None and self._place(entry.digest).is_file()
+            entry.voxel_mm is not None
+            and entry.likeness != ""
+            and self._place(entry.digest).is_file()
         )
 
     def _prepare(self, candidate: Candidate | Packed, stamp: str) -> Entry:
@@ -169,11 +175,12 @@ class Cache:
             return Entry(stamp, digest, reason=str(error))
         except InvalidValue as error:  # what is stretched is no body
             return Entry(stamp, digest, reason=f"{error}; resample the slices")
-        voxels = np.ascontiguousarray(volume.hu.clip(*self.window).round().astype(np.int16))
+        voxels = as_stored(volume, self.window)
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
             np.save(file, voxels)
         content, slice_mm = hashlib.sha256(voxels.data).hexdigest(), volume.grid.spacing_mm[0]
-        return Entry(stamp, digest, content, voxel_mm=(slice_mm, pixel_mm))
+        sizes = (slice_mm, pixel_mm)
+        return Entry(stamp, digest, content, voxel_mm=sizes, likeness=likeness(voxels))
 
     def _place(self, digest: str) -> Path:
         return self.folder / f"{digest[:32]}.npy"
@@ -184,6 +191,23 @@ class Cache:
             return msgspec.json.decode(text, type=dict[str, Entry])
         except (OSError, ValueError):  # none yet, or damaged: it is made again
             return {}
+
+
+def as_stored(volume: Volume, window: tuple[int, int]) -> np.ndarray:
+    """Return the voxels of a volume as a cache holds them: int16 HU within a window."""
+    return np.ascontiguousarray(volume.hu.clip(*window).round().astype(np.int16))
+
+
+def tell_if_seen(volume: Volume, recipe: Plan, sources: Sequence[Source]) -> None:
+    """Warn of a volume to validate on that is among those that are trained on."""
+    alike = likeness(as_stored(volume, recipe.window))
+    for source in sources:
+        if source.likeness == alike:
+            log.warning(
+                "%s: is the volume of `validation`, too: its figures say nothing of other "
+                "volumes; leave it out by `without`, or validate on another",
+                source.name,
+            )
 
 
 def _stamp(files: Sequence[Path]) -> str:

@@ -102,7 +102,7 @@ def _train_phase(
     output = root / recipe.output
     make_folder(output)
     sampler = Sampler(recipe, sources, accelerator.process_index, accelerator.num_processes)
-    validation = Validation.read(recipe, root) if accelerator.is_main_process else None
+    validation = Validation.read(recipe, root, sources) if accelerator.is_main_process else None
     if start is None:
         network = new_network(recipe, sources)
     else:

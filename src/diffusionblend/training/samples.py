@@ -5,6 +5,7 @@ equals the run that was not, and any number of processes that share a batch draw
 process would.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,6 +44,7 @@ class Source:
         finest: Least scale that they are drawn at.
         content: SHA-256 of its voxels, where that is known.
         voxel_mm: Distance of its slices and of its pixels, where that is known.
+        likeness: What it shares with its mirror images (`likeness`), where that is known.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Source:
     finest: int = 1
     content: str = ""
     voxel_mm: tuple[float, float] | None = None
+    likeness: str = ""
 
     def shows(self, plane: str, gap: int, size: int, scale: int) -> bool:
         """Return whether crops of size x size pixels of a scale can be drawn from it."""
@@ -59,6 +62,22 @@ class Source:
         if scale % self.scale or scale < self.finest:
             return False
         return slices > 2 * gap and min(sides) // (scale // self.scale) >= size
+
+
+def likeness(hu: np.ndarray) -> str:
+    """Return a SHA-256 of voxels that those of mirror images share.
+
+    Copies of one volume may be stored from other ends of its axes. Each axis is counted so that
+    the sums across it are in one order of both.
+    """
+    for axis in range(hu.ndim):
+        across = tuple(other for other in range(hu.ndim) if other != axis)
+        sums = hu.sum(axis=across, dtype=np.int64).tolist()
+        hu = np.flip(hu, axis) if sums > sums[::-1] else hu
+    digest = hashlib.sha256(str(hu.shape).encode())
+    for part in hu:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 class Batch(NamedTuple):

@@ -32,6 +32,7 @@ from diffusionblend.prior.store import save_network
 from diffusionblend.prior.unet import arithmetic
 from diffusionblend.projectors import Projector
 from diffusionblend.simulation.simulate import truth_on_grid
+from diffusionblend.training.cache import tell_if_seen
 from diffusionblend.training.loop import (
     Measured,
     Progress,
@@ -100,7 +101,7 @@ def train_fbp_unet(
         sampler = SliceSampler(recipe, sources, rank, world)
         whose = identity(recipe, sources, None)
         run = FBPUNetRun(recipe, output, sampler.statistics(), accelerator, whose)
-        unseen = UnseenSlices.read(recipe, root) if accelerator.is_main_process else None
+        unseen = UnseenSlices.read(recipe, root, sources) if accelerator.is_main_process else None
         measure = None if unseen is None else lambda: unseen.measure(run.average)
         follow(run, sampler, measure, progress, deadline)
         return run.folder
@@ -203,11 +204,18 @@ class UnseenSlices:
     acquisitions: tuple[Acquisition, ...]
 
     @classmethod
-    def read(cls, recipe: FBPUNetRecipe, root: Path) -> "UnseenSlices | None":
-        """Take the central slices of the recipe's validation volume, if it names one."""
+    def read(
+        cls, recipe: FBPUNetRecipe, root: Path, sources: Sequence[Source] = ()
+    ) -> "UnseenSlices | None":
+        """Take the central slices of the recipe's validation volume, if it names one.
+
+        A warning says so if that is among those that are trained on.
+        """
         if recipe.validation is None:
             return None
-        volume = truth_on_grid(first_volume(root, recipe.validation.path), recipe.size)
+        whole = first_volume(root, recipe.validation.path)
+        tell_if_seen(whole, recipe, sources)
+        volume = truth_on_grid(whole, recipe.size)
         if volume.hu.shape[1:] != (recipe.size, recipe.size):
             raise CorruptInput(
                 f"{root / recipe.validation.path}: slices of {volume.hu.shape[1:]} pixels; "

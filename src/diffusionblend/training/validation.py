@@ -4,6 +4,7 @@ The network with the lowest loss does not reconstruct best: the prior is chosen 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from diffusionblend.prior.facing import front_first
 from diffusionblend.prior.unet import UNetPrior
 from diffusionblend.reconstruction.draw import reconstruct_volume
 from diffusionblend.simulation.simulate import simulate
-from diffusionblend.training.cache import candidates
+from diffusionblend.training.cache import candidates, tell_if_seen
 from diffusionblend.training.recipe import Folder, Recipe, scales
-from diffusionblend.training.samples import means
+from diffusionblend.training.samples import Source, means
 
 SIGMAS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 GROUPS = 4
@@ -47,11 +48,17 @@ class Validation:
     steps: int
 
     @classmethod
-    def read(cls, recipe: Recipe, root: Path) -> "Validation | None":
-        """Take groups, evenly spread, and central slices from the recipe's volume."""
+    def read(
+        cls, recipe: Recipe, root: Path, sources: Sequence[Source] = ()
+    ) -> "Validation | None":
+        """Take groups, evenly spread, and central slices from the recipe's volume.
+
+        A warning says so if that is among those that are trained on.
+        """
         if recipe.validation is None:
             return None
         volume = first_volume(root, recipe.validation.path)
+        tell_if_seen(volume, recipe, sources)
         x = torch.from_numpy(x_from_hu(volume.hu))
         gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial" and 2 * k.gap < len(x)})
         truth = middle_of(volume, recipe.validation.slices)

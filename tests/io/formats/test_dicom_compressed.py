@@ -96,6 +96,25 @@ def test_jpeg_2000_in_the_boxes_of_a_file_is_read_as_without(place, stored, sign
             picture_size(frame[:cut])
 
 
+@pytest.mark.parametrize("codec", ["j2k", "jp2"])
+def test_jpeg_2000_with_a_sign_that_the_header_lacks_says_what_to_set(
+    place, stored, codec, monkeypatch
+):
+    """Half of the range would be added to all values."""
+    encode = imagecodecs.jpeg2k_encode
+    monkeypatch.setattr(
+        imagecodecs, "jpeg2k_encode", lambda v, **o: encode(v, **o | {"codecformat": codec})
+    )
+    slices = pack(datasets(stored), JPEG2000Lossless)
+    every(PixelRepresentation=0)(slices)
+    words = str(refusal(read_volume, save(place / "s", slices)))
+    assert "its JPEG 2000 holds numbers with a sign, its PixelRepresentation is 0; set" in words
+    every(PixelRepresentation=1)(slices)
+    assert_same(
+        read_volume(save(place / "s", slices)), read_volume(save(place / "plain", datasets(stored)))
+    )
+
+
 @pytest.fixture
 def same_locale():
     """ITK leaves the locale C behind."""

@@ -66,6 +66,17 @@ def test_slices_of_two_patients_are_no_volume_and_no_name_is_told(place, stored,
     assert "88" not in words
 
 
+def test_thin_slices_between_thick_ones_are_told(place, stored, hu, caplog):
+    """Two reconstructions of one UID may lie as evenly as one does."""
+    slices = told_of(datasets(stored), "SliceThickness", ONE_BETWEEN_THE_OTHER, (5, "2.50"))
+    folder = save(place / "s", slices)
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert caplog.messages == [
+        f"{folder / '0'}: slices of SliceThickness 5 and 2.5 lie between each other; if they are "
+        "of two times or reconstructions, give those of one"
+    ]
+
+
 @pytest.mark.parametrize(
     ("tag", "values"),
     [

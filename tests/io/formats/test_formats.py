@@ -179,7 +179,11 @@ NRRD_DAMAGE = {
         UnsupportedInput,
         "oblique",
     ),
-    "an axis of none": (line("space directions", "none (0,1,0) (0,0,1)"), CorruptInput, "NaN"),
+    "an axis of none": (
+        line("space directions", "none (0,1,0) (0,0,1)"),
+        CorruptInput,
+        "one of its `space directions` is none; expected three axes of space",
+    ),
     "two directions": (line("space directions", "(1,0,0) (0,1,0)"), UnsupportedInput, "(2, 3)"),
     "flat directions": (line("space directions", "(1) (1) (1)"), UnsupportedInput, "(3, 1)"),
     "short origin": (line("space origin", "(1)"), UnsupportedInput, "`space origin`"),

@@ -17,6 +17,7 @@ from diffusionblend.io.formats import ome_zarr
 from diffusionblend.io.volumes import digest, read_shape, read_volume, write_volume
 from diffusionblend.show.viewer.contents import gather
 from support.commands import command, user_command
+from support.small_volumes import refusal
 
 HU = np.random.default_rng(0).integers(-1000, 1500, (5, 130, 150)).astype(np.float32)
 SIGNS = [(1, 1, 1), (-1, -1, 1), (-1, 1, -1)]
@@ -92,6 +93,48 @@ def test_thin_slices_are_joined_too(place):
     hu = np.arange(70**3, dtype=np.float32).reshape(70, 70, 70) % 900 - 1000
     write_volume(volume_of(hu, (0.5, 0.5, 0.5)), place / "v.ome.zarr")
     assert zarr.open_array(place / "v.ome.zarr/1", mode="r").shape == (35, 35, 35)
+
+
+def renamed(names, unit="millimeter", **orientation):
+    def change(image):
+        for axis, name in zip(image["axes"], names, strict=True):
+            axis.update(name=name, unit=unit)
+            del axis["orientation"]
+            if name in orientation:
+                axis["orientation"] = {"type": "anatomical", "value": orientation[name]}
+
+    return change
+
+
+USUAL = {"k": "inferior-to-superior", "j": "posterior-to-anterior", "i": "left-to-right"}
+SAID_OTHERWISE = {
+    "in capitals": renamed("ZYX"),
+    "in short": renamed("zyx", unit="mm"),
+    "by their orientation": renamed("kji", **USUAL),
+}
+UNKNOWN = {
+    "without a direction": (renamed("kji"), "its axis k leads anywhere; expected the names z, y"),
+    "along an animal": (
+        renamed("zyx", z="rostral-to-caudal"),
+        "its axis z leads rostral-to-caudal; expected the names z, y and x, or as `orientation`",
+    ),
+    "twice": (renamed("zyx", z="left-to-right"), "two of its axes lead along the same line"),
+}
+
+
+@pytest.mark.parametrize("name", SAID_OTHERWISE)
+def test_axes_mean_what_they_are_called(path, name):
+    before = read_volume(path)
+    attributes(path, SAID_OTHERWISE[name])
+    assert np.array_equal(read_volume(path).hu, HU)
+    np.testing.assert_allclose(read_volume(path).grid.affine, before.grid.affine)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_axes_that_lead_nowhere_known_are_refused_with_what_to_state(path, name):
+    change, words = UNKNOWN[name]
+    attributes(path, change)
+    assert words in str(refusal(read_volume, path))
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

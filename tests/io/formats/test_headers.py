@@ -15,6 +15,7 @@ import pytest
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
+from pydicom.uid import SecondaryCaptureImageStorage
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -96,6 +97,10 @@ CONTRADICTIONS = {
         {"sform": np.eye(4), "pixdim": (5, 5, 0.6)},
         "voxels of 1, 1, 1 mm, its pixdim of 5, 5, 0.6 mm",
     ),
+    "zeros": (
+        {"sform": np.diag([0, 0, 0, 1]), "qform": AFFINE, "pixdim": (5, 5, 0.6)},
+        "its sform is all zeros, beside an sform_code of 1; set that to 0, so that the qform",
+    ),
     "left and right": ({"sform": scaled(-1, 1, 1), "qform": AFFINE}, "14 voxels apart"),
     "upside down": ({"sform": scaled(1, 1, -1), "qform": AFFINE}, "10 voxels apart"),
     "another place": ({"sform": moved(0, 0, 3), "qform": AFFINE}, "5 voxels apart"),
@@ -169,6 +174,16 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
 
 
+def test_sizes_below_zero_do_not_mirror_a_nifti(place, hu):
+    """nibabel leaves out the sign, ITK turns the axis; an sform says how it is."""
+    sizes = {"pixdim": (5, -5, 0.6)}
+    for name, forms in (("a.nii", {"qform": AFFINE}), ("b.nii", {})):
+        words = str(refusal(read_volume, nifti(place / name, hu, **forms, **sizes)))
+        assert f"{name}: its pixdim are 5, -5, 0.6 mm; expected positive numbers" in words
+    volume = read_volume(nifti(place / "c.nii", hu, sform=AFFINE, **sizes))
+    np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=1e-4)
+
+
 def test_a_header_without_directions_is_told(place, hu, caplog):
     for name, forms in (("a.nii", {"pixdim": (5, 5, 0.6)}), ("b.nii", {"qform": AFFINE})):
         volume = read_volume(nifti(place / name, hu, **forms))
@@ -212,6 +227,19 @@ def test_units_of_nrrd_are_mm_wherever_they_are_stated(place, hu):
 def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
     path = nifti(place / "v.nii", hu, edit={SLOPE_AT: 1, INTERCEPT_AT: intercept})
     assert "set it in the header: 0 if the values are HU" in str(refusal(read_volume, path))
+
+
+@pytest.mark.parametrize("intent", ["label", "z score", "vector", "none", "estimate"])
+def test_what_says_that_it_is_no_image_is_none(place, hu, intent):
+    """Whatever its values look like: a displacement in micrometres may pass for HU."""
+    image = nibabel.Nifti1Image(hu, AFFINE)
+    image.header.set_intent(intent)
+    nibabel.save(image, place / "v.nii")
+    if intent in ("none", "estimate"):
+        assert np.array_equal(read_volume(place / "v.nii").hu, hu.T)
+    else:
+        words = str(refusal(read_volume, place / "v.nii"))
+        assert f" ({intent}); expected an image in HU; give the one that it was made" in words
 
 
 @pytest.mark.parametrize("slope", [0, float("nan")])
@@ -492,6 +520,72 @@ def test_the_one_series_of_ct_is_read_and_others_beside_it_are_named(
     save(folder, others, [f"{kind}{k}" for k in range(len(others))])
     assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
     assert f"another series, {UID}.7 ({kind}, {len(others)} files); left out" in caplog.text
+
+
+def scouts(slices):
+    every(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])(slices)
+    every(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])(slices)
+
+
+def pages(slices):
+    every(SOPClassUID=SecondaryCaptureImageStorage, ImagePositionPatient=None)(slices)
+
+
+NO_SLICES = {"CT, localizer": scouts, "CT, without positions": pages}
+
+
+@pytest.mark.parametrize("kind", NO_SLICES)
+def test_scouts_and_pages_on_the_dose_beside_a_series_are_named_and_left_out(
+    place, stored, hu, caplog, kind
+):
+    folder = save(place / "series", datasets(stored), [f"CT{k}" for k in range(6)])
+    others = datasets(stored, uid=f"{UID}.7")[:2]
+    NO_SLICES[kind](others)
+    save(folder, others, ["A0", "A1"])
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+    assert f"another series, {UID}.7 ({kind}, 2 files); left out" in caplog.text
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_series_that_begins_with_a_scout_is_no_series_of_scouts(place, stored, first):
+    """It would be left out with all of its slices."""
+    slices = datasets(stored)
+    scouts(slices[first : first + 1])
+    folder = save(place / "series", slices)
+    save(folder, datasets(stored, uid=f"{UID}.7"), [f"PET{k}" for k in range(6)])
+    assert f"2 series: {UID} (CT, 6 files), {UID}.7 (CT, 6 files)" in str(
+        refusal(read_volume, folder)
+    )
+
+
+def test_slices_that_each_have_a_series_of_their_own_say_so(place, stored):
+    slices = datasets(stored)
+    for k, data in enumerate(slices):
+        data.SeriesInstanceUID = f"{UID}.{k}"
+    words = str(refusal(read_volume, save(place / "series", slices)))
+    assert f"{UID}.4 (CT, 1 files) and 1 more; expected one of CT; each slice has a Series" in words
+    words = str(refusal(read_volume, save(place / "two", slices[:2])))
+    assert words.endswith("expected one of CT; give each a folder of its own")
+
+
+ODD = {
+    "orientation": {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+    "spacing": {"PixelSpacing": [1, 1]},
+    "ConvolutionKernel": {"ConvolutionKernel": "T20"},
+}
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+@pytest.mark.parametrize("what", ODD)
+def test_the_slice_that_is_unlike_the_others_is_named_wherever_it_is(place, stored, what, at):
+    slices = datasets(stored)
+    every(ConvolutionKernel="B30f")(slices)
+    one(at, **ODD[what])(slices)
+    folder = save(place / "series", slices)
+    other = 1 if at == 0 else 0
+    words = str(refusal(read_volume, folder))
+    assert words.startswith(f"{folder / str(at)}: mixed {what}: ")
+    assert f" in {other}; expected the same in all slices; " in words
 
 
 def test_a_folder_without_dicom_says_what_is_in_it(place, hu):
@@ -791,6 +885,25 @@ def test_sizes_of_nrrd_that_contradict_each_other_are_refused_with_both(place, h
             assert word in str(refusal(read_volume, path))
         else:
             assert np.array_equal(read_volume(path).hu, hu.T)
+
+
+@pytest.mark.parametrize(
+    ("centring", "first"),
+    [
+        ("", (5, -17.5, 100.3)),
+        ("centerings: cell cell cell\n", (5, -17.5, 100.3)),
+        ("centerings: node node node\n", (2.5, -20, 100)),
+        ("centers: cell node ???\n", (5, -20, 100.3)),
+    ],
+)
+def test_nrrd_without_a_space_lies_where_its_axes_begin(place, hu, centring, first):
+    """As ITK has it, where it says anything: the mins of cells are edges."""
+    size = " ".join(map(str, SHAPE))
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {size}\nendian: little\nencoding: raw\n"
+    head += f"spacings: 5 5 0.6\naxis mins: 2.5 -20 100\n{centring}\n"
+    (place / "v.nrrd").write_bytes(head.encode() + np.ascontiguousarray(hu.T).tobytes())
+    found = np.array(read_volume(place / "v.nrrd").grid.affine)[:3, 3]
+    np.testing.assert_allclose(found * (-1, -1, 1), first, atol=1e-4)
 
 
 def test_one_of_several_volumes_is_to_be_taken_out(place, hu):

@@ -1,5 +1,6 @@
 """Figures of volumes."""
 
+import math
 from dataclasses import dataclass
 
 from diffusionblend.cli.commands.arguments import Input
@@ -50,9 +51,14 @@ class Evaluate:
 
 
 def _cell(figures: dict[str, float], name: str, decimals: int) -> str:
-    """Return a figure; that of the whole volume has no spread over slices."""
+    """Return a figure; that of the whole volume has no spread over slices.
+
+    Narrow slices have no SSIM.
+    """
     if name not in figures:
         return " " * 18
+    if math.isnan(figures[name]):
+        return f"{'-':>9}" + " " * 9
     spread = figures.get(f"{name}_std")
     return f"{figures[name]:9.{decimals}f}" + (
         " " * 9 if spread is None else f" +- {spread:5.{decimals}f}"

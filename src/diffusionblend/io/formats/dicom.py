@@ -7,6 +7,7 @@ strings, often rounded to 0.01 mm, so that a check of them needs some room.
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,15 +164,15 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
 
 
 def _tell_of_turns(slices: Sequence[Slice]) -> None:
-    """Name slices, sorted, of one acquisition that lie between those of another."""
+    """Name slices, sorted, of one acquisition or reconstruction between those of another."""
     for tag in TURNS:
         told = [one for one in slices if tag in one.made]
         parts = [key for key, _ in itertools.groupby(one.made[tag] for one in told)]
         if len(set(parts)) < len(parts):
             first, second = parts[:2]
             log.warning(
-                "%s: slices of %s %s and %s lie between each other; if they are of two times, "
-                "give those of one",
+                "%s: slices of %s %s and %s lie between each other; if they are of two times or "
+                "reconstructions, give those of one",
                 told[0].file,
                 tag,
                 first,
@@ -180,16 +181,18 @@ def _tell_of_turns(slices: Sequence[Slice]) -> None:
 
 
 def _check_same(slices: Sequence[Slice]) -> None:
-    """Refuse slices whose planes differ."""
-    first = slices[0]
-    for one in slices[1:]:
+    """Refuse slices whose planes differ, and name one that is unlike most: it may be a scout."""
+    planes = Counter(one.plane.rounded for one in slices)
+    usual = max(planes, key=planes.__getitem__)
+    first = next(one for one in slices if one.plane.rounded == usual)
+    for one in slices:
         for field, known in vars(first.plane).items():
             value = getattr(one.plane, field)
             same = value == known if isinstance(value, str) else np.allclose(value, known, 0, SAME)
             if not same:
                 raise UnsupportedInput(
                     f"{one.file}: mixed {field}: {value}, but {known} in {first.file.name}; "
-                    "expected the same in all slices; split the series"
+                    "expected the same in all slices; take it out or split the series"
                 )
 
 
@@ -219,9 +222,11 @@ def _check_made(slices: Sequence[Slice]) -> None:
     """
     for tag in (*WHOSE, *HOW):
         told = [one for one in slices if tag in one.made]
-        if 1 < len({one.made[tag] for one in told}) < len(told):
-            first = told[0]
-            one = next(one for one in told if one.made[tag] != first.made[tag])
+        counts = Counter(one.made[tag] for one in told)
+        if 1 < len(counts) < len(told):
+            usual = max(counts, key=counts.__getitem__)
+            first = next(one for one in told if one.made[tag] == usual)
+            one = next(one for one in told if one.made[tag] != usual)
             values = "" if tag in WHOSE else f": {one.made[tag]}, but {first.made[tag]}"
             raise UnsupportedInput(
                 f"{one.file}: mixed {tag}{values or ', another than'} in {first.file.name}; "

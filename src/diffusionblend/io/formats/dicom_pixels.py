@@ -31,6 +31,7 @@ _PLUGINS = {RLE: "pydicom", **dict.fromkeys(JPEG_2000, "pillow")}
 _FRAMES = (0xC3, 0xF7)
 """Last byte of the markers that begin a frame of lossless JPEG, and of JPEG-LS."""
 _SIZED_2000 = b"\xff\x4f\xff\x51"
+_DEPTH_AT = 42
 _BOXED_2000 = b"\0\0\0\x0cjP  \r\n\x87\n"
 """Begins a file of JPEG 2000 (JP2), whose boxes should not be in DICOM, and are."""
 
@@ -137,6 +138,7 @@ def _decoded(file: File, data: "Dataset", size: tuple[int, int], frames: int) ->
         packed = [get_frame(data.PixelData, i, number_of_frames=frames) for i in range(frames)]
         for frame in packed:
             _check_size(file, picture_size(frame), size)
+            _check_sign(file, data, frame)
         if syntax not in JPEG_2000:
             made = [_decoded_jpeg(file, data, frame, ls=syntax in JPEG_LS) for frame in packed]
             return made[0] if frames == 1 else np.stack(made)
@@ -183,6 +185,21 @@ def picture_size(frame: bytes) -> tuple[int, int]:
             return rows, columns
         at += 2 + length
     raise ValueError("compressed pixels without a size")
+
+
+def _check_sign(file: File, data: "Dataset", frame: bytes) -> None:
+    """Refuse JPEG 2000 that states a sign where the header states none: half of the range is added.
+
+    Others have no sign of their own, and take that of the header. It stands behind the sizes, in
+    the highest bit of the depth (ISO/IEC 15444-1, A.5.1).
+    """
+    frame = _codestream(frame) if frame.startswith(_BOXED_2000) else frame
+    signed = frame[:4] == _SIZED_2000 and frame[_DEPTH_AT : _DEPTH_AT + 1] >= b"\x80"
+    if signed and not data.PixelRepresentation:
+        raise CorruptInput(
+            f"{file}: its JPEG 2000 holds numbers with a sign, its PixelRepresentation is 0; set "
+            "that to 1, or export it again"
+        )
 
 
 def _codestream(boxes: bytes) -> bytes:

@@ -22,6 +22,7 @@ from diffusionblend.io.formats.dicom_files import (
     value,
 )
 from diffusionblend.io.formats.dicom_index import images_of, is_index
+from diffusionblend.io.formats.dicom_slices import sort_of
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
 from diffusionblend.io.tree import folders_below
@@ -36,6 +37,8 @@ NEAR = 20
 """So many folders before and behind that of a series, by name, may hold more of it, which is told
 by one of their first so many files."""
 
+MOST_NAMED = 5
+"""Series of a folder that are named, and from one more on they may be single slices."""
 IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
 """What tells a slice from others, also where an export has given all of them one identifier."""
 
@@ -60,25 +63,40 @@ def one_series(path: Path) -> Iterator[list[File]]:
 
 
 def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
-    """Return the UID of the one series, or of the only one of CT, and name the others."""
-    kinds = {
-        uid: value(files[0], read_header(files[0], ["Modality"]), "Modality") or "no modality"
+    """Return the UID of the one series, or of the only one of slices of CT; name the others."""
+    kinds = {uid: sort_of(files) for uid, files in series.items()}
+    told = {
+        uid: f"{uid} ({kinds[uid]}, {len(files)} files){_where(path, files)}"
         for uid, files in series.items()
     }
-    cure = "give each a folder of its own"
-    told = {uid: f"{uid} ({kinds[uid]}, {len(files)} files)" for uid, files in series.items()}
-    if is_index(path):
-        cure = "give the folder of one"
-        where = {uid: [Path(str(file)) for file in files] for uid, files in series.items()}
-        told = {uid: f"{told[uid]} in {_folders(path.parent, where[uid])}" for uid in series}
     ct = [uid for uid in series if kinds[uid] == "CT" or len(series) == 1]
     if len(ct) != 1:
+        some = [*told.values()][:MOST_NAMED]
+        more = f" and {len(series) - len(some)} more" if len(series) > len(some) else ""
         raise UnsupportedInput(
-            f"{path}: {len(series)} series: {', '.join(told.values())}; expected one of CT; {cure}"
+            f"{path}: {len(series)} series: {', '.join(some)}{more}; expected one of CT; "
+            f"{_way_to_one(path, series, ct)}"
         )
     for other in series.keys() - ct:
         log.warning("%s: holds another series, %s; left out", path, told[other])
     return ct[0]
+
+
+def _way_to_one(path: Path, series: Mapping[str, Sequence[File]], ct: Sequence[str]) -> str:
+    """Say what to do with several series: with one for each slice they are none."""
+    if len(ct) > MOST_NAMED and all(len(series[uid]) == 1 for uid in ct):
+        return (
+            "each slice has a SeriesInstanceUID of its own, as some programs that take names out "
+            "leave it; export them again, or give all slices of one series the same"
+        )
+    return "give the folder of one" if is_index(path) else "give each a folder of its own"
+
+
+def _where(path: Path, files: Sequence[File]) -> str:
+    """Name the folders of a series that an index names; the others lie in one."""
+    if not is_index(path):
+        return ""
+    return f" in {_folders(path.parent, [Path(str(file)) for file in files])}"
 
 
 def _index_alone(path: Path) -> Path | None:

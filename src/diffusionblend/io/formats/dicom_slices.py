@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,9 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Multi-frame CT, and what old series were converted to."""
 HOUNSFIELD = {"", "HU", "HOUNSFIELD", "US"}
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Begins what is pictures of screens and pages."""
+SORTS = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
 SCOUTS = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 MADE_OF_SLICES = {
     *("MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"),
@@ -47,12 +50,13 @@ HOW = (
     "SeriesNumber",
 )
 """Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
-TURNS = ("AcquisitionNumber", "TriggerTime")
+TURNS = ("ImageType", "SliceThickness", "AcquisitionNumber", "TriggerTime")
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
-APART = (*HOW, "ImageType", "SliceThickness", *TURNS, "AcquisitionTime")
+APART = (*HOW, *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
+DECIMALS = 3
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
     "rescale that makes HU of them"
@@ -76,6 +80,12 @@ class Plane:
     size: tuple[int, int]
     spacing: tuple[float, ...]
     orientation: tuple[float, ...]
+
+    @property
+    def rounded(self) -> tuple[object, ...]:
+        """Itself, to tell how many are about the same."""
+        numbers = (round(number, DECIMALS) + 0.0 for number in (*self.spacing, *self.orientation))
+        return (self.series, self.frame, self.size, *numbers)
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,28 @@ class Slice:
     instance: float | None
     acquired: float | None
     made: Mapping[str, str]
+
+
+def sort_of(files: Sequence[File]) -> str:
+    """Return the modality of a series, and, of CT, whether none of its files is a slice."""
+    header = read_header(files[0], ["Modality"])
+    modality = str(value_of(files[0], header, "Modality") or "no modality")
+    if modality == "CT":
+        for sort, has in (("localizer", _is_scout), ("without positions", _is_page)):
+            if all(map(has, files)):  # the first slice ends this
+                return f"{modality}, {sort}"
+    return modality
+
+
+def _is_scout(file: File) -> bool:
+    return bool(_words(file, read_header(file, [*SORTS])) & SCOUTS)
+
+
+def _is_page(file: File) -> bool:
+    """Return whether a file is a picture without a place, such as a page on the dose."""
+    header = read_header(file, ["SOPClassUID", "ImagePositionPatient"])
+    secondary = str(value_of(file, header, "SOPClassUID")).startswith(SECONDARY_CAPTURE)
+    return secondary and not value_of(file, header, "ImagePositionPatient")
 
 
 def slices_of(file: File) -> list[Slice]:
@@ -195,8 +227,7 @@ def _made(file: File, header: "Dataset") -> dict[str, str]:
 
 def _words(file: File, header: "Dataset") -> set[str]:
     """Return the words in capitals that say of what sort a picture is, alone and by twos."""
-    sorts = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
-    told = [value_of(file, header, keyword) for keyword in sorts]
+    told = [value_of(file, header, keyword) for keyword in SORTS]
     phrases = [phrase.split() for phrase in re.findall(r"\w[\w ]*", str(told).upper())]
     twos = {f"{first}_{then}" for words in phrases for first, then in itertools.pairwise(words)}
     return twos.union(*phrases)

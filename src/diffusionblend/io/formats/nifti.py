@@ -43,6 +43,8 @@ MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
 """Bytes before the voxels, for extensions of the header, and after them."""
 MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
 """Codes of the unit of length; 0 is none stated."""
+IMAGES = (0, 1001, 1011, 2001)
+"""Intent codes of images: none, estimates, without a unit, of several times (refused as such)."""
 NEAR = 0.5
 """Voxels by which sform and qform may put a corner of the volume in different places."""
 UNSET = (1.0, 1.0, 1.0)
@@ -97,7 +99,9 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     if header["magic"].item() != MAGIC[header.sizeof_hdr]:
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
+    _check_intent(path, int(header["intent_code"]))
     check_spacing(path, header["pixdim"][1:4])
+    _check_sizes(path, header)
     flags = start[header.sizeof_hdr :]
     _check_offset(path, header, extended=flags[:1] not in (b"", b"\0"))
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
@@ -118,6 +122,32 @@ def _check_unit(path: Path, unit: int) -> None:
     if unit not in MM:
         name = _UNITS.get(unit, f"unit {unit}")
         raise UnsupportedInput(f"{path}: its lengths are in {name}; expected mm; convert it")
+
+
+def _check_intent(path: Path, code: int) -> None:
+    """Refuse what says that it is no image, though its values may look like HU."""
+    from nibabel.nifti1 import intent_codes
+
+    if code in intent_codes and code not in IMAGES:
+        raise UnsupportedInput(
+            f"{path}: its intent_code is {code} ({intent_codes.label[code]}); expected an image in "
+            "HU; give the one that it was made from, or, if it is one, set intent_code to 0"
+        )
+
+
+def _check_sizes(path: Path, header: "nibabel.Nifti1Header") -> None:
+    """Refuse an sform of zeros, and sizes below 0 where they count: not all readers mirror them."""
+    sizes = header["pixdim"][1:4]
+    if header["sform_code"] and not header.get_sform()[:3].any():
+        raise CorruptInput(
+            f"{path}: its sform is all zeros, beside an sform_code of {header['sform_code']}; set "
+            "that to 0, so that the qform counts, or the sform"
+        )
+    if sizes.min() < 0 and not header["sform_code"]:
+        raise CorruptInput(
+            f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; set them so, and "
+            "the qform to the directions of its axes"
+        )
 
 
 def _check_bits(path: Path, bits: int, kind: np.dtype) -> None:

@@ -42,6 +42,7 @@ _BESIDE = ("data file", "datafile")
 _SKIPPED = ("line skip", "lineskip", "byte skip", "byteskip")
 _QUANTISED = ("old min", "oldmin", "old max", "oldmax")
 """What values were before they became the whole numbers that are stored (`unu quantize`)."""
+_MINS = ("axis mins", "axismins")
 _KINDS = ("domain", "space", "none", "???")
 """Of an axis: that lies in space, or of which nothing is said."""
 _SEVERAL = ("LIST", "%")
@@ -164,8 +165,24 @@ def _affine(path: Path, header: Header) -> np.ndarray:
         raise UnsupportedInput(f"{path}: its units are {' '.join(units)}; expected mm; convert it")
     affine = np.eye(4)
     affine[:3, :3] = _directions(path, header)
-    affine[:3, 3] = _shaped(path, "space origin", header.get("space origin", np.zeros(3)), (3,))
+    affine[:3, 3] = _origin(path, header, np.diag(affine)[:3])
     return np.diag([*signs, 1]) @ affine
+
+
+def _origin(path: Path, header: Header, steps: np.ndarray) -> np.ndarray:
+    """Return where the centre of the first voxel is.
+
+    Without a space each axis has a position of its own: that of the first voxel, or, unless the
+    voxels are said to be nodes, of its lower edge.
+    """
+    field = next((name for name in _MINS if name in header), None)
+    if "space origin" in header or field is None:
+        return _shaped(path, "space origin", header.get("space origin", np.zeros(3)), (3,))
+    mins = _shaped(path, field, header[field], (3,))
+    # pynrrd makes a list of the longer of its two names alone.
+    centred = header.get("centerings") or header.get("centers", "").split()
+    nodes = np.array([word.lower() == "node" for word in centred] or [False] * 3)
+    return np.where(np.isnan(mins), 0, mins + np.where(nodes, 0, steps / 2))
 
 
 def _directions(path: Path, header: Header) -> np.ndarray:
@@ -173,6 +190,11 @@ def _directions(path: Path, header: Header) -> np.ndarray:
     spacings = header.get("spacings")
     if "space directions" in header:
         directions = _shaped(path, "space directions", header["space directions"], (3, 3)).T
+        if np.isnan(directions).all(axis=0).any():  # of that axis pynrrd has no number
+            raise CorruptInput(
+                f"{path}: one of its `space directions` is none; expected three axes of space; "
+                "convert it to one three-dimensional volume"
+            )
         sizes = np.linalg.norm(directions, axis=0)
         # NaN stands for a spacing that is not stated, and is no difference.
         if spacings is not None and (np.abs(spacings - sizes) > UNLIKE * sizes).any():

@@ -35,6 +35,8 @@ WINDOW = (-250, 450)
 PACKED = 2**15
 """Bytes that one byte of a file can become at most, about: air packs better than by deflate."""
 _MM = {"millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6, "centimeter": 10.0, "meter": 1e3}
+_SHORT = {"mm": "millimeter", "um": "micrometer", "cm": "centimeter"}
+"""What NGFF has no place for, and people write all the same."""
 _NAMES = "xyz"
 _WAYS = (
     ("left-to-right", "right-to-left"),
@@ -152,23 +154,41 @@ def _affine(
     path: Path, axes: list[Mapping[str, Any]], scale: np.ndarray, translation: np.ndarray
 ) -> np.ndarray:
     """Return the affine (4 x 4) in mm, RAS+, its columns the axes of space, the fastest first."""
-    columns, origin = [], np.zeros(3)
+    columns, rows, origin = [], [], np.zeros(3)
     for axis, step, start in zip(axes, scale, translation, strict=True):
         if not _in_space(axis):
             continue
-        if axis.get("unit") not in _MM:
+        unit = _SHORT.get(axis.get("unit", ""), axis.get("unit"))
+        if unit not in _MM:
             raise UnsupportedInput(
-                f"{path}: its axis {axis['name']} is in {axis.get('unit', 'no unit')}; expected "
+                f"{path}: its axis {axis['name']} is in {unit or 'no unit'}; expected "
                 f"{', '.join(_MM)}; state it"
             )
-        way = axis.get("orientation", {}).get("value", _WAYS[_NAMES.index(axis["name"])][0])
-        row = next(row for row, ways in enumerate(_WAYS) if way in ways)
-        sign = 1 - 2 * _WAYS[row].index(way)
-        columns.append(np.eye(3)[row] * sign * step * _MM[axis["unit"]])
-        origin[row] = sign * start * _MM[axis["unit"]]
+        row, sign = _way(path, axis)
+        rows.append(row)
+        columns.append(np.eye(3)[row] * sign * step * _MM[unit])
+        origin[row] = sign * start * _MM[unit]
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.stack(columns[::-1], axis=1), origin
+    if len(set(rows)) < len(rows):
+        raise CorruptInput(
+            f"{path}: two of its axes lead along the same line; repair `orientation` in `axes`"
+        )
     return affine
+
+
+def _way(path: Path, axis: Mapping[str, Any]) -> tuple[int, int]:
+    """Return along which of x, y and z an axis leads, and whether up it (1) or down (-1)."""
+    usual = {name: up for name, (up, _) in zip(_NAMES, _WAYS, strict=True)}
+    value = axis.get("orientation", {}).get("value", usual.get(axis["name"].lower()))
+    for row, ways in enumerate(_WAYS):
+        if value in ways:
+            return row, 1 - 2 * ways.index(value)
+    raise UnsupportedInput(
+        f"{path}: its axis {axis['name']} leads {value or 'anywhere'}; expected the names z, y and "
+        f"x, or as `orientation` one of {', '.join(way for ways in _WAYS for way in ways)}; state "
+        "it"
+    )
 
 
 def write(volume: Volume, path: Path) -> None:

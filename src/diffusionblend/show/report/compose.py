@@ -13,7 +13,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.files import PathLike, expect_suffix, naming, sha256
 from diffusionblend.io.inputs import Paths, as_paths
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_volume
+from diffusionblend.io.volumes import digest, read_volume
 from diffusionblend.metrics import common_grid
 from diffusionblend.pictures.scanner import draw_scan
 from diffusionblend.show.report.entries import Compared, make_entries
@@ -137,7 +137,7 @@ def _title(runs: Sequence[Run]) -> str:
 def _facts(grid: Grid, truth: Path | None, path: Path | None, scan: Scan | None) -> dict[str, str]:
     facts = {"Grid": in_words(grid)}
     if truth is not None:
-        facts |= {"Truth": f"{truth.name}, SHA-256 {sha256(truth)}", "Figures": FIGURES}
+        facts |= {"Truth": f"{truth.name}, SHA-256 {digest(truth)}", "Figures": FIGURES}
     if scan is not None and path is not None:
         photons = scan.noise.photons
         noise = "none known" if photons is None else f"Poisson, {photons:g} photons a bin"
