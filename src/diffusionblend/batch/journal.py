@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from diffusionblend.batch.part import ALL, Part
-from diffusionblend.io.files import output_error, sha256
+from diffusionblend.io.files import sha256, writing
 from diffusionblend.io.remote import Place, Remote
 
 STEM, SUFFIX = "batch", ".jsonl"
@@ -110,16 +110,13 @@ class Journal:
 def append(path: Path, entry: Entry) -> None:
     """Append a line."""
     line = msgspec.json.encode(entry) + b"\n"
-    try:
-        with open(path, "a+b", buffering=0) as file:
-            with contextlib.suppress(OSError):  # where a file system knows no locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            torn = end > 0 and file.read(1) != b"\n"
-            file.write(b"\n" * torn + line)
-    except OSError as error:
-        raise output_error(path, error) from error
+    with writing(path), open(path, "a+b", buffering=0) as file:
+        with contextlib.suppress(OSError):  # where a file system knows no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = end > 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + line)
 
 
 def read_journals(folder: Place) -> dict[str, Entry]:
