@@ -45,13 +45,7 @@ def at_hand(job: Job) -> Iterator[tuple[Path, Path]]:
 
 
 def deliver(job: Job, output: Path, request: Request) -> None:
-    """Put what was made into the store of a job, if its output lies in one.
-
-    Args:
-        job: The scan.
-        output: Where its volume was made.
-        request: What was asked for.
-    """
+    """Put what was made at `output` into the store of a job, if that is where it belongs."""
     place = job.output
     if not isinstance(place, Remote):
         return

@@ -76,12 +76,7 @@ def stamp(place: Place, known: Stamp | None = None, copy: Path | None = None) ->
 
 
 class Journal:
-    """The journal of a part of a batch.
-
-    Args:
-        folder: The folder of the batch.
-        part: The part.
-    """
+    """The journal of a part of a batch."""
 
     def __init__(self, folder: Place, part: Part) -> None:
         stem = STEM if part == ALL else f"{STEM}-{part.index}-of-{part.of}"

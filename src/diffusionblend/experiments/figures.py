@@ -54,7 +54,8 @@ def _grid(
     volumes = [Volume(load_hu(folder, key), truth.grid) for key in frame["key"]]
     rows = []
     for plane in show.planes:
-        notes = [_note(value, plane) for value in frame[f"{plane} psnr"]]
+        psnr = frame[f"{plane} psnr"]
+        notes = [plane if math.isnan(dB) else f"{plane}  {dB:.2f} dB" for dB in psnr]
         pictures = [_picture(volume, plane) for volume in volumes]
         rows.append([*zip(notes, pictures, strict=True), (plane, _picture(truth, plane))])
     footer = (
@@ -102,10 +103,6 @@ def _titles(frame: "pd.DataFrame") -> list[str]:
     if rows.nunique() == 1:
         return list(acquisitions)
     return [f"{row}, {acquisition}" for row, acquisition in zip(rows, acquisitions, strict=True)]
-
-
-def _note(psnr: float, plane: str) -> str:
-    return plane if math.isnan(psnr) else f"{plane}  {psnr:.2f} dB"
 
 
 # Curves: PSNR over what is swept, over steps, over time; with matplotlib, an extra
