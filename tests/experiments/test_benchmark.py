@@ -23,12 +23,11 @@ from diffusionblend.experiments import benchmark, execute, key, volumes
 from diffusionblend.experiments import directions as paper
 from diffusionblend.experiments.benchmark import Settings, prepare
 from diffusionblend.experiments.cost import Times
-from diffusionblend.experiments.curves import COLOURS, draw_curves
 from diffusionblend.experiments.directions import Direction
+from diffusionblend.experiments.figures import COLOURS, draw_curves
 from diffusionblend.experiments.frame import make_frame, to_csv
 from diffusionblend.experiments.measure import CountingPrior
-from diffusionblend.experiments.notes import scale_mark
-from diffusionblend.experiments.page import Page, select, verdict, write_pages
+from diffusionblend.experiments.page import Page, scale_mark, select, verdict, write_pages
 from diffusionblend.experiments.recipe import RECIPES, find_recipe, names, read_recipe
 from diffusionblend.experiments.runs import method_options
 from diffusionblend.experiments.store import Result, load_hu, load_result

@@ -30,8 +30,8 @@ from diffusionblend.projectors import projector
 from diffusionblend.projectors.diffct import DiffctProjector
 from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.quality import assess
+from diffusionblend.reconstruction.draw import Moments, draw_samples
 from diffusionblend.reconstruction.reconstruct import reconstruct
-from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.reconstruction.task import make_task
 from diffusionblend.runs.checkpoint import Checkpoint
 from diffusionblend.training.loop import Run, new_network

@@ -13,9 +13,9 @@ from diffusionblend.io.stacks import Slabs, Stored
 from diffusionblend.machine.memory import bytes_of
 from diffusionblend.methods import find_method, methods, run
 from diffusionblend.methods.metal import find_metal
+from diffusionblend.reconstruction.draw import Moments, draw_samples
 from diffusionblend.reconstruction.footprint import find_room, memory_needed
 from diffusionblend.reconstruction.request import Request
-from diffusionblend.reconstruction.samples import Moments, draw_samples
 from support.phantoms import relative
 from support.sliced import BEAMS, COUNTED, CROSSING, METHODS, SLICES, last, problem
 

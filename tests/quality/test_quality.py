@@ -34,11 +34,11 @@ from diffusionblend.quality.record import Samples
 from diffusionblend.quality.residual import residual
 from diffusionblend.quality.undetermined import undetermined, unseen
 from diffusionblend.quality.words import warnings
+from diffusionblend.reconstruction.draw import Moments
 from diffusionblend.reconstruction.reconstruct import (
     classical_method,
     reconstruct,
 )
-from diffusionblend.reconstruction.samples import Moments
 from diffusionblend.reconstruction.task import make_problem
 from diffusionblend.runs import save
 from diffusionblend.runs.provenance import beside, record_of

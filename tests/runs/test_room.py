@@ -18,8 +18,8 @@ from diffusionblend.io.stacks import Slabs, Stored
 from diffusionblend.methods import Problem, find_method, methods, run
 from diffusionblend.projectors import projector
 from diffusionblend.quality import assess
+from diffusionblend.reconstruction.draw import Moments, draw_samples
 from diffusionblend.reconstruction.request import Request
-from diffusionblend.reconstruction.samples import Moments, draw_samples
 from diffusionblend.runs.room import SURELY, Room, room, stacks_bytes, state_bytes
 from diffusionblend.runs.state import Facts, write_state
 from support.commands import command, contents

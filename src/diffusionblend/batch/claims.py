@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 
 from diffusionblend.errors import OutputError
-from diffusionblend.io.files import Dispensable, lives, make_folder, output_error, owner
+from diffusionblend.io.files import Dispensable, lives, make_folder, owner, writing
 from diffusionblend.io.remote import Place, Remote
 
 PLACE = ".batch"
@@ -102,8 +102,9 @@ class Claims:
                 file.write(text)
         except FileExistsError:
             raise
-        except OSError as error:
-            raise output_error(path, error) from error
+        except OSError:
+            with writing(path):
+                raise
 
     def _check_others(self) -> None:
         """Refuse a folder where another batch makes other volumes; forget the dead."""
@@ -141,11 +142,8 @@ class Claims:
     def _touch_on(self) -> None:
         lasting = Dispensable("a sign of life for other machines")
         while not self._ended.wait(TOUCH_SECONDS):
-            with lasting:
-                try:
-                    (self._owners / self._me).touch()
-                except OSError as error:
-                    raise output_error(Path(str(self._owners), self._me), error) from error
+            with lasting, writing(Path(str(self._owners), self._me)):
+                (self._owners / self._me).touch()
 
 
 def _text(path: Place) -> str:

@@ -24,11 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Clerk:
-    """Keeps what becomes of each scan, and says how far the batch is.
-
-    Args:
-        batch: The batch.
-        table: Whether to show a table of the scans, for a terminal.
+    """Keeps what becomes of each scan, and says how far the batch is: on a terminal by a `table`.
 
     Attributes:
         made: Names of the volumes that were made.

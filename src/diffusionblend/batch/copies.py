@@ -19,7 +19,7 @@ from pathlib import Path
 from diffusionblend.batch.claims import PLACE
 from diffusionblend.batch.jobs import Job
 from diffusionblend.errors import OutputError
-from diffusionblend.io.files import make_folder, output_error, sole
+from diffusionblend.io.files import make_folder, sole, writing
 from diffusionblend.io.remote import Remote, fetched
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import outputs_of, record_of, state_of
@@ -45,13 +45,7 @@ def at_hand(job: Job) -> Iterator[tuple[Path, Path]]:
 
 
 def deliver(job: Job, output: Path, request: Request) -> None:
-    """Put what was made into the store of a job, if its output lies in one.
-
-    Args:
-        job: The scan.
-        output: Where its volume was made.
-        request: What was asked for.
-    """
+    """Put what was made at `output` into the store of a job, if that is where it belongs."""
     place = job.output
     if not isinstance(place, Remote):
         return
@@ -82,10 +76,8 @@ def _mark(job: Job) -> Remote:
 def _workplace(place: Remote) -> Path:
     """Return the folder of this user and machine for what belongs to an address."""
     root = Path(tempfile.gettempdir(), f"diffusionblend-{os.getuid()}")
-    try:
+    with writing(root):
         root.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise output_error(root, error) from error
     if root.is_symlink() or root.stat().st_uid != os.getuid():
         raise OutputError(f"{root}: belongs to somebody else; set TMPDIR to another folder")
     return root / hashlib.sha256(place.url.encode()).hexdigest()[:32]

@@ -187,15 +187,11 @@ def _resources(ray: ModuleType, crew: Crew, needs: Needs) -> dict[str, float]:
     cores = crew.threads if crew.address else 1  # here a place of the crew is Ray's "CPU"
     taken = {"num_cpus": min(cores, has["CPU"] or cores)}
     if needs.gpu or (needs.gpu is None and has["GPU"]):
-        return taken | {"num_gpus": _share_of_gpu(crew, has["GPU"])}
+        # On this machine a part of one where there are more workers.
+        alone = crew.address or not crew.workers or not has["GPU"]
+        share = 1.0 if alone else math.floor(1000 * has["GPU"] / (crew.workers or 1)) / 1000
+        return taken | {"num_gpus": min(1.0, share)}
     return taken | {"memory": int(min(needs.memory, has["memory"] or math.inf))}
-
-
-def _share_of_gpu(crew: Crew, gpus: float) -> float:
-    """Return one GPU, or on this machine a part of one where there are more workers."""
-    if crew.address or not crew.workers or not gpus:
-        return 1.0
-    return min(1.0, math.floor(1000 * gpus / crew.workers) / 1000)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The scans of a batch: from files, folders, patterns and tables, each with its output."""
 
+import csv
 import fnmatch
 import glob
 from collections.abc import Iterator, Sequence
@@ -8,9 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffusionblend.batch.settings import Settings, check
-from diffusionblend.batch.table import TABLES, read_rows
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import PathLike, as_utf8, check_kind, inside, names_folder, naming
+from diffusionblend.io.files import (
+    PathLike,
+    as_utf8,
+    check_kind,
+    check_small,
+    check_texts,
+    has_suffix,
+    inside,
+    names_folder,
+    naming,
+)
 from diffusionblend.io.remote import Place, Remote, fetched, place_of
 from diffusionblend.io.scans import SUFFIXES
 from diffusionblend.io.tree import folders_below
@@ -210,3 +220,64 @@ def _beside(table: Place, scan: str) -> Place:
     if isinstance(known, Remote) or known.is_absolute():
         return known
     return (table.parent / scan).absolute()
+
+
+# Tables: CSV, or Parquet where pandas can read it
+
+
+PARQUET = ".parquet"
+TABLES = (".csv", PARQUET)
+MAX_BYTES = 2**28
+"""Of a table, which is read as a whole: a million scans have less."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table, with their numbers from 1: what stands in which column.
+
+    Empty cells are left out.
+
+    Args:
+        path: A `.csv` with a line of names first, or a `.parquet`.
+    """
+    if path.exists():
+        check_small(path, MAX_BYTES, "a table of scans")
+    rows = _parquet(path) if has_suffix(path, (PARQUET,)) else _csv(path)
+    for number, row in enumerate(rows, start=1):
+        with naming(f"{path}, row {number}"):
+            check_texts(row.values())
+        yield number, {name.strip(): value for name, value in row.items() if name and value}
+
+
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                if None in row:
+                    raise csv.Error(f"the line of {row.get('scan')} has too many cells")
+                yield {name: (value or "").strip() for name, value in row.items()}
+    except OSError as error:
+        raise CorruptInput(f"{path}: {error.strerror}; expected a table of scans") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CorruptInput(f"{path}: is no CSV ({error}); repair it") from error
+
+
+def _parquet(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        raise CorruptInput(f"{path}: no such file; expected a table of scans")
+    try:
+        import pandas as pd
+
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: Parquet needs pandas and pyarrow; run `pip install pandas pyarrow`, "
+            "or give a .csv"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CorruptInput(f"{path}: is no Parquet ({error}); make it again") from error
+    for row in frame.to_dict("records"):
+        yield {str(name): _text(value) for name, value in row.items()}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever a table can hold
+    return "" if value is None or value != value else str(value)  # NaN is no cell  # noqa: PLR0124

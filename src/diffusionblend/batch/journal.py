@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from diffusionblend.batch.part import ALL, Part
-from diffusionblend.io.files import output_error, sha256
+from diffusionblend.io.files import sha256, writing
 from diffusionblend.io.remote import Place, Remote
 
 STEM, SUFFIX = "batch", ".jsonl"
@@ -76,12 +76,7 @@ def stamp(place: Place, known: Stamp | None = None, copy: Path | None = None) ->
 
 
 class Journal:
-    """The journal of a part of a batch.
-
-    Args:
-        folder: The folder of the batch.
-        part: The part.
-    """
+    """The journal of a part of a batch."""
 
     def __init__(self, folder: Place, part: Part) -> None:
         stem = STEM if part == ALL else f"{STEM}-{part.index}-of-{part.of}"
@@ -110,16 +105,13 @@ class Journal:
 def append(path: Path, entry: Entry) -> None:
     """Append a line."""
     line = msgspec.json.encode(entry) + b"\n"
-    try:
-        with open(path, "a+b", buffering=0) as file:
-            with contextlib.suppress(OSError):  # where a file system knows no locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            torn = end > 0 and file.read(1) != b"\n"
-            file.write(b"\n" * torn + line)
-    except OSError as error:
-        raise output_error(path, error) from error
+    with writing(path), open(path, "a+b", buffering=0) as file:
+        with contextlib.suppress(OSError):  # where a file system knows no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = end > 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + line)
 
 
 def read_journals(folder: Place) -> dict[str, Entry]:

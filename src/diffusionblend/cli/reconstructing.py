@@ -96,7 +96,8 @@ def _lead(asked: "Reconstruct", scan: Scan, request: Request, device: torch.devi
     if asked.dry_run:
         with naming(asked.scan), threads(asked.threads), alone():
             return _plan(asked, scan, request, device)
-    _room(asked, request).check(asked.output)
+    needed = room(asked.output, request, save_state=asked.save_state, save_steps=asked.save_steps)
+    needed.check(asked.output)
     with sole(asked.output):
         _reconstruct(asked, scan, request.method, device)
 
@@ -114,20 +115,6 @@ def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
             like,
             source,
         )
-
-
-def _room(
-    asked: "Reconstruct",
-    request: Request,
-    worked_on: Geometry | None = None,
-    *,
-    slabs: bool = False,
-) -> Room:
-    """Return what it needs of the disk."""
-    state, steps = asked.save_state, asked.save_steps
-    return room(
-        asked.output, request, save_state=state, save_steps=steps, worked_on=worked_on, slabs=slabs
-    )
 
 
 def _reconstruct(asked: "Reconstruct", scan: Scan, method: Method, device: torch.device) -> None:
@@ -231,7 +218,14 @@ def _plan(asked: "Reconstruct", scan: Scan, request: Request, device: torch.devi
         scale=asked.scale,
         max_memory=asked.max_memory,
     )
-    disk = _room(asked, request, found.worked_on, slabs=found.slab is not None)
+    disk = room(
+        asked.output,
+        request,
+        save_state=asked.save_state,
+        save_steps=asked.save_steps,
+        worked_on=found.worked_on,
+        slabs=found.slab is not None,
+    )
     geometry = geometry_in_words(scan.geometry)
     told = {name: geometry[name] for name in ("beam", "projections", "angles", "grid")}
     told |= _larger_in_words(found.worked_on) | {

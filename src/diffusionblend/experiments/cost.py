@@ -38,15 +38,17 @@ def timed(
 ) -> tuple[Volume, Times]:
     """Call a function and measure what it takes, without the seconds spent on watching."""
     cuda = device.type == "cuda"
-    _reset_peak()
+    with contextlib.suppress(OSError):  # the peak of this process's memory, where there is Linux
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     began = time.perf_counter()
     found = work()  # ends on the CPU: nothing is left to wait for
     seconds = time.perf_counter() - began - watched()
+    peak = fields_of(Path("/proc/self/status")).get("VmHWM")
     return found, Times(
         seconds=round(seconds, 2),
-        peak_mib=_peak_mib(),
+        peak_mib=None if peak is None else float(peak // 2**20),
         gpu_peak_mib=torch.cuda.max_memory_allocated(device) // 2**20 * 1.0 if cuda else None,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         hardware=hardware(device),
@@ -57,15 +59,3 @@ def hardware(device: torch.device) -> str:
     """Return the hardware in words."""
     text = f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads"
     return f"{text}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else text
-
-
-def _reset_peak() -> None:
-    """Reset the peak of this process's memory (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-
-
-def _peak_mib() -> float | None:
-    """Return the peak memory since `_reset_peak`; None if the system does not report it."""
-    peak = fields_of(Path("/proc/self/status")).get("VmHWM")
-    return None if peak is None else float(peak // 2**20)

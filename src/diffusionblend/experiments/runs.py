@@ -1,6 +1,5 @@
 """From a recipe to its runs at a scale: all that can be wrong is found here, before any work."""
 
-import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator
@@ -75,10 +74,12 @@ def list_runs(recipe: Recipe, path: Path, scale: Scale, device: str = "auto") ->
         scale: `quick` or `full`.
         device: Device.
     """
-    with _naming(path):
+    try:
         for name in recipe.metrics:
             find_metric(name)
         return tuple(_runs(recipe, path.parent, scale, device))
+    except DiffusionBlendError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _runs(recipe: Recipe, root: Path, scale: Scale, device: str) -> Iterator[Run]:
@@ -166,12 +167,3 @@ def _digests(config: Any) -> tuple[str, str]:  # noqa: ANN401 - of any network
 @functools.cache
 def _own_config(name: str) -> Any:  # noqa: ANN401
     return load_fbp_unet(name).config
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the recipe's file before the message of whatever is wrong with it."""
-    try:
-        yield
-    except DiffusionBlendError as error:
-        raise type(error)(f"{path}: {error}") from error

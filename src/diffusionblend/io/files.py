@@ -68,13 +68,12 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     temporary = _temporary(path)
     _UNFINISHED.add(temporary)
     try:
-        yield temporary
-        _flush(temporary)
-        if check is not None and check(temporary) is False:
-            raise OSError(None, "what was written does not read back the same")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise output_error(path, error) from error
+        with writing(path):
+            yield temporary
+            _flush(temporary)
+            if check is not None and check(temporary) is False:
+                raise OSError(None, "what was written does not read back the same")
+            os.replace(temporary, path)
     finally:
         _remove(temporary)
         _UNFINISHED.discard(temporary)
@@ -145,10 +144,8 @@ def sole(path: Path) -> Iterator[None]:
     """
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
     lock = path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
-    try:
+    with writing(path):
         opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise output_error(path, error) from error
     with _locked(opened, path):
         _UNFINISHED.add(lock)
         try:
@@ -249,7 +246,7 @@ def writable(path: Path) -> None:
     if not path.absolute().name:
         raise OutputError(f"{path}: is a folder, expected the name of a file; add a file name")
     probe = _temporary(path.absolute())
-    try:
+    with writing(path):
         if not folder.is_dir():
             raise OutputError(f"{path}: there is no folder {folder}; make it first")
         _check_free(path)
@@ -258,8 +255,6 @@ def writable(path: Path) -> None:
             _remove(left)
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise output_error(path, error) from error
 
 
 def _check_free(path: Path) -> None:
@@ -305,18 +300,22 @@ def naming(path: object) -> Iterator[None]:
 
 def make_folder(path: Path) -> None:
     """Make a folder for output, and its parents."""
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
     writable(path / "any.file")
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Say in one line why `path` could not be written and what to do."""
-    error = _of_system(error)
-    cure = _CURES.get(error.errno or 0, "choose another place")
-    return OutputError(f"{path}: cannot be written ({error.strerror or error}); {cure}")
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes to `path`: say in one line why it could not, and what to do."""
+    try:
+        yield
+    except OSError as failure:
+        error = _of_system(failure)
+        cure = _CURES.get(error.errno or 0, "choose another place")
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); {cure}"
+        ) from failure
 
 
 def _of_system(error: OSError) -> OSError:

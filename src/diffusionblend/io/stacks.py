@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusionblend.io.files import output_error
+from diffusionblend.io.files import writing
 
 
 class Elsewhere(ABC):
@@ -66,13 +66,11 @@ class Stored(Elsewhere):
         self.shape, self.dtype = shape, dtype
         self._whole: Stored | None = None
         self._offset = 0
-        try:
+        with writing(folder):
             self._file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - held as long
             weakref.finalize(self, self._file.close)
             # All of it now: a full disk, found while a mapped page is written, ends the process.
             os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * dtype.itemsize)
-        except OSError as error:
-            raise output_error(folder, error) from error
 
     @classmethod
     def within(

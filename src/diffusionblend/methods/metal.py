@@ -30,9 +30,9 @@ their streaks, four parts 320 and none; from 60 views 507 and 44, 462 and none.
 def find_metal(problem: Problem) -> Problem:
     """Return the problem with its dense part; without one, or far from any circle, as it is."""
     grid, beam = problem.A.geometry
-    views = len(beam.angles_deg)
-    if views < 2 * PARTS or _smooth(problem.y):
-        return problem
+    views, y = len(beam.angles_deg), problem.y
+    if views < 2 * PARTS or y.shape[-1] < 2 or float(y.diff(dim=-1).abs().max()) <= STEEP:
+        return problem  # or nothing rises as behind metal
     if not (is_plain(beam) or is_near_a_circle(problem.A.geometry)):
         return problem
     parts = [range(first, views, PARTS) for first in range(PARTS)]
@@ -60,8 +60,3 @@ def find_metal(problem: Problem) -> Problem:
 def with_metal(x: Tensor, dense: Tensor | None) -> Tensor:
     """Return x (slices, rows, columns), where there is metal that of the dense part."""
     return x if dense is None else torch.where(dense > DENSEST, dense - 1, x)
-
-
-def _smooth(y: Tensor) -> bool:
-    """Return whether line integrals (detector rows, views, bins) rise nowhere as behind metal."""
-    return y.shape[-1] < 2 or float(y.diff(dim=-1).abs().max()) <= STEEP

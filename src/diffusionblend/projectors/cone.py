@@ -29,11 +29,11 @@ class ConeProjector(AcrossSlices):
         super().__init__(geometry, dtype=dtype)
         grid, cone = geometry
         self._lines, steps = _lines(grid, cone)
-        at_depth = np.array([cone.row_positions_mm()[0], cone.row_mm])
-        at_depth /= cone.sdd_mm * grid.spacing_mm[0]
+        heights = cone.row_positions_mm()
+        at_depth = np.array([heights[0], cone.row_mm]) / (cone.sdd_mm * grid.spacing_mm[0])
         self._rows = np.array([*at_depth, (grid.shape[0] - 1) / 2])
         # A ray's steps are as long as its line's, by how far the ray runs at depth 1.
-        reach = np.hypot(np.hypot(1, _slopes(cone))[:, None], _heights(cone))
+        reach = np.hypot(np.hypot(1, _slopes(cone))[:, None], heights / cone.sdd_mm)
         self._steps = torch.from_numpy(steps).to(dtype)[:, :, None]
         self._reach = torch.from_numpy(reach).to(dtype)
 
@@ -63,11 +63,6 @@ class ConeProjector(AcrossSlices):
 def _slopes(cone: ConeBeam) -> np.ndarray:
     """Return how far each bin's ray runs along s at depth 1 (bins,)."""
     return cone.positions_mm() / cone.sdd_mm
-
-
-def _heights(cone: ConeBeam) -> np.ndarray:
-    """Return how far each row's ray runs along z at depth 1 (detector rows,)."""
-    return cone.row_positions_mm() / cone.sdd_mm
 
 
 def _lines(grid: Grid, cone: ConeBeam) -> tuple[np.ndarray, np.ndarray]:

@@ -13,13 +13,7 @@ from diffusionblend.projectors.base import Projector
 
 
 def projected(A: Projector, u: Stack, slabs: Slabs) -> Tensor:
-    """Return A u (detector rows, views, bins), in memory.
-
-    Args:
-        A: Projector.
-        u: A volume (slices, rows, columns).
-        slabs: How volumes are worked on.
-    """
+    """Return A u (detector rows, views, bins), in memory, of a volume u (slices, rows, columns)."""
     if A.slicewise:
         return slabs.gathered(A, u)
     return slabs.summed(lambda at, u: A.of_slices(part_of(at))(u), numbers(len(u)), u)

@@ -23,7 +23,6 @@ import torch
 
 from diffusionblend.data.arrays import PART_BYTES
 from diffusionblend.errors import UsageError
-from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.shares import Shares
 from diffusionblend.io.stacks import WHOLE, Slabs
@@ -140,11 +139,7 @@ def _room_of_share(request: Request, most: int | None, folder: PathLike | None) 
     slabs = _shares(request, folder)
     slices, rows, columns = request.geometry.grid.shape
     largest = max(map(len, slabs.ranges(slices)))
-    needed = peak_memory(
-        (largest, rows, columns), request.geometry.sinogram_shape, request.method,
-        samples=request.samples, classical=request.classical, matrix=_stored(request.geometry),
-        looked=_looked(request.geometry),
-    )  # fmt: skip
+    needed = memory_needed(request, held=largest)
     free, machine = free_bytes(), needed * slabs.processes.on_machine
     if most is not None and needed > most:
         what = f"a share of {largest} slices of {rows} x {columns} pixels"
@@ -188,28 +183,23 @@ def _able() -> str:
     return ", ".join(name for name, cls in methods().items() if cls.slabwise is not None)
 
 
-def memory_needed(request: Request, slab: int | None = None) -> int:
+def memory_needed(request: Request, slab: int | None = None, held: int | None = None) -> int:
     """Return the bytes that a reconstruction takes on a CPU of this machine.
 
     Args:
         request: What is asked for.
         slab: Slices that are worked on at a time; None: all.
+        held: Slices that this process holds; None: all.
     """
     geometry = request.geometry
+    slices, *sides = geometry.grid.shape
+    apart = geometry.beam.slicewise  # where rays cross slices none is looked at by itself
     return peak_memory(
-        geometry.grid.shape, geometry.sinogram_shape, request.method, samples=request.samples,
-        classical=request.classical, matrix=_stored(geometry), slab=slab,
-        looked=_looked(geometry),
+        (slices if held is None else held, sides[0], sides[1]), geometry.sinogram_shape,
+        request.method, samples=request.samples, classical=request.classical,
+        matrix=apart and is_stored(geometry, torch.device("cpu")), slab=slab,
+        looked=looked_at(geometry, slices) if apart else 0,
     )  # fmt: skip
-
-
-def _stored(geometry: Geometry) -> bool:
-    return geometry.beam.slicewise and is_stored(geometry, torch.device("cpu"))
-
-
-def _looked(geometry: Geometry) -> int:
-    """Return how many slices are looked at beside the others, where rays do not cross them."""
-    return looked_at(geometry, geometry.grid.shape[0]) if geometry.beam.slicewise else 0
 
 
 def peak_memory(

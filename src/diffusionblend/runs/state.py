@@ -56,7 +56,10 @@ def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
 
     Of several processes the one that leads writes it.
     """
-    arrays = {_TENSOR + name: _array(stack) for name, stack in state.items()}
+    arrays = {
+        _TENSOR + name: stack.cpu().numpy() if isinstance(stack, Tensor) else stack.mapped()
+        for name, stack in state.items()
+    }
     arrays[_FACTS] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
     if not here().leads:
         return
@@ -68,10 +71,6 @@ def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
         for name, array in arrays.items():
             with members.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write_array(cast("BinaryIO", member), array)
-
-
-def _array(stack: Stack) -> np.ndarray:
-    return stack.cpu().numpy() if isinstance(stack, Tensor) else stack.mapped()
 
 
 def _write_array(member: BinaryIO, array: np.ndarray) -> None:

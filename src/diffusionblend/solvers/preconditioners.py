@@ -1,7 +1,8 @@
 """Preconditioners for weighted least squares: what A A^T and A^T A are where views are even.
 
 Each is a filter between factors for how much single rays or voxels weigh (for voxels: Fessler and
-Booth, IEEE Transactions on Image Processing 1999), and symmetric and positive.
+Booth, IEEE Transactions on Image Processing 1999), and symmetric and positive. Each is made for a
+projector A and the variance V of its line integrals (detector rows, views, bins).
 """
 
 import functools
@@ -42,11 +43,6 @@ class RayFilter:
 
     1 / (r^2 response + V) at each frequency of the detector, and the flux of each view by the
     formula of Sherman and Morrison.
-
-    Args:
-        A: Projector.
-        variance: V (detector rows, views, bins).
-        slabs: How volumes are worked on.
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
@@ -73,11 +69,6 @@ class VoxelFilter:
     """Near (A^T C^-1 A + 1 / r^2)^-1: 1 / (weight c / |frequency| + 1 / r^2) in each slice.
 
     The flux is left out: but for what lies beside the object it changes the mean alone.
-
-    Args:
-        A: Projector.
-        variance: V (detector rows, views, bins).
-        slabs: How volumes are worked on.
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
@@ -111,11 +102,6 @@ class SmoothFilter:
 
     1 / (weight c / |frequency| + rho (|D|^2 + 1)) at each frequency of the volume, as if that
     were joined at its ends.
-
-    Args:
-        A: Projector.
-        variance: V (detector rows, views, bins).
-        slabs: How volumes are worked on.
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:

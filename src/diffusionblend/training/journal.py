@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from diffusionblend.io.files import Dispensable, output_error, write_file
+from diffusionblend.io.files import Dispensable, write_file, writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -35,12 +35,9 @@ class Journal:
 
     def write(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
         """Add a line, and pictures (rows, columns) with values in [0, 1], for TensorBoard."""
-        with self._dispensable:
-            try:
-                _add(self._path, json.dumps(numbers) + "\n")
-                self._show(numbers, pictures)
-            except OSError as error:
-                raise output_error(self._path, error) from error
+        with self._dispensable, writing(self._path):
+            _add(self._path, json.dumps(numbers) + "\n")
+            self._show(numbers, pictures)
 
     def _show(self, numbers: Mapping[str, float], pictures: Mapping[str, Tensor]) -> None:
         if self._events is None:
@@ -69,10 +66,8 @@ def _events(folder: Path, step: int) -> "SummaryWriter | None":
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    try:
+    with writing(folder):
         return SummaryWriter(str(folder), purge_step=step + 1)
-    except OSError as error:
-        raise output_error(folder, error) from error
 
 
 def _step(line: str) -> float:

@@ -136,9 +136,10 @@ class SliceSampler(Dataset[Slices]):
         """Return the acquisitions with mean and standard deviation of their back-projections."""
         # No step is negative: these are the slices of no batch.
         clean = torch.stack([self._slice(2**62, n) for n in range(_SLICES_FOR_STATISTICS)])
+        found = [filtered(clean, A) for A in self._projectors]
         return tuple(
-            _scaled(a, filtered(clean, A))
-            for a, A in zip(self._recipe.acquisitions, self._projectors, strict=True)
+            Scaled(a.views, a.arc_deg, round(float(fbp.mean()), 4), round(float(fbp.std()), 4))
+            for a, fbp in zip(self._recipe.acquisitions, found, strict=True)
         )
 
     def _slice(self, step: int, index: int) -> Tensor:
@@ -257,8 +258,3 @@ def filtered(x: Tensor, A: Projector) -> Tensor:
     """Project slices (slices, rows, columns) in x, and back, filtered."""
     # A clone, since what inference mode returns cannot be trained with.
     return FBP()(Problem(A(1 + x), A)).clone()
-
-
-def _scaled(acquisition: Acquisition, fbp: Tensor) -> Scaled:
-    mean, std = round(float(fbp.mean()), 4), round(float(fbp.std()), 4)
-    return Scaled(acquisition.views, acquisition.arc_deg, mean, std)

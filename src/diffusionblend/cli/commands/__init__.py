@@ -12,11 +12,10 @@ from diffusionblend.cli.commands.doctor import Doctor
 from diffusionblend.cli.commands.evaluate import Evaluate
 from diffusionblend.cli.commands.import_scan import Import
 from diffusionblend.cli.commands.info import Info
-from diffusionblend.cli.commands.push import Push
 from diffusionblend.cli.commands.reconstruct import Reconstruct
 from diffusionblend.cli.commands.report import Report
 from diffusionblend.cli.commands.simulate import Simulate
-from diffusionblend.cli.commands.train import Pack, Train
+from diffusionblend.cli.commands.train import Pack, Push, Train
 from diffusionblend.cli.commands.view import View
 
 GROUPS: dict[str, dict[str, type]] = {

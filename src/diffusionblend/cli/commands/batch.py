@@ -129,10 +129,7 @@ class Batch:
     def _settings(self, threads: int) -> "Settings":
         from diffusionblend.batch.settings import Settings
 
-        names = (
-            "method", "prior", "samples", "classical", "mu_water", "scale", "seed", "save_state",
-            "device",
-        )  # fmt: skip
+        names = set(Settings.__struct_fields__) - {"options"}
         own: dict[str, Any] = {name: getattr(self, name) for name in names} | {"threads": threads}
         options = method_options(self.steps, self.set)
         for name in sorted(own.keys() & options):

@@ -10,7 +10,6 @@ from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
     from diffusionblend.show.report import Entry
-    from diffusionblend.show.report import Report as Page
     from diffusionblend.show.report.model import Voxel
 
 
@@ -59,7 +58,13 @@ class Report:
         )
         size = self.output.stat().st_size
         text = f"{made.verdict}\n\n{self.output}, {size / 1e6:.1f} MB"
-        show(self._result(made), self.json, text)
+        facts = {
+            "report": str(self.output),
+            "verdict": made.verdict,
+            "volumes": {entry.name: _facts(entry) for entry in made.entries},
+            "missing": list(made.gaps),
+        }
+        show(facts, self.json, text)
 
     def _voxel(self) -> "Voxel | None":
         if self.at is None:
@@ -71,14 +76,6 @@ class Report:
                 f"--at {self.at}: expected SLICE,ROW,COLUMN, three whole numbers, as in 24,128,128"
             ) from error
         return z, y, x
-
-    def _result(self, report: "Page") -> dict[str, Any]:
-        return {
-            "report": str(self.output),
-            "verdict": report.verdict,
-            "volumes": {entry.name: _facts(entry) for entry in report.entries},
-            "missing": list(report.gaps),
-        }
 
 
 def _facts(entry: "Entry") -> dict[str, Any]:

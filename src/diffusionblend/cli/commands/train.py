@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from diffusionblend.cli.commands.arguments import Input, Output
+from diffusionblend.cli.commands.arguments import Input, Output, Placed
 from diffusionblend.cli.terminal import in_minutes, show
 from diffusionblend.errors import UsageError
 from diffusionblend.io.toml import read_table
@@ -116,3 +116,28 @@ class Pack:
         names = [str(part) for part in made.files]
         facts = {"packs": names, "volumes": made.volumes, "left_out": made.left_out}
         show(facts, self.json, "\n".join(names))
+
+
+@dataclass(frozen=True)
+class Push:
+    """Put a prior on the Hugging Face hub, and print the name that others use.
+
+    Examples:
+        diffusionblend push runs/chest/prior owner/name --private
+    """
+
+    folder: Input
+    """A prior's folder: config.json, model.safetensors and README.md."""
+    name: Placed[str]
+    """Its name there, owner/name; made if it is not there."""
+    private: bool = False
+    """Only its owner may see it."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Check the prior and push it."""
+        from diffusionblend.prior.hub import push
+
+        pinned = push(self.folder, self.name, private=self.private)
+        show({"prior": pinned}, self.json, pinned)

@@ -50,11 +50,8 @@ class View:
             self.volumes, scan=self.scan, shrink=self.shrink, port=self.port, browser=self.browser
         )
         with served as viewing, contextlib.suppress(KeyboardInterrupt):
-            self._tell(viewing.url, list(viewing.volumes))
+            show({"url": viewing.url, "volumes": list(viewing.volumes)}, self.json, viewing.url)
+            sys.stdout.flush()  # who reads it from a pipe needs it now
+            log.info("serving to this machine alone; end with Ctrl-C")
             viewing.wait()
         log.info("closed: nothing is served any more")
-
-    def _tell(self, url: str, names: list[str]) -> None:
-        show({"url": url, "volumes": names}, self.json, url)
-        sys.stdout.flush()  # who reads it from a pipe needs it now
-        log.info("serving to this machine alone; end with Ctrl-C")

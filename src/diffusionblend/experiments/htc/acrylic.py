@@ -138,12 +138,7 @@ def noise_of_lengths(noise: Noise, curve: Curve) -> Noise:
 
 
 def find_place(y: np.ndarray, beam: Beam) -> Place:
-    """Return where the disc lies, by its edges in each view.
-
-    Args:
-        y: Line integrals (views, bins).
-        beam: Where they ran.
-    """
+    """Return where the disc lies, by its edges in each view of line integrals (views, bins)."""
     phi, s = _rays(beam)
     level = _EDGE * np.quantile(y, 0.98)
     rows, right = [], []
@@ -173,12 +168,7 @@ def chord(distance: np.ndarray, radius: float = RADIUS_MM) -> np.ndarray:
 
 
 def find_curve(y: np.ndarray, distance: np.ndarray) -> Curve:
-    """Fit the curve to the rays without holes.
-
-    Args:
-        y: Line integrals (views, bins).
-        distance: The `distances` of their rays.
-    """
+    """Fit the curve to the rays without holes, by line integrals and `distances` (views, bins)."""
     from scipy.optimize import least_squares
 
     beside, measured = _without_holes(y, distance)

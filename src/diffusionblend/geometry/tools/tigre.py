@@ -102,44 +102,27 @@ def _vectors(
     size: tuple[int, int],
 ) -> Vectors:
     """Return the vectors, from the axis; the detector is turned about its middle."""
+    from scipy.spatial.transform import Rotation
+
     views = len(angles)
     sod, sdd, cor = (
         for_each(stated, name, views, 1, default)[:, 0]
         for name, default in (("DSO", None), ("DSD", None), ("COR", [0]))
     )
     up, across = for_each(stated, "offDetector", views, 2, [0, 0]).T
-    about_z, about_y, about_x = for_each(stated, "rotDetector", views, 3, [0, 0, 0]).T
     zero = np.zeros(views)
     diverges = str(stated.get("mode") or "cone") != "parallel"
+    detector = Rotation.from_euler("ZYX", for_each(stated, "rotDetector", views, 3, [0, 0, 0]))
     places = (
         np.stack([sod, zero, zero], axis=-1) if diverges else (-1.0, 0.0, 0.0),
         np.stack([sod - sdd, across, up], axis=-1),
-        *(
-            turning(about_z, _about_y(about_y, _about_x(about_x, side)))
-            for side in ((0.0, pixel[1], 0.0), (0.0, 0.0, pixel[0]))
-        ),
+        detector.apply((0.0, pixel[1], 0.0)),
+        detector.apply((0.0, 0.0, pixel[0])),
     )
-    source, middle, along, upwards = (
-        turning(angles[:, 0], _about_y(angles[:, 1], turning(angles[:, 2], place)))
-        for place in places
-    )
+    source, middle, along, upwards = map(Rotation.from_euler("ZYZ", angles).apply, places)
     beside = turning(angles[:, 0], np.stack([zero, cor, zero], axis=-1))
     source = source + beside * diverges
     return Vectors(source, middle + beside, along, upwards, size[1], size[0], diverges)
-
-
-def _about_y(angles: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Return vectors (views, 3) turned about y, from z towards x."""
-    x, y, z = vector.T
-    cos, sin = np.cos(angles), np.sin(angles)
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=-1)
-
-
-def _about_x(angles: np.ndarray, vector: tuple[float, float, float]) -> np.ndarray:
-    """Return a vector turned about x by each angle, from y towards z (views, 3)."""
-    x, y, z = vector
-    cos, sin = np.cos(angles), np.sin(angles)
-    return np.stack([x + 0 * cos, cos * y - sin * z, sin * y + cos * z], axis=-1)
 
 
 def _grid(stated: Mapping[str, Any], views: int) -> Grid | None:

@@ -70,7 +70,9 @@ def read(path: Path) -> Volume:
         place, packed = _place(path, header), header["encoding"] in GZIP
         check_claim(place, math.prod(shape), place.stat().st_size, packed)
         with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
-            data = _unpacked(held, packed, MAX_VOXEL_BYTES * math.prod(shape))
+            # To the end, where gzip compares its checksum; a byte more tells of the rest.
+            unpacked = gzip.GzipFile(fileobj=held) if packed else held
+            data = unpacked.read(MAX_VOXEL_BYTES * math.prod(shape) + 1)
         here = {name: value for name, value in header.items() if name not in _BESIDE}
         voxels = nrrd.read_data({**here, "encoding": "raw"}, io.BytesIO(data))
     check_kind(path, voxels.dtype)
@@ -219,14 +221,6 @@ def _shaped(path: Path, field: str, value: object, shape: tuple[int, ...]) -> np
             "three-dimensional volume"
         )
     return array
-
-
-def _unpacked(stream: BinaryIO, compressed: bool, most: int) -> bytes:
-    """Read voxels to the end of the stream, where gzip compares its checksum.
-
-    At most `most` bytes, and one more to tell of the rest.
-    """
-    return (gzip.GzipFile(fileobj=stream) if compressed else stream).read(most + 1)
 
 
 def write(volume: Volume, path: Path) -> None:

@@ -169,15 +169,12 @@ def _curve(line: Line, axes: tuple[Axis, Axis], box: tuple[Side, Side]) -> Curve
 
 def _keys(lines: Sequence[Line], axis: Axis, summary: Summary | None) -> Iterator[Key]:
     for name in dict.fromkeys(line.name for line in lines):
-        alike = [line for line in lines if line.name == name]
-        figure = "" if summary is None else _figure(summary, axis, alike)
+        alike, figure = [line for line in lines if line.name == name], ""
+        if summary is not None:
+            values = [summary.of(line.y) for line in alike]
+            ends = dict.fromkeys(map(significant, (min(values), max(values))))
+            figure = " ".join(filter(None, (summary.name, " to ".join(ends), axis.unit)))
         yield Key(name, _style(alike[0].index), figure)
-
-
-def _figure(summary: Summary, axis: Axis, lines: Sequence[Line]) -> str:
-    values = [summary.of(line.y) for line in lines]
-    ends = dict.fromkeys(significant(value) for value in (min(values), max(values)))
-    return " ".join(filter(None, (summary.name, " to ".join(ends), axis.unit)))
 
 
 def _across(axis: Axis, first: float, last: float) -> Iterator[Tick]:

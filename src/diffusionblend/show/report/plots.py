@@ -23,12 +23,17 @@ def _error(report: Report) -> Plot | None:
     truth = report.truth
     if truth is None:
         return None
+    # Slice by slice, so that no copy of a volume is made.
+    errors = [
+        [np.abs(a - b).mean(dtype=float) for a, b in zip(e.hu, truth, strict=True)]
+        for e in report.entries
+    ]
     return draw(
         "Error along the slices",
         "Mean absolute error of each axial slice; lower is better. Jumps between neighbours tell "
         "of slices that were not reconstructed alike.",
         (_slices(report), Axis("mean absolute error, HU", "HU")),
-        [line(e.name, i, enumerate(_errors(e.hu, truth))) for i, e in enumerate(report.entries)],
+        [line(e.name, i, enumerate(errors[i])) for i, e in enumerate(report.entries)],
         summary=_MEAN,
         zero=True,
     )
@@ -38,11 +43,6 @@ def _slices(report: Report) -> Axis:
     """Return the axis of the slices: counted as in the files."""
     last = len(report.entries[0].hu) - 1
     return Axis("slice", mirrored=last if 0 in report.turned_axes else None)
-
-
-def _errors(hu: np.ndarray, truth: np.ndarray) -> Iterator[float]:
-    """Yield the mean absolute error of each slice; no copy of a volume is made."""
-    return (np.abs(a - b).mean(dtype=float) for a, b in zip(hu, truth, strict=True))
 
 
 def _profile(report: Report) -> Plot | None:

@@ -38,18 +38,13 @@ def stack_of(report: Report, most_bytes: int) -> tuple[Slice, ...]:
 
     None if fewer than `FEWEST` fit, or there are no more.
     """
-    slices = [_slice(report, z) for z in _chosen(report)]
+    even = evenly_spaced(len(report.entries[0].hu), MOST_SLICES)
+    slices = [_slice(report, z) for z in sorted({*map(int, even), report.point[0]})]
     while len(slices) >= FEWEST:
         if sum(at.bytes for at in slices) <= most_bytes:
             return tuple(slices)
         slices = [at for i, at in enumerate(slices) if i % 2 == 0 or at.crossed]
     return ()
-
-
-def _chosen(report: Report) -> list[int]:
-    """Return slices of the volume, spread evenly, and the one that the planes run through."""
-    even = evenly_spaced(len(report.entries[0].hu), MOST_SLICES)
-    return sorted({*map(int, even), report.point[0]})
 
 
 def _slice(report: Report, z: int) -> Slice:

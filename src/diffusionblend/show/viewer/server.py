@@ -101,13 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = _refuse_method  # noqa: N815 - names of http.server
     do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method  # noqa: N815 - as above
 
-    def _names_us(self) -> bool:
-        # Any port: through a tunnel it is the other end's.
-        hosts = self.headers.get_all("Host", [])
-        return len(hosts) == 1 and _LOCAL.fullmatch(hosts[0]) is not None
-
     def _answer(self) -> Answer:
-        if not self._names_us():
+        hosts = self.headers.get_all("Host", [])
+        # Any port: through a tunnel it is the other end's.
+        if len(hosts) != 1 or not _LOCAL.fullmatch(hosts[0]):
             return _refusal(HTTPStatus.FORBIDDEN, "another Host than this machine")
         token, slash, name = self.path[1:].partition("/")
         same = hmac.compare_digest(token.encode(), self.server.token.encode())

@@ -1,15 +1,17 @@
 """Look at volumes: read, served and opened by one call."""
 
 import contextlib
+import logging
+import tempfile
 import threading
 import time
+import webbrowser
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.inputs import Paths, as_paths
-from diffusionblend.show.viewer.browser import in_browser
 from diffusionblend.show.viewer.contents import gather
 from diffusionblend.show.viewer.server import ViewerServer
 
@@ -74,3 +76,34 @@ def view(
                 yield Viewing(server.url, tuple(shown.name for shown in contents.shown))
         finally:
             server.shutdown()
+
+
+log = logging.getLogger(__name__)
+
+_LEADS_THERE = """<!doctype html>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url={url}">
+<title>DiffusionBlend viewer</title>
+<a href="{url}">The viewer</a>
+"""
+
+
+@contextlib.contextmanager
+def in_browser(url: str) -> Iterator[None]:
+    """Open a page while the block serves it.
+
+    Every user of a machine can see the command lines on it, and could be there first with an
+    address that stands on one. So the browser is given a file that leads there, in a folder that
+    its owner alone can enter; it is gone when the block ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="diffusionblend-") as folder:
+        page = Path(folder) / "viewer.html"
+        page.write_text(_LEADS_THERE.format(url=url), encoding="utf-8")
+        # A browser that lives in the terminal comes back when it is closed.
+        threading.Thread(target=_open, args=(page,), daemon=True).start()
+        yield
+
+
+def _open(page: Path) -> None:
+    if not webbrowser.open(page.as_uri()):
+        log.info("no browser was found; open the address above in one")
