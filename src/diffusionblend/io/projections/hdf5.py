@@ -67,6 +67,13 @@ def _leads_somewhere(file: "h5py.File", part: str) -> bool:
         return False
 
 
+def is_elsewhere(file: "h5py.File", place: str) -> bool:
+    """Return whether a place is a link into another file."""
+    import h5py
+
+    return isinstance(file.get(place, getlink=True), h5py.ExternalLink)
+
+
 def _elsewhere(path: Path, part: str) -> UnsupportedInput:
     return UnsupportedInput(
         f"{path}: /{part} lies in another file, which is not followed; copy all into one file, by "
@@ -161,6 +168,21 @@ def number(file: "h5py.File", path: Path, name: str) -> float | None:
     """Return one number, or None if it is not there."""
     found = numbers(file, path, name)
     return float(found[0]) if found is not None and len(found) == 1 else None
+
+
+def flag(file: "h5py.File", path: Path, name: str) -> bool:
+    """Return whether a flag is set, which may be a number or an enumeration; no if it is not there.
+
+    One that is neither, or lies elsewhere, is not looked at: flags are no more than remarked on.
+    """
+    try:
+        found = dataset(file, path, name)
+    except UnsupportedInput:
+        return False
+    if found is None or found.size != 1 or found.dtype.kind not in "biu":
+        return False
+    with parsing(path):
+        return bool(np.asarray(found).item())
 
 
 def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:

@@ -23,6 +23,7 @@ from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.crosscheck import doubts, odd_lengths, off_course
+from diffusionblend.io.projections.fields import heed_exposures
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
@@ -36,11 +37,12 @@ from diffusionblend.io.projections.recognise import (
     has_free_axes,
     open_source,
 )
+from diffusionblend.io.projections.selection import choose_rows, choose_views
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
 from diffusionblend.io.projections.tilt import Axis, set_upright, with_margin
-from diffusionblend.io.projections.understand import Meaning, choose_rows, choose_views, understand
+from diffusionblend.io.projections.understand import Meaning, understand
 
 WARNINGS = "warnings"
 """Name of the warnings in the provenance of a scan: each is a line."""
@@ -108,6 +110,7 @@ def _imported(
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     beam.take_rows(rows.start, rows.stop)  # refused before the long work
+    meaning = heed_exposures(meaning, rows)
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
     taken = beam.with_axis_on(axis_bin).take_rows(rows.start, rows.stop)

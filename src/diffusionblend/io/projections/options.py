@@ -52,6 +52,9 @@ class Options:
     """Projections without rays."""
     white_after: Path | None = None
     """Projections of air that were taken after the views; `white` are then those before."""
+    white_exposure: float | None = None
+    """Exposure of a projection of air in units of that of a view, if it was another: 0.5 for half
+    the time. Without it what the file states."""
     fields: Literal["together", "before-after"] | None = None
     """When white fields were taken: together, or one half before the views and one after. Without
     it by their levels."""
