@@ -22,7 +22,7 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.crosscheck import doubts, odd_lengths, off_course
+from diffusionblend.io.projections.crosscheck import doubts, lying_down, odd_lengths, off_course
 from diffusionblend.io.projections.fields import heed_exposures
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
@@ -158,6 +158,7 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
         one = dataclasses.replace(options, bin=1)
         lines = read_lines(meaning, every, range(middle, middle + 1), one)
         wrong = list(lines.notes.warnings)
+        wrong += lying_down(meaning.beam, lambda some, rows: read_lines(meaning, some, rows, one).y)
         if meaning.beam.kind == "parallel":
             wrong += off_course(lines.y[0], meaning.beam)
         if not wrong:

@@ -10,8 +10,8 @@ from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.formats.registry import is_volume
 from diffusionblend.io.projections import arrays, hdf5, matlab, tiff, zeiss
-from diffusionblend.io.projections.exchange import read_exchange
 from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, order_of, read_geometry
+from diffusionblend.io.projections.layouts import open_hdf5, order_unsaid
 from diffusionblend.io.projections.names import (
     SUFFIXES,
     fingerprint,
@@ -19,7 +19,6 @@ from diffusionblend.io.projections.names import (
     series_of,
     tiff_files,
 )
-from diffusionblend.io.projections.nexus import read_nexus
 from diffusionblend.io.projections.options import Options, Tool
 from diffusionblend.io.projections.rtk import read_rtk
 from diffusionblend.io.projections.scanner_text import (
@@ -31,13 +30,11 @@ from diffusionblend.io.projections.source import Source, Unit
 from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
 from diffusionblend.io.projections.tool_geometry import read_tool_geometry
 from diffusionblend.io.projections.vendors import foreign
-from diffusionblend.io.projections.walked import walk
 
 _EXPECTED = (
     "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
     "with a geometry.json, or that geometry.json"
 )
-OURS = "diffusionblend-scan"
 JSON = (".json",)
 CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
@@ -154,7 +151,7 @@ def open_source(
         order = order_of(facts)
     start = _start(path)
     if start.startswith(hdf5.MAGIC):
-        return _open_hdf5(path, order, said)
+        return open_hdf5(path, order, said, None if facts is None else facts.data.array)
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
@@ -177,25 +174,6 @@ def has_free_axes(path: Path) -> bool:
     if start.startswith(tiff.MAGIC):
         return tiff.is_one_picture(path)
     return start.startswith((arrays.NPY, arrays.NPZ))
-
-
-def _open_hdf5(path: Path, order: Sequence[str] | None, said: Sequence[str] | None) -> Source:
-    """Open HDF5, of which NeXus says what its axes are, unless the user says otherwise."""
-    import h5py
-
-    walk(path)
-    with parsing(path), h5py.File(path) as file:
-        if str(file.attrs.get("schema", "")).startswith(OURS):
-            raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
-        source = read_exchange(file, path, order) or read_nexus(file, path, said)
-        if source is not None:
-            return source
-        held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
-    raise UnsupportedInput(
-        f"{path}: has no /exchange/data; expected Data Exchange or NXtomo; holds {held}; write its "
-        "projections as .npy with a geometry.json, by numpy: save('p.npy', "
-        "h5py.File('FILE')['/PLACE'][...])"
-    )
 
 
 def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
@@ -235,10 +213,7 @@ def _open(
     """Open projections that lie in one file."""
     if order is None:
         if has_free_axes(path):
-            raise UnsupportedInput(
-                f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, '
-                "or give `order='view,row,bin'`, of a sinogram `order='view,bin'`"
-            )
+            raise order_unsaid(path)
         order = AXES
     if start.startswith(tiff.MAGIC):
         return "TIFF of many pages", tiff.open_tiff(path, [path], order)

@@ -114,8 +114,9 @@ def _pages(file: Path) -> list[Page]:
                     f"{file}: {images} pictures behind one page, as ImageJ writes stacks above "
                     "4 GiB; save it as separate files"
                 )
-            pages = list(enumerate(tiff.pages))
-            return [_page(file, index, page.aspage(), size) for index, page in pages]
+            pages = [(index, page.aspage()) for index, page in enumerate(tiff.pages)]
+            whole = [(index, page) for index, page in pages if not page.is_reduced]
+            return [_page(file, index, page, size) for index, page in whole or pages]
 
 
 def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
