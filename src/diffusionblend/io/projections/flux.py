@@ -81,7 +81,8 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     told, cure = _of_air(brightest, i0, dark)
     return warned(
         f"the brightest part of most views has {told}, and nothing lets more through than air: the "
-        "counts of air are too low, as with an object in the white fields; "
+        "counts of air are too low, as with an object in the white fields, or less exposure of "
+        "them (`white_exposure`); "
         f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
     )
 

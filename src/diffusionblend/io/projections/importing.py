@@ -22,7 +22,13 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.crosscheck import doubts, lying_down, odd_lengths, off_course
+from diffusionblend.io.projections.bent import bent_values
+from diffusionblend.io.projections.crosscheck import (
+    doubts,
+    lying_down,
+    odd_lengths,
+    off_course,
+)
 from diffusionblend.io.projections.fields import heed_exposures
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
@@ -180,17 +186,17 @@ def _plain(options: Options) -> Options:
 def _doubts(
     meaning: Meaning, rows: range, views: Sequence[int], placed: Placed, options: Options
 ) -> tuple[str, ...]:
-    """Return what rays that were measured from both ends say against the beam."""
+    """Return what rays that were measured from both ends, and the sums of views, speak against."""
     plain = _plain(options)
+
+    def read(some: Sequence[int], rows: range) -> np.ndarray:
+        return read_lines(meaning, some, rows, plain).y
+
     try:
-        return tuple(
-            doubts(
-                meaning.beam,
-                placed,
-                rows,
-                views,
-                lambda some, rows: read_lines(meaning, some, rows, plain).y,
-            )
+        told = tuple(doubts(meaning.beam, placed, rows, views, read))
+        dark = meaning.dark is not None
+        return told or tuple(
+            bent_values(meaning.beam, placed, rows, read, meaning.quantity, dark=dark)
         )
     except DiffusionBlendError:  # of what is not taken
         return ()
