@@ -31,8 +31,8 @@ class Import(Options):
 
     groups: ClassVar[Groups] = {
         "source": (
-            "quantity", "geometry", "from_", "template", "order", "number", "angles", "lengths",
-            "clockwise",
+            "quantity", "geometry", "from_", "template", "order", "number", "angles", "angles_from",
+            "lengths", "clockwise",
         ),
         "beam": ("beam", "sod_mm", "sdd_mm", "arc", "bin_mm", "row_mm"),
         "air and dark": (

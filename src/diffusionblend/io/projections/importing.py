@@ -78,8 +78,7 @@ def import_scan(
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
     path, options = Path(path), _with_changes(options, changes)
-    facts, described, unit = find_geometry(path, options)
-    options = dataclasses.replace(options, angles=unit)
+    facts, described, options = find_geometry(path, options)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
     if order is None and has_free_axes(data) and (facts is None or order_of(facts) is None):

@@ -42,6 +42,9 @@ class Options:
     angles: Literal["degrees", "radians"] | None = None
     """Unit of the angles, where it is not degrees as the format or geometry.json has it, or where
     they look as if it were not."""
+    angles_from: Path | None = None
+    """A text that lists the angle of each view, one a line or behind its number (Nikon _ctdata.txt
+    or .ang), instead of what else states them."""
     lengths: Literal["mm", "cm", "m", "um", "nm"] = "mm"
     """Unit of all lengths in geometry.json; the options are in mm."""
     clockwise: bool = False

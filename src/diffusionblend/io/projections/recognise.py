@@ -1,5 +1,6 @@
 """From a path to a source of projections: what it is is seen from its bytes, not its name."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,10 +41,8 @@ CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
 
 
-def find_geometry(
-    source: Path, options: Options
-) -> tuple[AnyFacts | None, Path | None, Unit | None]:
-    """Return what is said about projections, the file that says it, and the unit of its angles.
+def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path | None, Options]:
+    """Return what is said about projections, the file that says it, and what is still to be heeded.
 
     Args:
         source: The projections, or a geometry.json that names them.
@@ -51,13 +50,16 @@ def find_geometry(
             beside the projections.
 
     Returns:
-        The unit is the user's, or None where the angles were read as it says.
+        The options lack the unit of angles, and a list of them, that were heeded.
     """
     path = options.geometry or _geometry_beside(source)
     if path is None:
-        return None, None, options.angles
+        return None, None, options
+    if path.is_file() and is_scanner_text(_start(path)):
+        facts: AnyFacts = read_scanner_text(path, options.angles_from)
+        return facts, path, dataclasses.replace(options, angles_from=None)
     facts, unit = _read_any_geometry(path, options.from_, options.angles)
-    return facts, path, unit
+    return facts, path, dataclasses.replace(options, angles=unit)
 
 
 def _geometry_beside(source: Path) -> Path | None:
@@ -90,8 +92,6 @@ def _read_any_geometry(
         return read_geometry(path), unit
     if has_suffix(path, (".xml",)) or tool == "rtk":
         return read_rtk(path), unit
-    if is_scanner_text(_start(path)):
-        return read_scanner_text(path), unit
     taken = read_tool_geometry(path, tool, unit)
     return (read_geometry(path), unit) if taken is None else taken
 
