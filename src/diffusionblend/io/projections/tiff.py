@@ -22,7 +22,6 @@ from diffusionblend.io.projections.stack import (
     arrange,
     arranged_shape,
     check_type,
-    volume_of,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +129,8 @@ def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
         raise UnsupportedInput(f"{name}: has pixels of no known type; convert it")
     check_type(name, np.dtype(dtype))
     held = _held(name, page, size)
-    check_claim(name, volume_of(shape, np.dtype(dtype)), held, page.compression != 1)
+    packed = shape[0] * -(-shape[1] * page.bitspersample // 8)  # as 12 bits of cameras are
+    check_claim(name, packed, held, page.compression != 1)
     return Page(file, index, shape, np.dtype(dtype))
 
 
