@@ -9,7 +9,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections.course import astray, faster, interchanged, without_object
 from diffusionblend.io.projections.importing import import_scan
 from support import cases
-from support.phantoms import changed
+from support.phantoms import Ellipsoid, changed
 
 BINS, VIEWS = 96, 60
 EVEN = 3.0 * np.arange(VIEWS)
@@ -199,3 +199,25 @@ def test_sinograms_that_pass_for_projections(tmp_path):
     scan = import_scan(wrong, order="row,view,bin")
     assert "warnings" not in scan.provenance
     np.testing.assert_allclose(scan.y, y.transpose(1, 0, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_board_that_is_symmetric_between_the_ends(tmp_path, sign):
+    """Its first and last view are the same, and a step apart all the same."""
+    angles = 18.0 * np.arange(20)
+    beam = cases.beam("parallel", size=64, slices=3, angles=tuple(angles.tolist()))
+    turn = sign * np.radians(9.0)  # half of a step before the first, or behind it
+    board = [(Ellipsoid((0.0, 0.0, 0.0), (22.0, 9.0, np.inf), turn), 0.02)]
+    y = -np.log(cases.counts(cases.project(board, beam), 4e4) / 4e4)
+    path = cases.write_case(tmp_path, y, beam, quantity="line-integrals")
+    assert "warnings" not in import_scan(path, centre="none").provenance
+
+
+def test_a_round_object_in_noise_is_not_in_another_order(tmp_path):
+    """Beyond the ends of half a turn views are continued, with more noise than others have."""
+    beam = cases.beam("parallel", 180, size=64, slices=3)
+    nearly = [(Ellipsoid((1.3, 0.0, 0.0), (14.0, 13.0, np.inf), 0.4), 0.011)]
+    for seed in range(3):
+        y = -np.log(cases.counts(cases.project(nearly, beam), 3600, seed=seed) / 3600)
+        path = cases.write_case(tmp_path, y, beam, quantity="line-integrals")
+        assert "warnings" not in import_scan(path, centre="none").provenance

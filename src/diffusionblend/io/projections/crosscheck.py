@@ -311,7 +311,8 @@ def _at_the_end(
     if arc == 0 or min(abs(beyond), abs(beyond - 1)) > 0.25:
         return
     y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)]).astype(np.float64)
-    first = y[:, 0] if arc % 360 == 0 else _from_behind(y[:, 0], beam, axis_bin)
+    behind = arc % 360 != 0
+    first, second = (_from_behind(y[:, k], beam, axis_bin) if behind else y[:, k] for k in (0, 1))
     if np.isfinite(first).mean() < 0.5:  # its other side is hardly on the detector
         return
     apart = np.concatenate([np.diff(y[:, part], axis=1) for part in (_BEGIN, _END)], axis=1)
@@ -319,7 +320,9 @@ def _at_the_end(
     steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(between))
     if steps.min() < SEEN * np.square(apart).mean() / math.sqrt(y[:, 0].size):
         return
-    if beyond > 0.5 and ends < steps.min() / 4:
+    # Of an object that is symmetric about the direction between the ends the next two are, too.
+    further = float(_changed(_without_flux(y[:, -2] - second)))
+    if beyond > 0.5 and ends < steps.min() / 4 < further:
         right, found = arc / (count - 1), "are the same, though their angles are a step apart"
     elif beyond < 0.5 and arc % 360 == 0 and steps.min() / 2 < ends < 2 * steps.max():
         right, found = arc / count, "differ as neighbours do, though their angles are the same"
