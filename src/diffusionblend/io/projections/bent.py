@@ -18,6 +18,7 @@ from diffusionblend.geometry import PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.course import edge_level, is_cut
 from diffusionblend.io.projections.crosscheck import VIEWS, Read
+from diffusionblend.io.projections.noise import DARKEST, is_transmission
 from diffusionblend.io.projections.opposite import full_turn, turn_of
 from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.placing import Placed, central_row
@@ -95,9 +96,9 @@ def bent(
         dark: Whether counts without rays were known.
     """
     span = _span(y)
-    if span is None or y.shape[1] < FEWEST or is_cut(y):
+    if span is None or y.shape[1] < FEWEST or is_cut(y) or not is_transmission(y):
         return
-    y = y.astype(np.float64)
+    y = np.clip(y.astype(np.float64), -DARKEST, DARKEST)
     widths = np.ones(y.shape[2]) if widths is None else widths / widths.mean()
     stated = _uneven(y, span, widths)
     if not stated > UNEVEN:
