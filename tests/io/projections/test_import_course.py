@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.io.projections.course import astray, faster, without_object
+from diffusionblend.io.projections.course import astray, faster, interchanged, without_object
 from diffusionblend.io.projections.importing import import_scan
 from support import cases
-from support.phantoms import changed
+from support.phantoms import Ellipsoid, changed
 
 BINS, VIEWS = 96, 60
 EVEN = 3.0 * np.arange(VIEWS)
@@ -165,3 +165,59 @@ def test_a_board_from_its_side_is_no_air():
     y = y.reshape(VIEWS, BINS, 5).mean(axis=-1)
     assert not without_object(y).size
     assert astray(y, EVEN) is None
+
+
+SQUARE = 36
+
+
+def square(kind, turn, seed):
+    """Return line integrals of as many rows as views (views, rows, bins), and their angles."""
+    rng = np.random.default_rng(seed)
+    angles = turn / SQUARE * np.arange(SQUARE)
+    geometry = cases.beam(kind, size=64, slices=SQUARE, angles=tuple(angles.tolist()))
+    x, y = rng.uniform(-9, 9, 2)
+    objects = [(cases.cylinder(x, y, rng.uniform(12, 20)), cases.MU)]
+    objects += [(cases.ball(*rng.uniform(-12, 12, 3), rng.uniform(2, 6)), 0.02) for _ in range(4)]
+    values = cases.counts(cases.project(objects, geometry, oversampling=1), 1e4, seed=seed)
+    return -np.log(np.maximum(values, 0.5) / 1e4), angles, geometry
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("kind", "turn"), [("parallel", 180), ("parallel", 360), ("fan", 360)])
+def test_rows_that_turn_and_views_that_do_not(kind, turn, seed):
+    y, angles, _ = square(kind, turn, seed)
+    assert interchanged(y, angles)  # its views are taken for rows
+    assert not interchanged(np.ascontiguousarray(y.transpose(1, 0, 2)), angles)
+
+
+def test_sinograms_that_pass_for_projections(tmp_path):
+    """Of a long object they are those of rings, which explain them without any residual."""
+    y, _, geometry = square("parallel", 180, 0)
+    told = {"quantity": "line-integrals"}
+    wrong = cases.write_case(tmp_path, y.transpose(1, 0, 2), geometry, **told)
+    assert "does `order` interchange view and row?" in import_scan(wrong).provenance["warnings"]
+    scan = import_scan(wrong, order="row,view,bin")
+    assert "warnings" not in scan.provenance
+    np.testing.assert_allclose(scan.y, y.transpose(1, 0, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_board_that_is_symmetric_between_the_ends(tmp_path, sign):
+    """Its first and last view are the same, and a step apart all the same."""
+    angles = 18.0 * np.arange(20)
+    beam = cases.beam("parallel", size=64, slices=3, angles=tuple(angles.tolist()))
+    turn = sign * np.radians(9.0)  # half of a step before the first, or behind it
+    board = [(Ellipsoid((0.0, 0.0, 0.0), (22.0, 9.0, np.inf), turn), 0.02)]
+    y = -np.log(cases.counts(cases.project(board, beam), 4e4) / 4e4)
+    path = cases.write_case(tmp_path, y, beam, quantity="line-integrals")
+    assert "warnings" not in import_scan(path, centre="none").provenance
+
+
+def test_a_round_object_in_noise_is_not_in_another_order(tmp_path):
+    """Beyond the ends of half a turn views are continued, with more noise than others have."""
+    beam = cases.beam("parallel", 180, size=64, slices=3)
+    nearly = [(Ellipsoid((1.3, 0.0, 0.0), (14.0, 13.0, np.inf), 0.4), 0.011)]
+    for seed in range(3):
+        y = -np.log(cases.counts(cases.project(nearly, beam), 3600, seed=seed) / 3600)
+        path = cases.write_case(tmp_path, y, beam, quantity="line-integrals")
+        assert "warnings" not in import_scan(path, centre="none").provenance

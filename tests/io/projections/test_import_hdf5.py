@@ -4,8 +4,14 @@ import h5py
 import numpy as np
 import pytest
 
-from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
+from diffusionblend.errors import (
+    CorruptInput,
+    DiffusionBlendError,
+    UnsupportedInput,
+    UsageError,
+)
 from diffusionblend.geometry import ConeBeam
+from diffusionblend.io.projections import hdf5
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
 from support.imported import assert_is, stated
@@ -321,11 +327,57 @@ def test_a_volume_of_cil_is_no_scan(tmp_path):
         import_scan(path, stated())
 
 
-def test_another_layout_is_listed_and_can_be_saved(tmp_path):
-    path = extended(tmp_path / "a.h5", {"scan/frames": lines(), "scan/spectrum": np.ones(4)})
-    words = r"holds /scan/frames \(12, 3, 57\); write its projections as \.npy"
-    with pytest.raises(UnsupportedInput, match=words):
+# Other layouts, and filters
+
+
+@pytest.mark.parametrize("order", [("view", "row", "bin"), ("row", "view", "bin")])
+def test_an_array_by_its_place(tmp_path, order):
+    """As some scanners write it: no angles, no keys."""
+    axes = [("view", "row", "bin").index(axis) for axis in order]
+    held = {"entry/detector/detector": lines().transpose(axes), "entry/spectrum": np.ones(4)}
+    path = extended(tmp_path / "a.h5", held)
+    with pytest.raises(UnsupportedInput, match=r'name its projections as "array" and') as caught:
         import_scan(path, stated())
-    np.save(tmp_path / "p.npy", h5py.File(path)["/scan/frames"][...])
-    write_geometry(tmp_path, quantity="line-integrals")
-    assert_is(import_scan(tmp_path / "p.npy", Options(order="view,row,bin")))
+    assert "/entry/detector/detector (" in str(caught.value)
+    told = {"quantity": "line-integrals", "array": "/entry/detector/detector"}
+    write_geometry(tmp_path, order=order, **told)
+    assert_is(import_scan(path))
+    write_geometry(tmp_path, **told)
+    with pytest.raises(UnsupportedInput, match="nothing says what its axes are"):
+        import_scan(path)
+
+
+def test_an_array_that_is_not_there(tmp_path):
+    path = extended(tmp_path / "a.h5", {"entry/data": lines()})
+    write_geometry(tmp_path, quantity="line-integrals", order=["view", "row", "bin"], array="data")
+    with pytest.raises(
+        CorruptInput, match=r"has no array /data, as geometry.json has it; holds /ent"
+    ):
+        import_scan(path)
+
+
+@pytest.mark.parametrize(("code", "name"), [(32008, "Bitshuffle"), (60001, "of no known name")])
+def test_a_filter_that_is_missing_is_asked_for(tmp_path, code, name):
+    """It was called a file that cannot be read, to be copied again."""
+    path = write_exchange(tmp_path / "a.h5", data=None)
+    with h5py.File(path, "a") as file:
+        made = file.create_dataset(
+            "exchange/data", lines().shape, "f4", chunks=(1, *lines().shape[1:]),
+            compression=code, allow_unknown_filter=True,
+        )  # fmt: skip
+        for view in range(VIEWS):
+            made.id.write_direct_chunk((view, 0, 0), b"packed")
+    with pytest.raises(UsageError, match="run `pip install hdf5plugin`") as caught:
+        import_scan(path, stated())
+    assert f"/exchange/data: is compressed by the filter {code} ({name})" in str(caught.value)
+
+
+def test_a_filter_that_hdf5plugin_brings_is_used(tmp_path, monkeypatch):
+    path = write_exchange(tmp_path / "a.h5", data=None)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("exchange/data", data=counts(lines()), compression="gzip")
+    brought = []
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: bool(brought))
+    monkeypatch.setattr(hdf5, "import_module", brought.append)
+    assert_is(import_scan(path, stated()))
+    assert brought[0] == "hdf5plugin"

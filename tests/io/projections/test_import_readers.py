@@ -114,6 +114,36 @@ def test_a_tiff_of_sinograms(tmp_path, compression):
     assert_is(import_scan(path))
 
 
+@pytest.mark.parametrize("bits", [10, 12])
+def test_packed_pixels_of_a_camera(tmp_path, bits):
+    """Files of 12 bits a pixel were called damaged: they are shorter than with 16."""
+    pytest.importorskip("imagecodecs")
+    top = 2**bits - 1
+    values = np.round(top * np.exp(-lines())).astype(np.uint16)
+    path, cut = tmp_path / "a.tif", tmp_path / "cut.tif"
+    tifffile.imwrite(path, values, photometric="minisblack", bitspersample=bits)
+    write_geometry(tmp_path, quantity="counts", order=["view", "row", "bin"], i0=float(top))
+    scan = import_scan(path)
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2), -np.log(values / top), atol=1e-5)
+    cut.write_bytes(path.read_bytes()[: values.nbytes // 3])
+    with pytest.raises(CorruptInput, match=r"cut\.tif"):
+        import_scan(cut)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("first", [True, False])
+def test_reduced_pages_of_a_tiff_are_no_views(tmp_path, step, first):
+    """One of the same size was a view, and of another size the file was refused."""
+    path, small = tmp_path / "a.tif", lines()[0, ::step, ::step]
+    pages = [(view, 0) for view in lines()]
+    pages.insert(0 if first else len(pages), (small, 1))
+    with tifffile.TiffWriter(path) as file:
+        for picture, kind in pages:
+            file.write(picture, photometric="minisblack", subfiletype=kind, contiguous=False)
+    write_geometry(tmp_path, quantity=LINES, order=["view", "row", "bin"])
+    assert_is(import_scan(path))
+
+
 @pytest.mark.parametrize("order", [("view", "row", "bin"), ("bin", "view", "row")])
 def test_an_array_in_any_order(tmp_path, order):
     axes = ("view", "row", "bin")

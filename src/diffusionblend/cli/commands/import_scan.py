@@ -31,11 +31,13 @@ class Import(Options):
 
     groups: ClassVar[Groups] = {
         "source": (
-            "quantity", "geometry", "from_", "template", "order", "number", "angles", "lengths",
-            "clockwise",
+            "quantity", "geometry", "from_", "template", "order", "number", "angles", "angles_from",
+            "lengths", "clockwise",
         ),
         "beam": ("beam", "sod_mm", "sdd_mm", "arc", "bin_mm", "row_mm"),
-        "air and dark": ("white", "white_after", "dark", "fields", "i0", "air_bins"),
+        "air and dark": (
+            "white", "white_after", "white_exposure", "dark", "fields", "i0", "air_bins",
+        ),
         "selection": ("rows", "views", "every", "without", "bin"),
         "grid": ("size", "pixel_mm", "slices"),
         "corrections": ("repair", "dead", "stripes", "centre", "tilt"),

@@ -5,11 +5,13 @@ missing, radians for degrees, another arc than the user says.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
-from diffusionblend.io.projections.geometry_file import NAME, AnyFacts
+from diffusionblend.io.projections.angle_list import read_angles
+from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, PosedFacts
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.source import Source, Unit
 from diffusionblend.io.projections.stack import finite_angles
@@ -23,27 +25,48 @@ MOST_TURNS = 10
 
 def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float, ...]:
     """Return the direction of each view in degrees."""
-    views = source.data.shape[0]
-    stored = None
-    if source.angles is not None:
-        stored = _in_degrees(np.array(source.angles), source.unit, options)
-    if facts.angles is not None:
-        _check_views(source, np.array(facts.angles))
-        stated = finite_angles(NAME, np.array(facts.angles), views)
-        stated = _in_degrees(stated, "degrees", options)
-        if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
-            raise UnsupportedInput(
-                f"its angles are not those of {NAME}; expected the same; leave one of them out"
-            )
-        stored = stated
+    views, path = source.data.shape[0], options.angles_from
+    stored = (
+        _stated(source, facts, options) if path is None else _listed(path, source, facts, options)
+    )
     if stored is None:
         raise CorruptInput(
             f"{source.no_angles}nothing says the angles of its {views} views; add "
-            f'"angles_deg" to its {NAME}, or give `geometry=FILE`{source.hint}'
+            f'"angles_deg" to its {NAME}, or give `angles_from=FILE` or '
+            f"`geometry=FILE`{source.hint}"
         )
     if options.arc is not None:
         _check_arc(source, stored, options.arc)
     return tuple((-stored if options.clockwise else stored).tolist())
+
+
+def _listed(path: Path, source: Source, facts: AnyFacts, options: Options) -> np.ndarray:
+    """Return the angles that a text lists."""
+    if isinstance(facts, PosedFacts):
+        raise UsageError(
+            "`angles_from`: the geometry states where source and detector are in each view; leave "
+            "it out"
+        )
+    listed = read_angles(path)
+    _check_views(source, listed)
+    return _in_degrees(finite_angles(path, listed, source.data.shape[0]), "degrees", options)
+
+
+def _stated(source: Source, facts: AnyFacts, options: Options) -> np.ndarray | None:
+    """Return the angles that the format and geometry.json state, if any."""
+    stored = None
+    if source.angles is not None:
+        stored = _in_degrees(np.array(source.angles), source.unit, options)
+    if facts.angles is None:
+        return stored
+    _check_views(source, np.array(facts.angles))
+    stated = finite_angles(NAME, np.array(facts.angles), source.data.shape[0])
+    stated = _in_degrees(stated, "degrees", options)
+    if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
+        raise UnsupportedInput(
+            f"its angles are not those of {NAME}; expected the same; leave one of them out"
+        )
+    return stated
 
 
 def _check_views(source: Source, angles: np.ndarray) -> None:

@@ -38,7 +38,7 @@ def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFa
     if kind == "parallel" and given:
         raise UsageError(f"`{next(iter(given))}`: parallel rays have no distances")
     even = None
-    if options.arc is not None and source.angles is None:
+    if options.arc is not None and source.angles is None and options.angles_from is None:
         views = source.data.shape[0]
         even = Even(0.0, options.arc / views, views)
     if facts is not None:
@@ -101,7 +101,7 @@ def _lacking(source: Source | None, facts: AnyFacts | None, options: Options) ->
         found.append("`beam='cone'` with `sod_mm` and `sdd_mm`, since rays come from a point")
     if options.bin_mm is None and (facts is None or facts.bin_mm is None):
         found.append("`bin_mm`, the size of a detector pixel")
-    known = source is not None and source.angles is not None
+    known = (source is not None and source.angles is not None) or options.angles_from is not None
     if not known and options.arc is None and (facts is None or facts.angles_deg is None):
         found.append("`arc`, the degrees that the views are spread over")
     return found

@@ -27,6 +27,8 @@ ASTRAY = 0.25
 """Share of the variance of the centres of mass that a rotation may leave: of right ones 1e-3."""
 ASTRAY_BINS, ASTRAY_WIDTH = 1.0, 0.005
 """By how much they have to be beside it, in bins and as a share of the detector: objects drift."""
+TURNING, EVENLY = 0.01, 0.2
+"""Share of that variance that it may leave of what turns, and of what a bend leaves of it."""
 SAME_MASS = 0.5
 """Share by which the mass of a view may differ from the usual: others do not count."""
 MOST = 0.6
@@ -105,10 +107,10 @@ def faster(sinogram: np.ndarray, angles_deg: Sequence[float]) -> tuple[float, st
         return None
     at, same, reach = found
     angles = np.asarray(angles_deg)[same]
-    beside = _beside(at, angles)
+    beside = _beside(at, turning(angles))
     if beside < max(FASTER_BINS, 2 * reach * pixel_noise(sinogram)):
         return None
-    tried = [(_beside(at, times * angles), times, why) for times, why in UNITS]
+    tried = [(_beside(at, turning(times * angles)), times, why) for times, why in UNITS]
     least, times, why = min(tried)
     return (times, why) if least**2 < FASTER * beside**2 else None
 
@@ -125,9 +127,39 @@ def astray(sinogram: np.ndarray, angles_deg: Sequence[float]) -> float | None:
         return None
     at, same, reach = found
     by_noise = reach * float(np.sqrt(np.square(np.diff(sinogram[same], 2, axis=1)).mean() / 6))
-    beside = _beside(at, np.asarray(angles_deg)[same])
+    beside = _beside(at, turning(np.asarray(angles_deg)[same]))
     least = max(ASTRAY_BINS, ASTRAY_WIDTH * sinogram.shape[1], SURE * by_noise)
     return beside if beside > least and beside**2 > ASTRAY * float(at.var()) else None
+
+
+def interchanged(y: np.ndarray, angles_deg: Sequence[float]) -> bool:
+    """Return whether what are called rows turn by the angles, and what are called views do not.
+
+    Args:
+        y: Line integrals (rows, views, bins), of as many rows as views.
+        angles_deg: Directions of the views, as stated, or of the rows, if these are the views.
+    """
+    found = [masses(row) for row in y]
+    if any(one is None for one in found) or is_cut(y):
+        return False
+    at = np.stack([one[1] for one in found if one is not None])  # (rows, views)
+    usual = np.median([one[0] for one in found if one is not None])
+    if not usual > 0:
+        return False
+    of_rows, of_views = at.mean(axis=1), at.mean(axis=0)
+    turn, bend = _courses(of_rows, angles_deg)
+    turning_rows = turn < min(TURNING * float(of_rows.var()), EVENLY * bend)
+    turn, bend = _courses(of_views, angles_deg)
+    return turning_rows and not turn < min(ASTRAY * float(of_views.var()), bend)
+
+
+def _courses(at: np.ndarray, angles_deg: Sequence[float]) -> tuple[float, float]:
+    """Return the variance of places (n,) that a rotation leaves, and that a bend does.
+
+    Both have three numbers to fit.
+    """
+    bend = np.vander(np.linspace(-1, 1, len(at)), 3)
+    return _beside(at, turning(angles_deg)) ** 2, _beside(at, bend) ** 2
 
 
 def _followed(sinogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
@@ -152,8 +184,7 @@ def _followed(sinogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | No
     return at, same, float(np.sqrt(np.square(bins - at.mean()).sum()) / usual)
 
 
-def _beside(at: np.ndarray, angles_deg: np.ndarray) -> float:
-    """Return by how many bins centres of mass (n,) lie beside a rotation by angles (n,)."""
-    parts = turning(angles_deg)
+def _beside(at: np.ndarray, parts: np.ndarray) -> float:
+    """Return by how many bins centres of mass (n,) lie beside the best sum of parts (n, 3)."""
     fit, *_ = np.linalg.lstsq(parts, at, rcond=None)
     return float(np.sqrt(np.square(at - parts @ fit).sum() / max(len(at) - 3, 1)))

@@ -18,7 +18,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import FanBeam, PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
-from diffusionblend.io.projections.course import astray, faster
+from diffusionblend.io.projections.course import astray, faster, interchanged
 from diffusionblend.io.projections.opposite import (
     FEWEST,
     Match,
@@ -60,6 +60,8 @@ AS_A_FAN = 0.1
 """Share of parallel rays' discord at which a fan's is told: one more number fits better always."""
 WIDTHS = np.geomspace(0.05, 20, 41).tolist()
 """Times that a fan may be wider than it is stated to be."""
+SQUARE = 60
+"""Views and rows that tell whether they are interchanged."""
 VIEWS = 180
 """Views that are looked at, at most."""
 
@@ -128,6 +130,7 @@ def doubts(
     """
     if not beam.turns_on_a_circle:
         return
+    yield from lying_down(beam, read)
     row = central_row(beam, taken)
     yield from _at_the_end(beam, placed.axis.at(row), lambda views: read(views, taken))
     rows = taken[:: max(1, len(taken) // STILL_ROWS)]
@@ -139,6 +142,19 @@ def doubts(
     parallel = beam.kind == "parallel" and not placed.searched
     if parallel and beam.rows >= ENOUGH and placed.axis.slope == 0:
         yield from _leaning(beam, taken, placed, lambda rows: read(some, rows))
+
+
+def lying_down(beam: Measured, read: Read) -> Iterator[str]:
+    """Yield that rows turn, and not views, where there are as many of both."""
+    count = len(beam.angles_deg)
+    if beam.rows != count or count < FEWEST:
+        return
+    some = range(0, count, math.ceil(count / SQUARE))
+    if interchanged(read(some, some), beam.take_views(some).angles_deg):
+        yield (
+            f"there are {count} rows and as many views, and what are taken for rows turn by the "
+            "angles, which the views do not: does `order` interchange view and row?"
+        )
 
 
 def _at_another_axis(
@@ -295,7 +311,8 @@ def _at_the_end(
     if arc == 0 or min(abs(beyond), abs(beyond - 1)) > 0.25:
         return
     y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)]).astype(np.float64)
-    first = y[:, 0] if arc % 360 == 0 else _from_behind(y[:, 0], beam, axis_bin)
+    behind = arc % 360 != 0
+    first, second = (_from_behind(y[:, k], beam, axis_bin) if behind else y[:, k] for k in (0, 1))
     if np.isfinite(first).mean() < 0.5:  # its other side is hardly on the detector
         return
     apart = np.concatenate([np.diff(y[:, part], axis=1) for part in (_BEGIN, _END)], axis=1)
@@ -303,7 +320,9 @@ def _at_the_end(
     steps, ends = _changed(apart.swapaxes(0, 1)), float(_changed(between))
     if steps.min() < SEEN * np.square(apart).mean() / math.sqrt(y[:, 0].size):
         return
-    if beyond > 0.5 and ends < steps.min() / 4:
+    # Of an object that is symmetric about the direction between the ends the next two are, too.
+    further = float(_changed(_without_flux(y[:, -2] - second)))
+    if beyond > 0.5 and ends < steps.min() / 4 < further:
         right, found = arc / (count - 1), "are the same, though their angles are a step apart"
     elif beyond < 0.5 and arc % 360 == 0 and steps.min() / 2 < ends < 2 * steps.max():
         right, found = arc / count, "differ as neighbours do, though their angles are the same"

@@ -1,5 +1,6 @@
 """Fields of air and of no rays: read, and judged for what they can tell."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections import flat, noise
+from diffusionblend.io.projections.exposure import evenly_exposed, judged
 from diffusionblend.io.projections.integers import CLIPPED, clipped_at, noisy
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options
@@ -18,6 +20,7 @@ from diffusionblend.io.projections.understand import Meaning
 SHADED = 0.05
 """Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
 _NAMED = 12
+_ROWS = 9  # that tell whether frames follow their exposures
 WIDTHS = 32
 """Parts of the detector's width, of which one may be shaded."""
 MOST_CLIPPED = 0.5
@@ -34,8 +37,9 @@ class Fields:
     Attributes:
         air: Counts of air above those without rays.
         dark: Mean counts without rays (rows, bins).
-        white: Projections of air (fields, rows, bins); none where one number stands for them.
-        noise: Of one pixel, as the fields tell it.
+        white: Projections of air (fields, rows, bins) as they were measured; none where one number
+            stands for them.
+        noise: Of one pixel of the usual view, as the fields tell it.
     """
 
     air: flat.Air
@@ -78,22 +82,48 @@ class Fields:
         )
 
 
+def heed_exposures(meaning: Meaning, rows: range) -> Meaning:
+    """Return what projections are without exposures that their frames do not follow."""
+    found = meaning.exposures
+    if found is None or meaning.white is None:
+        return dataclasses.replace(meaning, exposures=None)
+    some = rows[:: max(1, len(rows) // _ROWS)]
+    part = slice(some.start, some.stop, some.step)
+    white = meaning.white.read(None, part)
+    dark = _dark(meaning, part, white.shape[1:])[0]
+    counts = meaning.data.read(None, part)
+    found, notes = judged(counts, white, dark, meaning.numbers, found)
+    return dataclasses.replace(meaning, exposures=found, notes=meaning.notes + notes)
+
+
+def _dark(
+    meaning: Meaning, part: slice, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return mean counts without rays (rows, bins), and the fields of them, if there are any."""
+    darks = None if meaning.dark is None else meaning.dark.read(None, part)
+    return np.zeros(shape) if darks is None else flat.mean_field(darks), darks
+
+
 def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
     """Read the fields of some rows."""
     part = slice(rows.start, rows.stop, rows.step)
     shape = (len(rows), meaning.data.shape[2])
-    darks = None if meaning.dark is None else meaning.dark.read(None, part)
-    dark = np.zeros(shape) if darks is None else flat.mean_field(darks)
+    dark, darks = _dark(meaning, part, shape)
     no_rays = "no dark field" if darks is None else f"{len(darks)} dark fields"
     if meaning.white is None:
         air = flat.Air(flat.counts_of_air(np.full(shape, meaning.i0), dark)[None], (0.0,))
         return Fields(air, dark, None, None, noted(f"air {meaning.i0:g} counts, {no_rays}"))
     white = meaning.white.read(None, part)
     _check_lit(white - dark)
-    at, how = _when(white, meaning, options)
-    air = flat.air_of_fields(white[np.argsort(at, kind="stable")], dark, np.sort(at))
-    notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}") + _unlike(white - dark)
-    return Fields(air, dark, white, noise.from_fields(white, darks), notes)
+    even = evenly_exposed(white, dark, meaning.exposures)
+    at, how = _when(even, meaning, options)
+    air = flat.air_of_fields(even[np.argsort(at, kind="stable")], dark, np.sort(at))
+    notes = noted(f"mean of {len(white)} white fields{how}, {no_rays}") + _unlike(even - dark)
+    times = 1.0
+    if meaning.exposures is not None:
+        air = dataclasses.replace(air, exposures=meaning.exposures.views)
+        times = float(np.median(meaning.exposures.white))
+    return Fields(air, dark, white, noise.of_share(noise.from_fields(white, darks), times), notes)
 
 
 def _check_lit(air: np.ndarray) -> None:

@@ -45,10 +45,13 @@ class Air:
     Attributes:
         levels: Counts (groups, rows, bins).
         at: How many views were measured before each group (groups,).
+        exposures: Of each view that was measured, as shares of the usual one (views,); none if all
+            are the same.
     """
 
     levels: np.ndarray
     at: tuple[float, ...]
+    exposures: np.ndarray | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -59,7 +62,13 @@ class Air:
         """Return the counts of air while a view was measured (rows, bins)."""
         groups = np.eye(len(self.at))
         shares = [np.interp(view + 0.5, self.at, group) for group in groups]
-        return np.tensordot(shares, self.levels, 1)
+        times = 1.0 if self.exposures is None else float(self.exposures[view])
+        return np.asarray(times * np.tensordot(shares, self.levels, 1))
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same in every view."""
+        return len(self.levels) == 1 and self.exposures is None
 
 
 def mean_field(fields: np.ndarray) -> np.ndarray:
@@ -143,7 +152,7 @@ def transmission(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         alone = (1 / air.levels[0]).astype(np.float32)
         for index, view in enumerate(views):
-            counts[index] *= alone if len(air.levels) == 1 else 1 / air.during(view)
+            counts[index] *= alone if air.steady else 1 / air.during(view)
     return counts
 
 

@@ -79,9 +79,10 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     if brightest <= 1 + max(BRIGHTER, SURE * error):
         return NOTHING
     told, cure = _of_air(brightest, i0, dark)
+    less = "" if i0 is not None else ", or less exposure of them (`white_exposure`)"
     return warned(
         f"the brightest part of most views has {told}, and nothing lets more through than air: the "
-        "counts of air are too low, as with an object in the white fields; "
+        f"counts of air are too low, as with an object in the white fields{less}; "
         f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
     )
 

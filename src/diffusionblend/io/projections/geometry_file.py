@@ -54,7 +54,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         file: Name of the projections, beside geometry.json or below.
         quantity: `counts` or `line-integrals`.
         order: What the axes of the array are.
-        array: Which of several arrays of a .npz.
+        array: Which of several arrays of a .npz or a .mat, or its place in HDF5.
         white: Name of projections of air, for counts.
         dark: Name of projections without rays.
         i0: Counts through air, where there are no projections of it.

@@ -3,14 +3,16 @@
 Values may lie in this one file only: a link to another could name any file of the machine.
 """
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import check_claim
 from diffusionblend.io.projections.source import Unit
@@ -36,6 +38,16 @@ AXIS_NAMES = {
     **dict.fromkeys(("x", "horizontal", "bin"), "bin"),
 }
 """What Data Exchange and CIL call the axes."""
+FILTERS = {
+    307: "bzip2",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+}
+"""Filters of others that projections are compressed by, as the HDF Group has registered them."""
 _LISTED = 6  # of the arrays of a layout that is not known
 
 
@@ -67,6 +79,13 @@ def _leads_somewhere(file: "h5py.File", part: str) -> bool:
         return False
 
 
+def is_elsewhere(file: "h5py.File", place: str) -> bool:
+    """Return whether a place is a link into another file."""
+    import h5py
+
+    return isinstance(file.get(place, getlink=True), h5py.ExternalLink)
+
+
 def _elsewhere(path: Path, part: str) -> UnsupportedInput:
     return UnsupportedInput(
         f"{path}: /{part} lies in another file, which is not followed; copy all into one file, by "
@@ -86,6 +105,7 @@ def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequenc
     """
     place = f"{path}: /{name}"
     check_type(place, found.dtype)
+    check_filters(place, found)
     views, rows, bins = arranged_shape(place, found.shape or (), order)
     check_held(place, found)
     views = len(some) if len(some) else views
@@ -108,6 +128,24 @@ def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
         step = int(steps[0]) if len(steps) else 1
         return slice(int(places[0]), int(places[-1]) + 1, step)
     return np.asarray(places)
+
+
+def check_filters(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
+    """Refuse a data set that is compressed by what HDF5 has not, and hdf5plugin does not bring."""
+    import h5py
+
+    stored = found.id.get_create_plist()
+    for code, _, _, name in (stored.get_filter(n) for n in range(stored.get_nfilters())):
+        if h5py.h5z.filter_avail(code):
+            continue
+        with contextlib.suppress(ImportError):
+            import_module("hdf5plugin")  # which makes its filters known
+        if not h5py.h5z.filter_avail(code):
+            called = FILTERS.get(code) or name.decode(errors="replace") or "of no known name"
+            raise UsageError(
+                f"{place}: is compressed by the filter {code} ({called[:40]}), which HDF5 does not "
+                "have by itself; run `pip install hdf5plugin`"
+            )
 
 
 def check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
@@ -151,6 +189,7 @@ def values(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
     if found is None:
         return None
     check_type(f"{path}: /{name}", found.dtype)
+    check_filters(f"{path}: /{name}", found)
     if found.size > MAX_ANGLES:  # before it is read
         raise UnsupportedInput(f"{path}: /{name} has {found.size} values; expected one for a view")
     with parsing(path):
@@ -161,6 +200,21 @@ def number(file: "h5py.File", path: Path, name: str) -> float | None:
     """Return one number, or None if it is not there."""
     found = numbers(file, path, name)
     return float(found[0]) if found is not None and len(found) == 1 else None
+
+
+def flag(file: "h5py.File", path: Path, name: str) -> bool:
+    """Return whether a flag is set, which may be a number or an enumeration; no if it is not there.
+
+    One that is neither, or lies elsewhere, is not looked at: flags are no more than remarked on.
+    """
+    try:
+        found = dataset(file, path, name)
+    except UnsupportedInput:
+        return False
+    if found is None or found.size != 1 or found.dtype.kind not in "biu":
+        return False
+    with parsing(path):
+        return bool(np.asarray(found).item())
 
 
 def unit_of(file: "h5py.File", path: Path, name: str) -> Unit | None:

@@ -22,7 +22,14 @@ from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.crosscheck import doubts, odd_lengths, off_course
+from diffusionblend.io.projections.bent import bent_values
+from diffusionblend.io.projections.crosscheck import (
+    doubts,
+    lying_down,
+    odd_lengths,
+    off_course,
+)
+from diffusionblend.io.projections.fields import heed_exposures
 from diffusionblend.io.projections.geometry_file import order_of
 from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
@@ -36,11 +43,12 @@ from diffusionblend.io.projections.recognise import (
     has_free_axes,
     open_source,
 )
+from diffusionblend.io.projections.selection import choose_rows, choose_views
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import parse_order
 from diffusionblend.io.projections.stripes import remove_stripes
 from diffusionblend.io.projections.tilt import Axis, set_upright, with_margin
-from diffusionblend.io.projections.understand import Meaning, choose_rows, choose_views, understand
+from diffusionblend.io.projections.understand import Meaning, understand
 
 WARNINGS = "warnings"
 """Name of the warnings in the provenance of a scan: each is a line."""
@@ -70,8 +78,7 @@ def import_scan(
         UsageError: An option has a value that cannot be used, or a package is missing.
     """
     path, options = Path(path), _with_changes(options, changes)
-    facts, described, unit = find_geometry(path, options)
-    options = dataclasses.replace(options, angles=unit)
+    facts, described, options = find_geometry(path, options)
     data = find_data(path, facts, described)
     order = None if options.order is None else parse_order(options.order)
     if order is None and has_free_axes(data) and (facts is None or order_of(facts) is None):
@@ -108,6 +115,7 @@ def _imported(
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     beam.take_rows(rows.start, rows.stop)  # refused before the long work
+    meaning = heed_exposures(meaning, rows)
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
     taken = beam.with_axis_on(axis_bin).take_rows(rows.start, rows.stop)
@@ -155,6 +163,7 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
         one = dataclasses.replace(options, bin=1)
         lines = read_lines(meaning, every, range(middle, middle + 1), one)
         wrong = list(lines.notes.warnings)
+        wrong += lying_down(meaning.beam, lambda some, rows: read_lines(meaning, some, rows, one).y)
         if meaning.beam.kind == "parallel":
             wrong += off_course(lines.y[0], meaning.beam)
         if not wrong:
@@ -176,17 +185,17 @@ def _plain(options: Options) -> Options:
 def _doubts(
     meaning: Meaning, rows: range, views: Sequence[int], placed: Placed, options: Options
 ) -> tuple[str, ...]:
-    """Return what rays that were measured from both ends say against the beam."""
+    """Return what rays that were measured from both ends, and the sums of views, speak against."""
     plain = _plain(options)
+
+    def read(some: Sequence[int], rows: range) -> np.ndarray:
+        return read_lines(meaning, some, rows, plain).y
+
     try:
-        return tuple(
-            doubts(
-                meaning.beam,
-                placed,
-                rows,
-                views,
-                lambda some, rows: read_lines(meaning, some, rows, plain).y,
-            )
+        told = tuple(doubts(meaning.beam, placed, rows, views, read))
+        dark = meaning.dark is not None
+        return told or tuple(
+            bent_values(meaning.beam, placed, rows, read, meaning.quantity, dark=dark)
         )
     except DiffusionBlendError:  # of what is not taken
         return ()

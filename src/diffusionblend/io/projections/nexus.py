@@ -16,7 +16,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry.tools.cil import from_panel, panel_of
 from diffusionblend.geometry.tools.values import count, number
 from diffusionblend.io.files import naming
-from diffusionblend.io.projections import hdf5
+from diffusionblend.io.projections import hdf5, nexus_frames
 from diffusionblend.io.projections.geometry_file import AnyFacts, facts_of
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES, arranged_shape, finite_angles
@@ -67,10 +67,12 @@ def _groups(parent: "h5py.Group") -> Iterator[str]:
 
 
 def _read(file: "h5py.File", path: Path, entry: str, order: Sequence[str] | None) -> Source | None:
+    if hdf5.is_elsewhere(file, f"{entry}/data") and f"{entry}/instrument" not in file:
+        return None  # a monitor, for one, which nobody has to follow
     key = _first(file, path, [f"{entry}/{name}" for name in _KEYS])
     angles = _first(file, path, [f"{entry}/{name}" for name in _ANGLES])
     if key is not None:
-        return _frames(file, path, key, angles, order or AXES)
+        return _frames(file, path, entry, key, angles, order or AXES)
     place = f"{entry}/data/data"
     angles = _first(file, path, [f"{entry}/{name}" for name in _CIL_ANGLES])
     found = None if angles is None else hdf5.dataset(file, path, place)
@@ -84,7 +86,12 @@ def _first(file: "h5py.File", path: Path, names: list[str]) -> str | None:
 
 
 def _frames(
-    file: "h5py.File", path: Path, key: str, angles: str | None, order: Sequence[str]
+    file: "h5py.File",
+    path: Path,
+    entry: str,
+    key: str,
+    angles: str | None,
+    order: Sequence[str],
 ) -> Source | None:
     """Return projections and fields that are frames of one data set."""
     place = key.removesuffix("image_key") + "data"
@@ -114,6 +121,8 @@ def _frames(
         return None
     theta, why = _angles(file, path, angles, chosen[PROJECTION], len(keys))
     others = len(keys) - sum(which.size for which in chosen.values())
+    projections, fields = chosen[PROJECTION], chosen[WHITE]
+    exposed, unused = nexus_frames.exposures_of(file, path, entry, projections, fields, len(keys))
     return Source(
         "NXtomo HDF5",
         data,
@@ -122,8 +131,12 @@ def _frames(
         white,
         dark,
         white_at=tuple(float((keys[:at] == PROJECTION).sum()) for at in chosen[WHITE]) or None,
-        remarks=_left_out(others, control is not None),
+        exposures=exposed,
+        remarks=_left_out(others, control is not None)
+        + unused
+        + nexus_frames.mirrored(file, path, entry),
         no_angles=why,
+        moved_mm=nexus_frames.moved_mm(file, path, entry, projections, len(keys)),
     )
 
 

@@ -35,6 +35,8 @@ There 3 of 24 noisy ones that agreed to 0.3 to 0.5 were off by 0.6 to 76 bins.
 """
 STRAY = 0.08
 """Bins by which a point at the detector's edge may leave the straight line from view to view."""
+EXTRAPOLATED = 8.0
+"""Times as much as noise have views to change: beyond the ends of half a turn it is three times."""
 OVERLAP_DEG = 10.0
 """Degrees by which the arc of a fan has to be longer than half a turn, or the whole fan."""
 SMOOTHED = 0.28
@@ -204,7 +206,7 @@ def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
         return 0.0
     noise = 2 * SMOOTHED * pixel_noise(sinogram) ** 2
     usual = 2 * float(turn.y.var(axis=0).mean())
-    if not usual > 2 * noise:
+    if not usual > EXTRAPOLATED * noise:
         return 0.0
     apart = found[0] - found[1]
     told = np.isfinite(apart).sum(axis=1) >= 2 * BAND

@@ -42,6 +42,9 @@ class Options:
     angles: Literal["degrees", "radians"] | None = None
     """Unit of the angles, where it is not degrees as the format or geometry.json has it, or where
     they look as if it were not."""
+    angles_from: Path | None = None
+    """A text that lists the angle of each view, one a line or behind its number (Nikon _ctdata.txt
+    or .ang), instead of what else states them."""
     lengths: Literal["mm", "cm", "m", "um", "nm"] = "mm"
     """Unit of all lengths in geometry.json; the options are in mm."""
     clockwise: bool = False
@@ -52,6 +55,9 @@ class Options:
     """Projections without rays."""
     white_after: Path | None = None
     """Projections of air that were taken after the views; `white` are then those before."""
+    white_exposure: float | None = None
+    """Exposure of a projection of air in units of that of a view, if it was another: 0.5 for half
+    the time. Without it what the file states."""
     fields: Literal["together", "before-after"] | None = None
     """When white fields were taken: together, or one half before the views and one after. Without
     it by their levels."""

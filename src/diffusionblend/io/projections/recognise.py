@@ -1,5 +1,6 @@
 """From a path to a source of projections: what it is is seen from its bytes, not its name."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from diffusionblend.io.formats.dicom_files import MAGIC_AT as DICOM_AT
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.formats.registry import is_volume
 from diffusionblend.io.projections import arrays, hdf5, matlab, tiff, zeiss
-from diffusionblend.io.projections.exchange import read_exchange
 from diffusionblend.io.projections.geometry_file import NAME, AnyFacts, order_of, read_geometry
+from diffusionblend.io.projections.layouts import open_hdf5, order_unsaid
 from diffusionblend.io.projections.names import (
     SUFFIXES,
     fingerprint,
@@ -19,7 +20,6 @@ from diffusionblend.io.projections.names import (
     series_of,
     tiff_files,
 )
-from diffusionblend.io.projections.nexus import read_nexus
 from diffusionblend.io.projections.options import Options, Tool
 from diffusionblend.io.projections.rtk import read_rtk
 from diffusionblend.io.projections.scanner_text import (
@@ -31,22 +31,18 @@ from diffusionblend.io.projections.source import Source, Unit
 from diffusionblend.io.projections.stack import AXES, Stack, orders_of_fields
 from diffusionblend.io.projections.tool_geometry import read_tool_geometry
 from diffusionblend.io.projections.vendors import foreign
-from diffusionblend.io.projections.walked import walk
 
 _EXPECTED = (
     "expected projections: Data Exchange or NXtomo HDF5, a folder of TIFF, a TIFF, .npy or .npz "
     "with a geometry.json, or that geometry.json"
 )
-OURS = "diffusionblend-scan"
 JSON = (".json",)
 CT_PD_GROUPS = range(0x7029, 0x7042)
 """Groups of the private tags of DICOM-CT-PD (Chen et al. 2015)."""
 
 
-def find_geometry(
-    source: Path, options: Options
-) -> tuple[AnyFacts | None, Path | None, Unit | None]:
-    """Return what is said about projections, the file that says it, and the unit of its angles.
+def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path | None, Options]:
+    """Return what is said about projections, the file that says it, and what is still to be heeded.
 
     Args:
         source: The projections, or a geometry.json that names them.
@@ -54,13 +50,16 @@ def find_geometry(
             beside the projections.
 
     Returns:
-        The unit is the user's, or None where the angles were read as it says.
+        The options lack the unit of angles, and a list of them, that were heeded.
     """
     path = options.geometry or _geometry_beside(source)
     if path is None:
-        return None, None, options.angles
+        return None, None, options
+    if path.is_file() and is_scanner_text(_start(path)):
+        facts: AnyFacts = read_scanner_text(path, options.angles_from)
+        return facts, path, dataclasses.replace(options, angles_from=None)
     facts, unit = _read_any_geometry(path, options.from_, options.angles)
-    return facts, path, unit
+    return facts, path, dataclasses.replace(options, angles=unit)
 
 
 def _geometry_beside(source: Path) -> Path | None:
@@ -93,8 +92,6 @@ def _read_any_geometry(
         return read_geometry(path), unit
     if has_suffix(path, (".xml",)) or tool == "rtk":
         return read_rtk(path), unit
-    if is_scanner_text(_start(path)):
-        return read_scanner_text(path), unit
     taken = read_tool_geometry(path, tool, unit)
     return (read_geometry(path), unit) if taken is None else taken
 
@@ -154,7 +151,7 @@ def open_source(
         order = order_of(facts)
     start = _start(path)
     if start.startswith(hdf5.MAGIC):
-        return _open_hdf5(path, order, said)
+        return open_hdf5(path, order, said, None if facts is None else facts.data.array)
     if tiff_files(path):
         series = series_of(path, number)
         stack = tiff.open_tiff(path, series.files, order or AXES)
@@ -177,25 +174,6 @@ def has_free_axes(path: Path) -> bool:
     if start.startswith(tiff.MAGIC):
         return tiff.is_one_picture(path)
     return start.startswith((arrays.NPY, arrays.NPZ))
-
-
-def _open_hdf5(path: Path, order: Sequence[str] | None, said: Sequence[str] | None) -> Source:
-    """Open HDF5, of which NeXus says what its axes are, unless the user says otherwise."""
-    import h5py
-
-    walk(path)
-    with parsing(path), h5py.File(path) as file:
-        if str(file.attrs.get("schema", "")).startswith(OURS):
-            raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
-        source = read_exchange(file, path, order) or read_nexus(file, path, said)
-        if source is not None:
-            return source
-        held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
-    raise UnsupportedInput(
-        f"{path}: has no /exchange/data; expected Data Exchange or NXtomo; holds {held}; write its "
-        "projections as .npy with a geometry.json, by numpy: save('p.npy', "
-        "h5py.File('FILE')['/PLACE'][...])"
-    )
 
 
 def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
@@ -235,10 +213,7 @@ def _open(
     """Open projections that lie in one file."""
     if order is None:
         if has_free_axes(path):
-            raise UnsupportedInput(
-                f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, '
-                "or give `order='view,row,bin'`, of a sinogram `order='view,bin'`"
-            )
+            raise order_unsaid(path)
         order = AXES
     if start.startswith(tiff.MAGIC):
         return "TIFF of many pages", tiff.open_tiff(path, [path], order)

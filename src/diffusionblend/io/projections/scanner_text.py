@@ -26,12 +26,14 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry.tools.cil import Panel, from_panel
 from diffusionblend.geometry.tools.values import count, number
 from diffusionblend.io.files import naming
+from diffusionblend.io.projections.angle_list import read_angles
 from diffusionblend.io.projections.geometry_file import (
     NAME,
     AnyFacts,
     ConeFacts,
     Data,
     Even,
+    PosedFacts,
     facts_of,
     read_text,
 )
@@ -44,7 +46,7 @@ TEXTS = (".xtekct", ".log")
 NIKON, SKYSCAN = b"[XTekCT]", b"[System]"
 
 
-class SkyScanFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
+class ScannerFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
     """A circular cone beam, and what its text leaves open.
 
     Attributes:
@@ -54,18 +56,27 @@ class SkyScanFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
     doubts: tuple[str, ...] = ()
 
 
+class PosedScannerFacts(PosedFacts, frozen=True, kw_only=True, tag="posed"):
+    """The same of a beam whose axis is not upright before its detector."""
+
+    doubts: tuple[str, ...] = ()
+
+
 def is_scanner_text(start: bytes) -> bool:
     """Return whether a file that begins so is one of these texts."""
     return start.lstrip(b"\xef\xbb\xbf").startswith((NIKON, SKYSCAN))
 
 
-def read_scanner_text(path: Path) -> AnyFacts:
-    """Read the text of a scanner."""
+def read_scanner_text(path: Path, angles_from: Path | None = None) -> AnyFacts:
+    """Read the text of a scanner, and the angles that another lists, instead of its own."""
     parts = _parts(path)
     if not {"XTekCT", "System"} & parts.keys():
         raise CorruptInput(f"{path}: expected a section [XTekCT] or [System]; copy it again")
     with naming(path):
-        return _nikon(path, parts["XTekCT"]) if "XTekCT" in parts else _skyscan(parts)
+        listed = None if angles_from is None else read_angles(angles_from)
+        if "XTekCT" in parts:
+            return _nikon(path, parts["XTekCT"], listed)
+        return _skyscan(parts, listed)
 
 
 def _parts(path: Path) -> dict[str, dict[str, str]]:
@@ -85,7 +96,7 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def _nikon(path: Path, stated: Mapping[str, str]) -> AnyFacts:
+def _nikon(path: Path, stated: Mapping[str, str], listed: np.ndarray | None) -> AnyFacts:
     sod, sdd = number(stated, "SrcToObject"), number(stated, "SrcToDetector")
     pixels = count(stated, "DetectorPixelsX", _ANY), count(stated, "DetectorPixelsY", _ANY)
     bin_mm = number(stated, "DetectorPixelSizeX")
@@ -94,7 +105,9 @@ def _nikon(path: Path, stated: Mapping[str, str]) -> AnyFacts:
     top, bottom = (number(stated, f"CentreOfRotation{end}", 0.0) for end in ("Top", "Bottom"))
     roll = np.degrees(-np.arctan2(top - bottom, pixels[1] * sizes[1]))
     axis = number(stated, "ObjectOffsetX", (top + bottom) / 2 * sod / sdd)
-    turned = np.arange(views) * number(stated, "AngularStep") + number(stated, "InitialAngle", 0.0)
+    turned = np.arange(views) * number(stated, "AngularStep")
+    doubts = () if listed is not None else tuple(_listed_otherwise(path, turned, pixels[0]))
+    turned = (turned if listed is None else listed) + number(stated, "InitialAngle", 0.0)
     left, above = (number(stated, f"DetectorOffset{axis}", 0.0) for axis in "XY")
     panel = Panel(
         source=np.zeros(3),
@@ -114,7 +127,31 @@ def _nikon(path: Path, stated: Mapping[str, str]) -> AnyFacts:
     )
     facts = facts_of(from_panel(panel), data, known_axis=axis != 0)
     unknown = {name: None for name in ("bins", "rows") if getattr(facts, name) == _ANY}
-    return msgspec.structs.replace(facts, **unknown)
+    cls = ScannerFacts if isinstance(facts, ConeFacts) else PosedScannerFacts
+    said = {name: getattr(facts, name) for name in facts.__struct_fields__}
+    return cls(**(said | unknown), doubts=doubts)
+
+
+def _listed_otherwise(path: Path, turned: np.ndarray, bins: int) -> Iterator[str]:
+    """Yield that a text beside lists other angles than even steps, where that moves shadows."""
+    names = (f"{path.stem}.ang", f"{path.stem}_ctdata.txt", "_ctdata.txt")
+    beside = next((file for name in names if (file := path.with_name(name)).is_file()), None)
+    if beside is None:
+        return
+    try:
+        listed = read_angles(beside)
+    except CorruptInput:
+        return
+    if len(listed) != len(turned):
+        return
+    apart = listed - turned
+    apart = np.abs(apart - np.median(apart))
+    if math.radians(float(apart.max())) * bins / 2 > FAR:
+        yield (
+            f"{beside.name} lists angles up to {apart.max():.3g} degrees beside the even steps "
+            f"that {path.name} states, which were taken, as CIL does and TIGRE does not; "
+            f"`angles_from={beside.name!r}` takes the others: see which picture is sharper"
+        )
 
 
 def _axis(tilt_deg: float, roll_deg: float) -> np.ndarray:
@@ -124,7 +161,7 @@ def _axis(tilt_deg: float, roll_deg: float) -> np.ndarray:
     return np.array([x, -np.sin(tilt) * z, np.cos(tilt) * z])
 
 
-def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> SkyScanFacts:
+def _skyscan(parts: Mapping[str, Mapping[str, str]], listed: np.ndarray | None) -> ScannerFacts:
     stated = {name.lower(): value for name, value in parts.get("Acquisition", {}).items()}
     system = {name.lower(): value for name, value in parts["System"].items()}
     trajectory = stated.get("scanning trajectory", "ROUND")
@@ -138,9 +175,10 @@ def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> SkyScanFacts:
     ratio = next((n for n in ("cameraxyratio", "camera x/y ratio") if n in system), "")
     sense = -1 if stated.get("rotation direction", "CC").upper() == "CW" else 1
     step = sense * number(stated, "rotation step (deg)")
-    facts = SkyScanFacts(
+    even = Even(0.0, step, count(stated, "number of files"))
+    facts = ScannerFacts(
         schema="diffusionblend-geometry/1",
-        angles_deg=Even(0.0, step, count(stated, "number of files")),
+        angles_deg=even if listed is None else tuple((sense * listed).tolist()),
         bins=count(stated, "number of columns") if "number of columns" in stated else None,
         rows=count(stated, "number of rows") if "number of rows" in stated else None,
         bin_mm=pixel,
@@ -152,7 +190,7 @@ def _skyscan(parts: Mapping[str, Mapping[str, str]]) -> SkyScanFacts:
     return msgspec.structs.replace(facts, doubts=tuple(_doubts(facts, stated)))
 
 
-def _doubts(facts: SkyScanFacts, stated: Mapping[str, str]) -> Iterator[str]:
+def _doubts(facts: ScannerFacts, stated: Mapping[str, str]) -> Iterator[str]:
     """Yield that source or camera do not stand as they are taken to, where that moves shadows."""
     if not (facts.rows and facts.bins):
         return

@@ -1,8 +1,10 @@
 """What a file of projections is, before anything of it is decided."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from diffusionblend.io.projections.exposure import Exposures
 from diffusionblend.io.projections.geometry_file import AnyFacts
 from diffusionblend.io.projections.names import Series
 from diffusionblend.io.projections.stack import Stack
@@ -22,6 +24,8 @@ class Source:
         no_angles: Why it does not tell the angles, though it has some.
         hint: What else tells its geometry, in words to end a message with.
         white_at: How many views were measured before each projection of air, if the format says.
+        moved_mm: How far the object was moved during the views, by what the format calls it.
+        exposures: How strongly views and projections of air were exposed, if it says so.
     """
 
     kind: str
@@ -33,8 +37,10 @@ class Source:
     series: Series | None = None
     remarks: tuple[str, ...] = ()
     white_at: tuple[float, ...] | None = None
+    exposures: Exposures | None = None
     i0: float | None = None
     diverges: bool = False
     no_angles: str = ""
     hint: str = ""
     stated: AnyFacts | None = None
+    moved_mm: Mapping[str, float] = field(default_factory=dict)

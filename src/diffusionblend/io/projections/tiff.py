@@ -22,7 +22,6 @@ from diffusionblend.io.projections.stack import (
     arrange,
     arranged_shape,
     check_type,
-    volume_of,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +113,9 @@ def _pages(file: Path) -> list[Page]:
                     f"{file}: {images} pictures behind one page, as ImageJ writes stacks above "
                     "4 GiB; save it as separate files"
                 )
-            pages = list(enumerate(tiff.pages))
-            return [_page(file, index, page.aspage(), size) for index, page in pages]
+            pages = [(index, page.aspage()) for index, page in enumerate(tiff.pages)]
+            whole = [(index, page) for index, page in pages if not page.is_reduced]
+            return [_page(file, index, page, size) for index, page in whole or pages]
 
 
 def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
@@ -129,7 +129,8 @@ def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
         raise UnsupportedInput(f"{name}: has pixels of no known type; convert it")
     check_type(name, np.dtype(dtype))
     held = _held(name, page, size)
-    check_claim(name, volume_of(shape, np.dtype(dtype)), held, page.compression != 1)
+    packed = shape[0] * -(-shape[1] * page.bitspersample // 8)  # as 12 bits of cameras are
+    check_claim(name, packed, held, page.compression != 1)
     return Page(file, index, shape, np.dtype(dtype))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from diffusionblend.data.scan import Noise
 from diffusionblend.data.units import MU_WATER_RANGE
 from diffusionblend.errors import UnsupportedInput, UsageError
@@ -16,7 +18,7 @@ from diffusionblend.io.files import inside, naming
 from diffusionblend.io.projections.angles import angles_of
 from diffusionblend.io.projections.asked import with_line
 from diffusionblend.io.projections.beam import Measured, placing
-from diffusionblend.io.projections.directions import spread
+from diffusionblend.io.projections.exposure import Exposures
 from diffusionblend.io.projections.geometry_file import (
     NAME,
     AnyFacts,
@@ -29,6 +31,7 @@ from diffusionblend.io.projections.integers import as_counted
 from diffusionblend.io.projections.notes import NOTHING, Notes, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.recognise import open_fields
+from diffusionblend.io.projections.selection import expected
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES, Stack, joined, parse_order
 
@@ -47,6 +50,7 @@ class Meaning:
         measured: How many views there were.
         numbers: Which of them these are.
         white_at: How many views were measured before each projection of air, if anybody says.
+        exposures: How strongly views and projections of air were exposed, if it is stated.
     """
 
     data: Stack
@@ -61,6 +65,7 @@ class Meaning:
     measured: int
     numbers: Sequence[int]
     white_at: tuple[float, ...] | None = None
+    exposures: Exposures | None = None
     notes: Notes = NOTHING
 
 
@@ -87,6 +92,7 @@ def understand(
             "nothing states where the axis is, and it is searched for on circles only: it is taken "
             f'for the middle of the detector; state "offset_mm" in {NAME}, or give `centre=BIN`'
         )
+    notes += _moved(source, beam.bin_mm)
     return Meaning(
         data=data,
         quantity=quantity,
@@ -102,33 +108,9 @@ def understand(
         measured=data.shape[0],
         numbers=range(data.shape[0]),
         white_at=white_at,
+        exposures=_exposures(white, source, options),
         notes=notes,
     )
-
-
-def choose_rows(beam: Measured, text: str | None) -> range:
-    """Return the detector rows `A:B`; without text all of them."""
-    if text is None:
-        return range(beam.rows)
-    first, colon, last = text.partition(":")
-    if not (colon and first.isdecimal() and last.isdecimal() and len(text) < 20):
-        raise UsageError(f"`rows={text!r}`: expected A:B, for instance 40:88")
-    if not 0 <= int(first) < int(last) <= beam.rows:
-        raise UsageError(f"`rows={text!r}`: expected A:B with 0 <= A < B <= {beam.rows}")
-    return range(int(first), int(last))
-
-
-def choose_views(beam: Measured, options: Options) -> Sequence[int]:
-    """Return the views to take, in the order they were measured."""
-    measured = len(beam.angles_deg)
-    if options.views is not None and options.every is not None:
-        raise UsageError("`views` and `every` exclude each other; give one of them")
-    if options.views is not None:
-        _expect("views", options.views, (1, measured))
-        return spread(beam.angles_deg, options.views, beam.kind)
-    every = 1 if options.every is None else options.every
-    _expect("every", every, (1, measured))
-    return range(0, measured, every)
 
 
 def _check_options(options: Options) -> None:
@@ -140,6 +122,7 @@ def _check_options(options: Options) -> None:
         "sdd_mm": (1e-6, 1e12),
         "arc": (1e-3, 360_000),
         "i0": (1e-9, 1e15),
+        "white_exposure": (1e-6, 1e6),
         "photons": (1, 1e15),
         "electronic": (0, 1e9),
         "mu_water": MU_WATER_RANGE,
@@ -150,14 +133,9 @@ def _check_options(options: Options) -> None:
     for name, between in limits.items():
         value = getattr(options, name)
         if value is not None:
-            _expect(name, value, between)
+            expected(name, value, between)
     if options.electronic is not None and options.photons is None:
         raise UsageError("`electronic`: is in photons; give `photons`, too")
-
-
-def _expect(name: str, value: float, limits: tuple[float, float]) -> None:
-    if not limits[0] <= value <= limits[1]:  # NaN is outside, too
-        raise UsageError(f"`{name}={value:g}`: expected {limits[0]:g} to {limits[1]:g}")
 
 
 def _agreed(name: str, given: float | None, stated: float | None) -> float | None:
@@ -231,6 +209,29 @@ def _all_white(
     after = open_fields(options.white_after, _order(facts, options), source.data.shape[1:])
     at = (0.0,) * white.shape[0] + (float(source.data.shape[0]),) * after.shape[0]
     return joined(white, after), at
+
+
+def _moved(source: Source, bin_mm: float) -> Notes:
+    """Warn that the object was moved during the views by more than half a bin."""
+    far = {name: mm for name, mm in source.moved_mm.items() if mm > bin_mm / 2}
+    if not far:
+        return NOTHING
+    named = ", ".join(f"{name} by {mm:.4g} mm" for name, mm in far.items())
+    return warned(
+        f"the file says that the object moved during views, {named}, which is not heeded; if so, "
+        f'state it in a {NAME} as "detector_shifts_mm", of a helix as "helix_pitch_mm"'
+    )
+
+
+def _exposures(white: Stack | None, source: Source, options: Options) -> Exposures | None:
+    """Return how strongly views and projections of air were exposed, as the user or file says."""
+    given = options.white_exposure
+    if given is None:
+        return source.exposures if white is source.white else None
+    if white is None or options.i0 is not None:
+        raise UsageError("`white_exposure`: there are no white fields; give them by `white`")
+    views = np.ones(source.data.shape[0])
+    return Exposures(views, np.full(white.shape[0], given), "as said", sure=True)
 
 
 def _order(facts: AnyFacts | None, options: Options) -> tuple[str, ...] | None:

@@ -55,7 +55,7 @@ FOREIGN = (
     Foreign(
         "MRC, the tilt series of electron microscopes",
         f"{_SAVE} mrcfile: numpy.save('p.npy', mrcfile.read(FILE)), in the order view,row,bin; the "
-        "angles are in its .tlt or .rawtlt",
+        "angles are in its .tlt or .rawtlt, which `angles_from=FILE` takes",
         ends=(".mrc", ".mrcs", ".st", ".ali", ".rec"),
     ),
     Foreign(

@@ -1,0 +1,140 @@
+"""Angles that a text lists, a line each or as Nikon does; what is said of those beside a scan."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
+from diffusionblend.io.projections.angle_list import read_angles
+from diffusionblend.io.projections.importing import import_scan
+from support import scanners
+from support.imported import assert_is, stated
+from support.measured import PARALLEL, lines, write_exchange, write_tiffs
+
+ANGLES = np.array(PARALLEL.beam.angles_deg)
+BESIDE = 0.7 * np.sin(np.arange(scanners.VIEWS))
+"""Degrees by which a stage strayed from even steps, as it was measured."""
+HEAD = "Projs\tFrames\tExposure(ms)\n12\t1\t500\nProjection\tAngle(deg)\tTime(s)\n"
+
+
+def written(path, rows, head=""):
+    path.write_text(head + "\n".join(rows) + "\n\n")
+    return path
+
+
+def ctdata(path, angles):
+    rows = [f"{number}\t{angle:.6f}\t{0.5 * number}" for number, angle in enumerate(angles, 1)]
+    return written(path, rows, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("row", "head"),
+    [
+        ("{angle}", ""),
+        ("{number} {angle}", "# angles\n"),
+        ("{number}:\t{angle}", "Proj\tAngle(deg)\n"),
+        ("{number},{angle},17.5", HEAD),
+    ],
+)
+def test_lists_as_they_are_written(tmp_path, row, head):
+    rows = [row.format(number=n, angle=a) for n, a in enumerate(ANGLES)]
+    path = written(tmp_path / "a.txt", rows, head)
+    np.testing.assert_allclose(read_angles(path), ANGLES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["1", "2 3"], "expected the angle of each view"),
+        ([], "expected the angle of each view"),
+        (["0.5 1", "0.7 2"], "has 2 columns, of which the first does not count views"),
+        (["1", "nan"], "expected the angle of each view"),
+    ],
+)
+def test_what_is_no_list(tmp_path, rows, words):
+    with pytest.raises(CorruptInput, match=r"a\.txt") as caught:
+        read_angles(written(tmp_path / "a.txt", rows))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", ["degrees", "radians"])
+def test_a_stack_whose_angles_a_text_lists(tmp_path, unit):
+    values = ANGLES if unit == "degrees" else np.radians(ANGLES)
+    path = written(tmp_path / "theta.txt", map(str, values))
+    folder = write_tiffs(tmp_path / "a", lines())
+    options = stated(quantity="line-integrals", angles_from=path, angles=unit)
+    assert_is(import_scan(folder, options))
+    other = write_exchange(tmp_path / "a.h5", theta=np.linspace(0, 90, len(ANGLES)))
+    assert_is(import_scan(other, stated(angles_from=path, angles=unit)))
+
+
+def test_lists_that_do_not_fit(tmp_path):
+    folder = write_tiffs(tmp_path / "a", lines())
+    few = written(tmp_path / "few.txt", map(str, ANGLES[:5]))
+    with pytest.raises(DiffusionBlendError, match=r"few\.txt: 5 angles for 12 views"):
+        import_scan(folder, stated(quantity="line-integrals", angles_from=few))
+    radians = written(tmp_path / "theta.txt", map(str, np.radians(ANGLES)))
+    with pytest.raises(DiffusionBlendError, match="but one in radians"):
+        import_scan(folder, stated(quantity="line-integrals", angles_from=radians))
+    good = written(tmp_path / "good.txt", map(str, ANGLES))
+    with pytest.raises(UsageError, match="`arc=90`"):
+        import_scan(folder, stated(quantity="line-integrals", angles_from=good, arc=90.0))
+
+
+def nikon(folder, **more):
+    """Write a scan of Nikon, whose listed angles begin anywhere."""
+    y = np.full((scanners.VIEWS, scanners.ROWS, scanners.BINS), 0.3)
+    write_tiffs(folder, np.round(60000 * np.exp(-y)).astype(np.uint16))
+    (folder / "scan.xtekct").write_text(scanners.xtekct(**more))
+    return folder
+
+
+PLAIN = {"centre": "none", "air_bins": "none"}
+
+
+@pytest.mark.parametrize("name", ["_ctdata.txt", "scan_ctdata.txt", "scan.ang"])
+@pytest.mark.parametrize("roll", [0.0, 3.0])
+def test_angles_of_nikon_that_stray_are_told(tmp_path, name, roll):
+    """They were not looked at, and shadows lay up to a bin aside."""
+    folder = nikon(tmp_path / "a", ObjectRoll=roll)
+    listed = ctdata(folder / name, scanners.DEGREES + 3 * BESIDE)
+    even = import_scan(folder, **PLAIN)
+    told = even.provenance["warnings"]
+    assert f"{name} lists angles up to" in told
+    assert "which were taken, as CIL does and TIGRE does not" in told
+    scan = import_scan(folder, **PLAIN, angles_from=listed)
+    assert "lists angles" not in scan.provenance.get("warnings", "")
+    apart = np.subtract(scan.geometry.beam.angles_deg, even.geometry.beam.angles_deg)
+    np.testing.assert_allclose((apart + 180) % 360 - 180, -3 * BESIDE, atol=1e-5)
+
+
+def test_angles_of_nikon_that_follow_the_steps_say_nothing(tmp_path):
+    folder = nikon(tmp_path / "a")
+    plain = import_scan(folder, **PLAIN).provenance.get("warnings")
+    for angles in (scanners.DEGREES + 41 + 0.1 * BESIDE, scanners.DEGREES[:5], [0.0]):
+        ctdata(folder / "_ctdata.txt", angles)
+        assert import_scan(folder, **PLAIN).provenance.get("warnings") == plain
+    written(folder / "_ctdata.txt", ["no", "list"])
+    assert import_scan(folder, **PLAIN).provenance.get("warnings") == plain
+
+
+def test_a_skyscan_turns_as_its_log_says(tmp_path):
+    folder = write_tiffs(tmp_path / "a", np.full((12, 7, 61), 30000, np.uint16))
+    (folder / "scan.log").write_text(
+        scanners.skyscan(7, 61).replace("[Recon", "Rotation Direction=CW\n[Recon")
+    )
+    listed = written(tmp_path / "a.txt", map(str, scanners.DEGREES + BESIDE))
+    scan = import_scan(folder, **PLAIN, i0=60000.0, angles_from=listed)
+    np.testing.assert_allclose(scan.geometry.beam.angles_deg, -scanners.DEGREES - BESIDE)
+
+
+def test_angles_beside_poses_are_refused(tmp_path):
+    folder = write_tiffs(tmp_path / "a", lines())
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "posed", "bin_mm": 1.0, "row_mm": 1.0}
+    facts["poses"] = [{"source": [0.0, -90.0, 0.0], "middle": [0.0, 90.0, 0.0]}] * len(ANGLES)
+    facts |= {"angles_deg": ANGLES.tolist(), "data": {"quantity": "line-integrals"}}
+    (folder / "geometry.json").write_text(json.dumps(facts))
+    listed = written(tmp_path / "a.txt", map(str, ANGLES))
+    with pytest.raises(DiffusionBlendError, match="`angles_from`"):
+        import_scan(folder, **PLAIN, angles_from=listed)
