@@ -2,7 +2,7 @@
 
 `python studies/facing.py VOLUME --slices 121 130 --views 8 20` prints a table of axial PSNR in dB:
 the volume with its front first, and its mirror image, once as the methods show it to the prior and
-once upside down.
+once upside down. `--arc 90` adds rows of that arc in steps of a degree.
 """
 
 import argparse
@@ -22,24 +22,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("volume", type=Path)
     parser.add_argument("--slices", nargs=2, type=int, default=[121, 130])
-    parser.add_argument("--views", nargs="+", type=int, default=[8, 20])
+    parser.add_argument("--views", nargs="*", type=int, default=[8, 20])
+    parser.add_argument("--arc", nargs="+", type=int, default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     asked = parser.parse_args()
     whole = front_first(db.read_volume(asked.volume))
     front = whole.slices(*asked.slices)
     back = db.Volume(np.ascontiguousarray(front.hu[:, ::-1]), front.grid.reversed((1,)))
-    print("| views | seed | front first | back first, shown front first | back first, as stored |")
+    ways = "front first | back first, shown front first | back first, as stored"
+    print(f"| acquisition | seed | {ways} |")
     print("|---" * 5 + "|")
-    for views in asked.views:
+    rows = [(f"{n} views", db.sparse_view(n)) for n in asked.views]
+    rows += [(f"{n} degrees", db.limited_angle(n)) for n in asked.arc]
+    for name, angles in rows:
         for seed in asked.seeds:
-            found = [decibels(front, views, seed), decibels(back, views, seed)]
+            found = [decibels(front, angles, seed), decibels(back, angles, seed)]
             with mock.patch(FACING, return_value=False):
-                found.append(decibels(back, views, seed))
-            print(f"| {views} | {seed} | {' | '.join(f'{x:.2f}' for x in found)} |", flush=True)
+                found.append(decibels(back, angles, seed))
+            print(f"| {name} | {seed} | {' | '.join(f'{x:.2f}' for x in found)} |", flush=True)
 
 
-def decibels(volume: db.Volume, views: int, seed: int) -> float:
-    scan = db.simulate(volume, db.sparse_view(views), size=volume.hu.shape[2], protocol="paper")
+def decibels(volume: db.Volume, angles: tuple[float, ...], seed: int) -> float:
+    scan = db.simulate(volume, angles, size=volume.hu.shape[2], protocol="paper")
     made = db.reconstruct(scan, seed=seed, classical=False).volume
     return float(psnr(made.hu.clip(*RANGE_HU), volume.hu.clip(*RANGE_HU)).mean())
 
