@@ -59,7 +59,9 @@ def test_even_slices_of_two_phases_or_kernels_are_no_volume(place, stored, tag, 
 
 @pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID"])
 def test_slices_of_two_patients_are_no_volume_and_no_name_is_told(place, stored, tag):
-    folder = save(place / "s", told_of(datasets(stored), tag, HALVES, ("1.2.7777777", "1.2.8888888")))
+    folder = save(
+        place / "s", told_of(datasets(stored), tag, HALVES, ("1.2.7777777", "1.2.8888888"))
+    )
     words = str(refusal(read_volume, folder))
     assert f"mixed {tag}, another than in 0; expected the same in all slices; split the s" in words
     assert "7777777" not in words
