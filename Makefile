@@ -20,8 +20,8 @@ run: $(RUN)
 
 setup: $(DEVELOP)
 
-# What runs, with DICOM and NRRD, and OpenVINO, since most processors need it. The demonstration scan is a file of a package whose many
-# dependencies nothing here needs.
+# What runs, with DICOM and NRRD, and OpenVINO, since most processors need it. The demonstration
+# scan is a file of a package whose many dependencies nothing here needs.
 $(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON to one"; exit 1; }
@@ -48,7 +48,7 @@ $(DEEPINV): $(DEVELOP)
 demo: run
 	$(BIN)/diffusionblend demo --output out/demo
 
-# Files of tests beside each other, one thread each: the threads of several would be in each other's way.
+# Files of tests beside each other, one thread each: those of several would wait for each other.
 test: setup $(DEEPINV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 

@@ -46,7 +46,6 @@ MAYBE = {"", "part", "partial", "filepart", "crdownload", "download"}
 NO_SLICES_NAMES = {"readme", "license", "licence", "copying", "changelog", "version", "notice"}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DIRECTORY = "1.2.840.10008.1.3.10"
-DIRECTORY_NAME = "DICOMDIR"
 MAX_HEADER_BYTES = 2**21
 """Before the pixels of a slice: pydicom may take 100 bytes of memory and 5 us for each."""
 MAX_NUMBER = 1e9

@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionblend.errors import CorruptInput
-from diffusionblend.io.formats.dicom_files import DIRECTORY_NAME, read_header, required, value
+from diffusionblend.io.formats.dicom_files import read_header, required, value
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+NAME = "DICOMDIR"
 MAX_BYTES = 2**25
 """Of an index: some 300 for each image."""
+COPY_AGAIN = "copy the disc again, or give the folder of one series"
 INACTIVE = 0
 """The Record In-use Flag of what has been deleted (PS3.3, F.3.2.2)."""
 
 
 def is_index(path: Path) -> bool:
     """Return whether a file has the name of an index, in capitals or not."""
-    return path.name.upper() == DIRECTORY_NAME and path.is_file()
+    return path.name.upper() == NAME and path.is_file()
 
 
 def images_of(index: Path) -> list[Path]:
@@ -41,7 +43,7 @@ def images_of(index: Path) -> list[Path]:
     if gone:
         raise CorruptInput(
             f"{index}: names {len(named)} images, of which {len(gone)} are not there, the first "
-            f"{gone[0]}; copy the disc again, or give the folder of one series"
+            f"{gone[0]}; {COPY_AGAIN}"
         )
     return sorted({path for path in found if path})
 
@@ -53,11 +55,10 @@ def _is_image(index: Path, record: "Dataset") -> bool:
 
 def _name(index: Path, record: "Dataset") -> Sequence[str]:
     """Return folders and name of a record's file; all are names, none is a way."""
-    cure = "copy the disc again, or give the folder of one series"
-    found = required(index, record, "ReferencedFileID", cure)
+    found = required(index, record, "ReferencedFileID", COPY_AGAIN)
     parts = [found] if isinstance(found, str) else [str(part) for part in found]
     if any(part in ("", ".", "..") or {"/", "\\", "\0"} & set(part) for part in parts):
-        raise CorruptInput(f"{index}: names {'/'.join(parts)}, which may be anywhere; {cure}")
+        raise CorruptInput(f"{index}: names {'/'.join(parts)}, which may be anywhere; {COPY_AGAIN}")
     return parts
 
 

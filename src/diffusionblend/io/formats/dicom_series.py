@@ -104,7 +104,9 @@ def _index_alone(path: Path) -> Path | None:
     with parsing(path):
         files = sorted(path.iterdir()) if path.is_dir() else []
     index = next(filter(is_index, files), None)
-    return None if any(is_dicom(file) for file in files if file != index) else index
+    if index is None or any(is_dicom(file) for file in files if file != index):
+        return None
+    return index
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ and scatter bend them, too, in one direction: they make long ways too short, as 
 do. Nothing that is physical bends them in the other direction.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -41,8 +41,6 @@ ROWS = 9
 """Rows that tell it."""
 _BESIDE = 4  # bins beside the object that have to be left, to know air by
 _MARGIN = 5
-
-Bend = Callable[[np.ndarray], np.ndarray]
 
 
 def bent_values(
