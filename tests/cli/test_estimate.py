@@ -18,6 +18,7 @@ from diffusionblend.methods import Method, Stepped, fbp, methods
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import projector
+from diffusionblend.projectors.lanes import lanes_of
 from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.reconstruction import estimate as module
 from diffusionblend.reconstruction import smaller as smaller_module
@@ -233,11 +234,17 @@ def test_a_smaller_trial_says_what_a_whole_one_says(name, counting, monkeypatch)
         assert seconds / 1.3 < found.seconds[part] < 1.3 * seconds
 
 
-def test_along_rays_sixteen_slices_take_as_long_as_one():
-    law = Law(tried=9, slices=40, product=(2.0, 1.0), block=16, whole=True)
+def test_slices_take_as_long_as_their_lanes_do_along_rays():
+    def of_rays(transpose, count):
+        return (1.0 if transpose else 2.0) * len(lanes_of(count))
+
+    def of_matrix(transpose, count):
+        return (1.0 if transpose else 2.0) * count / 9
+
+    law = Law(tried=9, slices=40, product=of_rays, whole=True)
     assert 40 / 9 * law.of_product(False, 9) == pytest.approx(3 * 2)
-    assert 40 / 9 * law.of_product(True, 1) == pytest.approx(1)
-    law = Law(tried=9, slices=40, product=(2.0, 1.0), block=9)
+    assert 40 / 9 * law.of_product(True, 1) == pytest.approx(1)  # of some slices, in four lanes
+    law = Law(tried=9, slices=40, product=of_matrix)
     assert 40 / 9 * law.of_product(False, 9) == pytest.approx(40 / 9 * 2)
 
 

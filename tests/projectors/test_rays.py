@@ -19,6 +19,7 @@ from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.options import make_method
 from diffusionblend.methods.regrid import Cut, Weighed, padded
 from diffusionblend.projectors import projector, slices
+from diffusionblend.projectors.lanes import lanes_of
 from diffusionblend.projectors.matrix import MatrixProjector
 from diffusionblend.projectors.rays import RayProjector
 from diffusionblend.projectors.slices import is_stored
@@ -103,7 +104,7 @@ def test_a_detector_far_beside_the_slices_sees_nothing_of_them(geometry, far):
     assert not A.T(torch.ones(A.sinogram_shape)).any()
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 50])
+@pytest.mark.parametrize("count", [1, 4, 5, 16, 17, 50])
 def test_each_slice_is_projected_alone(count):
     """However many there are, and however they lie in memory."""
     A = RayProjector(FEW)
@@ -113,6 +114,15 @@ def test_each_slice_is_projected_alone(count):
     slices_last = x.flatten(1).T.contiguous().T.unflatten(1, (32, 32))
     assert torch.equal(A(slices_last), one_by_one)
     assert torch.equal(A.T(one_by_one), torch.cat([A.T(y[None]) for y in one_by_one]))
+
+
+@pytest.mark.parametrize(
+    ("count", "widths"),
+    [(0, []), (1, [4]), (4, [4]), (5, [16]), (16, [16]), (20, [16, 4]), (37, [16, 16, 16])],
+)
+def test_slices_go_through_by_sixteens_and_few_by_four(count, widths):
+    """Empty lanes cost what full ones do."""
+    assert [len(lanes) for lanes in lanes_of(count)] == widths
 
 
 @pytest.mark.parametrize("geometry", [FEW, FAN])

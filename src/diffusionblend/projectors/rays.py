@@ -16,7 +16,7 @@ from diffusionblend.geometry import Beam, Geometry, Grid
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.compiled import by_threads
 from diffusionblend.projectors.joseph import steps_along_rows
-from diffusionblend.projectors.lanes import LANES
+from diffusionblend.projectors.lanes import lanes_of
 from diffusionblend.projectors.ray_kernels import back_project, project
 
 
@@ -24,7 +24,7 @@ class RayProjector(Projector):
     """The projector of a beam that sees each slice by itself, along its `lines`.
 
     Threads are as many as torch has; their number changes no digit of the result. Slices go through
-    by sixteens, and come out last in memory, as from a matrix.
+    by sixteens, or fours where they are few, and come out last in memory, as from a matrix.
     """
 
     slicewise = True
@@ -40,34 +40,39 @@ class RayProjector(Projector):
         shape = self.volume_shape if transpose else self.sinogram_shape
         done = x.new_empty(*shape[1:], len(x))
         apply = self._adjoint if transpose else self._forward
-        for some, out in zip(x.detach().split(LANES), done.split(LANES, dim=-1), strict=True):
-            out.copy_(apply(some.permute(1, 2, 0))[..., : len(some)])
+        begin = 0
+        for lanes in lanes_of(len(x)):
+            some = x.detach()[begin : begin + len(lanes)]
+            end = begin + len(some)
+            done[..., begin:end] = apply(some.permute(1, 2, 0), lanes)[..., : len(some)]
+            begin = end
         return done.permute(2, 0, 1)
 
-    def _forward(self, some: Tensor) -> Tensor:
-        """Project (rows, columns, slices) to (views, bins, LANES)."""
-        u, y = self._pixels(some), some.new_empty(len(self._rays), LANES)
+    def _forward(self, some: Tensor, lanes: tuple[int, ...]) -> Tensor:
+        """Project (rows, columns, slices) to (views, bins, lanes)."""
+        u, y = self._empty(some, lanes)
         u[:, :-1, : some.shape[-1]] = some
-        arguments = (u.numpy(), self._rays, y.numpy())
+        arguments = (u.numpy(), self._rays, y.numpy(), lanes)
         by_threads(lambda *part: project(*arguments, *part), len(y))
-        return y.view(*self.sinogram_shape[1:], LANES)
+        return y.view(*self.sinogram_shape[1:], len(lanes))
 
-    def _adjoint(self, some: Tensor) -> Tensor:
-        """Bring (views, bins, slices) back to (rows, columns, LANES)."""
-        u, y = self._pixels(some), some.new_zeros(len(self._rays), LANES)
+    def _adjoint(self, some: Tensor, lanes: tuple[int, ...]) -> Tensor:
+        """Bring (views, bins, slices) back to (rows, columns, lanes)."""
+        u, y = self._empty(some, lanes)
         y[:, : some.shape[-1]] = some.flatten(0, 1)
-        arguments = (y.numpy(), self._rays, u.numpy())
+        arguments = (y.numpy(), self._rays, u.numpy(), lanes)
         for along_rows, planes in zip((True, False), self.volume_shape[1:], strict=True):
             by_threads(lambda *part, a=along_rows: back_project(*arguments, a, *part), planes)
         return u[:, :-1]
 
-    def _pixels(self, like: Tensor) -> Tensor:
-        """Return sixteen empty slices (rows, columns + 1, LANES).
+    def _empty(self, like: Tensor, lanes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Return slices (rows, columns + 1, lanes) and line integrals (rays, lanes) of zeros.
 
         A column more, so that rows are no power of two apart, which a cache would not hold.
         """
         _, rows, columns = self.volume_shape
-        return like.new_zeros(rows, columns + 1, LANES)
+        u = like.new_zeros(rows, columns + 1, len(lanes))
+        return u, like.new_zeros(len(self._rays), len(lanes))
 
 
 def _rays(grid: Grid, beam: Beam, view: int) -> np.ndarray:

@@ -119,9 +119,9 @@ class Law:
     Attributes:
         pixels: Pixels of the scan's slices, for each of the trial's.
         tried, slices: Slices of the trial and of the scan.
-        product: Seconds of A and of A^T on the scan's pixels and views, for `block` slices.
-        block: Slices of a product that was measured.
-        whole: Whether a product of fewer slices takes as long.
+        product: Seconds of A, or of A^T if it is True, on the scan's pixels and views, for so many
+            slices.
+        whole: Whether some slices take as long as a few more.
         how: What kind of operator the scan has; empty if it is the trial's.
         projectors: The trial's operators.
     """
@@ -129,8 +129,7 @@ class Law:
     pixels: float = 1.0
     tried: int = 1
     slices: int = 1
-    product: tuple[float, float] = (0.0, 0.0)
-    block: int = 1
+    product: Callable[[bool, int], float] = lambda _transpose, _count: 0.0
     whole: bool = False
     how: str = ""
     projectors: tuple[Timed, ...] = field(default=(), repr=False)
@@ -156,10 +155,9 @@ class Law:
             count: Slices in the trial: all of them, or some that a longer scan has as well.
         """
         every = count >= self.tried
-        many = self.slices * count / self.tried if every else count
-        blocks = math.ceil(many / self.block) if self.whole else many / self.block
+        many = math.ceil(self.slices * count / self.tried) if every else count
         share = self.tried / self.slices if every or self.whole else 1.0
-        return self.product[transpose] * blocks * share
+        return self.product(transpose, many) * share
 
 
 def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
@@ -172,36 +170,45 @@ def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
     """
     stored = is_stored(full, _CPU)
     few, *_ = _smaller(full, *_measured_with(full, stored))
-    if stored:
-        A = projector(*few)
-    else:  # so few would be a matrix
-        from diffusionblend.projectors.rays import RayProjector
-
-        A = RayProjector(few)
-    slices, block = full.grid.shape[0], _block(A)
-    u = torch.ones(min(slices, block), *A.volume_shape[1:])
-    y = A(u)  # lets loops be compiled
     times = crossings(full) / crossings(few)
-    product = (times * timed(lambda: A(u))[0], times * timed(lambda: A.T(y))[0])
+    A, product = _of_matrix(few, times) if stored else _of_rays(few, times)
     return Law(
         pixels=_pixels(full) / _pixels(tried),
         tried=tried.grid.shape[0],
-        slices=slices,
+        slices=full.grid.shape[0],
         product=product,
-        block=block if A.how == "rays" else len(u),
-        whole=A.how == "rays",
+        whole=not stored,
         how=A.how,
         projectors=tuple(A for A in projectors if isinstance(A, Timed)),
     )
 
 
-def _block(A: Projector) -> int:
-    """Return how many slices a product is measured with: along rays, as many as go together."""
-    if A.how != "rays":
-        return _MATRIX_SLICES
-    from diffusionblend.projectors.lanes import LANES
+_Seconds = Callable[[bool, int], float]
 
-    return LANES
+
+def _of_matrix(few: Geometry, times: float) -> tuple[Projector, _Seconds]:
+    """Return the operator, and what its products take: for each slice the same."""
+    A = projector(*few)
+    count = min(few.grid.shape[0], _MATRIX_SLICES)
+    took = _products(A, count)
+    return A, lambda transpose, many: times * took[transpose] * many / count
+
+
+def _of_rays(few: Geometry, times: float) -> tuple[Projector, _Seconds]:
+    """Return the operator, and what its products take: the same for one slice and for its lanes."""
+    from diffusionblend.projectors.lanes import FEW, MANY, lanes_of
+    from diffusionblend.projectors.rays import RayProjector
+
+    A = RayProjector(few)  # so few would be a matrix
+    took = {len(lanes): _products(A, len(lanes)) for lanes in (FEW, MANY)}
+    return A, lambda transpose, many: times * sum(took[len(n)][transpose] for n in lanes_of(many))
+
+
+def _products(A: Projector, count: int) -> tuple[float, float]:
+    """Return the seconds of A and of A^T for some slices."""
+    u = torch.ones(count, *A.volume_shape[1:])
+    y = A(u)  # lets loops be compiled
+    return timed(lambda: A(u))[0], timed(lambda: A.T(y))[0]
 
 
 def _measured_with(full: Geometry, stored: bool) -> tuple[int, int]:
