@@ -163,6 +163,32 @@ def test_volumes_made_otherwise_are_not_replaced_unless_that_is_asked_for(scans,
     assert "it has no record" in batch(scans / "s0.h5", place, *other).err
 
 
+KILLED_WHEN_DONE = """
+import os, signal
+from pathlib import Path
+unlink = Path.unlink
+
+def killed(path, *arguments, **options):
+    if path.name.startswith(".lock-"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(path, *arguments, **options)
+
+Path.unlink = killed
+"""
+
+
+def test_a_lock_of_what_a_killed_process_had_made_is_removed(scans, single, place):
+    command_line = ("batch", scans / "s0.h5", "-o", place, *OPTIONS)
+    ended = user_command(*command_line, before_main=KILLED_WHEN_DONE)
+    assert ended.code == -signal.SIGKILL
+    assert len(list(place.glob(".lock-*"))) == 1
+    with sole(place / "s1.nii.gz"):
+        assert batch(scans / "s0.h5", place).code == 0
+        (held,) = place.glob(".lock-*")
+        assert held.name.endswith("s1.nii.gz")
+    assert volumes(place) == {"s0.nii.gz": volumes(single)["s0.nii.gz"]}
+
+
 def test_parts_are_disjoint_and_together_all(scans, single, place):
     for index in (1, 2, 3):
         ended = batch(scans, place, "--part", f"{index}/3")

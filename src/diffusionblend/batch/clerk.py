@@ -14,7 +14,8 @@ from diffusionblend.batch.part import ALL
 from diffusionblend.batch.plan import Batch
 from diffusionblend.batch.work import Made
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.io.files import Dispensable
+from diffusionblend.io.files import Dispensable, clear_lock
+from diffusionblend.io.remote import Remote
 from diffusionblend.machine.memory import as_failure
 from diffusionblend.progress import Progress
 from diffusionblend.runs.provenance import record_of
@@ -129,6 +130,8 @@ class Clerk:
             with self._dispensable:
                 self._journal.append(found)
                 copies.end(job)
+            if not isinstance(job.output, Remote):
+                clear_lock(job.output)
 
     @property
     def _done(self) -> int:

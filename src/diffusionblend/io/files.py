@@ -142,8 +142,7 @@ def sole(path: Path) -> Iterator[None]:
         Busy: Another process makes the same output.
         OutputError: The place cannot be written.
     """
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
-    lock = path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
+    lock = _lock_of(path)
     with writing(path):
         opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     with _locked(opened, path):
@@ -153,6 +152,18 @@ def sole(path: Path) -> Iterator[None]:
         finally:
             lock.unlink(missing_ok=True)
             _UNFINISHED.discard(lock)
+
+
+def clear_lock(path: Path) -> None:
+    """Remove the lock of an output that nobody makes: a process was killed when it had made it."""
+    if _lock_of(path).exists():
+        with contextlib.suppress(Busy, OutputError), sole(path):
+            pass  # it is removed at the end
+
+
+def _lock_of(path: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
 
 
 @contextlib.contextmanager
