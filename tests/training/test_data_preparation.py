@@ -210,6 +210,18 @@ def test_a_volume_to_validate_on_that_is_trained_on_is_told(workshop, caplog, ki
     )
 
 
+@pytest.mark.parametrize("sides", [(64, 32), (32, 64), (48, 40)])
+def test_slices_to_validate_on_keep_their_pixels_whatever_their_sides(workshop, data, sides):
+    chest = read_volume(data.volume)
+    part = chest.grid.part((0, 0, 0), (12, *sides))
+    (workshop / "unseen").mkdir()
+    write_volume(Volume(chest.hu[:, : sides[0], : sides[1]], part), workshop / "unseen/v.nii.gz")
+    unseen = recipe(validation=Validation("unseen", views=(4,), slices=3))
+    found = measured.Validation.read(unseen, workshop)
+    assert found.truth.hu.shape == (3, *sides)
+    assert found.scans[4].geometry.grid == found.truth.grid
+
+
 def test_a_volume_that_is_stretched_is_left_out(workshop, data):
     affine = np.diag([1.6, 2.0, 2.5, 1.0])
     hu = read_volume(data.volume).hu

@@ -106,7 +106,8 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
-            The first phase of the coarse one starts from the weights of the other.
+            The first phase of the coarse one starts from the weights of the other, which has to be
+            trained before it, or be that of `start`.
         budget: When it ends.
         crops: Sizes of crops and of batches.
         noise: Levels of noise; None for the recipe's.
@@ -312,9 +313,16 @@ def _check(path: Path, recipe: Recipe) -> None:
             raise UsageError(
                 f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to {MAX_GAP}"
             )
-    for _, phase in in_phases(recipe):
-        if phase.noise.low >= phase.noise.high:
-            raise UsageError(f"{path}: {phase.noise}; expected `low` below `high`")
+    phases = in_phases(recipe)
+    if recipe.start is None and phases[0][0] == "coarse":
+        raise UsageError(
+            f"{path}: the first of `phases` trains the coarse network, which begins with the "
+            "weights of the fine one; put a phase that trains that before it, or give `start`"
+        )
+    for _, phase in phases:
+        for noise in (phase.noise, *(crops.noise for crops in phase.crops if crops.noise)):
+            if noise.low >= noise.high:
+                raise UsageError(f"{path}: {noise}; expected `low` below `high`")
         _check_plan(path, phase, phase.crops)
 
 
