@@ -304,15 +304,19 @@ def _check(path: Path, recipe: Recipe) -> None:
 
     if not (recipe.kinds and recipe.crops):
         raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")
-    if recipe.first_phase > max(1, len(recipe.phases)):
-        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
-    if recipe.first_phase > 1 and recipe.start is None:
-        raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
     for kind in recipe.kinds:
         if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
             raise UsageError(
                 f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to {MAX_GAP}"
             )
+    _check_phases(path, recipe)
+
+
+def _check_phases(path: Path, recipe: Recipe) -> None:
+    if recipe.first_phase > max(1, len(recipe.phases)):
+        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
+    if recipe.first_phase > 1 and recipe.start is None:
+        raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
     phases = in_phases(recipe)
     if recipe.start is None and phases[0][0] == "coarse":
         raise UsageError(
