@@ -56,20 +56,15 @@ def read_txrm(path: Path) -> Source:
         facts = _facts(ole, views, size)
         moved = _shifts(ole, views)
     data = Stack(str(path), (views, *size), kind, _reader(path, size, kind))
-    remarks: tuple[str, ...] = ()
-    if moved.any():
-        data, white = _moved(data, white, moved), None
-        remarks = (
-            f"views moved by up to {np.abs(moved).max()} pixels, as the file says, after they were "
-            "divided by the white field",
-        )
-    stack = None if white is None else _one(path, white)
+    if not moved.any():
+        stack = None if white is None else _one(path, white)
+        return Source("Zeiss TXRM", data, white=stack, stated=facts)
+    divided = "" if white is None else ", after they were divided by the white field"
     return Source(
         "Zeiss TXRM",
-        data,
-        white=stack,
-        i0=1.0 if moved.any() else None,
-        remarks=remarks,
+        _moved(data, white, moved),
+        i0=None if white is None else 1.0,
+        remarks=(f"views moved by up to {np.abs(moved).max()} pixels, as the file says{divided}",),
         stated=facts,
     )
 
