@@ -56,15 +56,21 @@ def read_txrm(path: Path) -> Source:
         facts = _facts(ole, views, size)
         moved = _shifts(ole, views)
     data = Stack(str(path), (views, *size), kind, _reader(path, size, kind))
-    if not moved.any():
-        stack = None if white is None else _one(path, white)
-        return Source("Zeiss TXRM", data, white=stack, stated=facts)
-    divided = "" if white is None else ", after they were divided by the white field"
+    remarks: tuple[str, ...] = ()
+    divided = white is not None and bool(moved.any())
+    if moved.any():
+        data, white = _moved(data, white, moved), None
+        remarks = (
+            f"views moved by up to {np.abs(moved).max()} pixels, as the file says"
+            + ", after they were divided by the white field" * divided,
+        )
+    stack = None if white is None else _one(path, white)
     return Source(
         "Zeiss TXRM",
-        _moved(data, white, moved),
-        i0=None if white is None else 1.0,
-        remarks=(f"views moved by up to {np.abs(moved).max()} pixels, as the file says{divided}",),
+        data,
+        white=stack,
+        i0=1.0 if divided else None,
+        remarks=remarks,
         stated=facts,
     )
 
