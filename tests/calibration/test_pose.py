@@ -154,3 +154,8 @@ def test_without_a_place_for_it_the_command_tells_alone(tmp_path):
     assert part["found"] == pytest.approx(-2.7, abs=0.1)
     assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
     assert command("calibrate", tmp_path / "s.h5", "--free", "roll").code == 2
+    path = (tmp_path / "s.h5").rename(tmp_path / "my scan.h5")
+    replaced = command("calibrate", path, "-o", path)
+    assert (replaced.code, "is the input" in replaced.err) == (2, True)
+    told = command("calibrate", path, "--free", "offset").out.splitlines()
+    assert told[-1] == f"next: diffusionblend calibrate '{path}' --free offset -o CALIBRATED.h5"

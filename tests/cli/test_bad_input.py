@@ -945,6 +945,11 @@ def workshop(data: Data, place):
         ),
         (("[network]", "[noise]\nlow = 2.0\nhigh = 1.0\n[network]"), USAGE, ["low", "high"]),
         (
+            ("batch = 2", "batch = 2, noise = { low = 2.0, high = 1.0 }"),
+            USAGE,
+            ["recipe.toml", "low=2.0", "expected `low` below `high`"],
+        ),
+        (
             ("[budget]", 'start = { prior = "nowhere", sha256 = "01234567" }\n[budget]'),
             PRIOR,
             ["nowhere", "no such prior"],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusionblend.io.scans import read_scan
 from support.commands import command
 
 OUTPUTS = {
@@ -58,3 +59,6 @@ def test_a_description_may_be_named_in_capitals(place):
     stated = ("--centre", "none", "--photons", 1e4)
     ended = command("import", place / "GEOMETRY.JSON", "-o", place / "S.H5", *stated)
     assert ended.code == 0, ended.err
+    scan = read_scan(place / "S.H5")
+    np.testing.assert_array_equal(scan.y, views[None])
+    assert scan.geometry.beam.angles_deg == tuple(22.5 * view for view in range(8))

@@ -10,7 +10,7 @@ import torch
 
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import Volume
-from diffusionblend.geometry import Grid
+from diffusionblend.geometry import Geometry, Grid, ParallelBeam
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
@@ -67,6 +67,22 @@ def test_some_slices_are_the_middle_ones_with_the_rows_that_see_them(beam, few):
 
 def test_a_small_scan_is_tried_as_a_whole():
     scan = scan_of("parallel", slices=12)
+    assert some_slices(scan) is scan
+
+
+class Across(ParallelBeam, frozen=True, kw_only=True, tag="across"):
+    """A beam of another package: one picture of all slices in each view."""
+
+    slicewise = False
+
+    def sinogram_shape(self, grid):
+        return 1, len(self.angles_deg), self.bins
+
+
+def test_a_scan_whose_rays_cross_slices_in_an_unknown_way_is_tried_as_a_whole(few):
+    grid, plain = scan_of("parallel").geometry
+    beam = Across(angles_deg=plain.angles_deg, bins=plain.bins, bin_mm=plain.bin_mm)
+    scan = Scan(np.zeros(beam.sinogram_shape(grid), np.float32), Geometry(grid, beam))
     assert some_slices(scan) is scan
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from diffusionblend.io.volumes import read_volume
+from diffusionblend.prior.facing import front_first
 from diffusionblend.show.viewer import gather
+from diffusionblend.training.cache import load_sources
+from diffusionblend.training.recipe import Budget, Folder, Recipe
 from support.commands import command
 
 N = 48
@@ -76,6 +79,10 @@ def test_one_slice_is_packed(made, data, place):
     recipe = place / "recipe.toml"
     recipe.write_text('output = "prior"\n[budget]\nsteps = 2\n[[data]]\npath = "volumes"\n')
     run("pack", recipe, "-o", place / "pack.h5")
+    packs = Recipe(output="out", budget=Budget(steps=1), data=(Folder("pack.h5"),))
+    (packed,) = load_sources(packs, place)[0]
+    hu = front_first(read_volume(folder / "one.nii.gz")).hu
+    np.testing.assert_array_equal(packed.hu, hu.round())
 
 
 def test_the_deviation_of_samples_is_shown_and_compared_with_one(made, data, place):

@@ -8,12 +8,13 @@ from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering_grid
 from diffusionblend.data.truncation import extended
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import Geometry, Grid
+from diffusionblend.geometry import Geometry, Grid, PosedBeam
 from diffusionblend.geometry.acquisitions import cone_beam, sparse_view
 from diffusionblend.geometry.poses import as_posed, helix, laminography
 from diffusionblend.io.scans import write_scan
 from diffusionblend.methods import Problem, find_method
 from diffusionblend.methods.options import make_method
+from diffusionblend.methods.upright import upright
 from diffusionblend.projectors import projector
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from support import cases
@@ -136,6 +137,17 @@ def test_a_pose_that_is_not_told_of_is_missed(kind, name):
     prior = GaussianPrior(MEAN, STD)
     apart = [float((1 + method(Problem(y, A, prior)) - u).norm()) for A in (right, wrong)]
     assert apart[1] > 1.05 * apart[0]
+
+
+def test_the_nearest_circle_of_many_poses_is_found_once(monkeypatch):
+    """It is the mean of all poses: found anew for each view it took minutes of a long scan."""
+    found, nearest = [], PosedBeam.nearest.fget
+    monkeypatch.setattr(
+        PosedBeam, "nearest", property(lambda beam: found.append(1) or nearest(beam))
+    )
+    geometry = Geometry(GRID, POSED["each view its own"](CONE))
+    upright(torch.zeros(geometry.sinogram_shape), geometry)
+    assert len(found) < 5 < len(geometry.beam.poses)
 
 
 @pytest.mark.parametrize("kind", ["helix", "laminography"])

@@ -4,6 +4,7 @@ import runpy
 
 import numpy as np
 import pytest
+import torch
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, InvalidValue, UnsupportedInput
@@ -124,6 +125,7 @@ def test_what_cannot_be_is_an_error_of_the_package_and_a_value_error():
         lambda: A @ np.zeros((2, 3, 4)),
         lambda: A @ [[1.0]],
         lambda: A @ np.zeros(GRID.shape, complex),
+        lambda: A @ torch.zeros(GRID.shape, dtype=torch.complex64),
         lambda: A.T @ np.zeros(GRID.shape),
     ):
         with pytest.raises(ValueError) as refused:  # noqa: PT011 - each has words of its own

@@ -239,6 +239,12 @@ def test_the_programs_and_recipes_that_a_page_names_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_the_modules_that_a_page_names_are_there(page):
+    for name in re.findall(r"`((?:[a-z_]+/)+\w+\.py)[`:]", text_of(page)):
+        assert any((ROOT / of / name).exists() for of in ("", "src/diffusionblend", "tests")), name
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(page)):
         assert (ROOT / page).parent.joinpath(link).exists(), link
@@ -271,10 +277,11 @@ def run(shown):
         assert ended.code in allowed, f"{shown}\nrun as: {text}\n{ended.err}"
     else:
         paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        modules = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
         ended = subprocess.run(
             ["bash", "-eo", "pipefail", "-c", text],
             capture_output=True, text=True, timeout=300, check=False,
-            env=os.environ | {"PATH": paths, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PATH": paths, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         # A line of shell may go on after a command that has failed.
         failed = ended.returncode != 0 or "diffusionblend: " in ended.stderr

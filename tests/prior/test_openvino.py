@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -53,6 +54,22 @@ def test_what_is_denoised_does_not_depend_on_the_groups_beside_it():
     alone = [compiled(x[k : k + 1], sigma[:1], code[:1]) for k in range(5)]
     assert relative(torch.cat(alone), compiled(x, sigma, code)) < 1e-5
     assert torch.equal(compiled(x, sigma, code), compiled(x, sigma, code))
+
+
+def test_threads_that_share_a_network_have_their_own_results():
+    """As in a program that reconstructs several scans with one prior, each in a thread."""
+    compiled = CompiledUNet(SHIPPED.unet, "f32")
+    known = [(noisy(groups=k), torch.zeros(k), torch.ones(k).long()) for k in (1, 2, 3)]
+
+    @torch.inference_mode()
+    def made(index):
+        return compiled(*known[index])
+
+    alone = [made(index) for index in range(3)]
+    indices = [0, 1, 2] * 20
+    with ThreadPoolExecutor(3) as pool:
+        for index, found in zip(indices, pool.map(made, indices), strict=True):
+            assert torch.equal(found, alone[index])
 
 
 @pytest.mark.parametrize(

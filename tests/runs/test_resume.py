@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import sha256
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume
@@ -409,3 +409,14 @@ def test_a_callback_is_told_volume_residual_and_state(user):
     assert 0 < told[-1].residual < 1
     again = db.reconstruct(scan, prior="./prior", steps=3, start=told[0].state)
     np.testing.assert_array_equal(again.hu, volume.hu)
+
+
+def test_a_state_of_more_samples_than_are_asked_for_is_refused(user):
+    import diffusionblend as db
+
+    scan, told = read_scan(user / "chest.h5"), []
+    wish = {"prior": "./prior", "steps": 2, "classical": False}
+    db.reconstruct(scan, samples=2, callback=told.append, **wish)
+    of_the_second = told[2].state
+    with pytest.raises(UsageError, match=r"^`samples=1`: the state is of a run of more, 1 of "):
+        db.reconstruct(scan, samples=1, start=of_the_second, **wish)

@@ -50,6 +50,11 @@ def reads(monkeypatch):
     return told
 
 
+def voxels_of(workshop):
+    """Return the bytes of what is drawn from, by its name."""
+    return {source.name: source.hu.tobytes() for source in load_sources(recipe(), workshop)[0]}
+
+
 def test_what_is_drawn_from_is_what_the_files_hold(workshop, data):
     sources, left_out = load_sources(recipe(), workshop)
     assert [s.name for s in sources] == ["one.nii.gz", "two.nii.gz"]
@@ -120,16 +125,16 @@ def test_an_interrupted_preparation_goes_on_where_it_was(workshop, monkeypatch):
 
 
 def test_an_entry_that_was_removed_is_made_again(workshop):
-    load_sources(recipe(), workshop)
+    before = voxels_of(workshop)
     (entry, *_) = (workshop / "out/cache").glob("*.npy")
     entry.unlink()
-    assert len(load_sources(recipe(), workshop)[0]) == 2
+    assert voxels_of(workshop) == before
 
 
 def test_a_damaged_index_is_made_again(workshop):
-    load_sources(recipe(), workshop)
+    before = voxels_of(workshop)
     (workshop / "out/cache/index.json").write_text('{"one')
-    assert len(load_sources(recipe(), workshop)[0]) == 2
+    assert voxels_of(workshop) == before
 
 
 def test_recipes_with_one_cache_share_its_entries(workshop, monkeypatch):
@@ -208,6 +213,18 @@ def test_a_volume_to_validate_on_that_is_trained_on_is_told(workshop, caplog, ki
     assert told.startswith(
         "two.nii.gz: is the volume of `validation`, too: its figures say nothing"
     )
+
+
+@pytest.mark.parametrize("sides", [(64, 32), (32, 64), (48, 40)])
+def test_slices_to_validate_on_keep_their_pixels_whatever_their_sides(workshop, data, sides):
+    chest = read_volume(data.volume)
+    part = chest.grid.part((0, 0, 0), (12, *sides))
+    (workshop / "unseen").mkdir()
+    write_volume(Volume(chest.hu[:, : sides[0], : sides[1]], part), workshop / "unseen/v.nii.gz")
+    unseen = recipe(validation=Validation("unseen", views=(4,), slices=3))
+    found = measured.Validation.read(unseen, workshop)
+    assert found.truth.hu.shape == (3, *sides)
+    assert found.scans[4].geometry.grid == found.truth.grid
 
 
 def test_a_volume_that_is_stretched_is_left_out(workshop, data):

@@ -517,6 +517,10 @@ def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
         ('output="a\\u0000b"', r"'a\x00b' holds a NUL; expected text without"),
         ("first_phase=2", "needs the weights before it as `start`"),
         ("first_phase=4", "has 3 phases"),
+        (
+            'phases=[{trains="coarse", budget={steps=1}, crops=[{size=16, batch=2, scale=2}]}]',
+            "begins with the weights of the fine one; put a phase that trains that before it",
+        ),
     ],
 )
 def test_a_start_that_is_not_what_was_meant_is_refused(workshop, change, said):

@@ -72,11 +72,13 @@ def test_the_state_of_other_data_is_refused(begun):
     assert "is no checkpoint of this recipe (data is " in ended.err
 
 
-def test_what_does_not_decide_the_network_may_differ(begun):
+def test_what_does_not_decide_the_network_may_differ(begun, caplog):
+    caplog.set_level("INFO")
     (begun / "volumes").rename(begun / "elsewhere")
     changes = [("checkpoint_minutes = 0", "checkpoint_minutes = 9"), ('"volumes"', '"elsewhere"')]
     ended = go_on(begun, *changes)
     assert ended.code == 0, ended.err
+    assert "resumed at step 1" in caplog.text
 
 
 def test_no_flipped_bit_of_a_state_is_trained_on(begun):

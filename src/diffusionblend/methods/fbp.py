@@ -185,8 +185,8 @@ def back_project(y: Tensor, geometry: Geometry, at: Tensor | None = None) -> Ten
         return _back_project_cone(y, grid, beam, numbers(grid.shape[0]) if at is None else at)
     u = y.new_zeros(len(y), *grid.shape[1:])
     for view in range(len(beam.angles_deg)):
-        at, distance = _shadows(grid, beam, view, y)
-        u += between_bins(y[:, view], at).div_(distance**2)
+        places, distance = _shadows(grid, beam, view, y)
+        u += between_bins(y[:, view], places).div_(distance**2)
     return u * (math.pi / len(beam.angles_deg))
 
 
@@ -208,8 +208,8 @@ def cover(geometry: Geometry, like: Tensor) -> Tensor:
     rays = torch.from_numpy(rays if beam.curved else rays * np.cos(beam.fan_angles))
     shares = like.new_zeros(grid.shape[1:])
     for view, weights in enumerate(rays.to(like)):
-        at, distance = _shadows(grid, beam, view, like)
-        shares += between_bins(weights[None], at)[0].div_(distance)
+        places, distance = _shadows(grid, beam, view, like)
+        shares += between_bins(weights[None], places)[0].div_(distance)
     return (shares / len(rays)).clamp(min=_LEAST_COVER)
 
 
@@ -218,12 +218,12 @@ def _back_project_cone(y: Tensor, grid: Grid, cone: ConeBeam, at: Tensor) -> Ten
     z = (at.to(y) - (slices - 1) / 2) * grid.spacing_mm[0]
     u = y.new_zeros(len(at), rows, columns)
     for view in range(len(cone.angles_deg)):
-        place, depth = _shadows(grid, cone, view, y)
+        places, depth = _shadows(grid, cone, view, y)
         spread = cone.sdd_mm / grid.pixel_mm / depth
         for some in torch.arange(len(at)).split(_SLICES):
             t = z[some, None, None] * spread
             row = (t - float(cone.row_positions_mm()[0])) / cone.row_mm
-            u[some] += between_pixels(y[:, view], row, place).div_(depth**2)
+            u[some] += between_pixels(y[:, view], row, places).div_(depth**2)
     return u * (math.pi / len(cone.angles_deg))
 
 

@@ -101,7 +101,7 @@ class Step:
 
     @property
     def volume(self) -> Volume:
-        """The estimate in HU, on the grid of the scan; computed on first use."""
+        """The estimate in HU, on the grid of the scan; computed when asked for."""
         return self.problem.volume(self.x0)
 
     @property

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.geometry import Geometry, Grid, ParallelBeam, PosedBeam
+from diffusionblend.geometry import ConeBeam, Geometry, Grid, ParallelBeam, PosedBeam
 from diffusionblend.methods.interpolation import between_pixels
 
 APART_PIXELS = 1.0
@@ -38,9 +38,9 @@ def upright(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
             f"fbp is for a source on a circle; these rays are up to {apart:.3g} pixels beside "
             "those of the nearest; take tv, sirt or the default method"
         )
-    views = []
+    views, circle = [], beam.nearest
     for view in range(len(beam.angles_deg)):
-        x, y_mm, z = _points(grid, beam, view)
+        x, y_mm, z = _points(grid, circle, view)
         s, t = beam.shadow(x, y_mm, z, view)
         row, column = (
             torch.from_numpy(at).to(y)[:, None]
@@ -50,7 +50,7 @@ def upright(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
             )
         )
         views.append(between_pixels(y[:, view], row, column)[:, 0])
-    return torch.stack(views, dim=1), Geometry(grid, beam.nearest)
+    return torch.stack(views, dim=1), Geometry(grid, circle)
 
 
 def is_near_a_circle(geometry: Geometry) -> bool:
@@ -64,26 +64,25 @@ def pixels_apart(geometry: Geometry) -> float:
     Before and behind the axis, at 0.7 of the radius of the slices, at the detector's corners.
     """
     grid, beam = geometry
-    reach = 0.7 * grid.radius_mm
+    circle, reach = beam.nearest, 0.7 * grid.radius_mm
     corners = np.s_[:: max(1, beam.rows - 1), :: max(1, beam.bins - 1)]
     worst = 0.0
     for view in range(len(beam.angles_deg)):
         here, *others = (
             np.stack(beam.shadow(x[corners], y[corners], z[corners], view))
-            for x, y, z in (_points(grid, beam, view, depth) for depth in (0.0, -reach, reach))
+            for x, y, z in (_points(grid, circle, view, depth) for depth in (0.0, -reach, reach))
         )
         worst = max(worst, *(float(np.abs(there - here).max()) for there in others))
-    return worst / beam.magnification / grid.pixel_mm
+    return worst / circle.magnification / grid.pixel_mm
 
 
 def _points(
-    grid: Grid, beam: PosedBeam, view: int, depth_mm: float = 0.0
+    grid: Grid, circle: ConeBeam | ParallelBeam, view: int, depth_mm: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y and z of where rays of the nearest circle are at a depth from the axis.
 
     Each is (rows, bins); of parallel rays there is one row for each slice.
     """
-    circle = beam.nearest
     angle = math.radians(circle.angles_deg[view])
     s = circle.positions_mm()[None]
     if isinstance(circle, ParallelBeam):

@@ -152,7 +152,7 @@ def _directions(angle: float) -> tuple[Points, Points]:
 def _places(geometry: Geometry) -> tuple[list[Points], Points]:
     """Return where rays begin, for some views, and where the first's end (points, 2), in mm.
 
-    Of a parallel beam they begin and end at twice the radius of the slices.
+    Parallel rays begin and end outside the slices.
     """
     grid, beam = geometry
     angles = np.array(beam.angles)

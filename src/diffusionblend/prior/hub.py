@@ -6,15 +6,14 @@ network.
 """
 
 import contextlib
-import logging
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from diffusionblend.errors import DiffusionBlendError, PriorError, UsageError
 from diffusionblend.io.files import PathLike
 from diffusionblend.machine.packages import install
+from diffusionblend.machine.quiet import quiet
 from diffusionblend.prior.store import CARD, CONFIG, WEIGHTS, from_pretrained
 
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -121,7 +120,7 @@ def _download(repository: str, commit: str, file: str) -> Path:
 def _explained(name: str) -> Iterator[None]:
     """Turn a failure of the client into one line, and keep its own remarks off the terminal."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except DiffusionBlendError:
         raise
@@ -131,20 +130,6 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # the client and what it stands on share no base of their errors
         raise PriorError(f"{name}: {_reason(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "httpx2")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ Raises:
     UsageError: On import: OpenVINO is not installed.
 """
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -37,6 +38,8 @@ except ImportError as error:
     raise UsageError(f"OpenVINO is not installed; run `{install('openvino')}`") from error
 
 Node = Any
+_ONE_AT_A_TIME = threading.Lock()
+"""A request has one result, which the next inference replaces, also that of another thread."""
 
 
 class CompiledUNet:
@@ -57,12 +60,13 @@ class CompiledUNet:
     def __call__(self, x: Tensor, log_sigma: Tensor, code: Tensor) -> Tensor:
         """Return F (groups, channels, height, width), as the network does."""
         height, width = x.shape[-2:]
-        if (height, width) not in self._compiled:
-            self._compiled[height, width] = self._compile(height, width)
         images = with_ones(x).contiguous().numpy()
         embedding = self._unet.embedding(log_sigma, code).float().numpy()
-        made = self._compiled[height, width].infer([images, embedding], share_inputs=True)
-        return torch.from_numpy(made[0].copy())
+        with _ONE_AT_A_TIME:
+            if (height, width) not in self._compiled:
+                self._compiled[height, width] = self._compile(height, width)
+            made = self._compiled[height, width].infer([images, embedding], share_inputs=True)
+            return torch.from_numpy(made[0].copy())
 
     def _compile(self, height: int, width: int) -> Any:  # noqa: ANN401 - a request
         core = _core()

@@ -97,6 +97,8 @@ class Projector(ABC):
         if isinstance(x, np.ndarray):
             made = self._applied(_tensor(x).to(self.device), transpose).cpu().numpy()
             return made.astype(x.dtype, copy=False) if x.dtype.kind == "f" else made
+        if x.is_complex():
+            raise InvalidValue(f"a tensor of {x.dtype}; expected real numbers")
         made = _Product.apply(x.to(self.dtype), self, transpose)
         return made.to(x.dtype) if x.is_floating_point() else made
 

@@ -93,7 +93,7 @@ def _in_space(geometry: Geometry, part: range) -> dict[str, Any]:
     else:
         source, middle = source / _lengths(source)[:, None], middle / pixel
     return {
-        "trajectory": tuple(torch.tensor(part) for part in (source, middle, along, up)),
+        "trajectory": tuple(map(torch.tensor, (source, middle, along, up))),
         "volume_shape": (len(part), *grid.shape[1:]),
         "detector_shape": (beam.bins, beam.rows),
         "beam": "cone" if beam.diverges else "parallel3d",

@@ -8,7 +8,6 @@ that fit into the cache.
 """
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import Geometry
 from diffusionblend.machine.memory import free_bytes
+from diffusionblend.machine.quiet import quiet
 from diffusionblend.projectors.base import Projector
 from diffusionblend.projectors.joseph import joseph_weights
 
@@ -78,8 +78,7 @@ def _csr(matrix: "scipy.sparse.csr_matrix") -> Tensor:
         torch.from_numpy(a.astype(np.int32, copy=False)) for a in (matrix.indptr, matrix.indices)
     )
     values = torch.from_numpy(matrix.data)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse")  # CSR is "beta"; its use here is tested
+    with quiet():  # of CSR torch says that it is "beta"; its use here is tested
         return torch.sparse_csr_tensor(starts, indices, values, size=matrix.shape)
 
 

@@ -15,7 +15,7 @@ from diffusionblend.calibration.water import calibrated
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput
+from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.machine.device import find_device
@@ -199,7 +199,15 @@ def draw_samples(
 
     Yields:
         The steps of all samples, numbered consecutively; their states hold the earlier samples.
+
+    Raises:
+        UsageError: The state holds as many samples as are asked for, or more.
     """
+    if moments.count >= len(seeds):
+        raise UsageError(
+            f"`samples={len(seeds)}`: the state is of a run of more, {moments.count} of which are "
+            "done; give as many as that run had"
+        )
     for before in range(moments.count, len(seeds)):
         for step in run(method, problem, seed=seeds[before], start=start):
             yield dataclasses.replace(

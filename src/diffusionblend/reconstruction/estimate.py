@@ -151,17 +151,21 @@ def _room(request: Request, most: int | None) -> Room:
 
 
 def some_slices(scan: Scan) -> Scan:
-    """Return the scan of some slices in the middle, and of some rows where rays cross slices."""
+    """Return the scan of some slices in the middle, and of some rows where rays cross slices.
+
+    A scan whose rays cross slices in a way that only another package knows is returned whole.
+    """
     grid, beam = scan.geometry
     slices, rows, columns = grid.shape
     most = math.inf if beam.slicewise else TRIAL_CROSSINGS / len(beam.angles_deg)
     voxels = min(TRIAL_VOXELS, most)
     wanted = BLOCK * max(1, round(voxels / (BLOCK * rows * columns)))
-    if slices <= wanted:
+    known = beam.slicewise or isinstance(beam, ConeBeam | PosedBeam)
+    if slices <= wanted or not known:
         return scan
     first = (slices - wanted) // 2
     grid = grid.part((first, 0, 0), (wanted, rows, columns))
-    if isinstance(beam, ConeBeam | PosedBeam):
+    if not beam.slicewise:
         kept = max(1, round(beam.rows * wanted / slices))
         first, wanted = (beam.rows - kept) // 2, kept
         beam = msgspec.structs.replace(beam, rows=kept)

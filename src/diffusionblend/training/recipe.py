@@ -106,7 +106,8 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         trains: Which network of the prior: that of scale 1, or that of larger pixels (`coarse`).
-            The first phase of the coarse one starts from the weights of the other.
+            The first phase of the coarse one starts from the weights of the other, which has to be
+            trained before it, or be that of `start`.
         budget: When it ends.
         crops: Sizes of crops and of batches.
         noise: Levels of noise; None for the recipe's.
@@ -303,18 +304,29 @@ def _check(path: Path, recipe: Recipe) -> None:
 
     if not (recipe.kinds and recipe.crops):
         raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")
-    if recipe.first_phase > max(1, len(recipe.phases)):
-        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
-    if recipe.first_phase > 1 and recipe.start is None:
-        raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
     for kind in recipe.kinds:
         if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
             raise UsageError(
                 f"{path}: {kind}; expected a plane of {PLANES} and a gap of 0 to {MAX_GAP}"
             )
-    for _, phase in in_phases(recipe):
-        if phase.noise.low >= phase.noise.high:
-            raise UsageError(f"{path}: {phase.noise}; expected `low` below `high`")
+    _check_phases(path, recipe)
+
+
+def _check_phases(path: Path, recipe: Recipe) -> None:
+    if recipe.first_phase > max(1, len(recipe.phases)):
+        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
+    if recipe.first_phase > 1 and recipe.start is None:
+        raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
+    phases = in_phases(recipe)
+    if recipe.start is None and phases[0][0] == "coarse":
+        raise UsageError(
+            f"{path}: the first of `phases` trains the coarse network, which begins with the "
+            "weights of the fine one; put a phase that trains that before it, or give `start`"
+        )
+    for _, phase in phases:
+        for noise in (phase.noise, *(crops.noise for crops in phase.crops if crops.noise)):
+            if noise.low >= noise.high:
+                raise UsageError(f"{path}: {noise}; expected `low` below `high`")
         _check_plan(path, phase, phase.crops)
 
 

@@ -59,7 +59,7 @@ class Validation:
             return None
         volume = first_volume(root, recipe.validation.path)
         tell_if_seen(volume, recipe, sources)
-        x = torch.from_numpy(x_from_hu(volume.hu))
+        x, size = torch.from_numpy(x_from_hu(volume.hu)), max(volume.hu.shape[1:])
         gaps = sorted({k.gap for k in recipe.kinds if k.plane == "axial" and 2 * k.gap < len(x)})
         truth = middle_of(volume, recipe.validation.slices)
         return cls(
@@ -70,9 +70,7 @@ class Validation:
             },
             truth=truth,
             scans={
-                views: simulate(
-                    truth, sparse_view(views), size=x.shape[-1], protocol="paper", seed=0
-                )
+                views: simulate(truth, sparse_view(views), size=size, protocol="paper", seed=0)
                 for views in recipe.validation.views
                 if 1 in scales(recipe)
             },

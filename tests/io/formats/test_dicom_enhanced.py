@@ -11,7 +11,10 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from diffusionblend.geometry.acquisitions import sparse_view
+from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_shape, read_volume
+from diffusionblend.simulation.simulate import simulate
 from support.commands import command
 from support.small_volumes import (
     SPACING,
@@ -125,6 +128,8 @@ def test_a_scan_is_simulated_from_frames(place):
     folder = save(place / "s", [file])
     ended = command("simulate", folder, "--size", 16, "--views", 4, "-o", place / "o.h5")
     assert ended.code == 0, ended.err
+    again = simulate(read_volume(folder), sparse_view(4), size=16)
+    np.testing.assert_array_equal(read_scan(place / "o.h5").y, again.y)
 
 
 def two_phases(file):

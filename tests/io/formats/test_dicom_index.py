@@ -5,12 +5,16 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
+from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.formats.dicom_index import images_of
+from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_shape, read_volume
+from diffusionblend.simulation.simulate import simulate
 from support.commands import command
 from support.disc import burned
 from support.small_volumes import (
@@ -63,6 +67,8 @@ def test_commands_take_an_index(place, slices):
         "simulate", disc / "DICOMDIR", "--views", 4, "--size", 8, "-o", place / "scan.h5"
     )
     assert ended.code == 0, ended.err
+    again = simulate(read_volume(save(place / "series", slices)), sparse_view(4), size=8)
+    np.testing.assert_array_equal(read_scan(place / "scan.h5").y, again.y)
 
 
 def test_names_in_small_letters_are_those_that_the_index_has_in_capitals(place, slices):

@@ -334,13 +334,39 @@ def test_a_detector_of_tigre_that_is_turned():
 
 
 def test_offsets_of_tigre_that_differ_from_view_to_view():
-    beam = from_tigre(tigre(offDetector=[[0, 3.0 * k] for k in range(len(ANGLES))])).beam
+    offsets, y = [3.0 * k for k in range(len(ANGLES))], []
+    for a, offset in zip(ANGLES, offsets, strict=True):
+        along, up = turned(a, (0, BIN_MM, 0)), np.array([0, 0, ROW_MM])
+        moved = BESIDE * np.array([-np.sin(a), np.cos(a), 0])
+        middle = turned(a, (-(SDD - SOD), offset, 0)) + moved
+        y.append(
+            chords(*pixels(turned(a, (SOD, 0, 0)) + moved, corner(middle, along, up), along, up))
+        )
+    beam = from_tigre(tigre(offDetector=[[0, offset] for offset in offsets])).beam
     assert isinstance(beam, PosedBeam)
     assert len(beam.poses) == len(ANGLES)
+    np.testing.assert_allclose(seen(beam), y, atol=1e-6)
 
 
 def test_an_axis_of_cil_that_leans():
-    assert isinstance(from_cil(cil(roll=np.radians(1.0))).beam, PosedBeam)
+    """It is set upright, and everything else with it."""
+    roll, y = np.radians(1.0), []
+    c, s = np.cos(roll), np.sin(roll)
+    upright, axis = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]), np.array([-BESIDE, 0, 0])
+    for a in -(ANGLES + np.radians(11.0)):
+        along, up, source, middle = (
+            turned(a, upright @ part)
+            for part in (
+                np.array([BIN_MM, 0, 0]),
+                np.array([0, 0, ROW_MM]),
+                np.array([0, -SOD, 0]) - axis,
+                np.array([OFFSET, SDD - SOD, LIFT]) - axis,
+            )
+        )
+        y.append(chords(*pixels(source, corner(middle, along, up), along, up)))
+    beam = from_cil(cil(roll=roll)).beam
+    assert isinstance(beam, PosedBeam)
+    np.testing.assert_allclose(seen(beam), y, atol=1e-6)
 
 
 def test_what_moves_shadows_by_less_than_a_tenth_of_a_pixel_is_taken():

@@ -120,6 +120,18 @@ def test_a_template_says_what_is_to_be_filled_in(place, stack, kind):
     assert "--output" in without.err
 
 
+def test_a_template_replaces_neither_the_projections_nor_what_was_filled_in(stack):
+    filled = stack.parent / "geometry.json"
+    filled.write_text("{}")
+    for path in (stack, filled):
+        before = path.read_bytes()
+        ended = command("import", stack, "--template", path)
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert "--template" in ended.err
+        assert "is there already; give a new name" in ended.err
+        assert path.read_bytes() == before
+
+
 def test_a_cone_on_the_line_has_its_balls_in_place(tmp_path):
     """Without any file beside the stack."""
     geometry = beam("cone", 48, size=64, slices=9)

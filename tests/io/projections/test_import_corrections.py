@@ -181,7 +181,7 @@ def test_pixels_by_name():
     named = parse_pixels("3, 5-6,1:8", range(2), 10)
     assert np.argwhere(named).tolist() == [[0, 3], [0, 5], [0, 6], [1, 3], [1, 5], [1, 6], [1, 8]]
     assert np.argwhere(parse_pixels("4:2", range(4, 8, 2), 10)).tolist() == [[0, 2]]
-    for wrong in ("10", "a", "1:", "3-", "-1", "", "1:2:3"):
+    for wrong in ("10", "a", "1:", "3-", "6-5", "-1", "", "1:2:3"):
         with pytest.raises(UsageError, match=r"^`dead="):
             parse_pixels(wrong, range(2), 10)
 

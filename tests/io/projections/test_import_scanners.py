@@ -234,6 +234,22 @@ def zeiss_lines():
     return np.array(y)
 
 
+def test_moved_pictures_of_zeiss_without_a_white_field_are_counts(tmp_path):
+    """They were taken for shares of air, and a number of counts was refused."""
+    y, shifts = zeiss_lines(), np.array([0, 2, -3] * 4)
+    moved = np.stack([np.roll(one, -by, axis=1) for one, by in zip(y, shifts, strict=True)])
+    counts, white = (50000 * np.exp(-moved)).astype("<f4"), np.zeros((ROWS, BINS))
+    without = {"ReferenceData/Image": None}
+    path = write_txrm(tmp_path / "s.txrm", counts, white, shifts, **without)
+    wish = {"centre": "none", "air_bins": "none", "quantity": "counts"}
+    with pytest.raises(UsageError, match="nothing says how many come through air"):
+        import_scan(path, Options(**wish))
+    scan = import_scan(path, Options(**wish, i0=50000.0))
+    assert scan.provenance["remarks"] == "views moved by up to 3 pixels, as the file says"
+    found, right = scan.y.transpose(1, 0, 2)[..., 3:-3], seen(scan)[..., 3:-3]
+    np.testing.assert_allclose(found, right, atol=2e-4)
+
+
 @pytest.mark.parametrize("kind", ["<u2", "<f4"])
 def test_zeiss(tmp_path, kind):
     y = zeiss_lines()
@@ -255,7 +271,7 @@ def test_pictures_of_zeiss_are_moved_as_it_says(tmp_path):
     moved = np.stack([np.roll(one, -by, axis=1) for one, by in zip(y, shifts, strict=True)])
     path = write_txrm(tmp_path / "s.txrm", (white * np.exp(-moved)).astype("<f4"), white, shifts)
     scan = import_scan(path, Options(centre="none", air_bins="none"))
-    assert "views moved by up to 3 pixels" in scan.provenance["remarks"]
+    assert "3 pixels, as the file says, after they were divided" in scan.provenance["remarks"]
     found, right = scan.y.transpose(1, 0, 2)[..., 3:-3], seen(scan)[..., 3:-3]
     np.testing.assert_allclose(found, right, atol=2e-4)  # what came in at the edges is not known
 

@@ -36,6 +36,12 @@ def method_options(steps: int | None, pairs: Sequence[str]) -> dict[str, object]
     return options
 
 
+def check_not_input(option: str, output: Path, source: Path) -> None:
+    """Raise UsageError if an output would replace the file that it is made from."""
+    if output.resolve() == source.resolve():
+        raise UsageError(f"--{option} {output}: is the input; give another name")
+
+
 def spelled(parameter: str) -> str:
     """Return a parameter as an option spells it: `from_`, a word of Python, is "from"."""
     return parameter.strip("_").replace("_", "-")

@@ -1,9 +1,10 @@
 """How the detector of a scan stands."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 
-from diffusionblend.cli.commands.arguments import Input, OutputOrNone, command_line
+from diffusionblend.cli.commands.arguments import Input, OutputOrNone, check_not_input, command_line
 from diffusionblend.cli.terminal import present, show
 
 
@@ -39,6 +40,7 @@ class Calibrate:
         from diffusionblend.io.scans import check_suffix, read_scan, write_scan
 
         if self.output is not None:
+            check_not_input("output", self.output, self.scan)
             writable(self.output)
             check_suffix(self.output)
         scan = read_scan(self.scan)
@@ -52,7 +54,9 @@ class Calibrate:
             write_scan(dataclasses.replace(found.scan, provenance=facts), self.output)
             lines.append(f"{self.output}: the scan with {found.taken or 'its pose as stated'}")
         elif found.taken:
-            lines.append(f"next: diffusionblend calibrate {self.scan} -o CALIBRATED.h5")
+            free = ["--free", *self.free] if self.free else []
+            words = ["diffusionblend", "calibrate", str(self.scan), *free, "-o", "CALIBRATED.h5"]
+            lines.append(f"next: {shlex.join(words)}")
         told = {"parts": msgspec.to_builtins(found.parts), "stated": found.stated}
         told |= {"left": found.left, "scan": None if self.output is None else str(self.output)}
         show(told, self.json, "\n".join(lines))

@@ -2,11 +2,18 @@
 
 import dataclasses
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from diffusionblend.cli.commands.arguments import Groups, Input, OutputOrNone, command_line
+from diffusionblend.cli.commands.arguments import (
+    Groups,
+    Input,
+    OutputOrNone,
+    check_not_input,
+    command_line,
+)
 from diffusionblend.cli.commands.wording import in_options
 from diffusionblend.cli.terminal import present, show
 from diffusionblend.errors import UsageError
@@ -85,8 +92,7 @@ class Import(Options):
         """Return where the scan goes."""
         if self.output is None:
             raise UsageError("--output: nothing says where the scan goes; give its name (.h5)")
-        if self.output.resolve() == self.source.resolve():
-            raise UsageError(f"--output {self.output}: is the input; give another name")
+        check_not_input("output", self.output, self.source)
         return self.output
 
     def _write_template(self, path: Path) -> None:
@@ -95,9 +101,12 @@ class Import(Options):
         from diffusionblend.io.projections.asked import template
         from diffusionblend.io.projections.geometry_file import TO_FILL
 
+        if path.exists():  # perhaps the projections, or a file that was filled in by hand
+            raise UsageError(f"--template {path}: is there already; give a new name")
         writable(path)
         text = template(self.source, self)
         write_file(path, text)
         opened = text.count(TO_FILL)
-        lines = f"{path}: {opened} places to fill in\nnext: diffusionblend import {path} -o scan.h5"
+        words = shlex.join(["diffusionblend", "import", str(path), "-o", "scan.h5"])
+        lines = f"{path}: {opened} places to fill in\nnext: {words}"
         show({"template": str(path), "to_fill_in": opened}, self.json, lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffusionblend._version import __version__
-from diffusionblend.cli.commands.arguments import Groups, Input, Output
+from diffusionblend.cli.commands.arguments import Groups, Input, Output, check_not_input
 from diffusionblend.cli.terminal import in_range, parse_slices, present, show
 from diffusionblend.errors import UsageError
 
@@ -154,8 +154,7 @@ class Simulate:
         if self.truth is not None:
             check_suffix(self.truth)
             writable(self.truth)
-            if self.truth.resolve() == self.volume.resolve():
-                raise UsageError(f"--truth {self.truth}: is the input; give another name")
+            check_not_input("truth", self.truth, self.volume)
 
     def _angles(self) -> tuple[float, ...]:
         from diffusionblend.geometry.acquisitions import limited_angle, sparse_view

@@ -22,8 +22,8 @@ from diffusionblend.data.volume import Volume
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic
 from diffusionblend.io.formats.dicom_source import read_source
-from diffusionblend.io.formats.foreign import quiet
 from diffusionblend.io.formats.headers import LPS_TO_RAS
+from diffusionblend.machine.quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset

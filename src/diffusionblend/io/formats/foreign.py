@@ -1,15 +1,12 @@
 """Around the parsers of other packages: their absence and their failures, each as one line."""
 
 import contextlib
-import logging
-import warnings
 from collections.abc import Iterator
 
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UsageError
 from diffusionblend.io.files import reading_cure
 from diffusionblend.machine.packages import install
-
-_LOGS = ("nibabel.global", "pydicom")
+from diffusionblend.machine.quiet import quiet
 
 
 @contextlib.contextmanager
@@ -34,19 +31,3 @@ def parsing(name: object) -> Iterator[None]:
         raise CorruptInput(
             f"{name}: cannot be read ({reason}); {reading_cure(error, 'copy or convert it again')}"
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back remarks on what is read: they name no file, and may quote any bytes of it."""
-    logs = [logging.getLogger(name) for name in _LOGS]
-    before = [log.disabled for log in logs]
-    try:
-        for log in logs:
-            log.disabled = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for log, disabled in zip(logs, before, strict=True):
-            log.disabled = disabled

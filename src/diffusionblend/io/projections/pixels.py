@@ -120,7 +120,7 @@ def parse_pixels(text: str, rows: range, bins: int) -> np.ndarray:
     for part in text.split(","):
         match = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,6})(?:-(\d{1,6}))?", part.strip())
         row, first, last = match.groups() if match else (None, "", None)
-        if not first or int(last or first) >= bins:
+        if not first or not int(first) <= int(last or first) < bins:
             raise UsageError(
                 f"`dead={part.strip()[:40]!r}`: expected bins 0 to {bins - 1}, or row:bin, for "
                 "instance 12,40-43,5:17"

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.io.formats.foreign import extra, quiet
+from diffusionblend.io.formats.foreign import extra
+from diffusionblend.machine.quiet import quiet
 from diffusionblend.progress import counted
 
 WINDOW = 9

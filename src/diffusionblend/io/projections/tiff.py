@@ -5,7 +5,6 @@ before a pixel is decoded. tifffile would take zeros for pixels that are not in 
 """
 
 import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,16 +85,11 @@ def is_one_picture(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Around tifffile: its remarks name no file."""
+    """Around tifffile."""
     with extra(file, "tifffile", "projections"):
         import tifffile  # noqa: F401
-    log = logging.getLogger("tifffile")
-    before, log.disabled = log.disabled, True
-    try:
-        with parsing(file):
-            yield
-    finally:
-        log.disabled = before
+    with parsing(file):
+        yield
 
 
 def _pages(file: Path) -> list[Page]:

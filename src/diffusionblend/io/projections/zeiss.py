@@ -57,18 +57,19 @@ def read_txrm(path: Path) -> Source:
         moved = _shifts(ole, views)
     data = Stack(str(path), (views, *size), kind, _reader(path, size, kind))
     remarks: tuple[str, ...] = ()
+    divided = white is not None and bool(moved.any())
     if moved.any():
         data, white = _moved(data, white, moved), None
         remarks = (
-            f"views moved by up to {np.abs(moved).max()} pixels, as the file says, after they were "
-            "divided by the white field",
+            f"views moved by up to {np.abs(moved).max()} pixels, as the file says"
+            + ", after they were divided by the white field" * divided,
         )
     stack = None if white is None else _one(path, white)
     return Source(
         "Zeiss TXRM",
         data,
         white=stack,
-        i0=1.0 if moved.any() else None,
+        i0=1.0 if divided else None,
         remarks=remarks,
         stated=facts,
     )
