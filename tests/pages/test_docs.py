@@ -239,6 +239,13 @@ def test_the_programs_and_recipes_that_a_page_names_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_the_modules_that_a_page_names_are_there(page):
+    named = set(re.findall(r"`((?:[\w-]+/)+\w+\.py)`", text_of(page)))
+    places = (ROOT, ROOT / "src/diffusionblend")
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(page)):
         assert (ROOT / page).parent.joinpath(link).exists(), link
