@@ -741,6 +741,12 @@ def test_there_is_a_still_for_volumes_that_lie_on_the_grid_of_the_first(without_
     assert [panes.nth(k).locator(".still").count() for k in range(3)] == [1, 1, 0]
     assert page.locator(".pane progress").count() == 3  # it is told that more comes
     assert without_niivue(paths, BOOKMARK).locator(".still").count() == 0
+    x, y, z = CORNER_MM + (np.round(SIZE_MM / VOXEL_MM) // 2 + 0.5) * VOXEL_MM
+    reload = f"#mm={x},{y},{z}&plane=axial&window=-600,1500"
+    assert without_niivue(paths, reload).locator(".still").count() == 2
+    for other in ("coronal", "axial&zoom=2&pan=0,0,0", "axial&difference=1"):
+        page = without_niivue(paths, reload.replace("axial", other))
+        assert page.locator(".still").count() == 0
 
 
 WHILE_LOADING = """() => document.querySelectorAll(".pane progress").length === 1
