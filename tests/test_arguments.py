@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import pickle
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 import diffusionblend as db
 from diffusionblend.arguments import _fits, checked
-from diffusionblend.errors import DiffusionBlendError, InvalidValue, UsageError
+from diffusionblend.errors import DiffusionBlendError, InvalidValue, UnsupportedInput, UsageError
 from support.phantoms import placed
 
 GRID = db.Grid.from_spacing((1, 8, 8))
@@ -63,10 +64,63 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
         (lambda: db.Scan(SCAN.y, GRID), "`geometry` is a Grid: Scan expects a Geometry"),
         (lambda: db.Noise("many"), "`photons='many'`: Noise expects a number or None"),
         (lambda: db.Geometry(GRID, "fan"), "`beam='fan'`: Geometry expects a Beam"),
+        (lambda: db.simulate(VOLUME, 8), "`angles_deg=8`: simulate expects several numbers"),
+        (
+            lambda: db.simulate(VOLUME, [0.0], beam="cone"),
+            "`beam='cone'`: simulate expects a function, not its name",
+        ),
+        (
+            lambda: db.evaluate(VOLUME, None),
+            "`truth=None`: evaluate expects a Volume or a Reconstruction or text or a path or a "
+            "NumPy array or a torch tensor",
+        ),
+        (
+            lambda: db.report(VOLUME, "r.html"),
+            "`volumes` is a Volume: report expects text or a path or several texts or paths; "
+            "`save`, `write_volume` or `write_scan` it, and give the name of the file",
+        ),
+        (
+            lambda: db.write_volume(VOLUME.hu, "v.nii.gz"),
+            "`volume` is a ndarray: write_volume expects a Volume or a Reconstruction; make one: "
+            "Volume(array, Grid.from_spacing(array.shape, (z, y, x) in mm))",
+        ),
+        (lambda: db.reconstruct(VOLUME), "got a Volume, which has been reconstructed already; "),
+        (lambda: db.Grid.from_spacing(8), "a grid of the shape 8; expected three numbers: "),
+        (
+            lambda: db.Grid.from_spacing((1, 8, 8), (1, 1)),
+            "spacing_mm is (1, 1); expected positive numbers of mm: (z, y, x)",
+        ),
+        (lambda: db.Grid.from_spacing((8, 8), 1), "spacing_mm is 1; expected positive numbers "),
     ],
 )
 def test_the_sentence_names_parameter_value_and_what_is_expected(call, said):
     with pytest.raises(UsageError) as found:
+        call()
+    assert str(found.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: db.simulate(VOLUME.hu[0], [0.0], spacing_mm=(1, 1, 1)),
+            "the array has the shape (8, 8), expected (slices, rows, columns): one slice is "
+            "array[None], ",
+        ),
+        (
+            lambda: db.Scan(SCAN.y[0], GEOMETRY),
+            f"line integrals have the shape {SCAN.y.shape[1:]}, the geometry needs {SCAN.y.shape} "
+            "(detector rows, views, bins); one row is y[None]",
+        ),
+        (
+            lambda: db.Scan(SCAN.y.transpose(1, 2, 0), GEOMETRY),
+            "line integrals have the shape (4, 12, 1), the geometry needs (1, 4, 12) (detector "
+            "rows, views, bins); the axes are in another order: y.transpose(2, 0, 1)",
+        ),
+    ],
+)
+def test_a_shape_that_does_not_fit_says_what_makes_it_fit(call, said):
+    with pytest.raises(UnsupportedInput) as found:
         call()
     assert str(found.value).startswith(said)
 
@@ -108,3 +162,19 @@ def test_a_wrong_field_is_a_value_error_too():
         db.ParallelBeam(angles_deg=3, bins=4, bin_mm=1.0)
     with pytest.raises(ValueError, match="bins"):
         db.ParallelBeam(angles_deg=(0.0,), bins="4", bin_mm=1.0)
+
+
+def test_numbers_of_numpy_and_torch_are_options():
+    for three in (np.int64(3), torch.tensor(3), np.float64(3), "3"):
+        assert db.make_method("tv", iterations=three) == db.make_method("tv", iterations=3)
+    with pytest.raises(UsageError, match="iterations"):
+        db.make_method("tv", iterations=np.array([3, 4]))
+
+
+def test_arrays_between_0_and_1_are_told_to_be_no_hu():
+    a, b = np.random.default_rng(0).random((2, 4, 16, 16))
+    with pytest.warns(db.DiffusionBlendWarning, match="from 0.*to 0.99.* as if these were HU"):
+        db.evaluate(a, b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        db.evaluate(2000 * a - 1000, 2000 * b - 1000)

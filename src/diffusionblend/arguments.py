@@ -26,7 +26,16 @@ _WORDS = {
     type(None): "None",
     os.PathLike: "a path",
     Any: "anything",
+    Callable: "a function",
 }
+_NAMED = {
+    "ndarray": "a NumPy array",
+    "Tensor": "a torch tensor",
+    "HasVolume": "a Reconstruction",
+}
+"""Types in the words of those who give them; what is not here is named as it is."""
+_ON_DISK = "`save`, `write_volume` or `write_scan` it, and give the name of the file"
+_ON_A_GRID = "make one: Volume(array, Grid.from_spacing(array.shape, (z, y, x) in mm))"
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -63,7 +72,20 @@ def _check(
         if name in hints and not _fits(value, hints[name]):
             plain = value is None or isinstance(value, str | int | float)
             shown = f"`{name}={value!r}`" if plain else f"`{name}` is a {type(value).__name__}"
-            raise error(f"{shown}: {taker} expects {_in_words(hints[name])}")
+            cure = _cure(value, hints[name])
+            raise error(f"{shown}: {taker} expects {_in_words(hints[name])}{cure}")
+
+
+def _cure(value: object, hint: Any) -> str:  # noqa: ANN401 - an annotation
+    """Return the end of the sentence where a value is nearly what is expected."""
+    expected = _in_words(hint)
+    if "a path" in expected and type(value).__name__ in ("Reconstruction", "Volume", "Scan"):
+        return f"; {_ON_DISK}" if "a Volume" not in expected else ""
+    if "a Volume" in expected and hasattr(value, "__array__"):
+        return f"; {_ON_A_GRID}"
+    if expected.startswith("a function") and isinstance(value, str):
+        return ", not its name"
+    return ""
 
 
 @functools.cache
@@ -129,6 +151,8 @@ def _in_words(hint: Any) -> str:  # noqa: ANN401 - an annotation
     if origin is Literal:
         return " or ".join(map(repr, within))
     if origin is not None and issubclass(origin, Iterable) and not issubclass(origin, Mapping):
-        return f"several of: {_in_words(within[0])}"
+        kinds = _in_words(within[0]).split(" or ")
+        return f"several {' or '.join(kind.removeprefix('a ') + 's' for kind in kinds)}"
     known = hint if origin is None else origin
-    return _WORDS.get(known) or f"a {getattr(known, '__name__', known)}"
+    name = getattr(known, "__name__", known)
+    return _WORDS.get(known) or _NAMED.get(name) or f"a {name}"

@@ -92,11 +92,11 @@ def warn(message: str) -> None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of an error about a word that is none of those known: the nearest one.
 
-    A part of a name counts for the name: `fastt` is almost `diffusionblend-fast`.
+    A part of a name counts for the name: `fastt` is almost `diffusionblend-fast`; capitals do not.
     """
-    bare = {name.lstrip("-"): name for name in known}
+    bare = {name.lstrip("-").lower(): name for name in known}
     parts = {part: name for name in bare for part in name.split("-")}
-    word = word.lstrip("-")
+    word = word.lstrip("-").lower()
     near = difflib.get_close_matches(word, bare, n=1)
     near = near or [parts[p] for p in difflib.get_close_matches(word, parts, n=1, cutoff=0.8)]
     return f"; did you mean {bare[near[0]]}?" if near else ""

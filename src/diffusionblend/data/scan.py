@@ -1,6 +1,7 @@
 """A scan: what a scanner measures. It never contains the truth."""
 
 import hashlib
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -156,12 +157,23 @@ class Scan:
         return self.mu_water * self.geometry.grid.pixel_mm
 
 
+def _way_to(needed: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Say what makes an array of the shape that is needed, where its axes are the right ones."""
+    if shape == needed[1:] and needed[0] == 1:
+        return "one row is y[None]"
+    for order in itertools.permutations(range(len(shape))):
+        if tuple(shape[axis] for axis in order) == needed:
+            return f"the axes are in another order: y.transpose{order}"
+    return "give the geometry of this scan"
+
+
 def check_shape(shape: tuple[int, ...], geometry: Geometry) -> None:
     """Raise UnsupportedInput if line integrals do not fit a geometry, or are too many."""
-    if shape != geometry.sinogram_shape:
+    needed = geometry.sinogram_shape
+    if shape != needed:
         raise UnsupportedInput(
-            f"line integrals have the shape {shape}, the geometry needs {geometry.sinogram_shape} "
-            "(detector rows, views, bins); give the geometry of this scan"
+            f"line integrals have the shape {shape}, the geometry needs {needed} (detector rows, "
+            f"views, bins); {_way_to(needed, shape)}"
         )
     if max(math.prod(shape), math.prod(geometry.grid.shape)) > MAX_VALUES:
         raise UnsupportedInput(

@@ -211,7 +211,11 @@ def _verdict(entries: Sequence[Entry], views: int) -> str:
     whole = {entry.name: entry.figures[WHOLE]["psnr"] for entry in entries}
     ours = whole[DEFAULT_METHOD]
     return (
-        f"From {views} views, {DEFAULT_METHOD} reaches {ours:.1f} dB over the whole volume: "
-        f"{ours - whole['fbp']:+.1f} dB against filtered back-projection and "
-        f"{ours - whole[CLASSICAL]:+.1f} dB against total variation. {verdict(entries, truth=True)}"
+        f"From {views} views, {DEFAULT_METHOD} reaches a PSNR of {ours:.2f} dB over the whole "
+        f"volume: {_beside(ours, whole['fbp'])} than filtered back-projection, and "
+        f"{_beside(ours, whole[CLASSICAL])} than total variation. {verdict(entries, truth=True)}"
     )
+
+
+def _beside(ours: float, other: float) -> str:
+    return f"{abs(ours - other):.2f} dB {'more' if ours >= other else 'less'}"

@@ -33,12 +33,14 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             slices, rows, columns = (int(n) for n in shape)
-            matrix = msgspec.convert(np.asarray(affine, dtype=float).tolist(), Affine)
         except (ValueError, TypeError) as error:
             raise InvalidValue(
-                f"a grid of the shape {shape}: {error}; expected (slices, rows, columns) and a "
-                "4 x 4 affine"
+                f"a grid of the shape {shape}; expected three numbers: (slices, rows, columns)"
             ) from error
+        try:
+            matrix = msgspec.convert(np.asarray(affine, dtype=float).tolist(), Affine)
+        except (ValueError, TypeError) as error:
+            raise InvalidValue(f"the affine of a grid: {error}; expected 4 x 4 numbers") from error
         return cls((slices, rows, columns), matrix)
 
     @classmethod
@@ -50,11 +52,15 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             InvalidValue: One of them is not three numbers, or a size is not a positive number.
         """
-        if not all(0 < mm < math.inf for mm in spacing_mm):
+        try:
+            z, y, x = map(float, spacing_mm)
+        except (ValueError, TypeError):
+            z = y = x = math.nan
+        if not all(0 < mm < math.inf for mm in (z, y, x)):
             raise InvalidValue(
-                f"spacing_mm is {tuple(spacing_mm)}; expected positive numbers of mm"
+                f"spacing_mm is {spacing_mm}; expected positive numbers of mm: (z, y, x)"
             )
-        return cls.from_affine(shape, np.diag([*reversed(spacing_mm), 1.0]))
+        return cls.from_affine(shape, np.diag([x, y, z, 1.0]))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ from diffusionblend.data.arrays import to_numpy
 from diffusionblend.data.hounsfield import check_hu
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.volume import HasVolume, Volume, volume_in
-from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.errors import UnsupportedInput, UsageError, warn
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.formats.registry import is_deviation
@@ -33,6 +33,8 @@ Paths: TypeAlias = PathLike | Sequence[PathLike]
 
 UNIT_MM = (1.0, 1.0, 1.0)
 """Voxels of arrays that are only compared with each other."""
+NARROW_HU = 50.0
+"""Fat and muscle are farther apart: values of a narrower range are of another unit, as 0 to 1."""
 
 
 def as_scan(given: ScanLike, geometry: Geometry | None = None) -> Scan:
@@ -46,6 +48,11 @@ def as_scan(given: ScanLike, geometry: Geometry | None = None) -> Scan:
         if geometry is not None:
             raise UsageError("geometry: a scan has its own; leave it out, or give an array")
         return given if isinstance(given, Scan) else read_scan(Path(given))
+    if isinstance(volume_in(given), Volume):
+        raise UsageError(
+            f"got a {type(given).__name__}, which has been reconstructed already; expected a scan, "
+            "its file or line integrals: `simulate` makes a scan of a volume"
+        )
     y = _array(given)
     if geometry is None:
         raise UsageError(
@@ -102,6 +109,12 @@ def as_paths(given: Paths) -> list[Path]:
 
 def _beside(given: VolumeLike, grid: Grid | None) -> Volume:
     volume = _on_grid(_array(given), UNIT_MM)
+    low, high = float(volume.hu.min()), float(volume.hu.max())
+    if 0 < high - low < NARROW_HU:
+        warn(
+            f"An array with values from {low:g} to {high:g} is compared as if these were HU (air "
+            "-1000, water 0), and figures of other units mean nothing. Give HU."
+        )
     if grid is None:
         return volume
     if volume.hu.shape != grid.shape:
@@ -116,8 +129,8 @@ def _on_grid(hu: np.ndarray, spacing_mm: Sequence[float]) -> Volume:
     spacing = tuple(float(mm) for mm in spacing_mm)
     if hu.ndim != 3 or 0 in hu.shape:
         raise UnsupportedInput(
-            f"the array has the shape {hu.shape}, expected (slices, rows, columns); stack the "
-            "slices into one volume"
+            f"the array has the shape {hu.shape}, expected (slices, rows, columns): "
+            "one slice is array[None], several are np.stack(slices)"
         )
     if len(spacing) != 3 or not all(0 < mm < math.inf for mm in spacing):
         raise UsageError(f"spacing_mm is {spacing}; expected three positive numbers (z, y, x)")

@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -30,7 +31,10 @@ def make_method(name: str, **options: object) -> Method:
             has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
             raise UsageError(f"`{option}`: {name} has no such option; {has}")
         try:
-            chosen[option] = msgspec.convert(value, kinds[option], strict=False)
+            plain: Any = value
+            if getattr(value, "ndim", None) == 0:  # a number of NumPy or torch
+                plain = plain.item()
+            chosen[option] = msgspec.convert(plain, kinds[option], strict=False)
         except msgspec.ValidationError as error:
             raise UsageError(f"`{option}={value!r}`: {str(error).lower()}") from error
     return cls(**chosen)

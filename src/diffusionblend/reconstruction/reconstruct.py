@@ -65,6 +65,12 @@ def reconstruct(  # noqa: PLR0913 - the one call
 ) -> Reconstruction:
     """Reconstruct a scan, and say how far the result can be trusted.
 
+    Examples:
+        >>> made = reconstruct("scan.h5")  # the default method
+        >>> made = reconstruct("scan.h5", "tv", iterations=50)
+        >>> made = reconstruct(y, geometry=Geometry(grid, parallel_beam(grid, sparse_view(20))))
+        >>> made.hu, made.classical.hu, made.quality.warnings  # save(made, "made.nii.gz")
+
     Args:
         scan: What was measured: a scan, its file, or an array of line integrals (detector rows,
             views, bins) without unit.

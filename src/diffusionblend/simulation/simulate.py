@@ -85,7 +85,7 @@ def simulate(
 
     Args:
         volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
-        angles_deg: Views, in degrees.
+        angles_deg: Views, in degrees, for instance `sparse_view(20)`.
         spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
         size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the beam for a grid, for instance

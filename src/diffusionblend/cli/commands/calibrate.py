@@ -10,10 +10,10 @@ from diffusionblend.cli.terminal import present, show
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Find the offset and the roll of the detector by the projections, and tell them.
+    """Find by how much the detector is shifted and rolled, from the projections alone.
 
-    Each is given with how far two halves of the views disagree on it. `--output` writes the scan
-    with what is distinct; nothing is changed without it (docs/geometries.md).
+    Each number is given with how far two halves of the views disagree on it. With `--output` the
+    scan is written again, corrected by what is distinct (docs/geometries.md).
 
     Examples:
         diffusionblend calibrate scan.h5

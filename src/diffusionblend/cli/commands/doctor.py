@@ -60,6 +60,16 @@ class Doctor:
         return broken[0].code if broken else 0
 
 
+def _of_device(device: dict[str, Any]) -> Iterator[str]:
+    """Yield the name of a device or its cores and threads, and how much of its memory is free."""
+    if "name" in device:
+        yield device["name"]
+    for what in (what for what in ("cores", "threads") if what in device):
+        yield f"{device[what]} {what if device[what] != 1 else what.removesuffix('s')}"
+    if device["free_bytes"] is not None:
+        yield f"{in_units(device['free_bytes'])} free"
+
+
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the findings for people."""
     yield _line("versions", ", ".join(f"{name} {v}" for name, v in facts["versions"].items()))
@@ -69,9 +79,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         cure = f"not installed: {missing} ({extra['install']})" if missing else ""
         yield _line(f"[{name}]", "; ".join(filter(None, [there, cure])))
     for name, device in facts["devices"].items():
-        free = device["free_bytes"]
-        known = [f"{value} {what}" for what, value in device.items() if "bytes" not in what]
-        yield _line(name, ", ".join([*known, "" if free is None else f"{in_units(free)} free"]))
+        yield _line(name, ", ".join(_of_device(device)))
     for volume in facts["volumes"]:
         shape = " x ".join(map(str, volume["shape"]))
         memory = volume["memory_bytes"]

@@ -18,10 +18,10 @@ class Evaluate:
     """
 
     volume: Input
-    """Reconstruction (.nii.gz)."""
+    """Reconstruction, of any format that is read (.nii.gz, a folder of DICOM, ...)."""
     truth: Input
-    """Truth (.nii.gz), on the same grid, or on one finer by a whole factor; its axes
-    may run the other way."""
+    """Truth, on the same grid, or on one finer by a whole factor; its axes may run the other
+    way."""
     metrics: tuple[str, ...] = ("psnr", "ssim")
     """Metrics: psnr, ssim, and those that installed packages add."""
     json: bool = False

@@ -88,7 +88,7 @@ class Info:
             with atomic(self.output) as temporary:
                 draw_scan(scan.geometry, scan.y).save(temporary)
         facts = {
-            "line_integrals": [float(scan.y.min()), float(scan.y.max())],
+            "line_integrals": [float(scan.y.min()) + 0.0, float(scan.y.max()) + 0.0],  # no -0
             "photons": scan.noise.photons,
             "electronic": scan.noise.electronic,
             "mu_water_per_mm": scan.mu_water,

@@ -48,7 +48,7 @@ class Simulate:
     views: int | None = None
     """Views, spread evenly over the arc (8 if --limited-angle is not given)."""
     limited_angle: int | None = None
-    """Views at 0, 1, ..., D - 1 degrees."""
+    """So many views, one degree apart: 90 for 0, 1, ..., 89 degrees."""
     arc: float | None = None
     """Degrees that the views are spread over (180 for a parallel beam, 360 for fan and cone)."""
     beam: Literal["parallel", "fan", "cone"] = "parallel"

@@ -105,14 +105,14 @@ def lead_of(report: Report) -> tuple[Panel, ...]:
     panels = [_in_heart_window(name, note, cut) for name, note, cut in first + shown]
     if truth is not None:
         uri = coloured_uri(diverging(hu - truth))
-        apart = Picture("difference", f"first: {main} minus truth", uri)
+        apart = Picture("difference", f"first row, axial: {main} minus truth", uri)
         panels.append(Panel(f"{main} {MINUS} truth", "", (apart,), kind="lead"))
     return tuple(panels)
 
 
 def _in_heart_window(name: str, note: str, hu: np.ndarray) -> Panel:
     uri = data_uri(grey(hu, HEART.limits_hu))
-    picture = Picture(HEART.key, f"first: {name}, {HEART.words} window", uri)
+    picture = Picture(HEART.key, f"first row, axial: {name}, {HEART.words} window", uri)
     return Panel(name, note, (picture,), kind="lead")
 
 

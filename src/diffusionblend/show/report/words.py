@@ -72,8 +72,8 @@ def _of_one(entry: Entry) -> str:
     )  # fmt: skip
     return (
         f"The picture leaves {percent(quality.residual.relative)} of the measurements "
-        f"unexplained{noise}; {percent(quality.undetermined.share)} of what is seen in it no ray "
-        f"has seen{apart}. {_warnings(entry).capitalize()}."
+        f"unexplained{noise}; {percent(quality.undetermined.share)} of its contrast was seen by no "
+        f"ray{apart}. {_warnings(entry).capitalize()}."
     )
 
 

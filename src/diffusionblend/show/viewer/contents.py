@@ -124,7 +124,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
 
 
 def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
-    """Refuse more than a browser bears; asked of the headers, before a voxel is read."""
+    """Refuse more than a browser can hold; asked of the headers, before a voxel is read."""
     if not 0 < len(paths) <= MAX_VOLUMES:
         raise UsageError(f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}")
     voxels = sum(math.prod(read_shape(path)) for path in paths) // shrink**2
@@ -134,7 +134,7 @@ def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
             least += 1
         raise UsageError(
             f"{len(paths)} volumes to view have {voxels} voxels; expected {MAX_VOXELS} at most, "
-            f"which a browser bears; give fewer, or add `shrink={least}`"
+            f"which a browser can hold; give fewer, or add `shrink={least}`"
         )
 
 

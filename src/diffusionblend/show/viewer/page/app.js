@@ -27,6 +27,7 @@ const state = {
   ...readState(session),
 };
 const panes = [];
+let loading = ""; // what is on its way
 
 function complain(text) {
   const notice = find("notice");
@@ -56,9 +57,15 @@ function draw(pane) {
   pane.draw([low, low + state.width], panes[state.reference] ?? null, state.limit);
 }
 
+// What a still picture has to agree with, as long as it stands for a pane.
+const looked = () => JSON.stringify(
+  [state.mm, state.plane, state.centre, state.width, state.reference, state.zoom, state.pan]);
+let atFirst = "";
+
 function show(changes = {}) {
   Object.assign(state, changes);
   for (const pane of panes) pane.show(state);
+  if (looked() !== atFirst) document.querySelectorAll(".still").forEach((still) => still.remove());
   tell(state.mm);
   tellSlice();
   writeState(state);
@@ -78,7 +85,8 @@ function tellSlice() {
 function tell(mm) {
   for (const [index, pane] of panes.entries()) {
     const found = pane.at(mm), section = pane.canvas.closest(".pane");
-    section.querySelector(".hu").textContent = found ? `${signed(found.hu)} HU` : "outside";
+    const outside = pane.hu ? "outside" : "";
+    section.querySelector(".hu").textContent = found ? `${signed(found.hu)} HU` : outside;
     section.querySelector(".delta").textContent =
       found && found.delta !== null ? `difference ${signed(found.delta)} HU` : "";
     pane.canvas.setAttribute("aria-label",
@@ -86,7 +94,8 @@ function tell(mm) {
   }
   const voxel = voxelAt(session.volumes[0], mm);
   const counted = voxel ? `slice ${voxel[2]}, row ${voxel[1]}, column ${voxel[0]}` : "outside";
-  find("place").textContent = `${counted} (${mm.map((at) => signed(at.toFixed(1))).join(", ")} mm)`;
+  const lies = mm.map((at) => signed(at.toFixed(1))).join(", ");
+  find("place").textContent = loading || `${counted} (${lies} mm)`;
 }
 
 // Controls
@@ -159,6 +168,7 @@ function toggleLayout() {
 }
 
 function windowOfData() {
+  if (!panes[0].hu) return;
   const { centre, width } = windowOf(panes[0].hu);
   setWindow(centre, width);
 }
@@ -254,6 +264,7 @@ function offerSteps(pane, section) {
   const files = [...steps.map((step) => step.file), file];
   section.querySelector(".steps").hidden = false;
   slider.max = steps.length;
+  slider.disabled = true; // until the volume itself is there
   slider.value = steps.length;
   const output = section.querySelector(".steps output");
   const name = (at) => {
@@ -261,11 +272,11 @@ function offerSteps(pane, section) {
     return `${steps[at].name}, residual ${steps[at].residual.toPrecision(2)}`;
   };
   output.textContent = name(steps.length);
-  let loading = false;
+  let busy = false;
   slider.addEventListener("input", async () => {
     output.textContent = `${name(Number(slider.value))} ...`;
-    if (loading) return; // the last place of the slider is loaded afterwards
-    loading = true;
+    if (busy) return; // the last place of the slider is loaded afterwards
+    busy = true;
     try {
       for (let at = -1; at !== Number(slider.value);) {
         at = Number(slider.value);
@@ -275,7 +286,7 @@ function offerSteps(pane, section) {
     } catch (error) {
       complain(error.message);
     }
-    loading = false;
+    busy = false;
     redraw();
   });
 }
@@ -323,16 +334,38 @@ async function begin() {
   panes.push(...session.volumes.map(makePane));
   arrange();
   window.addEventListener("resize", arrange);
-  for (const [index, pane] of panes.entries()) {
-    find("place").textContent = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
-    await nextFrame();
-    await pane.attach();
-    const section = sections[index], bar = section.querySelector("progress");
-    await pane.load(pane.shown.file, (share) => { bar.value = share; });
-    bar.remove();
-    if (state.reference === null) draw(pane);
-    section.querySelector(".still")?.remove();
-  }
+  listen();
+  const first = session.volumes[0];
+  state.mm = placeOf(first,
+    voxelAt(first, state.mm) ?? first.shape.map((n) => Math.floor(n / 2)));
+  atFirst = looked();
+  setCrosshair(state.crosshair);
+  setPlane(state.plane);
+  setWindow(state.centre, state.width);
+  setDifference(state.reference, state.limit);
+  for (const index of panes.keys()) await fill(index);
+  loading = "";
+  show();
+  await nextFrame();
+  document.documentElement.dataset.ready = "yes";
+}
+
+// Load a volume, and draw it as the others are by now.
+async function fill(index) {
+  const pane = panes[index], section = sections[index], bar = section.querySelector("progress");
+  loading = `loading ${pane.shown.name} (${index + 1} of ${panes.length})`;
+  find("place").textContent = loading;
+  await nextFrame();
+  await pane.attach();
+  await pane.load(pane.shown.file, (share) => { bar.value = share; });
+  bar.remove();
+  section.querySelector(".steps input").disabled = false;
+  panes.forEach(draw);
+  show();
+  section.querySelector(".still")?.remove();
+}
+
+function listen() {
   const first = session.volumes[0];
   bindKeys({
     move: (slices) => goOn(null, slices),
@@ -348,13 +381,6 @@ async function begin() {
     middle: () => show({ mm: middleOf(first), zoom: 1, pan: [0, 0, 0] }),
     scan: () => session.scan && find("drawing").showModal(),
   });
-  setCrosshair(state.crosshair);
-  setPlane(state.plane);
-  setWindow(state.centre, state.width);
-  setDifference(state.reference, state.limit);
-  await nextFrame();
-  goTo(placeOf(first, voxelAt(first, state.mm) ?? first.shape.map((n) => Math.floor(n / 2))));
-  document.documentElement.dataset.ready = "yes";
 }
 
 begin().catch((error) => complain(error.message));

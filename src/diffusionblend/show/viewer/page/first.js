@@ -1,6 +1,7 @@
 // What is there before NiiVue, which takes seconds without a graphics card: a pane for each volume,
 // with a still picture of the slice that is shown first.
 
+import { middleOf } from "./places.js";
 import { readState } from "./state.js";
 
 const panes = document.getElementById("panes");
@@ -20,12 +21,23 @@ export function rowIsLarger() {
   return row > grid;
 }
 
+// Whether what is looked at first is what the still pictures show: a bookmark may lead elsewhere, a
+// reload keeps its place.
+function beginsAsStill(state) {
+  const { centre, width } = session.windows[0], middle = middleOf(session.volumes[0]);
+  const begins = { mm: middle, plane: "axial", centre, width, zoom: 1, reference: null, ...state };
+  return begins.plane === "axial" && begins.centre === centre
+    && begins.width === width && begins.zoom === 1 && begins.reference === null
+    && begins.mm.every((at, axis) => Math.abs(at - middle[axis]) < 0.01);
+}
+
+const withStill = beginsAsStill(readState(session));
 export const sections = session.volumes.map((shown) => {
   const section = document.getElementById("pane").content.cloneNode(true).firstElementChild;
   section.querySelector("h2").textContent = shown.name;
   section.querySelector("h2").title = shown.name;
   const still = section.querySelector(".still");
-  if (shown.still && !location.hash) still.src = shown.still; // a bookmark shows something else
+  if (shown.still && withStill) still.src = shown.still;
   else still.remove();
   panes.append(section);
   return section;

@@ -12,7 +12,7 @@ const LIST = [
   ["4", "the window that the values of the first volume fill"],
   ["+, -", "closer, farther"],
   ["x", "crosshair on, off"],
-  ["l", "volumes in one row, or in rows"],
+  ["l", "three volumes or more in one row, or in rows"],
   ["d", "difference on, off"],
   ["r", "next reference of the difference"],
   ["0", "crosshair to the middle, the whole picture"],

@@ -69,6 +69,7 @@ export class Pane {
   draw(range, reference, limit) {
     if (!this.#image) return;
     const differs = reference !== null && reference !== this;
+    if (differs && !reference.hu) return; // it has not come yet
     const [low, high] = differs ? [-limit, limit] : range;
     const drawn = [this.file, differs ? reference.file : "", low, high].join();
     if (drawn === this.#drawn) return;
