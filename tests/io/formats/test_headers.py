@@ -16,6 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 from pydicom.uid import SecondaryCaptureImageStorage
+from scipy.spatial.transform import Rotation
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -24,6 +25,7 @@ from diffusionblend.io.formats import dicom_series
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (
+    NAN,
     SHAPE,
     UID,
     as_nifti,
@@ -43,7 +45,7 @@ from support.small_volumes import (
 )
 
 AFFINE = np.diag([-5.0, -5.0, 0.6, 1.0])
-SLOPE_AT, INTERCEPT_AT, PIXDIM_AT = 112, 116, 80
+SLOPE_AT, INTERCEPT_AT, PIXDIM_AT, D_AT = 112, 116, 80, 264
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,42 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     volume = read_volume(nifti(place / "v.nii", hu, **AGREEMENTS[name]))
     np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-3)
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
+
+
+@pytest.mark.parametrize("forms", [{"qform": AFFINE}, {"sform": AFFINE, "qform": AFFINE}])
+@pytest.mark.parametrize("length", [1.0000002, 1.000003, 1.0003])
+def test_a_quaternion_above_1_is_scaled_as_other_readers_do(place, hu, forms, length):
+    """nibabel alone refuses it: `w2 should be positive`."""
+    path = nifti(place / "v.nii", hu, **forms, edit={D_AT: length})
+    np.testing.assert_allclose(read_volume(path).grid.affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1.01, NAN])
+def test_a_quaternion_that_turns_nothing_is_refused_with_its_own_cure(place, hu, length):
+    path = nifti(place / "v.nii", hu, sform=AFFINE, qform=AFFINE, edit={D_AT: length})
+    words = str(refusal(read_volume, path))
+    assert f"its qform is of a quaternion of the length {length:.4g}; expected 1 at most" in words
+    read_volume(nifti(place / "w.nii", hu, sform=AFFINE, edit={D_AT: length}))
+
+
+def test_forms_that_differ_by_the_rounding_of_half_a_turn_agree(place, hu):
+    """Tilts of some 0.3 degrees, written by nibabel: of their quaternions 0.001 is rounding."""
+    apart, tilts = [], np.random.default_rng(0).normal(0, (0.005, 0.005, 0.0003), (20, 3))
+    for tilt in tilts:
+        tilted = np.diag([-5.0, -0.01, 0.6, 1.0])
+        tilted[:3] = Rotation.from_rotvec(tilt).as_matrix() @ tilted[:3]
+        path = nifti(place / "v.nii", hu, sform=tilted, qform=tilted, pixdim=(5, 0.01, 0.6))
+        np.testing.assert_allclose(read_volume(path).grid.affine, tilted, atol=1e-6)
+        qform = nibabel.load(path).get_qform()
+        apart.append(np.abs(np.linalg.solve(tilted, qform) @ [*hu.shape, 1] - [*hu.shape, 1]).max())
+    assert max(apart) > 0.5  # voxels: it would be refused if it were none of rounding
+
+
+def test_a_turn_that_no_rounding_makes_is_refused(place, hu):
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    path = nifti(place / "v.nii", hu, sform=AFFINE, qform=turned @ AFFINE)
+    assert "voxels apart; set the code of the wrong one to 0" in str(refusal(read_volume, path))
 
 
 def test_sizes_below_zero_do_not_mirror_a_nifti(place, hu):
