@@ -780,6 +780,39 @@ def test_a_part_of_a_series_whose_rest_lies_in_a_folder_beside_is_told(place, st
     assert len([r for r in caplog.records if "beside it" in r.getMessage()]) == 1
 
 
+def test_many_folders_beside_a_slice_are_told_in_one_line(place, stored, caplog):
+    slices = datasets(stored)
+    every(SliceThickness=2.5)(slices)
+    for index, one_slice in enumerate(slices):
+        save(place / f"S{index}", [one_slice])
+    read_volume(place / "S2")
+    assert caplog.messages == [
+        f"{place / 'S2'}: 5 more files of its series lie beside it, in S0, S1, S3 and 2 more; left "
+        "out: if they belong to this volume, put all into one folder"
+    ]
+
+
+@pytest.mark.parametrize("which", [(0, 0, 0, 1, 1, 1), (0, 1, 0, 1, 0, 1), (0, 1, 2, 3, 4, 5)])
+def test_a_part_of_a_series_is_no_volume_to_train_on(place, stored, which):
+    """Every second slice would pass for a volume of slices twice as far apart."""
+    slices = datasets(stored)
+    every(SliceThickness=2.5)(slices)
+    for part in set(which):
+        save(place / f"S{part}", [s for s, at in zip(slices, which, strict=True) if at == part])
+    (found,) = find_volumes(place)
+    assert len(found.files) == 6
+    words = str(refusal(found.read))
+    assert words.startswith(f"{found.name}: its slices lie in several folders, S0, S1")
+    assert words.endswith("; put all files of the series into one")
+
+
+def test_phases_and_copies_in_folders_of_their_own_are_volumes_to_train_on(place, stored):
+    for name in ("10 percent", "60 percent"):
+        save(place / name, datasets(stored))
+    assert [found.name for found in find_volumes(place)] == ["10 percent", "60 percent"]
+    assert [found.read().hu.shape[0] for found in find_volumes(place)] == [6, 6]
+
+
 def test_copies_and_other_series_beside_a_series_are_not_told(place, stored, hu, caplog):
     parts(place, stored, slice(6), slice(6), slice(1, 3))
     (place / "D").mkdir()

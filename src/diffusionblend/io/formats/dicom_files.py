@@ -255,6 +255,12 @@ def text(file: File, header: "Dataset", keyword: str) -> str:
     return f"{one:.12g}" if one is not None else found
 
 
+def said(file: File, *keywords: str) -> tuple[str, ...]:
+    """Return what a file says of itself, in words, to compare it with others."""
+    header = read_header(file, [*keywords])
+    return tuple(str(value(file, header, keyword)) for keyword in keywords)
+
+
 def _in_words(file: File, found: object) -> str:
     """Return a value in words, empty if there is none; those of a sequence are read only now."""
     with parsing(file):
