@@ -207,7 +207,8 @@ def _nothing_in(path: Path) -> str:
         )
     names = _names_in(path)
     if names & ZARR:
-        return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
+        way = "give it a name" if path.is_dir() else "unpack it into a folder of a name"
+        return f"{path}: is a Zarr, and not called so; {way} that ends in .ome.zarr"
     if not names:
         return f"{path}: no DICOM file in {place}; expected the files of one CT series"
     some = sorted(names)[:3]
