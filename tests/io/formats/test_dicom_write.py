@@ -281,6 +281,25 @@ def test_a_source_has_no_place_in_a_file(place):
     assert [path.name for path in place.iterdir()] == ["source"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("source/2", "2: is one file of DICOM; give the folder of its series"),
+        ("v.nii.gz", "v.nii.gz: is no DICOM series; expected the folder of one, or a .zip; give"),
+    ],
+)
+def test_a_source_that_is_no_series_says_what_to_give(place, name, words):
+    """Both were said to be a zip that cannot be read."""
+    volume = read_volume(series(place / "source"))
+    write_volume(volume, place / "v.nii.gz")
+    for refused in (
+        lambda: write_volume(volume, place / "out", source=place / name),
+        lambda: check_source(place / name, place / "out", volume.grid),
+    ):
+        with pytest.raises(UnsupportedInput, match=words):
+            refused()
+
+
 def test_a_source_that_the_volume_does_not_lie_in_is_refused(place):
     source = series(place / "source")
     volume = read_volume(source)

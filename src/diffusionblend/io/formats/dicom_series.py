@@ -114,9 +114,18 @@ def _files(path: Path) -> Iterator[list[File]]:
         yield list(images_of(path))
     elif path.is_dir():
         yield list(dicom_files(path))
+    elif path.is_file() and path.suffix.lower() != archive.SUFFIX:
+        raise UnsupportedInput(f"{path}: {way_to_series(path)}")
     else:
         with archive.members(path) as members:
             yield list(slices_among(members))
+
+
+def way_to_series(path: Path) -> str:
+    """Say of a file that is no zip what to give for a series."""
+    if is_dicom(path):
+        return "is one file of DICOM; give the folder of its series"
+    return "is no DICOM series; expected the folder of one, or a .zip; give that"
 
 
 def _dicom_below(folder: Path) -> list[Path]:
