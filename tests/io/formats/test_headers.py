@@ -738,6 +738,23 @@ def test_a_text_that_says_nothing_of_the_values_refuses_no_slice(place, stored, 
     assert np.array_equal(read_volume(folder).hu, hu.T)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "meant", "said"),
+    [("PixelSpacing", b"1.5\\1.25", b"1,5\\1,25"), ("RescaleIntercept", b"-1024.5", b"-1024,5")],
+)
+def test_a_decimal_comma_is_named_with_its_tag(place, stored, keyword, meant, said):
+    slices = datasets(stored)
+    every(PixelSpacing="1.5\\1.25", RescaleIntercept="-1024.5")(slices)
+    folder = save(place / "series", slices, [f"{k}.dcm" for k in range(6)])
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(meant, said))
+    first = said.split(b"\\")[0].decode()
+    assert str(refusal(read_volume, folder)) == (
+        f"{folder / '0.dcm'}: {keyword} is {first}; write the numbers of its header with a point, "
+        "or export it again"
+    )
+
+
 def test_a_slice_without_a_number_is_no_gap(place, stored, hu, caplog):
     slices = datasets(stored)
     for k, data in enumerate(slices[1:]):
