@@ -4,7 +4,7 @@ import pydicom
 import pytest
 
 from diffusionblend.io.volumes import read_volume, write_volume
-from support.commands import command, contents
+from support.commands import command, contents, user_command
 
 NAME, NUMBER, BIRTH = "Canary^Jane", "ID-CANARY-7", "19010203"
 SECRETS = [b"Canary", b"CANARY", BIRTH.encode()]
@@ -73,3 +73,18 @@ def test_the_series_of_another_patient_in_the_same_place_is_told(series, data, p
         f"--like {other}: differs from series, which the scan was made from; make sure that both "
         "are of the same patient"
     ]
+
+
+def test_what_lies_beside_a_series_is_told_once_however_often_it_is_read(series, place):
+    """`--like` reads it before the work and behind it."""
+    other = pydicom.dcmread(next(series.iterdir()))
+    other.SeriesInstanceUID, other.Modality = "1.2.826.0.1.3680043.8.498.9", "PT"
+    other.save_as(series / "other.dcm")
+    lines = (
+        ("simulate", series, "-o", place / "s.h5"),
+        ("reconstruct", place / "s.h5", "--method", "fbp", "--like", series, "-o", place / "d"),
+    )
+    for words in lines:
+        ended = user_command(*words)
+        assert ended.code == 0, ended.err
+        assert ended.err.count("holds another series") == 1

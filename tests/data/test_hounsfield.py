@@ -71,6 +71,9 @@ HU = {
     "a chest in padding of -2024": padded(body(noise=20), -2024),
     "the brain alone, the rest far below": np.where(Y**2 + X**2 < 0.3, 35.0 + 10 * Z, -2000),
     "cut off at -1000": body(noise=80).clip(-1000),
+    "padding of -9999": padded(body(noise=20), -9999),
+    "a head in padding of -10000": padded(head(), -10_000),
+    "a phantom in padding of -10000": padded(body(), -10_000),
     "lung window": body(noise=20).clip(-1350, 150),
 }
 NOT_HU = {
@@ -116,6 +119,17 @@ NOT_HU = {
     "rescaled twice, a head": (head().clip(-1000) - 1024, "rescaled twice"),
     "rescaled twice, 12 bits": (head(noise=60).clip(-1024) - 1024, "rescaled twice"),
     "rescaled twice, in padding": (padded(head().clip(-1000) - 1024, -3024), "rescaled twice"),
+    "times ten": (10 * body(noise=20), "HU times ten: divide"),
+    "times ten, a phantom": (10 * body(), "HU times ten: divide"),
+    "times ten, 12 bits": (10 * body(noise=60).clip(-1024), "HU times ten: divide"),
+    "times ten, in padding": (padded(10 * body(noise=20), -30_000), "HU times ten: divide"),
+    "times ten, a head": (10 * head(), "HU times ten: divide"),
+    "times ten, air taken out": (10 * body()[:, 8:20].clip(-1000), "HU times ten: divide"),
+    "a tenth": (body(noise=20).clip(-1024) / 10, "HU divided by ten: multiply"),
+    "a tenth, a phantom": (body() / 10, "HU divided by ten: multiply"),
+    "a tenth, a head": (head() / 10, "HU divided by ten: multiply"),
+    "windowed from -100": (body(noise=20).clip(-100, 400), "windowed"),
+    "windowed from -100, a head": (head().clip(-100, 240), "windowed"),
     "one value": (np.full((3, 8, 8), -1000.0), "rescale"),
 }
 TO_BE_SCANNED = {
@@ -132,6 +146,11 @@ TO_BE_SCANNED = {
 @pytest.mark.parametrize("name", HU)
 def test_hounsfield_units_are_taken(name):
     check_scale("v", HU[name].astype(np.float32))
+
+
+@pytest.mark.parametrize("noise", [500, 2000, 5000, 10_000])
+def test_a_picture_from_hardly_any_photons_may_be_looked_at(noise):
+    check_hu("v", body(noise=noise))
 
 
 @pytest.mark.parametrize("name", NOT_HU)

@@ -22,7 +22,7 @@ from diffusionblend.metrics import evaluate
 from diffusionblend.show.report.compose import make_report
 from diffusionblend.show.report.entries import Compared, make_entries
 from diffusionblend.show.report.model import Entry
-from diffusionblend.show.report.runs import find_runs, read_runs
+from diffusionblend.show.report.runs import find_runs, read_runs, volumes_of
 from diffusionblend.show.report.words import verdict
 from support.commands import command
 
@@ -109,6 +109,21 @@ def test_a_folder_is_all_volumes_in_it_but_the_truth_and_what_is_beside(user):
     assert "few-views" in [w["code"] for w in told["volumes"]["fbp"]["warnings"]]
     assert told["verdict"] in page("r.html")
     assert [p.name for p in find_runs([user])] == ["fbp.nii.gz", "o.nii.gz"]
+
+
+def test_a_series_of_dicom_that_was_made_is_a_volume_of_its_folder(data, tmp_path):
+    """What lies beside it is none, though it is NIfTI; nor is a series without a record."""
+    made = ("reconstruct", data.scan, "--prior", data.prior, "--steps", 3, "--samples", 2)
+    assert command(*made, "-o", tmp_path / "series").code == 0
+    assert (tmp_path / "series.classical.nii.gz").is_file()
+    shutil.copytree(tmp_path / "series", tmp_path / "source")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.json").write_text("{}")
+    assert [path.name for path in find_runs([tmp_path])] == ["series"]
+    assert [path.name for path in volumes_of(tmp_path)] == ["series"]
+    assert volumes_of(tmp_path / "series") == [tmp_path / "series"]
+    told = json.loads(run("report", tmp_path, "-o", tmp_path / "r.html", "--json").out)
+    assert list(told["volumes"]) == ["diffusionblend-fast", "tv (classical)"]
 
 
 def test_without_a_truth_the_verdict_is_the_quality_record(user):

@@ -27,6 +27,8 @@ from diffusionblend.progress import shown
 
 HELP = ("help", "--help", "-h")
 VERSION = ("version", "--version")
+READERS = "diffusionblend.io."
+"""Begins the names of the logs of what reads files."""
 UNREACHABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EIO, errno.ESTALE)
 """Errors of the system that say something of a file, and nothing of this program."""
 
@@ -122,12 +124,28 @@ def _logged(words: Sequence[str]) -> Iterator[None]:
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Worded(words))
+    handler.addFilter(_Once())
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
         log.removeHandler(handler)
+
+
+class _Once(logging.Filter):
+    """What is remarked of a file is told once, however often a command reads that file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is new, or is none of a reader."""
+        message = record.getMessage()
+        again = record.name.startswith(READERS) and message in self._told
+        self._told.add(message)
+        return not again
 
 
 class _Worded(logging.Formatter):

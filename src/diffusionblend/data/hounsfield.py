@@ -21,6 +21,13 @@ AIR_TWICE = (-2300.0, -1200.0)
 """Where a rescale that was applied twice puts air."""
 AIR_EXACT = (-2024.0, -2048.0)
 """What a second rescale, by -1024, makes of air of -1000, and of the lowest number of 12 bits."""
+AIR_TENFOLD, NONE_TENFOLD = (-12_000.0, -7000.0), (-7000.0, -2000.0)
+"""Where HU times ten have air and lung, and hardly anything but edges: noise has more there."""
+AIR_TENFOLD_EXACT = (-10_000.0, -10_240.0)
+SOFT_TENFOLD = (WATER[1], 1000.0)
+"""Where HU times ten have most of muscle, and HU have bone, which is less than muscle."""
+TENTH, BODY_TENTH, SOFT_TENTH = (-110.0, -90.0), (-50.0, math.inf), (-15.0, 15.0)
+"""HU divided by ten: what the lowest is, where a body is, and where most of it is."""
 PEAK_WITHIN, PEAKED = range(-400, 501, 100), 0.4
 """Where soft tissue has most of its values within 200 HU, and the share of them from which it has.
 
@@ -116,6 +123,25 @@ class _Values:
         return not (pairs.max() > PEAKED * each.sum() and WATER[0] <= low < WATER[1] - 100)
 
     @property
+    def tenfold(self) -> bool:
+        """Whether air is where HU times ten have it. What is alone there may be padding."""
+        if self.low > AIR_TENFOLD[1]:
+            return False
+        known = self.low in AIR_TENFOLD_EXACT and (
+            self.shares(*SOFT_TENFOLD).mean() > self.shares(*WATER).mean()
+        )
+        lowest = AIR_TENFOLD[0] if known else max(AIR_TENFOLD[0], _above(self.low))
+        air = self.shares(lowest, AIR_TENFOLD[1]).mean()
+        return bool(air > MANY and air > 2 * self.shares(*NONE_TENFOLD).mean())
+
+    @property
+    def tenth(self) -> bool:
+        """Whether air and soft tissue are where HU divided by ten have them."""
+        body = self.shares(*BODY_TENTH).mean()
+        soft = self.shares(*SOFT_TENTH).mean()
+        return bool(TENTH[0] <= self.low <= TENTH[1] and soft > MOST * body > 0)
+
+    @property
     def cut_off(self) -> bool:
         """Whether a window has cut values off above air: what was air is at the lowest one."""
         few = max(WINDOWED * self.hu.size, SINGLE)
@@ -173,7 +199,8 @@ def _check_hu(name: object, values: _Values) -> None:
     low, high = values.low, values.high
     outside = low < HU_LIMITS[0] or high > HU_LIMITS[1] or high - low < 50
     no_air = values.shares(-math.inf, AIR[1]).mean() < LEAST
-    faults = (values.raised, values.cut_off, values.lowered, values.wrapped, values.swapped)
+    scale = (values.raised, values.lowered, values.tenfold, values.cut_off)
+    faults = (*scale, values.wrapped, values.swapped)
     if outside or no_air or any(faults):
         raise _not_hu(name, values)
 
@@ -291,6 +318,8 @@ def _way_to_hu(values: _Values) -> str:
             "they may be HU + 1024: apply the rescale slope and intercept, and set padding to "
             "air, -1000",
         ),
+        (values.tenfold, "they may be HU times ten: divide them by ten"),
+        (values.tenth, "they may be HU divided by ten: multiply them by ten"),
         (
             values.cut_off,
             f"they were windowed, for many are the lowest, {low:g}; give the volume as it was "

@@ -1,7 +1,7 @@
 """What lies below a folder, as far as a search for something goes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -10,6 +10,17 @@ BESIDE = 100
 """Other files that may lie beside each one that is searched for."""
 _OF_THE_SYSTEM = {"/dev", "/proc", "/sys"}
 """What the kernel shows there is no data, and some of it waits for who reads it."""
+
+
+SOME = 3
+"""So many of many names are told."""
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Name the first few, each once, and how many more there are."""
+    each = list(dict.fromkeys(names))
+    more = f" and {len(each) - SOME} more" if each[SOME:] else ""
+    return ", ".join(each[:SOME]) + more
 
 
 def folders_below(

@@ -116,6 +116,26 @@ def test_padding_of_frames_is_air(place, stored, hu):
     assert read_volume(save(place / "s", [file])).hu[0, 0, 0] == expected[0, 0, 0] == -1000
 
 
+@pytest.mark.parametrize("whose", ["SharedFunctionalGroupsSequence", "each"])
+def test_what_a_vendor_repeats_in_a_group_of_its_own_moves_and_scales_no_frame(
+    place, stored, hu, whose
+):
+    """Philips puts a second position, and more, into (2005,140F) of each frame."""
+    file = enhanced(stored)
+    each = file.PerFrameFunctionalGroupsSequence if whose == "each" else file[whose].value
+    for index, groups in enumerate(each):
+        theirs = item(
+            ImagePositionPatient=[7.0, -3.0, 9.0 * index],
+            PixelSpacing=[3, 3],
+            RescaleSlope=4,
+            RescaleIntercept=-2048,
+        )
+        groups.add_new(0x20050014, "LO", "Philips MR Imaging DD 005")
+        groups.add_new(0x2005140F, "SQ", [theirs])
+    folder = save(place / "s", [file])
+    assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
+
+
 def test_a_scan_is_simulated_from_frames(place):
     square = np.where(np.hypot(*np.mgrid[-1:1:16j, -1:1:16j]) < 0.8, 512, 12)
     stored = np.repeat(square[:, :, None], 6, axis=2).astype(np.int16)

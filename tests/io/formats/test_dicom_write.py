@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - as its documentation calls it
+from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
 from diffusionblend.data.volume import Volume
@@ -125,6 +126,30 @@ def test_a_source_lends_patient_study_and_frame_and_nothing_else(place):
     assert len({one.SOPInstanceUID for one in slices}) == len(slices)
     (uid,) = {one.SeriesInstanceUID for one in slices}
     assert uid not in (UID, IDENTITY["StudyInstanceUID"])
+
+
+def test_what_must_go_on_in_what_is_derived_does(place):
+    """An animal's axes, how names were taken out, and what a compression has lost."""
+    method = Dataset()
+    method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = "113100", "DCM", "Basic"
+    told = {
+        "AnatomicalOrientationType": "QUADRUPED",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethodCodeSequence": [method],
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": [3, 10],
+        "LossyImageCompressionMethod": ["ISO_10918_1", "ISO_15444_1"],
+    }
+    source = series(place / "source", **told)
+    write_volume(read_volume(source), place / "out", source=source)
+    write_volume(read_volume(source), place / "new")
+    one = pydicom.dcmread(place / "out" / "0003.dcm")
+    assert {keyword: one[keyword].value for keyword in told} == told
+    new = pydicom.dcmread(place / "new" / "0003.dcm")
+    assert new.LossyImageCompression == "00"
+    assert not [
+        keyword for keyword in told if keyword in new and new[keyword].value == told[keyword]
+    ]
 
 
 def test_without_a_source_the_patient_is_anonymous_and_the_study_new(place):
@@ -254,6 +279,25 @@ def test_a_source_has_no_place_in_a_file(place):
         with pytest.raises(UsageError, match=r"o\.nii\.gz: has no place for the patient"):
             refused()
     assert [path.name for path in place.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("source/2", "2: is one file of DICOM; give the folder of its series"),
+        ("v.nii.gz", "v.nii.gz: is no DICOM series; expected the folder of one, or a .zip; give"),
+    ],
+)
+def test_a_source_that_is_no_series_says_what_to_give(place, name, words):
+    """Both were said to be a zip that cannot be read."""
+    volume = read_volume(series(place / "source"))
+    write_volume(volume, place / "v.nii.gz")
+    for refused in (
+        lambda: write_volume(volume, place / "out", source=place / name),
+        lambda: check_source(place / name, place / "out", volume.grid),
+    ):
+        with pytest.raises(UnsupportedInput, match=words):
+            refused()
 
 
 def test_a_source_that_the_volume_does_not_lie_in_is_refused(place):

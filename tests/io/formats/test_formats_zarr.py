@@ -209,6 +209,18 @@ def test_others_chunks_that_are_left_out_are_missed_too(place):
         (lambda i: i["axes"][0].update(type="time"), UnsupportedInput, r"its axes are z \(5\)"),
         (lambda i: i["datasets"][0].update(path="../w.ome.zarr/0"), CorruptInput, "outside"),
         (lambda i: i.pop("datasets"), CorruptInput, "cannot be read"),
+        (lambda i: i.pop("axes"), UnsupportedInput, "do not say their units, as NGFF 0.4 and 0.5"),
+        (lambda i: i.update(axes=["z", "y", "x"]), UnsupportedInput, "with the size of its voxels"),
+        (
+            lambda i: i["datasets"][0].pop("coordinateTransformations"),
+            CorruptInput,
+            "have no scale, the size of its voxels; state it",
+        ),
+        (
+            lambda i: i["datasets"][0]["coordinateTransformations"].pop(0),
+            CorruptInput,
+            "have no scale, the size of its voxels; state it",
+        ),
         (
             lambda i: i["datasets"][0]["coordinateTransformations"][0].update(type="affine"),
             UnsupportedInput,
@@ -230,6 +242,14 @@ def test_metadata_that_say_nothing_usable_are_named(path, change, error, words):
     attributes(path, change)
     with pytest.raises(error, match=words):
         read_volume(path)
+
+
+def test_a_zip_of_a_zarr_is_to_be_unpacked(path):
+    packed = shutil.make_archive(str(path), "zip", path)
+    with pytest.raises(
+        CorruptInput, match=r"v\.ome\.zarr\.zip: is a Zarr, .*; unpack it into a fo"
+    ):
+        read_volume(packed)
 
 
 def test_a_first_level_that_is_not_the_finest_is_refused(path):

@@ -16,6 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 from pydicom.uid import SecondaryCaptureImageStorage
+from scipy.spatial.transform import Rotation
 
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
@@ -24,6 +25,7 @@ from diffusionblend.io.formats import dicom_series
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (
+    NAN,
     SHAPE,
     UID,
     as_nifti,
@@ -43,7 +45,7 @@ from support.small_volumes import (
 )
 
 AFFINE = np.diag([-5.0, -5.0, 0.6, 1.0])
-SLOPE_AT, INTERCEPT_AT, PIXDIM_AT = 112, 116, 80
+SLOPE_AT, INTERCEPT_AT, PIXDIM_AT, D_AT = 112, 116, 80, 264
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,42 @@ def test_forms_of_nifti_that_agree_are_read(place, hu, name):
     volume = read_volume(nifti(place / "v.nii", hu, **AGREEMENTS[name]))
     np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-3)
     np.testing.assert_allclose(volume.grid.affine, AFFINE, atol=0.51)
+
+
+@pytest.mark.parametrize("forms", [{"qform": AFFINE}, {"sform": AFFINE, "qform": AFFINE}])
+@pytest.mark.parametrize("length", [1.0000002, 1.000003, 1.0003])
+def test_a_quaternion_above_1_is_scaled_as_other_readers_do(place, hu, forms, length):
+    """nibabel alone refuses it: `w2 should be positive`."""
+    path = nifti(place / "v.nii", hu, **forms, edit={D_AT: length})
+    np.testing.assert_allclose(read_volume(path).grid.affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1.01, NAN])
+def test_a_quaternion_that_turns_nothing_is_refused_with_its_own_cure(place, hu, length):
+    path = nifti(place / "v.nii", hu, sform=AFFINE, qform=AFFINE, edit={D_AT: length})
+    words = str(refusal(read_volume, path))
+    assert f"its qform is of a quaternion of the length {length:.4g}; expected 1 at most" in words
+    read_volume(nifti(place / "w.nii", hu, sform=AFFINE, edit={D_AT: length}))
+
+
+def test_forms_that_differ_by_the_rounding_of_half_a_turn_agree(place, hu):
+    """Tilts of some 0.3 degrees, written by nibabel: of their quaternions 0.001 is rounding."""
+    apart, tilts = [], np.random.default_rng(0).normal(0, (0.005, 0.005, 0.0003), (20, 3))
+    for tilt in tilts:
+        tilted = np.diag([-5.0, -0.01, 0.6, 1.0])
+        tilted[:3] = Rotation.from_rotvec(tilt).as_matrix() @ tilted[:3]
+        path = nifti(place / "v.nii", hu, sform=tilted, qform=tilted, pixdim=(5, 0.01, 0.6))
+        np.testing.assert_allclose(read_volume(path).grid.affine, tilted, atol=1e-6)
+        qform = nibabel.load(path).get_qform()
+        apart.append(np.abs(np.linalg.solve(tilted, qform) @ [*hu.shape, 1] - [*hu.shape, 1]).max())
+    assert max(apart) > 0.5  # voxels: it would be refused if it were none of rounding
+
+
+def test_a_turn_that_no_rounding_makes_is_refused(place, hu):
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    path = nifti(place / "v.nii", hu, sform=AFFINE, qform=turned @ AFFINE)
+    assert "voxels apart; set the code of the wrong one to 0" in str(refusal(read_volume, path))
 
 
 def test_sizes_below_zero_do_not_mirror_a_nifti(place, hu):
@@ -700,6 +738,23 @@ def test_a_text_that_says_nothing_of_the_values_refuses_no_slice(place, stored, 
     assert np.array_equal(read_volume(folder).hu, hu.T)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "meant", "said"),
+    [("PixelSpacing", b"1.5\\1.25", b"1,5\\1,25"), ("RescaleIntercept", b"-1024.5", b"-1024,5")],
+)
+def test_a_decimal_comma_is_named_with_its_tag(place, stored, keyword, meant, said):
+    slices = datasets(stored)
+    every(PixelSpacing="1.5\\1.25", RescaleIntercept="-1024.5")(slices)
+    folder = save(place / "series", slices, [f"{k}.dcm" for k in range(6)])
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(meant, said))
+    first = said.split(b"\\")[0].decode()
+    assert str(refusal(read_volume, folder)) == (
+        f"{folder / '0.dcm'}: {keyword} is {first}; write the numbers of its header with a point, "
+        "or export it again"
+    )
+
+
 def test_a_slice_without_a_number_is_no_gap(place, stored, hu, caplog):
     slices = datasets(stored)
     for k, data in enumerate(slices[1:]):
@@ -740,6 +795,39 @@ def test_a_part_of_a_series_whose_rest_lies_in_a_folder_beside_is_told(place, st
     caplog.clear()
     assert command("simulate", place / "A", "-o", place / "s.h5", "--size", 7).code in (0, 2, 4)
     assert len([r for r in caplog.records if "beside it" in r.getMessage()]) == 1
+
+
+def test_many_folders_beside_a_slice_are_told_in_one_line(place, stored, caplog):
+    slices = datasets(stored)
+    every(SliceThickness=2.5)(slices)
+    for index, one_slice in enumerate(slices):
+        save(place / f"S{index}", [one_slice])
+    read_volume(place / "S2")
+    assert caplog.messages == [
+        f"{place / 'S2'}: 5 more files of its series lie beside it, in S0, S1, S3 and 2 more; left "
+        "out: if they belong to this volume, put all into one folder"
+    ]
+
+
+@pytest.mark.parametrize("which", [(0, 0, 0, 1, 1, 1), (0, 1, 0, 1, 0, 1), (0, 1, 2, 3, 4, 5)])
+def test_a_part_of_a_series_is_no_volume_to_train_on(place, stored, which):
+    """Every second slice would pass for a volume of slices twice as far apart."""
+    slices = datasets(stored)
+    every(SliceThickness=2.5)(slices)
+    for part in set(which):
+        save(place / f"S{part}", [s for s, at in zip(slices, which, strict=True) if at == part])
+    (found,) = find_volumes(place)
+    assert len(found.files) == 6
+    words = str(refusal(found.read))
+    assert words.startswith(f"{found.name}: its slices lie in several folders, S0, S1")
+    assert words.endswith("; put all files of the series into one")
+
+
+def test_phases_and_copies_in_folders_of_their_own_are_volumes_to_train_on(place, stored):
+    for name in ("10 percent", "60 percent"):
+        save(place / name, datasets(stored))
+    assert [found.name for found in find_volumes(place)] == ["10 percent", "60 percent"]
+    assert [found.read().hu.shape[0] for found in find_volumes(place)] == [6, 6]
 
 
 def test_copies_and_other_series_beside_a_series_are_not_told(place, stored, hu, caplog):

@@ -194,6 +194,7 @@ DAMAGE = {
     "NaN spacing": (line("ElementSpacing", "nan 1 1"), CorruptInput, "NaN"),
     "zero spacing": (line("ElementSpacing", "0 1 1"), CorruptInput, "0 x 1 x 1"),
     "vast": (line("ElementSpacing", "1e300 1 1"), CorruptInput, "0.001 to 100"),
+    "decimal commas": (line("ElementSpacing", "0,75 0,5 2,5"), CorruptInput, "with a point"),
     "two spacings": (line("ElementSpacing", "1 1"), CorruptInput, "expected 3 numbers"),
     "NaN origin": (line("Offset", "nan 0 0"), CorruptInput, "NaN"),
     "eight directions": (line("TransformMatrix", "1 0 0 0 1 0 0 0"), CorruptInput, "expected 9"),

@@ -114,6 +114,23 @@ def test_a_tiff_of_sinograms(tmp_path, compression):
     assert_is(import_scan(path))
 
 
+def test_views_that_are_channels_of_one_page_are_made_pages_by_what_is_told(tmp_path):
+    values = lines()
+    settings = {"photometric": "minisblack", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "a.tif", values, **settings)
+    write_geometry(tmp_path, quantity=LINES, order=["view", "row", "bin"])
+    with pytest.raises(UnsupportedInput, match=f"not {len(values)} as channels of one; .*") as told:
+        import_scan(tmp_path / "a.tif")
+    assert "tifffile.imwrite(NEW, tifffile.imread(OLD), photometric='minisblack')" in str(
+        told.value
+    )
+    (tmp_path / "new").mkdir()
+    new = tmp_path / "new" / "a.tif"
+    tifffile.imwrite(new, tifffile.imread(tmp_path / "a.tif"), photometric="minisblack")
+    write_geometry(tmp_path / "new", quantity=LINES, order=["view", "row", "bin"])
+    assert_is(import_scan(new))
+
+
 @pytest.mark.parametrize("bits", [10, 12])
 def test_packed_pixels_of_a_camera(tmp_path, bits):
     """Files of 12 bits a pixel were called damaged: they are shorter than with 16."""

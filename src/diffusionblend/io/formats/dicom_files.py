@@ -32,6 +32,7 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Groups of the first element of a file without a preamble, little endian."""
 PACKED = b"\x1f\x8b"
 COPY_AGAIN = "export it again with this value, or take it out if it is no slice"
+WITH_A_POINT = "write the numbers of its header with a point, or export it again"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 NO_SLICES = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
@@ -218,6 +219,10 @@ def numbers(
     """Return the numbers of a tag."""
     found = required(file, header, keyword, cure)
     with parsing(file):
+        # pydicom leaves what is no number as the text that it is.
+        words = [word for word in np.atleast_1d(found) if isinstance(word, str) and "," in word]
+        if words:
+            raise CorruptInput(f"{file}: {keyword} is {words[0]:.80}; {WITH_A_POINT}")
         array = np.atleast_1d(np.array(found, dtype=float))
     if array.shape != (count,) or not (np.abs(array) <= MAX_NUMBER).all():  # NaN is not
         raise CorruptInput(
@@ -253,6 +258,12 @@ def text(file: File, header: "Dataset", keyword: str) -> str:
         return ""
     one = number_or_none(file, header, keyword)
     return f"{one:.12g}" if one is not None else found
+
+
+def said(file: File, *keywords: str) -> tuple[str, ...]:
+    """Return what a file says of itself, in words, to compare it with others."""
+    header = read_header(file, [*keywords])
+    return tuple(str(value(file, header, keyword)) for keyword in keywords)
 
 
 def _in_words(file: File, found: object) -> str:

@@ -17,15 +17,14 @@ from diffusionblend.io.formats.dicom_files import (
     dicom_series,
     is_dicom,
     is_hidden,
-    read_header,
+    said,
     slices_among,
-    value,
 )
 from diffusionblend.io.formats.dicom_index import images_of, is_index
 from diffusionblend.io.formats.dicom_slices import sort_of
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
-from diffusionblend.io.tree import folders_below
+from diffusionblend.io.tree import folders_below, some_of
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +114,18 @@ def _files(path: Path) -> Iterator[list[File]]:
         yield list(images_of(path))
     elif path.is_dir():
         yield list(dicom_files(path))
+    elif path.is_file() and path.suffix.lower() != archive.SUFFIX:
+        raise UnsupportedInput(f"{path}: {way_to_series(path)}")
     else:
         with archive.members(path) as members:
             yield list(slices_among(members))
+
+
+def way_to_series(path: Path) -> str:
+    """Say of a file that is no zip what to give for a series."""
+    if is_dicom(path):
+        return "is one file of DICOM; give the folder of its series"
+    return "is no DICOM series; expected the folder of one, or a .zip; give that"
 
 
 def _dicom_below(folder: Path) -> list[Path]:
@@ -157,23 +165,24 @@ def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
     They may be another phase of it, or the rest of a volume that was split.
     """
     ours: set[tuple[str, ...]] = set()
+    more: dict[Path, int] = {}
     for folder in _near(path.resolve()):
         with contextlib.suppress(OSError, CorruptInput, UnsupportedInput):  # of others' files
             some = sorted(folder.iterdir())[:NEAR]
             first = next(filter(is_dicom, some), None)
-            if first is None or _told(first, "SeriesInstanceUID") != (uid,):
+            if first is None or said(first, "SeriesInstanceUID") != (uid,):
                 continue
-            ours = ours or {_told(file, *IDENTITY) for file in files}
+            ours = ours or {said(file, *IDENTITY) for file in files}
             theirs = dicom_series(folder).get(uid, [])
-            more = [file for file in theirs if _told(file, *IDENTITY) not in ours]
-            if more:
-                log.warning(
-                    "%s: %d more files of its series lie beside it, in %s; left out: if they "
-                    "belong to this volume, put all into one folder",
-                    path,
-                    len(more),
-                    folder.name,
-                )
+            more[folder] = sum(said(file, *IDENTITY) not in ours for file in theirs)
+    if any(more.values()):
+        log.warning(
+            "%s: %d more files of its series lie beside it, in %s; left out: if they belong to "
+            "this volume, put all into one folder",
+            path,
+            sum(more.values()),
+            some_of([folder.name for folder, count in more.items() if count]),
+        )
 
 
 def _near(folder: Path) -> list[Path]:
@@ -186,15 +195,9 @@ def _near(folder: Path) -> list[Path]:
     return [other for other in beside[max(0, at - NEAR) : at + NEAR + 1] if other != folder]
 
 
-def _told(file: File, *keywords: str) -> tuple[str, ...]:
-    header = read_header(file, [*keywords])
-    return tuple(str(value(file, header, keyword)) for keyword in keywords)
-
-
 def _folders(path: Path, files: Sequence[Path]) -> str:
     """Name the first few folders below another in which files lie."""
-    names = [f"{p}/" for p in dict.fromkeys(f.parent.relative_to(path).as_posix() for f in files)]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+    return some_of([f"{file.parent.relative_to(path).as_posix()}/" for file in files])
 
 
 def _nothing_in(path: Path) -> str:
@@ -213,7 +216,8 @@ def _nothing_in(path: Path) -> str:
         )
     names = _names_in(path)
     if names & ZARR:
-        return f"{path}: is a Zarr, and not called so; give it a name that ends in .ome.zarr"
+        way = "give it a name" if path.is_dir() else "unpack it into a folder of a name"
+        return f"{path}: is a Zarr, and not called so; {way} that ends in .ome.zarr"
     if not names:
         return f"{path}: no DICOM file in {place}; expected the files of one CT series"
     some = sorted(names)[:3]

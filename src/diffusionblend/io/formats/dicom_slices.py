@@ -163,15 +163,16 @@ def _of_frame(header: "Dataset", own: "Dataset") -> "Dataset":
     """Return the header that a frame would have as a slice (PS3.3, C.7.6.16).
 
     Its functional groups are sequences of one item: what is said of all frames, then of this one.
+    Groups of vendors have no keyword, and count for nothing: Philips repeats positions there, which
+    are those of other points.
     """
     from pydicom import Dataset
 
     flat = Dataset()
     flat.update({e.tag: e for e in header if e.keyword != "PerFrameFunctionalGroupsSequence"})
     flat.file_meta = header.file_meta
-    groups = [
-        g for all_of in (*header.get("SharedFunctionalGroupsSequence", ()), own) for g in all_of
-    ]
+    said = (*header.get("SharedFunctionalGroupsSequence", ()), own)
+    groups = [group for all_of in said for group in all_of if group.keyword]
     # What a conversion found no place for says less than what has its place.
     for group in sorted(groups, key=lambda g: not g.keyword.startswith("Unassigned")):
         flat.update(group.value[0] if group.VR == "SQ" and group.value else {})

@@ -31,6 +31,7 @@ KEPT = (
     "PatientWeight",
     "PatientIdentityRemoved",
     "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
     # Study
     "StudyInstanceUID",
     "StudyDate",
@@ -43,9 +44,18 @@ KEPT = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
     "PatientPosition",
+    "AnatomicalOrientationType",
     "BodyPartExamined",
+    # What cannot be undone
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
 )
-"""What a derived series has from its source: who and when, and where zero is."""
+"""What a derived series has from its source: who and when, where zero is, and what its pixels lost.
+
+Some has to go on (PS3.3, C.7.1.1, C.7.3.1, C.7.6.1): which animal's axes they are, how names were
+taken out, that a compression was lossy.
+"""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ def _common(source: "Dataset | None", description: str) -> "Dataset":
     for keyword in EMPTY:
         setattr(data, keyword, None)
     data.PatientName = "Anonymous" if source is None else None
+    data.LossyImageCompression = "00"
     data.update(source or {})
     data.SOPClassUID, data.Modality = CTImageStorage, "CT"
     data.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -196,7 +197,7 @@ def _fill(data: "Dataset", stored: np.ndarray, rescale: Rescale) -> None:
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.Rows, data.Columns = stored.shape
     data.BitsAllocated, data.BitsStored, data.HighBit = BITS, BITS, BITS - 1
-    data.PixelRepresentation, data.LossyImageCompression = 1, "00"
+    data.PixelRepresentation = 1
     data.RescaleSlope, data.RescaleIntercept = rescale.slope, rescale.intercept
     data.RescaleType = "HU"
     data.add_new("PixelData", "OW", stored.tobytes())

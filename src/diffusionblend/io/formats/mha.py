@@ -205,9 +205,13 @@ def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
 def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray:
     text = header.get(field, default)
     count = 9 if field == "TransformMatrix" else 3
-    found = np.array([float(word) for word in text.split()])
+    try:
+        found = np.array([float(word) for word in text.split()])
+    except ValueError:
+        found = np.zeros(0)
     if found.shape != (count,):
-        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected {count} numbers; repair it")
+        cure = "write them with a point" if "," in text else "repair it"
+        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected {count} numbers; {cure}")
     return found
 
 

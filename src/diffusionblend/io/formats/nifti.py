@@ -1,8 +1,6 @@
 """NIfTI-1 and NIfTI-2 in one file, `.nii` or `.nii.gz`, read with nibabel; NIfTI-1 is written.
 
-A header says up to three times where its voxels lie: `pixdim`, the qform and the sform. The sform
-counts where it is set, then the qform (nifti1.h, methods 3 and 2); but where they disagree nobody
-knows which of them is wrong, and the file is refused.
+Where its voxels lie is in `nifti_forms`.
 """
 
 import contextlib
@@ -25,9 +23,9 @@ from diffusionblend.io.formats.headers import (
     check_header,
     check_kind,
     check_spacing,
-    tell_no_directions,
     volume_in_order,
 )
+from diffusionblend.io.formats.nifti_forms import check_forms, check_places, with_rounding
 
 if TYPE_CHECKING:
     import nibabel
@@ -45,10 +43,6 @@ MM, _UNITS = (0, 2), {1: "metres", 3: "micrometres"}
 """Codes of the unit of length; 0 is none stated."""
 IMAGES = (0, 1001, 1011, 2001)
 """Intent codes of images: none, estimates, without a unit, of several times (refused as such)."""
-NEAR = 0.5
-"""Voxels by which sform and qform may put a corner of the volume in different places."""
-UNSET = (1.0, 1.0, 1.0)
-"""Sizes in `pixdim` where a program that writes an sform alone left them."""
 
 
 def read(path: Path) -> Volume:
@@ -94,14 +88,14 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
             f"{path}: not a NIfTI file, or cut: it has {len(start)} bytes; copy or convert it again"
         )
     second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
-    kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+    kind = with_rounding(nibabel.Nifti2Image if second else nibabel.Nifti1Image)
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
     if header["magic"].item() != MAGIC[header.sizeof_hdr]:
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     _check_intent(path, int(header["intent_code"]))
     check_spacing(path, header["pixdim"][1:4])
-    _check_sizes(path, header)
+    check_forms(path, header)
     flags = start[header.sizeof_hdr :]
     _check_offset(path, header, extended=flags[:1] not in (b"", b"\0"))
     _check_scaling(path, float(header["scl_slope"]), float(header["scl_inter"]))
@@ -114,7 +108,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     check_kind(path, stored)
     packed = isinstance(stream, gzip.GzipFile)
     check_claim(path, math.prod(shape) * stored.itemsize, path.stat().st_size, packed)
-    _check_places(path, image.header, shape)
+    check_places(path, image.header, shape)
     return image
 
 
@@ -132,21 +126,6 @@ def _check_intent(path: Path, code: int) -> None:
         raise UnsupportedInput(
             f"{path}: its intent_code is {code} ({intent_codes.label[code]}); expected an image in "
             "HU; give the one that it was made from, or, if it is one, set intent_code to 0"
-        )
-
-
-def _check_sizes(path: Path, header: "nibabel.Nifti1Header") -> None:
-    """Refuse an sform of zeros, and sizes below 0 where they count: not all readers mirror them."""
-    sizes = header["pixdim"][1:4]
-    if header["sform_code"] and not header.get_sform()[:3].any():
-        raise CorruptInput(
-            f"{path}: its sform is all zeros, beside an sform_code of {header['sform_code']}; set "
-            "that to 0, so that the qform counts, or the sform"
-        )
-    if sizes.min() < 0 and not header["sform_code"]:
-        raise CorruptInput(
-            f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; set them so, and "
-            "the qform to the directions of its axes"
         )
 
 
@@ -181,44 +160,6 @@ def _check_scaling(path: Path, slope: float, intercept: float) -> None:
             f"{path}: its scl_inter is {intercept:g} beside a scl_slope of {slope:g}; set it in "
             "the header: 0 if the values are HU, else what makes HU of them"
         )
-
-
-def _check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, ...]) -> None:
-    """Refuse a header whose sform contradicts its qform, or its `pixdim`."""
-    qform_code = int(header["qform_code"])
-    if not header["sform_code"]:
-        if not qform_code:
-            tell_no_directions(path)
-        return
-    sform = header.get_sform()
-    sizes, stated = np.linalg.norm(sform[:3, :3], axis=0), header["pixdim"][1:4].astype(float)
-    if not np.allclose(sizes, stated, rtol=0.01) and (qform_code or tuple(stated) != UNSET):
-        raise CorruptInput(
-            f"{path}: its sform has voxels of {_mm(sizes)} mm, its pixdim of {_mm(stated)} mm; "
-            "keep the one that is right, and write the file again"
-        )
-    if qform_code:
-        _check_same_place(path, sform, header.get_qform(), shape)
-
-
-def _check_same_place(
-    path: Path, sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...]
-) -> None:
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1])).reshape(4, -1)
-    apart = np.linalg.norm((np.linalg.solve(sform, qform @ corners) - corners)[:3], axis=0).max()
-    if apart > NEAR:
-        raise CorruptInput(
-            f"{path}: its sform is {_rows(sform)}, its qform {_rows(qform)}, which puts voxels "
-            f"up to {apart:.3g} voxels apart; set the code of the wrong one to 0"
-        )
-
-
-def _rows(affine: np.ndarray) -> str:
-    return "(" + "; ".join(_mm(row) for row in affine[:3]) + ")"
-
-
-def _mm(numbers: np.ndarray) -> str:
-    return ", ".join(f"{number:.4g}" for number in numbers)
 
 
 def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti1Image") -> None:

@@ -78,7 +78,7 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
             f"{axis['name']} ({n})" for axis, n in zip(axes, array.shape, strict=True)
         )
         raise UnsupportedInput(f"{path}: its axes are {names}; expected one image of z, y and x")
-    steps = finest["coordinateTransformations"] + image.get("coordinateTransformations", [])
+    steps = finest.get("coordinateTransformations", []) + image.get("coordinateTransformations", [])
     affine = _affine(path, axes, *_placed(path, steps, len(axes)))
     _check_finest(path, image["datasets"])
     shape = _without(array.shape, ones)[::-1]
@@ -96,8 +96,17 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
 
 
 def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> None:
-    """Refuse a group that is no image: bioformats2raw, for one, puts images into groups of it."""
+    """Refuse a group that is no image: bioformats2raw, for one, puts images into groups of it.
+
+    And an image of versions that state the sizes of voxels not at all, or elsewhere.
+    """
     if "multiscales" in held:
+        axes = held["multiscales"][0].get("axes", [""])
+        if not all(isinstance(axis, Mapping) for axis in axes):
+            raise UnsupportedInput(
+                f"{path}: its `axes` do not say their units, as NGFF 0.4 and 0.5 do; expected "
+                "those: write it again by one of them, with the size of its voxels"
+            )
         return
     below = sorted(name for name, _ in group.groups())
     way = f"copy {below[0]} out of it, to a" if below else "convert it to OME-Zarr, with a"
@@ -137,6 +146,11 @@ def _without(shape: tuple[int, ...], ones: tuple[int, ...]) -> tuple[int, ...]:
 def _placed(path: Path, steps: list[Mapping[str, Any]], axes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scale and translation of an array that goes through transformations in their order."""
     scale, translation = np.ones(axes), np.zeros(axes)
+    if all(step["type"] == "translation" for step in steps):
+        raise CorruptInput(
+            f"{path}: its `coordinateTransformations` have no scale, the size of its voxels; "
+            "state it"
+        )
     for step in steps:
         if step["type"] == "scale":
             scale, translation = scale * step["scale"], translation * step["scale"]

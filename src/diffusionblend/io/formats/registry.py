@@ -9,6 +9,7 @@ from diffusionblend.io.files import check_kind
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
 from diffusionblend.io.formats.dicom_files import is_dicom
 from diffusionblend.io.formats.dicom_index import is_index
+from diffusionblend.io.formats.dicom_series import way_to_series
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.io.formats.unread import way_to_read
@@ -74,7 +75,7 @@ def reader_of(path: Path) -> Format:
         if named or ((path.is_dir() or is_index(path)) and FOLDER in form.suffixes):
             return _ready(form, path)
     if is_dicom(path):
-        raise UnsupportedInput(f"{path}: is one file of DICOM; give the folder of its series")
+        raise UnsupportedInput(f"{path}: {way_to_series(path)}")
     raise UnsupportedInput(
         f"{path}: not the name of a volume; expected {_expected()}; {way_to_read(path)}"
     )

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 100_000
+WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
+"""Of PhotometricInterpretation: grey values."""
+SEPARATE = 2
+"""Of PlanarConfiguration: the channels of a page lie one behind the other."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,8 @@ def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
     name = f"{file}, page {index}"
     shape, dtype = tuple(int(n) for n in page.shape), page.dtype
     if len(shape) != 2 or page.samplesperpixel != 1:
-        raise UnsupportedInput(f"{name}: has the shape {shape}; expected grey values")
-    if page.photometric == 0:
+        raise UnsupportedInput(f"{name}: has the shape {shape}; {_way_to_grey(page)}")
+    if page.photometric == WHITE_IS_ZERO:
         raise UnsupportedInput(f"{name}: white is zero in it; expected black to be; invert it")
     if dtype is None:
         raise UnsupportedInput(f"{name}: has pixels of no known type; convert it")
@@ -126,6 +130,20 @@ def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
     packed = shape[0] * -(-shape[1] * page.bitspersample // 8)  # as 12 bits of cameras are
     check_claim(name, packed, held, page.compression != 1)
     return Page(file, index, shape, np.dtype(dtype))
+
+
+def _way_to_grey(page: "TiffPage") -> str:
+    """Say how to make grey pictures of several values a pixel: they may be pictures themselves."""
+    if page.planarconfig == SEPARATE and page.photometric == BLACK_IS_ZERO:
+        return (
+            f"expected one picture a page, and not {page.samplesperpixel} as channels of one; "
+            "write them as pages, in Python by tifffile.imwrite(NEW, tifffile.imread(OLD), "
+            "photometric='minisblack')"
+        )
+    return (
+        f"expected grey values, and not {page.samplesperpixel} a pixel, as of colours or with "
+        "opacity; save one channel of it, in grey"
+    )
 
 
 def _held(name: str, page: "TiffPage", size: int) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
+from diffusionblend.io.formats.dicom_files import is_dicom
 from diffusionblend.io.formats.registry import STD, is_volume, stem
 from diffusionblend.io.volumes import read_volume
-from diffusionblend.runs.provenance import CLASSICAL, beside
+from diffusionblend.runs.provenance import CLASSICAL, beside, record_of
 from diffusionblend.runs.record import Found, find_record
 
 TRUTH = "truth"
@@ -80,9 +81,15 @@ def volumes_of(path: Path) -> list[Path]:
         raise CorruptInput(f"{path}: no such file; expected a volume, or a folder of volumes")
     if not path.is_dir() or is_volume(path):
         return [path]
-    volumes = sorted(p for p in path.iterdir() if not p.name.startswith(".") and is_volume(p))
+    held = (p for p in path.iterdir() if not p.name.startswith("."))
+    volumes = sorted(p for p in held if is_volume(p) or _is_made_series(p))
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
     return [v for v in volumes if v not in parts] or [path]  # of a DICOM series
+
+
+def _is_made_series(path: Path) -> bool:
+    """Return whether a folder is a DICOM series that was made here: it has a record beside it."""
+    return path.is_dir() and record_of(path).is_file() and any(map(is_dicom, path.iterdir()))
 
 
 def _runs_of(path: Path) -> list[Path]:
