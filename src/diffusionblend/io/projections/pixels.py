@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
+from diffusionblend.data.edges import pixel_noise
 from diffusionblend.errors import CorruptInput, UsageError
 
 WINDOW = 9
@@ -36,6 +37,10 @@ NOISY = 3.0
 """Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
 """Share of the rays that no flicker of a source explains."""
+STRUCK_VIEWS = 0.2
+"""Share of the views from which on a pixel that is too bright is hot, not struck now and then."""
+NOISES = 10.0
+"""Standard deviations of a pixel by which it has to be brighter than air, where counts are few."""
 BELOW_TOP = 0.9
 """Share of the largest number below which air beside a pixel is not overexposed."""
 DARKEST = 1e-3
@@ -93,6 +98,23 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
     return dead | frozen | (flicker > FAR * np.maximum(around(flicker), np.median(flicker)))
 
 
+def struck(shares: np.ndarray) -> np.ndarray:
+    """Return which values (views, rows, bins) stray particles made: alone far brighter than air.
+
+    What they leave darker than air may be the object.
+
+    Args:
+        shares: What comes through.
+    """
+    some = np.nan_to_num(shares, nan=0.0, posinf=0.0, neginf=0.0)
+    air = np.maximum(np.quantile(some, 0.9, axis=(1, 2), keepdims=True), 1.0)
+    bright = some > BRIGHT * air + NOISES * pixel_noise(some)
+    bright &= bright.mean(axis=0) < STRUCK_VIEWS
+    lit = bright.any(axis=(1, 2))
+    bright[lit] &= some[lit] > BRIGHT * around(some[lit], "mirror")  # the last bin itself once
+    return np.asarray(bright)
+
+
 def stuck_at_top(counts: np.ndarray, white: np.ndarray | None) -> np.ndarray:
     """Find pixels (rows, bins) that have the largest number always, though air beside is far below.
 
@@ -138,10 +160,10 @@ def in_words(pixels: np.ndarray, rows: range) -> str:
     return ",".join(names[:MOST_NAMED]) + (",..." if len(names) > MOST_NAMED else "")
 
 
-def around(values: np.ndarray) -> np.ndarray:
-    """Return the median of the bins around each."""
+def around(values: np.ndarray, mode: str = "nearest") -> np.ndarray:
+    """Return the median of the bins around each, beyond the ends by a mode of `scipy.ndimage`."""
     size = (1,) * (values.ndim - 1) + (min(WINDOW, values.shape[-1]),)
-    return median_filter(values, size, mode="nearest")
+    return median_filter(values, size, mode=mode)
 
 
 def repair(values: np.ndarray, dead: np.ndarray) -> int:
