@@ -148,17 +148,15 @@ def _repaired(
 
 
 def _without_strays(shares: np.ndarray) -> Notes:
-    """Interpolate what stray particles left in shares (views, rows, bins), in place."""
+    """Take what stray particles left in shares (views, rows, bins), in place, for no numbers."""
     found = struck(shares)
-    count = int(found.sum())
-    if not count:
+    shares[found] = np.nan
+    if not found.any():
         return NOTHING
-    for view, row in np.argwhere(found.any(axis=2)):
-        line, bad = shares[view, row], found[view, row]
-        good = np.isfinite(line) & ~bad
-        if good.any():
-            line[bad] = np.interp(np.flatnonzero(bad), np.flatnonzero(good), line[good])
-    return noted(f"{count} single values far brighter than air interpolated, as of stray particles")
+    return noted(
+        f"{int(found.sum())} single values far brighter than air taken for no numbers, as of stray "
+        "particles"
+    )
 
 
 def _some(values: np.ndarray) -> np.ndarray:
