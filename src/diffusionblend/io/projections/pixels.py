@@ -110,11 +110,11 @@ def struck(shares: np.ndarray) -> np.ndarray:
     some = shares[:: max(1, len(shares) // _FOR_NOISE)]
     noise = pixel_noise(np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0))
     bright = np.zeros(shares.shape, bool)
-    for found, view in zip(bright, shares, strict=True):  # one by one: copies of all are large
+    for number, view in enumerate(shares):  # one by one: copies of all are large
         known = np.nan_to_num(view, nan=0.0, posinf=0.0, neginf=0.0)
-        found[:] = known > BRIGHT * max(1.0, float(np.quantile(known, 0.9))) + NOISES * noise
+        found = known > BRIGHT * max(1.0, float(np.quantile(known, 0.9))) + NOISES * noise
         if found.any():
-            found &= known > BRIGHT * around(known, "mirror")  # the last bin itself once
+            bright[number] = found & (known > BRIGHT * around(known, "mirror"))  # the end once
     return np.asarray(bright & (bright.mean(axis=0) < STRUCK_VIEWS))
 
 
