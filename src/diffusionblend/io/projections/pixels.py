@@ -107,6 +107,8 @@ def struck(shares: np.ndarray) -> np.ndarray:
     Args:
         shares: What comes through.
     """
+    if shares.shape[2] < WINDOW:  # too narrow to tell
+        return np.zeros(shares.shape, bool)
     some = shares[:: max(1, len(shares) // _FOR_NOISE)]
     noise = pixel_noise(np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0))
     bright = np.zeros(shares.shape, bool)
