@@ -111,7 +111,7 @@ def test_a_disc_comes_back_in_its_place(name):
 
 @pytest.mark.parametrize("beam", ["parallel", "flat", "curved", "flat, short scan"])
 def test_slices_wider_than_what_is_seen_are_air_there(beam):
-    """The filtered lines beside the detector make it; without them it was far below air."""
+    """The sum over those views that see a pixel there was far below air."""
     bins = 70 if beam == "parallel" else 74
     part = changed(BEAMS[beam], bins=bins, grid=Grid.from_spacing((1, 110, 110), (1.0, 1.5, 1.5)))
     found = fbp(part)[0]

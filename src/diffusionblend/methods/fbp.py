@@ -37,7 +37,6 @@ from diffusionblend.methods.upright import upright
 from diffusionblend.projectors.divided import numbers
 
 _LEAST_COVER = 0.1  # less is noise alone
-_MOST_BEYOND = 2  # detectors that are added at each end
 _SLICES = 16  # of a cone's, that are back-projected at once
 
 Prepared = TypeVar("Prepared")
@@ -116,7 +115,25 @@ def filtered(geometry: Geometry, y: Tensor) -> Filtered:
 
 def from_filtered(lines: Filtered, at: Tensor | None = None) -> Tensor:
     """Return u (slices, rows, columns); where rays cross slices, those of the numbers `at`."""
-    return back_project(lines.y, lines.geometry, at) / lines.cover
+    u = back_project(lines.y, lines.geometry, at) / lines.cover
+    return u * _within(lines.geometry, u)
+
+
+def _within(geometry: Geometry, like: Tensor) -> Tensor:
+    """Return 0 where slices that are wider than all that the detector sees hold nothing but air.
+
+    What is there would show at the detector's edges, and the detector was extended to hold it. The
+    sum over the views that see such a pixel is no value of it: it lacks the others.
+
+    Returns:
+        Factors (rows, columns); a single 1 where slices are no wider.
+    """
+    grid, beam = geometry
+    farthest = float(np.abs(beam.distances_mm()).max()) + grid.pixel_mm
+    if max(grid.shape[1:]) / 2 * grid.pixel_mm < farthest:
+        return like.new_ones(1, 1)
+    y, x = (torch.arange(n).to(like) - (n - 1) / 2 for n in grid.shape[1:])
+    return (torch.hypot(y[:, None], x) * grid.pixel_mm < farthest).to(like)
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:
@@ -144,29 +161,15 @@ def _jacobian(grid: Grid, beam: PointBeam) -> np.ndarray:
 
 
 def extended(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-    """Pad a detector that reaches less far than on the other side, or than the slices, with zeros.
+    """Pad a detector that reaches less far on one side of the axis with zeros.
 
-    Filtered values also exist where nothing was measured: they make air of what lies beside all
-    that the detector sees.
+    Filtered values also exist where nothing was measured.
     """
     bins = geometry.beam.farther_bins
-    more = (max(bins, 0), max(-bins, 0))
-    beyond = _beyond(geometry.grid, geometry.beam.padded(*more))
-    more = (more[0] + beyond, more[1] + beyond)
-    if not any(more):
+    if not bins:
         return y, geometry
+    more = (max(bins, 0), max(-bins, 0))
     return torch.nn.functional.pad(y, more), Geometry(geometry.grid, geometry.beam.padded(*more))
-
-
-def _beyond(grid: Grid, beam: Beam) -> int:
-    """Return how many bins at each end slices cast shadows on that are wider than what is seen."""
-    half_y, half_x = (n / 2 * grid.pixel_mm for n in grid.shape[1:])
-    if max(half_y, half_x) < np.abs(beam.distances_mm()).max() + grid.pixel_mm:
-        return 0
-    x, y = half_x * np.array([-1, -1, 1, 1]), half_y * np.array([-1, 1, -1, 1])
-    places = np.stack([beam.cast(x, y, angle)[0] for angle in beam.angles]) / beam.bin_size()
-    farthest = float(np.abs(places - beam.offset_mm / beam.bin_mm).max()) - beam.bins / 2
-    return math.ceil(min(max(farthest, 0.0), _MOST_BEYOND * beam.bins))
 
 
 def ramp_filter(y: Tensor, geometry: Geometry) -> Tensor:
