@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionblend.data.scan import Scan
+from diffusionblend.data.scan import NO_NOISE, Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.data.truncation import cut_ends, extended
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam, sparse_view
 from diffusionblend.io.scans import write_scan
 from diffusionblend.io.volumes import read_volume
 from diffusionblend.methods import FBP
+from diffusionblend.projectors import projector
 from diffusionblend.reconstruction.estimate import estimate
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.reconstruction.request import Request
@@ -31,7 +33,7 @@ from support.cases import (
     write_case,
 )
 from support.commands import command
-from support.phantoms import Ellipsoid, changed
+from support.phantoms import Ellipsoid, changed, placed
 
 CPU = torch.device("cpu")
 COARSE = 2.0
@@ -165,6 +167,23 @@ def test_the_affine_of_a_grid_changes_no_value(affine):
     found = reconstruct(moved, "cgls", iterations=5)
     assert found.volume.grid == grid
     np.testing.assert_array_equal(found.hu, reconstruct(scan, "cgls", iterations=5).hu)
+
+
+def test_rays_of_a_few_rows_meet_no_empty_slice_in_a_long_object():
+    """Behind the axis the outer rows see what lies beyond the middle of the outermost slices."""
+    grid = Grid.from_spacing((3, 40, 40), (COARSE,) * 3)
+    cone = changed(placed(cone_beam, grid, sparse_view(12, 360), sod_mm=100, sdd_mm=300), rows=3)
+    body = Ellipsoid((0.0, 0.0, 0.0), (30.0, 30.0, np.inf))
+    y = body.chords(cone) * MU
+    scan = Scan(y.astype(np.float32), cone, NO_NOISE, MU)
+    wider = covering(scan).geometry
+    assert wider.grid.shape[0] > 3
+    _, rows, columns = wider.grid.shape
+    away = np.hypot(*np.mgrid[1 - rows : rows : 2, 1 - columns : columns : 2]) / 2 * COARSE
+    u = np.broadcast_to((away < 30).astype(np.float32), wider.grid.shape)
+    seen = (projector(*wider) @ torch.from_numpy(u.copy())).numpy() * COARSE * MU
+    ratio = seen.mean((1, 2)) / y.mean((1, 2))
+    assert ratio[[0, 2]] == pytest.approx(ratio[1], abs=1e-3)
 
 
 # Half a detector

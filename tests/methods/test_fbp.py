@@ -109,6 +109,18 @@ def test_a_disc_comes_back_in_its_place(name):
     assert (weights * y).sum() / weights.sum() == pytest.approx(-9, abs=0.02)
 
 
+@pytest.mark.parametrize("beam", ["parallel", "flat", "curved", "flat, short scan"])
+def test_slices_wider_than_what_is_seen_are_air_there(beam):
+    """The sum over those views that see a pixel there was far below air."""
+    bins = 70 if beam == "parallel" else 74
+    part = changed(BEAMS[beam], bins=bins, grid=Grid.from_spacing((1, 110, 110), (1.0, 1.5, 1.5)))
+    found = fbp(part)[0]
+    away = distance(part.grid, DISC)[0]
+    assert found[away < 20].mean() == pytest.approx(1, abs=3e-3)
+    assert abs(found[away > 35].mean()) < 5e-3
+    assert found[away > 35].std() < 0.04  # streaks
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -109,7 +109,8 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
     """Return how many slices to add at each end, for a cone or a posed beam.
 
     If the object reaches the last row, it goes on as far as rays see it, up to its far side. If it
-    does not, its end is between what the row sees at the near side and on the axis.
+    does not, its end is between what the row sees at the near side and on the axis. A slice beyond
+    the last is needed from the middle of that on, where projectors have half of their ray in it.
 
     Args:
         y: Line integrals (detector rows, views, bins).
@@ -128,7 +129,7 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
     else:
         least, most, goes_on = _heights(lit, beam, radius)
     z_mm, half = grid.spacing_mm[0], grid.height_mm / 2
-    outside = least > half + np.where(goes_on, 0.0, z_mm)
+    outside = least > half + np.where(goes_on, -z_mm / 2, z_mm)
     return math.ceil(float(((most - half) * outside).max(initial=0.0)) / z_mm) + bool(outside.any())
 
 

@@ -115,7 +115,25 @@ def filtered(geometry: Geometry, y: Tensor) -> Filtered:
 
 def from_filtered(lines: Filtered, at: Tensor | None = None) -> Tensor:
     """Return u (slices, rows, columns); where rays cross slices, those of the numbers `at`."""
-    return back_project(lines.y, lines.geometry, at) / lines.cover
+    u = back_project(lines.y, lines.geometry, at) / lines.cover
+    return u * _within(lines.geometry, u)
+
+
+def _within(geometry: Geometry, like: Tensor) -> Tensor:
+    """Return 0 where slices that are wider than all that the detector sees hold nothing but air.
+
+    What is there would show at the detector's edges, and the detector was extended to hold it. The
+    sum over the views that see such a pixel is no value of it: it lacks the others.
+
+    Returns:
+        Factors (rows, columns); a single 1 where slices are no wider.
+    """
+    grid, beam = geometry
+    farthest = float(np.abs(beam.distances_mm()).max()) + grid.pixel_mm
+    if max(grid.shape[1:]) / 2 * grid.pixel_mm < farthest:
+        return like.new_ones(1, 1)
+    y, x = (torch.arange(n).to(like) - (n - 1) / 2 for n in grid.shape[1:])
+    return (torch.hypot(y[:, None], x) * grid.pixel_mm < farthest).to(like)
 
 
 def weighted(y: Tensor, geometry: Geometry) -> Tensor:

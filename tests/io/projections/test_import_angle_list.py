@@ -35,6 +35,8 @@ def ctdata(path, angles):
         ("{number} {angle}", "# angles\n"),
         ("{number}:\t{angle}", "Proj\tAngle(deg)\n"),
         ("{number},{angle},17.5", HEAD),
+        ("{angle},17.5", "theta_deg,time (s)\n"),
+        ("{number}\t0.5\t{angle}", "# view\texposure (s)\trotation angle\n"),
     ],
 )
 def test_lists_as_they_are_written(tmp_path, row, head):
@@ -43,9 +45,25 @@ def test_lists_as_they_are_written(tmp_path, row, head):
     np.testing.assert_allclose(read_angles(path), ANGLES)
 
 
+@pytest.mark.parametrize("angles", [np.arange(9) + 0.5, 1.02 * np.arange(9), 1.0 * np.arange(9)])
+def test_decimal_commas(tmp_path, angles):
+    """Angles a degree or so apart passed for the numbers of the views, their fractions for angles.
+
+    Those of 1.5, 1.0 and 1.02 degrees all have as many digits.
+    """
+    rows = [f"{angle:.2f}".replace(".", ",") for angle in angles]
+    np.testing.assert_allclose(read_angles(written(tmp_path / "a.txt", rows)), angles)
+
+
+def test_a_number_and_its_angle_have_no_decimal_comma(tmp_path):
+    rows = [f"{n},{20 + n}" for n in range(9)]
+    np.testing.assert_array_equal(read_angles(written(tmp_path / "a.csv", rows)), 20 + np.arange(9))
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
+        (["0 100", "1 100", "2 100"], "the second is 100 in all lines"),
         (["1", "2 3"], "expected the angle of each view"),
         ([], "expected the angle of each view"),
         (["0.5 1", "0.7 2"], "has 2 columns, of which the first does not count views"),

@@ -105,6 +105,28 @@ def test_diverging_views_in_another_order(tmp_path, kind, cut):
         assert ("views in another order" in told) is (place == "mixed"), told
 
 
+@pytest.mark.parametrize("i0", [None, 20000.0])
+def test_an_object_that_moves_at_one_view_is_told(tmp_path, i0):
+    """Everything was a pixel off, and no picture that is made of it disagrees with the data."""
+    y = discs(EVEN)
+    y[25:] = discs(EVEN, [(a + 1.0, b + 1.5, *rest) for a, b, *rest in BODY])[25:]
+    told = measured(tmp_path, y, EVEN, i0)
+    assert "before 75 degrees the views' centres of mass leap by" in told
+    leapt = float(told.partition("leap by ")[2].split()[0])
+    assert leapt == pytest.approx(np.cos(np.radians(75)) + 1.5 * np.sin(np.radians(75)), abs=0.1)
+    assert measured(tmp_path, y, EVEN, i0, without="0-24") == ""
+    assert measured(tmp_path, discs(EVEN), EVEN, i0) == ""
+
+
+def test_views_that_were_lost_in_between_are_told(tmp_path):
+    taken = np.delete(3.0 * np.arange(VIEWS + 4), [30, 31, 32, 33])
+    aside = [(a + 8.0, b, *rest) for a, b, *rest in BODY]
+    told = measured(tmp_path, discs(taken, aside), EVEN, 20000.0)
+    assert "before 90 degrees the views' centres of mass leap by" in told
+    assert "were views lost?" in told
+    assert measured(tmp_path, discs(taken, aside), taken, 20000.0) == ""
+
+
 def test_one_angle_for_all_views_of_a_fan_is_told(tmp_path):
     right = cases.beam("fan", 60, slices=3)
     y = cases.project(cases.phantom(), right)

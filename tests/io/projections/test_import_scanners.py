@@ -276,6 +276,50 @@ def test_pictures_of_zeiss_are_moved_as_it_says(tmp_path):
     np.testing.assert_allclose(found, right, atol=2e-4)  # what came in at the edges is not known
 
 
+def test_pictures_of_zeiss_are_moved_by_parts_of_pixels(tmp_path):
+    """They were moved by whole pixels, those below, so that a drift was up to a pixel off."""
+    smooth = MU * 20 * np.exp(-np.square((np.arange(BINS) - 30) / 6))
+    y = np.broadcast_to(smooth, (VIEWS, ROWS, BINS))
+    shifts = np.linspace(-2.7, 2.9, VIEWS)
+    at = np.arange(BINS) + shifts[:, None, None]
+    moved = np.broadcast_to(MU * 20 * np.exp(-np.square((at - 30) / 6)), y.shape)
+    white = np.full((ROWS, BINS), 50000.0)
+    white[3, 54] = 0  # dead, which spoils no other
+    path = write_txrm(tmp_path / "s.txrm", (white * np.exp(-moved)).astype("<f4"), white, shifts)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2)[..., 3:-3], y[..., 3:-3], atol=2e-3)
+
+
+@pytest.mark.parametrize("shifts", [None, np.array([0, 2, -3] * 4)])
+def test_zeiss_says_how_long_frames_were_exposed(tmp_path, shifts):
+    """Of an object that is cut off nothing else tells that all line integrals are ln 2 off."""
+    y = zeiss_lines() + 1 + np.linspace(-0.5, 0.5, BINS)
+    white = np.full((ROWS, BINS), 40000.0)
+    seconds = [struct.pack(f"<{n}f", *[by] * n) for n, by in ((VIEWS, 4.0), (1, 2.0))]
+    stated = {"ImageInfo/ExpTimes": seconds[0], "ReferenceData/ExpTime": seconds[1]}
+    by = np.zeros(VIEWS, int) if shifts is None else shifts
+    seen = np.stack([np.roll(one, -n, axis=1) for one, n in zip(y, by, strict=True)])
+    counts = (2 * white * np.exp(-seen)).astype("<f4")
+    path = write_txrm(tmp_path / "s.txrm", counts, white, shifts, **stated)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2)[..., 3:-3], y[..., 3:-3], atol=2e-4)
+    plain = write_txrm(tmp_path / "p.txrm", counts, white, shifts)
+    other = import_scan(plain, Options(centre="none", air_bins="none"))
+    assert np.median(scan.y - other.y) == pytest.approx(np.log(2), abs=1e-4)
+
+
+def test_a_zeiss_scan_that_was_stopped(tmp_path):
+    white = np.full((ROWS, BINS), 50000.0)
+    counts = np.round(white * np.exp(-zeiss_lines())).astype("<u2")
+    gone = {f"ImageData1/Image{view}": None for view in range(8, VIEWS + 1)}
+    taken = {"ImageInfo/ImagesTaken": struct.pack("<i", 7)}
+    path = write_txrm(tmp_path / "s.txrm", counts, white, **gone, **taken)
+    scan = import_scan(path, Options(centre="none", air_bins="none"))
+    assert "7 of 12 views were taken" in scan.provenance["remarks"]
+    assert scan.y.shape == (ROWS, 7, BINS)
+    np.testing.assert_allclose(scan.y.transpose(1, 0, 2), zeiss_lines()[:7], atol=2e-4)
+
+
 def test_a_damaged_txrm_is_refused(tmp_path):
     counts = np.full((VIEWS, ROWS, BINS), 100, "<u2")
     white = np.full((ROWS, BINS), 200.0)

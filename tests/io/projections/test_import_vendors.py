@@ -1,6 +1,10 @@
 """Formats of others are refused by their names and makers, and the way that is told works."""
 
+import pathlib
+import re
+
 import numpy as np
+import PIL
 import pytest
 import tifffile
 from PIL import Image
@@ -21,13 +25,14 @@ from support.measured import ROWS, VIEWS, lines, write_geometry
         ("scan.vgi", b"{volume1}\n[representation]\n", "VGStudio's text of a volume"),
         ("proj.mha", b"ObjectType = Image\nNDims = 3\n", "MetaImage, as RTK writes projections"),
         ("tilt.mrc", bytes(2048), "MRC, the tilt series of electron microscopes"),
+        ("tilt.rec", bytes(2048), "a tomogram of IMOD, which is a volume; expected projections"),
         ("scan.nc", b"CDF\x01" + bytes(100), "NetCDF; save its projections"),
         ("scan.edf", b"{\nHeaderID = EH:000001:000000:000000 ;\n}\n", "EDF of the ESRF"),
-        ("scan.fits", b"SIMPLE  =                    T" + bytes(100), "FITS; write it as TIFF"),
+        ("scan.fits", b"SIMPLE  =                    T" + bytes(100), "FITS; write each as TIFF"),
         ("scan.raw", bytes(1000), "numbers without a header"),
         ("scan.his", b"\x00\x70" + bytes(500), "HIS of PerkinElmer detectors (Elekta)"),
         ("proj.xim", b"VMS.XI  " + bytes(200), "XIM, HNC, HND or ATT of Varian"),
-        ("proj.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG; write it as TIFF"),
+        ("proj.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG; write each as TIFF"),
         ("proj.jpg", b"\xff\xd8\xff\xe0" + bytes(100), "JPEG, a picture of 8 bits with losses"),
         (
             "geometry.xml",
@@ -68,15 +73,14 @@ def test_ways_of_scipy_and_numpy(tmp_path):
 
 
 def test_a_folder_of_png_becomes_one_of_tiff(tmp_path):
+    """By the line that the refusal tells, which wrote all views into one file."""
     whole = np.round(lines() * 1e4).astype(np.uint16)
-    (tmp_path / "png").mkdir()
     for view, picture in enumerate(whole):
-        Image.fromarray(picture).save(tmp_path / "png" / f"p{view}.png")
-    with pytest.raises(UnsupportedInput, match=r"holds p0\.png, which is PNG"):
-        import_scan(tmp_path / "png")
-    (tmp_path / "tif").mkdir()
-    for file in (tmp_path / "png").iterdir():
-        values = np.asarray(Image.open(file))
-        tifffile.imwrite(tmp_path / "tif" / f"{file.stem}.tif", values)
-    write_geometry(tmp_path / "tif", quantity="line-integrals")
-    assert import_scan(tmp_path / "tif").y.transpose(1, 0, 2) == pytest.approx(whole)
+        Image.fromarray(picture).save(tmp_path / f"p{view}.png")
+    with pytest.raises(UnsupportedInput, match=r"holds p0\.png, which is PNG") as caught:
+        import_scan(tmp_path)
+    line = re.search(r"tifffile: (\[.*\]);", str(caught.value))
+    known = {"tifffile": tifffile, "numpy": np, "pathlib": pathlib, "PIL": PIL}
+    eval(line[1], known | {"FOLDER": tmp_path})
+    write_geometry(tmp_path, quantity="line-integrals")
+    assert import_scan(tmp_path).y.transpose(1, 0, 2) == pytest.approx(whole)

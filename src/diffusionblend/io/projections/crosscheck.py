@@ -17,7 +17,7 @@ from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import FanBeam, PointBeam
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.centre import find_centre
-from diffusionblend.io.projections.course import astray, faster, interchanged
+from diffusionblend.io.projections.course import astray, faster, interchanged, leap
 from diffusionblend.io.projections.opposite import (
     FEWEST,
     Match,
@@ -169,6 +169,15 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
             f"the views' centres of mass lie {beside:.2g} bins beside any rotation by the stated "
             "angles: are the views in another order, or the angles others, or in another unit "
             "(`angles='radians'`)?"
+        )
+        return
+    leapt = leap(sinogram, beam.angles_deg, beam.kind != "parallel")
+    if leapt is not None:
+        view, bins = leapt
+        yield (
+            f"before {beam.angles_deg[view]:.6g} degrees the views' centres of mass leap by "
+            f"{bins:.2g} bins: did the object or the detector move there, or were views lost? "
+            "import the part before or behind alone (`without`), or state the angles as a list"
         )
 
 

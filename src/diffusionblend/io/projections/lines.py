@@ -25,6 +25,7 @@ from diffusionblend.io.projections.pixels import (
     judge_views,
     parse_pixels,
     repair,
+    struck,
     stuck_at_top,
 )
 from diffusionblend.io.projections.understand import Meaning
@@ -94,6 +95,7 @@ def _from_counts(
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     _check_views(shares, numbers)
     shares[:, stuck & options.repair] = np.nan
+    notes += _without_strays(shares) if options.repair else NOTHING
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     i0 = meaning.i0 if fields.white is None else None
@@ -143,6 +145,18 @@ def _repaired(
     if alone:
         notes += noted(f"{alone} values that are no numbers interpolated")
     return notes if white is not None else notes + _suspects(judged.suspect & ~dead, y, rows)
+
+
+def _without_strays(shares: np.ndarray) -> Notes:
+    """Take what stray particles left in shares (views, rows, bins), in place, for no numbers."""
+    found = struck(shares)
+    shares[found] = np.nan
+    if not found.any():
+        return NOTHING
+    return noted(
+        f"{int(found.sum())} single values far brighter than air taken for no numbers, as of stray "
+        "particles"
+    )
 
 
 def _some(values: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
+from diffusionblend.data.edges import pixel_noise
 from diffusionblend.errors import CorruptInput, UsageError
 
 WINDOW = 9
@@ -36,12 +37,17 @@ NOISY = 3.0
 """Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
 """Share of the rays that no flicker of a source explains."""
+STRUCK_VIEWS = 0.2
+"""Share of the views from which on a pixel that is too bright is hot, not struck now and then."""
+NOISES = 10.0
+"""Standard deviations of a pixel by which it has to be brighter than air, where counts are few."""
 BELOW_TOP = 0.9
 """Share of the largest number below which air beside a pixel is not overexposed."""
 DARKEST = 1e-3
 """Share below which no pixel is told from another."""
 MOST = 0.3
 """Share of a detector row that may be dead."""
+_FOR_NOISE = 60  # views that tell it as well as all
 MOST_NAMED = 12
 """Pixels that are named in words."""
 
@@ -93,6 +99,27 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
     return dead | frozen | (flicker > FAR * np.maximum(around(flicker), np.median(flicker)))
 
 
+def struck(shares: np.ndarray) -> np.ndarray:
+    """Return which values (views, rows, bins) stray particles made: alone far brighter than air.
+
+    What they leave darker than air may be the object.
+
+    Args:
+        shares: What comes through.
+    """
+    if shares.shape[2] < WINDOW:  # too narrow to tell
+        return np.zeros(shares.shape, bool)
+    some = shares[:: max(1, len(shares) // _FOR_NOISE)]
+    noise = pixel_noise(np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0))
+    bright = np.zeros(shares.shape, bool)
+    for number, view in enumerate(shares):  # one by one: copies of all are large
+        known = np.nan_to_num(view, nan=0.0, posinf=0.0, neginf=0.0)
+        found = known > BRIGHT * max(1.0, float(np.quantile(known, 0.9))) + NOISES * noise
+        if found.any():
+            bright[number] = found & (known > BRIGHT * around(known, "mirror"))  # the end once
+    return np.asarray(bright & (bright.mean(axis=0) < STRUCK_VIEWS))
+
+
 def stuck_at_top(counts: np.ndarray, white: np.ndarray | None) -> np.ndarray:
     """Find pixels (rows, bins) that have the largest number always, though air beside is far below.
 
@@ -138,10 +165,10 @@ def in_words(pixels: np.ndarray, rows: range) -> str:
     return ",".join(names[:MOST_NAMED]) + (",..." if len(names) > MOST_NAMED else "")
 
 
-def around(values: np.ndarray) -> np.ndarray:
-    """Return the median of the bins around each."""
+def around(values: np.ndarray, mode: str = "nearest") -> np.ndarray:
+    """Return the median of the bins around each, beyond the ends by a mode of `scipy.ndimage`."""
     size = (1,) * (values.ndim - 1) + (min(WINDOW, values.shape[-1]),)
-    return median_filter(values, size, mode="nearest")
+    return median_filter(values, size, mode=mode)
 
 
 def repair(values: np.ndarray, dead: np.ndarray) -> int:

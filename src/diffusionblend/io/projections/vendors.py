@@ -9,6 +9,15 @@ from pathlib import Path
 _SAVE = "save its projections as .npy with a geometry.json, by"
 
 
+def _each(suffix: str, package: str, read: str) -> str:
+    """Return how to write a TIFF of each picture in a folder, its fields among them."""
+    return (
+        f"write each as TIFF, by {package} and tifffile: [tifffile.imwrite(p.with_suffix('.tif'), "
+        f"{read}) for p in pathlib.Path(FOLDER).glob('*.{suffix}')]; import the folder, or of "
+        "fields and views a pattern each"
+    )
+
+
 @dataclass(frozen=True)
 class Foreign:
     """A format of others.
@@ -56,7 +65,13 @@ FOREIGN = (
         "MRC, the tilt series of electron microscopes",
         f"{_SAVE} mrcfile: numpy.save('p.npy', mrcfile.read(FILE)), in the order view,row,bin; the "
         "angles are in its .tlt or .rawtlt, which `angles_from=FILE` takes",
-        ends=(".mrc", ".mrcs", ".st", ".ali", ".rec"),
+        ends=(".mrc", ".mrcs", ".st", ".ali"),
+    ),
+    Foreign(
+        "a tomogram of IMOD, which is a volume",
+        "expected projections; import the tilt series that it was made of, .st or .ali, which are "
+        "MRC",
+        ends=(".rec",),
     ),
     Foreign(
         "NetCDF",
@@ -65,13 +80,12 @@ FOREIGN = (
     ),
     Foreign(
         "EDF of the ESRF",
-        "write it as TIFF, by fabio and tifffile: tifffile.imwrite('p.tif', fabio.open(FILE).data)",
+        _each("edf", "fabio", "fabio.open(p).data"),
         ends=(".edf",),
     ),
     Foreign(
         "FITS",
-        "write it as TIFF, by astropy and tifffile: tifffile.imwrite('p.tif', "
-        "astropy.io.fits.getdata(FILE))",
+        _each("fits", "astropy", "astropy.io.fits.getdata(p)"),
         starts=(b"SIMPLE  =",),
     ),
     Foreign(
@@ -86,8 +100,7 @@ FOREIGN = (
     ),
     Foreign(
         "PNG",
-        "write it as TIFF, by Pillow and tifffile: tifffile.imwrite('p.tif', "
-        "numpy.asarray(PIL.Image.open(FILE)))",
+        _each("png", "Pillow", "numpy.asarray(PIL.Image.open(p))"),
         starts=(b"\x89PNG",),
     ),
     Foreign(

@@ -3,9 +3,11 @@
 As dxchange reads them: ImageInfo holds the size and the type of the pictures, Angles in degrees,
 PixelSize in um at the object, and StoRADistance and DtoRADistance, how far the source and the
 detector are from the axis in mm; ImageData1/Image1 and so on are counts, a hundred in a storage;
-ReferenceData/Image is the white field; Alignment/X-Shifts and Y-Shifts are by how many whole pixels
-a picture has to be moved. XrayGeometry is 1 for a cone. The sense of rotation is that of CIL's
-reader.
+ReferenceData/Image is the white field; Alignment/X-Shifts and Y-Shifts are by how many pixels, and
+parts of them, a picture has to be moved. ImagesTaken is less than NoOfImages where a scan was
+stopped. ImageInfo/ExpTimes and ReferenceData/ExpTime are how long views and the white field were
+exposed, as txrm2tiff reads them. XrayGeometry is 1 for a cone. The sense of rotation is that of
+CIL's reader.
 """
 
 import math
@@ -20,6 +22,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.geometry.tools.cil import Panel, from_panel
 from diffusionblend.io.files import naming
 from diffusionblend.io.formats.foreign import extra, parsing
+from diffusionblend.io.projections.exposure import Exposures, exposures
 from diffusionblend.io.projections.geometry_file import (
     MAX_VIEWS,
     AnyFacts,
@@ -46,22 +49,22 @@ def read_txrm(path: Path) -> Source:
     with parsing(path), olefile.OleFileIO(str(path)) as ole, naming(path):
         if not ole.exists("ImageInfo/ImageWidth"):
             raise UnsupportedInput("is OLE, but no scan of Zeiss; expected a .txrm")
-        views = _whole(ole, "ImageInfo/NoOfImages", MAX_VIEWS)
+        views, remarks = _views(ole)
         size = (_whole(ole, "ImageInfo/ImageHeight"), _whole(ole, "ImageInfo/ImageWidth"))
         if not ole.exists("ImageInfo/Angles") or views < 2:
             raise UnsupportedInput("holds no angles of several views; expected a .txrm, no .xrm")
         kind = _type(ole, "ImageInfo/DataType")
         _check_pictures(ole, views, volume_of(size, kind))
         white = _reference(ole, size)
+        exposed = None if white is None else _exposures(ole, views)
         facts = _facts(ole, views, size)
         moved = _shifts(ole, views)
     data = Stack(str(path), (views, *size), kind, _reader(path, size, kind))
-    remarks: tuple[str, ...] = ()
     divided = white is not None and bool(moved.any())
     if moved.any():
-        data, white = _moved(data, white, moved), None
-        remarks = (
-            f"views moved by up to {np.abs(moved).max()} pixels, as the file says"
+        data, white, exposed = _moved(data, white, moved, exposed), None, None
+        remarks += (
+            f"views moved by up to {np.abs(moved).max():.3g} pixels, as the file says"
             + ", after they were divided by the white field" * divided,
         )
     stack = None if white is None else _one(path, white)
@@ -69,6 +72,7 @@ def read_txrm(path: Path) -> Source:
         "Zeiss TXRM",
         data,
         white=stack,
+        exposures=exposed,
         i0=1.0 if divided else None,
         remarks=remarks,
         stated=facts,
@@ -88,6 +92,26 @@ def _whole(ole: "OleFileIO", name: str, most: int = 2**20) -> int:
     if not found or not 1 <= found[0] <= most:
         raise CorruptInput(f"{name} is {found[:1]}; expected 1 to {most}; copy it again")
     return int(found[0])
+
+
+def _views(ole: "OleFileIO") -> tuple[int, tuple[str, ...]]:
+    """Return how many views there are, and what is to be said of it."""
+    planned = _whole(ole, "ImageInfo/NoOfImages", MAX_VIEWS)
+    taken = (_numbers(ole, "ImageInfo/ImagesTaken", "i") or (planned,))[0]
+    if not 2 <= taken < planned:
+        return planned, ()
+    return taken, (f"the scan was stopped: {taken} of {planned} views were taken",)
+
+
+def _exposures(ole: "OleFileIO", views: int) -> Exposures | None:
+    """Return how long the views and the white field were exposed, if the file says so."""
+    each = _numbers(ole, "ImageInfo/ExpTimes", "f")[:views]
+    each = each or _numbers(ole, "ImageInfo/ExpTime", "f")[:1] * views
+    white = _numbers(ole, f"{_REFERENCE}/ExpTime", "f")[:1]
+    seconds = np.array([*each, *white], dtype=np.float64)
+    if len(each) != views or not white or not (np.isfinite(seconds) & (seconds > 0)).all():
+        return None
+    return exposures(seconds[:views], seconds[views:], "exposure time in the file")
 
 
 def _type(ole: "OleFileIO", name: str) -> np.dtype:
@@ -161,11 +185,8 @@ def _facts(ole: "OleFileIO", views: int, size: tuple[int, int]) -> AnyFacts:
 def _shifts(ole: "OleFileIO", views: int) -> np.ndarray:
     """Return by how many rows and bins each picture has to be moved (views, 2)."""
     parts = [_numbers(ole, f"Alignment/{axis}-Shifts", "f") for axis in "YX"]
-    whole = [
-        np.array(part[:views]).astype(int) if len(part) >= views else np.zeros(views, int)
-        for part in parts
-    ]
-    return np.stack(whole, axis=-1)
+    each = [np.array(part[:views]) if len(part) >= views else np.zeros(views) for part in parts]
+    return np.nan_to_num(np.stack(each, axis=-1).round(3), posinf=0.0, neginf=0.0)
 
 
 def _reader(path: Path, size: tuple[int, int], kind: np.dtype) -> Any:  # noqa: ANN401 - a Reader
@@ -182,26 +203,45 @@ def _reader(path: Path, size: tuple[int, int], kind: np.dtype) -> Any:  # noqa: 
     return read
 
 
-def _moved(data: Stack, white: np.ndarray | None, moved: np.ndarray) -> Stack:
+def _moved(
+    data: Stack, white: np.ndarray | None, moved: np.ndarray, exposed: Exposures | None
+) -> Stack:
     """Return pictures divided by their white field and moved; what comes in repeats the edge."""
     field = np.ones(data.shape[1:], np.float32) if white is None else white
+    times = np.ones(len(moved)) if exposed is None else exposed.views / exposed.white[0]
 
     def read(views: Sequence[int], rows: slice) -> np.ndarray:
         whole = np.asarray(data.reader(views, slice(None)), dtype=np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
-            whole = whole / field
+            whole = whole / field / times[list(views), None, None].astype(np.float32)
         return np.stack(
-            [_roll(picture, *moved[view])[rows] for view, picture in zip(views, whole, strict=True)]
+            [_shift(picture, moved[view])[rows] for view, picture in zip(views, whole, strict=True)]
         )
 
     return Stack(data.name, data.shape, np.dtype(np.float32), read)
 
 
-def _roll(picture: np.ndarray, rows: int, bins: int) -> np.ndarray:
-    for axis, by in enumerate((rows, bins)):
-        length = picture.shape[axis]
-        places = np.clip(np.arange(length) - by, 0, length - 1)
-        picture = np.take(picture, places, axis=axis)
+def _shift(picture: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Move a picture by rows and bins, and parts of them, by cubic convolution (Keys 1981).
+
+    It takes four pixels, so that one that holds no number does not spoil the others.
+    """
+    for axis, pixels in enumerate(by):
+        first, part = divmod(-float(pixels), 1)
+        t, at = part, np.arange(picture.shape[axis]) + int(first)
+        weights = (
+            -t + 2 * t**2 - t**3,
+            2 - 5 * t**2 + 3 * t**3,
+            t + 4 * t**2 - 3 * t**3,
+            t**3 - t**2,
+        )
+        taken = (
+            np.float32(weight / 2)
+            * np.take(picture, np.clip(at + k, 0, picture.shape[axis] - 1), axis=axis)
+            for k, weight in enumerate(weights, -1)
+            if weight
+        )
+        picture = np.asarray(sum(taken))
     return picture
 
 
