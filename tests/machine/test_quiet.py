@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from diffusionblend.io.volumes import read_volume
-from diffusionblend.machine.quiet import FAMILIES, LOGGERS, quiet
+from diffusionblend.machine.quiet import FAMILIES, LOGGERS, quiet, quiet_families
 from support.small_volumes import datasets, save, stored_values
 
 
@@ -19,7 +19,7 @@ def heard():
 
 
 def test_remarks_are_kept_back(caplog):
-    with quiet():
+    with quiet_families():
         warnings.warn("a remark", stacklevel=1)
         logging.getLogger("pydicom").error("a remark")
         logging.getLogger("huggingface_hub.file_download").error("a remark")
@@ -34,13 +34,13 @@ def test_the_last_thread_puts_back_what_the_first_one_found():
     before, first_is_in, second_is_in = heard(), threading.Event(), threading.Event()
 
     def first():
-        with quiet():
+        with quiet_families():
             first_is_in.set()
             assert second_is_in.wait(10)
 
     def second():
         assert first_is_in.wait(10)
-        with quiet():
+        with quiet_families():
             second_is_in.set()
             ends.result(10)
             assert heard() != before

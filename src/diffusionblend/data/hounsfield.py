@@ -322,8 +322,7 @@ def _way_to_hu(values: _Values) -> str:
         (values.tenth, "they may be HU divided by ten: multiply them by ten"),
         (
             values.cut_off,
-            f"they were windowed, for many are the lowest, {low:g}; give the volume as it was "
-            "before",
+            f"many are the lowest, {low:g}: they were windowed; give the volume as it was before",
         ),
         (
             values.lowered or shares(*AIR_TWICE).mean() > MANY,

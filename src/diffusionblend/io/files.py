@@ -264,8 +264,12 @@ def writable(path: Path) -> None:
         for left in left_overs(folder, path.name[-_KEPT:].lstrip(".")):
             log.info("%s: left by a process that was killed; removed", left)
             _remove(left)
-        probe.touch()
-        probe.unlink()
+        _UNFINISHED.add(probe)
+        try:
+            probe.touch()
+        finally:
+            _remove(probe)
+            _UNFINISHED.discard(probe)
 
 
 def _check_free(path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from diffusionblend.errors import DiffusionBlendError, PriorError, UsageError
 from diffusionblend.io.files import PathLike
 from diffusionblend.machine.packages import install
-from diffusionblend.machine.quiet import quiet
+from diffusionblend.machine.quiet import quiet_families
 from diffusionblend.prior.store import CARD, CONFIG, WEIGHTS, from_pretrained
 
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -120,7 +120,7 @@ def _download(repository: str, commit: str, file: str) -> Path:
 def _explained(name: str) -> Iterator[None]:
     """Turn a failure of the client into one line, and keep its own remarks off the terminal."""
     try:
-        with quiet():
+        with quiet_families():
             yield
     except DiffusionBlendError:
         raise
