@@ -97,7 +97,7 @@ def table(figures: Figures) -> str:
     for method, words in METHODS.items():
         each = [figures[method][str(views)] for views in VIEWS]
         cells = [f"{f['volume']['psnr']:.2f} (axial {f['axial']['psnr']:.2f})" for f in each]
-        seconds = f"{figures[method]['20']['seconds']:.0f}"
+        seconds = f"{figures[method]['20']['seconds']:.2g}"
         lines.append(f"| `{method}`, {words} | {' | '.join(cells)} | {seconds} |")
     return "\n".join(lines)
 
