@@ -20,12 +20,13 @@ from diffusionblend.prior import from_pretrained
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.lanes import lanes_of
 from diffusionblend.projectors.matrix import MatrixProjector
+from diffusionblend.projectors.rays import RayProjector
 from diffusionblend.reconstruction import estimate as module
 from diffusionblend.reconstruction import smaller as smaller_module
 from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
 from diffusionblend.reconstruction.footprint import LOOKED_AT, peak_memory
 from diffusionblend.reconstruction.request import Request
-from diffusionblend.reconstruction.smaller import Law, crossings, smaller, takes_long
+from diffusionblend.reconstruction.smaller import Law, crossings, law_of, smaller, takes_long
 from support.commands import command, contents
 from support.phantoms import placed
 
@@ -100,7 +101,7 @@ def test_every_beam_and_kind_of_method_is_estimated(name, beam, few, data):
 
 
 def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
-    """With a clock that says each trial took one second."""
+    """With a clock that says each step took one second."""
     monkeypatch.setattr(smaller_module, "timed", lambda work: (1.0, work()))
     prior = from_pretrained(str(data.prior))
 
@@ -109,21 +110,36 @@ def test_more_slices_samples_and_steps_take_more_time(few, data, monkeypatch):
         request = Request(scan.geometry, make_method(name, **options), samples)
         return estimate(scan, request, prior=prior, device=CPU).seconds[name]
 
-    assert seconds(steps=5) == 1
-    assert seconds(steps=3) == 1  # all of it was done
-    assert seconds(steps=30) == 6
-    assert seconds(18, steps=30) == 12
-    assert seconds(19, steps=30) == pytest.approx(6 * 19 / 9)
-    assert seconds(2, steps=30) == 6  # slices are added: a block of nine at least
+    assert [seconds(steps=n) for n in (1, 3, 5, 30)] == [1, 3, 5, 30]
+    assert seconds(18, steps=30) == 60
+    assert seconds(19, steps=30) == pytest.approx(30 * 19 / 9)
+    assert seconds(2, steps=30) == 30  # slices are added: a block of nine at least
     plus = {"name": "diffusionblend++", "steps": 30}
     assert seconds(19, **plus) == 3 * seconds(9, **plus)  # three blocks of nine
-    assert seconds(samples=3, steps=5) == 3
-    assert seconds(27, name="sbtv", iterations=10) == 7.5
+    assert seconds(samples=3, steps=5) == 15
+    assert seconds(27, name="sbtv", iterations=10) == 30
     assert seconds(27, name="fbp") == 3
-    assert (
-        seconds(name="tv") == make_method("tv").usual_iterations(scan_of("parallel").geometry) / 4
-    )
-    assert seconds(name="tv", iterations=10) == 2.5
+    usual = make_method("tv").usual_iterations(scan_of("parallel").geometry)
+    assert seconds(name="tv") == usual
+    assert seconds(name="tv", iterations=10) == 10
+
+
+def test_the_first_step_of_a_trial_does_not_count(few, monkeypatch):
+    """It compiles what is compiled, and its solvers have nothing to start from."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Slower(Method):
+        steps: int = 50
+        counted_by = "steps"
+
+        def step(self, problem, state, k, generator):
+            now[0] += 100 if k == 0 else 2
+            return Stepped(torch.zeros(problem.volume_shape), state)
+
+    now, scan = [0.0], scan_of("parallel", 9)
+    monkeypatch.setattr(smaller_module, "_clock", lambda: now[0])
+    found = estimate(scan, Request(scan.geometry, Slower()), prior="", device=CPU)
+    assert found.seconds["Slower"] == 50 * 2
 
 
 def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
@@ -144,7 +160,7 @@ def test_a_method_of_another_package_is_tried_if_its_steps_can_be_told(few):
 
     seen, scan = [], scan_of("parallel")
     found = estimate(scan, Request(scan.geometry, Other()), prior="", device=CPU)
-    assert seen == [4]
+    assert seen == [module.TRIAL_ITERATIONS]
     assert found.seconds["Other"] > 0
     found = estimate(scan, Request(scan.geometry, Unknown()), prior="", device=CPU)
     assert found.seconds["Unknown"] is None
@@ -250,6 +266,28 @@ def test_a_smaller_trial_says_what_a_whole_one_says(name, counting, monkeypatch)
         assert seconds / 1.3 < found.seconds[part] < 1.3 * seconds
 
 
+@pytest.mark.parametrize(("slices", "lanes"), [(3, 1), (9, 1), (20, 2)])
+def test_along_rays_a_part_of_a_product_is_done_once_for_all_views(slices, lanes, monkeypatch):
+    """By a clock that takes a second for each pixel and lane, and a third for each view of it."""
+    now, product = [0.0], RayProjector.product
+
+    def counted(self, x, transpose):
+        views, pixels = len(self.geometry.beam.angles_deg), crossings(self.geometry)
+        now[0] += (pixels / views + pixels / 3) * len(lanes_of(len(x)))
+        return product(self, x, transpose)
+
+    monkeypatch.setattr(RayProjector, "product", counted)
+    monkeypatch.setattr(smaller_module, "_clock", lambda: now[0])
+    monkeypatch.setattr(smaller_module, "OF_RAYS", (16, 16 * 16 * 12))
+    monkeypatch.setattr(smaller_module, "is_stored", lambda *_: False)
+    scan = scan_of("parallel", slices, 64, 40)
+    law = law_of(scan.geometry, smaller(scan, 32, 20).geometry)
+    assert law.how == "rays"
+    expected = 64**2 * (1 + 40 / 3) * lanes
+    assert law.product(False, slices) == pytest.approx(expected)
+    assert law.product(True, slices) == pytest.approx(expected)
+
+
 def test_slices_take_as_long_as_their_lanes_do_along_rays():
     def of_rays(transpose, count):
         return (1.0 if transpose else 2.0) * len(lanes_of(count))
@@ -266,9 +304,10 @@ def test_slices_take_as_long_as_their_lanes_do_along_rays():
 
 def test_sweeps_on_larger_pixels_take_less():
     method = make_method("diffusionblend-fast")
-    assert method.work(large(64, 180).geometry) == 35
-    assert method.work(large(2048, 180).geometry) == 14 / 16**2 + 12 / 8**2 + 9
-    assert make_method("fbp").work(large(64, 180).geometry) == 1
+    assert method.work(large(64, 180).geometry) == [1] * 35
+    of_large = [16**-2] * 14 + [8**-2] * 12 + [1] * 9
+    assert method.work(large(2048, 180).geometry) == of_large
+    assert make_method("fbp").work(large(64, 180).geometry) == [1]
 
 
 @pytest.mark.parametrize("name", [n for n in methods() if n != "fbp-unet"])

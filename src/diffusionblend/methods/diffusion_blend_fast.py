@@ -143,9 +143,9 @@ class DiffusionBlendFast(Method):
         noise = self.noise * noise_at(gap_deg)
         return Ladder(problem, levels, on, noise, _alone(problem))
 
-    def work(self, geometry: Geometry) -> float:
-        """Return how many sweeps on the volume's own pixels take as long as all of them."""
-        return sum((level.factor**-2 for level in self._levels(geometry)), start=0.0)
+    def work(self, geometry: Geometry) -> list[float]:
+        """Return how much of a sweep on the volume's own pixels each sweep takes."""
+        return [level.factor**-2 for level in self._levels(geometry)]
 
     def _levels(self, geometry: Geometry) -> list[Level]:
         return climb(

@@ -175,16 +175,16 @@ class Method:
         """Return how many steps it usually takes on such a scan, if it stops early."""
         return None
 
-    def work(self, geometry: Geometry) -> float:
-        """Return how many steps on the volume's own pixels take as long as all that it does.
+    def work(self, geometry: Geometry) -> list[float]:
+        """Return how much of a step on the volume's own pixels each step takes.
 
         Args:
-            geometry: Of the scan, which says how many it usually does.
+            geometry: Of the scan, which says how many steps there usually are.
         """
         if self.counted_by is None:
-            return 1.0
-        most = float(getattr(self, self.counted_by))
-        return min(most, self.usual_iterations(geometry) or most)
+            return [1.0]
+        most = int(getattr(self, self.counted_by))
+        return [1.0] * min(most, self.usual_iterations(geometry) or most)
 
     def count(self, p: Prepared) -> int:
         """Return the maximum number of steps.

@@ -8,6 +8,7 @@ the sizes of volume and data, with measured constants.
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from diffusionblend.errors import OutOfMemory
 from diffusionblend.geometry import ConeBeam, Geometry, PosedBeam
 from diffusionblend.io.stacks import WHOLE
 from diffusionblend.machine.memory import bytes_of, free_bytes
-from diffusionblend.methods import FBP, Method, Problem, find_method, methods
+from diffusionblend.methods import FBP, Method, Problem, find_method, methods, run
 from diffusionblend.methods.registry import name_of
 from diffusionblend.prior import Prior
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
@@ -55,12 +56,9 @@ TRIAL_VOXELS = 2 * BLOCK * 256**2
 small that a slice takes a third longer."""
 TRIAL_CROSSINGS = 1.5e7
 """Of a beam whose rays cross slices, voxels times views: its projections take long."""
-TRIAL_STEPS = 5
-"""Levels of noise are spread evenly in their logarithm, so that few sample all kinds of them."""
-TRIAL_ITERATIONS = 4
-"""Without a prior each step costs the same."""
-FEWER_STEPS = 3
-"""Of a trial on larger pixels, in which fewer are on those that are larger still."""
+TRIAL_STEPS, TRIAL_ITERATIONS = 5, 7
+"""Steps of a trial, with a prior and without. Levels of noise are spread evenly in their logarithm,
+so that few sample all kinds of them; the first four iterations of `tv` take half of a later one."""
 
 
 @dataclass(frozen=True)
@@ -198,19 +196,26 @@ class _Trial:
 
     def of_method(self, method: Method, samples: int = 1) -> tuple[float | None, Tensor]:
         """Return the seconds of a method, from a trial of it on fewer slices, and the trial's x."""
-        problem, option = self.task.problem, method.counted_by
-        if option is None and type(method) not in methods().values():
+        problem = self.task.problem
+        if method.counted_by is None and type(method) not in methods().values():
             # Nobody knows what another package's method does, or how often.
             return None, problem.y.new_zeros(problem.volume_shape)
         if self.smaller and isinstance(method, FBP):
             return self._of_fbp(method), method(problem)
-        steps = TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS
-        few = _with_steps(method, FEWER_STEPS if method.needs_prior and self.smaller else steps)
-        if method.needs_prior:
-            _with_steps(method, 2)(problem)  # to warm up
-        took, x = self.law.timed(lambda: few(problem))
-        factor = max(1.0, method.work(self.full) / few.work(problem.A.geometry))
-        return samples * factor * method.length(self.slices) / method.length(len(x)) * took, x
+        few = _with_steps(method, TRIAL_STEPS if method.needs_prior else TRIAL_ITERATIONS)
+        laps, x = self._laps(few)
+        done = few.work(problem.A.geometry)[: len(laps)]
+        first = min(1, len(laps) - 1)  # that one compiles, and its solvers start from nothing
+        step = sum(laps[first:]) / sum(done[first:])
+        slices = method.length(self.slices) / method.length(len(x))
+        return samples * slices * sum(method.work(self.full)) * step, x
+
+    def _laps(self, method: Method) -> tuple[list[float], Tensor]:
+        """Return the seconds of each step of a method in the trial, and its last x."""
+        x0s, laps = (step.x0[:] for step in run(method, self.task.problem)), []
+        while (lap := self.law.timed(partial(next, x0s, None)))[1] is not None:
+            laps.append(lap)
+        return [seconds for seconds, _ in laps], laps[-1][1]
 
     def _of_fbp(self, method: FBP) -> float:
         """Return the seconds of filtered back-projection, which go with pixels times views."""

@@ -3,8 +3,8 @@
 Where even a few steps on a few slices would take minutes, the scan is tried on 256 pixels across or
 fewer, from 20 views or fewer. What that takes is told apart. All but the products with the operator
 goes with the pixels, as the network and sums over a volume do. Of products there are as many on
-pixels of any size; they go with the pixels times the views, and what one of them takes is measured
-by itself, with the kind of operator that the scan has.
+pixels of any size; they go with the pixels and, but for a part of them, with the views. What one of
+them takes is measured by itself, with the kind of operator that the scan has.
 """
 
 import dataclasses
@@ -33,9 +33,12 @@ PIXELS, VIEWS = 256, 20
 FBP_PIXELS, FBP_VIEWS = 1024, 8
 """The same of filtered back-projection alone: it is fast, and a picture that fits into the cache
 takes less for each of its pixels."""
-OF_RAYS, OF_MATRIX = (1024, 1e7), (512, 4e6)
+OF_RAYS, OF_MATRIX = (1024, 1.3e7), (512, 4e6)
 """Pixels across, and pixels times views, with which a product is measured, some of the time being
 that of the matrix. Without one 1024 pixels take as long for each as 2048, and 256 a sixth less."""
+FEWER_VIEWS = 4
+"""Without a matrix a product is measured with a share of these views as well: some of it is done
+once for all views, with 12 of 1024 pixels a half."""
 _MATRIX_SLICES = 9
 _CPU = torch.device("cpu")
 _clock = time.monotonic
@@ -169,9 +172,7 @@ def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
         projectors: The trial's operators, whose products are told apart.
     """
     stored = is_stored(full, _CPU)
-    few, *_ = _smaller(full, *_measured_with(full, stored))
-    times = crossings(full) / crossings(few)
-    A, product = _of_matrix(few, times) if stored else _of_rays(few, times)
+    A, product = _of_matrix(full) if stored else _of_rays(full)
     return Law(
         pixels=_pixels(full) / _pixels(tried),
         tried=tried.grid.shape[0],
@@ -186,22 +187,32 @@ def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
 _Seconds = Callable[[bool, int], float]
 
 
-def _of_matrix(few: Geometry, times: float) -> tuple[Projector, _Seconds]:
+def _of_matrix(full: Geometry) -> tuple[Projector, _Seconds]:
     """Return the operator, and what its products take: for each slice the same."""
-    A = projector(*few)
+    few, *_ = _smaller(full, *_measured_with(full, stored=True))
+    A, times = projector(*few), crossings(full) / crossings(few)
     count = min(few.grid.shape[0], _MATRIX_SLICES)
     took = _products(A, count)
     return A, lambda transpose, many: times * took[transpose] * many / count
 
 
-def _of_rays(few: Geometry, times: float) -> tuple[Projector, _Seconds]:
+def _of_rays(full: Geometry) -> tuple[Projector, _Seconds]:
     """Return the operator, and what its products take: the same for one slice and for its lanes."""
     from diffusionblend.projectors.lanes import FEW, MANY, lanes_of
     from diffusionblend.projectors.rays import RayProjector
 
-    A = RayProjector(few)  # so few would be a matrix
-    took = {len(lanes): _products(A, len(lanes)) for lanes in (FEW, MANY)}
-    return A, lambda transpose, many: times * sum(took[len(n)][transpose] for n in lanes_of(many))
+    across, most = _measured_with(full, stored=False)
+    A, other = (RayProjector(_smaller(full, across, n)[0]) for n in (most, most // FEWER_VIEWS))
+    views, fewer, many = (len(g.beam.angles_deg) for g in (A.geometry, other.geometry, full))
+    more = (many - views) / max(1, views - fewer)
+    pixels = _pixels(full) / _pixels(A.geometry)
+    took = {}
+    for lanes in (FEW, MANY):
+        here, less = (_products(p, len(lanes)) for p in (A, other))
+        took[len(lanes)] = [
+            pixels * (a + more * max(0.0, a - b)) for a, b in zip(here, less, strict=True)
+        ]
+    return A, lambda transpose, count: sum(took[len(n)][transpose] for n in lanes_of(count))
 
 
 def _products(A: Projector, count: int) -> tuple[float, float]:
