@@ -279,7 +279,7 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
     ("given", "options", "code", "said"),
     [
         (["none.h5"], (), 3, "none.h5: no such file; expected scans, folders or tables"),
-        (["*.h6"], (), 3, "*.h6: no file is called so"),
+        (["*.h6"], (), 3, "*.h6: matches no file"),
         (["."], (), 3, "holds no scan"),
         (["none.csv"], (), 3, "expected a table of scans"),
         (["bad.csv"], (), 2, "bad.csv, row 1: names no scan"),

@@ -245,7 +245,7 @@ def test_from_python_into_memory(scans, single):
     ("given", "output", "options", "code", "said"),
     [
         ("s3://no-such-bucket/x.h5", "made", (), 3, "s3://no-such-bucket/x.h5: no such file"),
-        ("s3://no-such-bucket/*.h5", "made", (), 3, "no file is called so"),
+        ("s3://no-such-bucket/*.h5", "made", (), 3, "matches no file"),
         ("{bucket}/none/", "made", (), 3, "{bucket}/none: no such file"),
         ("{scans}", "s3://no-such-bucket/made", (), 5, "there is no such bucket"),
         ("nope://x/y.h5", "made", (), 2, "no store is known by nope://"),

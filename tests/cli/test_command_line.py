@@ -61,7 +61,7 @@ SLIPS = {
         "--steps 4, --set steps=5: disagree; keep one"
     ),
     "batch {scan} -o {folder}/b --method dds --steps 4 --set steps=5": "--steps 4, --set steps=5: ",
-    "batch {scan} -o {folder}/b --set seed=3": "--set seed=3: is no option of a method; give it as",
+    "batch {scan} -o {folder}/b --set seed=3": "--set seed=3: is not an option of a method; give",
     "reconstruct a -o b.nii --set": "--set: needs a value; expected OPTION=VALUE",
     "reconstruct a -o b.nii --steps none": "--steps none: expected a whole number",
     "reconstruct a -o b.nii --prior --steps 3": "--prior: needs a value; expected a text",
@@ -484,7 +484,9 @@ sys.exit(f"imported: {{slow}}" if slow else 0)
 
 def test_info_of_what_there_is_not_names_the_methods():
     ended = command("info", "fastt")
-    assert ended.err.startswith("diffusionblend: fastt: is no method and no file; the methods are ")
+    assert ended.err.startswith(
+        "diffusionblend: fastt: is neither a method nor a file; the methods are "
+    )
     assert ended.err.rstrip().endswith("did you mean diffusionblend-fast?")
 
 

@@ -212,7 +212,7 @@ def test_views_and_detectors_that_are_chosen_keep_their_rays():
         ({"rows": 0}, "0 rows"),
         ({"poses": (Pose((0, -60, 0), (0, 40, 0), (2.0, 0, 0)),)}, "lengths 2 and 1"),
         ({"poses": (Pose((0, -60, 0), (0, 40, 0), (0, 0, 1.0)),)}, "lie in one plane"),
-        ({"poses": (Pose((0, -60, 0), (0, np.nan, 0)),)}, "is no place"),
+        ({"poses": (Pose((0, -60, 0), (0, np.nan, 0)),)}, "is not a place"),
         ({"poses": (Pose((0, -5, 0), (0, 40, 0)),)}, "inside the slices"),
     ],
 )

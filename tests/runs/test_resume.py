@@ -274,7 +274,7 @@ def test_a_state_that_claims_more_than_it_holds_takes_no_memory(tmp_path):
     np.lib.format.write_array_header_1_0(header, claim)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("facts.npy", header.getvalue())
-    with pytest.raises(CorruptInput, match=r"a\.state: is no state"):
+    with pytest.raises(CorruptInput, match=r"a\.state: is not the state"):
         read_state(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("facts.npy", bytes(10**7))

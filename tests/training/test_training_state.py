@@ -55,7 +55,7 @@ def test_the_state_of_another_recipe_is_refused_by_name(begun, name):
     ended = go_on(begun, change)
     assert ended.code == 2, ended.err
     line = ended.err.splitlines()[-1]
-    assert "state.safetensors: is no checkpoint of this recipe" in line
+    assert "state.safetensors: is not a checkpoint of this recipe" in line
     assert said in line
     assert "change the recipe's output" in line
     assert state(begun).read_bytes() == whole
@@ -69,7 +69,7 @@ def test_the_state_of_other_data_is_refused(begun):
     nibabel.save(nibabel.Nifti1Image(hu, image.affine), path)
     ended = go_on(begun)
     assert ended.code == 2
-    assert "is no checkpoint of this recipe (data is " in ended.err
+    assert "is not a checkpoint of this recipe (data is " in ended.err
 
 
 def test_what_does_not_decide_the_network_may_differ(begun, caplog):

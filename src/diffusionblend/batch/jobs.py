@@ -91,7 +91,7 @@ def _check_text(job: Job) -> None:
     """Refuse names that are no UTF-8: the journal of a batch, in JSON, cannot hold them."""
     for place in (job.scan, job.output):
         if as_utf8(str(place)) != str(place):
-            raise UsageError(f"{place}: is no UTF-8, as names in a batch have to be; rename it")
+            raise UsageError(f"{place}: is not UTF-8, which names in a batch have to be; rename it")
 
 
 def _check_name(folder: Place, name: str) -> None:
@@ -164,7 +164,7 @@ def _matching(pattern: Place) -> Sequence[Place]:
             found = (Path(name) for name in glob.glob(str(pattern)))
         scans = [path for path in found if path.is_file()]
     if not scans:
-        raise CorruptInput(f"{pattern}: no file is called so; check the pattern")
+        raise CorruptInput(f"{pattern}: matches no file; check the pattern")
     return scans
 
 
@@ -274,7 +274,7 @@ def _parquet(path: Path) -> Iterator[dict[str, str]]:
             "or give a .csv"
         ) from error
     except (OSError, ValueError) as error:
-        raise CorruptInput(f"{path}: is no Parquet ({error}); make it again") from error
+        raise CorruptInput(f"{path}: is not a Parquet file ({error}); make it again") from error
     for row in frame.to_dict("records"):
         yield {str(name): _text(value) for name, value in row.items()}
 

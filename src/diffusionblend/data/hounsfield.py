@@ -76,7 +76,7 @@ def check_finite(hu: np.ndarray) -> None:
     if not np.isfinite(ends).all():
         raise CorruptInput(
             "the volume holds NaN or infinity; expected finite HU; set padding to air, -1000, and "
-            "repair what is none"
+            "repair the rest"
         )
 
 

@@ -69,7 +69,7 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
     for name in path:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"{key}={value}: {name} is no table; give it as a whole")
+            raise UsageError(f"{key}={value}: {name} is not a table; give it as a whole")
         table = inner
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]

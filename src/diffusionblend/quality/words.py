@@ -266,7 +266,7 @@ def _flat_materials(quality: Quality, geometry: Geometry) -> Iterator[str]:
         return
     if _is_no_body(quality) and left is not None and left < FLAT:
         yield (
-            "The object is no body and consists of a few flat materials (three values leave "
+            "The object is not a body and consists of a few flat materials (three values leave "
             f"{100 * left:.1f} percent of the contrast): from so few views total variation, which "
             "assumes just that, is likely to be better than a prior of bodies; compare with "
             "`method='tv'` and with `prior='general'`."

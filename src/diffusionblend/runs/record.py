@@ -140,5 +140,5 @@ def read_record(path: Place) -> Record:
         raise CorruptInput(f"{path}: cannot be read ({error.strerror}); {cure}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptInput(
-            f"{path}: is no record of a volume ({error}); remove it, or make the volume again"
+            f"{path}: is not the record of a volume ({error}); remove it, or make the volume again"
         ) from error

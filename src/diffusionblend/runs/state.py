@@ -89,7 +89,8 @@ def read_state(path: Path) -> tuple[Facts, dict[str, Stack]]:
         facts, arrays = _read_hdf5(path) if first else _read(path)
     except DAMAGE as error:
         raise CorruptInput(
-            f"{path}: is no state of a run, or damaged ({error}); remove it, or leave `resume` out"
+            f"{path}: is not the state of a run, or is damaged ({error}); remove it, or leave "
+            "`resume` out"
         ) from error
     return facts, {
         name: torch.from_numpy(array) if isinstance(array, np.ndarray) else array

@@ -92,7 +92,7 @@ def read_training_state(path: Path, run: Mapping[str, Any]) -> tuple[Facts, dict
 def another(path: Path, why: str) -> UsageError:
     """Return the refusal of a state that is of another run."""
     return UsageError(
-        f"{path}: is no checkpoint of this recipe ({why}); change the recipe's output or remove "
+        f"{path}: is not a checkpoint of this recipe ({why}); change the recipe's output or remove "
         "the folder"
     )
 

@@ -198,4 +198,4 @@ def test_frames_that_are_no_volume_are_refused(place, stored, edit, word):
 def test_another_class_with_frames_is_refused(place, stored):
     file = enhanced(stored)
     file.SOPClassUID = UID
-    assert "no enhanced CT" in str(refusal(read_volume, save(place / "s", [file])))
+    assert "not an enhanced CT" in str(refusal(read_volume, save(place / "s", [file])))

@@ -285,7 +285,7 @@ def test_a_source_has_no_place_in_a_file(place):
     ("name", "words"),
     [
         ("source/2", "2: is one file of DICOM; give the folder of its series"),
-        ("v.nii.gz", "v.nii.gz: is no DICOM series; expected the folder of one, or a .zip; give"),
+        ("v.nii.gz", "v.nii.gz: is not a DICOM series; give the folder of one, or a .zip"),
     ],
 )
 def test_a_source_that_is_no_series_says_what_to_give(place, name, words):

@@ -345,7 +345,7 @@ REFUSED = {
         "missing slice or mixed spacing",
     ),
     "duplicates": (locations(0, 2, 2, 4, 6, 8), CorruptInput, "2: at 2 mm, as 1 is: two slices"),
-    "frames": (one(NumberOfFrames=2), UnsupportedInput, "has 2 frames, and is no enhanced CT"),
+    "frames": (one(NumberOfFrames=2), UnsupportedInput, "has 2 frames, and is not an enhanced CT"),
     "enhanced": (one(SOPClassUID=EnhancedCTImageStorage), CorruptInput, "0 frames are described"),
     "colour": (
         one(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0),

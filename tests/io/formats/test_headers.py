@@ -677,7 +677,7 @@ def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword
     every(**{keyword: None})(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
     assert (
-        f"lacks {keyword}; export it again with this value, or take it out if it is no slice"
+        f"lacks {keyword}; export it again with this value, or take it out if it is not a slice"
         in words
     )
 

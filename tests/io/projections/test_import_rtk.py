@@ -98,7 +98,11 @@ def test_rows_and_joined_pixels_of_a_cone_lie_where_they_were(tmp_path):
         (xml()[:-300], CorruptInput, "cannot be read"),
         ("", CorruptInput, "cannot be read"),
         ("<a/>", UnsupportedInput, "its root is a"),
-        (xml().replace("<Matrix>", "<Matrix>1 "), CorruptInput, "a Matrix is no 12 numbers"),
+        (
+            xml().replace("<Matrix>", "<Matrix>1 "),
+            CorruptInput,
+            "a Matrix does not have 12 numbers",
+        ),
         ("\0" * 100, CorruptInput, "cannot be read"),
     ],
 )

@@ -134,7 +134,7 @@ class Batch:
         options = method_options(self.steps, self.set)
         for name in sorted(own.keys() & options):
             raise UsageError(
-                f"--set {name}={options[name]}: is no option of a method; give it as "
+                f"--set {name}={options[name]}: is not an option of a method; give it as "
                 f"--{name.replace('_', '-')}"
             )
         return Settings().changed(own | options)

@@ -46,7 +46,7 @@ class Info:
         if path.suffix or path.exists():
             return self._volume(path)
         raise UsageError(
-            f"{self.about}: is no method and no file; the methods are "
+            f"{self.about}: is neither a method nor a file; the methods are "
             f"{', '.join(known)}{did_you_mean(self.about, known)}"
         )
 

@@ -94,7 +94,7 @@ def _read(path: Path, size: int) -> Scan:
     scan = import_scan(path, centre="none", size=size // _FACTOR)
     beam = scan.geometry.beam
     if not isinstance(beam, FanBeam) or len(scan.y) != 1:
-        raise CorruptInput(f"{path}: is no fan of one row; expected a scan of the challenge")
+        raise CorruptInput(f"{path}: is not a fan of one row; expected a scan of the challenge")
     pixel_mm = _FACTOR * beam.bin_mm * beam.sod_mm / beam.sdd_mm
     grid = Grid.from_spacing(scan.geometry.grid.shape, (1.0, pixel_mm, pixel_mm))
     return dataclasses.replace(scan, geometry=Geometry(grid, beam))

@@ -31,7 +31,7 @@ MAGIC, MAGIC_AT = b"DICM", 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Groups of the first element of a file without a preamble, little endian."""
 PACKED = b"\x1f\x8b"
-COPY_AGAIN = "export it again with this value, or take it out if it is no slice"
+COPY_AGAIN = "export it again with this value, or take it out if it is not a slice"
 WITH_A_POINT = "write the numbers of its header with a point, or export it again"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 NO_SLICES = (

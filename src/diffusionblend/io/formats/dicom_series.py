@@ -125,7 +125,7 @@ def way_to_series(path: Path) -> str:
     """Say of a file that is no zip what to give for a series."""
     if is_dicom(path):
         return "is one file of DICOM; give the folder of its series"
-    return "is no DICOM series; expected the folder of one, or a .zip; give that"
+    return "is not a DICOM series; give the folder of one, or a .zip"
 
 
 def _dicom_below(folder: Path) -> list[Path]:

@@ -259,7 +259,7 @@ def _check_sort(file: File, header: "Dataset") -> None:
         ),
         (
             frames > 1 and kind not in ENHANCED_CT,
-            f"has {frames:g} frames, and is no enhanced CT; expected one slice; convert it to "
+            f"has {frames:g} frames, and is not an enhanced CT; expected one slice; convert it to "
             "single frames",
         ),
         (

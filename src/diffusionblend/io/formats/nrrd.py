@@ -132,7 +132,7 @@ def _check_fields(path: Path, header: Header) -> None:
     quantised = [field for field in _QUANTISED if field in header]
     if quantised:
         raise UnsupportedInput(
-            f"{path}: has the field `{quantised[0]}`: its values were quantised, and are no HU; "
+            f"{path}: has the field `{quantised[0]}`: its values were quantised, and are not HU; "
             "undo that, for instance by `unu unquantize`"
         )
     others = [kind for kind in header.get("kinds", ()) if str(kind).lower() not in _KINDS]

@@ -227,7 +227,7 @@ def _open(
         raise UnsupportedInput(
             f"{path}: is called as a volume, of which `simulate` makes a scan; {_EXPECTED}"
         )
-    raise CorruptInput(f"{path}: is none that is known; {_EXPECTED}; or copy it again")
+    raise CorruptInput(f"{path}: is not of a known kind; {_EXPECTED}; or copy it again")
 
 
 def _start(path: Path) -> bytes:

@@ -284,7 +284,7 @@ def _check_matrix(path: Path, one: Projection, text: str | None) -> None:
     try:
         matrix = np.array(text.split(), dtype=float).reshape(3, 4)
     except ValueError as error:
-        raise CorruptInput(f"{path}: a Matrix is no 12 numbers; copy it again") from error
+        raise CorruptInput(f"{path}: a Matrix does not have 12 numbers; copy it again") from error
     expected = matrix_of(one)
     tolerance = _MATRIX_TOLERANCE * max(1.0, float(np.abs(expected).max()) * 1e-3)
     if not np.allclose(matrix, expected, 0, tolerance):

@@ -181,7 +181,7 @@ _QUALITY: dict[str, tuple[Callable[[Entry], Cell], str]] = {
     "deviation (HU)": (
         _quality("samples.std_hu", 1),
         "RMS standard deviation of the samples: how much the picture depends on the seed. Nobody "
-        "has calibrated it against errors: it is no error bar.",
+        "has calibrated it against errors: it is not an error bar.",
     ),
     "warnings": (_warnings, "How many there are; they follow."),
 }
