@@ -28,7 +28,7 @@ from diffusionblend.io.projections.geometry_file import (
     order_of,
 )
 from diffusionblend.io.projections.integers import as_counted
-from diffusionblend.io.projections.notes import NOTHING, Notes, warned
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.recognise import open_fields
 from diffusionblend.io.projections.selection import expected
@@ -81,9 +81,10 @@ def understand(
     stated = source.i0 if facts is None else facts.data.i0 or source.i0
     i0 = _agreed("i0", options.i0, stated)
     quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
-    data, notes = source.data, NOTHING
+    data, notes = source.data, noted(source.data.scaled) if source.data.scaled else NOTHING
     if quantity == "counts":
-        data, white, dark, notes = as_counted(data, white, dark)
+        data, white, dark, counted = as_counted(data, white, dark)
+        notes += counted
     beam = _beam(source, with_line(facts, source, options), options)
     unsaid = facts is None or facts.offset_mm is None
     unsaid &= beam.turns_on_a_circle or not isinstance(facts, PosedFacts)
