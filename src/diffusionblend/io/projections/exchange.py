@@ -104,12 +104,13 @@ def _exposures(file: "h5py.File", path: Path, views: int, fields: int) -> Exposu
     """
     if not any(_word(file, path, name).lower() == "different" for name in _DIFFERENT):
         return None
-    white = (hdf5.number(file, path, name) for name in _WHITE_SECONDS)
-    seconds = hdf5.number(file, path, _SECONDS), next((s for s in white if s is not None), None)
-    if not all(s is not None and s > 0 for s in seconds):
+    each = hdf5.number(file, path, _SECONDS)
+    stated = (hdf5.number(file, path, name) for name in _WHITE_SECONDS)
+    white = next((seconds for seconds in stated if seconds is not None), None)
+    if each is None or white is None or not (each > 0 and white > 0):
         return None
-    each = (np.full(n, s, np.float64) for n, s in zip((views, fields), seconds, strict=True))
-    return exposures(*each, "exposure time in the file")
+    said = "exposure time in the file"
+    return exposures(np.full(views, each), np.full(fields, white), said)
 
 
 def _word(file: "h5py.File", path: Path, name: str) -> str:

@@ -277,11 +277,21 @@ def _other_order(source: Source, facts: AnyFacts, options: Options) -> str | Non
 
 
 def _check_number(name: str, stated: int | None, held: int, order: str | None) -> None:
-    if stated is not None and stated != held:
-        cure = "check the order of the axes" if order is None else f"give `order={order!r}`"
-        raise UnsupportedInput(
-            f"the geometry states {stated} {name}, the projections have {held}; {cure}"
+    if stated is None or stated == held:
+        return
+    if order is not None:
+        cure = f"give `order={order!r}`"
+    elif stated > held:
+        joined = f" if {stated // held} were joined in one, with so larger pixels;"
+        cure = (
+            f"state {held} in a copy of the geometry:{joined if stated % held == 0 else ''} if the "
+            "pictures were cut, with the place of their middle; or check the order of the axes"
         )
+    else:
+        cure = "check the order of the axes, and whether the geometry is that of these projections"
+    raise UnsupportedInput(
+        f"the geometry states {stated} {name}, the projections have {held}; {cure}"
+    )
 
 
 def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> float:
