@@ -133,9 +133,12 @@ def arranged_shape(
 ) -> tuple[int, int, int]:
     """Return the shape (views, rows, bins) of an array whose axes have the given order."""
     if len(shape) != len(order):
+        cure = "give the order of its axes"
+        if len(shape) > len(AXES):
+            cure = "save it with view, row and bin alone, of axes of one element by numpy.squeeze"
         raise UnsupportedInput(
             f"{name}: has the shape {tuple(shape)}, its axes are said to be {', '.join(order)}; "
-            "give the order of its axes"
+            f"{cure}"
         )
     sizes = dict(zip(order, (int(n) for n in shape), strict=True))
     views, rows, bins = (sizes.get(axis, 1) for axis in AXES)
