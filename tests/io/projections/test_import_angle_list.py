@@ -76,6 +76,52 @@ def test_what_is_no_list(tmp_path, rows, words):
     assert words in str(caught.value)
 
 
+SPREADSHEET = {
+    "utf-8 with a mark": ("utf-8-sig", "{angle}", "", "\n"),
+    "utf-16": ("utf-16", "{angle}", "angle\n", "\n"),
+    "lines of Windows": ("ascii", "{number},{angle}", "view,angle\n", "\r\n"),
+    "quotes": ("ascii", '"{number}","{angle}"', '"view","angle (deg)"\n', "\n"),
+    "quotes alone": ("ascii", '"{number}","{angle}"', "", "\n"),
+    "names of files": ("ascii", "p{number}.tif,{angle}", "file,theta\n", "\n"),
+    "times of day": ("ascii", "10:00:0{number},{angle}", "time,angle\n", "\n"),
+    "remarks": ("ascii", "{angle}  # view {number}", "", "\n"),
+    "degrees": ("utf-8", "{angle}\N{DEGREE SIGN}", "", "\n"),
+    "Fortran": ("ascii", "{angle:.3f}D+00", "", "\n"),
+    "of NumPy": ("ascii", "{angle:.3e}", "# saved by savetxt\n", "\n"),
+    "one line": ("ascii", "{angle} ", "", ""),
+    "one line of JSON": ("ascii", "{angle}, ", "[", ""),
+    "lines of NumPy": ("ascii", " {angle}", "[", "\n"),
+}
+
+
+@pytest.mark.parametrize("name", SPREADSHEET)
+def test_lists_of_other_programs(tmp_path, name):
+    """Of some the first angle was lost, of others all but the first."""
+    encoding, row, head, end = SPREADSHEET[name]
+    angles = 2.25 * np.arange(9)
+    rows = [row.format(number=n, angle=a) + end for n, a in enumerate(angles)]
+    (tmp_path / "a.csv").write_bytes((head + "".join(rows)).encode(encoding))
+    np.testing.assert_allclose(read_angles(tmp_path / "a.csv"), angles)
+
+
+@pytest.mark.parametrize("head", ["", "nr;winkel\n", "nr;angle\n"])
+@pytest.mark.parametrize("row", ["{number};{angle}", "{number}\t{angle}", '"{number}";"{angle}"'])
+def test_decimal_commas_between_other_marks(tmp_path, head, row):
+    """Angles were rounded down to whole degrees, without a word."""
+    angles = 1.5 * np.arange(9)
+    rows = [row.format(number=n, angle=str(a).replace(".", ",")) for n, a in enumerate(angles)]
+    path = written(tmp_path / "a.csv", rows, head.replace(";", row[len("{number}")]))
+    np.testing.assert_allclose(read_angles(path), angles)
+
+
+def test_decimal_commas_between_commas(tmp_path):
+    """Nobody can tell them apart, but there are more numbers than names."""
+    rows = [f"{n},{n},5" for n in range(9)]
+    path = written(tmp_path / "a.csv", rows, "view,angle\n")
+    with pytest.raises(CorruptInput, match="3 numbers, and 2 names stand above them"):
+        read_angles(path)
+
+
 @pytest.mark.parametrize("unit", ["degrees", "radians"])
 def test_a_stack_whose_angles_a_text_lists(tmp_path, unit):
     values = ANGLES if unit == "degrees" else np.radians(ANGLES)

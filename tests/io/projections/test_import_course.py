@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from diffusionblend.errors import UnsupportedInput
-from diffusionblend.io.projections.course import astray, faster, interchanged, without_object
+from diffusionblend.io.projections.course import (
+    PART_VIEWS,
+    _in_two,
+    astray,
+    faster,
+    interchanged,
+    leap,
+    turning,
+    without_object,
+)
 from diffusionblend.io.projections.importing import import_scan
 from support import cases
 from support.phantoms import Ellipsoid, changed
@@ -243,3 +252,35 @@ def test_a_round_object_in_noise_is_not_in_another_order(tmp_path):
         y = -np.log(cases.counts(cases.project(nearly, beam), 3600, seed=seed) / 3600)
         path = cases.write_case(tmp_path, y, beam, quantity="line-integrals")
         assert "warnings" not in import_scan(path, centre="none").provenance
+
+
+@pytest.mark.parametrize("degrees", [-35.0, -10.0])
+def test_few_views_that_look_alike_at_the_ends_of_a_turn(tmp_path, degrees):
+    """Beside the axis between the first and the last view, nearly: they were called the same."""
+    x, y = 20 * np.cos(np.radians(degrees)), 20 * np.sin(np.radians(degrees))
+    angles = 45.0 * np.arange(8)
+    assert measured(tmp_path, discs(angles, ((x, y, 12.0, 0.03),)), angles) == ""
+
+
+@pytest.mark.parametrize("diverges", [True, False])
+def test_all_places_of_a_leap_are_tried_at_once(diverges):
+    """One by one 3000 views took a quarter of a minute; each has to be the best fit there."""
+    angles = np.sort(np.random.default_rng(0).uniform(0, 300, 40))
+    at = 30 + turning(angles) @ [0.5, 7.0, -3.0] + np.random.default_rng(1).normal(0, 0.1, 40)
+    at[17:] += 1.0
+    turn = turning(angles)
+    whole = np.hstack([turn, turning(2 * angles)[:, 1:]]) if diverges else turn
+    left, leaps = _in_two(at, whole, turn)
+    for place in range(PART_VIEWS, len(at) - PART_VIEWS + 1):
+        parts = np.hstack([whole, turn * (np.arange(len(at)) >= place)[:, None]])
+        fit = np.linalg.lstsq(parts, at, rcond=None)[0]
+        squares = np.square(at - parts @ fit).sum() / (len(at) - parts.shape[1])
+        assert left[place] == pytest.approx(np.sqrt(squares), rel=1e-6)
+        assert leaps[place] == pytest.approx(turn[place] @ fit[-3:], rel=1e-6)
+
+
+def test_a_leap_among_many_views():
+    angles = 0.12 * np.arange(3000)
+    y = discs(angles)
+    y[1500:] = np.roll(y[1500:], 1, axis=1)
+    assert leap(y, angles, diverges=False) == (1500, pytest.approx(1.0, abs=0.02))

@@ -193,3 +193,25 @@ def test_mirrored_frames_are_remarked(tmp_path, flips):
     assert "slices may be mirrored" in remarks
     both = {name: (True, None) for name in named}
     assert "remarks" not in imported(write(tmp_path / "b.nxs", y, fields, **both)).provenance
+
+
+@pytest.mark.parametrize("word", ["Different", np.frombuffer(b"Different\0\0", np.uint8)[None]])
+@pytest.mark.parametrize("place", ["exposure_time_flat", "brightfield_exposure_time"])
+def test_a_data_exchange_says_how_long_white_fields_were_exposed(tmp_path, word, place):
+    """Tomoscan's files do; of an object that is cut off, nothing else tells it."""
+    y, white = exposed(WIDE, white=(0.5, 0.5))
+
+    def exchange(name, word):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["exchange/data"], file["exchange/data_white"] = y, white
+            file["exchange/data_dark"] = np.full((2, ROWS, BINS), NO_RAYS)
+            file["exchange/theta"] = BEAM.beam.angles_deg
+            detector = file.create_group("measurement/instrument/detector")
+            detector["exposure_time"], detector[place] = [0.2], [0.1]
+            detector["different_flat_exposure"] = word
+        return imported(tmp_path / name)
+
+    scan = exchange("different.h5", word)
+    assert off(scan) < 0.005
+    assert "white fields have 0.5 of a view's exposure" in scan.provenance["corrections"]
+    assert off(exchange("same.h5", "Same")) == pytest.approx(np.log(2), abs=0.01)

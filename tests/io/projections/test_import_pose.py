@@ -1,6 +1,7 @@
 """The pose of a detector, as geometry.json states it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -223,3 +224,27 @@ def test_the_centre_before_a_detector_that_is_slanted(tmp_path, slant_deg):
         (tmp_path / "geometry.json").write_text(json.dumps(facts | {"offset_mm": offset} | wrong))
         warned = import_scan(tmp_path / "geometry.json").provenance["warnings"]
         assert words in warned
+
+
+def test_a_cone_whose_rows_lie_beside_the_plane_of_the_source(tmp_path):
+    """What the refusal says puts them right: the slices lie about what the rows see."""
+    angles = np.arange(24) * 15.0
+    facts = {"schema": "diffusionblend-geometry/1", "kind": "cone", "sod_mm": 150, "sdd_mm": 225}
+    facts |= {"bin_mm": 1.0, "row_mm": 1.0, "offset_mm": 0.0, "row_offset_mm": 18.0}
+    facts |= {"angles_deg": angles.tolist(), "data": {"quantity": "line-integrals"}}
+    facts["data"] |= {"file": "p.npy", "order": ["view", "row", "bin"]}
+    np.save(tmp_path / "p.npy", np.full((24, 16, 64), 0.1, np.float32))
+    source = tmp_path / "geometry.json"
+    source.write_text(json.dumps(facts))
+    with pytest.raises(UnsupportedInput, match="do not see the plane of the source") as told:
+        import_scan(source, air_bins="none")
+    shifts = re.findall(r'"(\w+)" (\[[^]]+\])', str(told.value))
+    facts |= {name: [json.loads(shift)] * 24 for name, shift in shifts}
+    source.write_text(json.dumps(facts))
+    geometry = import_scan(source, air_bins="none").geometry
+    assert geometry.grid.shape[0] == 16
+    for pose in geometry.beam.poses:  # the ray to the middle of the rows crosses the axis at 0
+        middle = pose.middle[2] + geometry.beam.row_offset_mm
+        assert pose.source[2] + (middle - pose.source[2]) / 1.5 == pytest.approx(0)
+        assert pose.source[2] == pytest.approx(-12)
+    assert np.array(geometry.grid.affine)[2, 3] == pytest.approx(-7.5 / 1.5)

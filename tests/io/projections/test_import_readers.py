@@ -340,3 +340,13 @@ def test_a_ct_series_is_no_projections(tmp_path):
     write_dicom(tmp_path / "1.dcm")
     with pytest.raises(UnsupportedInput, match="is DICOM, but no projections; `simulate` reads"):
         import_scan(tmp_path)
+
+
+def test_an_array_of_more_than_three_axes(tmp_path):
+    """No order of three axes is that of four: what helps is another array."""
+    np.save(tmp_path / "p.npy", lines()[:, None])
+    options = {"order": "view,row,bin", "quantity": LINES, "arc": 180.0}
+    with pytest.raises(UnsupportedInput, match=r"save it .* by numpy\.squeeze"):
+        import_scan(tmp_path / "p.npy", stated(**options))
+    np.save(tmp_path / "p.npy", np.squeeze(np.load(tmp_path / "p.npy")))
+    assert import_scan(tmp_path / "p.npy", stated(**options)).y.shape == (ROWS, VIEWS, 57)

@@ -122,6 +122,56 @@ def test_a_text_without_its_section_is_refused(tmp_path, text):
         import_scan(tmp_path / "scan.log")
 
 
+def nikon_scan(folder, views=VIEWS, **text):
+    """Write some views of a scan whose axis casts its shadow on the middle, and its text."""
+    write_tiffs(folder, np.round(60000 * np.exp(-nikon_lines(0.0)))[:views].astype(np.uint16))
+    (folder / "scan.xtekct").write_text(xtekct(**text))
+    return folder
+
+
+def test_a_nikon_scan_that_was_stopped(tmp_path):
+    """A geometry.json was blamed that is not there, and nothing said what helps."""
+    folder = nikon_scan(tmp_path / "a", views=9)
+    with pytest.raises(UnsupportedInput, match=f"its geometry states {VIEWS} angles for 9") as told:
+        import_scan(folder, centre="none")
+    assert "geometry.json" not in str(told.value)
+    assert "list the angles of those that were taken, `angles_from=FILE`" in str(told.value)
+    listed = tmp_path / "angles.txt"
+    listed.write_text("\n".join(map(str, DEGREES[:9])))
+    scans = [import_scan(folder, centre="none", angles_from=listed)]
+    (folder / "scan.xtekct").write_text(xtekct(Projections=9))
+    scans.append(import_scan(folder, centre="none"))
+    for scan in scans:
+        assert scan.geometry.beam.angles_deg == pytest.approx(scans[0].geometry.beam.angles_deg)
+        assert_sees(scan, flipped=True)
+
+
+def test_a_nikon_scan_with_a_picture_more(tmp_path):
+    folder = nikon_scan(tmp_path / "a", Projections=VIEWS - 1)
+    words = f"{VIEWS - 1} angles for {VIEWS} views; expected one for each; leave out what is no"
+    with pytest.raises(UnsupportedInput, match=words):
+        import_scan(folder, centre="none")
+
+
+def test_a_nikon_scan_whose_pixels_were_joined_afterwards(tmp_path):
+    """The order of the axes was blamed."""
+    size = [2 * pixel for pixel in PIXEL]
+    folder = nikon_scan(tmp_path / "a", DetectorPixelsX=2 * BINS, DetectorPixelsY=2 * ROWS)
+    words = f"state {BINS} in a copy of the geometry: if 2 were joined in one"
+    with pytest.raises(UnsupportedInput, match=f"states {2 * BINS} bins.*{words}"):
+        import_scan(folder, centre="none")
+    sizes = {"DetectorPixelSizeX": size[0], "DetectorPixelSizeY": size[1]}
+    (tmp_path / "copy.xtekct").write_text(xtekct(**sizes))
+    scan = import_scan(folder, centre="none", geometry=tmp_path / "copy.xtekct")
+    assert (scan.geometry.beam.bins, scan.geometry.beam.bin_mm) == (BINS, size[0])
+
+
+def test_a_decimal_comma_of_nikon_is_named(tmp_path):
+    folder = nikon_scan(tmp_path / "a", SrcToObject="120,5")
+    with pytest.raises(CorruptInput, match=r"SrcToObject is '120,5'.*with a decimal point"):
+        import_scan(folder)
+
+
 def test_an_indented_line_is_a_line_of_its_own(tmp_path):
     path = tmp_path / "scan.log"
     path.write_text(skyscan(3, 57))

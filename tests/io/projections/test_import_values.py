@@ -184,6 +184,24 @@ def test_a_range_that_is_used_up_without_noise_is_told(tmp_path, y):
     np.testing.assert_allclose(scan.y.transpose(1, 0, 2), y, atol=1e-4)
 
 
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+@pytest.mark.parametrize("photons", [None, 1e4])
+def test_air_that_is_said_to_be_the_end_of_the_range(tmp_path, y, top, photons):
+    """Without noise a program made shares of rays fill the range, and nothing was brighter.
+
+    With noise a half of air was: that is still told.
+    """
+    shares = np.exp(-y) if photons is None else counts(y, photons) / photons
+    values = (top * shares).round().clip(max=top).astype(np.uint16)
+    scan = imported(tmp_path, values, i0=float(top))
+    if photons is None:
+        assert warnings(scan) == ""
+        shares = np.exp(-scan.y.transpose(1, 0, 2))
+        np.testing.assert_allclose(shares, np.exp(-y), atol=1 / top)
+    else:
+        assert f"clipped at {top}" in warnings(scan)
+
+
 @pytest.mark.parametrize("stored", ["all", "views", "air just below zero"])
 def test_signed_numbers_that_wrapped_are_read_as_unsigned(tmp_path, y, stored):
     photons = 65000 if stored == "air just below zero" else 60000

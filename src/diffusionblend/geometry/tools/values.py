@@ -1,5 +1,6 @@
 """Numbers out of the dictionaries and objects of other packages, checked."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ def numbers(
     try:
         array = np.asarray(value, dtype=np.float64).reshape(shape)
     except (TypeError, ValueError) as error:
-        raise CorruptInput(f"{name} is {_short(value)}; expected {_words(shape)}") from error
+        comma = isinstance(value, str) and re.fullmatch(r"[+-]?\d+,\d+", value.strip())
+        point = ", with a decimal point: write it so in a copy" if comma else ""
+        raise CorruptInput(f"{name} is {_short(value)}; expected {_words(shape)}{point}") from error
     if not array.size or not np.isfinite(array).all():
         raise CorruptInput(f"{name} is {_short(value)}; expected {_words(shape)}, all finite")
     return array

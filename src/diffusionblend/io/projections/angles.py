@@ -60,13 +60,32 @@ def _stated(source: Source, facts: AnyFacts, options: Options) -> np.ndarray | N
     if facts.angles is None:
         return stored
     _check_views(source, np.array(facts.angles))
-    stated = finite_angles(NAME, np.array(facts.angles), source.data.shape[0])
+    _check_count(source, len(facts.angles))
+    stated = finite_angles("its geometry", np.array(facts.angles), source.data.shape[0])
     stated = _in_degrees(stated, "degrees", options)
     if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
         raise UnsupportedInput(
             f"its angles are not those of {NAME}; expected the same; leave one of them out"
         )
     return stated
+
+
+def _check_count(source: Source, angles: int) -> None:
+    """Refuse another number of angles than views: of a scan that was stopped, or of others too."""
+    views = source.data.shape[0]
+    if views == angles:
+        return
+    stopped = (
+        "if the scan was stopped, list the angles of those that were taken, `angles_from=FILE`, or "
+        "state their number in a copy of the geometry"
+    )
+    others = "leave out what is no view of this scan" + (
+        ", by a pattern of the names of the others" if source.series is not None else ""
+    )
+    raise UnsupportedInput(
+        f"its geometry states {angles} angles for {views} views; expected one for each; "
+        + (stopped if views < angles else others)
+    )
 
 
 def _check_views(source: Source, angles: np.ndarray) -> None:

@@ -157,21 +157,36 @@ def leap(
     angles = np.asarray(angles_deg)[same]
     turn = turning(angles)
     whole = np.hstack([turn, turning(2 * angles)[:, 1:]]) if diverges else turn
-    places = range(PART_VIEWS, len(at) - PART_VIEWS + 1)
-    tried = ((*_in_two(at, whole, turn, place), place) for place in places)
-    left, leapt, place = min(tried)
+    tried = slice(PART_VIEWS, len(at) - PART_VIEWS + 1)
+    each, leaps = (found[tried] for found in _in_two(at, whole, turn))
+    place = int(np.argmin(each))
+    left, leapt, place = float(each[place]), float(leaps[place]), place + PART_VIEWS
     least = max(LEAP_BINS, LEAP_TIMES * left, SURE * reach * pixel_noise(sinogram))
     if abs(leapt) < least or left > PARTS * _beside(at, whole):
         return None
     return int(np.flatnonzero(same)[place]), abs(leapt)
 
 
-def _in_two(at: np.ndarray, whole: np.ndarray, turn: np.ndarray, place: int) -> tuple[float, float]:
-    """Return what places (n,) leave of a rotation that changes at one of them, and the change."""
-    parts = np.hstack([whole, turn * (np.arange(len(at)) >= place)[:, None]])
-    fit, *_ = np.linalg.lstsq(parts, at, rcond=None)
-    left = float(np.sqrt(np.square(at - parts @ fit).sum() / max(len(at) - parts.shape[1], 1)))
-    return left, float(turn[place] @ fit[-turn.shape[1] :])
+def _in_two(at: np.ndarray, whole: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what places (n,) leave of a rotation that changes at one of them, and the change.
+
+    Both are of each place (n,). The sums of all that lie behind each are taken once, so that it
+    takes as long as there are places, not its square.
+    """
+    sides, sizes, _ = np.linalg.svd(whole, full_matrices=False)
+    basis = sides[:, sizes > 1e-10 * sizes[0]]
+    beside = at - basis @ (basis.T @ at)
+
+    def behind(each: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cumsum(each[::-1], axis=0)[::-1])
+
+    shared = behind(turn[:, :, None] * basis[:, None, :])
+    own = behind(turn[:, :, None] * turn[:, None, :]) - shared @ shared.swapaxes(1, 2)
+    aside = behind(turn * beside[:, None])
+    change = (np.linalg.pinv(own, rcond=1e-12, hermitian=True) @ aside[:, :, None])[:, :, 0]
+    squares = np.maximum(beside @ beside - (aside * change).sum(axis=1), 0)
+    free = max(len(at) - whole.shape[1] - turn.shape[1], 1)
+    return np.sqrt(squares / free), (turn * change).sum(axis=1)
 
 
 def interchanged(y: np.ndarray, angles_deg: Sequence[float]) -> bool:

@@ -2,7 +2,8 @@
 
 `/exchange/data` are counts (views, rows, bins), `data_white` the same of air, `data_dark` without
 rays, `theta` the angle of each view, in degrees where nothing else is stated. Tomoscan's files may
-state the first angle and the step instead, and one value for all white fields.
+state the first angle and the step instead, and one value for all white fields; and that these were
+exposed otherwise than the views, in a word and by both times, as tomocupy reads them.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.io.projections import hdf5
+from diffusionblend.io.projections.exposure import Exposures, exposures
 from diffusionblend.io.projections.source import Source
 from diffusionblend.io.projections.stack import AXES
 
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 
 _ROTATION = "process/acquisition/rotation"
 _FLAT = "process/acquisition/flat_fields/flat_field_value"
+_DETECTOR, _FIELDS = "measurement/instrument/detector", "process/acquisition/flat_fields"
+_SECONDS = f"{_DETECTOR}/exposure_time"
+_DIFFERENT = (f"{_DETECTOR}/different_flat_exposure", f"{_FIELDS}/different_flat_exposure")
+_WHITE_SECONDS = (
+    f"{_DETECTOR}/exposure_time_flat",
+    f"{_FIELDS}/flat_exposure_time",
+    f"{_DETECTOR}/brightfield_exposure_time",
+)
+_LONGEST = 4096  # characters of a word
 
 
 def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) -> Source | None:
@@ -46,6 +57,7 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
         unit if theta is not None or angles is None else "degrees",
         white,
         dark,
+        exposures=None if white is None else _exposures(file, path, views, white.shape[0]),
         i0=None if white is not None else hdf5.number(file, path, _FLAT),
         remarks=remarks,
         no_angles=why,
@@ -83,3 +95,30 @@ def _angles(
     if count is not None and count != views:
         return None, f"/{_ROTATION}/num_angles is {count:g} for {views} views; "
     return start + step * np.arange(views), ""
+
+
+def _exposures(file: "h5py.File", path: Path, views: int, fields: int) -> Exposures | None:
+    """Return how long views and white fields were exposed, if the file says that they differ.
+
+    Where it does not, the time of the white fields is one that nobody used.
+    """
+    if not any(_word(file, path, name).lower() == "different" for name in _DIFFERENT):
+        return None
+    each = hdf5.number(file, path, _SECONDS)
+    stated = (hdf5.number(file, path, name) for name in _WHITE_SECONDS)
+    white = next((seconds for seconds in stated if seconds is not None), None)
+    if each is None or white is None or not (each > 0 and white > 0):
+        return None
+    said = "exposure time in the file"
+    return exposures(np.full(views, each), np.full(fields, white), said)
+
+
+def _word(file: "h5py.File", path: Path, name: str) -> str:
+    """Return a word, which may be stored letter by letter; nothing if it is not there."""
+    found = hdf5.dataset(file, path, name)
+    if found is None or not 0 < found.size <= _LONGEST:
+        return ""
+    held = np.asarray(found[()]).ravel()
+    if held.dtype.kind in "iu":
+        return held.astype(np.uint8).tobytes().partition(b"\0")[0].decode(errors="replace")
+    return hdf5.text(held[0])

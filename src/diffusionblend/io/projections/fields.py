@@ -48,17 +48,21 @@ class Fields:
     noise: Noise | None
     notes: Notes
 
-    def clipping(self, counts: np.ndarray, dead: np.ndarray) -> Notes:
+    def clipping(self, counts: np.ndarray, dead: np.ndarray, i0: float | None) -> Notes:
         """Warn of counts that were clipped at the top of the detector's range.
+
+        Where the largest is what air is said to have, and there is no noise that could lead above
+        it, a program made it so, as of shares of rays that fill a range.
 
         Args:
             counts: As measured (views, rows, bins).
             dead: Pixels that always have the largest number (rows, bins), which do not count.
+            i0: Counts of air, where a number stands for white fields.
         """
         top = clipped_at(counts)
         if top is None and self.white is not None:
             top = clipped_at(self.white)
-        if top is None:
+        if top is None or (top == i0 and not noisy(counts, top)):
             return NOTHING
         views = float(((counts >= top) & ~dead).mean())
         white = 0.0 if self.white is None else float(((self.white >= top) & ~dead).mean())

@@ -24,6 +24,7 @@ from diffusionblend.io.projections.stack import (
     check_type,
     finite_angles,
     orders_of_fields,
+    scale_of,
     volume_of,
 )
 
@@ -109,6 +110,7 @@ def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequenc
     views, rows, bins = arranged_shape(place, found.shape or (), order)
     check_held(place, found)
     views = len(some) if len(some) else views
+    scale = scale_of(place, found.attrs)
 
     def read(chosen: Sequence[int], part: slice) -> np.ndarray:
         import h5py
@@ -116,9 +118,10 @@ def stack(path: Path, name: str, found: Any, order: Sequence[str], some: Sequenc
         places = [some[view] for view in chosen] if len(some) else chosen
         at = {"view": _stretch(places), "row": part, "bin": slice(None)}
         with parsing(path), h5py.File(path) as again:
-            return arrange(again[name][tuple(at[axis] for axis in order)], order)
+            return scale.of(arrange(again[name][tuple(at[axis] for axis in order)], order))
 
-    return Stack(place, (views, rows, bins), found.dtype, read)
+    dtype = np.dtype(np.float32) if scale.words else found.dtype
+    return Stack(place, (views, rows, bins), dtype, read, scale.words)
 
 
 def _stretch(places: Sequence[int]) -> "slice | np.ndarray":

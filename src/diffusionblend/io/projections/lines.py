@@ -90,7 +90,8 @@ def _from_counts(
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
     stuck = stuck_at_top(counts, fields.white)
-    notes = fields.notes + fields.clipping(counts, stuck) + padded(counts)
+    i0 = meaning.i0 if fields.white is None else None
+    notes = fields.notes + fields.clipping(counts, stuck, i0) + padded(counts)
     numbers = [meaning.numbers[view] for view in views]
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     _check_views(shares, numbers)
@@ -98,7 +99,6 @@ def _from_counts(
     notes += _without_strays(shares) if options.repair else NOTHING
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
-    i0 = meaning.i0 if fields.white is None else None
     notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
     notes += _without_rays(shares, numbers) + darker(shares)
     one = _one_pixel(meaning, fields, options)

@@ -6,7 +6,7 @@ what the file can hold before memory is taken for it.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,14 @@ class Stack:
         shape: Views, rows, bins.
         dtype: Of the values as they are stored.
         reader: Reads some views and rows (views, rows, bins).
+        scaled: By what the stored numbers were multiplied and moved, as the file says, in words.
     """
 
     name: str
     shape: tuple[int, int, int]
     dtype: np.dtype
     reader: Reader
+    scaled: str = ""
 
     def read(self, views: Sequence[int] | None = None, rows: slice = slice(None)) -> np.ndarray:
         """Read some views (all of them without `views`) and rows (views, rows, bins), float32."""
@@ -46,6 +48,49 @@ class Stack:
             )
         with np.errstate(over="ignore"):  # what becomes infinite is found later
             return np.ascontiguousarray(self.reader(chosen, rows), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A straight line from numbers as they are stored to values: `slope * stored + start`."""
+
+    slope: float = 1.0
+    start: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What is to be said of it."""
+        if self == Scale():
+            return ""
+        return f"stored numbers times {self.slope:.6g} plus {self.start:.6g}, as the file says"
+
+    def of(self, stored: np.ndarray) -> np.ndarray:
+        """Return values, float32; what is stored as a value is left as it is."""
+        if self == Scale():
+            return stored
+        return np.asarray(stored * self.slope + self.start, dtype=np.float32)
+
+
+def scale_of(name: object, stated: Mapping[str, object]) -> Scale:
+    """Return the scale that a file states beside numbers: that of CIL, or of netCDF's conventions.
+
+    CIL stores `scale` times a value plus `offset`; a value of netCDF is `scale_factor` times the
+    stored number plus `add_offset`. Either may call one alone something else.
+    """
+    inverse = "scale" in stated and "offset" in stated
+    if not inverse and "scale_factor" not in stated:
+        return Scale()
+    names = ("scale", "offset") if inverse else ("scale_factor", "add_offset")
+    try:
+        times, plus = (np.asarray(stated.get(n, 0.0), np.float64).item() for n in names)
+    except (TypeError, ValueError) as error:
+        raise CorruptInput(f"{name}: its {' and '.join(names)} are no numbers") from error
+    if not (math.isfinite(times) and math.isfinite(plus) and times != 0):
+        raise CorruptInput(
+            f"{name}: its {names[0]} is {times:g}, its {names[1]} {plus:g}; expected the line by "
+            "which numbers were stored; save it again without"
+        )
+    return Scale(1 / times, -plus / times) if inverse else Scale(times, plus)
 
 
 def stack_of(name: str, values: np.ndarray, order: Sequence[str]) -> Stack:
@@ -88,9 +133,12 @@ def arranged_shape(
 ) -> tuple[int, int, int]:
     """Return the shape (views, rows, bins) of an array whose axes have the given order."""
     if len(shape) != len(order):
+        cure = "give the order of its axes"
+        if len(shape) > len(AXES):
+            cure = "save it with view, row and bin alone, of axes of one element by numpy.squeeze"
         raise UnsupportedInput(
             f"{name}: has the shape {tuple(shape)}, its axes are said to be {', '.join(order)}; "
-            "give the order of its axes"
+            f"{cure}"
         )
     sizes = dict(zip(order, (int(n) for n in shape), strict=True))
     views, rows, bins = (sizes.get(axis, 1) for axis in AXES)

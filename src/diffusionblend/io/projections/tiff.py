@@ -5,22 +5,26 @@ before a pixel is decoded. tifffile would take zeros for pixels that are not in 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.files import read_small
 from diffusionblend.io.formats.foreign import extra, parsing
 from diffusionblend.io.formats.headers import check_claim
 from diffusionblend.io.projections.stack import (
     AXES,
+    Scale,
     Stack,
     arrange,
     arranged_shape,
     check_type,
+    scale_of,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 100_000
+STRAIGHT = 0
+"""Of ImageJ's calibrations: the value is c0 + c1 times the number."""
+SCALE_BESIDE = "scaleoffset.json"
+"""Where CIL's TIFFWriter says how it made whole numbers of values."""
 WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
 """Of PhotometricInterpretation: grey values."""
 SEPARATE = 2
@@ -42,6 +50,7 @@ class Page:
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    scale: Scale = Scale()  # noqa: RUF009 - is frozen
 
 
 def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) -> Stack:
@@ -62,6 +71,9 @@ def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) ->
     if not pages or len(pages) > MAX_PAGES:
         raise UnsupportedInput(f"{path}: {len(pages)} pages; expected 1 to {MAX_PAGES}")
     _check_same(pages)
+    pages = _with_scale_beside(files[0].parent, pages)
+    scaled = next((page.scale.words for page in pages if page.scale.words), "")
+    dtype = np.dtype(np.float32) if scaled else pages[0].dtype
     raw = (len(pages), *pages[0].shape)
     if len(order) == 2 and len(pages) == 1:  # one picture, a sinogram
         raw = pages[0].shape
@@ -70,10 +82,10 @@ def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) ->
     def read(views: Sequence[int], rows: slice) -> np.ndarray:
         wanted = {"view": views, "row": range(shape[1])[rows], "bin": range(shape[2])}
         chosen = [pages[i] for i in wanted[order[0]]] if len(raw) == 3 else pages
-        values = _pixels(chosen, np.ix_(*(wanted[axis] for axis in order[-2:])))
+        values = _pixels(chosen, np.ix_(*(wanted[axis] for axis in order[-2:])), dtype)
         return arrange(values if len(raw) == 3 else values[0], order)
 
-    return Stack(str(path), shape, pages[0].dtype, read)
+    return Stack(str(path), shape, dtype, read, scaled)
 
 
 def is_one_picture(path: Path) -> bool:
@@ -113,10 +125,34 @@ def _pages(file: Path) -> list[Page]:
                 )
             pages = [(index, page.aspage()) for index, page in enumerate(tiff.pages)]
             whole = [(index, page) for index, page in pages if not page.is_reduced]
-            return [_page(file, index, page, size) for index, page in whole or pages]
+            scale = _calibration(tiff.imagej_metadata or {})
+            return [_page(file, index, page, size, scale) for index, page in whole or pages]
 
 
-def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
+def _calibration(stated: Mapping[str, Any]) -> Scale:
+    """Return the line by which ImageJ shows numbers; signed ones of 16 bits are stored so."""
+    line = stated.get("c0"), stated.get("c1")
+    if stated.get("cf") != STRAIGHT or not all(isinstance(n, int | float) for n in line):
+        return Scale()
+    start, slope = (float(n) for n in line)  # type: ignore[arg-type]  # are numbers
+    finite = np.isfinite([start, slope]).all() and slope != 0
+    return Scale(slope, start) if finite else Scale()
+
+
+def _with_scale_beside(folder: Path, pages: list[Page]) -> list[Page]:
+    """Return pages with the scale that CIL's TIFFWriter leaves in their folder, if it does."""
+    beside = folder / SCALE_BESIDE
+    if not beside.is_file():
+        return pages
+    try:
+        stated = json.loads(read_small(beside, 2**16, "a scale"))
+    except ValueError as error:
+        raise CorruptInput(f"{beside}: is no JSON; copy it again") from error
+    scale = scale_of(beside, stated if isinstance(stated, dict) else {})
+    return [replace(page, scale=scale) for page in pages]
+
+
+def _page(file: Path, index: int, page: "TiffPage", size: int, scale: Scale) -> Page:
     name = f"{file}, page {index}"
     shape, dtype = tuple(int(n) for n in page.shape), page.dtype
     if len(shape) != 2 or page.samplesperpixel != 1:
@@ -129,7 +165,7 @@ def _page(file: Path, index: int, page: "TiffPage", size: int) -> Page:
     held = _held(name, page, size)
     packed = shape[0] * -(-shape[1] * page.bitspersample // 8)  # as 12 bits of cameras are
     check_claim(name, packed, held, page.compression != 1)
-    return Page(file, index, shape, np.dtype(dtype))
+    return Page(file, index, shape, np.dtype(dtype), scale)
 
 
 def _way_to_grey(page: "TiffPage") -> str:
@@ -164,17 +200,18 @@ def _check_same(pages: Sequence[Page]) -> None:
             )
 
 
-def _pixels(pages: Sequence[Page], part: tuple[np.ndarray, ...]) -> np.ndarray:
+def _pixels(pages: Sequence[Page], part: tuple[np.ndarray, ...], dtype: np.dtype) -> np.ndarray:
     """Decode a part of pages (pages, rows, columns)."""
     import tifffile
 
     size = tuple(np.broadcast_shapes(*(indices.shape for indices in part)))
-    pixels = np.empty((len(pages), *size), pages[0].dtype)
+    pixels = np.empty((len(pages), *size), dtype)
     by_file: dict[Path, list[int]] = {}
     for number, page in enumerate(pages):
         by_file.setdefault(page.file, []).append(number)
     for file, numbers in by_file.items():
         with _reading(file), tifffile.TiffFile(file) as tiff:
             for number in numbers:
-                pixels[number] = tiff.pages[pages[number].index].asarray()[part]
+                page = pages[number]
+                pixels[number] = page.scale.of(tiff.pages[page.index].asarray()[part])
     return pixels

@@ -28,7 +28,7 @@ from diffusionblend.io.projections.geometry_file import (
     order_of,
 )
 from diffusionblend.io.projections.integers import as_counted
-from diffusionblend.io.projections.notes import NOTHING, Notes, warned
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.recognise import open_fields
 from diffusionblend.io.projections.selection import expected
@@ -81,9 +81,10 @@ def understand(
     stated = source.i0 if facts is None else facts.data.i0 or source.i0
     i0 = _agreed("i0", options.i0, stated)
     quantity = _quantity(source, facts, options, known_air=white is not None or i0 is not None)
-    data, notes = source.data, NOTHING
+    data, notes = source.data, noted(source.data.scaled) if source.data.scaled else NOTHING
     if quantity == "counts":
-        data, white, dark, notes = as_counted(data, white, dark)
+        data, white, dark, counted = as_counted(data, white, dark)
+        notes += counted
     beam = _beam(source, with_line(facts, source, options), options)
     unsaid = facts is None or facts.offset_mm is None
     unsaid &= beam.turns_on_a_circle or not isinstance(facts, PosedFacts)
@@ -276,11 +277,21 @@ def _other_order(source: Source, facts: AnyFacts, options: Options) -> str | Non
 
 
 def _check_number(name: str, stated: int | None, held: int, order: str | None) -> None:
-    if stated is not None and stated != held:
-        cure = "check the order of the axes" if order is None else f"give `order={order!r}`"
-        raise UnsupportedInput(
-            f"the geometry states {stated} {name}, the projections have {held}; {cure}"
+    if stated is None or stated == held:
+        return
+    if order is not None:
+        cure = f"give `order={order!r}`"
+    elif stated > held:
+        joined = f" if {stated // held} were joined in one, with so larger pixels;"
+        cure = (
+            f"state {held} in a copy of the geometry:{joined if stated % held == 0 else ''} if the "
+            "pictures were cut, with the place of their middle; or check the order of the axes"
         )
+    else:
+        cure = "check the order of the axes, and whether the geometry is that of these projections"
+    raise UnsupportedInput(
+        f"the geometry states {stated} {name}, the projections have {held}; {cure}"
+    )
 
 
 def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> float:
