@@ -40,6 +40,12 @@ MADE_OF_SLICES = {
 }
 """Words for pictures that were made of slices: the highest or lowest values of a slab, views from
 outside, planes that are none, calculations, and what a screen showed."""
+OF_MATERIALS = {
+    *("MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED"),
+    *("EFF_ATOMIC_NUM", "ELECTRON_DENSITY"),
+}
+"""Words for maps that several energies make (PS3.3, C.8.2.1.1.1): how much there is of a material,
+atomic numbers, densities. A virtual energy (VMI), or a material taken out (MAT_REMOVED), is HU."""
 WHOSE = ("PatientID", "StudyInstanceUID")
 HOW = (
     "ConvolutionKernel",
@@ -56,6 +62,13 @@ APART = (*HOW, *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
+LOSS = (
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+"""Whether pixels lost what cannot be got back, to how many times fewer bytes, and how."""
+MADE = ("SOPInstanceUID", *WHOSE, *APART, *PARTS, *LOSS)
 DECIMALS = 3
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
@@ -222,7 +235,7 @@ def _spacing(file: File, header: "Dataset") -> tuple[float, ...]:
 
 def _made(file: File, header: "Dataset") -> dict[str, str]:
     """Return of whom, how and when a slice was made: what is stated, and can be read."""
-    told = {tag: text(file, header, tag) for tag in ("SOPInstanceUID", *WHOSE, *APART, *PARTS)}
+    told = {tag: text(file, header, tag) for tag in MADE}
     return {tag: words for tag, words in told.items() if words}
 
 
@@ -251,6 +264,11 @@ def _check_sort(file: File, header: "Dataset") -> None:
             words & MADE_OF_SLICES,
             f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
             "expected slices as they were reconstructed; give the series that it was made from",
+        ),
+        (
+            words & OF_MATERIALS,
+            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), and no "
+            "attenuation in HU; give the series of one energy (VMI), or that of all together",
         ),
         (
             value_of(file, header, "BurnedInAnnotation") == "YES",
