@@ -191,6 +191,41 @@ def test_a_compression_with_loss_is_told(place, stored, hu, flag, caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    ("uid", "modality"),
+    [("4", "MR"), ("4.1", "MR"), ("20", "NM"), ("128", "PT"), ("481.2", "RTDOSE")],
+)
+def test_a_class_that_contradicts_the_modality_is_refused_with_both(place, stored, uid, modality):
+    slices = datasets(stored)
+    every(SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}")(slices)
+    words = f"4.1.1.{uid}, that of {modality}, its Modality CT; set the one that is wrong, or give"
+    assert words in str(refusal(read_volume, save(place / "s", slices)))
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"],
+)
+def test_what_no_pixel_can_be_read_without_is_named(place, stored, keyword):
+    """The cure was to copy the file again."""
+    slices = datasets(stored)
+    one(**{keyword: None})(slices)
+    words = f"s/2: lacks {keyword}; export it again with this value"
+    assert words in str(refusal(read_volume, save(place / "s", slices)))
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"), [("ReconstructionDiameter", (350, 500)), ("ContrastBolusAgent", "ab")]
+)
+def test_slices_of_two_fields_of_view_or_agents_between_each_other_are_told(
+    place, stored, hu, tag, values, caplog
+):
+    folder = save(place / "s", told_of(datasets(stored), tag, ONE_BETWEEN_THE_OTHER, values))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    (told,) = caplog.messages
+    assert f"slices of {tag} {values[0]} and {values[1]} lie between each other" in told
+
+
 FRAMES = {
     "1.2.0 1.2.1 1.2.2 1.2.3 1.2.4 1.2.5": (
         "1.2.1, but 1.2.0 in 0; each slice has a FrameOfReferenceUID of its own, as some programs"

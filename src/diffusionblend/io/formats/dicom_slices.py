@@ -29,6 +29,15 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Multi-frame CT, and what old series were converted to."""
 HOUNSFIELD = {"", "HU", "HOUNSFIELD", "US"}
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+OF_OTHERS = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.20": "NM",
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+    "1.2.840.10008.5.1.4.1.1.130": "PT",
+    "1.2.840.10008.5.1.4.1.1.481.2": "RTDOSE",
+}
+"""Classes of volumes that are no CT, and the modality that goes with each (PS3.3, A.1.4)."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Begins what is pictures of screens and pages."""
 SORTS = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
@@ -56,7 +65,14 @@ HOW = (
     "SeriesNumber",
 )
 """Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
-TURNS = ("ImageType", "SliceThickness", "AcquisitionNumber", "TriggerTime")
+TURNS = (
+    "ImageType",
+    "SliceThickness",
+    "AcquisitionNumber",
+    "TriggerTime",
+    "ReconstructionDiameter",
+    "ContrastBolusAgent",
+)
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
 APART = (*HOW, *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
@@ -69,6 +85,8 @@ LOSS = (
 )
 """Whether pixels lost what cannot be got back, to how many times fewer bytes, and how."""
 MADE = ("SOPInstanceUID", *WHOSE, *APART, *PARTS, *LOSS)
+PIXELS_NEED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation")
+"""What no pixel can be read without (PS3.3, C.7.6.3)."""
 DECIMALS = 3
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
@@ -198,6 +216,8 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         int(numbers(file, header, keyword, 1)[0])
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
+    for keyword in PIXELS_NEED:
+        required(file, header, keyword)
     check_storage(file, header, frames * rows * columns * bits // 8)
     plane = Plane(
         series=str(required(file, header, "SeriesInstanceUID")),
@@ -259,6 +279,11 @@ def _check_sort(file: File, header: "Dataset") -> None:
     frames = number(file, header, "NumberOfFrames", 1)
     faults = (
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
+        (
+            kind in OF_OTHERS,
+            f"its SOPClassUID is {kind}, that of {OF_OTHERS.get(str(kind))}, its Modality CT; set "
+            "the one that is wrong, or give a CT series",
+        ),
         (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
         (
             words & MADE_OF_SLICES,
