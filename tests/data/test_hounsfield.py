@@ -214,6 +214,25 @@ def test_values_cut_off_at_the_top_are_told_with_their_share(top, caplog):
     ]
 
 
+LIGHT = {
+    "rescaled twice, and cut off": (body(noise=20) - 1024).clip(-1024),
+    "lowered, and cut off": (body(noise=20) - 1000).clip(-1000),
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_body_without_water_is_told(name, caplog):
+    """It may be wood, or a foam, and is scanned."""
+    hu = LIGHT[name].astype(np.float32)
+    check_scale("v", hu)
+    low, high = np.percentile(hu, (10, 90))
+    assert caplog.messages == [
+        "v: hardly any of its voxels are as dense as water (0 HU), and most are from "
+        f"{low:.0f} to {high:.0f} HU; if it is a body, its values have another scale: give them "
+        "in HU"
+    ]
+
+
 FILLED = {
     "0, as water": padded(body(noise=20), 0),
     "0, as water, all but the body": np.where(body() < -900, 0, body(noise=20)),

@@ -260,6 +260,13 @@ def check_scale(name: object, hu: np.ndarray) -> None:
         raise _not_hu(f"{name}: slice {index}", _Values(hu[index : index + 1]))
     if fault := _in_corners(values):
         raise UnsupportedInput(f"{name}: {fault}")
+    if values.noisy.mean() > MOST and values.shares(WATER[0], math.inf).mean() < FEW:
+        log.warning(
+            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f to "
+            "%.0f HU; if it is a body, its values have another scale: give them in HU",
+            name,
+            *np.percentile(hu[:: max(1, len(hu) // SLICES_LOOKED_AT)], (10, 90)),
+        )
     if values.clipped:
         share = 100 * float(np.mean(values.hu == values.high))
         log.warning(
