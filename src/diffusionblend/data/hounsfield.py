@@ -360,7 +360,7 @@ def _not_hu(name: object, values: _Values) -> UnsupportedInput:
 
 def _way_to_hu(values: _Values) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
-    low, high, shares = values.low, values.high, values.shares
+    low, high, below = values.low, values.high, _way_from_below(values)
     ways = (
         (values.swapped, SWAP_BACK),
         (
@@ -398,16 +398,7 @@ def _way_to_hu(values: _Values) -> str:
             values.cut_off,
             f"many are the lowest, {low:g}: they were windowed; give the volume as it was before",
         ),
-        (
-            not math.isnan(values.air_below) and shares(*WATER).mean() > FEW,
-            f"air is at about {values.air_below:.0f}: they may be HU times "
-            f"{values.air_below / HU_AIR:.2g}: divide them by that",
-        ),
-        (
-            values.lowered or shares(*AIR_TWICE).mean() > MANY,
-            "many are below air: they may have been rescaled twice; give them with air at -1000 "
-            "and water at 0",
-        ),
+        (bool(below), below),
         (
             True,
             "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
@@ -415,3 +406,18 @@ def _way_to_hu(values: _Values) -> str:
         ),
     )
     return next(way for fits, way in ways if fits)
+
+
+def _way_from_below(values: _Values) -> str:
+    """Say what puts air far below -1000 HU, and what to do; empty if it is not there."""
+    if not math.isnan(values.air_below) and values.shares(*WATER).mean() > FEW:
+        return (
+            f"air is at about {values.air_below:.0f}: they may be HU times "
+            f"{values.air_below / HU_AIR:.2g}: divide them by that"
+        )
+    if values.lowered or values.shares(*AIR_TWICE).mean() > MANY:
+        return (
+            "many are below air: they may have been rescaled twice; give them with air at -1000 "
+            "and water at 0"
+        )
+    return ""

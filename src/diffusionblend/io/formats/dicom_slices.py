@@ -273,7 +273,6 @@ def _check_sort(file: File, header: "Dataset") -> None:
     kind = value_of(file, header, "SOPClassUID")
     # Of several values, which a backslash makes, each has to be one.
     units = {str(unit) for unit in np.atleast_1d(value_of(file, header, "RescaleType") or "")}
-    words = _words(file, header)
     colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
     samples = number(file, header, "SamplesPerPixel", 1)
     frames = number(file, header, "NumberOfFrames", 1)
@@ -284,22 +283,7 @@ def _check_sort(file: File, header: "Dataset") -> None:
             f"its SOPClassUID is {kind}, that of {OF_OTHERS.get(str(kind))}, its Modality CT; set "
             "the one that is wrong, or give a CT series",
         ),
-        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
-        (
-            words & MADE_OF_SLICES,
-            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
-            "expected slices as they were reconstructed; give the series that it was made from",
-        ),
-        (
-            words & OF_MATERIALS,
-            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), and no "
-            "attenuation in HU; give the series of one energy (VMI), or that of all together",
-        ),
-        (
-            value_of(file, header, "BurnedInAnnotation") == "YES",
-            "has text burned into its pixels; expected none; export it without, or, if there is "
-            "none, set BurnedInAnnotation to NO",
-        ),
+        *_faults_of_sort(file, header),
         (
             frames > 1 and kind not in ENHANCED_CT,
             f"has {frames:g} frames, and is no enhanced CT; expected one slice; convert it to "
@@ -327,3 +311,26 @@ def _check_sort(file: File, header: "Dataset") -> None:
     for found, fault in faults:
         if found:
             raise UnsupportedInput(f"{file}: {fault}")
+
+
+def _faults_of_sort(file: File, header: "Dataset") -> tuple[tuple[object, str], ...]:
+    """Return which sorts of pictures, and that there is text in one, are no slice, and whether."""
+    words = _words(file, header)
+    return (
+        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
+        (
+            words & MADE_OF_SLICES,
+            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
+            "expected slices as they were reconstructed; give the series that it was made from",
+        ),
+        (
+            words & OF_MATERIALS,
+            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), and no "
+            "attenuation in HU; give the series of one energy (VMI), or that of all together",
+        ),
+        (
+            value_of(file, header, "BurnedInAnnotation") == "YES",
+            "has text burned into its pixels; expected none; export it without, or, if there is "
+            "none, set BurnedInAnnotation to NO",
+        ),
+    )
