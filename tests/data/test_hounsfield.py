@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from diffusionblend.data.hounsfield import check_hu, check_scale
+from diffusionblend.data.hounsfield import check_hu, check_scale, tell_of_scale
+from diffusionblend.data.volume import Volume
 from diffusionblend.errors import UnsupportedInput
+from diffusionblend.geometry import Grid
+from diffusionblend.io.volumes import write_volume
+from support.commands import command
 
 Z, Y, X = np.mgrid[-1:1:9j, -1:1:64j, -1:1:64j]
 OUTSIDE = X**2 + Y**2 > 1
@@ -173,8 +177,65 @@ def test_a_slice_with_a_scale_of_its_own_is_named(index):
         check_scale("v", in_slices(body(noise=30), [index], 1024).astype(np.float32))
 
 
+MULTIPLIED = {
+    "two": 2 * body(noise=20),
+    "two, 12 bits": 2 * body(noise=20).clip(-1024),
+    "two, in padding": padded(2 * body(noise=20), -6048),
+    "one and a half": 1.5 * body(noise=20),
+    "three": 3 * head(),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLIED)
+def test_multiplied_hu_are_not_scanned_and_told_where_they_are_looked_at(name, caplog):
+    hu = MULTIPLIED[name].astype(np.float32)
+    air = np.median(hu[(hu > hu.min()) & (hu < -1300)])
+    with pytest.raises(UnsupportedInput) as refused:
+        check_scale("v", hu)
+    assert f"air is at about {air:.0f}: they may be HU times {air / -1000:.2g}" in str(
+        refused.value
+    )
+    check_hu("v", hu)
+    tell_of_scale("v", hu)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith(
+        f"v: what looks like air is at about {air:.0f} HU; expected air at -1000"
+    )
+
+
+@pytest.mark.parametrize("top", [100, 400, 1000])
+def test_values_cut_off_at_the_top_are_told_with_their_share(top, caplog):
+    hu = (body(noise=20) + np.where(body() > 600, 400, 0)).clip(-1000, top).astype(np.float32)
+    check_scale("v", hu)
+    share = 100 * np.mean(hu == top)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"v: {share:.2g} % of its voxels are the highest, {top} HU: values were cut off there, so "
+        "that what was denser is not; give the volume as it was before"
+    ]
+
+
+LIGHT = {
+    "rescaled twice, and cut off": (body(noise=20) - 1024).clip(-1024),
+    "lowered, and cut off": (body(noise=20) - 1000).clip(-1000),
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_body_without_water_is_told(name, caplog):
+    """It may be wood, or a foam, and is scanned."""
+    hu = LIGHT[name].astype(np.float32)
+    check_scale("v", hu)
+    low, high = np.percentile(hu, (10, 90))
+    assert caplog.messages == [
+        "v: hardly any of its voxels are as dense as water (0 HU), and most are from "
+        f"{low:.0f} to {high:.0f} HU; if it is a body, its values have another scale: give them "
+        "in HU"
+    ]
+
+
 FILLED = {
     "0, as water": padded(body(noise=20), 0),
+    "0, as water, all but the body": np.where(body() < -900, 0, body(noise=20)),
     "0, in two corners": np.where(X > 0.9, 0, body(noise=20)),
     "the largest of 12 bits": padded(body(), 3071),
     "-2000 read without a sign": padded(body(), 62512),
@@ -187,3 +248,49 @@ def test_what_is_outside_of_the_scanned_field_is_air(name):
     with pytest.raises(UnsupportedInput, match=r"v: the corners of 9 slices are .*; expected air"):
         check_scale("v", FILLED[name].astype(np.float32))
     check_hu("v", FILLED[name].astype(np.float32))  # a result may be looked at
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_of_corners_that_no_dense_object_fills_those_who_look_are_told(name, caplog):
+    hu = FILLED[name].astype(np.float32)
+    tell_of_scale("v", hu)
+    told = [record.getMessage() for record in caplog.records]
+    padding = "largest" in name or "sign" in name  # beside air: as an object that fills them
+    assert [words.partition(" are")[0] for words in told] == (
+        [] if padding else ["v: the corners of 9 slices"]
+    )
+
+
+@pytest.mark.parametrize("name", HU)
+def test_of_hu_nothing_is_told(name, caplog):
+    check_scale("v", HU[name].astype(np.float32))
+    tell_of_scale("v", HU[name].astype(np.float32))
+    words = [record.getMessage() for record in caplog.records]
+    assert [w for w in words if "cut off there" not in w] == []
+    assert (len(words) == 1) == (name == "lung window")
+
+
+@pytest.mark.parametrize("noise", [200, 500, 2000, 5000])
+def test_of_a_picture_from_hardly_any_photons_nothing_is_told(noise, caplog):
+    tell_of_scale("v", body(noise=noise))
+    assert not caplog.records
+
+
+@pytest.fixture
+def doubled(place):
+    """The file of a chest whose HU were multiplied by two."""
+    hu = MULTIPLIED["two"].astype(np.float32)
+    write_volume(Volume(hu, Grid.from_spacing(hu.shape, (3, 5, 5))), place / "two.nii.gz")
+    return place / "two.nii.gz"
+
+
+def test_commands_that_compare_or_show_a_volume_tell_of_its_scale(doubled, place, caplog):
+    for words in (("info",), ("evaluate", doubled), ("report", "-o", place / "r.html")):
+        caplog.clear()
+        ended = command(words[0], doubled, *words[1:])
+        assert ended.code == 0, ended.err
+        told = [text for text in caplog.messages if "expected air at -1000" in text]
+        assert len(told) == 1 + (words[0] == "evaluate")
+        assert all(text.startswith(f"{doubled}: what looks like air") for text in told)
+    ended = command("simulate", doubled, "--size", 64, "-o", place / "s.h5")
+    assert (ended.code, "they may be HU times 2: divide" in ended.err) == (4, True)

@@ -5,6 +5,7 @@ The lowest value alone says little: padding, or a single voxel, may have any val
 
 import functools
 import itertools
+import logging
 import math
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from diffusionblend.data.arrays import in_parts
 from diffusionblend.data.units import HU_AIR
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+
+log = logging.getLogger(__name__)
 
 HU_LIMITS = (-65536.0, 65535.0)
 """What 16 bits hold; below, once more, for padding to which an intercept was added."""
@@ -67,6 +70,11 @@ BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
 
 Noise of 200 HU in air, and streaks of metal, leave 0.6 percent there.
 """
+ALL_AIR, NOT_AIR, NARROW = (-1200.0, -800.0), -1300.0, 400.0
+"""HU of all air where there is little noise, below all of it, and how far half of the values of air
+that another scale puts below it lie from each other at most: noise puts them anywhere."""
+CLIPPED = 1500.0
+"""HU that only a program cuts values off at; scanners do from 2976 on."""
 
 
 def check_finite(hu: np.ndarray) -> None:
@@ -90,7 +98,37 @@ class _Values:
     @functools.cached_property
     def noisy(self) -> np.ndarray:
         """Which slices were measured: in phantoms most neighbours have the same value."""
-        return np.array([_differ(part) for part in self.hu], dtype=bool)
+        return np.array([_differ(part, part > part.min()) for part in self.hu], dtype=bool)
+
+    @functools.cached_property
+    def noisy_beside_zero(self) -> np.ndarray:
+        """Which were measured where they are not exactly 0, which most of a slice may be."""
+        return np.array(
+            [_differ(part, (part > part.min()) & (part != 0)) for part in self.hu], dtype=bool
+        )
+
+    @functools.cached_property
+    def air_below(self) -> float:
+        """Where air is if it is alone, and far below -1000 HU; NaN if it is not."""
+        if self.low >= NOT_AIR:
+            return math.nan
+        deep = self.shares(_above(self.low), NOT_AIR).mean()
+        if deep < MANY or self.shares(*ALL_AIR).mean() > MANY * deep:
+            return math.nan
+        some = self.hu[:: max(1, len(self.hu) // SLICES_LOOKED_AT)]
+        below = some[(some > self.low) & (some < NOT_AIR)]
+        first, median, last = np.percentile(below, (25, 50, 75)) if below.size else [math.nan] * 3
+        return float(median) if last - first < NARROW else math.nan
+
+    @property
+    def clipped(self) -> bool:
+        """Whether a program has cut values off at the highest: scanners do so further up."""
+        few = max(LEAST * self.hu.size, SINGLE)
+        return bool(
+            WATER[0] < self.high < CLIPPED
+            and (self.hu == self.high).sum() > few
+            and self.noisy.mean() > MOST
+        )
 
     def scales(self) -> tuple[np.ndarray, ...]:
         """Return shares (slices,): of what was measured, of air, of water, and of raised muscle.
@@ -220,27 +258,64 @@ def check_scale(name: object, hu: np.ndarray) -> None:
         raise _not_hu(name, values)
     for index in np.flatnonzero(_raised(*values.scales()) | (deep > MANY))[:1]:
         raise _not_hu(f"{name}: slice {index}", _Values(hu[index : index + 1]))
-    _check_corners(name, values)
+    if fault := _in_corners(values):
+        raise UnsupportedInput(f"{name}: {fault}")
+    if values.noisy.mean() > MOST and values.shares(WATER[0], math.inf).mean() < FEW:
+        log.warning(
+            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f to "
+            "%.0f HU; if it is a body, its values have another scale: give them in HU",
+            name,
+            *np.percentile(hu[:: max(1, len(hu) // SLICES_LOOKED_AT)], (10, 90)),
+        )
+    if values.clipped:
+        share = 100 * float(np.mean(values.hu == values.high))
+        log.warning(
+            "%s: %.2g %% of its voxels are the highest, %g HU: values were cut off there, so that "
+            "what was denser is not; give the volume as it was before",
+            name,
+            share,
+            values.high,
+        )
 
 
-def _check_corners(name: object, values: _Values) -> None:
-    """Refuse slices that go on outside of what was scanned, where there is no noise either.
+def tell_of_scale(name: object, hu: np.ndarray) -> None:
+    """Warn of a scale that `check_scale` refuses, of a volume that is compared or looked at.
 
-    Programs that resample fill with 0, which is water; padding may be the largest number there is.
+    Only of what no reconstruction shows, be it of noise: there a dense object may fill the corners.
+    """
+    values = _Values(hu)
+    inverted = values.shares(*ALL_AIR).mean() < LEAST
+    if not math.isnan(values.air_below):
+        log.warning(
+            "%s: what looks like air is at about %.0f HU; expected air at -1000 and water at 0; if "
+            "values were multiplied or rescaled twice, undo that",
+            name,
+            values.air_below,
+        )
+    elif fault := _in_corners(values, dense_too=inverted):
+        log.warning("%s: %s", name, fault)
+
+
+def _in_corners(values: _Values, *, dense_too: bool = True) -> str:
+    """Say what is wrong if slices go on outside of what was scanned, where there is no noise.
+
+    Programs that resample, or take the body out, fill with 0, which is water; padding may be the
+    largest number there is. Empty if nothing is wrong.
     """
     corners = values.hu[:, [0, 0, -1, -1], [0, -1, -1, 0]]  # once around
-    zero, dense = corners == 0, (corners >= DENSE).all(axis=1)
+    zero, dense = corners == 0, (corners >= DENSE).all(axis=1) & dense_too
     # At both ends of a side; a phantom may be of water up to there.
     water = (zero & np.roll(zero, 1, axis=1)).any(axis=1)
-    water &= values.noisy if water.any() else False
+    water &= values.noisy_beside_zero if water.any() else False
     filled = water | dense
-    if water.mean() > MANY or dense.mean() > MOST:
-        value = float(corners[filled].max())
-        raise UnsupportedInput(
-            f"{name}: the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; "
-            "expected air; set what lies outside of the scanned field to -1000, and values that "
-            "are inverted the right way round"
-        )
+    if water.mean() <= MANY and dense.mean() <= MOST:
+        return ""
+    value = float(corners[filled].max())
+    return (
+        f"the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; expected air; "
+        "set what lies outside of the scanned field to -1000, and values that are inverted the "
+        "right way round"
+    )
 
 
 def _above(value: float) -> float:
@@ -258,8 +333,7 @@ def _roughness(values: np.ndarray) -> float:
     return float(np.abs(np.diff(values.astype(np.int32), axis=-1)).mean())
 
 
-def _differ(part: np.ndarray) -> bool:
-    inside = part > part.min()
+def _differ(part: np.ndarray, inside: np.ndarray) -> bool:
     apart = np.diff(part, axis=1)[inside[:, 1:] & inside[:, :-1]]
     return bool(np.count_nonzero(apart) > apart.size / 2)
 
@@ -286,7 +360,7 @@ def _not_hu(name: object, values: _Values) -> UnsupportedInput:
 
 def _way_to_hu(values: _Values) -> str:
     """Return what the values probably are, and what to do: the first that fits."""
-    low, high, shares = values.low, values.high, values.shares
+    low, high, below = values.low, values.high, _way_from_below(values)
     ways = (
         (values.swapped, SWAP_BACK),
         (
@@ -324,11 +398,7 @@ def _way_to_hu(values: _Values) -> str:
             values.cut_off,
             f"many are the lowest, {low:g}: they were windowed; give the volume as it was before",
         ),
-        (
-            values.lowered or shares(*AIR_TWICE).mean() > MANY,
-            "many are below air: they may have been rescaled twice; give them with air at -1000 "
-            "and water at 0",
-        ),
+        (bool(below), below),
         (
             True,
             "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
@@ -336,3 +406,18 @@ def _way_to_hu(values: _Values) -> str:
         ),
     )
     return next(way for fits, way in ways if fits)
+
+
+def _way_from_below(values: _Values) -> str:
+    """Say what puts air far below -1000 HU, and what to do; empty if it is not there."""
+    if not math.isnan(values.air_below) and values.shares(*WATER).mean() > FEW:
+        return (
+            f"air is at about {values.air_below:.0f}: they may be HU times "
+            f"{values.air_below / HU_AIR:.2g}: divide them by that"
+        )
+    if values.lowered or values.shares(*AIR_TWICE).mean() > MANY:
+        return (
+            "many are below air: they may have been rescaled twice; give them with air at -1000 "
+            "and water at 0"
+        )
+    return ""

@@ -23,7 +23,7 @@ from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.io.files import PathLike
 from diffusionblend.io.formats.registry import is_deviation
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_shown, read_volume
+from diffusionblend.io.volumes import read_compared, read_shown, read_volume
 
 ArrayLike: TypeAlias = np.ndarray | Tensor
 ScanLike: TypeAlias = Scan | PathLike | ArrayLike
@@ -95,7 +95,7 @@ def as_pair(a: VolumeLike, b: VolumeLike) -> tuple[Volume, Volume]:
     paths = [Path(v) for v in (a, b) if isinstance(v, str | os.PathLike)]
     if len(paths) == 2 and all(map(is_deviation, paths)):
         return read_shown(paths[0]), read_shown(paths[1])
-    known = [as_volume(v) if isinstance(v, Volume | str | os.PathLike) else None for v in (a, b)]
+    known = [_known(v) for v in (a, b)]
     grid = next((volume.grid for volume in known if volume is not None), None)
     first = known[0] or _beside(a, grid)
     return first, known[1] or _beside(b, grid or first.grid)
@@ -105,6 +105,13 @@ def as_paths(given: Paths) -> list[Path]:
     """Return the paths of one file or folder, or of several."""
     several = [given] if isinstance(given, str | os.PathLike) else given
     return [Path(each) for each in several]
+
+
+def _known(given: VolumeLike) -> Volume | None:
+    """Return a volume, or that of a file; none of an array, which lies nowhere."""
+    if isinstance(given, str | os.PathLike):
+        return read_compared(given)
+    return given if isinstance(given, Volume) else None
 
 
 def _beside(given: VolumeLike, grid: Grid | None) -> Volume:

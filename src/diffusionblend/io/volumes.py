@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from diffusionblend.data.hounsfield import check_finite, check_hu
+from diffusionblend.data.hounsfield import check_finite, check_hu, tell_of_scale
 from diffusionblend.data.volume import HasVolume, Volume, volume_in
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
@@ -33,9 +33,16 @@ def read_volume(path: PathLike) -> Volume:
     return volume
 
 
+def read_compared(path: PathLike) -> Volume:
+    """Read a CT volume to compare it or to look at it; a scale that is none of HU is told."""
+    volume = read_volume(path)
+    tell_of_scale(path, volume.hu)
+    return volume
+
+
 def read_shown(path: PathLike) -> Volume:
-    """Read a CT volume, or the deviation of several samples, as `a.std.nii.gz` is."""
-    return read_beside(Path(path)) if is_deviation(Path(path)) else read_volume(path)
+    """Read a CT volume to look at, or the deviation of several samples, as `a.std.nii.gz` is."""
+    return read_beside(Path(path)) if is_deviation(Path(path)) else read_compared(path)
 
 
 def read_beside(path: Path) -> Volume:

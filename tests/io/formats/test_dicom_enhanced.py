@@ -3,6 +3,7 @@
 import imagecodecs
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -13,7 +14,7 @@ from pydicom.uid import (
 
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import read_shape, read_volume
+from diffusionblend.io.volumes import read_shape, read_volume, write_volume
 from diffusionblend.simulation.simulate import simulate
 from support.commands import command
 from support.small_volumes import (
@@ -86,6 +87,54 @@ def test_frames_are_slices(place, stored, hu, kind):
     folder = save(place / "s", [file])
     assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
     assert read_shape(folder) == stored.shape
+
+
+@pytest.mark.parametrize("name", ["frames.dcm", "IM0001"])
+def test_a_file_of_frames_is_a_volume_whatever_lies_beside_it(place, stored, hu, name, caplog):
+    """The cure was to give the folder, which is refused: it holds two series."""
+    other = enhanced(stored[::-1])
+    other.SeriesInstanceUID = f"{UID}.7"
+    folder = save(place / "s", [enhanced(stored), other], [name, "other.dcm"])
+    expected = as_nifti(place, hu, ras(lps()))
+    assert_same(read_volume(folder / name), expected)
+    assert read_shape(folder / name) == stored.shape
+    assert not caplog.messages
+    words = str(refusal(read_volume, folder))
+    assert f"expected one of CT; give one of the files {name}" in words
+    write_volume(expected, place / "derived", source=folder / name)
+    assert dcmread(place / "derived/0001.dcm").FrameOfReferenceUID
+
+
+def test_many_files_of_frames_are_no_slices_of_one_series(place, stored):
+    files = [enhanced(stored) for _ in range(7)]
+    for index, file in enumerate(files):
+        file.SeriesInstanceUID = f"{UID}.{index}"
+    words = str(refusal(read_volume, save(place / "s", files)))
+    assert words.endswith("expected one of CT; give one of the files 0, 1, 2 and 4 more")
+
+
+def test_a_file_of_frames_of_which_more_lie_beside_it_says_so(place, stored, hu, caplog):
+    files = [enhanced(stored, order=(0, 1, 2)), enhanced(stored, order=(3, 4, 5))]
+    folder = save(place / "s", files)
+    assert np.array_equal(read_volume(folder / "0").hu, hu.T[:3])
+    assert caplog.messages == [
+        f"{folder / '0'}: 1 more files of its series lie beside it; left out: if they belong to "
+        "this volume, give the folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"Modality": "RTSTRUCT"}, "its modality is RTSTRUCT; expected CT; give a CT series"),
+        ({"SOPClassUID": UID}, "has 6 frames, and is no enhanced CT; expected one slice; convert"),
+    ],
+)
+def test_a_file_that_no_folder_makes_a_volume_of_says_why(place, stored, changes, words):
+    file = enhanced(stored)
+    for keyword, value in changes.items():
+        setattr(file, keyword, value)
+    assert words in str(refusal(read_volume, save(place / "s", [file]) / "0"))
 
 
 def test_each_frame_has_its_own_slope_and_intercept(place, stored):

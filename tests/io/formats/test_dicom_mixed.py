@@ -145,6 +145,108 @@ def test_a_slice_that_was_calculated_as_such_is_one(place, stored, hu, words):
     assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"],
+)
+def test_a_map_of_materials_is_no_ct(place, stored, words):
+    slices = datasets(stored)
+    every(ImageType=["DERIVED", "PRIMARY", "AXIAL", words])(slices)
+    found = str(refusal(read_volume, save(place / "s", slices)))
+    assert f"s/0: is a map of materials ({words}), and no attenuation in HU; give the" in found
+
+
+@pytest.mark.parametrize("words", ["VMI", "MAT_REMOVED"])
+def test_one_energy_and_a_material_taken_out_are_hu(place, stored, hu, words):
+    slices = datasets(stored)
+    every(ImageType=["DERIVED", "PRIMARY", "AXIAL", words], RescaleType="HU")(slices)
+    assert np.array_equal(read_volume(save(place / "s", slices)).hu, hu.T)
+
+
+@pytest.mark.parametrize(("numbers", "told"), [((1, 1, 2, 2, 3, 3), True), ((1, 2, 3) * 2, False)])
+def test_slices_of_one_number_beside_each_other_are_told(place, stored, hu, numbers, told, caplog):
+    """Two volumes one above the other may have the same numbers."""
+    slices = datasets(stored)
+    for data, number in zip(slices, numbers, strict=True):
+        data.InstanceNumber = number
+    folder = save(place / "s", slices)
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert caplog.messages == told * [
+        f"{folder / '0'}: has the InstanceNumber 1, as 1 beside it, and so do 2 more pairs; if "
+        "they are of two times or reconstructions, give those of one"
+    ]
+
+
+@pytest.mark.parametrize("flag", ["01", "00"])
+def test_a_compression_with_loss_is_told(place, stored, hu, flag, caplog):
+    slices = datasets(stored)
+    for data in slices[2:]:
+        data.LossyImageCompression, data.LossyImageCompressionRatio = flag, "11.5"
+    folder = save(place / "s", slices)
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    assert caplog.messages == (flag == "01") * [
+        f"{folder}: 4 of its 6 slices were compressed with loss (LossyImageCompressionRatio 11.5); "
+        "their HU are not quite those that were measured: give the series as it was before, if "
+        "there is one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uid", "modality"),
+    [("4", "MR"), ("4.1", "MR"), ("20", "NM"), ("128", "PT"), ("481.2", "RTDOSE")],
+)
+def test_a_class_that_contradicts_the_modality_is_refused_with_both(place, stored, uid, modality):
+    slices = datasets(stored)
+    every(SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}")(slices)
+    words = f"4.1.1.{uid}, that of {modality}, its Modality CT; set the one that is wrong, or give"
+    assert words in str(refusal(read_volume, save(place / "s", slices)))
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"],
+)
+def test_what_no_pixel_can_be_read_without_is_named(place, stored, keyword):
+    """The cure was to copy the file again."""
+    slices = datasets(stored)
+    one(**{keyword: None})(slices)
+    words = f"s/2: lacks {keyword}; export it again with this value"
+    assert words in str(refusal(read_volume, save(place / "s", slices)))
+
+
+@pytest.mark.parametrize(
+    ("tag", "values"), [("ReconstructionDiameter", (350, 500)), ("ContrastBolusAgent", "ab")]
+)
+def test_slices_of_two_fields_of_view_or_agents_between_each_other_are_told(
+    place, stored, hu, tag, values, caplog
+):
+    folder = save(place / "s", told_of(datasets(stored), tag, ONE_BETWEEN_THE_OTHER, values))
+    assert np.array_equal(read_volume(folder).hu, hu.T)
+    (told,) = caplog.messages
+    assert f"slices of {tag} {values[0]} and {values[1]} lie between each other" in told
+
+
+FRAMES = {
+    "1.2.0 1.2.1 1.2.2 1.2.3 1.2.4 1.2.5": (
+        "1.2.1, but 1.2.0 in 0; each slice has a FrameOfReferenceUID of its own, as some programs"
+    ),
+    "1.2.0 - 1.2.0 1.2.0 1.2.0 1.2.0": "none, but 1.2.0 in 0; some slices have no FrameOfRef",
+    "1.2.0 1.2.0 1.2.0 1.2.0 1.2.1 1.2.1": "1.2.1, but 1.2.0 in 0; expected the same in all sl",
+}
+
+
+@pytest.mark.parametrize("frames", FRAMES)
+def test_frames_of_reference_say_whether_slices_were_mixed_or_a_program_made_them(
+    place, stored, hu, frames
+):
+    slices = datasets(stored)
+    for data, frame in zip(slices, frames.split(), strict=True):
+        data.FrameOfReferenceUID = frame.strip("-")
+    assert f"mixed frame: {FRAMES[frames]}" in str(refusal(read_volume, save(place / "s", slices)))
+    every(FrameOfReferenceUID="1.2.0")(slices)
+    assert np.array_equal(read_volume(save(place / "cured", slices)).hu, hu.T)
+
+
 # All slices of one identifier, as an export that leaves names out may make them
 
 

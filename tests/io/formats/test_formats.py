@@ -196,6 +196,11 @@ NRRD_DAMAGE = {
     "outside": (line("data file", "../v.raw"), CorruptInput, "outside the folder"),
     "not there": (line("data file", "v.raw"), CorruptInput, "'v.raw', which is not there"),
     "a list": (line("data file", "LIST"), UnsupportedInput, "in several files"),
+    "a list and its names": (
+        line("data file", "LIST\n1.raw\n2.raw"),
+        UnsupportedInput,
+        "in several",
+    ),
     "a pattern": (line("datafile", "v%d.raw 1 6 1"), UnsupportedInput, "in several files"),
     "skipped": (line("byte skip", "-1"), UnsupportedInput, "`byte skip`"),
     "metres": (line("space units", '"m" "m" "m"'), UnsupportedInput, "expected mm"),

@@ -136,6 +136,20 @@ def test_sizes_of_nifti_that_leave_voxels_over_are_refused(place, hu, name, pack
     assert words in str(refusal(read_volume, path))
 
 
+def test_an_axis_of_no_voxels_says_what_to_set(place, hu):
+    """It was said to be one of several volumes."""
+    path = nifti(place / "v.nii", hu, qform=AFFINE)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<h", raw, 40, 4)
+    struct.pack_into("<h", raw, 48, 0)
+    path.write_bytes(raw)
+    words = "its dim is 4, 8, 7, 6, 0, 1, 1, 1: 4 axes, of which one has no voxel; set dim[0] to 3"
+    assert words in str(refusal(read_volume, path))
+    struct.pack_into("<h", raw, 40, 3)
+    path.write_bytes(raw)
+    assert np.array_equal(read_volume(path).hu, hu.T)
+
+
 @pytest.mark.parametrize(("bits", "behind"), [(0, 0), (16, 100)])
 def test_padding_behind_the_voxels_of_nifti_and_no_bits_stated_are_read(place, hu, bits, behind):
     path = nifti(place / "v.nii", hu, qform=AFFINE)

@@ -20,7 +20,16 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.formats.archive import File
 from diffusionblend.io.formats.dicom_pixels import read_pixels
 from diffusionblend.io.formats.dicom_series import one_series
-from diffusionblend.io.formats.dicom_slices import APART, HOW, PARTS, TURNS, WHOSE, Slice, slices_of
+from diffusionblend.io.formats.dicom_slices import (
+    APART,
+    HOW,
+    LOSS,
+    PARTS,
+    TURNS,
+    WHOSE,
+    Slice,
+    slices_of,
+)
 from diffusionblend.io.formats.headers import LPS_TO_RAS, check_header, volume_in_order
 
 log = logging.getLogger(__name__)
@@ -33,6 +42,8 @@ MAX_UNEVEN = 0.01
 ROUNDING_MM = 0.02
 MOST_ROUNDED = 0.25
 """Share of a step by which rounded positions may be off: a missing slice moves some by a third."""
+LOST = "1"
+"""What Lossy Image Compression says of pixels that lost something, as a number: 01."""
 SAME = 1e-4
 """How much sizes in mm and parts of directions may differ among slices."""
 
@@ -133,6 +144,8 @@ def stacked(files: Sequence[File], name: str) -> Stack:
     check_header(name, stack.shape, stack.affine)
     _tell_of_gaps(slices, name)
     _tell_of_turns(slices)
+    _tell_of_pairs(slices)
+    _tell_of_loss(slices, name)
     return stack
 
 
@@ -180,6 +193,44 @@ def _tell_of_turns(slices: Sequence[Slice]) -> None:
             )
 
 
+def _tell_of_pairs(slices: Sequence[Slice]) -> None:
+    """Name slices, sorted, of one number beside each other: those of two volumes may alternate.
+
+    Two volumes one above the other may have the same numbers, too, and meet at one pair.
+    """
+    pairs = [
+        (one, other)
+        for one, other in itertools.pairwise(slices)
+        if one.file != other.file and one.instance is not None and one.instance == other.instance
+    ]
+    if len(pairs) > 1 and len({one.instance for one, _ in pairs}) > 1:
+        one, other = pairs[0]
+        log.warning(
+            "%s: has the InstanceNumber %g, as %s beside it, and so do %d more pairs; if they are "
+            "of two times or reconstructions, give those of one",
+            one.file,
+            one.instance,
+            other.file.name,
+            len(pairs) - 1,
+        )
+
+
+def _tell_of_loss(slices: Sequence[Slice], name: str) -> None:
+    """Say if pixels were compressed with loss: their HU are near those that were measured."""
+    flag, *how = LOSS
+    lost = [one for one in slices if one.made.get(flag) == LOST]
+    if lost:
+        told = [f"{tag} {lost[0].made[tag]}" for tag in how if tag in lost[0].made]
+        log.warning(
+            "%s: %d of its %d slices were compressed with loss%s; their HU are not quite those "
+            "that were measured: give the series as it was before, if there is one",
+            name,
+            len(lost),
+            len(slices),
+            f" ({', '.join(told)})" if told else "",
+        )
+
+
 def _check_same(slices: Sequence[Slice]) -> None:
     """Refuse slices whose planes differ, and name one that is unlike most: it may be a scout."""
     planes = Counter(one.plane.rounded for one in slices)
@@ -191,9 +242,21 @@ def _check_same(slices: Sequence[Slice]) -> None:
             same = value == known if isinstance(value, str) else np.allclose(value, known, 0, SAME)
             if not same:
                 raise UnsupportedInput(
-                    f"{one.file}: mixed {field}: {value}, but {known} in {first.file.name}; "
-                    "expected the same in all slices; take it out or split the series"
+                    f"{one.file}: mixed {field}: {value or 'none'}, but {known} in "
+                    f"{first.file.name}; {_way_to_same(field, slices)}"
                 )
+
+
+def _way_to_same(field: str, slices: Sequence[Slice]) -> str:
+    """Say what to do with slices that differ in their planes: not all of them are of two series."""
+    frames = {one.plane.frame for one in slices}
+    if field != "frame" or 1 < len(frames - {""}) < len(slices):
+        return "expected the same in all slices; take it out or split the series"
+    each = "some slices have no" if "" in frames else "each slice has a"
+    return (
+        f"{each} FrameOfReferenceUID{'' if '' in frames else ' of its own'}, as some programs that "
+        "take names out leave it; export them again, or give all slices of one series the same"
+    )
 
 
 def _check_parts(slices: Sequence[Slice]) -> None:

@@ -17,11 +17,14 @@ from diffusionblend.io.formats.dicom_files import (
     dicom_series,
     is_dicom,
     is_hidden,
+    number_or_none,
+    read_header,
     said,
     slices_among,
+    value,
 )
 from diffusionblend.io.formats.dicom_index import images_of, is_index
-from diffusionblend.io.formats.dicom_slices import sort_of
+from diffusionblend.io.formats.dicom_slices import ENHANCED_CT, sort_of
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.unread import CONVERT, way_to_read
 from diffusionblend.io.tree import folders_below, some_of
@@ -47,7 +50,7 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """Yield the files of the one series in a folder or a zip, as long as that is open.
 
     In a zip they may lie in folders; so they may where an index names them (DICOMDIR), which is
-    given itself or is all that a folder holds.
+    given itself or is all that a folder holds. A file that is no single slice is a series itself.
     """
     path = _index_alone(path) or path
     with _files(path) as files:
@@ -58,6 +61,8 @@ def one_series(path: Path) -> Iterator[list[File]]:
         if path.is_dir():
             _check_below(path, uid, _dicom_below(path))
             _tell_of_beside(path, uid, series[uid])
+        elif is_alone(path):
+            _tell_of_rest(path, uid)
         yield series[uid]
 
 
@@ -83,7 +88,11 @@ def _only_ct(path: Path, series: Mapping[str, Sequence[File]]) -> str:
 
 def _way_to_one(path: Path, series: Mapping[str, Sequence[File]], ct: Sequence[str]) -> str:
     """Say what to do with several series: with one for each slice they are none."""
-    if len(ct) > MOST_NAMED and all(len(series[uid]) == 1 for uid in ct):
+    files = [file for uid in ct for file in series[uid]]
+    single = len(files) == len(ct) > 0
+    if single and path.is_dir() and all(map(is_alone, files)):
+        return f"give one of the files {some_of([file.name for file in files])}"
+    if single and len(ct) > MOST_NAMED:
         return (
             "each slice has a SeriesInstanceUID of its own, as some programs that take names out "
             "leave it; export them again, or give all slices of one series the same"
@@ -114,11 +123,28 @@ def _files(path: Path) -> Iterator[list[File]]:
         yield list(images_of(path))
     elif path.is_dir():
         yield list(dicom_files(path))
+    elif is_alone(path):
+        yield [path]
     elif path.is_file() and path.suffix.lower() != archive.SUFFIX:
         raise UnsupportedInput(f"{path}: {way_to_series(path)}")
     else:
         with archive.members(path) as members:
             yield list(slices_among(members))
+
+
+def is_alone(path: File) -> bool:
+    """Return whether a file of DICOM is no single slice of CT: of enhanced CT it is a volume.
+
+    What is neither is refused as what it is, which a folder of it would not change.
+    """
+    tags = ["Modality", "SOPClassUID", "NumberOfFrames"]
+    with contextlib.suppress(CorruptInput, UnsupportedInput):
+        if is_dicom(path):
+            header = read_header(path, tags)
+            modality, kind = (value(path, header, tag) for tag in tags[:2])
+            frames = number_or_none(path, header, tags[2]) or 1
+            return modality not in (None, "", "CT") or kind in ENHANCED_CT or frames > 1
+    return False
 
 
 def way_to_series(path: Path) -> str:
@@ -183,6 +209,19 @@ def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
             sum(more.values()),
             some_of([folder.name for folder, count in more.items() if count]),
         )
+
+
+def _tell_of_rest(path: Path, uid: str) -> None:
+    """Say if frames of a series lie in other files of its folder, as phases or parts of it do."""
+    with contextlib.suppress(OSError, CorruptInput, UnsupportedInput):  # of others' files
+        more = len(dicom_series(path.parent).get(uid, [])) - 1
+        if more > 0:
+            log.warning(
+                "%s: %d more files of its series lie beside it; left out: if they belong to this "
+                "volume, give the folder",
+                path,
+                more,
+            )
 
 
 def _near(folder: Path) -> list[Path]:

@@ -29,6 +29,15 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 """Multi-frame CT, and what old series were converted to."""
 HOUNSFIELD = {"", "HU", "HOUNSFIELD", "US"}
 """Types of the rescale that are Hounsfield units: none is stated, they are, or "unspecified"."""
+OF_OTHERS = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.20": "NM",
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+    "1.2.840.10008.5.1.4.1.1.130": "PT",
+    "1.2.840.10008.5.1.4.1.1.481.2": "RTDOSE",
+}
+"""Classes of volumes that are no CT, and the modality that goes with each (PS3.3, A.1.4)."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Begins what is pictures of screens and pages."""
 SORTS = ("ImageType", "FrameType", "VolumeBasedCalculationTechnique")
@@ -40,6 +49,12 @@ MADE_OF_SLICES = {
 }
 """Words for pictures that were made of slices: the highest or lowest values of a slab, views from
 outside, planes that are none, calculations, and what a screen showed."""
+OF_MATERIALS = {
+    *("MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED"),
+    *("EFF_ATOMIC_NUM", "ELECTRON_DENSITY"),
+}
+"""Words for maps that several energies make (PS3.3, C.8.2.1.1.1): how much there is of a material,
+atomic numbers, densities. A virtual energy (VMI), or a material taken out (MAT_REMOVED), is HU."""
 WHOSE = ("PatientID", "StudyInstanceUID")
 HOW = (
     "ConvolutionKernel",
@@ -50,12 +65,28 @@ HOW = (
     "SeriesNumber",
 )
 """Of whom, and how and when: what all slices of one volume have in common, where it is stated."""
-TURNS = ("ImageType", "SliceThickness", "AcquisitionNumber", "TriggerTime")
+TURNS = (
+    "ImageType",
+    "SliceThickness",
+    "AcquisitionNumber",
+    "TriggerTime",
+    "ReconstructionDiameter",
+    "ContrastBolusAgent",
+)
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
 APART = (*HOW, *TURNS, "AcquisitionTime")
 """What tells pictures of one place apart: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
+LOSS = (
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+"""Whether pixels lost what cannot be got back, to how many times fewer bytes, and how."""
+MADE = ("SOPInstanceUID", *WHOSE, *APART, *PARTS, *LOSS)
+PIXELS_NEED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation")
+"""What no pixel can be read without (PS3.3, C.7.6.3)."""
 DECIMALS = 3
 NO_RESCALE = (
     "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
@@ -185,6 +216,8 @@ def _slice(file: File, header: "Dataset", frame: int = 0, frames: int = 1) -> Sl
         int(numbers(file, header, keyword, 1)[0])
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
+    for keyword in PIXELS_NEED:
+        required(file, header, keyword)
     check_storage(file, header, frames * rows * columns * bits // 8)
     plane = Plane(
         series=str(required(file, header, "SeriesInstanceUID")),
@@ -222,7 +255,7 @@ def _spacing(file: File, header: "Dataset") -> tuple[float, ...]:
 
 def _made(file: File, header: "Dataset") -> dict[str, str]:
     """Return of whom, how and when a slice was made: what is stated, and can be read."""
-    told = {tag: text(file, header, tag) for tag in ("SOPInstanceUID", *WHOSE, *APART, *PARTS)}
+    told = {tag: text(file, header, tag) for tag in MADE}
     return {tag: words for tag, words in told.items() if words}
 
 
@@ -240,23 +273,17 @@ def _check_sort(file: File, header: "Dataset") -> None:
     kind = value_of(file, header, "SOPClassUID")
     # Of several values, which a backslash makes, each has to be one.
     units = {str(unit) for unit in np.atleast_1d(value_of(file, header, "RescaleType") or "")}
-    words = _words(file, header)
     colour = value_of(file, header, "PhotometricInterpretation") or "MONOCHROME2"
     samples = number(file, header, "SamplesPerPixel", 1)
     frames = number(file, header, "NumberOfFrames", 1)
     faults = (
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
-        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
         (
-            words & MADE_OF_SLICES,
-            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
-            "expected slices as they were reconstructed; give the series that it was made from",
+            kind in OF_OTHERS,
+            f"its SOPClassUID is {kind}, that of {OF_OTHERS.get(str(kind))}, its Modality CT; set "
+            "the one that is wrong, or give a CT series",
         ),
-        (
-            value_of(file, header, "BurnedInAnnotation") == "YES",
-            "has text burned into its pixels; expected none; export it without, or, if there is "
-            "none, set BurnedInAnnotation to NO",
-        ),
+        *_faults_of_sort(file, header),
         (
             frames > 1 and kind not in ENHANCED_CT,
             f"has {frames:g} frames, and is not an enhanced CT; expected one slice; convert it to "
@@ -284,3 +311,26 @@ def _check_sort(file: File, header: "Dataset") -> None:
     for found, fault in faults:
         if found:
             raise UnsupportedInput(f"{file}: {fault}")
+
+
+def _faults_of_sort(file: File, header: "Dataset") -> tuple[tuple[object, str], ...]:
+    """Return which sorts of pictures, and that there is text in one, are no slice, and whether."""
+    words = _words(file, header)
+    return (
+        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
+        (
+            words & MADE_OF_SLICES,
+            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
+            "expected slices as they were reconstructed; give the series that it was made from",
+        ),
+        (
+            words & OF_MATERIALS,
+            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), and no "
+            "attenuation in HU; give the series of one energy (VMI), or that of all together",
+        ),
+        (
+            value_of(file, header, "BurnedInAnnotation") == "YES",
+            "has text burned into its pixels; expected none; export it without, or, if there is "
+            "none, set BurnedInAnnotation to NO",
+        ),
+    )

@@ -94,6 +94,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
         raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     _check_intent(path, int(header["intent_code"]))
+    _check_sizes(path, header["dim"])
     check_spacing(path, header["pixdim"][1:4])
     check_forms(path, header)
     flags = start[header.sizeof_hdr :]
@@ -110,6 +111,16 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     check_claim(path, math.prod(shape) * stored.itemsize, path.stat().st_size, packed)
     check_places(path, image.header, shape)
     return image
+
+
+def _check_sizes(path: Path, sizes: np.ndarray) -> None:
+    """Refuse an axis of no voxels after the third, which some readers take for one of one voxel."""
+    axes = int(sizes[0])
+    if (sizes[4 : axes + 1] < 1).any():
+        raise CorruptInput(
+            f"{path}: its dim is {', '.join(map(str, sizes.tolist()))}: {axes} axes, of which one "
+            "has no voxel; set dim[0] to 3 if it is one volume"
+        )
 
 
 def _check_unit(path: Path, unit: int) -> None:

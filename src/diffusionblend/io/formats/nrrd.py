@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import io
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,9 @@ _QUANTISED = ("old min", "oldmin", "old max", "oldmax")
 _MINS = ("axis mins", "axismins")
 _KINDS = ("domain", "space", "none", "???")
 """Of an axis: that lies in space, or of which nothing is said."""
-_SEVERAL = ("LIST", "%")
-"""In the name of a data file: there are several."""
+_SEVERAL = re.compile(rb"^data ?file:[ =]*(LIST.*|.*%.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+"""Several data files: their names follow in lines of their own, which pynrrd cannot read, or have a
+pattern."""
 _UNITS = ("mm", "millimeter", "", "???")
 _LPS, _RAS, _LAS = (-1, -1, 1), (1, 1, 1), (-1, 1, 1)
 # The signs that make each space RAS+. Where none is named, ITK and Slicer take LPS.
@@ -110,6 +112,7 @@ def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ..
     import nrrd
 
     head = io.BytesIO(stream.read(MAX_HEADER_BYTES))
+    _check_one_file(path, head.getvalue())
     header = nrrd.read_header(head)
     header |= {"encoding": header["encoding"].lower()} if "encoding" in header else {}
     _check_fields(path, header)
@@ -117,6 +120,17 @@ def _checked_header(path: Path, stream: BinaryIO) -> tuple[Header, tuple[int, ..
     check_header(path, shape, affine)
     stream.seek(head.tell())
     return header, shape, affine
+
+
+def _check_one_file(path: Path, head: bytes) -> None:
+    """Refuse voxels in several files, before what follows is taken for more of the header."""
+    lines, _, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
+    if several := _SEVERAL.search(lines):
+        name = several[1].decode("ascii", "replace")
+        raise UnsupportedInput(
+            f"{path}: its voxels are in several files ({name!r:.80}); expected one; convert it to "
+            ".nrrd"
+        )
 
 
 def _check_fields(path: Path, header: Header) -> None:
@@ -140,12 +154,6 @@ def _check_fields(path: Path, header: Header) -> None:
         raise UnsupportedInput(
             f"{path}: an axis is of the kind {others[0]}; expected three of space; convert it to "
             "one three-dimensional volume"
-        )
-    several = [header[f] for f in _BESIDE if any(word in header.get(f, "") for word in _SEVERAL)]
-    if several:
-        raise UnsupportedInput(
-            f"{path}: its voxels are in several files ({several[0]!r:.80}); expected one; convert "
-            "it to .nrrd"
         )
     if header["encoding"] not in RAW + GZIP:
         raise UnsupportedInput(

@@ -9,7 +9,7 @@ from diffusionblend.io.files import check_kind
 from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
 from diffusionblend.io.formats.dicom_files import is_dicom
 from diffusionblend.io.formats.dicom_index import is_index
-from diffusionblend.io.formats.dicom_series import way_to_series
+from diffusionblend.io.formats.dicom_series import is_alone, way_to_series
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.io.formats.unread import way_to_read
@@ -72,13 +72,18 @@ def reader_of(path: Path) -> Format:
     check_kind(path)
     for form in formats():
         named = path.is_dir() == form.is_folder and _ends(path, form.suffixes)
-        if named or ((path.is_dir() or is_index(path)) and FOLDER in form.suffixes):
+        if named or (FOLDER in form.suffixes and _is_series(path)):
             return _ready(form, path)
     if is_dicom(path):
         raise UnsupportedInput(f"{path}: {way_to_series(path)}")
     raise UnsupportedInput(
         f"{path}: not the name of a volume; expected {_expected()}; {way_to_read(path)}"
     )
+
+
+def _is_series(path: Path) -> bool:
+    """Return whether a path is a folder, or a file of DICOM that holds or names a whole series."""
+    return path.is_dir() or is_index(path) or is_alone(path)
 
 
 def writer_of(path: Path) -> Format:

@@ -13,7 +13,7 @@ from diffusionblend.geometry import Grid
 from diffusionblend.io.files import PathLike, expect_suffix, naming, sha256
 from diffusionblend.io.inputs import Paths, as_paths
 from diffusionblend.io.scans import read_scan
-from diffusionblend.io.volumes import digest, read_volume
+from diffusionblend.io.volumes import digest, read_compared
 from diffusionblend.metrics import common_grid
 from diffusionblend.pictures.scanner import draw_scan
 from diffusionblend.show.report.entries import Compared, make_entries
@@ -109,7 +109,7 @@ def make_report(
 
 def read_truth(path: Path, volume: Volume) -> Volume:
     """Read a truth, and cut it to the grid of a volume."""
-    truth = read_volume(path)
+    truth = read_compared(path)
     with naming(path):
         within, truth = common_grid(volume, truth)
         if within.grid != volume.grid:

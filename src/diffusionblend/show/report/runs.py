@@ -9,7 +9,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.formats.dicom_files import is_dicom
 from diffusionblend.io.formats.registry import STD, is_volume, stem
-from diffusionblend.io.volumes import read_volume
+from diffusionblend.io.volumes import read_compared
 from diffusionblend.runs.provenance import CLASSICAL, beside, record_of
 from diffusionblend.runs.record import Found, find_record
 
@@ -45,7 +45,7 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read volumes on one grid, and their records."""
-    volumes = [read_volume(path) for path in paths]  # first: no record is looked for of a disk
+    volumes = [read_compared(path) for path in paths]  # first: no record is looked for of a disk
     read = [(find_record(path), each) for path, each in zip(paths, volumes, strict=True)]
     grid = read[0][1].grid
     read = [(found, on_grid(found.path, each, grid, paths[0])) for found, each in read]
