@@ -14,7 +14,8 @@ from diffusionblend.batch.part import ALL
 from diffusionblend.batch.plan import Batch
 from diffusionblend.batch.work import Made
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.io.files import Dispensable, clear_lock
+from diffusionblend.io.files import Dispensable
+from diffusionblend.io.locks import clear_lock
 from diffusionblend.io.remote import Remote
 from diffusionblend.machine.memory import as_failure
 from diffusionblend.progress import Progress
