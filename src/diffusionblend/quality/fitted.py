@@ -19,7 +19,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.projectors.divided import back_projected, normal_product
-from diffusionblend.quality.looked_at import indices
+from diffusionblend.quality.subset import subset_indices
 from diffusionblend.solvers.consistency import descend
 
 STEPS = 10
@@ -42,7 +42,7 @@ def some_slices(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
     """Return the problem and a picture of some slices, in memory; of all where rays cross them."""
     if not problem.A.slicewise:
         return problem, u
-    at = indices(problem.A.geometry, len(u)).to(problem.y.device)
+    at = subset_indices(problem.A.geometry, len(u)).to(problem.y.device)
     variance, dense = (None if a is None else a[at] for a in (problem.variance, problem.dense))
     some = dataclasses.replace(
         problem, y=problem.y[at], variance=variance, dense=dense, slabs=WHOLE

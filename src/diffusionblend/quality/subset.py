@@ -16,15 +16,15 @@ CROSSINGS = MOST * 60 * 512**2
 views the record took ten times as long as filtered back-projection."""
 
 
-def looked_at(geometry: Geometry, slices: int) -> int:
+def subset_size(geometry: Geometry, slices: int) -> int:
     """Return how many of a stack's slices are looked at."""
     each = math.prod(geometry.grid.shape[1:]) * len(geometry.beam.angles_deg)
     return min(slices, MOST, max(LEAST, CROSSINGS // each))
 
 
-def indices(geometry: Geometry, slices: int) -> Tensor:
+def subset_indices(geometry: Geometry, slices: int) -> Tensor:
     """Return which these are: evenly spread, and of a few none at the ends, which may be empty."""
-    count = looked_at(geometry, slices)
+    count = subset_size(geometry, slices)
     inside = count < min(slices, MOST)
     even = evenly_spaced(slices, count + 2)[1:-1] if inside else evenly_spaced(slices, count)
     return torch.from_numpy(even)
