@@ -1,4 +1,4 @@
-"""Numbers in a range: the types of options and of what recipes say. NaN is in none of them."""
+"""Numbers in a range: the types of options and of values in recipes. None of them admits NaN."""
 
 from typing import Annotated
 
