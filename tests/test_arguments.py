@@ -16,6 +16,7 @@ import torch
 import diffusionblend as db
 from diffusionblend.arguments import _fits, checked
 from diffusionblend.errors import DiffusionBlendError, InvalidValue, UnsupportedInput, UsageError
+from diffusionblend.geometry import Pose, PosedBeam, geometry_from_json
 from support.phantoms import placed
 
 GRID = db.Grid.from_spacing((1, 8, 8))
@@ -84,6 +85,12 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
             "`volume` is a ndarray: write_volume expects a Volume or a Reconstruction; make one: "
             "Volume(array, Grid.from_spacing(array.shape, (z, y, x) in mm))",
         ),
+        (
+            lambda: db.reconstruct(SCAN, "fbp", seed=-1),
+            "`seed=-1`: expected 0 to 92233720368547758",
+        ),
+        (lambda: db.reconstruct(SCAN, "fbp", seed=2**64), "`seed=18446744073709551616`: expected "),
+        (lambda: db.reconstruct(SCAN, "fbp", device="meta"), "`device='meta'`: not on this machi"),
         (lambda: db.reconstruct(VOLUME), "got a Volume, which has been reconstructed already; "),
         (lambda: db.Grid.from_spacing(8), "a grid of the shape 8; expected three numbers: "),
         (
@@ -113,6 +120,10 @@ def test_the_sentence_names_parameter_value_and_what_is_expected(call, said):
             "(detector rows, views, bins); one row is y[None]",
         ),
         (
+            lambda: db.Volume(np.zeros((0, 8, 8)), db.Grid.from_spacing((0, 8, 8))),
+            "the volume has the shape (0, 8, 8); expected some voxels",
+        ),
+        (
             lambda: db.Scan(SCAN.y.transpose(1, 2, 0), GEOMETRY),
             "line integrals have the shape (4, 12, 1), the geometry needs (1, 4, 12) (detector "
             "rows, views, bins); the axes are in another order: y.transpose(2, 0, 1)",
@@ -128,12 +139,21 @@ def test_a_shape_that_does_not_fit_says_what_makes_it_fit(call, said):
 @pytest.mark.parametrize(
     ("hint", "right", "wrong"),
     [
-        (int, [3, True, np.int64(3), torch.tensor(3)], [3.0, "3", None, np.zeros(2, int)]),
-        (float, [3, 2.5, np.float32(1), Fraction(1, 3)], ["2.5", None, [1.0], np.zeros(2)]),
+        (
+            int,
+            [3, True, np.int64(3), np.array(3), torch.tensor(3)],
+            [3.0, "3", None, np.zeros(2, int), np.array(2.5), torch.tensor(2.5)],
+        ),
+        (
+            float,
+            [3, 2.5, np.float32(1), Fraction(1, 3), torch.tensor(0.5)],
+            ["2.5", np.str_("2.5"), None, [1.0], np.zeros(2), torch.tensor(1j)],
+        ),
         (bool, [True, np.bool_(False)], ["no", None]),
         (str | Path, ["a", Path("a")], [3, None, b"a"]),
         (Sequence[float], [[1], (1.0, 2), range(3), np.zeros(3), []], ["12", 3, {1: 2}, [[1]]]),
         (tuple[int, ...], [(1, 2), [1]], [("a",), "ab", iter([1])]),
+        (tuple[float, float], [(1.0, 2), np.zeros(2)], [(1.0,), (1.0, 2.0, 3.0), np.zeros((2, 2))]),
         (Sequence[str] | None, [None, ["a"]], [["a", 3]]),
         (Mapping[str, int], [{}, {"a": 1}], [[], "a"]),
         (Literal["flat", "curved"], ["flat", "round"], [3, None]),
@@ -145,6 +165,33 @@ def test_a_shape_that_does_not_fit_says_what_makes_it_fit(call, said):
 def test_types(hint, right, wrong):
     assert [_fits(value, hint) for value in right] == [True] * len(right)
     assert [_fits(value, hint) for value in wrong] == [False] * len(wrong)
+
+
+NUMBERS = (np.float32(2), np.float64(2), np.int64(2), np.array(2.0), torch.tensor(2.0), True)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=repr)
+@pytest.mark.filterwarnings("ignore::diffusionblend.DiffusionBlendWarning")
+def test_numbers_of_other_libraries_reach_files_as_python_s_own(number, tmp_path):
+    beam = db.FanBeam(
+        angles_deg=np.array([0.0, number]), bins=np.int64(9), bin_mm=number,
+        sod_mm=100 * number, sdd_mm=torch.tensor(200.0),
+    )  # fmt: skip
+    pose = Pose(np.array([0.0, -100, 0]), np.array([0.0, 100, 0]))
+    posed = PosedBeam(
+        angles_deg=(number,), bins=9, bin_mm=number, poses=(pose,), rows=np.int64(1), row_mm=1.0
+    )
+    grid = db.Grid((np.int64(1), 8, 8), np.diag(4 * [float(number)]))
+    for each in (beam, posed):
+        geometry = db.Geometry(grid, each)
+        assert geometry_from_json(geometry.to_json()) == geometry
+    scan = db.Scan(np.ones((1, 2, 9)), db.Geometry(grid, beam), db.Noise(number), number)
+    db.write_scan(scan, tmp_path / "scan.h5")
+    assert db.read_scan(tmp_path / "scan.h5").digest == scan.digest
+    made = db.reconstruct(scan, "fbp", mu_water=number, scale=number, classical=False)
+    db.save(made, tmp_path / "made.nii.gz")
+    assert type(made.mu_water) is type(made.scale) is float
+    assert type(made.seeds[0]) is int
 
 
 def test_a_checked_function_is_still_the_function():

@@ -2,22 +2,28 @@
 
 It is done where a caller enters the package: for its public functions by `checked`, for what a
 caller makes of its own, such as a scan, by `check_fields`. Only types are looked at; what a value
-may be is for the function to say.
+may be is for the function to say. Numbers of other libraries become Python's own here: no file
+takes those of NumPy or torch, and the first one may be written hours later.
 """
 
 import functools
 import inspect
+import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import Annotated, Any, Literal, ParamSpec, SupportsFloat, TypeVar
+
+import msgspec
 
 from diffusionblend.errors import InvalidValue, UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _UNIONS = (typing.Union, types.UnionType)
+_NUMBERS: dict[type, Callable[[Any], Any]] = {bool: bool, int: operator.index, float: float}
+"""What makes numbers of Python of those of other libraries, and refuses what is none."""
 _WORDS = {
     str: "text",
     bool: "True or False",
@@ -45,11 +51,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         try:
-            given = signature.bind(*args, **options).arguments
+            given = signature.bind(*args, **options)
         except TypeError:  # Python says better itself what is missing or unknown
             return function(*args, **options)
-        _check(given, _hints(function), function.__name__, UsageError)
-        return function(*args, **options)
+        plain = _checked(given.arguments, _hints(function), function.__name__, UsageError)
+        given.arguments.update(plain)
+        return function(*given.args, **given.kwargs)
 
     call.__module__ = __package__  # where it can be found again, for instance by pickle
     return call
@@ -59,21 +66,50 @@ def check_fields(made: object) -> None:
     """Check the types of the fields of a dataclass or structure, in its `__post_init__`."""
     cls: Any = type(made)
     given = {name: getattr(made, name) for name in _hints(cls)}
-    _check(given, _hints(cls), cls.__name__, InvalidValue)
+    for name, value in _checked(given, _hints(cls), cls.__name__, InvalidValue).items():
+        if value is not given[name]:
+            _set(made, name, value)
 
 
-def _check(
+def _set(made: object, name: str, value: object) -> None:
+    """Set a field of what is frozen, while it is made."""
+    if isinstance(made, msgspec.Struct):
+        msgspec.structs.force_setattr(made, name, value)
+    else:
+        object.__setattr__(made, name, value)
+
+
+def _checked(
     given: Mapping[str, object],
     hints: Mapping[str, Any],
     taker: str,
     error: type[UsageError],
-) -> None:
+) -> dict[str, object]:
+    """Return what was given, with Python's own numbers; raise an error if a type does not fit."""
     for name, value in given.items():
         if name in hints and not _fits(value, hints[name]):
             plain = value is None or isinstance(value, str | int | float)
             shown = f"`{name}={value!r}`" if plain else f"`{name}` is a {type(value).__name__}"
             cure = _cure(value, hints[name])
             raise error(f"{shown}: {taker} expects {_in_words(hints[name])}{cure}")
+    return {n: _plain(value, hints[n]) if n in hints else value for n, value in given.items()}
+
+
+def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401 - an annotation
+    """Return a value that fits a type, with Python's own numbers and tuples in place of others."""
+    origin, within = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return _plain(value, next(each for each in within if _fits(value, each)))
+    if origin is Annotated:
+        return _plain(value, within[0])
+    if hint in (int, float, bool):
+        return value if type(value) is hint else _NUMBERS[hint](value)
+    if origin is tuple:
+        if type(value) is tuple and len({*map(type, value), *within} - {...}) == 1:
+            return value
+        kinds = within[:1] * len(value) if within[-1] is ... else within
+        return tuple(_plain(each, kind) for each, kind in zip(value, kinds, strict=True))
+    return value
 
 
 def _cure(value: object, hint: Any) -> str:  # noqa: ANN401 - an annotation
@@ -117,8 +153,17 @@ def _fits_number(value: object, hint: type) -> bool:
     """Return whether a number of NumPy, torch or another library is of a type."""
     if hint is bool and type(value).__name__.startswith("bool"):
         return True
-    number = SupportsFloat if hint is float else SupportsIndex
-    return isinstance(value, number) and getattr(value, "ndim", 0) == 0
+    if (
+        isinstance(value, str)
+        or not isinstance(value, SupportsFloat)
+        or getattr(value, "ndim", 0) != 0
+    ):
+        return False
+    try:
+        _NUMBERS[float if hint is float else int](value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # such as a complex tensor
+        return False
+    return True
 
 
 def _fits_container(value: object, origin: type, within: tuple[Any, ...]) -> bool:
@@ -126,9 +171,13 @@ def _fits_container(value: object, origin: type, within: tuple[Any, ...]) -> boo
         return isinstance(value, origin)
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
-    if not hasattr(value, "__len__"):  # an iterator: looked into, it would be spent
+    if not isinstance(value, Sized):  # an iterator: looked into, it would be spent
         return not issubclass(origin, tuple)
+    if origin is tuple and within[-1] is not ... and len(value) != len(within):
+        return False
     kinds = [kind for kind in within if kind is not ...]
+    if len({*map(type, value), *kinds}) == 1:  # of many numbers
+        return True
     return all(any(_fits(each, kind) for kind in kinds) for each in value)
 
 

@@ -21,7 +21,8 @@ from diffusionblend.batch.part import Part, parse_part
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.io import tree
-from diffusionblend.io.files import owner, sole
+from diffusionblend.io.files import owner
+from diffusionblend.io.locks import sole
 from diffusionblend.runs.checkpoint import Checkpoint
 from support.batches import OPTIONS, batch, check_claims, reconstruct_each, write_scans
 from support.commands import command, contents, user_command

@@ -24,7 +24,7 @@ from diffusionblend.projectors.rays import RayProjector
 from diffusionblend.reconstruction import estimate as module
 from diffusionblend.reconstruction import smaller as smaller_module
 from diffusionblend.reconstruction.estimate import Estimate, estimate, some_slices
-from diffusionblend.reconstruction.footprint import LOOKED_AT, peak_memory
+from diffusionblend.reconstruction.footprint import ASSESSED, peak_memory
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.smaller import Law, crossings, law_of, smaller, takes_long
 from support.commands import command, contents
@@ -333,10 +333,11 @@ def test_a_larger_batch_of_the_network_takes_more_memory():
 def test_what_the_record_looks_at_takes_memory_where_the_data_are_not_fitted():
     shapes = (9, 2048, 2048), (9, 180, 2897)
     more = [
-        peak_memory(*shapes, make_method(name), looked=3) - peak_memory(*shapes, make_method(name))
+        peak_memory(*shapes, make_method(name), assessed=3)
+        - peak_memory(*shapes, make_method(name))
         for name in ("fbp", "tv")
     ]
-    assert more == [LOOKED_AT * 4 * 3 * 2048**2, 0]
+    assert more == [ASSESSED * 4 * 3 * 2048**2, 0]
 
 
 def test_too_little_memory_is_said():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusionblend.batch.engine import Crew, Needs, Task, hired
+from diffusionblend.batch.engine import Needs, Pool, Task, executor
 from diffusionblend.errors import OutOfMemory, PriorError, UsageError
 
 NAMES = ("always", "prior", "twice", "never", "bug")
@@ -35,9 +35,9 @@ def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_one_task(
     tmp_path,
 ):  # 15 s: Ray starts slowly
     needs = Needs(memory=10**15)  # no machine has so much: it takes what there is
-    with hired(Crew(2)) as do:
-        ended = {e.item: e for e in do(worker(tmp_path), (Task(name, needs) for name in NAMES))}
-        again = list(do(worker(tmp_path), [Task("never")]))
+    with executor(Pool(2)) as run:
+        ended = {e.item: e for e in run(worker(tmp_path), (Task(name, needs) for name in NAMES))}
+        again = list(run(worker(tmp_path), [Task("never")]))
     assert {n for n, e in ended.items() if e.failure is None} == {"never", "twice"}
     assert ended["never"].made[0] == "never"
     assert ended["never"].made[1] != os.getpid()
@@ -51,8 +51,8 @@ def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_fails_one_task(
 
 
 def test_one_worker_is_this_process(tmp_path):
-    with hired(Crew()) as do:
-        ended = list(do(worker(tmp_path), map(Task, ("never", "prior", "bug"))))
+    with executor(Pool()) as run:
+        ended = list(run(worker(tmp_path), map(Task, ("never", "prior", "bug"))))
     assert ended[0].made == ("never", os.getpid())
     assert [type(e.failure) for e in ended[1:]] == [PriorError, ZeroDivisionError]
 
@@ -61,7 +61,7 @@ def test_one_worker_is_this_process(tmp_path):
 def test_an_address_without_a_cluster_is_refused_in_a_line(address):
     with (
         pytest.raises(UsageError, match="no Ray cluster answers") as refused,
-        hired(Crew(2, address)),
+        executor(Pool(2, address)),
     ):
         pass
     assert "\n" not in str(refused.value)
@@ -69,5 +69,5 @@ def test_an_address_without_a_cluster_is_refused_in_a_line(address):
 
 def test_without_ray_several_workers_are_refused_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="ray: not installed"), hired(Crew(2)):
+    with pytest.raises(UsageError, match="ray: not installed"), executor(Pool(2)):
         pass

@@ -346,6 +346,16 @@ def test_the_ladder_of_a_whole_body_goes_down_to_its_own_pixels():
             assert before.sigma < level.sigma == level.before
 
 
+@pytest.mark.parametrize("lowest", [0.03, 0.2, 1.0])
+def test_no_sweep_has_less_noise_than_the_last_is_to_have(lowest):
+    """The grids begin at levels of their own, which may be below it."""
+    levels = ladder.climb((9, 256, 256), 30, sigma_max=1.0, sigma_min=lowest)
+    assert min(level.sigma for level in levels) == pytest.approx(lowest)
+    assert max(level.sigma for level in levels) == pytest.approx(1.0)
+    for before, level in itertools.pairwise(levels):
+        assert before.factor > level.factor or before.sigma >= level.sigma
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "grids"),
     [(512, 512, {4: 2, 2: 1, 1: 1}), (128, 128, {1: 1}), (64, 64, {1: 1}),

@@ -1,5 +1,6 @@
 """Every method behind the one interface, and each diffusion method against a known posterior."""
 
+import dataclasses
 import inspect
 import json
 import math
@@ -40,6 +41,15 @@ from support.phantoms import placed
 DIFFUSION = sorted(name for name, cls in methods().items() if cls.needs_prior)
 BY_DDIM = ("dds-2d", "dds", "diffusionblend", "diffusionblend++")
 WIDE = {"lowest": -9.0, "highest": 9.0}
+
+
+@pytest.mark.parametrize("name", ["fbp", "tv", "sirt", "cgls", "sbtv"])
+def test_of_a_scan_of_nothing_the_residual_is_a_number(name):
+    problem = tiny_problem()
+    empty = dataclasses.replace(problem, y=torch.zeros_like(problem.y))
+    told = []
+    find_method(name)()(empty, callback=told.append)
+    assert {step.residual for step in told} == {0.0}
 
 
 class Counting(GaussianPrior):

@@ -1,5 +1,6 @@
 """Projectors: adjoints, the analytic Radon transform, and each other."""
 
+import copy
 import math
 
 import numpy as np
@@ -55,6 +56,29 @@ def test_gradients_are_those_of_the_transpose():
     assert torch.autograd.gradgradcheck(A, x)
     (gradient,) = torch.autograd.grad(A(x).square().sum(), x)
     torch.testing.assert_close(gradient, 2 * A.T(A(x)))
+
+
+def test_transforms_of_functions_take_it_too():
+    A = projector(*GEOMETRIES["8 views"])
+    x = noise(A.volume_shape, torch.float32)
+    gradient = torch.func.grad(lambda u: A(u).square().sum())(x)
+    torch.testing.assert_close(gradient, 2 * A.T(A(x)))
+
+
+def test_a_module_that_holds_it_can_be_copied():
+    A = projector(*GEOMETRIES["8 views"])
+    network = torch.nn.Linear(1, 1)
+    network.A, network.adjoint = A, A.T
+    copied = copy.deepcopy(network)
+    assert copied.weight is not network.weight
+    x = noise(A.volume_shape, torch.float32)
+    torch.testing.assert_close(copied.adjoint(copied.A(x)), A.T(A(x)), rtol=0, atol=0)
+
+
+def test_a_sparse_tensor_is_what_it_holds():
+    A = projector(*GEOMETRIES["8 views"])
+    x = noise(A.volume_shape, torch.float32) * (noise(A.volume_shape, torch.float32, seed=1) > 1)
+    torch.testing.assert_close(A(x.to_sparse()), A(x), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("detector", ["flat", "curved"])

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from diffusionblend.errors import OutputError
-from diffusionblend.io.files import alone, atomic, left_overs
+from diffusionblend.io.files import atomic, left_overs
+from diffusionblend.io.locks import alone
 from support.commands import command, user_command
 
 KILLED = """

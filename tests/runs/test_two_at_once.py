@@ -10,7 +10,7 @@ import time
 import pytest
 
 from diffusionblend.errors import OutputError
-from diffusionblend.io.files import sole
+from diffusionblend.io.locks import sole
 from support.commands import command
 
 RECIPE = """
@@ -57,7 +57,7 @@ def test_an_output_is_made_by_one(place):
 
 def test_a_lock_of_a_process_that_was_killed_locks_nothing(place):
     program = (
-        "import pathlib, sys, time; from diffusionblend.io.files import sole\n"
+        "import pathlib, sys, time; from diffusionblend.io.locks import sole\n"
         "with sole(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(100)"
     )
     output = place / "v.nii.gz"

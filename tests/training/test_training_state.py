@@ -110,7 +110,7 @@ def test_a_state_of_the_first_version_is_still_taken_up_and_told_of(begun, caplo
 
 
 def test_two_processes_do_not_train_in_one_folder(begun, data, tmp_path):
-    from diffusionblend.io.files import alone
+    from diffusionblend.io.locks import alone
 
     shutil.copytree(begun, tmp_path / "before")
     with alone(begun / "run"):

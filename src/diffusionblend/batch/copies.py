@@ -19,7 +19,8 @@ from pathlib import Path
 from diffusionblend.batch.claims import PLACE
 from diffusionblend.batch.jobs import Job
 from diffusionblend.errors import OutputError
-from diffusionblend.io.files import make_folder, sole, writing
+from diffusionblend.io.files import make_folder, writing
+from diffusionblend.io.locks import sole
 from diffusionblend.io.remote import Remote, fetched
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import outputs_of, record_of, state_of

@@ -1,7 +1,7 @@
-"""Do many tasks, one after another or several at a time with Ray; one that fails ends no other.
+"""Run many tasks, one after another or in parallel with Ray; one that fails stops no other.
 
-Ray's processes are those of this machine, or of a cluster. A process or a node that dies costs its
-task a retry; the other tasks go on.
+Ray runs its processes on this machine or on a cluster. If a process or node dies, its task is tried
+again, and the other tasks go on.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from diffusionblend.machine.packages import install
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-"""Of a task whose process or node died; one that fails by itself is not tried again."""
+"""How often a task is retried if its process or node dies; one that raises is not retried."""
 PATIENCE_SECONDS = 5.0
-"""A cluster that does not answer for so long is not there; Ray itself would try for minutes."""
+"""How long to wait for a cluster to answer; Ray itself would try for minutes."""
 _STORE_BYTES = 10**8
 """Ray's store of objects on this machine: results are small, and volumes go to files."""
 _NO_HOST = "auto", "local"
@@ -34,7 +34,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a task takes while it runs.
+    """Resources that a task needs while it runs.
 
     Attributes:
         memory: Bytes, on the CPU.
@@ -47,7 +47,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Task(Generic[Item]):
-    """What is to be done, and what that takes."""
+    """An item to work on, and the resources that this needs."""
 
     item: Item
     needs: Needs = Needs()
@@ -55,12 +55,12 @@ class Task(Generic[Item]):
 
 @dataclass(frozen=True)
 class Ended(Generic[Item, Made]):
-    """A task that has ended.
+    """A finished task.
 
     Attributes:
-        item: What was to be done.
+        item: The item.
         made: What the work returned; None if it failed.
-        failure: What it raised, or that its process died again and again.
+        failure: The exception it raised, or one that says that its process kept dying.
     """
 
     item: Item
@@ -68,15 +68,15 @@ class Ended(Generic[Item, Made]):
     failure: Exception | None = None
 
     def result(self) -> Made:
-        """Return what was made, or raise what the task failed by."""
+        """Return what was made, or raise the failure."""
         if self.failure is not None:
             raise self.failure
         return cast("Made", self.made)
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Who does the work.
+class Pool:
+    """Where tasks run, and how many at a time.
 
     Attributes:
         workers: Tasks at a time; on a cluster None takes as many as it has room for.
@@ -92,25 +92,27 @@ class Crew:
 
     @property
     def alone(self) -> bool:
-        """Whether this process does everything itself."""
+        """Whether everything runs in this process."""
         return self.address is None and self.workers in (1, None)
 
 
-Doer: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Task[Any]]], Iterator[Ended[Any, Any]]]
+Executor: TypeAlias = Callable[
+    [Callable[[Any], Any], Iterable[Task[Any]]], Iterator[Ended[Any, Any]]
+]
 
 
 @contextlib.contextmanager
-def hired(crew: Crew) -> Iterator[Doer]:
-    """Yield a function that does tasks: it calls `work` with the item of each.
+def executor(pool: Pool) -> Iterator[Executor]:
+    """Yield a function that runs tasks: it calls `work` with the item of each.
 
-    It takes the next task when there is room for it, and yields each as it ends. With Ray, `work`
-    and the items are sent to other processes.
+    It takes the next task when there is room for it, and yields each one as it finishes. With Ray,
+    `work` and the items are pickled and sent to other processes.
     """
-    if crew.alone:
+    if pool.alone:
         yield _one_by_one
         return
-    with _ray(crew) as ray:
-        yield lambda work, tasks: _by_ray(ray, crew, work, tasks)
+    with _ray(pool) as ray:
+        yield lambda work, tasks: _by_ray(ray, pool, work, tasks)
 
 
 def _one_by_one(
@@ -126,17 +128,17 @@ def _one_by_one(
 
 
 def _by_ray(
-    ray: ModuleType, crew: Crew, work: Callable[[Item], Made], tasks: Iterable[Task[Item]]
+    ray: ModuleType, pool: Pool, work: Callable[[Item], Made], tasks: Iterable[Task[Item]]
 ) -> Iterator[Ended[Item, Made]]:
-    # Without max_calls Ray ends a process that had a GPU behind each task, and its prior with it.
-    remote = ray.remote(max_retries=crew.retries, max_calls=0)(_call)
+    # Without max_calls Ray would end a process that used a GPU after each task: its prior is lost.
+    remote = ray.remote(max_retries=pool.retries, max_calls=0)(_call)
     coming, waiting = iter(tasks), dict[Any, Item]()
     while True:
-        while len(waiting) < _at_once(ray, crew):
+        while len(waiting) < _at_once(ray, pool):
             task = next(coming, None)
             if task is None:
                 break
-            taken = _resources(ray, crew, task.needs)
+            taken = _resources(ray, pool, task.needs)
             waiting[remote.options(**taken).remote(work, task.item)] = task.item
         if not waiting:
             return
@@ -145,7 +147,7 @@ def _by_ray(
         try:
             made = ray.get(ready)
         except ray.exceptions.RayError as error:
-            yield Ended(item, failure=_failure(error, crew.retries))
+            yield Ended(item, failure=_failure(error, pool.retries))
         else:
             yield Ended(item, made)
 
@@ -155,7 +157,7 @@ def _call(work: Callable[[Item], Made], item: Item) -> Made:
 
 
 def _failure(error: Exception, retries: int) -> Exception:
-    """Return what a task raised, or that its process died each time."""
+    """Return the exception that a task raised, or one that says that its process died each time."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, Exception):
         return cause
@@ -165,41 +167,41 @@ def _failure(error: Exception, retries: int) -> Exception:
     )
 
 
-def _at_once(ray: ModuleType, crew: Crew) -> int:
-    """Return how many tasks are given to Ray: those that run, and as many that wait."""
-    if crew.address is None:
-        return 2 * (crew.workers or 1)
-    room = 2 * int(ray.cluster_resources().get("CPU", 0) / crew.threads) + 2
-    return room if crew.workers is None else min(room, crew.workers)
+def _at_once(ray: ModuleType, pool: Pool) -> int:
+    """Return how many tasks to submit: those that run, and as many again that wait."""
+    if pool.address is None:
+        return 2 * (pool.workers or 1)
+    room = 2 * int(ray.cluster_resources().get("CPU", 0) / pool.threads) + 2
+    return room if pool.workers is None else min(room, pool.workers)
 
 
-def _resources(ray: ModuleType, crew: Crew, needs: Needs) -> dict[str, float]:
-    """Return what a task takes, as Ray calls it; never more than the largest node has.
+def _resources(ray: ModuleType, pool: Pool, needs: Needs) -> dict[str, float]:
+    """Return the resources of a task in Ray's terms, at most those of the largest node.
 
-    A task that no node had room for would wait for ever; one that takes all of a node's memory and
-    needs more says so itself.
+    A task that fits on no node would wait for ever. One that gets all of a node's memory and needs
+    more reports that itself.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has = {
         name: max((node.get(name, 0) for node in nodes), default=0)
         for name in ("CPU", "memory", "GPU")
     }
-    cores = crew.threads if crew.address else 1  # here a place of the crew is Ray's "CPU"
+    cores = pool.threads if pool.address else 1  # on this machine a worker is one "CPU" to Ray
     taken = {"num_cpus": min(cores, has["CPU"] or cores)}
     if needs.gpu or (needs.gpu is None and has["GPU"]):
         # On this machine a part of one where there are more workers.
-        alone = crew.address or not crew.workers or not has["GPU"]
-        share = 1.0 if alone else math.floor(1000 * has["GPU"] / (crew.workers or 1)) / 1000
+        alone = pool.address or not pool.workers or not has["GPU"]
+        share = 1.0 if alone else math.floor(1000 * has["GPU"] / (pool.workers or 1)) / 1000
         return taken | {"num_gpus": min(1.0, share)}
     return taken | {"memory": int(min(needs.memory, has["memory"] or math.inf))}
 
 
 @contextlib.contextmanager
-def _ray(crew: Crew) -> Iterator[ModuleType]:
-    """Start Ray or find its cluster, and end or leave it whatever happens."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    # Of itself Ray tries for ever what it ends for lack of memory.
-    os.environ.setdefault("RAY_task_oom_retries", str(crew.retries))
+def _ray(pool: Pool) -> Iterator[ModuleType]:
+    """Start Ray or connect to its cluster; shut it down or disconnect in any case."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    # By default Ray retries for ever what it killed for lack of memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(pool.retries))
     try:
         import ray
     except ImportError as error:
@@ -211,13 +213,13 @@ def _ray(crew: Crew) -> Iterator[ModuleType]:
     ends: list[int] = []
 
     def end(number: int, frame: object) -> None:
-        # Ray lets an interrupt through, and turns what sys.exit raises into an exit code of 1.
+        # Ray passes KeyboardInterrupt on, but turns SystemExit into an exit code of 1.
         ends.append(128 + number)
         raise KeyboardInterrupt
 
-    # Ray says on stdout which processes died, and there a command says its result.
+    # Ray reports dead processes on stdout, where the command prints its result.
     with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
-        _begin(ray, crew)
+        _begin(ray, pool)
         for number in heard:
             if before[number] != signal.SIG_IGN:
                 signal.signal(number, end)
@@ -233,31 +235,31 @@ def _ray(crew: Crew) -> Iterator[ModuleType]:
                 signal.signal(number, handler)
 
 
-def _begin(ray: ModuleType, crew: Crew) -> None:
+def _begin(ray: ModuleType, pool: Pool) -> None:
     """Start Ray on this machine, or join a cluster."""
     own = {
-        "num_cpus": crew.workers,
+        "num_cpus": pool.workers,
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
     }
-    if crew.address is not None:
-        _answers(crew.address)
+    if pool.address is not None:
+        _answers(pool.address)
     try:
         ray.init(
-            address=crew.address or "local",
+            address=pool.address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
             ignore_reinit_error=True,
-            **(own if crew.address is None else {}),
+            **(own if pool.address is None else {}),
         )
     except (OSError, RuntimeError, ValueError, SystemExit) as error:
-        if crew.address is None:
+        if pool.address is None:
             raise
-        raise _no_cluster(crew.address, error) from error
+        raise _no_cluster(pool.address, error) from error
 
 
 def _answers(address: str) -> None:
-    """Raise UsageError if nobody answers at the address of a cluster."""
+    """Raise UsageError if nothing answers at the address of a cluster."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if address in _NO_HOST:
         return

@@ -1,4 +1,4 @@
-"""What is to be made of a batch: its scans, and which of their volumes are there already."""
+"""Plan a batch: its scans, and which of their volumes exist already."""
 
 import hashlib
 import os
@@ -21,15 +21,15 @@ from diffusionblend.runs.record import read_record
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch, and what is there of it.
+    """A batch, and which of its volumes exist.
 
     Attributes:
         folder: Its folder.
         jobs: The scans of this part.
         part: Which part this is.
-        kept: Names of the volumes that are there and need not be made.
-        kind: What tells batches apart that make other volumes of the same scans.
-        replace: Whether volumes are replaced that were made otherwise.
+        kept: Names of the volumes that exist and need not be made.
+        kind: Hash of the settings: batches that differ in it make different volumes of a scan.
+        replace: Whether to replace volumes that were made with other settings.
     """
 
     folder: Place
@@ -46,12 +46,12 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How it stands with the volume of a scan.
+class Status:
+    """Status of the volume of a scan.
 
     Attributes:
-        made: Whether it is there, whole, of the scan as it is now, and made as it would be.
-        otherwise: By what it was made otherwise; empty if it was not, or is not there.
+        made: Whether it exists, is whole, and was made of the present scan with these settings.
+        otherwise: The setting by which it differs; empty if none does, or there is no volume.
     """
 
     made: bool = False
@@ -67,7 +67,7 @@ def plan(
     suffix: str = ".nii.gz",
     replace: bool = False,
 ) -> Batch:
-    """Find the scans of a batch, and what is there already; nothing is written.
+    """Find the scans of a batch and the volumes that exist already; write nothing.
 
     Args:
         scans: Files, folders, patterns and tables.
@@ -75,13 +75,13 @@ def plan(
         settings: How the scans are reconstructed, as far as a table does not say otherwise.
         part: Which part of the scans is asked for.
         suffix: What the names of the volumes end with.
-        replace: Whether volumes are replaced that were made otherwise.
+        replace: Whether to replace volumes that were made with other settings.
     """
     folder = folder.absolute()
     given = [scans] if isinstance(scans, str | os.PathLike) else scans
     everything = find_jobs(given, folder, settings, suffix)
     jobs, known = part.take(everything), read_journals(folder)
-    found = {job.name: standing(job, known.get(job.name)) for job in jobs}
+    found = {job.name: status_of(job, known.get(job.name)) for job in jobs}
     others = [job for job in jobs if found[job.name].otherwise]
     if others and not replace:
         raise made_otherwise(others[0], found[others[0].name], len(others) - 1)
@@ -89,8 +89,8 @@ def plan(
     return Batch(folder, jobs, part, kept, _kind(everything), replace)
 
 
-def made_otherwise(job: Job, found: Standing, others: int = 0) -> UsageError:
-    """Say that a volume, and so many others, would be replaced by what nobody asked for."""
+def made_otherwise(job: Job, found: Status, others: int = 0) -> UsageError:
+    """Return the error that a volume, and so many others, were made with other settings."""
     more = f" (and {others} more)" if others else ""
     return UsageError(
         f"{job.output}{more}: is there, and was made otherwise ({found.otherwise}); choose "
@@ -98,42 +98,42 @@ def made_otherwise(job: Job, found: Standing, others: int = 0) -> UsageError:
     )
 
 
-def standing(job: Job, entry: Entry | None = None) -> Standing:
-    """Return how it stands with the volume of a scan.
+def status_of(job: Job, entry: Entry | None = None) -> Status:
+    """Return the status of the volume of a scan.
 
-    Where files cannot be reached (rights, a name that is too long) it is not made: making it says
-    why, and ends no other scan.
+    If files cannot be accessed (permissions, a name that is too long) it counts as not made: the
+    attempt to make it will give the reason, and does not stop the other scans.
 
     Args:
         job: The scan.
-        entry: What the journal says of it: files that have not changed are not read again.
+        entry: Its journal entry: files that have not changed are not read again.
     """
     try:
-        return _standing(job, entry)
+        return _status_of(job, entry)
     except OSError:
-        return Standing()
+        return Status()
 
 
-def _standing(job: Job, entry: Entry | None) -> Standing:
+def _status_of(job: Job, entry: Entry | None) -> Status:
     if not job.output.exists():
-        return Standing()
+        return Status()
     place = record_of(job.output)
     try:
         record = read_record(place) if place.is_file() else None
     except CorruptInput:
         record = None
     if record is None:
-        return Standing(otherwise="" if begun(job) else "it has no record")
+        return Status(otherwise="" if begun(job) else "it has no record")
     otherwise = difference(job.settings, record)
     if otherwise:
-        return Standing(otherwise=otherwise)
+        return Status(otherwise=otherwise)
     volume = stamp(job.output, entry.volume_stamp if entry else None)
     if record.sha256 != volume.sha256:
-        return Standing()  # killed between the names of record and volume
+        return Status()  # killed between the names of record and volume
     if not job.scan.is_file():
-        return Standing(made=True)
+        return Status(made=True)
     scan = stamp(job.scan, entry.scan_stamp if entry else None)
-    return Standing(made=scan.sha256 == record.scan.get("sha256"))
+    return Status(made=scan.sha256 == record.scan.get("sha256"))
 
 
 def _kind(jobs: Iterable[Job]) -> str:

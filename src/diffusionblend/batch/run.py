@@ -1,4 +1,4 @@
-"""A batch: what is missing is made, each scan once, by whoever is at work; the rest is told."""
+"""Run a batch: reconstruct each scan whose volume is missing, once, and report on all of them."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusionblend.batch.claims import Claims
-from diffusionblend.batch.clerk import Clerk
-from diffusionblend.batch.engine import RETRIES, Crew, Doer, Ended, Needs, Task, hired
+from diffusionblend.batch.engine import RETRIES, Ended, Executor, Needs, Pool, Task, executor
 from diffusionblend.batch.jobs import Job
 from diffusionblend.batch.journal import Entry
 from diffusionblend.batch.part import ALL, parse_part
-from diffusionblend.batch.plan import Batch, made_otherwise, plan, standing
+from diffusionblend.batch.plan import Batch, made_otherwise, plan, status_of
+from diffusionblend.batch.recorder import Recorder
 from diffusionblend.batch.report import write_report
 from diffusionblend.batch.settings import Settings
 from diffusionblend.batch.work import make
@@ -26,20 +26,20 @@ from diffusionblend.reconstruction.footprint import memory_needed
 log = logging.getLogger(__name__)
 
 THREADS = 4
-"""Of a task on a cluster, unless others are asked for: the same on each machine, since the last
-digits depend on it."""
+"""Default number of threads of a task on a cluster: the same on each machine, since the last digits
+depend on it."""
 POLL_SECONDS = 5.0
-"""Between two looks at scans that another process is at."""
+"""Seconds between two checks of scans that another process is working on."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a batch ended.
+    """The outcome of a batch.
 
     Attributes:
         made: Names of the volumes that were made.
-        kept: Names of those that were there.
-        failed: What became of the other scans, by the names of their volumes.
+        kept: Names of those that existed already.
+        failed: Journal entries of the scans that failed, by the names of their volumes.
         report: The page about the whole batch; a table (.csv) is beside it.
     """
 
@@ -83,22 +83,22 @@ def reconstruct_many(
     Raises:
         DiffusionBlendError: Nothing was begun, since something is wrong with all of it.
     """
-    crew = make_crew(workers, address, settings.get("threads"), retries)
+    pool = make_pool(workers, address, settings.get("threads"), retries)
     batch = plan(
         scans,
         place_of(folder, OutputError),
-        Settings().changed(settings | {"threads": crew.threads}),
+        Settings().changed(settings | {"threads": pool.threads}),
         part=ALL if part is None else parse_part(part),
         suffix=suffix,
         replace=replace,
     )
-    return do_batch(batch, crew)
+    return do_batch(batch, pool)
 
 
-def make_crew(
+def make_pool(
     workers: int | None, address: str | None, threads: int | None, retries: int = RETRIES
-) -> Crew:
-    """Return who does a batch, and with how many threads each; by default the cores are shared."""
+) -> Pool:
+    """Return the pool for a batch; by default the cores are divided among the workers."""
     import torch
 
     from diffusionblend.machine.device import cores
@@ -108,34 +108,40 @@ def make_crew(
         threads = THREADS
     if threads is None:
         threads = min(torch.get_num_threads(), max(1, cores() // (workers or 1)))
-    return Crew(workers, address, threads, retries)
+    return Pool(workers, address, threads, retries)
 
 
-def do_batch(batch: Batch, crew: Crew, *, table: bool = False) -> Summary:
+def do_batch(batch: Batch, pool: Pool, *, table: bool = False) -> Summary:
     """Make what is missing of a batch, and write its report.
 
     Args:
         batch: The batch.
-        crew: Who does it.
+        pool: Where the reconstructions run.
         table: Whether to show a table of the scans on stderr, a terminal.
     """
     if not isinstance(batch.folder, Remote):
         make_folder(batch.folder)
-    with Clerk(batch, table=table) as clerk:
+    with Recorder(batch, table=table) as recorder:
         missing = batch.missing
         if missing:
-            with Claims(batch.folder, batch.kind) as claims, hired(crew) as do:
-                while missing := _round(missing, claims, do, clerk, batch, alone=crew.alone):
+            with Claims(batch.folder, batch.kind) as claims, executor(pool) as run:
+                while missing := _round(missing, claims, run, recorder, batch, alone=pool.alone):
                     log.info("%d scans are at another process; waiting for it", len(missing))
                     time.sleep(POLL_SECONDS)
     report = write_report(batch.folder)
-    return Summary(tuple(clerk.made), tuple(sorted(clerk.kept)), clerk.failed, report)
+    return Summary(tuple(recorder.made), tuple(sorted(recorder.kept)), recorder.failed, report)
 
 
 def _round(
-    jobs: Sequence[Job], claims: Claims, do: Doer, clerk: Clerk, batch: Batch, *, alone: bool
+    jobs: Sequence[Job],
+    claims: Claims,
+    run: Executor,
+    recorder: Recorder,
+    batch: Batch,
+    *,
+    alone: bool,
 ) -> list[Job]:
-    """Do the jobs that nobody else is at; return the others."""
+    """Run the jobs that no other process is working on; return the others."""
     later: list[Job] = []
 
     def tasks() -> Iterator[Task[Job]]:
@@ -143,40 +149,40 @@ def _round(
             if not claims.take(job.name):
                 later.append(job)
                 continue
-            task = _task(job, clerk, batch, alone=alone)
+            task = _task(job, recorder, batch, alone=alone)
             if task is None:
                 claims.give_back(job.name)
             else:
-                clerk.begin(job)
+                recorder.begin(job)
                 yield task
 
-    for ended in do(make, tasks()):
-        if isinstance(ended.failure, Busy):  # `reconstruct` is at it
+    for ended in run(make, tasks()):
+        if isinstance(ended.failure, Busy):  # `reconstruct` is working on it
             later.append(ended.item)
-            clerk.wait(ended.item)
+            recorder.wait(ended.item)
         else:
-            clerk.enter(ended)
+            recorder.enter(ended)
         claims.give_back(ended.item.name)
     return later
 
 
-def _task(job: Job, clerk: Clerk, batch: Batch, *, alone: bool) -> Task[Job] | None:
-    """Return a job with what it needs; none if it is done meanwhile, or cannot be done."""
-    found = standing(job)
+def _task(job: Job, recorder: Recorder, batch: Batch, *, alone: bool) -> Task[Job] | None:
+    """Return the task of a job; None if it is done by now, or cannot be done."""
+    found = status_of(job)
     if found.made:
-        clerk.keep(job)
+        recorder.keep(job)
         return None
     try:
         if found.otherwise and not batch.replace:
             raise made_otherwise(job, found)
         return Task(job, Needs() if alone else _needs(job))
     except DiffusionBlendError as error:
-        clerk.enter(Ended(job, failure=error))
+        recorder.enter(Ended(job, failure=error))
         return None
 
 
 def _needs(job: Job) -> Needs:
-    """Return what a scan will take, from its geometry."""
+    """Return the resources that a scan needs, from its geometry."""
     settings = job.settings
     with fetched(job.scan) as scan:
         geometry = read_geometry(scan)

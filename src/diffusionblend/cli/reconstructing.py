@@ -18,8 +18,9 @@ from diffusionblend.cli.terminal import in_minutes, in_range, show
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import LostProcess
 from diffusionblend.geometry import Geometry
-from diffusionblend.io.files import naming, sole
+from diffusionblend.io.files import naming
 from diffusionblend.io.formats.registry import STD, is_volume
+from diffusionblend.io.locks import sole
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import check_source, check_suffix, digest
 from diffusionblend.machine.device import find_device, threads

@@ -19,7 +19,7 @@ def to_numpy(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever gives number
     need an import of torch.
     """
     if hasattr(values, "detach"):
-        values = values.detach().cpu().float().numpy()
+        values = values.detach().to_dense().cpu().float().numpy()
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths

@@ -44,6 +44,10 @@ class Volume:
                 f"the volume has the shape {self.hu.shape}, its grid {self.grid.shape} (slices, "
                 "rows, columns); give the grid of these values"
             )
+        if not self.hu.size:
+            raise UnsupportedInput(
+                f"the volume has the shape {self.hu.shape}; expected some voxels"
+            )
         check_finite(self.hu)
 
     def __array__(self, dtype: "np.dtype | None" = None, copy: bool | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from diffusionblend.batch.engine import Crew, Task, hired
+from diffusionblend.batch.engine import Pool, Task, executor
 from diffusionblend.errors import DiffusionBlendError
 from diffusionblend.experiments.measure import do_run
 from diffusionblend.experiments.runs import Run
@@ -30,9 +30,9 @@ def execute(runs: Sequence[Run], folder: Path, workers: int = 1) -> dict[str, Re
     results = {key: result for key, result in kept.items() if result is not None}
     missing = [run for key, run in distinct.items() if key not in results]
     failed: list[Exception] = []
-    with Progress("runs") as bar, hired(_crew(workers, len(missing))) as do:
+    with Progress("runs") as bar, executor(_pool(workers, len(missing))) as execute:
         work = functools.partial(_do, folder.absolute(), torch.get_num_threads())
-        for ended in do(work, map(Task, missing)):
+        for ended in execute(work, map(Task, missing)):
             run: Run = ended.item
             if ended.failure is not None:
                 failed.append(_named(run, ended.failure))
@@ -46,20 +46,20 @@ def execute(runs: Sequence[Run], folder: Path, workers: int = 1) -> dict[str, Re
     return results
 
 
-def _crew(workers: int, runs: int) -> Crew:
+def _pool(workers: int, runs: int) -> Pool:
     """Return who does so many runs: on this machine, or on the cluster that RAY_ADDRESS names.
 
     Each process has as many threads as this one would take: sums depend on that in their last
     digits, and with them the result.
     """
     if workers == 1 or runs < 2:
-        return Crew()
+        return Pool()
     number, here = torch.get_num_threads(), cores()
     if workers * number > here:
         best = max(1, here // workers)
         log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster, and gives "
                  "the last digits of so many threads", workers, number, here, best)  # fmt: skip
-    return Crew(workers, os.environ.get("RAY_ADDRESS"))
+    return Pool(workers, os.environ.get("RAY_ADDRESS"))
 
 
 def _do(folder: Path, number: int, run: Run) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.errors import InvalidValue
 
 Affine = tuple[tuple[float, float, float, float], ...]
@@ -23,6 +24,9 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     shape: tuple[int, int, int]
     affine: Affine
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def from_affine(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":

@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
+from diffusionblend.arguments import check_fields
 from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry.beam import Beam, Pair, ParallelBeam, Points
 from diffusionblend.geometry.grid import Grid
@@ -46,6 +47,9 @@ class Pose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     middle: Vector
     along: Vector = (1.0, 0.0, 0.0)
     up: Vector = (0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class PosedBeam(Panel, Beam, frozen=True, kw_only=True, tag="posed"):

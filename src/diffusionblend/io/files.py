@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import functools
 import glob
 import hashlib
@@ -20,7 +19,6 @@ from types import TracebackType
 from typing import TypeAlias
 
 from diffusionblend.errors import (
-    Busy,
     CorruptInput,
     DiffusionBlendError,
     LostProcess,
@@ -66,17 +64,23 @@ def atomic(path: Path, check: Callable[[Path], object] | None = None) -> Iterato
     """
     writable(path)
     temporary = _temporary(path)
-    _UNFINISHED.add(temporary)
+    with unfinished(temporary), writing(path):
+        yield temporary
+        _flush(temporary)
+        if check is not None and check(temporary) is False:
+            raise OSError(None, "what was written does not read back the same")
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """Remove a file or folder at the end, and before it if the process ends without unwinding."""
+    _UNFINISHED.add(path)
     try:
-        with writing(path):
-            yield temporary
-            _flush(temporary)
-            if check is not None and check(temporary) is False:
-                raise OSError(None, "what was written does not read back the same")
-            os.replace(temporary, path)
+        yield
     finally:
-        _remove(temporary)
-        _UNFINISHED.discard(temporary)
+        _remove(path)
+        _UNFINISHED.discard(path)
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -117,76 +121,6 @@ class Dispensable:
         return bool(self.failure)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder that this one writes into, until it ends.
-
-    It is the folder itself that is locked (flock), so that nothing is left by a process that is
-    killed. Where a file system has no locks, other processes are not kept out.
-
-    Raises:
-        Busy: Another process is at work there.
-    """
-    with _locked(os.open(folder, os.O_RDONLY), folder):
-        yield
-
-
-@contextlib.contextmanager
-def sole(path: Path) -> Iterator[None]:
-    """Keep other processes off an output while this one makes it.
-
-    A hidden file beside it is locked, and removed at the end. One that a killed process leaves is
-    empty and not locked, and the next run of the same output removes it.
-
-    Raises:
-        Busy: Another process makes the same output.
-        OutputError: The place cannot be written.
-    """
-    lock = _lock_of(path)
-    with writing(path):
-        opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    with _locked(opened, path):
-        _UNFINISHED.add(lock)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            _UNFINISHED.discard(lock)
-
-
-def clear_lock(path: Path) -> None:
-    """Remove the lock of an output that nobody makes: a process was killed when it had made it."""
-    if _lock_of(path).exists():
-        with contextlib.suppress(Busy, OutputError), sole(path):
-            pass  # it is removed at the end
-
-
-def _lock_of(path: Path) -> Path:
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
-    return path.absolute().with_name(f".lock-{digest}-{path.name[-_KEPT:].lstrip('.')}")
-
-
-@contextlib.contextmanager
-def _locked(opened: int, name: Path) -> Iterator[None]:
-    """Hold the lock of an open file, and close it."""
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.fstat(opened).st_nlink:  # whoever held it has just removed it
-            raise BlockingIOError
-    except BlockingIOError as error:
-        os.close(opened)
-        raise Busy(
-            f"{name}: another process is at work there; wait until it ends, or choose another "
-            "output"
-        ) from error
-    except OSError:
-        log.warning("%s: its file system knows no locks; start no second process there", name)
-    try:
-        yield
-    finally:
-        os.close(opened)
-
-
 def left_overs(folder: Path, end: str = "") -> list[Path]:
     """Return what processes of this machine that are gone were writing in a folder."""
     found = folder.glob(f".{owner()}-*-*-*{glob.escape(end)}")
@@ -200,8 +134,12 @@ def _temporary(path: Path) -> Path:
     the whole must not become too long. The number keeps apart what is written within another
     writing.
     """
-    end = path.name[-_KEPT:].lstrip(".")
-    return path.with_name(f".{owner()}-{os.getpid()}-{next(_NUMBERS)}-{end}")
+    return path.with_name(f".{owner()}-{os.getpid()}-{next(_NUMBERS)}-{end_of(path)}")
+
+
+def end_of(path: Path) -> str:
+    """Return the end of a name for a hidden file that belongs to it: never so long as to fail."""
+    return path.name[-_KEPT:].lstrip(".")
 
 
 @functools.cache
@@ -261,15 +199,11 @@ def writable(path: Path) -> None:
         if not folder.is_dir():
             raise OutputError(f"{path}: there is no folder {folder}; make it first")
         _check_free(path)
-        for left in left_overs(folder, path.name[-_KEPT:].lstrip(".")):
+        for left in left_overs(folder, end_of(path)):
             log.info("%s: left by a process that was killed; removed", left)
             _remove(left)
-        _UNFINISHED.add(probe)
-        try:
+        with unfinished(probe):
             probe.touch()
-        finally:
-            _remove(probe)
-            _UNFINISHED.discard(probe)
 
 
 def _check_free(path: Path) -> None:

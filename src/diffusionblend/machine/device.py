@@ -20,7 +20,7 @@ def find_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
+        torch.empty(0, device=place).cpu()  # of `meta` there is nothing to bring back
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"`device={str(device)!r}`: not on this machine; expected cpu or auto"

@@ -18,7 +18,7 @@ _TELEMETRY = "openvino_telemetry"
 def engine() -> str:
     """Return what runs networks on a CPU: `openvino` if it is installed, else `torch`.
 
-    The environment variable DIFFUSIONBLEND_ENGINE says otherwise.
+    The environment variable DIFFUSIONBLEND_ENGINE overrides this.
     """
     there = find_spec("openvino") is not None
     chosen = os.environ.get(VARIABLE) or (OPENVINO if there else TORCH)
@@ -34,11 +34,11 @@ def engine() -> str:
 
 @contextlib.contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Around the import of OpenVINO: it would write into the home, and send who has imported it.
+    """Import OpenVINO in this context: it then neither writes into the home nor reports its use.
 
-    It does not where the package that does so is not installed, and so it is hidden meanwhile.
+    The package that does both is optional, and hidden meanwhile.
     """
-    modules: dict[str, Any] = sys.modules  # None there is what cannot be imported
+    modules: dict[str, Any] = sys.modules  # a module that is None there cannot be imported
     before = modules.get(_TELEMETRY)
     modules[_TELEMETRY] = None
     try:

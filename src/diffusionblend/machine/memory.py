@@ -1,4 +1,4 @@
-"""How much memory there is, and how libraries say that it ran out."""
+"""How much memory is available, and how to recognise that a library ran out of it."""
 
 import contextlib
 import re
@@ -9,33 +9,32 @@ from diffusionblend.errors import OutOfMemory, UsageError
 
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 _UNLIMITED = 2**60
-"""What a cgroup of version 1 says where there is no limit is a little below 2^63."""
+"""A limit from here on is none: cgroups of version 1 then report a little less than 2^63."""
 _RAN_OUT = re.compile(
     "allocate memory|not enough memory|out of memory|bad_alloc|map segment"
     "|could not create a (primitive$|memory)",
     re.IGNORECASE,
 )
-"""Words of torch, C++, the loader of libraries and, in the last line, oneDNN."""
+"""Messages of torch, C++, the dynamic loader and, in the last line, oneDNN."""
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]*)?) ?(?:([KMGT])i?)?B?", re.IGNORECASE)
 _FREE_ON_DEVICE = re.compile(r"of which ([\d.]+ \w+) is free")
-"""What torch says of a GPU's memory in that case."""
+"""Where torch's message states the free memory of a GPU."""
 _NOT_LOADED = re.compile("load shared object|cannot open shared object", re.IGNORECASE)
 _TO_LOAD = 2**26
-"""Bytes with less of which free a library that cannot be loaded lacks memory."""
+"""A library that cannot be loaded while fewer bytes than this are free is out of memory."""
 
 
 def free_bytes() -> int | None:
-    """Return the memory that can still be taken; none where the system does not tell.
+    """Return how many bytes can still be allocated; None where the system does not tell.
 
-    It is the least of what the machine has, the container or job (cgroup) may take, and `ulimit`
-    leaves to this process.
+    The least of what is free on the machine, in the container or job (cgroup), and under `ulimit`.
     """
     known = [free for free in (_of_machine(), _of_cgroups(), _of_ulimit()) if free is not None]
     return min(known, default=None)
 
 
 def ran_out(error: BaseException) -> bool:
-    """Return whether an exception says that memory ran out; torch says so in words alone."""
+    """Return whether an exception means out of memory; torch has only a message for that."""
     if isinstance(error, MemoryError) or _is_panic(error):
         return True
     if not isinstance(error, RuntimeError | OSError | ImportError):
@@ -47,12 +46,12 @@ def ran_out(error: BaseException) -> bool:
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Return whether a library in Rust got no object of Python: no memory was left for it."""
+    """Return whether a library in Rust failed to allocate a Python object."""
     return type(error).__name__ == "PanicException" and "pointer is null" in str(error)
 
 
 def as_failure(error: Exception) -> Exception:
-    """Return an error as it is told: OutOfMemory for whatever says that memory ran out."""
+    """Return an error as it is reported: as OutOfMemory if it means that."""
     if isinstance(error, OutOfMemory) or not ran_out(error):
         return error
     cure = "take fewer slices or pixels, or fewer at a time"

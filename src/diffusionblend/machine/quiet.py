@@ -1,8 +1,8 @@
-"""Keep back what other packages remark on what they do: it names no file, and may quote any bytes.
+"""Silence warnings and log messages of other packages: they name no file, and may quote any bytes.
 
-Filters of warnings and loggers are those of the whole process. A thread that put back what it found
-there, while another was still quiet, would leave the process quiet for ever; so the first one
-changes them, and the last one puts them back.
+Warning filters and loggers belong to the whole process. If each thread saved and restored them, one
+could restore what another had silenced, for ever. So the first thread to enter changes them, and
+the last one to leave restores them.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 
 LOGGERS = ("nibabel.global", "pydicom", "tifffile")
 FAMILIES = ("huggingface_hub", "httpx2")
-"""Loggers with others below them, which have their level and not that they are disabled."""
+"""Loggers with children, which inherit their level, but not that they are disabled."""
 
 
 class _Counted:
-    """What all threads that are in it share: the first one begins it, and the last one ends it.
+    """A context that threads share: the first to enter begins it, the last to leave ends it.
 
     Args:
-        begin: Makes the change, and tells a stack how it is taken back.
+        begin: Makes the change, and registers with a stack how to undo it.
     """
 
     def __init__(self, begin: Callable[[contextlib.ExitStack], None]) -> None:
@@ -57,16 +57,16 @@ _QUIET, _QUIET_FAMILIES = _Counted(_hush), _Counted(_hush_families)
 
 
 def quiet() -> contextlib.AbstractContextManager[None]:
-    """Return a context in which warnings, and what LOGGERS say, go unheard."""
+    """Return a context in which warnings and LOGGERS are silent."""
     return _QUIET
 
 
 @contextlib.contextmanager
 def quiet_families() -> Iterator[None]:
-    """Quiet, and what FAMILIES say goes unheard.
+    """Silence FAMILIES as well.
 
-    Apart, since it takes long where a header is read value by value: each change of a level makes
-    all loggers think anew.
+    Separate from `quiet`, since it is slow where a header is read value by value: each change of a
+    level clears the caches of all loggers.
     """
     with _QUIET, _QUIET_FAMILIES:
         yield

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
-from diffusionblend.ranges import Count, Share, Whole
+from diffusionblend.ranges import Count, Share, Value, Whole, check_order
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import Partition
 from diffusionblend.sampling.schedule import Schedule
@@ -37,13 +37,16 @@ class DDIM(Method):
     eta: Share = 0.85
     cg_steps: Whole = 5
     batch_size: Count = 8
-    lowest: float = -1.0
-    highest: float = 3.071
+    lowest: Value = -1.0
+    highest: Value = 3.071
 
     needs_prior = True
     random = True
     counted_by = "steps"
     copies = (9, 5)
+
+    def __post_init__(self) -> None:
+        check_order(self, "lowest", "highest")
 
     def count(self, problem: Problem) -> int:
         """Return the number of time steps."""

@@ -18,7 +18,16 @@ from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.regrid import coarser, padded, resized
-from diffusionblend.ranges import Count, NonNegative, Positive, Share, Sweeps, Whole
+from diffusionblend.ranges import (
+    Count,
+    NonNegative,
+    Positive,
+    Share,
+    Sweeps,
+    Value,
+    Whole,
+    check_order,
+)
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import BLOCK, draw_partition, single
 from diffusionblend.solvers.proximal import TOLERANCE, WeightedProximal
@@ -117,8 +126,8 @@ class DiffusionBlendFast(Method):
     tolerance: Positive = TOLERANCE
     cg_steps: Whole = 100
     batch_size: Count = 8
-    lowest: float = DDIM.lowest
-    highest: float = DDIM.highest
+    lowest: Value = DDIM.lowest
+    highest: Value = DDIM.highest
 
     words = (
         "What the views leave open is filled in by a network that has learned what bodies look "
@@ -130,6 +139,10 @@ class DiffusionBlendFast(Method):
     copies = (6.5, 3)
     kept = (2, 2)
     slabwise = (16, 17)
+
+    def __post_init__(self) -> None:
+        check_order(self, "sigma_min", "sigma_max")
+        check_order(self, "lowest", "highest")
 
     def length(self, slices: int) -> int:
         """Return the number of slices that it works on: a block of cross partitions at least."""

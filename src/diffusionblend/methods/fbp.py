@@ -34,7 +34,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.redundancy import ray_weights
 from diffusionblend.methods.registry import register
 from diffusionblend.methods.upright import upright
-from diffusionblend.projectors.divided import numbers
+from diffusionblend.projectors.divided import slice_numbers
 
 _LEAST_COVER = 0.1  # less is noise alone
 _SLICES = 16  # of a cone's, that are back-projected at once
@@ -89,7 +89,7 @@ def by_slices(
     y = measured(problem)
     if problem.A.slicewise:
         return lambda y: make(prepare(y), None), y
-    return functools.partial(make, prepare(y)), numbers(problem.A.volume_shape[0])
+    return functools.partial(make, prepare(y)), slice_numbers(problem.A.volume_shape[0])
 
 
 def measured(problem: Problem) -> Tensor:
@@ -200,7 +200,7 @@ def back_project(y: Tensor, geometry: Geometry, at: Tensor | None = None) -> Ten
     """
     grid, beam = geometry.grid, geometry.beam
     if isinstance(beam, ConeBeam):
-        return _back_project_cone(y, grid, beam, numbers(grid.shape[0]) if at is None else at)
+        return _back_project_cone(y, grid, beam, slice_numbers(grid.shape[0]) if at is None else at)
     u = y.new_zeros(len(y), *grid.shape[1:])
     for view in range(len(beam.angles_deg)):
         places, distance = _shadows(grid, beam, view, y)

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.methods.registry import register
-from diffusionblend.ranges import Count, NonNegative
+from diffusionblend.ranges import Count, NonNegative, Value
 
 
 @register("sirt")
@@ -25,7 +25,7 @@ class SIRT(Method):
 
     iterations: Count = 1000
     tolerance: NonNegative = 1e-6
-    lowest: float | None = None
+    lowest: Value | None = None
 
     words = "The picture is corrected step by step until its projections are those measured."
     classical = True

@@ -100,7 +100,7 @@ def climb(
     counts = _shared(steps, [rungs for _, rungs in parts], gap_deg)
     levels = []
     for (factor, rungs), count in zip(parts, counts, strict=True):
-        first = min(sigma_max, rungs[0].highest)
+        first = max(sigma_min, min(sigma_max, rungs[0].highest))
         sigmas = np.geomspace(first, max(sigma_min, min(first, rungs[-1].lowest)), count).tolist()
         scale = _scale(sides, factor)
         levels += [Level(factor, scale, *pair) for pair in pairwise([first, *sigmas])]

@@ -106,10 +106,11 @@ class Step:
 
     @property
     def residual(self) -> float:
-        """|A u - y| / |y| of the estimate u = 1 + x0; computed by a projection when asked for."""
+        """|A u - y| / |y| of the estimate u = 1 + x0, 0 if y is 0; projects when asked for."""
         y = self.problem.y
         predicted = self.problem.projected(self.problem.slabs.each(lambda x0: 1 + x0, self.x0))
-        return float((predicted - y).norm() / y.norm())
+        size = y.norm()
+        return float((predicted - y).norm() / size) if size > 0 else 0.0
 
     @property
     def finite(self) -> bool:

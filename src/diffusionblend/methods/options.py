@@ -1,6 +1,7 @@
 """Make methods from names and options, as given on the command line and in recipes."""
 
 import dataclasses
+import os
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,7 @@ def make_method(name: str, **options: object) -> Method:
             has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
             raise UsageError(f"`{option}`: {name} has no such option; {has}")
         try:
-            plain: Any = value
+            plain: Any = os.fspath(value) if isinstance(value, os.PathLike) else value
             if getattr(value, "ndim", None) == 0:  # a number of NumPy or torch
                 plain = plain.item()
             chosen[option] = msgspec.convert(plain, kinds[option], strict=False)

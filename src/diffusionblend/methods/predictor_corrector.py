@@ -18,7 +18,7 @@ from diffusionblend.errors import UsageError
 from diffusionblend.methods.method import Method, State
 from diffusionblend.methods.problem import Problem
 from diffusionblend.prior import Prior
-from diffusionblend.ranges import Count, Positive
+from diffusionblend.ranges import Count, Positive, check_order
 from diffusionblend.sampling.blend import blend
 from diffusionblend.sampling.partition import single
 
@@ -45,6 +45,9 @@ class PredictorCorrector(Method):
     counted_by = "steps"
     copies = (9, 5)
 
+    def __post_init__(self) -> None:
+        check_order(self, "sigma_min", "sigma_max")
+
     def count(self, problem: Problem) -> int:
         """Return the number of levels."""
         return len(self.levels())
@@ -58,8 +61,6 @@ class PredictorCorrector(Method):
         """Return the pairs (sigma, next sigma), geometric, and at the end 0."""
         if self.steps < 2:
             raise UsageError(f"`steps={self.steps}`: expected 2 or more")
-        if self.sigma_min >= self.sigma_max:
-            raise UsageError(f"`sigma_min={self.sigma_min}`: expected less than sigma_max")
         ratio = (self.sigma_min / self.sigma_max) ** (1 / (self.steps - 1))
         sigmas = [self.sigma_max * ratio**i for i in range(self.steps)]
         return list(itertools.pairwise([*sigmas, 0.0]))

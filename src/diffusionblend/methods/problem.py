@@ -14,7 +14,7 @@ from diffusionblend.prior import Prior
 from diffusionblend.prior.facing import FrontFirst, begins_at_back
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import edge_variance, operator_variance
-from diffusionblend.projectors.divided import numbers, projected
+from diffusionblend.projectors.divided import projected, slice_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Problem:
             return x
         slices, *sides = self.asked.shape
         if len(x) != slices and not self.A.slicewise:  # such a projector takes any number of them
-            x = self.slabs.taken(x, numbers(len(x)).narrow(0, (len(x) - slices) // 2, slices))
+            x = self.slabs.taken(x, slice_numbers(len(x)).narrow(0, (len(x) - slices) // 2, slices))
 
         def middle(x: Tensor) -> Tensor:
             for axis, wanted in enumerate(sides, start=1):

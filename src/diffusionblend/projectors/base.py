@@ -47,6 +47,14 @@ class Projector(ABC):
         self.volume_shape = geometry.grid.shape
         self.sinogram_shape = geometry.sinogram_shape
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: nothing changes it, and torch cannot copy sparse matrices.
+
+        So a module that holds a projector can be copied.
+        """
+        del memo
+        return self
+
     @abstractmethod
     def product(self, x: Tensor, transpose: bool) -> Tensor:
         """Apply A to a volume, or A^T to line integrals, without a gradient."""
@@ -99,7 +107,7 @@ class Projector(ABC):
             return made.astype(x.dtype, copy=False) if x.dtype.kind == "f" else made
         if x.is_complex():
             raise InvalidValue(f"a tensor of {x.dtype}; expected real numbers")
-        made = _Product.apply(x.to(self.dtype), self, transpose)
+        made = _Product.apply(x.to_dense().to(self.dtype), self, transpose)
         return made.to(x.dtype) if x.is_floating_point() else made
 
     def _expect(self, x: Values, shape: tuple[int, int, int], names: str) -> None:
@@ -213,9 +221,13 @@ class _Product(torch.autograd.Function):
     """The product with an operator, whose gradient is the product with the adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, projector: Projector, transpose: bool) -> Tensor:  # noqa: ANN401
-        ctx.projector, ctx.transpose = projector, transpose
+    def forward(x: Tensor, projector: Projector, transpose: bool) -> Tensor:
         return projector.product(x, transpose)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Projector, bool], output: Tensor) -> None:  # noqa: ANN401
+        del output
+        _, ctx.projector, ctx.transpose = inputs
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401

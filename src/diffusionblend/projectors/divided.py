@@ -16,14 +16,14 @@ def projected(A: Projector, u: Stack, slabs: Slabs) -> Tensor:
     """Return A u (detector rows, views, bins), in memory, of a volume u (slices, rows, columns)."""
     if A.slicewise:
         return slabs.gathered(A, u)
-    return slabs.summed(lambda at, u: A.of_slices(part_of(at))(u), numbers(len(u)), u)
+    return slabs.summed(lambda at, u: A.of_slices(part_of(at))(u), slice_numbers(len(u)), u)
 
 
 def back_projected(A: Projector, y: Tensor, slabs: Slabs) -> Stack:
     """Return A^T y (slices, rows, columns) of line integrals (detector rows, views, bins)."""
     if A.slicewise:
         return slabs.each(A.T, y)
-    return slabs.each(lambda at: A.of_slices(part_of(at)).T(y), numbers(A.volume_shape[0]))
+    return slabs.each(lambda at: A.of_slices(part_of(at)).T(y), slice_numbers(A.volume_shape[0]))
 
 
 def normal_product(A: Projector, u: Stack, weights: Tensor, slabs: Slabs) -> Stack:
@@ -68,10 +68,10 @@ def representative(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]
 def constant(A: Projector, value: float, slices: int, slabs: Slabs) -> Stack:
     """Return so many slices of one value, as A takes them."""
     one = torch.full((1, *A.volume_shape[1:]), value, dtype=A.dtype, device=A.device)
-    return slabs.each(lambda at: one.repeat(len(at), 1, 1), numbers(slices))
+    return slabs.each(lambda at: one.repeat(len(at), 1, 1), slice_numbers(slices))
 
 
-def numbers(slices: int) -> Tensor:
+def slice_numbers(slices: int) -> Tensor:
     """Return the numbers of slices: a stack, each part of which says where it is."""
     return torch.arange(slices)
 

@@ -1,9 +1,9 @@
-"""What the data leave open to nobody: the residual of a picture that was let go on towards them.
+"""The residual that remains after a few more steps from a picture towards the data.
 
-A picture may not explain the data since its method does not fit them (filtered back-projection), or
-has not ended. If one near it explains them, the data and the geometry agree. If none does, the
-object may be finer than the pixels, which one on finer pixels tells; else data and geometry do not
-agree, whatever the method.
+A picture may fail to explain the data because its method does not fit them (filtered
+back-projection) or has not converged. If a picture near it explains them, data and geometry agree.
+If none does, the object may be finer than the pixels, which a picture on finer pixels shows;
+otherwise data and geometry disagree, whatever the method.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.projectors.divided import back_projected, normal_product
-from diffusionblend.quality.looked_at import indices
+from diffusionblend.quality.subset import subset_indices
 from diffusionblend.solvers.consistency import descend
 
 STEPS = 10
@@ -31,18 +31,18 @@ STEPS_BEHIND_METAL = 30
 TOLERANCE = 1e-4
 """Of the residual of the normal equations, beside that of 0: they stop there."""
 FINER = 2
-"""By how much pixels are made finer: cells of one pixel, with right geometry, leave 3.2 times what
+"""How much finer the pixels become: cells of one pixel, with right geometry, leave 3.2 times what
 noise does, and 0.5 to 0.8 on half of the pixel; with a centre off by 3 bins 22 to 32, and 20 to 25
 there (2 bins a pixel, 30 to 180 views)."""
 MOST_VOXELS = 2**25
-"""Of a volume that is tried on finer pixels."""
+"""Largest volume that is tried on finer pixels."""
 
 
 def some_slices(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
     """Return the problem and a picture of some slices, in memory; of all where rays cross them."""
     if not problem.A.slicewise:
         return problem, u
-    at = indices(problem.A.geometry, len(u)).to(problem.y.device)
+    at = subset_indices(problem.A.geometry, len(u)).to(problem.y.device)
     variance, dense = (None if a is None else a[at] for a in (problem.variance, problem.dense))
     some = dataclasses.replace(
         problem, y=problem.y[at], variance=variance, dense=dense, slabs=WHOLE
@@ -86,7 +86,7 @@ def _repeated(u: Tensor) -> Tensor:
 
 
 def fitted(problem: Problem, u: Stack) -> Stack:
-    """Let a picture u (slices, rows, columns) go on towards the data, each ray by its noise."""
+    """Return a picture u (slices, rows, columns) after some CG steps of weighted least squares."""
     A, y, slabs = problem.A, problem.y, problem.slabs
     variance = torch.zeros_like(y) if problem.variance is None else problem.variance
     weights = 1 / (OPERATOR_VARIANCE + variance + problem.behind_metal)

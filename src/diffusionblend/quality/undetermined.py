@@ -10,8 +10,8 @@ from diffusionblend.methods.problem import Problem
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.projectors.divided import back_projected, gram_product, projected
-from diffusionblend.quality.looked_at import indices
 from diffusionblend.quality.record import Undetermined
+from diffusionblend.quality.subset import subset_indices
 from diffusionblend.solvers.consistency import conjugate_gradient
 from diffusionblend.solvers.preconditioners import RayFilter
 
@@ -35,7 +35,7 @@ def undetermined(problem: Problem, u: Stack) -> Undetermined:
     A = problem.A
     if A.slicewise:
         problem = dataclasses.replace(problem, slabs=WHOLE)
-        u = u[indices(A.geometry, len(u))]
+        u = u[subset_indices(A.geometry, len(u))]
     slabs = problem.slabs
     hidden = problem.cropped(unseen(A, u, CG_STEPS if A.slicewise else CONE_CG_STEPS, slabs))
     shown = problem.cropped(u)

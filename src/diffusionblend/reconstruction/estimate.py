@@ -29,7 +29,7 @@ from diffusionblend.prior import Prior
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
 from diffusionblend.quality import assess
 from diffusionblend.quality.fitted import fitted
-from diffusionblend.quality.looked_at import looked_at
+from diffusionblend.quality.subset import subset_size
 from diffusionblend.quality.undetermined import undetermined
 from diffusionblend.reconstruction.draw import load_prior
 from diffusionblend.reconstruction.footprint import Room, find_room, memory_needed
@@ -238,7 +238,7 @@ class _Trial:
         tried = len(x)
         if not problem.A.slicewise:
             return self.slices / tried * took
-        wanted, most = looked_at(self.full, self.slices), looked_at(problem.A.geometry, tried)
+        wanted, most = subset_size(self.full, self.slices), subset_size(problem.A.geometry, tried)
         every, _ = law.timed(lambda: _look(problem, x, most, fits_data))
         count, some = min(wanted, most), every
         if self.smaller:  # where more slices are looked at than of large ones

@@ -31,7 +31,7 @@ from diffusionblend.machine.processes import here
 from diffusionblend.methods import TV, Method, methods
 from diffusionblend.methods.registry import name_of
 from diffusionblend.projectors.slices import is_stored
-from diffusionblend.quality.looked_at import looked_at
+from diffusionblend.quality.subset import subset_size
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.sampling.blend import groups_at_once
 from diffusionblend.sampling.partition import BLOCK, GROUP, whole_blocks
@@ -47,8 +47,8 @@ ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
 """What a method with a prior leaves behind, while the classical reconstruction is made."""
-LOOKED_AT = 6
-"""Copies of the slices that the quality record looks at closely (`looked_at`), of a volume whose
+ASSESSED = 6
+"""Copies of the slices that the quality record looks at closely (`subset`), of a volume whose
 method does not fit the data: of many slices they are few, of nine of 2048 x 2048 pixels a third."""
 WRITTEN = 4
 """Copies of a part of a volume in slabs, while it is written and read back."""
@@ -198,7 +198,7 @@ def memory_needed(request: Request, slab: int | None = None, held: int | None = 
         (slices if held is None else held, sides[0], sides[1]), geometry.sinogram_shape,
         request.method, samples=request.samples, classical=request.classical,
         matrix=apart and is_stored(geometry, torch.device("cpu")), slab=slab,
-        looked=looked_at(geometry, slices) if apart else 0,
+        assessed=subset_size(geometry, slices) if apart else 0,
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def peak_memory(
     classical: bool = True,
     matrix: bool = True,
     slab: int | None = None,
-    looked: int = 0,
+    assessed: int = 0,
 ) -> int:
     """Return the most memory that the process will hold, in bytes.
 
@@ -223,14 +223,14 @@ def peak_memory(
         classical: Whether the classical reconstruction is made as well, beside a learned one.
         matrix: Whether the operator is a matrix.
         slab: Slices that are worked on at a time, by methods that are `slabwise`; None: all.
-        looked: Slices that the quality record looks at by themselves.
+        assessed: Slices that the quality record works on one by one.
     """
     slices, *sides = volume
     pixels, rays = math.prod(sides), data[1] * data[2]
     one, lines = FLOAT * (slices if slab is None else slab) * pixels, FLOAT * math.prod(data)
     fixed = BASE + (MATRIX * data[1] * pixels if matrix else PASSING * (pixels + rays))
     if not method.fits_data:
-        fixed += LOOKED_AT * FLOAT * looked * pixels
+        fixed += ASSESSED * FLOAT * assessed * pixels
     if samples > 1:
         fixed += _SAMPLES * one
     if slab is not None:

@@ -36,7 +36,7 @@ from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
-MOST_SAMPLES = 1000
+MOST_SAMPLES, MOST_SEED = 1000, 2**63
 MANY_VIEWS = 0.7
 """Views a pixel across from which the classical reconstruction is `fbp`, else it is `tv`.
 
@@ -117,6 +117,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
     """
     chosen = as_method(method, options)
     check_samples(chosen, samples)
+    if not 0 <= seed <= MOST_SEED - samples:
+        raise UsageError(f"`seed={seed}`: expected 0 to {MOST_SEED - samples}")
     place = find_device(device)
     known = load_prior(chosen, prior, place)
     seeds = tuple(range(seed, seed + samples))

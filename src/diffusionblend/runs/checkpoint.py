@@ -1,4 +1,4 @@
-"""A run that can be stopped: its state in a file beside the output, and its volumes on the way."""
+"""Checkpoints of a run in a file beside the output, and its intermediate volumes."""
 
 import itertools
 import json
@@ -26,23 +26,23 @@ INDEX = "steps.json"
 
 
 class Checkpoint:
-    """The state of a run in a file, written now and then.
+    """The state of a run in a file, written from time to time.
 
-    It is a callback. Whatever kills the process, the file is that of an earlier step, and whole.
-    Several processes write one file, with which any number of them goes on.
-    One that cannot be written is told of once, and the run goes on: its result may still fit.
+    It is a callback. Whatever kills the process, the file holds a whole state of an earlier step.
+    Several processes write one file, from which any number of them can resume.
+    If it cannot be written this is logged once, and the run goes on: its result may still fit.
 
     Args:
         path: The file.
-        run: What decides the result: the state of another run is refused.
+        run: What determines the result: the state of another run is refused.
         seconds: Least time between two states.
-        threads: How many threads were asked for; none takes those that the run has begun with.
+        threads: Number of threads that was asked for; None takes that of the interrupted run.
 
     Attributes:
         step: Step of the state that was loaded, 0 if there was none.
-        seconds_before: What the run took up to there.
-        threads: How many the run has begun with; what was asked for if there was no state.
-        run: What decides the result, as it is in the file.
+        seconds_before: Time that the run had taken by then.
+        threads: Number of threads of the interrupted run; what was asked for if there was no state.
+        run: What determines the result, as it is in the file.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Checkpoint:
                 )
 
     def _take_up(self, begun: Machine) -> None:
-        """Keep the threads that a run was begun with; say where the bytes may still differ."""
+        """Keep the number of threads of the interrupted run; warn where bytes may still differ."""
         if self.threads is not None and begun.threads not in (None, self.threads):
             raise UsageError(
                 f"`threads={self.threads}`: {self.path} was begun with {begun.threads}, on which "
@@ -96,7 +96,7 @@ class Checkpoint:
         self.threads = begun.threads or self.threads
 
     def __call__(self, step: Step) -> None:
-        """Save the state of a step, if it is time and there is one."""
+        """Save the state of a step, if there is one and it is time."""
         if step.state is None or not here().agreed(self._is_time):
             return
         seconds = self.seconds_before + time.monotonic() - self._began
@@ -109,12 +109,12 @@ class Checkpoint:
         return time.monotonic() - self._saved >= self._every
 
     def remove(self) -> None:
-        """Remove the file: the run is done."""
+        """Remove the file, since the run is done."""
         self.path.unlink(missing_ok=True)
 
 
 class SavedStep(msgspec.Struct, frozen=True):
-    """A volume on the way.
+    """An intermediate volume.
 
     Attributes:
         volume: Name of its file in the folder.
@@ -129,14 +129,14 @@ class SavedStep(msgspec.Struct, frozen=True):
 
 
 class SavedSteps:
-    """Every n-th volume on the way, in a folder: step-0005.nii.gz, ..., and steps.json.
+    """Every n-th intermediate volume, in a folder: step-0005.nii.gz, ..., and steps.json.
 
     It is a callback.
 
     Args:
         folder: The folder; volumes of an earlier run in it are removed.
         every: n.
-        done: Step behind which the run goes on: the volumes up to there stay.
+        done: Step after which the run resumes: the volumes up to there are kept.
     """
 
     def __init__(self, folder: Path, every: int, done: int = 0) -> None:
@@ -176,7 +176,7 @@ class SavedSteps:
 
 
 def read_steps(folder: Path) -> list[SavedStep]:
-    """Return what `SavedSteps` left in a folder; nothing if it left nothing."""
+    """Return the volumes that `SavedSteps` left in a folder, if any."""
     path = folder / INDEX
     if not path.exists():
         return []

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diffusionblend.errors import OutputError, UsageError
-from diffusionblend.io.files import Dispensable, alone, make_folder
+from diffusionblend.io.files import Dispensable, make_folder
+from diffusionblend.io.locks import alone
 from diffusionblend.prior.store import (
     CARD,
     check_digest,

@@ -10,7 +10,7 @@ from diffusionblend.cli.terminal import in_range, show
 from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
-    from diffusionblend.batch.engine import Crew
+    from diffusionblend.batch.engine import Pool
     from diffusionblend.batch.plan import Batch as Planned
     from diffusionblend.batch.run import Summary
     from diffusionblend.batch.settings import Settings
@@ -95,7 +95,7 @@ class Batch:
         """Find the scans, make what is missing, and say how it went."""
         from diffusionblend.batch.part import ALL, parse_part
         from diffusionblend.batch.plan import plan
-        from diffusionblend.batch.run import do_batch, make_crew
+        from diffusionblend.batch.run import do_batch, make_pool
         from diffusionblend.errors import OutputError
         from diffusionblend.io.remote import place_of
         from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
@@ -111,20 +111,20 @@ class Batch:
         ):
             if value is not None:
                 in_range(option, value, least, most)
-        crew = make_crew(self.workers, self.address, self.threads, self.retries)
+        pool = make_pool(self.workers, self.address, self.threads, self.retries)
         batch = plan(
             self.scans,
             place_of(self.output, OutputError),
-            self._settings(crew.threads),
+            self._settings(pool.threads),
             part=ALL if self.part is None else parse_part(self.part),
             suffix=self.suffix,
             replace=self.replace,
         )
         if self.dry_run:
-            self._tell_plan(batch, crew)
+            self._tell_plan(batch, pool)
             return 0
         table = sys.stderr.isatty() and not self.json
-        return self._tell(do_batch(batch, crew, table=table))
+        return self._tell(do_batch(batch, pool, table=table))
 
     def _settings(self, threads: int) -> "Settings":
         from diffusionblend.batch.settings import Settings
@@ -139,16 +139,16 @@ class Batch:
             )
         return Settings().changed(own | options)
 
-    def _tell_plan(self, batch: "Planned", crew: "Crew") -> None:
+    def _tell_plan(self, batch: "Planned", pool: "Pool") -> None:
         from diffusionblend.cli.commands.plan import show_plan
 
-        workers = crew.workers or ("as many as there is room for" if crew.address else 1)
+        workers = pool.workers or ("as many as there is room for" if pool.address else 1)
         told = {
             "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
             f"{len(batch.missing)} would be made",
             "output": self.output,
             "part": str(batch.part),
-            "workers": f"{workers}, of {crew.threads} threads, {crew.address or 'on this machine'}",
+            "workers": f"{workers}, of {pool.threads} threads, {pool.address or 'on this machine'}",
             "time": "not estimated; `reconstruct --dry-run` estimates that of one scan",
         }
         facts = {
@@ -156,7 +156,7 @@ class Batch:
                        "kept": job.name in batch.kept} for job in batch.jobs],
             "kept": len(batch.kept),
             "part": str(batch.part),
-            "threads": crew.threads,
+            "threads": pool.threads,
         }  # fmt: skip
         show_plan(facts, told, [], self.json)
 

@@ -1,4 +1,4 @@
-"""What becomes of each scan of a batch: in the journal, in the log, and on the terminal."""
+"""Record the outcome of each scan of a batch: in the journal, the log, and on the terminal."""
 
 import logging
 import time
@@ -14,7 +14,8 @@ from diffusionblend.batch.part import ALL
 from diffusionblend.batch.plan import Batch
 from diffusionblend.batch.work import Made
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.io.files import Dispensable, clear_lock
+from diffusionblend.io.files import Dispensable
+from diffusionblend.io.locks import clear_lock
 from diffusionblend.io.remote import Remote
 from diffusionblend.machine.memory import as_failure
 from diffusionblend.progress import Progress
@@ -24,13 +25,13 @@ from diffusionblend.runs.record import read_record
 log = logging.getLogger(__name__)
 
 
-class Clerk:
-    """Keeps what becomes of each scan, and says how far the batch is: on a terminal by a `table`.
+class Recorder:
+    """Records the outcome of each scan, and shows progress: as a `table` on a terminal, or a bar.
 
     Attributes:
         made: Names of the volumes that were made.
         kept: Names of those that were there, or that another process made.
-        failed: What became of the scans that failed, by the names of their volumes.
+        failed: Journal entries of the scans that failed, by the names of their volumes.
     """
 
     def __init__(self, batch: Batch, *, table: bool = False) -> None:
@@ -43,7 +44,7 @@ class Clerk:
         self.kept, self.failed = set(batch.kept), dict[str, Entry]()
         self._enter_kept(batch)
 
-    def __enter__(self) -> "Clerk":
+    def __enter__(self) -> "Recorder":
         (self._board or self._bar).__enter__()
         if self.kept:
             log.info("%d of %d scans are there already", len(self.kept), self._total)
@@ -55,12 +56,12 @@ class Clerk:
             self._journal.put()
 
     def begin(self, job: Job) -> None:
-        """Note that a scan is begun."""
+        """Note that a scan has started."""
         if self._board:
             self._board.begin(job.name)
 
     def wait(self, job: Job) -> None:
-        """Note that another process is at a scan."""
+        """Note that another process is working on a scan."""
         if self._board:
             self._board.again(job.name)
 
@@ -70,7 +71,7 @@ class Clerk:
         self._show(job.name, "there")
 
     def enter(self, ended: Ended[Job, Made]) -> None:
-        """Write down what became of a scan, and say so."""
+        """Record the outcome of a scan, and report it."""
         entry = self._entry(ended)
         with self._dispensable:
             self._journal.append(entry)
@@ -111,9 +112,9 @@ class Clerk:
         )
 
     def _enter_kept(self, batch: Batch) -> None:
-        """Write down volumes that are there and of which no journal says so.
+        """Record volumes that exist but are in no journal.
 
-        The process that made them was killed before it could, or was that of another command.
+        The process that made them was killed before it could record them, or was another command.
         """
         known = read_journals(batch.folder)
         for job in batch.jobs:

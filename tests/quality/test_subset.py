@@ -4,7 +4,7 @@ import pytest
 
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
-from diffusionblend.quality.looked_at import indices, looked_at
+from diffusionblend.quality.subset import subset_indices, subset_size
 
 
 def geometry(size, views):
@@ -24,13 +24,13 @@ def geometry(size, views):
     ],
 )
 def test_as_many_as_take_little_of_the_time(size, views, slices, count):
-    assert looked_at(geometry(size, views), slices) == count
-    at = indices(geometry(size, views), slices).tolist()
+    assert subset_size(geometry(size, views), slices) == count
+    at = subset_indices(geometry(size, views), slices).tolist()
     assert len(set(at)) == count
     assert 0 <= min(at) <= max(at) < slices
 
 
 def test_of_a_few_none_is_at_the_ends():
-    at = indices(geometry(2048, 180), 500).tolist()
+    at = subset_indices(geometry(2048, 180), 500).tolist()
     assert at == [125, 250, 374]
-    assert indices(geometry(256, 8), 500).tolist()[::11] == [0, 499]
+    assert subset_indices(geometry(256, 8), 500).tolist()[::11] == [0, 499]
