@@ -1,4 +1,4 @@
-"""A run that can be stopped: its state in a file beside the output, and its volumes on the way."""
+"""A run that can be stopped: its state in a file beside the output, and intermediate volumes."""
 
 import itertools
 import json
@@ -114,7 +114,7 @@ class Checkpoint:
 
 
 class SavedStep(msgspec.Struct, frozen=True):
-    """A volume on the way.
+    """An intermediate volume.
 
     Attributes:
         volume: Name of its file in the folder.
@@ -129,7 +129,7 @@ class SavedStep(msgspec.Struct, frozen=True):
 
 
 class SavedSteps:
-    """Every n-th volume on the way, in a folder: step-0005.nii.gz, ..., and steps.json.
+    """Every n-th intermediate volume, in a folder: step-0005.nii.gz, ..., and steps.json.
 
     It is a callback.
 
@@ -141,7 +141,7 @@ class SavedSteps:
 
     def __init__(self, folder: Path, every: int, done: int = 0) -> None:
         self._folder, self._every = folder, every
-        self._dispensable = Dispensable("the volumes on the way")
+        self._dispensable = Dispensable("the intermediate volumes")
         self.kept: list[SavedStep] = []
         if here().leads:
             self._take_up(done)
