@@ -129,10 +129,9 @@ class Simulate:
         slices = scan.geometry.grid.shape[0]
         facts = {"slices": slices, "rows": rows, "views": views, "bins": bins}
         told = ", ".join(f"{count} {what}" for what, count in facts.items())
-        then = [("reconstruct", self.output, "-o", RECONSTRUCTION)]
-        if self.truth is not None:
-            then.append(("evaluate", RECONSTRUCTION, self.truth))
-        text = f"{self.output}: {told}\n{following(*then)}"
+        compare = [("evaluate", RECONSTRUCTION, self.truth)] if self.truth else []
+        then = following(("reconstruct", self.output, "-o", RECONSTRUCTION), *compare)
+        text = f"{self.output}: {told}\n{then}"
         show({"scan": str(self.output), **facts}, self.json, text)
 
     def _plan(self, geometry: "Geometry") -> None:
