@@ -9,7 +9,7 @@ const LIST = [
   ["m", "all three planes (multi)"],
   ["a, c, s", "axial, coronal, sagittal"],
   ["1, 2, 3", "lung, soft tissue, bone"],
-  ["4", "window of the first volume, but for the hundredth of its values at each end"],
+  ["4", "window fitted to the values of the first volume"],
   ["+, -", "zoom in, zoom out"],
   ["x", "crosshair on, off"],
   ["l", "three volumes or more: in one row, or in several"],
