@@ -12,6 +12,7 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ from diffusionblend.cli.main import COMMANDS
 from diffusionblend.cli.terminal import finite, in_minutes
 from diffusionblend.errors import did_you_mean
 from diffusionblend.machine.memory import in_units
+from diffusionblend.methods import methods
 from diffusionblend.progress import Progress, counted, shown
 from support.commands import command, contents, user_command
 
@@ -68,6 +70,8 @@ SLIPS = {
     "benchmark tabel1": "did you mean table1?",
     "info diffusionblend-fats": "did you mean diffusionblend-fast?",
     "info fastt": "did you mean diffusionblend-fast?",
+    "info FDK": "did you mean fbp?",
+    "reconstruct {scan} -o {folder}/b.nii --method fdk": "did you mean fbp?",
     "demo --config": "--config: needs a value; expected a path",
     "demo --config a --config b": "--config b: is given twice; give one file",
 }
@@ -507,3 +511,46 @@ def test_a_reconstruction_ends_with_what_lies_where_and_what_to_do_next(data, pl
     assert [shlex.split(line)[:3] for line in following.splitlines()] == [
         ["diffusionblend", "report", str(out)], ["diffusionblend", "view", str(out)],
     ]  # fmt: skip
+
+
+def proposed(text):
+    """Return the commands that a text ends with, as words."""
+    lines = text.partition("next: ")[2].splitlines()
+    assert lines
+    words = [shlex.split(line) for line in lines]
+    assert {first for first, *_ in words} == {"diffusionblend"}
+    return [rest for _, *rest in words]
+
+
+def test_a_simulated_scan_is_reconstructed_and_compared_as_it_proposes(data, place, monkeypatch):
+    monkeypatch.chdir(place)
+    size = ("--size", 64, "--slices", "2:11")
+    ended = command("simulate", data.volume, *size, "-o", "a b.h5", "--truth", "truth.nii.gz")
+    first, second = proposed(ended.out)
+    assert first == ["reconstruct", "a b.h5", "-o", "reconstruction.nii.gz"]
+    assert command(*first, "--method", "fbp", "--no-classical").code == 0
+    assert second == ["evaluate", "reconstruction.nii.gz", "truth.nii.gz"]
+    assert command(*second).code == 0
+    assert len(proposed(command("simulate", data.volume, *size, "-o", "c.h5").out)) == 1
+
+
+def test_an_imported_scan_is_looked_at_and_reconstructed_as_it_proposes(place, monkeypatch):
+    monkeypatch.chdir(place)
+    np.save("disc.npy", np.ones((12, 2, 16), np.float32))
+    told = ("--quantity", "line-integrals", "--order", "view,row,bin", "--bin-mm", 1, "--arc", 180)
+    ended = command("import", "disc.npy", *told, "--centre", "none", "-o", "a b.h5")
+    assert ended.code == 0, ended.err
+    first, second = proposed(ended.out)
+    assert first == ["info", "a b.h5", "-o", "a b.png"]
+    assert command(*first).out.splitlines()[-1].split(maxsplit=1) == [
+        "picture",
+        "a b.png: look at it",
+    ]
+    assert (place / "a b.png").is_file()
+    assert second == ["reconstruct", "a b.h5", "-o", "reconstruction.nii.gz"]
+
+
+def test_info_says_in_words_what_each_method_does():
+    told = command("info").out
+    for name, method in methods().items():
+        assert f"  {name:20}{method.words}\n" in told

@@ -89,6 +89,15 @@ def test_warnings_are_said_to_people_and_to_programs(user, caplog):
     assert [msgspec.to_builtins(w) for w in quality.warnings] == told
 
 
+def test_a_name_without_a_suffix_is_said_to_make_dicom(user):
+    words = "a folder with a DICOM series, as the name has no suffix"
+    made = ("reconstruct", "chest.h5", "--method", "fbp", "--no-classical")
+    assert f"output        {words}\n" in run(*made, "-o", "x", "--dry-run").out
+    assert run(*made, "-o", "x").out.splitlines()[0].endswith(f" s, {words}")
+    assert any((user / "x").glob("*.dcm"))
+    assert "DICOM" not in run(*made, "-o", "x.nii.gz").out
+
+
 def test_several_warnings_of_one_code_are_all_told_the_gravest_first(user, caplog):
     """Rows, bins and pixels that are dead have one code."""
     scan = read_scan(user / "chest.h5")

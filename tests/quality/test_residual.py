@@ -166,7 +166,7 @@ def test_without_metal_no_bin_is_behind_it():
 
 def test_a_method_that_has_not_come_to_its_end_is_not_blamed_on_the_geometry():
     quality = judged(scan_of(), "sbtv", iterations=1, cg_steps=1)
-    assert "has not come to its end" in text_of(quality, "residual-high")
+    assert "has not converged" in text_of(quality, "residual-high")
     assert "geometry" not in text_of(quality, "residual-high")
 
 

@@ -21,7 +21,7 @@ SEAL_BYTES = 87
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """A volume with its record and its volumes on the way."""
+    """A volume with its record and its intermediate volumes."""
     output = tmp_path_factory.mktemp("made") / "v.nii.gz"
     words = ("reconstruct", data.scan, "--method", "sbtv", "--set", "iterations=2")
     assert command(*words, "--save-steps", 1, "-o", output).code == 0

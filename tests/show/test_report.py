@@ -359,6 +359,25 @@ def test_deviations_have_one_scale_from_zero(full):
     assert "Nobody has calibrated it" in page.text
 
 
+@pytest.mark.parametrize(
+    ("slices", "letters"),
+    [(40, ("RLHF", "APHF")), (6, ("RLHF", "APHF")), (2, ("RLHF", "AP")), (1, ("RL", "AP"))],
+)
+def test_letters_above_each_other_stand_where_there_is_room(slices, letters):
+    """Of one slice of 3 mm the head's and the foot's letter would lie upon each other."""
+    hu = np.zeros((slices, 40, 30), np.float32)
+    flat = Report("A scan", "", (Entry("fbp", hu),), None, SPACING_MM, {}, "")
+    assert section_of(flat, "axial").letters == "RLAP"
+    assert tuple(section_of(flat, p).letters for p in ("coronal", "sagittal")) == letters
+
+
+def test_what_stands_in_backquotes_is_code_and_inert(full):
+    gaps = ("no volumes (`save_steps`)", "`<b>` & `")
+    page = render(dataclasses.replace(full, gaps=gaps))
+    assert "<li>no volumes (<code>save_steps</code>)</li>" in page
+    assert "<li><code>&lt;b&gt;</code> &amp; `</li>" in page
+
+
 def test_the_best_of_each_column_is_bold(report):
     page = Page(render(report))
     assert page.bold == ["0.5", *["31.50", "0.900"] * 3]

@@ -85,7 +85,7 @@ def test_all_that_is_beside_a_volume_is_shown(user):
         "nearest to the truth", "diffusionblend-fast", "tv (classical)", "chi-square",
         "PSNR over the steps", "Residual over the steps", "Residual of each view",
         "Profile along z", "Error along the slices", "deviation of its samples",
-        "Nobody has calibrated it", "Only 8 views", "Versions", "weights_sha256",
+        "Nobody has calibrated it", "Only 8 views", "Versions", "Prior: weights SHA-256",
         sha256(user / "o.nii.gz"), sha256(user / "truth.nii.gz"),
         "diffusionblend report o.nii.gz --truth truth.nii.gz --scan chest.h5",
         "The scanner seen along the axis",

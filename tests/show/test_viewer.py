@@ -358,7 +358,7 @@ def recorded(path, **facts):
 
 
 def listed(folder, **residuals):
-    """Write the list of the volumes on the way; return the folder."""
+    """Write the list of the intermediate volumes; return the folder."""
     entries = [
         {"step": int(name[1:]), "volume": f"step-{int(name[1:]):04}.nii.gz", "residual": residual}
         for name, residual in residuals.items()

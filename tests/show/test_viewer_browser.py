@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusionblend import simulate, sparse_view, write_scan
 from diffusionblend.pictures.colours import colours, diverging
 from diffusionblend.show.viewer import ViewerServer, gather
 
@@ -578,6 +579,29 @@ def test_the_slider_loads_the_right_step(alike):
         np.testing.assert_allclose(alike.pixel(1), [127.5] * 3, atol=2.5)
     names = [url.rpartition("/")[2] for url in alike.asked]
     assert names == [f"volume-1{part}.nii" for part in ("-step-10", "-step-5", "-step-10", "")]
+
+
+@pytest.mark.parametrize("size", [(1280, 650), (390, 800)])
+def test_the_drawing_of_the_scan_is_seen_as_a_whole(browser, folder, size):
+    """It began at its end, with its headings out of sight, where the window is low."""
+    hu = np.full((2, 16, 16), -1000.0)
+    hu[:, 4:12, 4:12] = 0
+    scan = simulate(hu, sparse_view(3), size=16, spacing_mm=(2.0, 1.0, 1.0))
+    write_scan(scan, folder / "scan.h5")
+    server = ViewerServer(gather([write(folder / "scanned.nii")], folder / "scan.h5").routes)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    page = browser.new_page(viewport=dict(zip(SIDES, size, strict=True)))
+    page.goto(server.url)
+    page.wait_for_selector("html[data-ready=yes]", state="attached", timeout=60_000)
+    page.get_by_role("button", name="Scan").click()
+    dialog = page.get_by_role("dialog", name="scan.h5")
+    for part in (dialog.locator("h2"), dialog.locator("img"), dialog.get_by_role("button")):
+        box = part.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= size[1]
+    page.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_help_and_names(alike):

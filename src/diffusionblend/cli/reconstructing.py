@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,12 @@ import torch
 
 from diffusionblend.cli.commands.arguments import command_line, method_options
 from diffusionblend.cli.commands.plan import geometry_in_words, show_plan
-from diffusionblend.cli.terminal import in_minutes, in_range, show
+from diffusionblend.cli.terminal import following, in_minutes, in_range, show
 from diffusionblend.data.scan import Scan
 from diffusionblend.errors import LostProcess
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import naming
-from diffusionblend.io.formats.registry import STD, is_volume
+from diffusionblend.io.formats.registry import STD, is_folder, is_volume
 from diffusionblend.io.locks import sole
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import check_source, check_suffix, digest
@@ -188,19 +187,26 @@ def _tell(asked: "Reconstruct", made: Reconstruction) -> None:
     show(facts, asked.json, "\n".join(_in_words(asked, made)))
 
 
+def _output_in_words(output: Path) -> dict[str, str]:
+    """Return what a name without a suffix makes, in case the suffix was forgotten."""
+    if not is_folder(output):
+        return {}
+    return {"output": "a folder with a DICOM series, as the name has no suffix"}
+
+
 def _in_words(asked: "Reconstruct", made: Reconstruction) -> Iterator[str]:
     """Yield what was made, what lies beside it, and what to do next."""
-    output, quoted = asked.output, shlex.quote(str(asked.output))
-    yield f"{output}: {asked.method}, {made.seconds} s"
+    output = asked.output
+    kind = "".join(f", {words}" for words in _output_in_words(output).values())
+    yield f"{output}: {asked.method}, {made.seconds} s{kind}"
     yield f"{record_of(output)}: what made it, its quality and warnings"
     if made.classical is not None:
         yield f"{beside(output, CLASSICAL)}: the classical reconstruction, to compare with"
     if made.std is not None:
         yield f"{beside(output, STD)}: the standard deviation of the samples"
     if asked.save_steps is not None:
-        yield f"{steps_folder(output)}: volumes on the way"
-    yield f"next: diffusionblend report {quoted} -o report.html"
-    yield f"      diffusionblend view {quoted}"
+        yield f"{steps_folder(output)}: intermediate volumes"
+    yield following(("report", output, "-o", "report.html"), ("view", output))
 
 
 # `--dry-run`
@@ -237,6 +243,7 @@ def _plan(asked: "Reconstruct", scan: Scan, request: Request, device: torch.devi
         "operator": found.operator or "of another package",
         **_estimate_in_words(found),
         "disk": _disk_in_words(disk),
+        **_output_in_words(asked.output),
     }
     facts = {
         "scan": {"path": str(asked.scan), "shape": scan.y.shape, **geometry},
@@ -296,7 +303,7 @@ def _estimate_in_words(found: Estimate) -> dict[str, str]:
 
 def _disk_in_words(room: Room) -> str:
     """Return what a reconstruction needs of the disk, for people."""
-    state = f", and twice {in_units(room.state)} of its state on the way" if room.state else ""
+    state = f", and twice {in_units(room.state)} of its state while it runs" if room.state else ""
     stacks = f", {in_units(room.stacks)} of slabs meanwhile" if room.stacks else ""
     short = ": too much" if room.needed > room.free else ""
     what = f"{in_units(room.volumes)} of volumes{state}{stacks}"

@@ -3,13 +3,17 @@
 import json
 import math
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import check_kind
 
+RECONSTRUCTION = "reconstruction.nii.gz"
+"""What a proposed command calls a volume: a name that no input is likely to have."""
 Number = TypeVar("Number", int, float)
 
 
@@ -23,6 +27,12 @@ def show(facts: object, as_json: bool, text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer would fail once more when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def following(*commands: Sequence[object]) -> str:
+    """Return what to do next, for people: commands of this program, a line each."""
+    lines = (shlex.join(["diffusionblend", *map(str, words)]) for words in commands)
+    return "next: " + "\n      ".join(lines)
 
 
 def finite(facts: object) -> object:

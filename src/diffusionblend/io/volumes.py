@@ -46,7 +46,7 @@ def read_shown(path: PathLike) -> Volume:
 
 
 def read_beside(path: Path) -> Volume:
-    """Read what lies beside a volume and need not be a CT: a deviation, a volume on the way."""
+    """Read what lies beside a volume and need not be a CT: a deviation, an intermediate volume."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; make the volume again")
     return _read(path)

@@ -53,7 +53,8 @@ class FBP(Method):
     """
 
     words = (
-        "Filtered back-projection, the formula of clinical CT: from few views it leaves streaks."
+        "Filtered back-projection (FDK for a cone), the formula of clinical CT: from few views it "
+        "leaves streaks."
     )
     classical = True
     fits_data = False

@@ -185,8 +185,8 @@ class FBPUNet(Method):
     weights: str = "fbp-unet"
 
     words = (
-        "Filtered back-projection, whose streaks a network that was trained for as many views "
-        "takes out."
+        "Filtered back-projection; a network that was trained for this number of views removes its "
+        "streaks."
     )
     fits_data = False
     copies = (9, 5)

@@ -13,6 +13,8 @@ from diffusionblend.methods.method import Method
 from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.methods"
+_ALSO_CALLED = {"fdk": "fbp", "feldkamp": "fbp", "sart": "sirt"}
+"""What users of other packages look for, and what stands for it here."""
 _METHODS: dict[str, type[Method]] = {}
 _Class = TypeVar("_Class", bound=type[Method])
 
@@ -49,6 +51,12 @@ def name_of(method: Method) -> str:
     return next(itertools.chain(ours, others), cls.__name__)
 
 
+def meant(name: str) -> str:
+    """Return the end of an error about a name that no method has: what may be meant."""
+    other = _ALSO_CALLED.get(name.lower())
+    return did_you_mean(name, method_names()) if other is None else f"; did you mean {other}?"
+
+
 def find_method(name: str) -> type[Method]:
     """Return a class of methods."""
     if name in _METHODS:
@@ -56,9 +64,7 @@ def find_method(name: str) -> type[Method]:
     plugin = plugins(ENTRY_POINTS).get(name)
     if plugin is None:
         known = method_names()
-        raise UsageError(
-            f"`method={name!r}`: expected one of {', '.join(known)}{did_you_mean(name, known)}"
-        )
+        raise UsageError(f"`method={name!r}`: expected one of {', '.join(known)}{meant(name)}")
     cls = load(plugin, f"`method={name!r}`: {plugin.value}")
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise UsageError(

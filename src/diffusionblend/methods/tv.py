@@ -68,8 +68,8 @@ class TV(Method):
     most: Positive | None = None
 
     words = (
-        "Total variation: of the pictures that agree with the data the one with the least "
-        "edges. Nothing is learned."
+        "Total variation: of all pictures that agree with the data, the one whose neighbouring "
+        "voxels differ least. Nothing is learned."
     )
     classical = True
     counted_by = "iterations"

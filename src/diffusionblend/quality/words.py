@@ -96,7 +96,7 @@ def _undetermined(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if share > MUCH_UNDETERMINED:
         yield (
             f"{100 * share:.0f} percent of the picture's contrast is invisible to the scanner: "
-            "another picture without it would fit the data as well."
+            "a picture without it would fit the data equally well."
         )
 
 
@@ -141,13 +141,13 @@ def _why(quality: Quality) -> str:
         )
     if found.explained_nearby:
         return (
-            "one near it would, so that the method has not come to its end, or its options do not "
-            "suit the scan; compare it with another, such as `method='tv'`"
+            "a picture near it would, so the method has not converged, or its options do not suit "
+            "the scan; compare it with another method, such as `method='tv'`"
         )
     return (
-        "none near it does, so that the geometry (centre, angles, sense of rotation, distances) is "
-        "wrong, the object moved, the source was not steady, or the noise was underestimated; the "
-        "command calibrate (`find_pose`) looks for where the detector stands"
+        "no picture near it does either, so the geometry (centre, angles, sense of rotation, "
+        "distances) is wrong, the object moved, the source was not steady, or the noise was "
+        "underestimated; the command calibrate (`find_pose`) looks for where the detector stands"
     )
 
 
@@ -176,8 +176,8 @@ def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
     chi_square = quality.residual.chi_square
     if chi_square is not None and chi_square < LOW_CHI_SQUARE:
         yield (
-            f"The picture follows the noise: it is {chi_square:.2g} of what noise leaves away from "
-            "the data (chi-square per ray, 1 is expected), or the noise was overestimated."
+            "The picture follows the noise, or the noise was overestimated: chi-square per ray is "
+            f"{chi_square:.2g}, where noise alone leaves 1."
         )
 
 
@@ -188,8 +188,8 @@ def _bad_views(quality: Quality, geometry: Geometry) -> Iterator[str]:
         angles = [f"{b.where[0]} ({geometry.beam.angles_deg[b.where[0]]:g} degrees)" for b in bad]
         yield (
             f"View {_listed(angles)} disagrees with the others: the object may have moved, or the "
-            f"exposure or the angle be wrong; leave it out (import it with `without='{numbers}'`, "
-            "where all views were imported) and compare."
+            f"exposure or the angle may be wrong; leave it out (import with `without='{numbers}'`, "
+            "if all views were imported) and compare."
         )
 
 
@@ -215,7 +215,7 @@ def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"The object reaches the detector's edge in {100 * reach.cut_bins:.0f} percent of the "
             "projections: what is beyond is not measured and was guessed, so that values inside "
-            "may be shifted by some percent, most near the rim; a wider detector, or one that is "
+            "may be shifted by a few percent, most near the rim; a wider detector, or one that is "
             "moved aside over a full turn, sees all of it."
         )
     if reach.cut_rows > CUT:
@@ -247,15 +247,15 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
         yield (
             f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
             "prior was trained on, and it may distort what is near: diffusionblend-fast leaves "
-            "them to the data, other methods with a prior clip them, but for a larger "
-            "`highest`."
+            "them to the data, other methods with a prior clip them unless `highest` is "
+            "raised."
         )
     here, trained = values.attenuation, values.trained_attenuation
     if here and trained and abs(math.log(here / trained)) > math.log(UNLIKE_ATTENUATION):
         yield (
             f"The object attenuates {here / trained:.2g} times as much as what the prior was "
             "trained on: if it is of the same kind, the scale is wrong; `mu_water` or `scale` "
-            "mends it."
+            "corrects it."
         )
 
 

@@ -141,7 +141,7 @@ class SavedSteps:
 
     def __init__(self, folder: Path, every: int, done: int = 0) -> None:
         self._folder, self._every = folder, every
-        self._dispensable = Dispensable("the volumes on the way")
+        self._dispensable = Dispensable("the intermediate volumes")
         self.kept: list[SavedStep] = []
         if here().leads:
             self._take_up(done)

@@ -78,7 +78,7 @@ def state_of(output: Path) -> Path:
 
 
 def steps_folder(output: Path) -> Path:
-    """Return the folder of the volumes on the way to an output: `a.steps` of `a.nii.gz`."""
+    """Return the folder of the intermediate volumes of an output: `a.steps` of `a.nii.gz`."""
     return output.with_name(f"{stem(output)}.steps")
 
 

@@ -110,7 +110,7 @@ class Found:
         return read_beside(path)
 
     def step(self, step: SavedStep) -> Volume | None:
-        """Read a volume on the way; None if it is not there, or is of another run."""
+        """Read an intermediate volume; None if it is not there, or is of another run."""
         folder = inside(self.path.parent, steps_folder(self.path).name)
         path = inside(folder, step.volume)
         if not path.is_file() or (step.sha256 and step.sha256 != sha256(path)):

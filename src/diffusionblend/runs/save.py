@@ -61,7 +61,7 @@ def write_reconstruction(
         source: As for `write_volume`.
         command: The command's name.
         again: The line that makes the same volume again; empty if there is none.
-        steps: Volumes on the way.
+        steps: Intermediate volumes.
     """
     words = (
         f"DiffusionBlend {__version__}, {name_of(made.method)}, {made.quality.coverage.views} "

@@ -1,11 +1,10 @@
 """How the detector of a scan stands."""
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 
 from diffusionblend.cli.commands.arguments import Input, OutputOrNone, check_not_input, command_line
-from diffusionblend.cli.terminal import present, show
+from diffusionblend.cli.terminal import following, present, show
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Calibrate:
             lines.append(f"{self.output}: the scan with {found.taken or 'its pose as stated'}")
         elif found.taken:
             free = ["--free", *self.free] if self.free else []
-            words = ["diffusionblend", "calibrate", str(self.scan), *free, "-o", "CALIBRATED.h5"]
-            lines.append(f"next: {shlex.join(words)}")
+            lines.append(following(("calibrate", self.scan, *free, "-o", "CALIBRATED.h5")))
         told = {"parts": msgspec.to_builtins(found.parts), "stated": found.stated}
         told |= {"left": found.left, "scan": None if self.output is None else str(self.output)}
         show(told, self.json, "\n".join(lines))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +14,7 @@ from diffusionblend.cli.commands.arguments import (
     command_line,
 )
 from diffusionblend.cli.commands.wording import in_options
-from diffusionblend.cli.terminal import present, show
+from diffusionblend.cli.terminal import RECONSTRUCTION, following, present, show
 from diffusionblend.errors import UsageError
 from diffusionblend.io.projections.options import Options
 
@@ -86,7 +85,9 @@ class Import(Options):
         if warnings:
             everything[WARNINGS] = warnings
         text = in_options("\n".join([f"{output}:", *told]), Import)
-        show(everything, self.json, text)
+        look = "info", output, "-o", output.with_suffix(".png")
+        then = following(look, ("reconstruct", output, "-o", RECONSTRUCTION))
+        show(everything, self.json, f"{text}\n{then}")
 
     def _output(self) -> Path:
         """Return where the scan goes."""
@@ -107,6 +108,6 @@ class Import(Options):
         text = template(self.source, self)
         write_file(path, text)
         opened = text.count(TO_FILL)
-        words = shlex.join(["diffusionblend", "import", str(path), "-o", "scan.h5"])
-        lines = f"{path}: {opened} places to fill in\nnext: {words}"
+        words = following(("import", path, "-o", "scan.h5"))
+        lines = f"{path}: {opened} places to fill in\n{words}"
         show({"template": str(path), "to_fill_in": opened}, self.json, lines)

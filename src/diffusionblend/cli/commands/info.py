@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diffusionblend.cli.commands.arguments import OutputOrNone, Placed
 from diffusionblend.cli.terminal import present, show
-from diffusionblend.errors import UsageError, did_you_mean
+from diffusionblend.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Info:
             present(Path(self.about), "expected a method, a scan (.h5) or a volume")
         from diffusionblend.io.scans import is_scan
         from diffusionblend.methods import method_names
+        from diffusionblend.methods.registry import meant
 
         if self.about is not None and is_scan(Path(self.about)):
             return self._scan(Path(self.about))
@@ -47,7 +48,7 @@ class Info:
             return self._volume(path)
         raise UsageError(
             f"{self.about}: is neither a method nor a file; the methods are "
-            f"{', '.join(known)}{did_you_mean(self.about, known)}"
+            f"{', '.join(known)}{meant(self.about)}"
         )
 
     def _method(self, name: str) -> None:
@@ -98,6 +99,7 @@ class Info:
         told |= {name: in_words(value) for name, value in facts.items()} | scan.provenance
         everything = {"scan": str(path), "geometry": geometry, **facts}
         everything |= {"provenance": scan.provenance, "picture": self.output and str(self.output)}
+        told |= {"picture": f"{self.output}: look at it"} if self.output else {}
         text = "\n".join(f"{name:18}{value}" for name, value in told.items())
         show(everything, self.json, f"{path}:\n{text}")
 
@@ -105,7 +107,7 @@ class Info:
         import torch
 
         from diffusionblend.io.formats.registry import formats
-        from diffusionblend.methods import method_names
+        from diffusionblend.methods import method_names, methods
         from diffusionblend.prior import shipped_priors
         from diffusionblend.runs.provenance import versions
 
@@ -117,7 +119,9 @@ class Info:
             "devices": ["cpu", *gpus],
             "versions": versions(),
         }
-        names = ("methods", "formats", "priors", "devices")
-        parts = {name: ", ".join(facts[name]) for name in names}
+        words = {name: known.words for name, known in methods().items()}
+        lines = [f"  {name:20}{words.get(name, 'of another package')}" for name in facts["methods"]]
+        parts = {"methods": "\n".join(["`diffusionblend info METHOD` lists the options", *lines])}
+        parts |= {name: ", ".join(facts[name]) for name in ("formats", "priors", "devices")}
         parts["versions"] = ", ".join(f"{name} {v}" for name, v in versions().items())
         show(facts, self.json, "\n".join(f"{name:10}{text}" for name, text in parts.items()))

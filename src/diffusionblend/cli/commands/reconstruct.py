@@ -61,7 +61,7 @@ class Reconstruct:
     seed: int = 0
     """Seed of the sampling noise; further samples have the next ones."""
     save_steps: int | None = None
-    """Save every N-th volume on the way, in the folder OUT.steps."""
+    """Save every N-th intermediate volume, in the folder OUT.steps."""
     save_state: float = 30.0
     """Seconds between two savings of the run's state, in OUT.nii.gz.state, which is removed at the
     end; `inf` saves none."""

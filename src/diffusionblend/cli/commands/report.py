@@ -18,7 +18,8 @@ class Report:
     """Show reconstructions, and all that is known of them, on one page.
 
     The page is one file that needs no network. It shows what lies beside each volume: its record,
-    the classical reconstruction, the deviation of the samples, the volumes on the way.
+    the classical reconstruction, the deviation of the samples, the intermediate
+    volumes.
 
     Examples:
         diffusionblend report volume.nii.gz -o report.html

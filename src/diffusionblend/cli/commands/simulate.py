@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffusionblend._version import __version__
 from diffusionblend.cli.commands.arguments import Groups, Input, Output, check_not_input
-from diffusionblend.cli.terminal import in_range, parse_slices, present, show
+from diffusionblend.cli.terminal import (
+    RECONSTRUCTION,
+    following,
+    in_range,
+    parse_slices,
+    present,
+    show,
+)
 from diffusionblend.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +129,10 @@ class Simulate:
         slices = scan.geometry.grid.shape[0]
         facts = {"slices": slices, "rows": rows, "views": views, "bins": bins}
         told = ", ".join(f"{count} {what}" for what, count in facts.items())
-        show({"scan": str(self.output), **facts}, self.json, f"{self.output}: {told}")
+        compare = [("evaluate", RECONSTRUCTION, self.truth)] if self.truth else []
+        then = following(("reconstruct", self.output, "-o", RECONSTRUCTION), *compare)
+        text = f"{self.output}: {told}\n{then}"
+        show({"scan": str(self.output), **facts}, self.json, text)
 
     def _plan(self, geometry: "Geometry") -> None:
         """Print what a scan would be; write nothing."""

@@ -18,6 +18,7 @@ from diffusionblend.metrics import common_grid
 from diffusionblend.pictures.scanner import draw_scan
 from diffusionblend.show.report.entries import Compared, make_entries
 from diffusionblend.show.report.model import Report, Voxel
+from diffusionblend.show.report.numbers import named
 from diffusionblend.show.report.page import write_report
 from diffusionblend.show.report.runs import Run, find_runs, in_words, read_runs
 from diffusionblend.show.report.words import verdict
@@ -43,7 +44,7 @@ def report(
     """Show reconstructions, and all that is known of them, on one page.
 
     The page is one file that needs no network. It shows what lies beside each volume: its record,
-    the classical reconstruction, the deviation of the samples, the volumes on the way.
+    the classical reconstruction, the deviation of the samples, the intermediate volumes.
 
     Args:
         volumes: One volume or several on one grid, as `save` writes them, or folders of them.
@@ -144,6 +145,6 @@ def _facts(grid: Grid, truth: Path | None, path: Path | None, scan: Scan | None)
         facts |= {
             "Scan": f"{path.name}, SHA-256 {sha256(path)}",
             "Noise": noise,
-            **{f"Scan: {name}": value for name, value in scan.provenance.items()},
+            **{named("Scan", name): value for name, value in scan.provenance.items()},
         }
     return facts | {"Version of the report": __version__}

@@ -20,6 +20,7 @@ from diffusionblend.runs.provenance import CLASSICAL, beside
 from diffusionblend.runs.record import Record
 from diffusionblend.runs.trace import Trace
 from diffusionblend.show.report.model import Entry, Points
+from diffusionblend.show.report.numbers import named
 from diffusionblend.show.report.runs import LONGEST_NAME, Run, on_grid
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
     other_scan = bool(compared.scan_digests) and scan not in compared.scan_digests
     gaps = (
         "it is of another scan than the one given (another SHA-256)" * other_scan,
-        "one sample: nothing tells how much it depends on the seed"
+        "there is only one sample (`samples=1`), so nothing says how much depends on the seed"
         * (record.prior is not None and entry.std is None),
-        "no volumes on the way were saved (`save_steps` of the reconstruction)"
+        "no intermediate volumes were saved (`save_steps`), so there are no curves over the steps"
         * (not record.steps),
         lost,
     )
@@ -130,7 +131,7 @@ def _by_sample(record: Record, points: Points) -> tuple[Points, ...]:
 
 
 def _psnr(run: Run, record: Record, compared: Compared) -> tuple[Points, str]:
-    """Return the PSNR of volumes on the way, and what is to be said about them."""
+    """Return the PSNR of intermediate volumes, and what is to be said about them."""
     steps = [s for s in record.steps if 0 <= s.step < _LAST_STEP]
     if compared.truth is None or not steps:
         return (), ""
@@ -163,8 +164,8 @@ def _classical(entry: Entry, volume: Volume, compared: Compared, *, several: boo
 
 
 def _provenance(record: Record) -> dict[str, str]:
-    scan = {f"Scan: {name}": value for name, value in record.scan.items()}
-    prior = {f"Prior: {name}": value for name, value in (record.prior or {}).items()}
+    scan = {named("Scan", name): value for name, value in record.scan.items()}
+    prior = {named("Prior", name): value for name, value in (record.prior or {}).items()}
     several = f" and the next {record.samples - 1}" if record.samples > 1 else ""
     facts = {
         "Method": record.method.get("name", ""),

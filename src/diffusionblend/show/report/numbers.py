@@ -30,3 +30,8 @@ def step(extent: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(extent / 5))
     return next(m * power for m in (1, 2, 5, 10) if 5 * m * power >= extent * (1 - 1e-9))
+
+
+def named(group: str, key: str) -> str:
+    """Return what a key of a record is called on a page: `Scan: source SHA-256`."""
+    return f"{group}: {key.replace('_', ' ').replace('sha256', 'SHA-256')}"

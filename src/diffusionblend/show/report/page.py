@@ -7,6 +7,7 @@ import base64
 import functools
 import hashlib
 import importlib.resources
+import re
 from pathlib import Path
 
 import jinja2
@@ -102,10 +103,18 @@ def script() -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("diffusionblend.show.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _with_code
+    return environment
+
+
+def _with_code(text: str) -> markupsafe.Markup:
+    """Return text as HTML, in which what stands in backquotes is code."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    return markupsafe.Markup(marked)  # noqa: S704 - escaped above

@@ -12,6 +12,8 @@ from diffusionblend.pictures.sections import section
 from diffusionblend.show.report.model import Entry, Report
 from diffusionblend.show.report.numbers import MINUS, number
 
+_FLAT = 7
+"""Width over height above which two letters, one above the other, would overlap."""
 _COUNTED = dict(zip(PLANES, ("slice", "row", "column"), strict=True))
 
 
@@ -69,6 +71,11 @@ class Section:
     def wide(self) -> bool:
         """Whether it is much wider than high."""
         return self.size_px[0] > 2 * self.size_px[1]
+
+    @property
+    def letters(self) -> str:
+        """The letters for which there is room: of few slices the upper and the lower one meet."""
+        return self.sides[:2] if self.size_px[0] > _FLAT * self.size_px[1] else self.sides
 
 
 def section_of(report: Report, plane: str) -> Section:

@@ -75,7 +75,7 @@ def _views(report: Report) -> Plot | None:
 def _psnr(report: Report) -> Plot | None:
     return draw(
         "PSNR over the steps",
-        "Axial PSNR of the volumes on the way; higher is better. Each sample is a curve.",
+        "Axial PSNR of the intermediate volumes; higher is better. Each sample is a curve.",
         (_STEPS, Axis("axial PSNR, dB", "dB")),
         [found for i, e in enumerate(report.entries) for found in _over_steps(e.name, i, e.psnr)],
         summary=_LAST,
@@ -85,7 +85,7 @@ def _psnr(report: Report) -> Plot | None:
 def _residual(report: Report) -> Plot | None:
     return draw(
         "Residual over the steps",
-        f"|A u {MINUS} y| / |y| of the volumes on the way: how well they agree with the data, "
+        f"|A u {MINUS} y| / |y| of the intermediate volumes: how well they agree with the data, "
         "which is not how near they are to what was scanned. Each sample is a curve.",
         (_STEPS, Axis("residual, %", "%")),
         [

@@ -93,7 +93,7 @@ function tell(mm) {
       `${session.volumes[index].name}, ${state.plane}, ${found ? found.hu : "no"} HU`);
   }
   const voxel = voxelAt(session.volumes[0], mm);
-  const counted = voxel ? `slice ${voxel[2]}, row ${voxel[1]}, column ${voxel[0]}` : "outside";
+  const counted = voxel ? `slice ${voxel[2]}, row ${voxel[1]}, column ${voxel[0]}, counted from 0` : "outside";
   const lies = mm.map((at) => signed(at.toFixed(1))).join(", ");
   find("place").textContent = loading || `${counted} (${lies} mm)`;
 }
