@@ -464,7 +464,8 @@ def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
     assert [ladder.noise_at(gap) for gap in (0, 10, 22.5, 45, 90, 150)] == pytest.approx(
         [1, 1, 1, 0.75, 0.5, 0.5]
     )
-    for angles, share in ((sparse_view(8), 1.0), (limited_angle(90), 0.5)):
+    whole = [(sparse_view(views), 1.0) for views in (2, 4, 8, 60)]
+    for angles, share in (*whole, (limited_angle(135), 0.742), (limited_angle(90), 0.5)):
         A, y, *_ = setting(angles)
         for noise in (1.0, 0.4):
             made = DiffusionBlendFast(noise=noise).prepare(Problem(y, A))

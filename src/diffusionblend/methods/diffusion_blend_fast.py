@@ -151,9 +151,9 @@ class DiffusionBlendFast(Method):
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
         problem = find_metal(problem)
-        gap_deg, levels = problem.A.geometry.arc.widest_deg, self._levels(problem.A.geometry)
+        arc, levels = problem.A.geometry.arc, self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
-        noise = self.noise * noise_at(gap_deg)
+        noise = self.noise * noise_at(arc.widest_deg if arc.missing_deg else 0.0)
         return Ladder(problem, levels, on, noise, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:

@@ -45,13 +45,13 @@ LADDER = (
 )
 """Chosen on the validation volume (docs/speed.md)."""
 NOISE = (1.0, 1.0, 0.5)
-"""Share of diffusion's noise that is added, for each of these gaps: where an arc is missing, all of
-it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
+"""Share of diffusion's noise that is added where an arc is missing, for each of these gaps: with
+all of it the guess that a volume settles on is a matter of the seed (docs/speed.md)."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
 
 
 def noise_at(gap_deg: float) -> float:
-    """Return the share of diffusion's noise that is added for a widest gap of so many degrees."""
+    """Return the share of diffusion's noise that is added where so wide an arc is missing."""
     return _at(gap_deg, NOISE)
 
 
