@@ -464,12 +464,27 @@ def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
     assert [ladder.noise_at(gap) for gap in (0, 10, 22.5, 45, 90, 150)] == pytest.approx(
         [1, 1, 1, 0.75, 0.5, 0.5]
     )
-    whole = [(sparse_view(views), 1.0) for views in (2, 4, 8, 60)]
-    for angles, share in (*whole, (limited_angle(135), 0.742), (limited_angle(90), 0.5)):
+    for angles, share in (
+        (sparse_view(8), 1.0),
+        (sparse_view(6), 0.896),
+        (sparse_view(3), 0.896),
+        (limited_angle(135), 0.742),
+        (limited_angle(90), 0.5),
+    ):
         A, y, *_ = setting(angles)
         for noise in (1.0, 0.4):
             made = DiffusionBlendFast(noise=noise).prepare(Problem(y, A))
             assert made.noise == pytest.approx(noise * share, rel=0.01)
+
+
+def test_fewer_than_six_views_all_around_have_the_sweeps_of_six():
+    def sweeps(angles):
+        grid = Grid.from_spacing((2, 256, 256))
+        return len(DiffusionBlendFast().work(placed(parallel_beam, grid, angles)))
+
+    of_six = sweeps(sparse_view(6))
+    assert [sweeps(sparse_view(views)) for views in (2, 3, 4, 5)] == [of_six] * 4
+    assert sweeps(sparse_view(20)) < sweeps(sparse_view(8)) < of_six < sweeps(limited_angle(90))
 
 
 @pytest.mark.parametrize(("slices", "length"), [(2, 9), (9, 9), (10, 10), (17, 17)])

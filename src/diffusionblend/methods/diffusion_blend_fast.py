@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, Level, climb, noise_at
+from diffusionblend.methods.ladder import STEPS, Level, climb, gap_of, noise_at
 from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -151,9 +151,9 @@ class DiffusionBlendFast(Method):
     def prepare(self, problem: Problem) -> Ladder:
         """Choose the grids and the levels of noise, and look for metal."""
         problem = find_metal(problem)
-        arc, levels = problem.A.geometry.arc, self._levels(problem.A.geometry)
+        levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
-        noise = self.noise * noise_at(arc.widest_deg if arc.missing_deg else 0.0)
+        noise = self.noise * noise_at(gap_of(problem.A.geometry.arc))
         return Ladder(problem, levels, on, noise, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:
@@ -166,7 +166,7 @@ class DiffusionBlendFast(Method):
             self.steps,
             sigma_max=self.sigma_max,
             sigma_min=self.sigma_min,
-            gap_deg=geometry.arc.widest_deg,
+            gap_deg=gap_of(geometry.arc),
             coarse=self.coarse,
         )
 

@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from diffusionblend.geometry.arc import Arc
+
 WHOLE = 256
 """Pixels across a whole body at scale 1 of a prior."""
 
@@ -45,13 +47,20 @@ LADDER = (
 )
 """Chosen on the validation volume (docs/speed.md)."""
 NOISE = (1.0, 1.0, 0.5)
-"""Share of diffusion's noise that is added where an arc is missing, for each of these gaps: with
-all of it the guess that a volume settles on is a matter of the seed (docs/speed.md)."""
+"""Share of diffusion's noise that is added, for each of these gaps: where an arc is missing, all of
+it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
+SPARSEST_DEG = 30.0
+"""Fewer than six views all around count as six: the validation volume is better from four so."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
 
 
+def gap_of(arc: Arc) -> float:
+    """Return the gap in degrees that sweeps and noise go by."""
+    return arc.widest_deg if arc.missing_deg else min(arc.widest_deg, SPARSEST_DEG)
+
+
 def noise_at(gap_deg: float) -> float:
-    """Return the share of diffusion's noise that is added where so wide an arc is missing."""
+    """Return the share of diffusion's noise that is added for a widest gap of so many degrees."""
     return _at(gap_deg, NOISE)
 
 
