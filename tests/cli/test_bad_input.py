@@ -1034,7 +1034,7 @@ def test_a_checkpoint_of_another_network_is_refused(workshop):
     recipe = workshop / "recipe.toml"
     assert command("train", recipe).code == 0
     recipe.write_text(RECIPE.replace("[8, 16]", "[8, 24]"))
-    words = ["state.safetensors", "no checkpoint of this recipe", "output"]
+    words = ["state.safetensors", "not a checkpoint of this recipe", "output"]
     assert_refused(workshop, USAGE, words, ["train", recipe])
 
 

@@ -263,7 +263,7 @@ def test_the_level_of_an_interior_holds(kind, name, method):
     assert made.volume.grid == scan.geometry.grid
     assert abs(_middle(made.volume)) < 30
     told = {w.code: w.text for w in made.quality.warnings}
-    assert "may be shifted by some percent" in told["truncated"]
+    assert "may be shifted by a few percent" in told["truncated"]
     assert made.quality.coverage.outside < 0.01
 
 

@@ -185,7 +185,7 @@ def test_without_numba_the_extra_is_named(project):
 def test_without_diffct_the_extra_is_named():
     missing = mock.patch.dict(sys.modules, {"diffct": None})
     with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*`device='cpu'`"):
-        projector(*PLAIN, device="meta")
+        projector(*PLAIN, device=torch.device("meta"))
 
 
 def test_loops_are_compiled_where_no_folder_can_keep_them(monkeypatch):

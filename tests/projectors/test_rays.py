@@ -195,7 +195,7 @@ def test_elsewhere_what_is_too_large_needs_diffct(monkeypatch):
     monkeypatch.setattr(slices, "free_bytes", lambda: 10**5)
     missing = mock.patch.dict(sys.modules, {"diffct": None})
     with missing, pytest.raises(UsageError, match=r"pip install 'diffct>=.*`device='cpu'`"):
-        projector(*FEW, device="meta")
+        projector(*FEW, device=torch.device("meta"))
 
 
 def test_a_matrix_that_is_asked_for_is_refused_before_it_takes_memory(monkeypatch):

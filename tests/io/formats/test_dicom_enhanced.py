@@ -127,7 +127,10 @@ def test_a_file_of_frames_of_which_more_lie_beside_it_says_so(place, stored, hu,
     ("changes", "words"),
     [
         ({"Modality": "RTSTRUCT"}, "its modality is RTSTRUCT; expected CT; give a CT series"),
-        ({"SOPClassUID": UID}, "has 6 frames, and is no enhanced CT; expected one slice; convert"),
+        (
+            {"SOPClassUID": UID},
+            "has 6 frames, and is not an enhanced CT; expected one slice; convert",
+        ),
     ],
 )
 def test_a_file_that_no_folder_makes_a_volume_of_says_why(place, stored, changes, words):
