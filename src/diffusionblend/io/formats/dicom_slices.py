@@ -314,7 +314,7 @@ def _check_sort(file: File, header: "Dataset") -> None:
 
 
 def _faults_of_sort(file: File, header: "Dataset") -> tuple[tuple[object, str], ...]:
-    """Return which sorts of pictures, and that there is text in one, are no slice, and whether."""
+    """Return pairs: whether it is a sort of picture that is not a slice, and what is said of it."""
     words = _words(file, header)
     return (
         (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
