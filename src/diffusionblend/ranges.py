@@ -13,6 +13,9 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Value = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+MOST_SEED = 2**63 - 1
+"""What PyTorch takes."""
+Seed = Annotated[int, Meta(ge=0, le=MOST_SEED)]
 
 
 def check_order(options: object, lower: str, upper: str) -> None:

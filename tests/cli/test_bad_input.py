@@ -653,6 +653,14 @@ def test_options_of_reconstruct_that_cannot_be_are_named(data, old, options, wor
     assert_refused(old, USAGE, words, arguments)
 
 
+@pytest.mark.parametrize("name", ["reconstruct", "batch"])
+def test_the_seed_of_the_last_sample_is_one_that_can_be(data, old, name):
+    seed, output = 2**63 - 2, {"reconstruct": "o.nii.gz", "batch": "made"}[name]
+    options = ["--seed", seed, "--samples", "3", "--dry-run"]
+    arguments = [name, data.scan, "-o", old / output, "--prior", data.prior, *options]
+    assert_refused(old, USAGE, [f"--seed {seed}", f"0 to {seed - 1}"], arguments)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -16,8 +16,9 @@ from diffusionblend.io.files import naming
 from diffusionblend.methods import Method
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior.store import facts_of
+from diffusionblend.ranges import Seed
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
-from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, check_samples
+from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, seeds_of
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS
 from diffusionblend.runs.record import Record
@@ -44,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     method: str = DEFAULT_METHOD
     options: dict[str, Any] = {}
     prior: str = DEFAULT_PRIOR
-    seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    seed: Seed = 0
     samples: Annotated[int, Meta(ge=1, le=MOST_SAMPLES)] = 1
     classical: bool = True
     mu_water: float | None = None
@@ -88,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def make_method(self) -> Method:
         """Return the method with its options."""
         method = make_method(self.method, **self.options)
-        check_samples(method, self.samples)
+        seeds_of(method, self.seed, self.samples)
         return method
 
     def request(self, geometry: Geometry) -> Request:

@@ -29,8 +29,9 @@ from diffusionblend.methods import Method
 from diffusionblend.methods.method import BEGINNING, ignore, in_turn
 from diffusionblend.methods.options import make_method
 from diffusionblend.prior.store import facts_of
+from diffusionblend.ranges import MOST_SEED
 from diffusionblend.reconstruction.estimate import Estimate, estimate
-from diffusionblend.reconstruction.reconstruct import check_samples, reconstruct
+from diffusionblend.reconstruction.reconstruct import reconstruct, seeds_of
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.runs.checkpoint import Checkpoint, SavedSteps
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 def run(asked: "Reconstruct") -> None:
     """Check what was asked for, read the scan, and do this process's part."""
-    in_range("--seed", asked.seed, 0, 2**63 - asked.samples)
+    in_range("--seed", asked.seed, 0, MOST_SEED + 1 - asked.samples)
     if asked.save_steps is not None:
         in_range("--save-steps", asked.save_steps, 1, 100_000)
     in_range("--save-state", asked.save_state, 0, math.inf)
@@ -65,7 +66,7 @@ def run(asked: "Reconstruct") -> None:
     if asked.max_memory is not None:
         bytes_of(asked.max_memory)
     method = make_method(asked.method, **method_options(asked.steps, asked.set))
-    check_samples(method, asked.samples)
+    seeds_of(method, asked.seed, asked.samples)
     device = find_device(asked.device)
     if here().leads:
         check_suffix(asked.output)

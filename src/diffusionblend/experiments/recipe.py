@@ -10,11 +10,11 @@ from msgspec import Meta
 from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.geometry.planes import PLANES, WHOLE
 from diffusionblend.io.toml import read_toml
+from diffusionblend.ranges import Seed
 
 Struct = msgspec.Struct
 Value = bool | int | float | str
 Count = Annotated[int, Meta(ge=1, le=10_000)]
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
 Plane = Literal["axial", "coronal", "sagittal", "volume"]
 Scale = Literal["quick", "full"]

@@ -23,6 +23,7 @@ from diffusionblend.prior import Prior
 from diffusionblend.prior.store import facts_of
 from diffusionblend.progress import show_steps
 from diffusionblend.quality import assess
+from diffusionblend.ranges import MOST_SEED
 from diffusionblend.reconstruction.draw import (
     DEFAULT_METHOD,
     DEFAULT_PRIOR,
@@ -36,7 +37,7 @@ from diffusionblend.reconstruction.request import Request
 from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
-MOST_SAMPLES, MOST_SEED = 1000, 2**63
+MOST_SAMPLES = 1000
 MANY_VIEWS = 0.7
 """Views a pixel across from which the classical reconstruction is `fbp`, else it is `tv`.
 
@@ -116,12 +117,9 @@ def reconstruct(  # noqa: PLR0913 - the one call
         DiffusionBlendWarning: The attenuation of water was estimated.
     """
     chosen = as_method(method, options)
-    check_samples(chosen, samples)
-    if not 0 <= seed <= MOST_SEED - samples:
-        raise UsageError(f"`seed={seed}`: expected 0 to {MOST_SEED - samples}")
+    seeds = seeds_of(chosen, seed, samples)
     place = find_device(device)
     known = load_prior(chosen, prior, place)
-    seeds = tuple(range(seed, seed + samples))
     scan = as_scan(scan, geometry)
     cpu, most = place.type == "cpu", None if max_memory is None else bytes_of(max_memory)
     request = Request(scan.geometry, chosen, samples, classical)
@@ -150,8 +148,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
         )
 
 
-def check_samples(method: Method, samples: int) -> None:
-    """Raise UsageError if a method cannot be asked for so many samples."""
+def seeds_of(method: Method, seed: int, samples: int) -> tuple[int, ...]:
+    """Return the seed of each sample; UsageError if the method cannot be asked for so many."""
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"`samples={samples}`: expected 1 to {MOST_SAMPLES}")
     if samples > 1 and not method.random:
@@ -159,6 +157,9 @@ def check_samples(method: Method, samples: int) -> None:
             f"`samples={samples}`: {type(method).__name__} draws nothing and gives the same each "
             "time; leave `samples` out, or take a method with a prior"
         )
+    if not 0 <= seed <= MOST_SEED + 1 - samples:
+        raise UsageError(f"`seed={seed}`: expected 0 to {MOST_SEED + 1 - samples}")
+    return tuple(range(seed, seed + samples))
 
 
 def classical_method(geometry: Geometry) -> str:

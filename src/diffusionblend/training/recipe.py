@@ -10,7 +10,7 @@ from msgspec import Meta
 from diffusionblend.errors import UsageError
 from diffusionblend.io.toml import read_toml
 from diffusionblend.methods.fbp_unet import Acquisition
-from diffusionblend.ranges import Count, Positive, Share, Whole
+from diffusionblend.ranges import Count, Positive, Seed, Share, Whole
 
 Struct = msgspec.Struct
 Width = Annotated[int, Meta(ge=8, le=1024, multiple_of=8)]
@@ -160,7 +160,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     budget: Budget = Budget()
     data: tuple[Folder, ...] = ()
     cache: str = ""
-    seed: Whole = 0
+    seed: Seed = 0
     window: tuple[int, int] = (-1000, 3071)
     augment: Share = 0.3
     network: Network = Network()

@@ -98,14 +98,15 @@ class Batch:
         from diffusionblend.batch.run import do_batch, make_pool
         from diffusionblend.errors import OutputError
         from diffusionblend.io.remote import place_of
+        from diffusionblend.ranges import MOST_SEED
         from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
         from diffusionblend.runs.provenance import MOST_THREADS
 
         for option, value, least, most in (
             ("--workers", self.workers, 1, 1024),
             ("--threads", self.threads, 1, MOST_THREADS),
-            ("--seed", self.seed, 0, 2**62),
             ("--samples", self.samples, 1, MOST_SAMPLES),
+            ("--seed", self.seed, 0, MOST_SEED + 1 - self.samples),
             ("--retries", self.retries, 0, 1000),
             ("--save-state", self.save_state, 0, math.inf),
         ):

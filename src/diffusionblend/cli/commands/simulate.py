@@ -92,6 +92,7 @@ class Simulate:
         present(self.volume, "expected a volume in HU")
         from diffusionblend.io.scans import write_scan
         from diffusionblend.io.volumes import read_volume, write_volume
+        from diffusionblend.ranges import MOST_SEED
         from diffusionblend.simulation.simulate import (
             check_photons,
             scan_geometry,
@@ -101,7 +102,7 @@ class Simulate:
 
         angles = self._angles()
         in_range("--size", self.size, 2, 100_000)
-        in_range("--seed", self.seed, 0, 2**63 - 1)
+        in_range("--seed", self.seed, 0, MOST_SEED)
         if self.seed and self.photons is None:
             log.warning("--seed %d: there is no noise without --photons", self.seed)
         self._check_outputs()
