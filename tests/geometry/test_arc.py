@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam
-from diffusionblend.geometry.arc import Directions
+from diffusionblend.geometry.arc import Directions, find_arc
 from diffusionblend.methods.sbtv import TUNED_LIMITED, tuned_weights
 from support.phantoms import changed, placed
 
@@ -97,6 +97,15 @@ def test_fans_that_turn_around_miss_nothing_and_others_what_no_ray_has(views):
     assert 90 < limited < 90 + 2 * math.degrees(math.asin(0.9 * 32 / 150)) + 0.1
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (64, 40), (48, 64)])
+def test_a_fan_on_a_short_arc_misses_twice_its_angle_near_the_edge(shape):
+    """At nine tenths of the way to the nearer sides."""
+    grid = Grid.from_spacing((1, *shape), (1.0, 1.5, 1.5))
+    limited = placed(fan_beam, grid, even(60, 90), **FAN).arc.missing_deg
+    at_edge = math.degrees(math.asin(0.9 * min(shape) / 2 * 1.5 / FAN["sod_mm"]))
+    assert limited == pytest.approx(90 + 2 * at_edge, abs=0.02)
+
+
 # Properties: the arc is one of directions, however they are told
 
 
@@ -159,6 +168,39 @@ def test_even_views_of_a_turn_miss_nothing(views, first, make):
     assert arc.full_turn
     assert (arc.missing_deg, arc.axis.missing) == (0, 0)
     np.testing.assert_allclose(arc.views.shares, 2 * math.pi / views, rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(views_of_a_scan, st.randoms(), st.integers(-1000, 1000))
+def test_a_view_keeps_its_share_and_depth_whatever_the_order_and_offset(angles, order, offset):
+    """Where two gaps are as wide, either may be the one between the ends."""
+    gaps = np.sort(np.diff(sorted(angles), append=min(angles) + 360))
+    assume(gaps[-1] > gaps[-2])
+    number = order.sample(range(len(angles)), len(angles))
+    views = Directions(np.array(angles, float))
+    others = Directions(np.array([angles[n] + offset for n in number], float))
+    np.testing.assert_allclose(others.shares, views.shares[number], atol=1e-6)
+    depth = views.depth(np.radians(angles))
+    np.testing.assert_allclose(others.depth(np.radians(others.degrees)), depth[number], atol=1e-6)
+
+
+def test_shares_and_depth_by_hand():
+    """Each view stands for half of the gaps beside it, and those at the ends for as much beyond."""
+    views = Directions(np.array([100.0, 20.0, 0.0, 60.0]))
+    np.testing.assert_allclose(np.degrees(views.shares), [40, 30, 20, 40])
+    assert math.degrees(views.length) == pytest.approx(130)
+    angles = np.radians([-10.0, 0.0, 20.0, 55.0, 100.0, 120.0])
+    np.testing.assert_allclose(np.degrees(views.depth(angles)), [0, 10, 30, 65, 20, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("arc", [90, 180, 200, 300])
+def test_at_the_axis_a_fan_misses_what_its_lines_there_do(arc):
+    """However wide it is: asked for no other place, it has the directions of its views."""
+    angles = even(60, arc)
+    beam = changed(placed(fan_beam, GRID, angles, **FAN), axis_mm=20.0).beam
+    found = find_arc(beam, reach_mm=0.0)
+    assert found.missing_deg == pytest.approx(max(180 - arc, 0), abs=1e-6)
+    assert found.missing_deg == pytest.approx(found.axis.missing, abs=1e-6)
 
 
 def test_opposite_views_are_the_same_of_a_parallel_beam_that_reaches_as_far():

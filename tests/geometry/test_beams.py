@@ -78,6 +78,20 @@ def test_a_beam_tells_where_a_point_casts_its_shadow(name, kind):
     assert type(found[0][0]) is type(points[0])
 
 
+@pytest.mark.parametrize("unit_mm", [0.25, 3.0])
+@pytest.mark.parametrize("name", BEAMS)
+def test_a_shadow_falls_on_the_same_bin_in_every_unit(name, unit_mm):
+    beam = BEAMS[name].beam
+    x, y, _ = POINT
+    for angle in beam.angles:
+        (place, depth), (same, units) = (
+            beam.cast(np.float64(x / u), np.float64(y / u), angle, u) for u in (1.0, unit_mm)
+        )
+        bins = place / beam.bin_size(1.0)
+        assert same / beam.bin_size(unit_mm) == pytest.approx(bins, abs=1e-9)
+        assert isinstance(beam, ParallelBeam) or units * unit_mm == pytest.approx(depth)
+
+
 @pytest.mark.parametrize("name", BEAMS)
 def test_rays_to_a_points_shadow_go_through_it(name):
     """The lines of a view, where they meet the shadow, have the point on them."""

@@ -29,6 +29,13 @@ def test_a_voxel_without_a_size_is_refused(mm):
         Grid.from_spacing((2, 4, 4), (mm, 1.0, 1.0))
 
 
+def test_voxels_are_as_small_and_as_large_as_the_message_says():
+    for mm, beyond in ((1e-9, 0.9e-9), (1e9, 1.1e9)):
+        assert placed(parallel_beam, Grid.from_spacing((2, 4, 4), (mm, mm, mm)), (0.0,))
+        with pytest.raises(InvalidValue, match=r"expected each within 1e-09 to 1e\+09"):
+            placed(parallel_beam, Grid.from_spacing((2, 4, 4), (mm, beyond, beyond)), (0.0,))
+
+
 def test_what_is_no_beam_has_no_projector():
     with pytest.raises(UnsupportedInput, match="object is not a known kind of beam"):
         projector(GRID, object())

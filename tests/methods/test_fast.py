@@ -26,7 +26,7 @@ from diffusionblend.solvers.preconditioners import RayFilter, VoxelFilter, frequ
 from diffusionblend.solvers.proximal import WeightedProximal
 from support.gaussian import MEAN, STD, tiny_problem
 from support.oracle import GaussianPrior
-from support.phantoms import placed
+from support.phantoms import changed, placed
 
 SMALL_LADDER = (
     ladder.Rung(2, math.inf, 0.5, (5, 5, 5)),
@@ -141,6 +141,20 @@ def test_the_spread_of_the_flux_is_learned_from_residuals_and_is_none_where_ther
     assert float(learned.flux) == pytest.approx(4.0, rel=0.4)
     found = learned.constants(noise + constants[:, None])[0, :, 0]
     assert float((found - constants)[constants < 100].abs().max()) < 0.2
+
+
+def test_the_spread_of_the_flux_is_what_the_noise_of_the_rays_leaves():
+    """1.4826 times the median distance of the views' weighted means from theirs, without noise."""
+    g = np.random.default_rng(0)
+    variance, residual = g.uniform(0.1, 2, (3, 9, 5)), g.normal(size=(3, 9, 5))
+    residual += 3 * g.normal(size=9)[:, None]
+    weights = (1 / variance).sum((0, 2))
+    means = (residual / variance).sum((0, 2)) / weights
+    spread = 1.4826 * np.median(np.abs(means - np.median(means)))
+    found = Covariance(torch.from_numpy(variance), torch.zeros(())).learned(
+        torch.from_numpy(residual)
+    )
+    assert float(found.flux) == pytest.approx(spread**2 - np.median(1 / weights))
 
 
 def test_the_smaller_system_is_solved():
@@ -346,6 +360,19 @@ def test_the_ladder_of_a_whole_body_goes_down_to_its_own_pixels():
             assert before.sigma < level.sigma == level.before
 
 
+@pytest.mark.parametrize(
+    ("gap", "sweeps"), [(0.0, (14, 12, 9)), (22.5, (45, 6, 4)), (90.0, (90, 8, 5))]
+)
+def test_the_ladder_is_that_of_the_page(gap, sweeps):
+    """docs/speed.md: results rest on it."""
+    levels = ladder.climb((9, 512, 512), 35, sigma_max=2.0, sigma_min=0.03, gap_deg=gap)
+    noise = {4: (2.0, 0.3), 2: (0.4, 0.1), 1: (0.1, 0.03)}
+    for (factor, ends), number in zip(noise.items(), sweeps, strict=True):
+        sigmas = [level.sigma for level in levels if level.factor == factor]
+        assert (sigmas[0], sigmas[-1]) == pytest.approx(ends)
+        assert len(sigmas) == number
+
+
 @pytest.mark.parametrize("lowest", [0.03, 0.2, 1.0])
 def test_no_sweep_has_less_noise_than_the_last_is_to_have(lowest):
     """The grids begin at levels of their own, which may be below it."""
@@ -401,6 +428,19 @@ def test_the_problem_on_larger_pixels_is_the_same_in_millimetres():
     torch.testing.assert_close(smaller.y, kept.mean(-1) / 2)
     torch.testing.assert_close(smaller.variance, torch.full_like(smaller.y, 1 / 8))
     assert smaller.A.geometry.grid.pixel_mm == 2 * problem.A.geometry.grid.pixel_mm
+
+
+@pytest.mark.parametrize("mm", [0.5, 3.0])
+def test_as_many_bins_are_joined_whatever_the_size_of_pixels(mm):
+    def joined(mm):
+        beam = placed(parallel_beam, Grid.from_spacing((2, 32, 32), (mm, mm, mm)), sparse_view(4))
+        finer = changed(beam, bins=2 * beam.beam.bins, bin_mm=0.7 * beam.beam.bin_mm)
+        A = projector(*finer)
+        made = coarser(Problem(torch.ones(A.sinogram_shape), A), 4).A.geometry.beam
+        return made.bins, made.bin_mm / mm
+
+    assert joined(mm) == pytest.approx(joined(1.0))
+    assert joined(1.0)[1] == pytest.approx(4 * 0.7)
 
 
 def test_a_dead_pixel_leaves_its_larger_bin_to_its_neighbour():

@@ -8,6 +8,7 @@ import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,9 +31,11 @@ from diffusionblend.methods import (
     registry,
 )
 from diffusionblend.methods.ddim import DDIM
+from diffusionblend.methods.paper_units import z_total_variation
 from diffusionblend.methods.predictor_corrector import PredictorCorrector, correct, predict
 from diffusionblend.methods.tpdm import distance_slope
 from diffusionblend.projectors import projector
+from diffusionblend.solvers.consistency import SplitBregman
 from support.commands import command
 from support.gaussian import MEAN, STD, posterior, predicted_std, tiny_problem
 from support.oracle import GaussianPrior
@@ -258,6 +261,19 @@ def test_a_correctors_step_is_as_long_as_song_et_al_say():
     assert float(moved.var()) == pytest.approx(2 * 2 * snr**2, rel=0.02)
 
 
+def test_a_correctors_step_goes_by_the_mean_of_the_slices_norms():
+    """By the formula, with slices whose scores are of very different lengths."""
+    snr, sigma = 0.3, 0.7
+    x, off = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(1))
+    x0 = x + torch.tensor([0.1, 1.0, 10.0]).view(-1, 1, 1) * off
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).numpy()
+    score = (x0 - x).numpy() / sigma**2
+    of_z, of_score = ([np.sqrt((part**2).sum()) for part in of] for of in (z, score))
+    e = 2 * (snr * np.mean(of_z) / np.mean(of_score)) ** 2
+    found = correct(x, x0, sigma, snr, torch.Generator().manual_seed(0)).numpy()
+    np.testing.assert_allclose(found, x.numpy() + e * score + np.sqrt(2 * e) * z, rtol=1e-4)
+
+
 def test_z_total_variation_brings_slices_together():
     """DDS's bond between slices: stronger weights, less total variation along z."""
     problem = tiny_problem(slices=12)
@@ -269,6 +285,22 @@ def test_z_total_variation_brings_slices_together():
     free, bound = roughness(0.0), roughness(4.0)
     assert bound < 0.5 * free
     assert roughness(0.4) < free
+
+
+def test_z_total_variation_is_in_the_units_of_the_released_baselines():
+    """Of half the values, data and weight, and a back-projector of pi / (2 views) A^T, it is
+    half of ours."""
+    problem = tiny_problem(slices=5)
+    u = torch.rand(problem.volume_shape, generator=torch.Generator().manual_seed(1))
+    ours = z_total_variation(problem, 0.003, 2.0, 4)
+    theirs = SplitBregman(
+        problem.A, problem.backprojected / 2, axes=(0,), weight=0.003, rho=2.0,
+        scale=math.pi / (2 * 3), cg_steps=4,
+    )  # fmt: skip
+    (found, split), (half, halves) = ours(u, ours.begin()), theirs(u / 2, theirs.begin())
+    torch.testing.assert_close(found, 2 * half)
+    torch.testing.assert_close(split["d"], 2 * halves["d"])
+    assert split["d"].any()
 
 
 def test_evaluations_of_the_network_are_counted():

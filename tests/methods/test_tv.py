@@ -282,6 +282,12 @@ def test_without_noise_the_weight_goes_with_pixels_and_views():
     assert weight(variance=OPERATOR_VARIANCE / 2) == pytest.approx(weight(), rel=1e-4)
 
 
+def test_of_slices_that_are_not_square_the_longer_side_counts():
+    wide = placed(parallel_beam, Grid.from_spacing((1, 128, 256)), sparse_view(20))
+    variance = torch.full((1, 20, 4), OPERATOR_VARIANCE)
+    assert tuned_weight(wide, variance) == pytest.approx(weight(), rel=1e-4)
+
+
 def test_with_noise_the_weight_is_that_of_the_prior_alone():
     assert weight(variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)
     assert weight(60, variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)

@@ -240,6 +240,49 @@ def test_a_posed_detector_is_turned_further():
     np.testing.assert_allclose(kept, normal, atol=1e-9)
 
 
+def test_a_helix_rises_by_its_pitch_in_a_turn_about_the_middle_of_the_angles():
+    """Source and detector by the same, and nothing else moves."""
+    circle, beam = as_posed(CONE.beam), helix(CONE.beam, 36.0)
+    rise = [0.1 * (angle - (VIEWS[0] + VIEWS[-1]) / 2) for angle in VIEWS]
+    for before, after in zip(circle.vectors()[:2], beam.vectors()[:2], strict=True):
+        moved = [(0, 0, height) for height in rise]
+        np.testing.assert_allclose(after - before, moved, atol=1e-9)
+    np.testing.assert_allclose(beam.vectors()[2:], circle.vectors()[2:], atol=1e-9)
+
+
+def test_what_says_nothing_of_rows_has_one_of_a_millimetre():
+    beam = posed(PARALLEL.beam, roll_deg=1)
+    assert (beam.rows, beam.row_mm) == (1, 1.0)
+    assert as_posed(PARALLEL.beam).rows == laminography(PARALLEL.beam, 10).rows == 1
+
+
+def test_bins_are_joined_without_rows():
+    coarse = posed(CONE.beam, roll_deg=1).binned(2)
+    assert (coarse.rows, coarse.row_mm) == (CONE.beam.rows, CONE.beam.row_mm)
+
+
+def test_lines_of_a_detector_that_is_rolled_are_those_of_its_middle_row():
+    """Which runs through the point that s and t count from, and looks shorter from above."""
+    beam = posed(PARALLEL.beam, roll_deg=30, rows=9, row_mm=2.0)
+    for view, angle in enumerate(VIEWS):
+        phi, s = beam.lines(view)
+        expected = np.exp(1j * np.radians(angle)) * beam.positions_mm() * np.cos(np.radians(30))
+        np.testing.assert_allclose(s * np.exp(1j * phi), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("geometry", [CONE, PARALLEL])
+def test_the_nearest_upright_beam_is_what_was_posed(geometry):
+    """And a view's lines, seen along the axis, are the same lines."""
+    beam = geometry.beam
+    turned = as_posed(beam, rows=5, row_mm=1.0)
+    for field in beam.__struct_fields__:
+        expected = pytest.approx(getattr(beam, field), abs=1e-9)
+        assert getattr(turned.nearest, field) == expected, field
+    for view in range(len(VIEWS)):
+        for found, expected in zip(turned.lines(view), beam.lines(view), strict=True):
+            assert np.exp(1j * found) == pytest.approx(np.exp(1j * expected), abs=1e-9)
+
+
 def test_what_cannot_be_posed_is_told():
     curved = changed(placed(fan_beam, GRID, VIEWS, sod_mm=60, sdd_mm=100), detector="curved").beam
     with pytest.raises(UnsupportedInput, match="a fan beam on a curved detector has no pose"):

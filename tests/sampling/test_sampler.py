@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from diffusionblend.errors import PriorError, UsageError
+from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import cone_beam
 from diffusionblend.methods import DiffusionBlendPlusPlus, Problem, methods
+from diffusionblend.methods.regrid import padded
+from diffusionblend.projectors import projector
 from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.sampling.partition import pad_slices
 from diffusionblend.sampling.schedule import END
 from support.gaussian import MEAN, SCHEDULE, STD, posterior, predicted_std, tiny_problem
 from support.oracle import GaussianPrior
+from support.phantoms import placed
 
 
 def test_schedule_has_the_papers_values():
@@ -139,6 +144,18 @@ def test_a_missing_prior_is_named():
     problem = tiny_problem(slices=9)
     with pytest.raises(PriorError, match="needs a prior"):
         DiffusionBlendPlusPlus(steps=1)(Problem(problem.y, problem.A))
+
+
+def test_no_ray_meets_the_slices_that_a_cone_is_given():
+    grid = Grid.from_spacing((4, 10, 12))
+    A = projector(*placed(cone_beam, grid, (0.0, 70.0), sod_mm=40, sdd_mm=60), dtype=torch.float64)
+    x, y = torch.rand(9, 10, 12, dtype=torch.float64), torch.rand(A.sinogram_shape).double()
+    longer = padded(Problem(y, A), 9).A
+    assert longer.volume_shape == x.shape
+    assert torch.equal(longer(x), A(x[:4]))
+    assert longer.T(y).shape == x.shape
+    assert torch.equal(longer.T(y)[:4], A.T(y))
+    assert not longer.T(y)[4:].any()
 
 
 def test_padded_slices_repeat_the_data():

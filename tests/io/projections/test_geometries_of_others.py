@@ -227,6 +227,14 @@ def test_cil(kind, origin):
     np.testing.assert_allclose(seen(taken.beam), y, atol=1e-6)
 
 
+def test_angles_of_cil_may_be_radians():
+    geometry = cil()
+    stated = geometry.config.angles
+    stated.angle_data = np.radians(stated.angle_data)
+    stated.initial_angle, stated.angle_unit = np.radians(stated.initial_angle), "radian"
+    assert close(from_cil(geometry).beam, from_cil(cil()).beam)
+
+
 def test_what_no_beam_has_is_refused():
     with pytest.raises(UnsupportedInput, match="mirrored"):
         from_cil(cil(origin="top-left"))
@@ -411,6 +419,84 @@ def test_there_and_back(kind):
     else:
         with pytest.raises(UnsupportedInput, match="TIGRE has no fan"):
             to_tigre(geometry)
+
+
+def test_tigre_has_a_row_for_each_slice_of_parallel_rays():
+    """Their source is before the body and their detector behind it, where TIGRE wants both."""
+    whole = Geometry(Grid.from_spacing((5, 64, 48), (2.5, 1.0, 1.0)), ours()["parallel"].beam)
+    stated = to_tigre(whole)
+    assert (stated["mode"], stated["COR"]) == ("parallel", 0)
+    np.testing.assert_allclose(stated["nDetector"], (5, BINS))
+    np.testing.assert_allclose(stated["dDetector"], (2.5, BIN_MM))
+    np.testing.assert_allclose(stated["sVoxel"], (12.5, 64, 48))
+    assert min(stated["DSO"], stated["DSD"] - stated["DSO"]) > whole.grid.radius_mm
+
+
+def test_angles_of_tigre_may_be_turns_about_z_y_and_z():
+    about_z = np.stack([ANGLES - 0.4, 0 * ANGLES, 0 * ANGLES + 0.4], axis=1)
+    assert close(from_tigre(tigre(angles=about_z, COR=0)).beam, from_tigre(tigre(COR=0)).beam)
+
+
+def test_vectors_of_astra_have_a_line_for_each_view():
+    """Of 12 numbers, and of 6 in the plane."""
+    for kind, numbers in (("cone", 12), ("parallel", 12), ("fan", 6)):
+        assert to_astra(ours()[kind])[0]["Vectors"].shape == (len(ANGLES), numbers)
+
+
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_modules_of_leap_have_their_middle_in_the_middle(views):
+    """Of as few views as there may be."""
+    beam = from_astra(astra_posed("turned")).beam.views(range(views))
+    text = to_leap(Geometry(grid(), beam))
+    stated = {name: value for name, _, value in (line.split() for line in text.splitlines()
+              if line.startswith("center"))}  # fmt: skip
+    assert stated == {"centerRow": f"{(ROWS - 1) / 2}", "centerCol": f"{(BINS - 1) / 2}"}
+    np.testing.assert_allclose(seen(from_leap(text).beam), seen(beam), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["parallel", "cone"])
+def test_leap_keeps_the_grid_and_a_middle_that_is_not_said_is_in_the_middle(kind):
+    geometry = ours()[kind]
+    text = to_leap(geometry)
+    assert from_leap(text).grid.shape == geometry.grid.shape
+    assert from_leap(text).grid.spacing_mm == geometry.grid.spacing_mm
+    assert from_leap(text.replace("offsetX = 0", "offsetX = 1")).grid is None
+    silent = [line for line in text.splitlines() if not line.startswith("center")]
+    beam = from_leap("\n".join(silent)).beam
+    assert (beam.offset_mm, getattr(beam, "row_offset_mm", 0.0)) == (0, 0)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_leap_s_angles_of_few_views(views):
+    geometry = ours()["cone"]
+    few = Geometry(geometry.grid, geometry.beam.views(range(views)))
+    assert close(from_leap(to_leap(few)).beam, few.beam)
+
+
+@pytest.mark.parametrize("middle_row", [-0.6, -0.4, 0.4, ROWS - 0.6, ROWS - 0.4])
+def test_heights_count_from_the_origin_where_the_detector_sees_it(middle_row):
+    """And otherwise from the middle of what it sees: elsewhere the volume would be beside it."""
+    stated, roll = astra_posed("turned"), np.radians(3.0)
+    height = ((ROWS - 1) / 2 - middle_row) * ROW_MM
+    sees = -0.5 < middle_row < ROWS - 0.5
+    parts = stated["Vectors"].reshape(-1, 4, 3)
+    for view, a in enumerate(ANGLES):
+        up = np.array([-np.sin(roll), 0, np.cos(roll)])
+        parts[view, 0] = turned(a, (0, 1, 0))
+        parts[view, 1] = turned(a, height * up)
+        parts[view, 3] = ROW_MM * turned(a, up)
+    (pose,) = from_astra(stated | {"type": "parallel3d_vec"}).beam.poses
+    assert pose.middle[2] == pytest.approx(height * np.cos(roll) if sees else 0, abs=1e-9)
+
+
+@pytest.mark.parametrize("seeing", [2, 4, 5])
+def test_heights_count_from_the_origin_where_most_views_see_it(seeing):
+    stated = astra_cone(True)
+    stated["Vectors"].reshape(-1, 4, 3)[seeing:, :2, 2] += 50.0
+    beam = from_astra(stated).beam
+    sources = 50.0 * (np.arange(len(ANGLES)) >= seeing)
+    sources -= 0 if 2 * seeing > len(ANGLES) else sources.mean()
+    np.testing.assert_allclose([pose.source[2] for pose in beam.poses], sources, atol=1e-9)
 
 
 def test_rtk_reads_what_it_is_given(tmp_path):
