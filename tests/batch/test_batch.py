@@ -288,7 +288,7 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
         (["none_in.csv"], (), 3, "none_in.csv: has no row; expected a line of names of columns"),
         (["empty.csv"], (), 3, "empty.csv: has no row; expected a line of names of columns"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
-        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' holds a NUL"),
+        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' contains a NUL"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),

@@ -102,11 +102,11 @@ DAMAGE = {
     "colours": (
         put(70, "2h", 128, 24),
         UNSUPPORTED,
-        "are colours; expected one number each, in HU; give the",
+        "are colours; expected one number per voxel, in HU; give the",
     ),
     "complex": (put(70, "2h", 32, 64), UNSUPPORTED, "complex64"),
     "huge": (dims(30000, 30000, 30000), UNSUPPORTED, "27000000000000 voxels; at most"),
-    "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "claims 8000000000 bytes"),
+    "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "says 8000000000 bytes"),
     "no rows": (dims(64, 0, 12), UNSUPPORTED, "(64, 0, 12)"),
     "less than none": (dims(-64, 64, 12), UNSUPPORTED, "(-64, 64, 12)"),
     "two-dimensional": (dims(64, 64), UNSUPPORTED, "expected three dimensions"),
@@ -363,10 +363,18 @@ def test_a_recipe_that_is_huge_is_not_read(old):
         file.truncate(2**40)
     words = ("benchmark", old / "huge.toml", "-o", old / "made")
     ended = command(*words)
-    assert_one_line(ended, CORRUPT, ["huge.toml: is larger than 4194304 bytes; expected a recipe"])
+    assert_one_line(
+        ended,
+        CORRUPT,
+        ["huge.toml: is larger than 4194304 bytes; expected a recipe"],
+    )
     (old / "huge.toml").rename(old / "huge.csv")
     ended = command("batch", old / "huge.csv", "-o", old / "made")
-    assert_one_line(ended, CORRUPT, ["huge.csv: is larger than 268435456 bytes; expected a table"])
+    assert_one_line(
+        ended,
+        CORRUPT,
+        ["huge.csv: is larger than 268435456 bytes; expected a table"],
+    )
 
 
 def test_a_volume_of_another_format_is_refused(old):
@@ -717,7 +725,7 @@ def outputs(data, scan, volume):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize(
     ("where", "word"),
-    [("missing/o", "there is no folder"), ("file/o", "there is no folder"), ("folder", "a folder")],
+    [("missing/o", "no such folder"), ("file/o", "no such folder"), ("folder", "a folder")],
 )
 def test_an_output_place_that_is_none_is_refused(data, old, which, where, word):
     (old / "file").write_bytes(b"")

@@ -98,7 +98,7 @@ def test_a_file_that_is_named_as_an_option_is_says_how_to_give_it(data, place, m
 def test_a_scan_given_for_a_volume_says_what_makes_one(data):
     ended = command("evaluate", data.scan, data.volume)
     assert ended.code == 4
-    assert "make a volume of it with `diffusionblend reconstruct`" in ended.err
+    assert "make a volume from it with `diffusionblend reconstruct`" in ended.err
 
 
 def test_the_nearest_word_is_named_and_a_far_one_is_not():
@@ -216,9 +216,9 @@ WRONG = {
     "views = true": (2, "views = true: expected a whole number"),
     "views = [8]": (2, "views = [8]: expected a whole number"),
     "output = 3": (2, "output = 3: expected a path"),
-    'output = "a\\u0000b.h5"': (2, "options.toml: 'a\\x00b.h5' holds a NUL"),
-    'like = "a\\u0000b"': (2, "options.toml: 'a\\x00b' holds a NUL"),
-    '[set]\na = ["x", {"b\\u0000" = 1}]': (2, "options.toml: 'b\\x00' holds a NUL"),
+    'output = "a\\u0000b.h5"': (2, "options.toml: 'a\\x00b.h5' contains a NUL"),
+    'like = "a\\u0000b"': (2, "options.toml: 'a\\x00b' contains a NUL"),
+    '[set]\na = ["x", {"b\\u0000" = 1}]': (2, "options.toml: 'b\\x00' contains a NUL"),
     "json = 1": (2, "json = 1: expected true or false"),
     'beam = "kone"': (2, "expected parallel, fan or cone; did you mean cone?"),
     'volume = "a"': (2, "volume: give it on the line, not in a file of options"),

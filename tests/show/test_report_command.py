@@ -74,7 +74,7 @@ def test_a_program_makes_the_page_of_the_command(user):
     made = db.report("o.nii.gz", "b.html", scan="chest.h5", command=typed)
     assert (user / "a.html").read_bytes() == (user / "b.html").read_bytes()
     assert made.verdict in page("b.html")
-    with pytest.raises(UsageError, match=r"page\.txt: expected a name in \.html"):
+    with pytest.raises(UsageError, match=r"page\.txt: expected a name ending in \.html"):
         db.report("o.nii.gz", "page.txt")
 
 
@@ -285,7 +285,7 @@ def test_a_volume_on_the_way_that_is_not_the_records_is_left_out_and_said(user):
         ((), 2, "report: needs RUNS"),
         (("o.nii.gz", "--truth", "o.nii.gz"), 2, "o.nii.gz: no volume besides the truth; give"),
         (("nowhere.nii.gz",), 3, "nowhere.nii.gz: no such file"),
-        (("o.nii.gz", "-o", "o.nii.gz"), 2, "expected a name in .html"),
+        (("o.nii.gz", "-o", "o.nii.gz"), 2, "ending in .html"),
         (("o.nii.gz", "-o", "nowhere/r.html"), 5, "nowhere"),
         (("o.nii.gz", "--truth", "nowhere.nii.gz"), 3, "nowhere.nii.gz"),
         (("o.nii.gz", "--scan", "o.nii.gz"), 3, "o.nii.gz"),

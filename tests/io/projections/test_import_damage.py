@@ -171,7 +171,7 @@ HUGE = (10**5, 10**4, 10**4)
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ({"shape": HUGE, "dtype": "u2", "chunks": (1, 100, 100)}, CORRUPT, "its header claims"),
+        ({"shape": HUGE, "dtype": "u2", "chunks": (1, 100, 100)}, CORRUPT, "its header says"),
         ({"shape": (0, 3, 57), "dtype": "u2"}, UNSUPPORTED, "has the shape (0, 3, 57)"),
         ({"data": np.ones((12, 57), "u2")}, UNSUPPORTED, "projections (1, 57) pixels"),
         ({"data": np.zeros((12, 3, 57), "c8")}, UNSUPPORTED, "its values are complex64"),

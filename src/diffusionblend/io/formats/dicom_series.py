@@ -94,8 +94,8 @@ def _way_to_one(path: Path, series: Mapping[str, Sequence[File]], ct: Sequence[s
         return f"give one of the files {some_of([file.name for file in files])}"
     if single and len(ct) > MOST_NAMED:
         return (
-            "each slice has a SeriesInstanceUID of its own, as some programs that take names out "
-            "leave it; export them again, or give all slices of one series the same"
+            "each slice has a SeriesInstanceUID of its own, as some anonymising programs leave "
+            "it; export them again, or give all slices of one series the same one"
         )
     return "give the folder of one" if is_index(path) else "give each a folder of its own"
 
@@ -150,7 +150,7 @@ def is_alone(path: File) -> bool:
 def way_to_series(path: Path) -> str:
     """Say of a file that is no zip what to give for a series."""
     if is_dicom(path):
-        return "is one file of DICOM; give the folder of its series"
+        return "is a single DICOM file; give the folder of its series"
     return "is not a DICOM series; give the folder of one, or a .zip"
 
 
@@ -178,11 +178,11 @@ def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
     if uid in series:
         files = series.pop(uid)
         raise UnsupportedInput(
-            f"{path}: {len(files)} more files of its series lie in {_folders(path, files)}; put "
+            f"{path}: {len(files)} more files of its series are in {_folders(path, files)}; put "
             "all into one folder, or into one .zip"
         )
     for files in series.values():
-        log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
+        log.warning("%s: another series is in %s; left out", path, _folders(path, files))
 
 
 def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
@@ -203,7 +203,7 @@ def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
             more[folder] = sum(said(file, *IDENTITY) not in ours for file in theirs)
     if any(more.values()):
         log.warning(
-            "%s: %d more files of its series lie beside it, in %s; left out: if they belong to "
+            "%s: %d more files of its series are beside it, in %s; left out: if they belong to "
             "this volume, put all into one folder",
             path,
             sum(more.values()),
@@ -217,7 +217,7 @@ def _tell_of_rest(path: Path, uid: str) -> None:
         more = len(dicom_series(path.parent).get(uid, [])) - 1
         if more > 0:
             log.warning(
-                "%s: %d more files of its series lie beside it; left out: if they belong to this "
+                "%s: %d more files of its series are beside it; left out: if they belong to this "
                 "volume, give the folder",
                 path,
                 more,
@@ -244,8 +244,8 @@ def _nothing_in(path: Path) -> str:
     if below := _told_below(path):  # a zip has none
         split = _in_several(below)
         cure = (
-            f"put all files of the series {split}, which are in several of them, into one folder, "
-            "or into one .zip"
+            f"put all files of the series {split}, which are now in several, into one folder or "
+            "one .zip"
             if split
             else "give the folder of one series"
         )
@@ -255,8 +255,8 @@ def _nothing_in(path: Path) -> str:
         )
     names = _names_in(path)
     if names & ZARR:
-        way = "give it a name" if path.is_dir() else "unpack it into a folder of a name"
-        return f"{path}: is a Zarr, and not called so; {way} that ends in .ome.zarr"
+        way = "give it a name" if path.is_dir() else "unpack it into a folder with a name"
+        return f"{path}: is a Zarr, but its name does not say so; {way} that ends in .ome.zarr"
     if not names:
         return f"{path}: no DICOM file in {place}; expected the files of one CT series"
     some = sorted(names)[:3]

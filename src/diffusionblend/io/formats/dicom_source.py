@@ -102,5 +102,5 @@ def _check_inside(source: Path, stack: Stack, grid: Grid) -> None:
     at = np.linalg.solve(stack.affine, np.array(grid.affine) @ ends)[:3].T
     if (at < -1).any() or (at > np.array(stack.shape)).any():
         raise UnsupportedInput(
-            f"{source}: the volume does not lie in this series; give the one that it was made from"
+            f"{source}: the volume is not within this series; give the series that it was made from"
         )
