@@ -91,7 +91,7 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
         ),
         (lambda: db.reconstruct(SCAN, "fbp", seed=2**64), "`seed=18446744073709551616`: expected "),
         (lambda: db.reconstruct(SCAN, "fbp", device="meta"), "`device='meta'`: not on this machi"),
-        (lambda: db.reconstruct(VOLUME), "got a Volume, which has been reconstructed already; "),
+        (lambda: db.reconstruct(VOLUME), "got a Volume, which is already reconstructed; "),
         (lambda: db.Grid.from_spacing(8), "a grid of the shape 8; expected three numbers: "),
         (
             lambda: db.Grid.from_spacing((1, 8, 8), (1, 1)),
@@ -220,7 +220,7 @@ def test_numbers_of_numpy_and_torch_are_options():
 
 def test_arrays_between_0_and_1_are_told_to_be_no_hu():
     a, b = np.random.default_rng(0).random((2, 4, 16, 16))
-    with pytest.warns(db.DiffusionBlendWarning, match="from 0.*to 0.99.* as if these were HU"):
+    with pytest.warns(db.DiffusionBlendWarning, match="from 0.*to 0.99.* is compared as HU"):
         db.evaluate(a, b)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

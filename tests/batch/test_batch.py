@@ -372,7 +372,7 @@ def test_what_a_batch_is_at_reconstruct_leaves_alone(scans, place, monkeypatch):
     monkeypatch.setattr("diffusionblend.batch.work._reconstruct", make)
     assert batch(scans / "s0.h5", place).code == 9
     assert told[0].code == OutputError.code
-    assert "s0.nii.gz: another process is at work there" in told[0].err
+    assert "s0.nii.gz: another process is working there" in told[0].err
     assert [path.name for path in place.glob(".lock*")] == []
 
 

@@ -248,7 +248,7 @@ def test_from_python_into_memory(scans, single):
         ("s3://no-such-bucket/*.h5", "made", (), 3, "matches no file"),
         ("{bucket}/none/", "made", (), 3, "{bucket}/none: no such file"),
         ("{scans}", "s3://no-such-bucket/made", (), 5, "there is no such bucket"),
-        ("nope://x/y.h5", "made", (), 2, "no store is known by nope://"),
+        ("nope://x/y.h5", "made", (), 2, "nope:// is not a known store"),
         ("{scans}", "nope://x", (), 2, "expected s3://, gs:// or a path"),
         ("{bucket}/scans", "{bucket}/made", ("--suffix", ".ome.zarr"), 2, "is one object"),
         ("{bucket}/scans", "{bucket}/made", ("--suffix", ""), 2, "is one object"),

@@ -409,15 +409,15 @@ def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
         file["exchange/data"] = np.ones((3, 4, 5))
     (old / "folder").mkdir()
     for path, code, words in (
-        (data.volume, CORRUPT, "make one of it with `diffusionblend simulate`"),
-        (old / "projections.h5", UNSUPPORTED, "of projections with `diffusionblend import`"),
+        (data.volume, CORRUPT, "make a scan of it with `diffusionblend simulate`"),
+        (old / "projections.h5", UNSUPPORTED, "from projections with `diffusionblend import`"),
         (old / "folder", CORRUPT, "is a folder, expected a scan; make one with `diffusionblend s"),
     ):
         assert_refused(old, code, [path.name, words], reconstruct(path, old))
 
 
 def test_a_volume_is_no_projections_and_no_metrics_are_no_figures(data, old):
-    words = ["chest.nii.gz", "called as a volume, of which `simulate` makes a scan"]
+    words = ["chest.nii.gz", "the name of a volume, which `simulate` turns into a scan"]
     assert_refused(old, UNSUPPORTED, words, ["import", data.volume, "-o", old / "o.h5"])
     words = ["--metrics: needs a value; expected some of psnr, ssim"]
     assert_refused(old, USAGE, words, ["evaluate", data.volume, data.volume, "--metrics"])
@@ -442,7 +442,7 @@ def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data,
 
     monkeypatch.setattr(scans, "_read", reading)
     ended = command("reconstruct", old / "s.h5", "--method", "fbp", "-o", old / "o.nii.gz")
-    assert_one_line(ended, CORRUPT, ["s.h5: was changed while it was read; read it again"])
+    assert_one_line(ended, CORRUPT, ["s.h5: changed while it was being read; read it again"])
     assert (old / "o.nii.gz").read_bytes() == b"of an earlier run"
 
 
@@ -927,8 +927,8 @@ def workshop(data: Data, place):
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ((RECIPE, "output = "), CORRUPT, ["recipe.toml", "not TOML"]),
-        (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not TOML"]),
+        ((RECIPE, "output = "), CORRUPT, ["recipe.toml", "not valid TOML"]),
+        (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not valid TOML"]),
         (("output", "outptu"), USAGE, ["recipe.toml", "outptu"]),
         (("batch", "bach"), USAGE, ["recipe.toml", "bach"]),
         (("steps = 1", ""), USAGE, ["recipe.toml", "has no end", "steps, samples or hours"]),

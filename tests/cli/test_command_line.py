@@ -224,7 +224,7 @@ WRONG = {
     'volume = "a"': (2, "volume: give it on the line, not in a file of options"),
     "[set]\neta = 1": (2, "[set]: simulate has no --set"),
     "views = 1979-05-27": (2, 'views = "1979-05-27": expected a whole number'),
-    "views =": (3, "not TOML"),
+    "views =": (3, "not valid TOML"),
     "config = 'a.toml'": (2, "config: simulate has no such option"),
 }
 

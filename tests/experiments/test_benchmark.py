@@ -238,7 +238,7 @@ def test_several_workers_find_the_same(whole, tmp_path):  # 15 s: Ray starts slo
         (('label = "SBTV"', 'label = "FBP"'), "'FBP' stands there twice", 2),
         (("seeds = [0, 1]", 'like = "table11"'), "like 'table11'; expected one of table1", 2),
         (("seeds = [0, 1]", "seeds = [-1]"), "`$.seeds[0]`", 2),
-        (("seeds = [0, 1]", "seeds = [0"), "not TOML", 3),
+        (("seeds = [0, 1]", "seeds = [0"), "not valid TOML", 3),
         (("chest.nii.gz", "chist.nii.gz"), "no such volume", 3),
         (('prior"', 'priar"'), "priar: no such prior", 7),
     ],

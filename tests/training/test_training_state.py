@@ -116,6 +116,6 @@ def test_two_processes_do_not_train_in_one_folder(begun, data, tmp_path):
     with alone(begun / "run"):
         ended = go_on(begun)
     assert ended.code == 5
-    assert "run: another process is at work there" in ended.err.splitlines()[-1]
+    assert "run: another process is working there" in ended.err.splitlines()[-1]
     assert state(begun).read_bytes() == state(tmp_path / "before").read_bytes()
     assert go_on(begun).code == 0

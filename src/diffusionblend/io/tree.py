@@ -49,8 +49,8 @@ def folders_below(
         seen -= BESIDE * sum(name.lower().endswith(suffixes) for name in names)
         if seen > most:
             raise UnsupportedInput(
-                f"{folder}: holds more than {most} other files and folders, too many to search; "
-                f"{cure}"
+                f"{folder}: holds more than {most} other files and folders, which is too many to "
+                f"search; {cure}"
             )
         subfolders[:] = sorted(
             name

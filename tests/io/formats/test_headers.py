@@ -965,8 +965,8 @@ def test_the_root_of_a_disk_is_not_searched_for_more_of_a_series(place, stored, 
     monkeypatch.setattr(dicom_series, "MOST_FILES", 12)
     error = str(refusal(read_volume, place / "PA0"))
     assert (
-        "PA0: holds more than 12 other files and folders, too many to search; give the folder"
-        in error
+        "PA0: holds more than 12 other files and folders, which is too many to search; give the "
+        "folder" in error
     )
     save(place / "none", [])
     save(place / "none/SE1", datasets(stored))

@@ -66,7 +66,7 @@ def test_a_number_and_its_angle_have_no_decimal_comma(tmp_path):
         (["0 100", "1 100", "2 100"], "the second is 100 in all lines"),
         (["1", "2 3"], "expected the angle of each view"),
         ([], "expected the angle of each view"),
-        (["0.5 1", "0.7 2"], "has 2 columns, of which the first does not count views"),
+        (["0.5 1", "0.7 2"], "has 2 columns, and the first does not count views"),
         (["1", "nan"], "expected the angle of each view"),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_tiff_that_cil_compresses(tmp_path):
     options = stated(quantity=LINES, angles_from=listed)
     assert_is(import_scan(folder, options), atol=ATOL)
     (folder / "scaleoffset.json").write_text("{")
-    with pytest.raises(CorruptInput, match=r"scaleoffset\.json: is no JSON"):
+    with pytest.raises(CorruptInput, match=r"scaleoffset\.json: is not valid JSON"):
         import_scan(folder, options)
 
 

@@ -46,7 +46,8 @@ def read_angles(path: Path) -> np.ndarray:
         return np.array([number for row in rows for number in row])
     if len({len(row) for row in rows}) != 1:
         raise CorruptInput(
-            f"{path}: expected the angle of each view, one a line, or behind the number of the view"
+            f"{path}: expected the angle of each view, one per line, alone or after the number of "
+            "the view"
         )
     table = np.array(rows)
     _check_head(path, lines, table.shape[1])
@@ -60,7 +61,8 @@ def _check_head(path: Path, lines: Sequence[str], columns: int) -> None:
     if 1 < len(names) < columns:
         raise CorruptInput(
             f"{path}: its rows have {columns} numbers, and {len(names)} names stand above them; "
-            "expected as many; write decimal points for commas, or the angles alone, one a line"
+            "expected as many of each; use decimal points, not commas, or write the angles "
+            "alone, one per line"
         )
 
 
@@ -115,14 +117,14 @@ def _angles(path: Path, table: np.ndarray) -> np.ndarray:
         return np.asarray(table[:, 0])
     if not (np.diff(table[:, 0]) == 1).all():
         raise CorruptInput(
-            f"{path}: has {columns} columns, of which the first does not count views; expected the "
-            "angle of each view, one a line, or behind the number of the view, or a line above "
-            "them that calls a column an angle"
+            f"{path}: has {columns} columns, and the first does not count views; expected one "
+            "angle per line, alone or after the number of the view, or a heading that calls a "
+            "column an angle"
         )
     if len(table) > 1 and np.ptp(table[:, 1]) == 0:
         raise CorruptInput(
-            f"{path}: has {columns} columns, of which the second is {table[0, 1]:g} in all lines; "
-            "expected the angles there, or a line above them that calls a column an angle"
+            f"{path}: has {columns} columns, and the second is {table[0, 1]:g} in all lines; "
+            "expected the angles there, or a heading that calls a column an angle"
         )
     return np.asarray(table[:, 1])
 

@@ -59,12 +59,12 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
     told = [(row, *found) for row, found in zip(rows or range(len(y)), each, strict=True) if found]
     if not told:
         raise UnsupportedInput(
-            f"the centre is not distinct: searched for {how}, no place on the detector fits the "
-            f"{y.shape[1]} views much better than others; {CURE}"
+            f"the centre is not distinct: in a search {how}, no place on the detector fits the "
+            f"{y.shape[1]} views much better than the others; {CURE}"
         )
     at, bins, misfits = np.array(told).T
     fit = words.format(float(np.median(misfits)))
-    rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
+    rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not show it"
     axis = axis_through(at, bins, beam.bins)
     error = float(np.median(misfits)) if how == BY_MASSES else None
     return Centre(axis, f"{how}, {y.shape[1]} views; {fit}{rest}", error)
@@ -91,12 +91,12 @@ def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
         words = "its standard error is {:.2g} bins" + ", of one plane" * (not one_plane)
         return lambda sinogram: _masses(sinogram, parts), BY_MASSES, words
     if ends:
-        words = "opposite rays differ by {:.2g} of what unlike ones do"
+        words = "opposite rays differ by {:.2g} of what unrelated ones do"
         return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words
     raise UnsupportedInput(
-        "`centre='auto'`: these views do not tell the centre (expected a full turn; a fan's short "
-        "scan; of parallel beams half a turn of dense views, or 90 degrees of an object that is "
-        f"not cut off); {CURE}"
+        "`centre='auto'`: these views do not determine the centre (expected a full turn; a fan's "
+        "short scan; of parallel beams half a turn of dense views, or 90 degrees of an object "
+        f"that is not cut off); {CURE}"
     )
 
 

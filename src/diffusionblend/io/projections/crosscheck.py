@@ -91,8 +91,8 @@ def odd_lengths(beam: Measured) -> Iterator[str]:
     fan = math.degrees(2 * math.atan(width / 2 / circle.sdd_mm))
     if fan < NARROWEST_DEG:
         yield (
-            f"the fan opens by {fan:.2g} degrees only; bin_mm is the size of a pixel on the "
-            f"detector, not at the axis, where it is {beam.magnification:.4g} times smaller"
+            f"the fan opens by only {fan:.2g} degrees; bin_mm is the pixel size on the detector, "
+            f"not at the axis, where it is {beam.magnification:.4g} times smaller"
         )
 
 
@@ -132,8 +132,8 @@ def lying_down(beam: Measured, read: Read) -> Iterator[str]:
     some = range(0, count, math.ceil(count / SQUARE))
     if interchanged(read(some, some), beam.take_views(some).angles_deg):
         yield (
-            f"there are {count} rows and as many views, and what are taken for rows turn by the "
-            "angles, which the views do not: does `order` interchange view and row?"
+            f"there are {count} rows and as many views, and the rows turn with the angles while "
+            "the views do not: does `order` swap view and row?"
         )
 
 
@@ -166,9 +166,9 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
     beside = astray(sinogram, beam.angles_deg)
     if beside is not None:
         yield (
-            f"the views' centres of mass lie {beside:.2g} bins beside any rotation by the stated "
-            "angles: are the views in another order, or the angles others, or in another unit "
-            "(`angles='radians'`)?"
+            f"the views' centres of mass lie {beside:.2g} bins away from any rotation by the "
+            "stated angles: are the views in another order, or are the angles wrong or in "
+            "another unit (`angles='radians'`)?"
         )
         return
     leapt = leap(sinogram, beam.angles_deg, beam.kind != "parallel")
@@ -177,7 +177,7 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
         yield (
             f"before {beam.angles_deg[view]:.6g} degrees the views' centres of mass leap by "
             f"{bins:.2g} bins: did the object or the detector move there, or were views lost? "
-            "import the part before or behind alone (`without`), or state the angles as a list"
+            "import only the part before or after it (`without`), or state the angles as a list"
         )
 
 
@@ -196,8 +196,8 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
         told += _like_others(sinogram, beam, min(stated, here.discord))
     if not told and disorder(sinogram, beam, axis_bin) > DISORDER:
         told.append(
-            "opposite rays do not agree: are the views in another order, the angles others or in "
-            "another unit, every second view mirrored, or do the axes of the array have another "
+            "opposite rays do not agree: are the views in another order, the angles wrong or in "
+            "another unit, every second view mirrored, or the axes of the array in another "
             "`order`?"
         )
     yield from told
@@ -238,8 +238,8 @@ def _as_a_fan(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
     wide, found = min(senses, key=lambda each: each[1])
     if found < AS_A_FAN * parallel:
         yield (
-            f"opposite rays agree better as those of a fan that opens by {NARROW_DEG * wide:.3g} "
-            "degrees: if the rays come from a point, state the beam, fan or cone, with `sod_mm` "
+            f"opposite rays agree better as rays of a fan that opens by {NARROW_DEG * wide:.3g} "
+            "degrees: if the rays come from a point, state the beam (fan or cone) with `sod_mm` "
             "and `sdd_mm`"
         )
 
@@ -260,7 +260,7 @@ def _best_fan(sinogram: np.ndarray, beam: Measured) -> tuple[float, float]:
 def _of_width(model: PointBeam, wide: float) -> str:
     return (
         f"in a fan {wide:.3g} times as wide: with pixels of {model.bin_mm * wide:.3g} mm, or the "
-        f"detector {model.sdd_mm / wide:.3g} mm from the source; are the pixels joined, or the "
+        f"detector {model.sdd_mm / wide:.3g} mm from the source; were pixels joined, or are the "
         "lengths in different units?"
     )
 

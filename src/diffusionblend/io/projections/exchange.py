@@ -41,7 +41,7 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
         return None
     theta = hdf5.numbers(file, path, "exchange/theta")
     axes = tuple(order) if order is not None else _axes(path, found, theta)
-    said = f"axes taken for {', '.join(axes)}, as the file or the number of its angles has it"
+    said = f"axes taken for {', '.join(axes)}, from the file or the number of its angles"
     remarks = () if order is not None or axes == AXES else (said,)
     data = hdf5.stack(path, "exchange/data", found, axes, ())
     views, *pixels = data.shape

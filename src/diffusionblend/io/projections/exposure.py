@@ -86,8 +86,8 @@ def judged(
     if against is None:
         return found, noted(found.words)
     return None, warned(
-        f"the {found.said} says that {found.words.split(' (')[0]}, but {against}: it was not "
-        "heeded; if white fields were exposed otherwise than views, give `white_exposure=SHARE`"
+        f"the {found.said} says that {found.words.split(' (')[0]}, but {against}: it was ignored; "
+        "if white fields had another exposure than the views, give `white_exposure=SHARE`"
     )
 
 

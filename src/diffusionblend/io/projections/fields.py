@@ -69,8 +69,8 @@ class Fields:
         if white > MOST_CLIPPED and noisy(counts, top):
             raise CorruptInput(
                 f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
-                "range, so that nobody knows the counts of air; measure them with less exposure, "
-                "or give the counts by `i0`"
+                "range, so the counts of air are unknown; measure them with less exposure, or "
+                "give the counts by `i0`"
             )
         parts = [
             f"{s:.2g} of the {n}"
@@ -81,7 +81,7 @@ class Fields:
             return NOTHING
         return warned(
             f"counts are clipped at {top:g}, the top of the range, in {' and '.join(parts)} "
-            "(shares of their pixels): what was brighter is not known, and thin parts are wrong; "
+            "(shares of their pixels): anything brighter is lost, and thin parts are wrong; "
             "measure with less exposure"
         )
 
@@ -138,7 +138,8 @@ def _check_lit(air: np.ndarray) -> None:
         named = ", ".join(map(str, np.flatnonzero(~lit)[:_NAMED]))
         raise CorruptInput(
             f"{int((~lit).sum())} of {len(air)} white fields have less than a tenth of the "
-            f"others' counts, as if the shutter was closed (from 0: {named}); give the others alone"
+            f"others' counts, as if the shutter was closed (from 0: {named}); give only the "
+            "others"
         )
 
 
@@ -155,8 +156,8 @@ def _unlike(air: np.ndarray) -> Notes:
     if apart <= SHADED + 2 * SURE * error:
         return NOTHING
     return warned(
-        f"the white fields differ from each other in parts of the detector, by up to {apart:.0%}: "
-        "if the object is in some of them, leave these out"
+        "the white fields differ from each other in some parts of the detector, by up to "
+        f"{apart:.0%}: if the object is in some of them, leave those out"
     )
 
 

@@ -135,8 +135,8 @@ class Facts(
             return circle
         if isinstance(circle, FanBeam) and rows > 1:
             raise UnsupportedInput(
-                "each row of a fan has its own plane, which a detector that is turned does not "
-                "see; give it as a cone, or import each row by itself"
+                "each row of a fan has its own plane, which a turned detector does not see; give "
+                "it as a cone, or import each row by itself"
             )
         beam = posed(
             circle,
@@ -261,12 +261,12 @@ def read_geometry(path: Path) -> AnyFacts:
         if opened := re.findall(rf'"(\w+)": *"{TO_FILL}', text.decode(errors="replace")):
             raise CorruptInput(f"{path}: still to be filled in: {', '.join(opened)}") from error
         raise CorruptInput(
-            f"{path}: {error}; expected the geometry of a scan; angles alone are a list in it, "
-            '"angles_deg", and `template=FILE` writes one to fill in'
+            f"{path}: {error}; expected the geometry of a scan, where the angles are a list, "
+            '"angles_deg"; `template=FILE` writes one to fill in'
         ) from error
     angles = facts.angles
     if angles is not None and not (angles and all(map(math.isfinite, angles))):
-        raise CorruptInput(f"{path}: angles_deg holds NaN or nothing; expected finite numbers")
+        raise CorruptInput(f"{path}: angles_deg is empty or has NaN; expected finite numbers")
     if angles is not None and len(angles) > MAX_VIEWS:
         raise UnsupportedInput(f"{path}: {len(angles)} angles; expected at most {MAX_VIEWS}")
     return facts

@@ -42,8 +42,8 @@ def read_nexus(file: "h5py.File", path: Path, order: Sequence[str] | None) -> So
     found = [source for entry in _entries(file) if (source := _read(file, path, entry, order))]
     if len(found) > 1:
         raise UnsupportedInput(
-            f"{path}: holds {len(found)} scans; expected one; copy that wanted into a file of its "
-            "own, by h5py: old.copy('ENTRY', new)"
+            f"{path}: holds {len(found)} scans; expected one; copy the one you want into a file "
+            "of its own, with h5py: old.copy('ENTRY', new)"
         )
     return found[0] if found else None
 
@@ -112,7 +112,7 @@ def _frames(
         keys = np.where(control == keys, keys, NEITHER)
     chosen = {kind: np.flatnonzero(keys == kind) for kind in (PROJECTION, WHITE, DARK)}
     if not chosen[PROJECTION].size:
-        raise CorruptInput(f"{path}: /{key} marks no projection, which is 0; expected some")
+        raise CorruptInput(f"{path}: /{key} marks no frame as a projection (0); expected some")
     data, white, dark = (
         hdf5.stack(path, place, found, order, which.tolist()) if which.size else None
         for which in chosen.values()
@@ -144,8 +144,8 @@ def _left_out(frames: int, controlled: bool) -> tuple[str, ...]:
     """Say how many frames do not count, and by what."""
     if not frames:
         return ()
-    again = ", or whose image_key_control is another, as of views that were taken again"
-    return (f"{frames} frames left out, whose image_key is none of 0, 1, 2{again * controlled}",)
+    again = ", or whose image_key_control differs, as in views that were taken again"
+    return (f"{frames} frames left out, whose image_key is not 0, 1 or 2{again * controlled}",)
 
 
 def _angles(

@@ -37,10 +37,10 @@ def _words(added: Sequence[int], bins: int) -> str:
         f"{n} {which}" for n, which in zip(added, ("first", "last"), strict=True) if n
     )
     return (
-        f"the {named} bins have one value in every view or repeat the bin beside them, and what "
-        "was measured ends there abruptly: padding is taken for measured, and the picture is wrong "
-        f"inside; write the array without them, bins {first}:{bins - last}, whose axis lies "
-        f"{first} bins before that of the padded one"
+        f"the {named} bins have one value in every view or repeat the bin beside them, and the "
+        "data end there abruptly: they look like padding, which makes the picture wrong inside; "
+        f"write the array without them, bins {first}:{bins - last}, where the axis is {first} "
+        "bins lower"
     )
 
 

@@ -187,8 +187,8 @@ def repair(values: np.ndarray, dead: np.ndarray) -> int:
     share = bad.mean(axis=(0, 2))
     if share.max() > MOST:
         raise CorruptInput(
-            f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or hold no "
-            f"numbers; expected {MOST:.0%} at most; take other `rows`"
+            f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or not "
+            f"numbers; expected at most {MOST:.0%}; take other `rows`"
         )
     bins = np.arange(values.shape[2])
     for view, row in np.argwhere(bad.any(axis=2)):

@@ -148,9 +148,9 @@ def _listed_otherwise(path: Path, turned: np.ndarray, bins: int) -> Iterator[str
     apart = np.abs(apart - np.median(apart))
     if math.radians(float(apart.max())) * bins / 2 > FAR:
         yield (
-            f"{beside.name} lists angles up to {apart.max():.3g} degrees beside the even steps "
-            f"that {path.name} states, which were taken, as CIL does and TIGRE does not; "
-            f"`angles_from={beside.name!r}` takes the others: see which picture is sharper"
+            f"{beside.name} lists angles up to {apart.max():.3g} degrees away from the even "
+            f"steps of {path.name}, which were used, as CIL does and TIGRE does not; "
+            f"`angles_from={beside.name!r}` uses the list: see which picture is sharper"
         )
 
 
@@ -198,15 +198,15 @@ def _doubts(facts: ScannerFacts, stated: Mapping[str, str]) -> Iterator[str]:
     beside = abs(line - facts.rows / 2)
     if beside * facts.bins / 2 * (facts.bin_mm or 0.0) / facts.sdd_mm > FAR:
         yield (
-            f"its Optical Axis is line {line:g} of {facts.rows}, and nobody says from which end "
-            "they count: the plane of the source is taken for the middle row; state it in a "
-            f'{NAME} as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, '
-            "whichever is sharper above and below"
+            f"its Optical Axis is line {line:g} of {facts.rows}, but not from which end that is "
+            f"counted: the plane of the source is taken for the middle row; state it in a {NAME} "
+            f'as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, whichever '
+            "is sharper above and below"
         )
     rolled = number(stated, "image rotation", 0.0)
     if math.radians(abs(rolled)) * max(facts.rows, facts.bins) / 2 > FAR:
         yield (
-            f"its Image Rotation is {rolled:g} degrees, and nobody says in which sense: the camera "
-            f'is taken for upright; state it in a {NAME} as "detector_roll_degrees", {rolled:g} or '
+            f"its Image Rotation is {rolled:g} degrees, but not in which direction: the camera is "
+            f'taken for upright; state it in a {NAME} as "detector_roll_degrees", {rolled:g} or '
             f"{-rolled:g}, whichever is sharper above and below"
         )

@@ -103,7 +103,7 @@ def standing_still(y: np.ndarray, angles_deg: Sequence[float]) -> Iterator[str]:
     if still.mean() > OFTEN:
         pictures = round(1 / (1 - still.mean()))
         yield (
-            f"{still.sum()} of {y.shape[1]} views show the same as those before them, though "
+            f"{still.sum()} of {y.shape[1]} views are the same as those before them, though "
             f"others changed: are there {pictures} pictures of each view? take one of each "
             f"(`every={pictures}`), or state the angles at which they were taken"
         )

@@ -74,7 +74,7 @@ def _walk(path: Path, size: int, changed: int) -> None:
     ended = subprocess.run(words, check=False, capture_output=True)  # noqa: S603 - Python itself
     if ended.returncode < 0:
         how = signal.Signals(-ended.returncode)
-        what = "does not come to an end with it" if how == signal.SIGXCPU else "crashes on it"
+        what = "does not finish reading it" if how == signal.SIGXCPU else "crashes on it"
         reader = "SciPy" if matlab else "HDF5"
         raise CorruptInput(
             f"{path}: is damaged: {reader} {what} ({how.name}); copy or make it again"
