@@ -78,7 +78,7 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
         (
             lambda: db.report(VOLUME, "r.html"),
             "`volumes` is a Volume: report expects text or a path or several texts or paths; "
-            "`save`, `write_volume` or `write_scan` it, and give the name of the file",
+            "write it with `save`, `write_volume` or `write_scan`, and give the name of the file",
         ),
         (
             lambda: db.write_volume(VOLUME.hu, "v.nii.gz"),
@@ -121,12 +121,12 @@ def test_the_sentence_names_parameter_value_and_what_is_expected(call, said):
         ),
         (
             lambda: db.Volume(np.zeros((0, 8, 8)), db.Grid.from_spacing((0, 8, 8))),
-            "the volume has the shape (0, 8, 8); expected some voxels",
+            "the volume has the shape (0, 8, 8), without a voxel; expected at least one",
         ),
         (
             lambda: db.Scan(SCAN.y.transpose(1, 2, 0), GEOMETRY),
             "line integrals have the shape (4, 12, 1), the geometry needs (1, 4, 12) (detector "
-            "rows, views, bins); the axes are in another order: y.transpose(2, 0, 1)",
+            "rows, views, bins); the axes are in the wrong order; use y.transpose(2, 0, 1)",
         ),
     ],
 )

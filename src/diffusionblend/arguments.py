@@ -40,7 +40,7 @@ _NAMED = {
     "HasVolume": "a Reconstruction",
 }
 """Types in the words of those who give them; what is not here is named as it is."""
-_ON_DISK = "`save`, `write_volume` or `write_scan` it, and give the name of the file"
+_ON_DISK = "write it with `save`, `write_volume` or `write_scan`, and give the name of the file"
 _ON_A_GRID = "make one: Volume(array, Grid.from_spacing(array.shape, (z, y, x) in mm))"
 
 

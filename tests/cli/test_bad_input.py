@@ -427,7 +427,7 @@ def test_the_name_of_a_scan_may_be_in_capitals(data, place):
     (place / "SCAN.H5").write_bytes(data.scan.read_bytes())
     assert "8 views" in command("info", place / "SCAN.H5").out
     words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
-    assert "scans         1, of which 0 are there" in command(*words).out
+    assert "scans         1: 0 exist" in command(*words).out
 
 
 def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data, old, monkeypatch):
@@ -598,10 +598,13 @@ PRIORS = {
     "later schema": (config_edited(schema="diffusionblend-prior/9"), ["prior/9", "prior/2"]),
     "other network": (
         config_edited(widths=[16, 16]),
-        ["unknown unet", "config.json is of another network"],
+        ["unknown unet", "config.json belongs to another network"],
     ),
-    "no widths": (config_edited(widths=[]), ["config.json", "no such network"]),
-    "no numbers of blocks": (config_edited(blocks=[]), ["config.json", "no such network"]),
+    "no widths": (config_edited(widths=[]), ["config.json", "the network cannot be made"]),
+    "no numbers of blocks": (
+        config_edited(blocks=[]),
+        ["config.json", "the network cannot be made"],
+    ),
 }
 
 
@@ -634,7 +637,7 @@ def test_a_prior_is_whole_or_refused_wherever_a_byte_is_flipped(data, place):
 
 def test_an_estimate_that_is_not_finite_stops_and_is_not_written(data, old):
     prior = save_tiny_prior(old / "nan", **{WEIGHT: NAN})
-    words = ["not finite at step 1", "check the prior"]
+    words = ["NaN or infinity at step 1", "check the prior"]
     assert_refused(old, CORRUPT, words, with_prior(data, old, prior))
 
 
@@ -674,9 +677,15 @@ def test_options_of_reconstruct_that_cannot_be_are_named(data, old, options, wor
         (["--limited-angle", "181"], ["--limited-angle 181", "1 to 180"]),
         (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "exclude"]),
         (["--arc", "0"], ["--arc 0", "expected 0.001 to 360"]),
-        (["--sod-mm", "400"], ["--sod-mm 400", "a parallel beam has none", "--beam fan or cone"]),
-        (["--detector", "curved"], ["--detector curved", "a parallel beam has none"]),
-        (["--beam", "cone", "--detector", "curved"], ["--detector curved", "a cone beam has none"]),
+        (
+            ["--sod-mm", "400"],
+            ["--sod-mm 400", "a parallel beam does not use it", "--beam fan or cone"],
+        ),
+        (["--detector", "curved"], ["--detector curved", "a parallel beam does not use it"]),
+        (
+            ["--beam", "cone", "--detector", "curved"],
+            ["--detector curved", "a cone beam does not use it"],
+        ),
         (["--photons", "nan"], ["--photons nan", "expected 1"]),
         (["--photons", "-1"], ["--photons -1", "expected 1"]),
         (["--photons", "inf"], ["--photons inf", "expected 1"]),
@@ -876,7 +885,7 @@ def test_what_does_not_read_back_as_it_was_written_is_not_kept(data, old, monkey
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, ["interrupted", "nothing half written"]), (signal.SIGTERM, 143, [])],
+    [(signal.SIGINT, 130, ["interrupted", "no half-written file"]), (signal.SIGTERM, 143, [])],
 )
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_signal_leaves_no_partial_file(data, old, monkeypatch, which, number, code, words):
@@ -931,7 +940,7 @@ def workshop(data: Data, place):
         (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not valid TOML"]),
         (("output", "outptu"), USAGE, ["recipe.toml", "outptu"]),
         (("batch", "bach"), USAGE, ["recipe.toml", "bach"]),
-        (("steps = 1", ""), USAGE, ["recipe.toml", "has no end", "steps, samples or hours"]),
+        (("steps = 1", ""), USAGE, ["recipe.toml", "would never end", "steps, samples or hours"]),
         (("steps = 1", "steps = 0"), USAGE, ["recipe.toml", ">= 1", "budget.steps"]),
         (("steps = 1", "hours = nan"), USAGE, ["recipe.toml", "> 0", "budget.hours"]),
         (("steps = 1", "hours = inf"), USAGE, ["recipe.toml", "budget.hours"]),
@@ -1084,4 +1093,4 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(workshop,
 
 def test_an_option_behind_the_end_of_options_is_told_so(data, old):
     ended = command("reconstruct", "--", data.scan, "-o", old / "o.nii.gz")
-    assert_one_line(ended, USAGE, ["-o: stands behind `--`, where all words are files"])
+    assert_one_line(ended, USAGE, ["-o: comes after `--`, where every word is a file"])

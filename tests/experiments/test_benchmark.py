@@ -260,7 +260,7 @@ def test_a_run_that_fails_is_named_and_no_results_are_written(data, tmp_path, pl
     change = ('"diffusionblend++"', '"tpdm"')
     ended = command("benchmark", write_recipe(data, tmp_path, change), "-o", place)
     assert ended.code == 7
-    assert "++, 8 views, seed 0: the prior knows slices" in ended.err.splitlines()[-1]
+    assert "++, 8 views, seed 0: the prior was trained on slices" in ended.err.splitlines()[-1]
     kept = {path.suffix for path in contents(place)}
     assert kept == {".json", ".npz"}  # whole runs of the rows before
     assert not (place / "results.json").exists()

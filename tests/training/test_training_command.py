@@ -519,7 +519,8 @@ def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
         ("first_phase=4", "has 3 phases"),
         (
             'phases=[{trains="coarse", budget={steps=1}, crops=[{size=16, batch=2, scale=2}]}]',
-            "begins with the weights of the fine one; put a phase that trains that before it",
+            "starts from the weights of the fine one; put a phase that trains the fine one "
+            "before it",
         ),
     ],
 )

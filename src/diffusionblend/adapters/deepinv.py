@@ -204,7 +204,7 @@ def _deepinv() -> ModuleType:
     except Exception as error:  # a torchvision that is not this torch's raises RuntimeError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UsageError(
-            f"deepinv cannot be imported ({reason}); run `{install('deepinv')}`, "
-            "and take torch and torchvision of one release, both for the CPU or both for CUDA"
+            f"deepinv cannot be imported ({reason}); run `{install('deepinv')}`, and use torch "
+            "and torchvision of the same release, both for the CPU or both for CUDA"
         ) from error
     return deepinv

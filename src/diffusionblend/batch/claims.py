@@ -115,7 +115,7 @@ class Claims:
                 path.unlink(missing_ok=True)
             elif _text(path) not in ("", self._kind):
                 raise OutputError(
-                    f"{self._folder}: another batch is at work there, with other options; wait "
+                    f"{self._folder}: another batch is working there with other options; wait "
                     "until it ends, or choose another folder"
                 )
 

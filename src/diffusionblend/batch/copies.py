@@ -80,5 +80,5 @@ def _workplace(place: Remote) -> Path:
     with writing(root):
         root.mkdir(mode=0o700, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
-        raise OutputError(f"{root}: belongs to somebody else; set TMPDIR to another folder")
+        raise OutputError(f"{root}: belongs to another user; set TMPDIR to another folder")
     return root / hashlib.sha256(place.url.encode()).hexdigest()[:32]

@@ -93,8 +93,8 @@ def made_otherwise(job: Job, found: Status, others: int = 0) -> UsageError:
     """Return the error that a volume, and so many others, were made with other settings."""
     more = f" (and {others} more)" if others else ""
     return UsageError(
-        f"{job.output}{more}: is there, and was made otherwise ({found.otherwise}); choose "
-        "another folder, or `replace`"
+        f"{job.output}{more}: exists already, but was made differently ({found.otherwise}); "
+        "choose another folder, or `replace`"
     )
 
 

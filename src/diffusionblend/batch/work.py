@@ -108,7 +108,7 @@ def _start(run: Checkpoint) -> State:
     try:
         return run.load()
     except (CorruptInput, UsageError) as error:
-        log.warning("%s; it begins anew", error)
+        log.warning("%s; it starts again", error)
         run.threads = asked
         return BEGINNING
 

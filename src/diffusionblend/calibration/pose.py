@@ -99,7 +99,7 @@ class FoundPose:
     def words(self) -> str:
         """What is left over of the data, for people."""
         return (
-            f"left over of the data: {100 * self.stated:.2f} percent as stated, "
+            f"not explained of the data: {100 * self.stated:.2f} percent as stated, "
             f"{100 * self.left:.2f} percent as found"
         )
 
@@ -183,16 +183,16 @@ def _checked(scan: Scan, free: Sequence[str]) -> tuple[str, ...]:
     if views < FEWEST_VIEWS:
         raise UnsupportedInput(
             f"{views} views, which almost any pose explains; expected {FEWEST_VIEWS} or more to "
-            "find the pose by"
+            "find the pose"
         )
     directions = Directions(np.array(beam.angles_deg))
     if not directions.closed and directions.span + directions.typical < LEAST_ARC - 1e-6:
         raise UnsupportedInput(
-            f"views over {directions.span:.4g} degrees, which do not tell the pose; expected "
+            f"views over {directions.span:.4g} degrees, which do not determine the pose; expected "
             f"{LEAST_ARC:g} or more"
         )
     if not scan.y.any():
-        raise UnsupportedInput("there was nothing in the beam to find the pose by")
+        raise UnsupportedInput("there was nothing in the beam, so the pose cannot be found")
     return free
 
 

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 
 from diffusionblend.io.files import remove_unfinished
 
-INTERRUPTED = "interrupted; nothing half written is left"
+INTERRUPTED = "interrupted; no half-written file is left behind"
 PATIENCE_SECONDS = 3.0
 """Python hears of a signal between two calls, and one projection of a large cone takes longer."""
 

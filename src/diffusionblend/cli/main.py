@@ -62,7 +62,7 @@ def _of_machine(error: BaseException) -> DiffusionBlendError | None:
     if isinstance(error, OSError) and error.filename is not None and error.errno in UNREACHABLE:
         return CorruptInput(
             f"{error.filename}: cannot be reached ({error.strerror}); expected a file that this "
-            "user may read; check its name, and the rights of its folder"
+            "user may read; check its name and the permissions of its folder"
         )
     return None
 

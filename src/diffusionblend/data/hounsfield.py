@@ -51,8 +51,8 @@ TWO_BYTES = (-(2.0**15), 2.0**16 - 1)
 STORED = (-3100, 4096)
 """What scanners store: HU with their padding, or 12 bits."""
 SWAP_BACK = (
-    "their two bytes are in the other order: state theirs in the header (`endian` of NRRD, "
-    "`ElementByteOrderMSB` of MetaImage), or write the volume again"
+    "their two bytes are in the other order: state the byte order in the header (`endian` of "
+    "NRRD, `ElementByteOrderMSB` of MetaImage), or write the volume again"
 )
 SLICES_LOOKED_AT = 8
 ROUGHER = 4
@@ -262,16 +262,16 @@ def check_scale(name: object, hu: np.ndarray) -> None:
         raise UnsupportedInput(f"{name}: {fault}")
     if values.noisy.mean() > MOST and values.shares(WATER[0], math.inf).mean() < FEW:
         log.warning(
-            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f to "
-            "%.0f HU; if it is a body, its values have another scale: give them in HU",
+            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f "
+            "to %.0f HU; if it is a body, its values are not in HU: give them in HU",
             name,
             *np.percentile(hu[:: max(1, len(hu) // SLICES_LOOKED_AT)], (10, 90)),
         )
     if values.clipped:
         share = 100 * float(np.mean(values.hu == values.high))
         log.warning(
-            "%s: %.2g %% of its voxels are the highest, %g HU: values were cut off there, so that "
-            "what was denser is not; give the volume as it was before",
+            "%s: %.2g %% of its voxels have the highest value, %g HU: denser values were cut off "
+            "there; give the volume as it was before that",
             name,
             share,
             values.high,
@@ -287,8 +287,8 @@ def tell_of_scale(name: object, hu: np.ndarray) -> None:
     inverted = values.shares(*ALL_AIR).mean() < LEAST
     if not math.isnan(values.air_below):
         log.warning(
-            "%s: what looks like air is at about %.0f HU; expected air at -1000 and water at 0; if "
-            "values were multiplied or rescaled twice, undo that",
+            "%s: what looks like air is at about %.0f HU; expected air at -1000 and water at 0; "
+            "if the values were multiplied, or rescaled twice, undo that",
             name,
             values.air_below,
         )
@@ -312,9 +312,9 @@ def _in_corners(values: _Values, *, dense_too: bool = True) -> str:
         return ""
     value = float(corners[filled].max())
     return (
-        f"the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; expected air; "
-        "set what lies outside of the scanned field to -1000, and values that are inverted the "
-        "right way round"
+        f"the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; expected "
+        "air; set what is outside the scanned field to -1000, and if the values are inverted, "
+        "invert them back"
     )
 
 
@@ -369,24 +369,24 @@ def _way_to_hu(values: _Values) -> str:
         ),
         (
             low > -0.5 and high <= 5,
-            "they may be attenuation in 1/mm or 1/cm, mu: store 1000 (mu / mu_water - 1), where "
-            "water has 0.0193 in 1/mm at 70 keV",
+            "they may be attenuation, mu, in 1/mm or 1/cm: store 1000 (mu / mu_water - 1); "
+            "mu_water is 0.0193 per mm at 70 keV",
         ),
         (
             low >= -5 and high <= 5,
-            "they were scaled, as for a network; give the HU that they were made of",
+            "they were scaled, as for a network; give the HU that they were made from",
         ),
         (
             values.wrapped or values.mostly_high,
-            "negative numbers were read without their sign: subtract 65536 from those, or, in "
-            "DICOM, set PixelRepresentation to 1",
+            "negative numbers were read as unsigned: subtract 65536 from those, or, in DICOM, "
+            "set PixelRepresentation to 1",
         ),
         (
             low >= 0 and high in (*range(1, 256), 65535),
             "they may be grey values: apply the rescale slope and intercept if there are any, or "
             "give the volume in HU",
         ),
-        (low < HU_LIMITS[0], "the lowest may be padding; set it to air, -1000"),
+        (low < HU_LIMITS[0], "the lowest value may be padding; set it to air, -1000"),
         (
             values.raised,
             "they may be HU + 1024: apply the rescale slope and intercept, and set padding to "
@@ -396,13 +396,14 @@ def _way_to_hu(values: _Values) -> str:
         (values.tenth, "they may be HU divided by ten: multiply them by ten"),
         (
             values.cut_off,
-            f"many are the lowest, {low:g}: they were windowed; give the volume as it was before",
+            f"many have the lowest value, {low:g}: they were windowed; give the volume as it was "
+            "before",
         ),
         (bool(below), below),
         (
             True,
-            "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
-            "scaled so that air is -1000 and water 0",
+            "apply the rescale slope and intercept first; scale grey values, as of micro-CT, so "
+            "that air is -1000 and water 0",
         ),
     )
     return next(way for fits, way in ways if fits)

@@ -51,7 +51,9 @@ def threads(number: int | None) -> Iterator[int]:
         torch.set_num_threads(number)
     here = torch.get_num_threads()
     if number not in (None, here):
-        log.warning("%s threads cannot be had, %d can: last digits may differ", number, here)
+        log.warning(
+            "%s threads are not available, only %d: the last digits may differ", number, here
+        )
     try:
         yield here
     finally:

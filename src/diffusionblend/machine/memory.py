@@ -83,7 +83,7 @@ def out_of_memory(
 
 def _left_here() -> str:
     free = free_bytes()
-    return "all is taken" if free is None else f"{in_units(free)} are free"
+    return "none is free" if free is None else f"{in_units(free)} are free"
 
 
 def _left_on(error: BaseException) -> str:

@@ -67,8 +67,8 @@ class Processes:
             for name, ours in known[0].items():
                 if repr(theirs[name]) != repr(ours):  # nan is itself
                     raise UsageError(
-                        f"process {rank} has {name} {theirs[name]}, process 0 {ours}; give all of "
-                        "them the same command and files, on the same kind of machine"
+                        f"process {rank} has {name} {theirs[name]}, process 0 {ours}; start all "
+                        "of them with the same command and files, on the same kind of machine"
                     )
 
     def first_to_tell(self) -> bool:

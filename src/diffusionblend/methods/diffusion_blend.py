@@ -27,7 +27,7 @@ class DiffusionBlend(DDIM):
 
     words = (
         "The network of a diffusion model removes noise from each slice, given its two "
-        "neighbours, and each step is kept to the data."
+        "neighbours, and each step is fitted to the data."
     )
 
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
@@ -57,8 +57,8 @@ class DiffusionBlendPlusPlus(DDIM):
     tell_gap: bool = True
 
     words = (
-        "The paper's method: the network of a diffusion model removes noise from three slices "
-        "at a time, in changing groups, and each step is kept to the data."
+        "The paper's method: the network of a diffusion model removes noise from three slices at "
+        "a time, in changing groups, and each step is fitted to the data."
     )
 
     def length(self, slices: int) -> int:

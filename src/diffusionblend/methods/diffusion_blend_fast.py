@@ -131,7 +131,7 @@ class DiffusionBlendFast(Method):
 
     words = (
         "What the views leave open is filled in by a network that has learned what bodies look "
-        "like, three slices at a time; the result is kept to the data."
+        "like, three slices at a time; the result is fitted to the data."
     )
     needs_prior = True
     random = True

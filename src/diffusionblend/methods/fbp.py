@@ -142,8 +142,8 @@ def weighted(y: Tensor, geometry: Geometry) -> Tensor:
     grid, beam = geometry.grid, geometry.beam
     if not is_plain(beam):
         raise UnsupportedInput(
-            f"fbp knows parallel, fan, cone and posed beams, not a {beam.kind} beam; take another "
-            "method"
+            f"fbp works with parallel, fan, cone and posed beams, not with a {beam.kind} beam; "
+            "take another method"
         )
     weights = ray_weights(beam)
     if not isinstance(beam, PointBeam):

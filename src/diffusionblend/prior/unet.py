@@ -157,9 +157,9 @@ class UNetPrior(nn.Module):
             return self.coarse.denoise(x, sigma, gap, plane, scale)
         if gap not in self.config.gaps or plane not in self.config.planes:
             raise PriorError(
-                f"the prior knows slices of gap {_list(self.config.gaps)} in the planes "
-                f"{_list(self.config.planes)}, not {plane} ones of gap {gap}; "
-                "take another prior or another method"
+                f"the prior was trained on slices of gap {_list(self.config.gaps)} in the planes "
+                f"{_list(self.config.planes)}, not {plane} ones of gap {gap}; take another prior "
+                "or another method"
             )
         height, width = x.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)

@@ -116,9 +116,8 @@ def _shares(request: Request, folder: PathLike | None) -> Shares:
     processes = here()
     if request.method.slabwise is None:
         raise UsageError(
-            f"{name_of(request.method)} needs all slices in one process, not in "
-            f"{processes.count}; start one process, or take a method that can be divided "
-            f"({_able()})"
+            f"{name_of(request.method)} needs all slices in one process, not {processes.count}; "
+            f"start one process, or take a method that can be divided ({_able()})"
         )
     slices = request.geometry.grid.shape[0]
     blocks = whole_blocks(slices) // BLOCK

@@ -156,8 +156,8 @@ def check_samples(method: Method, samples: int) -> None:
         raise UsageError(f"`samples={samples}`: expected 1 to {MOST_SAMPLES}")
     if samples > 1 and not method.random:
         raise UsageError(
-            f"`samples={samples}`: {type(method).__name__} draws nothing and gives the same each "
-            "time; leave `samples` out, or take a method with a prior"
+            f"`samples={samples}`: {type(method).__name__} does not sample and gives the same "
+            "picture each time; leave `samples` out, or take a method with a prior"
         )
 
 

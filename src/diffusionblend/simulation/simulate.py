@@ -64,7 +64,7 @@ def _smaller(rows: int, columns: int) -> str:
     """Name the longer sides to which slices can be averaged over whole blocks, the largest few."""
     blocks = [n for n in range(2, math.gcd(rows, columns) + 1) if not math.gcd(rows, columns) % n]
     sizes = [str(max(rows, columns) // n) for n in blocks[:MOST_SIZES]]
-    return f", or {', '.join(sizes)}" if sizes else ", for they have no common divisor"
+    return f", or {', '.join(sizes)}" if sizes else ", because they have no common divisor"
 
 
 def simulate(
@@ -168,8 +168,8 @@ def _tell_of_size(volume: Volume, highest: float) -> None:
     sides = (n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True))
     share = f"{-100 * math.expm1(-highest):.2g} %" if highest < FAINT else "all"
     log.warning(
-        "the volume is %s mm, in which %s of the photons of a ray are lost at most; if its lengths "
-        "are in another unit, set them in mm",
+        "the volume is %s mm and absorbs at most %s of the photons of a ray; if its lengths are "
+        "in another unit, convert them to mm",
         " x ".join(f"{side:.3g}" for side in sides),
         share,
     )

@@ -204,8 +204,8 @@ def tell_if_seen(volume: Volume, recipe: Plan, sources: Sequence[Source]) -> Non
     for source in sources:
         if source.likeness == alike:
             log.warning(
-                "%s: is the volume of `validation`, too: its figures say nothing of other "
-                "volumes; leave it out by `without`, or validate on another",
+                "%s: is also the volume of `validation`, whose figures then say nothing about "
+                "other volumes; leave it out with `without`, or validate on another",
                 source.name,
             )
 

@@ -138,7 +138,7 @@ def follow(
         return
     journal = Journal(run.output, run.steps) if run.speaks else None
     until = run.seconds + run.agreed(deadline - time.monotonic())
-    checkpoint = Dispensable("this checkpoint; the last one stays")
+    checkpoint = Dispensable("this checkpoint; the previous one stays")
     for due in _advance(run, _batches(sampler, run.steps, run.plan.workers), until):
         report = run.report()
         if journal is None:

@@ -192,7 +192,7 @@ class Sampler(Dataset[Batch]):
             largest = max(min(s.shape[1:]) for stacks in self._stacks.values() for s in stacks)
             raise CorruptInput(
                 f"no volume is large enough for crops of {crops.size} pixels; expected a size of "
-                f"{largest} at most in `crops`, and slices enough for the gaps in `kinds`"
+                f"{largest} at most in `crops`, and enough slices for the gaps in `kinds`"
             )
         return kinds
 

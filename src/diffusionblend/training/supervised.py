@@ -220,7 +220,7 @@ class UnseenSlices:
         if volume.hu.shape[1:] != (recipe.size, recipe.size):
             raise CorruptInput(
                 f"{root / recipe.validation.path}: slices of {volume.hu.shape[1:]} pixels; "
-                f"expected {recipe.size} x {recipe.size}, or such in finer pixels"
+                f"expected {recipe.size} x {recipe.size}, or the same slices in finer pixels"
             )
         truth = middle_of(volume, recipe.validation.slices).hu
         clean = torch.from_numpy(x_from_hu(truth)).float()

@@ -166,7 +166,7 @@ def test_angles_of_nikon_that_stray_are_told(tmp_path, name, roll):
     even = import_scan(folder, **PLAIN)
     told = even.provenance["warnings"]
     assert f"{name} lists angles up to" in told
-    assert "which were taken, as CIL does and TIGRE does not" in told
+    assert "which were used, as CIL does and TIGRE does not" in told
     scan = import_scan(folder, **PLAIN, angles_from=listed)
     assert "lists angles" not in scan.provenance.get("warnings", "")
     apart = np.subtract(scan.geometry.beam.angles_deg, even.geometry.beam.angles_deg)

@@ -128,7 +128,7 @@ def test_a_template_replaces_neither_the_projections_nor_what_was_filled_in(stac
         ended = command("import", stack, "--template", path)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert "--template" in ended.err
-        assert "is there already; give a new name" in ended.err
+        assert "exists already; give a new name" in ended.err
         assert path.read_bytes() == before
 
 

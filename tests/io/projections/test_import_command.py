@@ -173,7 +173,7 @@ def test_the_facts_of_a_scan_as_json(data):
     ("arguments", "code", "words"),
     [
         (("SCAN", "-o", "a.jpg"), 2, "ending in .png"),
-        (("fbp", "-o", "a.png"), 2, "is for a picture of a scan"),
+        (("fbp", "-o", "a.png"), 2, "draws a picture of a scan"),
         (("no.h5",), 3, "no such file"),
         (("SCAN", "-o", "no/a.png"), 5, "no such folder"),
     ],

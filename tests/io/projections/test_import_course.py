@@ -148,7 +148,7 @@ def test_it_is_said_where_no_centre_is_found(tmp_path):
     """The refusal told to give the centre, with which the scan was wrong without a word."""
     mixed = np.random.default_rng(0).permutation(VIEWS)
     y = discs(EVEN)[mixed]
-    with pytest.raises(UnsupportedInput, match=r"first mend.*views in another order"):
+    with pytest.raises(UnsupportedInput, match=r"first correct.*views in another order"):
         measured(tmp_path, y, EVEN, centre="auto")
 
 

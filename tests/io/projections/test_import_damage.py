@@ -413,5 +413,5 @@ def test_line_integrals_that_are_no_numbers(place):
     source = write_geometry(place, PARALLEL, quantity=LINES, order=ORDER, file="a.npy")
     ended = command("import", source, "-o", place / "o.h5", "--no-repair")
     assert ended.code == CORRUPT
-    assert "holds NaN or infinity; leave --no-repair out" in ended.err
+    assert "contains NaN or infinity; leave --no-repair out" in ended.err
     assert not (place / "o.h5").exists()

@@ -108,7 +108,7 @@ def test_one_value_for_all_white_fields(tmp_path):
     ("theta", "words"),
     [
         (None, "nothing states the angles of its 12 views"),
-        (np.r_[ANGLES, [0.0] * 4], "/exchange/theta has 16 angles for 12 views; nothing says"),
+        (np.r_[ANGLES, [0.0] * 4], "/exchange/theta has 16 angles for 12 views; nothing states"),
     ],
 )
 def test_angles_that_are_not_there_can_be_given(tmp_path, theta, words):

@@ -109,7 +109,7 @@ def test_a_minus_in_all_names_is_a_sign_or_a_mark(tmp_path, names):
 def test_a_minus_that_may_be_either_is_not_guessed(tmp_path, numbers, number):
     touched(tmp_path, [f"proj_-{n:02d}.tif" for n in numbers])
     with pytest.raises(
-        UnsupportedInput, match=r"it may be a sign or a mark.*numbers without a min"
+        UnsupportedInput, match=r"it may be a sign or a hyphen.*numbers without a min"
     ):
         series_of(tmp_path, number)
 
@@ -296,7 +296,7 @@ def test_one_picture_is_a_view_or_a_sinogram(tmp_path):
     ):
         import_scan(tmp_path / "sinogram.tif")
     write_geometry(tmp_path, quantity="line-integrals")
-    with pytest.raises(UnsupportedInput, match=r"nothing says what its axes are.*'view,bin'"):
+    with pytest.raises(UnsupportedInput, match=r"nothing states what its axes are.*'view,bin'"):
         import_scan(tmp_path / "sinogram.tif")
     found = import_scan(tmp_path / "sinogram.tif", order="view,bin")
     assert np.array_equal(found.y, y[None])

@@ -254,7 +254,7 @@ def saved(folder, **data):
             "`quantity='counts'`: geometry.json says other",
         ),
         ({"quantity": LINES}, {"bin_mm": 2.0}, "`bin_mm=2`: the geometry states 1"),
-        ({"quantity": LINES}, {"views": 4, "every": 2}, "exclude each other"),
+        ({"quantity": LINES}, {"views": 4, "every": 2}, "cannot be combined"),
         ({"quantity": LINES}, {"views": VIEWS + 1}, "`views=13`: expected 1 to 12"),
         ({"quantity": LINES}, {"rows": "2:9"}, "`rows='2:9'`: expected A:B with 0 <= A < B <= 3"),
         ({"quantity": LINES}, {"rows": "x"}, "`rows='x'`: expected A:B"),

@@ -134,7 +134,7 @@ class Batch:
         options = method_options(self.steps, self.set)
         for name in sorted(own.keys() & options):
             raise UsageError(
-                f"--set {name}={options[name]}: is not an option of a method; give it as "
+                f"--set {name}={options[name]}: is not an option of the method; give it as "
                 f"--{name.replace('_', '-')}"
             )
         return Settings().changed(own | options)
@@ -142,10 +142,10 @@ class Batch:
     def _tell_plan(self, batch: "Planned", pool: "Pool") -> None:
         from diffusionblend.cli.commands.plan import show_plan
 
-        workers = pool.workers or ("as many as there is room for" if pool.address else 1)
+        workers = pool.workers or ("as many as fit in memory" if pool.address else 1)
         told = {
-            "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
-            f"{len(batch.missing)} would be made",
+            "scans": f"{len(batch.jobs)}: {len(batch.kept)} exist and {len(batch.missing)} would "
+            "be made",
             "output": self.output,
             "part": str(batch.part),
             "workers": f"{workers}, of {pool.threads} threads, {pool.address or 'on this machine'}",
@@ -176,7 +176,7 @@ class Batch:
             "report": report,
         }
         lines = [
-            f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} were there, "
+            f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} existed, "
             f"{len(failed)} failed",
             *(f"failed: {name}: {why}" for name, why in failed.items()),
             f"{report}: times, shares, and what failed",

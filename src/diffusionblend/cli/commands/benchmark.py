@@ -67,7 +67,7 @@ class Benchmark:
         if self.data is not None:
             raise UsageError(f"--data: is for `benchmark {HTC}`; `{self.name}` takes --volume")
         if self.slices is not None and self.volume is None:
-            raise UsageError("--slices: needs --volume; a recipe has slices of its own")
+            raise UsageError("--slices: needs --volume; a recipe states its own slices")
         settings = Settings(
             folder=self.output,
             scale=self.scale,
@@ -116,7 +116,7 @@ class Benchmark:
         }
         kept = sum(bool(run["kept"]) for run in runs.values())
         told = {
-            "runs": f"{len(runs)}, of which {kept} are kept and {len(runs) - kept} would be run",
+            "runs": f"{len(runs)}: {kept} are kept and {len(runs) - kept} would be run",
             "scale": settings.scale,
             "time": "not estimated",
         }

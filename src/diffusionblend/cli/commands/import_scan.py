@@ -92,7 +92,7 @@ class Import(Options):
     def _output(self) -> Path:
         """Return where the scan goes."""
         if self.output is None:
-            raise UsageError("--output: nothing says where the scan goes; give its name (.h5)")
+            raise UsageError("--output: missing; give the name of the scan to write (.h5)")
         check_not_input("output", self.output, self.source)
         return self.output
 
@@ -103,7 +103,7 @@ class Import(Options):
         from diffusionblend.io.projections.geometry_file import TO_FILL
 
         if path.exists():  # perhaps the projections, or a file that was filled in by hand
-            raise UsageError(f"--template {path}: is there already; give a new name")
+            raise UsageError(f"--template {path}: exists already; give a new name")
         writable(path)
         text = template(self.source, self)
         write_file(path, text)

@@ -38,7 +38,9 @@ class Info:
         if self.about is not None and is_scan(Path(self.about)):
             return self._scan(Path(self.about))
         if self.output is not None:
-            raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
+            raise UsageError(
+                f"--output {self.output}: draws a picture of a scan; give a scan (.h5)"
+            )
         if self.about is None:
             return self._all()
         path, known = Path(self.about), method_names()

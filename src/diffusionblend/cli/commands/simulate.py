@@ -103,7 +103,9 @@ class Simulate:
         in_range("--size", self.size, 2, 100_000)
         in_range("--seed", self.seed, 0, 2**63 - 1)
         if self.seed and self.photons is None:
-            log.warning("--seed %d: there is no noise without --photons", self.seed)
+            log.warning(
+                "--seed %d: has no effect without --photons, which add the noise", self.seed
+            )
         self._check_outputs()
         volume = read_volume(self.volume)
         with naming(self.volume):
@@ -170,7 +172,7 @@ class Simulate:
         from diffusionblend.geometry.acquisitions import limited_angle, sparse_view
 
         if self.views is not None and self.limited_angle is not None:
-            raise UsageError("--views and --limited-angle exclude each other; give one of them")
+            raise UsageError("--views and --limited-angle cannot be combined; give one of them")
         whole = 180.0 if self.beam == "parallel" else 360.0
         if self.limited_angle is not None:
             if self.arc is not None:
@@ -197,7 +199,7 @@ class Simulate:
             option = f"--{name.replace('_', '-')}"
             others = " or ".join(beam for beam, known in USUAL.items() if name in known)
             raise UsageError(
-                f"{option} {given[name]}: a {self.beam} beam has none; leave it out, or give "
-                f"--beam {others}"
+                f"{option} {given[name]}: a {self.beam} beam does not use it; leave it out, or "
+                f"give --beam {others}"
             )
         return partial(make[self.beam], **usual | given)

@@ -72,10 +72,10 @@ class Train:
         hours = recipe.budget.hours
         told = {
             "task": task,
-            "data": f"{len(volumes)} volumes, before those that cannot be read are left out",
+            "data": f"{len(volumes)} volumes (those that cannot be read will be left out)",
             "budget": ", ".join(f"{v:g} {k}" for k, v in budget.items()),
             "time": "not estimated" if hours is None else f"at most {in_minutes(3600 * hours)}",
-            "state": "goes on from the checkpoint there" if begun else "begins",
+            "state": "continues from the checkpoint there" if begun else "begins",
         }
         facts = {
             "task": task,

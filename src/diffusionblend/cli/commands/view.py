@@ -52,6 +52,6 @@ class View:
         with served as viewing, contextlib.suppress(KeyboardInterrupt):
             show({"url": viewing.url, "volumes": list(viewing.volumes)}, self.json, viewing.url)
             sys.stdout.flush()  # who reads it from a pipe needs it now
-            log.info("serving to this machine alone; end with Ctrl-C")
+            log.info("serving only this machine; stop with Ctrl-C")
             viewing.wait()
-        log.info("closed: nothing is served any more")
+        log.info("closed: the viewer no longer runs")

@@ -84,7 +84,7 @@ def _words(path: Path, name: str, command: type) -> Iterator[tuple[str, ...]]:
             near = did_you_mean(key, [n for n, a in known.items() if a.index is None])
             raise UsageError(f"{path}: {key}: {name} has no such option{near}")
         elif argument.index is not None:
-            raise UsageError(f"{path}: {key}: give it on the line, not in a file of options")
+            raise UsageError(f"{path}: {key}: give it on the line, not in an options file")
         else:
             yield _option(path, key, value, argument)
 

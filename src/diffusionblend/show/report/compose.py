@@ -92,7 +92,7 @@ def make_report(
     )
     entries = tuple(make_entries(runs, compared))
     grid = runs[0].volume.grid
-    gap = "No truth was given: there are no errors, no PSNR and no SSIM."
+    gap = "No truth was given, so there are no errors, no PSNR and no SSIM."
     return Report(
         title=_title(runs),
         verdict=verdict(entries, truth=truth is not None),
