@@ -411,7 +411,7 @@ def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
     for path, code, words in (
         (data.volume, CORRUPT, "make a scan of it with `diffusionblend simulate`"),
         (old / "projections.h5", UNSUPPORTED, "from projections with `diffusionblend import`"),
-        (old / "folder", CORRUPT, "is a folder, expected a scan; make one with `diffusionblend s"),
+        (old / "folder", CORRUPT, "is a folder; expected a scan; make one with `diffusionblend s"),
     ):
         assert_refused(old, code, [path.name, words], reconstruct(path, old))
 

@@ -322,7 +322,7 @@ def check_texts(texts: Iterable[str]) -> None:
     for text in texts:
         if "\0" in text:
             raise UsageError(
-                f"{text!r:.80}contains a NUL character; expected plain text; write it again"
+                f"{text!r:.80} contains a NUL character; expected plain text; write it again"
             )
 
 

@@ -87,7 +87,7 @@ def simulate(
         volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
         angles_deg: Views, in degrees, for instance `sparse_view(20)`.
         spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
-        size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
+        size: Pixels per side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the beam for a grid, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
         photons: Photons per bin in air; None means no noise.

@@ -175,7 +175,7 @@ HUGE = (10**5, 10**4, 10**4)
         ({"shape": (0, 3, 57), "dtype": "u2"}, UNSUPPORTED, "has the shape (0, 3, 57)"),
         ({"data": np.ones((12, 57), "u2")}, UNSUPPORTED, "projections have (1, 57) pixels"),
         ({"data": np.zeros((12, 3, 57), "c8")}, UNSUPPORTED, "its values are complex64"),
-        ({"data": np.full((12, 3, 57), np.nan)}, CORRUPT, "dead or hold no numbers"),
+        ({"data": np.full((12, 3, 57), np.nan)}, CORRUPT, "dead or not numbers"),
         ({"data": np.full((12, 3, 57), b"x")}, UNSUPPORTED, "its values are |S1"),
         ({"data": 3.0}, UNSUPPORTED, "has the shape ()"),
     ],

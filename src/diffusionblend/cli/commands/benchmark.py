@@ -50,11 +50,11 @@ class Benchmark:
     """Folder of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png (Zenodo
     10.5281/zenodo.6984868 and 10.5281/zenodo.7418878)."""
     angles: tuple[int, ...] = (30, 60, 90)
-    """Arcs in degrees to reconstruct from, cut from the widest that was measured of each disc."""
+    """Arcs in degrees to reconstruct from, cut from the widest arc measured for each disc."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     dry_run: bool = False
-    """List the runs, and which of them are kept already; run and write nothing."""
+    """List the runs, and which of them exist already; run and write nothing."""
     json: bool = False
     """Print where the results are as JSON."""
 

@@ -26,7 +26,7 @@ class Import(Options):
     """Make a scan of measured projections: HDF5, TIFF or NumPy with a geometry.
 
     It says what it understood, and guesses nothing: whether the numbers are counts or line
-    integrals, how large a detector pixel is, and how the axes of an array lie come from the file,
+    integrals, how large a detector pixel is, and the order of an array's axes come from the file,
     from geometry.json or from the options (docs/files.md).
 
     Examples:
@@ -56,7 +56,7 @@ class Import(Options):
     output: OutputOrNone = None
     """Where the scan goes (.h5)."""
     template: Path | None = None
-    """Write a geometry.json to fill in here, and no scan; beside the source it is found."""
+    """Write a geometry.json to fill in here, and no scan; import finds it beside the source."""
     json: bool = False
     """Print the result as JSON."""
 

@@ -55,7 +55,7 @@ class Simulate:
     views: int | None = None
     """Views, spread evenly over the arc (8 if --limited-angle is not given)."""
     limited_angle: int | None = None
-    """So many views, one degree apart: 90 for 0, 1, ..., 89 degrees."""
+    """Number of views, one degree apart: 90 for 0, 1, ..., 89 degrees."""
     arc: float | None = None
     """Degrees that the views are spread over (180 for a parallel beam, 360 for fan and cone)."""
     beam: Literal["parallel", "fan", "cone"] = "parallel"
@@ -65,13 +65,13 @@ class Simulate:
     sdd_mm: float | None = None
     """Distance of the source from the detector, for fan and cone (1085.6 if not given)."""
     detector: Literal["flat", "curved"] | None = None
-    """Detector of a fan: flat (if not given), or curved about the source."""
+    """Detector of a fan: flat (if not given), or curved around the source."""
     photons: float | None = None
-    """Photons a detector bin through air; without it there is no noise."""
+    """Photons per detector bin through air; if not given, there is no noise."""
     slices: str | None = None
     """Slices A:B of the volume; without it all of them."""
     size: int = 256
-    """Pixels a side to reconstruct; the volume may be finer by a whole factor."""
+    """Pixels per side to reconstruct; the volume may be finer by a whole factor."""
     protocol: Literal["independent", "paper"] = "independent"
     """`independent`: project the finest grid with the area-weighted projector.
     `paper`: project the grid of the reconstruction with its own operator."""

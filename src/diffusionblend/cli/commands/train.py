@@ -12,7 +12,7 @@ from diffusionblend.progress import Progress
 
 @dataclass(frozen=True)
 class Train:
-    """Train a prior, or fbp-unet, by a recipe; the same command continues where it stopped.
+    """Train a prior, or fbp-unet, from a recipe; the same command continues where it stopped.
 
     Examples:
         diffusionblend train recipe.toml --dry-run
@@ -22,11 +22,11 @@ class Train:
     recipe: Input
     """Recipe (.toml)."""
     set: tuple[str, ...] = ()
-    """What takes the place of what the recipe says, for instance `--set budget.steps=100
+    """Values that replace those of the recipe, for instance `--set budget.steps=100
     optimiser.rate=3e-3`."""
     minutes: float | None = None
-    """Stop with a checkpoint after so many minutes if the recipe's budget is not spent; the same
-    command continues."""
+    """Stop with a checkpoint after this many minutes if the recipe's budget is not used up; the
+    same command continues."""
     dry_run: bool = False
     """Check the recipe and say what would be trained, on what; write nothing."""
     json: bool = False

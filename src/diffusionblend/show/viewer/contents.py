@@ -88,7 +88,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     """Read what is to be viewed.
 
     Args:
-        paths: Volumes, of any format that is read, or folders of them.
+        paths: Volumes, in any format that is read, or folders of them.
         scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
         shrink: Show the mean over blocks of so many pixels, squared, in each slice.
     """

@@ -56,7 +56,7 @@ def view(
         scan: Scan whose geometry and sinogram are drawn; None takes that of a volume's record.
         shrink: Show the mean over so many pixels, squared, of each slice, where the volumes are
             too large as they are.
-        port: Port on 127.0.0.1; 0 takes one that is free.
+        port: Port on 127.0.0.1; 0 picks a free one.
         browser: Whether to open the page; otherwise only its address is known.
 
     Yields:
