@@ -4,7 +4,7 @@ A metric compares two stacks of slices; it is taken of the axial, coronal and sa
 mean and standard deviation over the slices of a plane, as the paper does. Slices with next to
 nothing in them raise that mean, so that PSNR is also taken of the whole volume: of the mean squared
 error over all voxels of all slices. PSNR and SSIM are on HU clipped to [-1000, 1000] with a data
-range of 2000. Slices of which a figure says nothing about a picture do not count: those where the
+range of 2000. Slices whose figure says nothing about the picture do not count: those where the
 truth is one value, such as exact air, and those without any difference, whose PSNR is infinite.
 SSIM is that of Wang et al. (2004) with a uniform window of
 7 x 7 and the unbiased covariance, the default of scikit-image.

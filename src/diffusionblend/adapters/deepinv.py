@@ -111,8 +111,8 @@ def to_denoiser(
 
     Args:
         prior: The prior.
-        jump_every: A cross partition at every so many calls, for priors that know gap 3; 0 is
-            never.
+        jump_every: Calls from one cross partition to the next, for priors trained with gap 3; 0
+            is never.
         batch_size: Groups in one call of the prior.
         seed: Seed of the partitions.
 

@@ -97,7 +97,7 @@ class Board:
             self._waiting[name] = None
 
     def lines(self, most: int) -> Iterator[Line]:
-        """Yield at most so many lines: what runs, what has ended last, and what comes."""
+        """Yield at most this many lines: what runs, what has ended last, and what comes."""
         with self._lock:
             now, room = time.monotonic(), most
             running = [Line(n, what, now - began) for n, (what, began) in self._running.items()]

@@ -28,10 +28,11 @@ from diffusionblend.io.volumes import check_suffix
 
 _Place = TypeVar("_Place", Path, Remote, Place)
 MOST_OTHERS = 200_000
-"""So many files and folders are searched for a first scan, which takes some seconds."""
+"""How many files and folders are searched for a first scan, which takes some seconds."""
 SMALLER = "give a folder of scans, a pattern without `**`, or a table of scans"
 _ANYWHERE = Path("/a/folder")
-"""Whether a name leads out of a folder is the same for one in a store."""
+"""Stands for any folder: whether a name points outside does not depend on which one, or on a
+store."""
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     save_state: Annotated[float, Meta(ge=0)] = 30.0
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
-        """Return settings with other values; a name that is none of theirs is the method's option.
+        """Return settings with other values; any unknown name is an option of the method.
 
         With another method the options of this one are gone.
         """
-        known = set(self.__struct_fields__) - {"options"}  # each of which has a name of its own
+        known = set(self.__struct_fields__) - {"options"}  # options have names of their own
         own = {name: value for name, value in values.items() if name in known}
         options = {name: value for name, value in values.items() if name not in own}
         if own.get("method", self.method) == self.method:

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_machine(error: BaseException) -> DiffusionBlendError | None:
-    """Return what is no bug, but a limit of the machine or of the user's rights; or None."""
+    """Return what is not a bug but a limit of the machine or of the user's rights; or None."""
     if ran_out(error):
         return OutOfMemory("out of memory; take fewer slices or pixels")
     if isinstance(error, OSError) and error.filename is not None and error.errno in UNREACHABLE:
@@ -141,7 +141,7 @@ class _Once(logging.Filter):
         self._told: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is new, or is none of a reader."""
+        """Return whether a line is new, or does not come from a reader."""
         message = record.getMessage()
         again = record.name.startswith(READERS) and message in self._told
         self._told.add(message)

@@ -46,7 +46,7 @@ LEAST, FEW, MANY, MOST = 0.001, 0.005, 0.1, 0.5
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
 WRAPPED = 60_000.0
-"""From where numbers of 16 bits are negative ones, if there are none in between."""
+"""Numbers of 16 bits from here on are negative ones, if none are in between."""
 TWO_BYTES = (-(2.0**15), 2.0**16 - 1)
 STORED = (-3100, 4096)
 """What scanners store: HU with their padding, or 12 bits."""
@@ -62,11 +62,11 @@ With noise it is 50 times and more; a phantom of three values is 8 times rougher
 """
 MOST_LABELS = 32
 SINGLE = 10
-"""Voxels: so few of one value may be so by chance, in a volume of some hundred."""
+"""Voxels: this few can have the same value by chance in a volume of some hundred."""
 CUT_OFF = -850.0
-"""HU above which a lowest value of many voxels is no air, and no lung either."""
+"""A lowest value of many voxels above this, in HU, is neither air nor lung."""
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
-"""HU below which there is noise or padding alone, and the share of voxels from which it is neither.
+"""HU below which there is only noise or padding, and the share of voxels from which it is neither.
 
 Noise of 200 HU in air, and streaks of metal, leave 0.6 percent there.
 """
@@ -297,7 +297,7 @@ def tell_of_scale(name: object, hu: np.ndarray) -> None:
 
 
 def _in_corners(values: _Values, *, dense_too: bool = True) -> str:
-    """Say what is wrong if slices go on outside of what was scanned, where there is no noise.
+    """Say what is wrong if slices continue outside what was scanned, where there is no noise.
 
     Programs that resample, or take the body out, fill with 0, which is water; padding may be the
     largest number there is. Empty if nothing is wrong.

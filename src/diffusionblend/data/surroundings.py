@@ -19,8 +19,8 @@ from diffusionblend.geometry.poses import rises_deg
 
 _HEIGHTS = 16
 _SMOOTH = 5
-"""At so many heights three rows and so many bins are looked at: one ray or one row alone, noisy or
-dead, says nothing."""
+"""Heights, and at each of them bins of three rows, that are looked at: a single ray or row, noisy
+or dead, says nothing."""
 _BESIDE = 0.5  # pixels beyond the grid a bin may have its middle, and still see it
 OBLIQUE_DEG = 10.0
 """Rise of the rays from which it is laminography, whose plates end beside what the rows see."""

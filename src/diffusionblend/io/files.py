@@ -300,7 +300,7 @@ def check_kind(path: Path) -> None:
 
 
 def read_small(path: Path, most: int, expected: str) -> bytes:
-    """Read a file of at most so many bytes, which is to be `a recipe`."""
+    """Read a file of at most this many bytes, which should be, for instance, `a recipe`."""
     check_small(path, most, expected)
     return path.read_bytes()
 
@@ -335,7 +335,8 @@ def inside(folder: Path, name: str) -> Path:
     """Return `folder`/`name`.
 
     Raises:
-        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that leads out.
+        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that points
+            outside.
     """
     try:
         path = (folder / name).resolve()

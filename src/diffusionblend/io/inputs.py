@@ -108,7 +108,7 @@ def as_paths(given: Paths) -> list[Path]:
 
 
 def _known(given: VolumeLike) -> Volume | None:
-    """Return a volume, or that of a file; none of an array, which lies nowhere."""
+    """Return a volume, or that of a file; None for an array, which has no position."""
     if isinstance(given, str | os.PathLike):
         return read_compared(given)
     return given if isinstance(given, Volume) else None

@@ -47,7 +47,7 @@ def sole(path: Path) -> Iterator[None]:
 
 
 def clear_lock(path: Path) -> None:
-    """Remove the lock of an output that nobody makes: a process was killed when it had made it."""
+    """Remove the lock that a killed process left, if no process makes the output now."""
     if _lock_of(path).exists():
         with contextlib.suppress(Busy, OutputError), sole(path):
             pass  # it is removed at the end

@@ -103,7 +103,7 @@ def read_scan(path: PathLike) -> Scan:
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is no scan, or does not fit its own geometry.
+        UnsupportedInput: It is not a scan, or does not fit its own geometry.
     """
     path = Path(path)
     before = _state(path)

@@ -34,7 +34,7 @@ def read_volume(path: PathLike) -> Volume:
 
 
 def read_compared(path: PathLike) -> Volume:
-    """Read a CT volume to compare it or to look at it; a scale that is none of HU is told."""
+    """Read a CT volume to compare it or to look at it; a scale other than HU is reported."""
     volume = read_volume(path)
     tell_of_scale(path, volume.hu)
     return volume

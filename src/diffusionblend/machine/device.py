@@ -38,7 +38,7 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def threads(number: int | None) -> Iterator[int]:
-    """Share the sums among so many threads, whatever the number of cores; none leaves it as it is.
+    """Share the sums among this many threads, whatever the number of cores; None changes nothing.
 
     Sums of floats depend on their order, which is another for another number of threads: the last
     digits are those of the number.

@@ -9,7 +9,7 @@ from diffusionblend.errors import OutOfMemory, UsageError
 
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 _UNLIMITED = 2**60
-"""A limit from here on is none: cgroups of version 1 then report a little less than 2^63."""
+"""From here on a limit means no limit: cgroups of version 1 then report a little less than 2^63."""
 _RAN_OUT = re.compile(
     "allocate memory|not enough memory|out of memory|bad_alloc|map segment"
     "|could not create a (primitive$|memory)",

@@ -169,7 +169,7 @@ class Method:
         return problem
 
     def length(self, slices: int) -> int:
-        """Return the number of slices that it works on, for a volume of so many."""
+        """Return the number of slices that it works on, for a volume of this many."""
         return slices
 
     def usual_iterations(self, geometry: Geometry) -> int | None:

@@ -128,7 +128,7 @@ def _explained(name: str) -> Iterator[None]:
         raise PriorError(
             f"{name}: the hub needs huggingface_hub, which is not installed; run `{install('hub')}`"
         ) from error
-    except Exception as error:  # the client and what it stands on share no base of their errors
+    except Exception as error:  # errors of the client and of its libraries have no common base
         raise PriorError(f"{name}: {_reason(error)}") from error
 
 

@@ -30,14 +30,15 @@ OUTLIER_Z = 6.0
 LEAST_SPREAD = 0.1
 """Least robust standard deviation of ln(RMS).
 
-A few views can be alike by chance; what is less than 80 percent above its like (e^0.6) is no fault.
+A few views can be alike by chance; what is less than 80 percent above its neighbours (e^0.6) is not
+a fault.
 """
 ROW_SPREAD = 0.2
 """The same for rows: they cross other anatomy, and a cone's first and last cross the ends of it."""
 LEAST_RESIDUAL = 0.75
 """A normalised RMS below this is taken for this: how quiet a quiet part is means nothing.
 
-Bins behind steel leave up to 1.3, of which noise is 1; one that is off by 0.15 leaves 1.5 to 17.
+Bins behind steel leave up to 1.3, where noise alone is 1; one that is off by 0.15 leaves 1.5 to 17.
 """
 WINDOW = 15
 """Bins that one is compared with: across the object residuals change slowly, at a fault at once."""
@@ -245,7 +246,7 @@ def apart_from(problem: Problem, u: Stack, scale: float) -> Tensor:
 
 
 def steepest(y: Tensor, near: int = 0) -> Tensor:
-    """Return the largest step from a bin to the next, at each ray or so many bins away from it."""
+    """Return the largest step between neighbouring bins within this many bins of each ray."""
     step = y.diff(dim=-1).abs()
     either = torch.maximum(pad(step, (1, 0)), pad(step, (0, 1)))
     return max_pool1d(either, 2 * near + 1, stride=1, padding=near)

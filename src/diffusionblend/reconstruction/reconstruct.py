@@ -151,7 +151,7 @@ def reconstruct(  # noqa: PLR0913 - the one call
 
 
 def check_samples(method: Method, samples: int) -> None:
-    """Raise UsageError if a method cannot be asked for so many samples."""
+    """Raise UsageError if a method cannot be asked for this many samples."""
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"`samples={samples}`: expected 1 to {MOST_SAMPLES}")
     if samples > 1 and not method.random:

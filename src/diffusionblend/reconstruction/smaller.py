@@ -122,8 +122,8 @@ class Law:
     Attributes:
         pixels: Pixels of the scan's slices, for each of the trial's.
         tried, slices: Slices of the trial and of the scan.
-        product: Seconds of A, or of A^T if it is True, on the scan's pixels and views, for so many
-            slices.
+        product: Seconds of A, or of A^T if it is True, on the scan's pixels and views, for this
+            many slices.
         whole: Whether some slices take as long as a few more.
         how: What kind of operator the scan has; empty if it is the trial's.
         projectors: The trial's operators.

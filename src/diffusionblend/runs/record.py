@@ -1,7 +1,7 @@
 """The record beside a volume: `save` writes it, and what is read may be anybody's.
 
 So what a record says is checked for its form and size; it belongs to a volume only if it holds that
-volume's SHA-256; and no name in it leads out of the folder.
+volume's SHA-256; and no name in it points outside the folder.
 """
 
 import math

@@ -54,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True):
 def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
     """Write a state: whole or not at all; a stack in a file some slices at a time.
 
-    Of several processes the one that leads writes it.
+    Of several processes, process 0 writes it.
     """
     arrays = {
         _TENSOR + name: stack.cpu().numpy() if isinstance(stack, Tensor) else stack.mapped()

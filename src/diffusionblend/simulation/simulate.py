@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
 MOST_SIZES = 4
-"""So many sizes to choose from are named."""
+"""How many sizes to choose from are named."""
 FAINT, DARK = 0.01, 35.0
 """Line integrals at which hardly a photon is lost, as by half a millimetre of water, and at which
 hardly any arrives, as behind two metres."""
@@ -44,7 +44,7 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
         size: Pixels a side of the longer side of its slices, as given to `simulate`.
 
     Raises:
-        UsageError: There are no so many pixels.
+        UsageError: There are fewer pixels.
         UnsupportedInput: The volume's pixels do not make whole blocks.
     """
     if size < 1:

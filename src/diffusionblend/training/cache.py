@@ -173,7 +173,7 @@ class Cache:
             pixel_mm = volume.grid.pixel_mm
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
-        except InvalidValue as error:  # what is stretched is no body
+        except InvalidValue as error:  # what is stretched is not a body
             return Entry(stamp, digest, reason=f"{error}; resample the slices")
         voxels = as_stored(volume, self.window)
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:

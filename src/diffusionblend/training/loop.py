@@ -207,7 +207,7 @@ def make_accelerator() -> "Accelerator":
 def _advance(
     run: TrainingRun[Net, AnyBatch], batches: Iterator[AnyBatch], until: float
 ) -> Iterator[bool]:
-    """Train until the budget, or so many seconds, are spent; yield whether a checkpoint is due."""
+    """Train until the budget or the seconds are used up; yield whether a checkpoint is due."""
     began, over = time.monotonic(), False
     while not over:
         run.step(next(batches))

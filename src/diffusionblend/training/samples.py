@@ -111,7 +111,7 @@ class Slices(NamedTuple):
 
     @property
     def sigma(self) -> Tensor:
-        """Level of the noise (samples,): none that the loss could be told apart by."""
+        """Level of the noise (samples,): none that would show in the loss."""
         return torch.full(self.code.shape, math.nan, device=self.code.device)
 
 
@@ -137,7 +137,7 @@ def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
 
 
 class Sampler(Dataset[Batch]):
-    """Draws batches: a pure function of (seed, step), of which each process takes its share.
+    """Draws batches: a pure function of (seed, step); each process takes its share.
 
     Args:
         recipe: What to draw and how often.

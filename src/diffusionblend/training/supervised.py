@@ -108,7 +108,7 @@ def train_fbp_unet(
 
 
 class SliceSampler(Dataset[Slices]):
-    """Draws batches: a pure function of (seed, step), of which each process takes its share."""
+    """Draws batches: a pure function of (seed, step); each process takes its share."""
 
     def __init__(
         self, recipe: FBPUNetRecipe, sources: list[Source], rank: int = 0, world: int = 1

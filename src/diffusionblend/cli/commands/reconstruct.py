@@ -85,7 +85,7 @@ class Reconstruct:
     """Print the result as JSON."""
 
     def run(self) -> None:
-        """Reconstruct, with the processes that torchrun has started, of which one speaks."""
+        """Reconstruct, with the processes that torchrun has started; only one of them prints."""
         from diffusionblend.io.files import writable
         from diffusionblend.machine.processes import join
         from diffusionblend.progress import shown

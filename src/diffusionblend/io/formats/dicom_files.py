@@ -153,7 +153,7 @@ def dicom_series(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_header(file: File, tags: list[str] | None = None, most: int = 0) -> "Dataset":
-    """Read a header, or some tags of it, without pixels; of a slice's bytes, or so many at most."""
+    """Read a header, or some of its tags, without pixels, from at most this many bytes."""
     with extra(file, "pydicom"):
         import pydicom
     with parsing(file), opened(file, most or MAX_HEADER_BYTES) as stream:
@@ -219,7 +219,7 @@ def numbers(
     """Return the numbers of a tag."""
     found = required(file, header, keyword, cure)
     with parsing(file):
-        # pydicom leaves what is no number as the text that it is.
+        # pydicom leaves what is not a number as text.
         words = [word for word in np.atleast_1d(found) if isinstance(word, str) and "," in word]
         if words:
             raise CorruptInput(f"{file}: {keyword} is {words[0]:.80}; {WITH_A_POINT}")

@@ -1,6 +1,6 @@
 """The index of a disc of DICOM, DICOMDIR (PS3.10, 8.6): which files of images it names.
 
-Nothing that an index says leads out of its folder. A file that it names and that is not there is of
+Nothing in an index can point outside its folder. A file that it names and that is not there is of
 a copy that is not whole, which must not pass for a shorter series.
 """
 

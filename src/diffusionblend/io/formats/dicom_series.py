@@ -32,12 +32,12 @@ from diffusionblend.io.tree import folders_below, some_of
 log = logging.getLogger(__name__)
 
 ZARR = {".zattrs", ".zgroup", "zarr.json"}
-"""Files of which one is in every folder of a Zarr."""
+"""Every folder of a Zarr has one of these files."""
 MOST_FILES = 20_000
-"""So many files and folders below a series are searched for more of it: each file is opened."""
+"""How many files and folders below a series are searched for more of it: each file is opened."""
 NEAR = 20
-"""So many folders before and behind that of a series, by name, may hold more of it, which is told
-by one of their first so many files."""
+"""How many folders before and after that of a series, by name, are looked at for more of it, and
+how many of their first files."""
 
 MOST_NAMED = 5
 """Series of a folder that are named, and from one more on they may be single slices."""
@@ -50,7 +50,8 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """Yield the files of the one series in a folder or a zip, as long as that is open.
 
     In a zip they may lie in folders; so they may where an index names them (DICOMDIR), which is
-    given itself or is all that a folder holds. A file that is no single slice is a series itself.
+    given itself or is all that a folder holds. A file that is not a single slice is a series
+    itself.
     """
     path = _index_alone(path) or path
     with _files(path) as files:
@@ -133,7 +134,7 @@ def _files(path: Path) -> Iterator[list[File]]:
 
 
 def is_alone(path: File) -> bool:
-    """Return whether a file of DICOM is no single slice of CT: of enhanced CT it is a volume.
+    """Return whether a file of DICOM is not a single slice of CT: of enhanced CT it is a volume.
 
     What is neither is refused as what it is, which a folder of it would not change.
     """
@@ -148,7 +149,7 @@ def is_alone(path: File) -> bool:
 
 
 def way_to_series(path: Path) -> str:
-    """Say of a file that is no zip what to give for a series."""
+    """Say what to give for a series instead of a file that is not a zip."""
     if is_dicom(path):
         return "is a single DICOM file; give the folder of its series"
     return "is not a DICOM series; give the folder of one, or a .zip"
@@ -173,7 +174,7 @@ def _told_below(folder: Path) -> list[Path]:
 
 
 def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
-    """Refuse a series of which more lies in subfolders, and name what else lies there."""
+    """Refuse a series that continues in subfolders, and name what else is there."""
     series = by_series(below)
     if uid in series:
         files = series.pop(uid)

@@ -34,7 +34,7 @@ GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
 """By the bytes of the header, which it begins with: NIfTI-1 and NIfTI-2."""
 _FLAGS = 4
-"""Bytes behind the header, of which the first says whether an extension follows."""
+"""Bytes after the header; the first says whether an extension follows."""
 _VOXELS = 352
 """Byte that the voxels of a NIfTI-1 file without extensions begin at."""
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
@@ -131,7 +131,7 @@ def _check_unit(path: Path, unit: int) -> None:
 
 
 def _check_intent(path: Path, code: int) -> None:
-    """Refuse what says that it is no image, though its values may look like HU."""
+    """Refuse what says that it is not an image, though its values may look like HU."""
     from nibabel.nifti1 import intent_codes
 
     if code in intent_codes and code not in IMAGES:
@@ -167,7 +167,7 @@ def _check_offset(path: Path, header: "nibabel.Nifti1Header", *, extended: bool)
 
 
 def _check_scaling(path: Path, slope: float, intercept: float) -> None:
-    """Refuse an intercept that is no number; a slope of 0 or NaN means that there is neither."""
+    """Refuse an intercept that is not a number; a slope of 0 or NaN means that there is neither."""
     if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
         raise CorruptInput(
             f"{path}: its scl_inter is {intercept:g} with a scl_slope of {slope:g}; correct it in "

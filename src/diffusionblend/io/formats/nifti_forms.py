@@ -1,7 +1,7 @@
 """Where the voxels of NIfTI lie: `pixdim`, the qform and the sform, which say it up to three times.
 
 The sform counts where it is set, then the qform (nifti1.h, methods 3 and 2); but where they
-disagree nobody knows which of them is wrong, and the file is refused.
+disagree it is unknown which of them is wrong, and the file is refused.
 """
 
 import math

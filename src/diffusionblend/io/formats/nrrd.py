@@ -205,7 +205,7 @@ def _directions(path: Path, header: Header) -> np.ndarray:
                 "convert it to one three-dimensional volume"
             )
         sizes = np.linalg.norm(directions, axis=0)
-        # NaN stands for a spacing that is not stated, and is no difference.
+        # NaN stands for a spacing that is not stated, so it is not a difference.
         if spacings is not None and (np.abs(spacings - sizes) > UNLIKE * sizes).any():
             raise CorruptInput(
                 f"{path}: its `space directions` have voxels of {sizes} mm, its `spacings` are "

@@ -1,8 +1,8 @@
 """OME-Zarr (NGFF 0.4), a folder in `.ome.zarr`: what napari, Neuroglancer and OMERO open.
 
 zarr reads and writes the arrays; what NGFF adds to them is a small dictionary, made here. Where an
-axis leads in the patient stands in its `orientation`, as NGFF's RFC-4 has it; without one, x, y and
-z are taken to lead to the right, to the front and to the head, as in NIfTI.
+axis points in the patient is in its `orientation`, as in NGFF's RFC-4; without one, x, y and z are
+taken to lead to the right, to the front and to the head, as in NIfTI.
 """
 
 import math
@@ -62,7 +62,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
 
 
 def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]]:
-    """Return the array, its affine (fastest axis first), and its axes that are none of space."""
+    """Return the array, its affine (fastest axis first), and its axes other than those of space."""
     import zarr
 
     group = zarr.open_group(path, mode="r")
@@ -98,7 +98,7 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
 
 
 def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> None:
-    """Refuse a group that is no image: bioformats2raw, for one, puts images into groups of it.
+    """Refuse a group that is not an image: bioformats2raw, for one, puts images into groups of it.
 
     And an image of versions that state the sizes of voxels not at all, or elsewhere.
     """
@@ -194,7 +194,7 @@ def _affine(
 
 
 def _way(path: Path, axis: Mapping[str, Any]) -> tuple[int, int]:
-    """Return along which of x, y and z an axis leads, and whether up it (1) or down (-1)."""
+    """Return which of x, y and z an axis runs along, and whether up (1) or down (-1)."""
     usual = {name: up for name, (up, _) in zip(_NAMES, _WAYS, strict=True)}
     value = axis.get("orientation", {}).get("value", usual.get(axis["name"].lower()))
     for row, ways in enumerate(_WAYS):

@@ -1,4 +1,4 @@
-"""What is often given for a volume and is none that is read: what it is, and what to do."""
+"""What is often given as a volume but cannot be read: what it is, and what to do."""
 
 import shlex
 from pathlib import Path

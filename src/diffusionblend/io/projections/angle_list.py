@@ -142,8 +142,8 @@ def _anyhow(line: str) -> list[str]:
 def _with_points(lines: Sequence[str]) -> Sequence[str]:
     """Return lines with decimal points in place of commas, if these are decimal ones.
 
-    Commas are where something else divides all lines, and no number has a point. Alone, a number
-    and its angle look alike; but angles are not all the same, nor do they begin with 0.
+    A comma is a decimal point if something else divides all lines and no number has a point. Alone,
+    a number and its angle look alike; but angles are not all the same, nor do they begin with 0.
     """
     if all(map(_ONE_COMMA.fullmatch, lines)):
         behind = [line.partition(",")[2] for line in lines]
@@ -156,7 +156,7 @@ def _with_points(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _numbers(line: str) -> list[float]:
-    """Return the numbers of a line; none if a word is no finite number."""
+    """Return the numbers of a line; none if a word is not a finite number."""
     try:
         numbers = [float(_FORTRAN.sub("e", word)) for word in _anyhow(line)]
     except ValueError:

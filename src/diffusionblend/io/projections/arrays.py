@@ -64,7 +64,7 @@ def _member(path: Path, names: list[str], array: str | None) -> str:
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and type of a member, of which the header alone is inflated."""
+    """Return shape and type of a member; only its header is inflated."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read = {

@@ -110,7 +110,7 @@ def _any(*things: object) -> bool:
 
 
 def template(source: Path, options: Options) -> str:
-    """Return a geometry.json for projections in which what is not known is to be filled in."""
+    """Return a geometry.json for projections, with places to fill in what is not known."""
     kind = options.beam or "cone"
     views, axes = _seen(source)
     facts: dict[str, Any] = {"schema": SCHEMA, "kind": kind}

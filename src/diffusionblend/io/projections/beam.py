@@ -199,7 +199,7 @@ class Measured:
         """Return the geometry, with a grid about the axis if none is given.
 
         Without sizes it is as large as what the rays see, from the axis to the farther end of the
-        detector; of slices that are no cone's there is one for each row.
+        detector; except in a cone there is one slice for each row.
         """
         if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
             raise UsageError(

@@ -24,7 +24,7 @@ from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.placing import Placed, central_row
 
 FEWEST = 12
-"""Views from which one number that makes their sums agree is no chance."""
+"""From this many views on it is not by chance that one number makes their sums agree."""
 AGREE = 0.3
 """Share of the deviation of the sums that may be left once the values are unbent.
 

@@ -19,7 +19,7 @@ SAME = 1e-4
 ROUGHER = 2.0
 """Times as much as before may views flicker once they are divided by their exposures."""
 QUIET = 0.002
-"""Flicker that is no sign against exposures: that of the photons of a few rows of pixels."""
+"""Flicker that does not speak against exposures: that of the photons of a few rows of pixels."""
 FURTHER = 0.01
 """Share of air by which it may be further from that of the fields once exposures are heeded."""
 
@@ -120,7 +120,7 @@ def _spread(levels: np.ndarray) -> float:
 
 
 def _beside_air(shares: np.ndarray, times: np.ndarray) -> str | None:
-    """Return that air at the edges of views (views, rows, bins) is none once they are divided."""
+    """Say if the edges of views (views, rows, bins) are no longer air when they are divided."""
     before, after = find_edges(shares), find_edges(shares / times[:, None, None])
     if before is None or after is None:
         return None

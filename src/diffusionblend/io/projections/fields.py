@@ -22,7 +22,7 @@ SHADED = 0.05
 _NAMED = 12
 _ROWS = 9  # that tell whether frames follow their exposures
 WIDTHS = 32
-"""Parts of the detector's width, of which one may be shaded."""
+"""Parts of the detector's width; one of them may be shaded."""
 MOST_CLIPPED = 0.5
 """Share of clipped pixels of air from which fields cannot be used: their level is unknown."""
 
@@ -51,8 +51,8 @@ class Fields:
     def clipping(self, counts: np.ndarray, dead: np.ndarray, i0: float | None) -> Notes:
         """Warn of counts that were clipped at the top of the detector's range.
 
-        Where the largest is what air is said to have, and there is no noise that could lead above
-        it, a program made it so, as of shares of rays that fill a range.
+        Where the largest count is the stated count of air, and there is no noise that could exceed
+        it, a program scaled them so, as for transmissions that fill a range.
 
         Args:
             counts: As measured (views, rows, bins).
@@ -131,7 +131,7 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
 
 
 def _check_lit(air: np.ndarray) -> None:
-    """Refuse fields (fields, rows, bins) of which some have hardly any counts."""
+    """Refuse fields (fields, rows, bins) if some have hardly any counts."""
     levels = np.quantile(np.nan_to_num(air), 0.98, axis=(1, 2))
     lit = levels > NO_RAYS * levels.max()
     if lit.any() and not lit.all():

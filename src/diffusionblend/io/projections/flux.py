@@ -135,7 +135,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
 
 
 def _negative(y: np.ndarray) -> Notes:
-    """Warn of line integrals (views, rows, bins) of which many are far below zero."""
+    """Warn of line integrals (views, rows, bins) if many are far below zero."""
     smooth, error = _by_parts(y)
     below = float((smooth < -max(BELOW, SURE * error)).mean())
     if below < OFTEN_BELOW:
@@ -233,7 +233,7 @@ def _lying(values: np.ndarray, edges: Edges, air: float) -> str:
 
 
 def _check_bright(edges: Edges, lying: str) -> None:
-    """Refuse counts of which air has the least."""
+    """Refuse counts if air has the fewest."""
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
             f"its counts are the fewest at both edges of the detector{lying} in every view, where "
@@ -245,7 +245,7 @@ def _check_bright(edges: Edges, lying: str) -> None:
 
 
 def _check_upright(edges: Edges, lying: str) -> None:
-    """Refuse line integrals of which air has the most."""
+    """Refuse line integrals if air has the largest."""
     if not (edges.place > HIGH and edges.contrast > CONTRAST):
         return
     if abs(edges.usual) < LOW * (edges.high - edges.low):

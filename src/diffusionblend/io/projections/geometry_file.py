@@ -118,7 +118,7 @@ class Facts(
     def beam(
         self, angles_deg: tuple[float, ...], bins: int, bin_mm: float, rows: int, row_mm: float
     ) -> Beam:
-        """Return the beam with a detector of so many bins and rows."""
+        """Return the beam with a detector of this many bins and rows."""
         cls = find_beam(self.kind)
         measured = {"angles_deg": angles_deg, "bins": bins, "bin_mm": bin_mm}
         measured |= {"offset_mm": self.offset_mm or 0.0, "rows": rows, "row_mm": row_mm}

@@ -253,7 +253,7 @@ def order_of_axes(names: Iterable[str]) -> tuple[str, ...] | None:
 
 
 def order_by_angles(place: str, shape: Sequence[int], angles: np.ndarray | None) -> tuple[str, ...]:
-    """Return the order of axes of which the number of angles tells the views: else the usual."""
+    """Return the order of axes by the number of angles, if that shows the views; else the usual."""
     views = [at for at, length in enumerate(shape) if angles is not None and length == len(angles)]
     if len(shape) == 2 and 0 in views:
         return ("view", "bin")

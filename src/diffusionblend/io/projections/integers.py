@@ -11,7 +11,7 @@ from diffusionblend.io.projections.stack import Stack
 DEEP = 1 / 32
 """Share of the range beside its end that no readout noise crosses."""
 WRAPPED, FEW = 0.01, 1e-4
-"""Shares of the values that are negative: deeper than noise leads, and than half of the range."""
+"""Shares of the values that are negative: deeper than noise reaches, and than half of the range."""
 GAP = 0.75
 """Share of the range above which there are no counts, if those at its end were negative."""
 CLIPPED = 0.005

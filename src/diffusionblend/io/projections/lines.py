@@ -150,7 +150,7 @@ def _repaired(
 
 
 def _without_strays(shares: np.ndarray) -> Notes:
-    """Take what stray particles left in shares (views, rows, bins), in place, for no numbers."""
+    """Set what stray particles left in transmissions (views, rows, bins) to NaN, in place."""
     found = struck(shares)
     shares[found] = np.nan
     if not found.any():

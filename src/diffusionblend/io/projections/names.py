@@ -72,7 +72,7 @@ class Series:
 
     @property
     def surely(self) -> bool:
-        """Whether gaps are no rounding: of angles of 1.2 degrees each, whole numbers skip some."""
+        """Whether gaps are more than rounding: steps of 1.2 degrees skip some whole numbers."""
         return len(self.gaps) == 1 or len(self.gaps) <= (1 - SURE) * len(self.files)
 
     @property
@@ -259,7 +259,7 @@ def _decimal(column: Sequence[str]) -> bool:
 
 
 def _readings(column: Sequence[str]) -> list[Column]:
-    """Return what numbers may be, of which all have a minus: with it as a sign, or without it.
+    """Return what numbers may be if all have a minus: with it as a sign, or without it.
 
     Angles have fractions or steps; they have no zero with a minus, nor more than three digits.
     """

@@ -1,8 +1,8 @@
 """NXtomo, the NeXus files of tomography, and what CIL writes in their likeness.
 
-The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection,
-1 of air, 2 without rays, anything else none that counts. `image_key_control`, where there is one,
-has the same but -1 for views that were taken again after the scan, to see whether the object moved:
+The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection, 1
+of air, 2 without rays; anything else does not count. `image_key_control`, where there is one, has
+the same but -1 for views that were taken again after the scan, to see whether the object moved:
 they are 0 in `image_key`. `rotation_angle` has an angle for each.
 """
 
@@ -68,7 +68,7 @@ def _groups(parent: "h5py.Group") -> Iterator[str]:
 
 def _read(file: "h5py.File", path: Path, entry: str, order: Sequence[str] | None) -> Source | None:
     if hdf5.is_elsewhere(file, f"{entry}/data") and f"{entry}/instrument" not in file:
-        return None  # a monitor, for one, which nobody has to follow
+        return None  # a monitor, for one, which need not be followed
     key = _first(file, path, [f"{entry}/{name}" for name in _KEYS])
     angles = _first(file, path, [f"{entry}/{name}" for name in _ANGLES])
     if key is not None:

@@ -71,7 +71,7 @@ def _is_current(file: "h5py.File", name: str) -> bool:
 
 
 def mirrored(file: "h5py.File", path: Path, entry: str) -> tuple[str, ...]:
-    """Say that the file calls its frames mirrored: of which kind of mirror, nobody agrees."""
+    """Say that the file calls its frames mirrored; programs do not agree on which way."""
     place = f"{entry}/instrument/detector/"
     named = ("x_flipped", "y_flipped")
     flipped = [n for n in named if hdf5.flag(file, path, place + n)]

@@ -1,12 +1,12 @@
 """Dead and hot detector pixels: found by their fields and by what no ray can do, then replaced.
 
 Fields decide: a pixel is dead that sees a fifth of what its neighbours see of air, or five times as
-much, or that flickers five times as much, or not at all. What the object alone shows is no defect,
-for a wire on the axis is as dark, on the same bins in all views. Of the views, a pixel is dead if
-it says nothing; or more than air does; or if it hardly changes while both neighbours change: what
-turns about the axis is seen by neighbours alike. Where there are no fields, what else may be a
-defect is named: what is far darker or brighter than its neighbours in most views, or swings from
-one to the other.
+much, or that flickers five times as much, or not at all. What only the object shows is not a
+defect: a wire on the axis is just as dark, on the same bins in all views. Of the views, a pixel is
+dead if it says nothing; or more than air does; or if it hardly changes while both neighbours
+change: what turns about the axis is seen by neighbours alike. Where there are no fields, what else
+may be a defect is named: what is far darker or brighter than its neighbours in most views, or
+swings from one to the other.
 """
 
 import re
@@ -172,14 +172,14 @@ def around(values: np.ndarray, mode: str = "nearest") -> np.ndarray:
 
 
 def repair(values: np.ndarray, dead: np.ndarray) -> int:
-    """Interpolate dead pixels, and values that are no numbers, along their rows, in place.
+    """Interpolate dead pixels, and values that are not numbers, along their rows, in place.
 
     Args:
         values: Views, rows, bins.
         dead: Rows, bins; bool.
 
     Returns:
-        How many values outside dead pixels were no numbers.
+        How many values outside dead pixels were not numbers.
     """
     bad = ~np.isfinite(values)
     alone = int((bad & ~dead).sum())

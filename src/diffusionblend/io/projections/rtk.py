@@ -1,4 +1,4 @@
-"""RTK's geometry XML, of which a cone beam on a flat detector is taken.
+"""RTK's geometry XML; a cone beam on a flat detector is read from it.
 
 RTK (Reconstruction Toolkit, class ThreeDCircularProjectionGeometry) turns about its y axis; its
 coordinates are IEC 61217's. With x, y, z there, the gantry at angle g, and the source and the
@@ -180,7 +180,7 @@ def _cone(projections: list[Projection]) -> RtkFacts:
 
 
 def _poses(projections: list[Projection]) -> tuple[Pose, ...]:
-    """Return where source and detector are, of which the middle of the sources is at height 0."""
+    """Return where source and detector are; the middle of the sources is at height 0."""
     found = []
     for one in projections:
         source = (one.SourceOffsetX, one.SourceOffsetY, one.SourceToIsocenterDistance)
@@ -208,7 +208,7 @@ def to_rtk(geometry: Geometry) -> str:
     """Return `geometry`, a cone, as the XML that RTK's `ReadGeometry` reads.
 
     Raises:
-        UnsupportedInput: It is no cone, posed or not.
+        UnsupportedInput: It is not a cone, posed or not.
     """
     beam = geometry.beam
     if not (isinstance(beam, ConeBeam) or (isinstance(beam, PosedBeam) and beam.diverges)):

@@ -4,8 +4,8 @@ Nikon. The source is at the origin, the axis at SrcToObject, ObjectOffsetX besid
 (or where CentreOfRotationTop and Bottom say), turned by ObjectRoll and ObjectTilt, the detector at
 SrcToDetector, its first pixel at the top right as the source sees it; at InitialAngle the object is
 turned by half a turn, and turns on clockwise. The middle of the detector is DetectorOffsetX to the
-left of the central ray as its pixels go, and DetectorOffsetY above it. Projections are counts of
-which WhiteLevel is air. That is how CIL reads such files (`NikonDataReader`, checked on scans).
+left of the central ray as its pixels go, and DetectorOffsetY above it. Projections are counts, and
+WhiteLevel is that of air. That is how CIL reads such files (`NikonDataReader`, checked on scans).
 
 SkyScan. Object to Source and Camera to Source in mm, Image Pixel Size in um at the object, Rotation
 Step and Number of Files; newer scanners write some names in other letters. A Rotation Direction of
@@ -85,7 +85,7 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # else names are lowered
     lines = read_text(path).decode("utf-8-sig", errors="replace").split("\n")
     try:
-        # One that is indented is a line like others, and none that goes on with the one before.
+        # An indented line is a line like others, not a continuation of the one before.
         parser.read_string("\n".join(line.strip() for line in lines))
     except configparser.Error as error:
         reason = " ".join(str(error).split())[:100]

@@ -1,4 +1,4 @@
-"""A stack of projections, in a file or a folder, of which any part can be read.
+"""A stack of projections, in a file or a folder, that can be read in parts.
 
 Whatever the order on disk, a stack is (views, rows, bins). What a header claims is compared with
 what the file can hold before memory is taken for it.

@@ -50,7 +50,7 @@ class Axis:
 
 
 def axis_through(rows: np.ndarray, bins: np.ndarray, across: int) -> Axis:
-    """Put a line through the axis's bins in some rows, of which single ones may be wrong.
+    """Put a line through the axis's bins in some rows; single ones may be wrong.
 
     The line is that of Theil and Sen; where it is not clearly tilted, it is upright.
     """

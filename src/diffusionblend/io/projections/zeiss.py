@@ -224,7 +224,7 @@ def _moved(
 def _shift(picture: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Move a picture by rows and bins, and parts of them, by cubic convolution (Keys 1981).
 
-    It takes four pixels, so that one that holds no number does not spoil the others.
+    It takes four pixels, so that a NaN in one does not spoil the others.
     """
     for axis, pixels in enumerate(by):
         first, part = divmod(-float(pixels), 1)

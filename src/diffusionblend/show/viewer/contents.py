@@ -90,7 +90,7 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     Args:
         paths: Volumes, in any format that is read, or folders of them.
         scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
-        shrink: Show the mean over blocks of so many pixels, squared, in each slice.
+        shrink: Show the mean over blocks of this many pixels, squared, in each slice.
     """
     paths = [volume for path in paths for volume in volumes_of(path)]
     check_size(paths, shrink)
