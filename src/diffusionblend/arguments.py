@@ -72,7 +72,7 @@ def check_fields(made: object) -> None:
 
 
 def _set(made: object, name: str, value: object) -> None:
-    """Set a field of what is frozen, while it is made."""
+    """Set a field of a frozen object while it is being made."""
     if isinstance(made, msgspec.Struct):
         msgspec.structs.force_setattr(made, name, value)
     else:

@@ -31,7 +31,7 @@ class Claims:
 
     Args:
         folder: The folder of the batch.
-        kind: What tells batches apart that make other volumes of the same scans.
+        kind: What distinguishes batches that make other volumes from the same scans.
     """
 
     def __init__(self, folder: Place, kind: str) -> None:

@@ -1,11 +1,11 @@
 """A scan of a store is copied to this machine, its volume made here and put into a store.
 
-What is made lies in a folder for temporary files that is the same for each process of this user, so
-that a scan goes on from the state that a process which was killed has left.
+Work is done in a temporary folder that all processes of this user share, so that a scan continues
+from the state that a killed process has left.
 
 The other volumes are put first, then the volume, and the record last: where there is a record there
-is all that it names. A mark stands for as long as a volume is there without its record, so that one
-which a killed process has left is known from one that is of somebody else.
+is all that it names. A mark is there as long as a volume has no record, so that the volume of a
+killed process can be told from a stranger's.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Run many tasks, one after another or in parallel with Ray; one that fails stops no other.
 
 Ray runs its processes on this machine or on a cluster. If a process or node dies, its task is tried
-again, and the other tasks go on.
+again, and the other tasks continue.
 """
 
 import contextlib

@@ -109,7 +109,7 @@ def decides(settings: Settings) -> dict[str, Any]:
 
 
 def difference(settings: Settings, record: Record) -> str:
-    """Say by what a volume was made otherwise than these settings would; nothing if by nothing."""
+    """Say which setting of a volume differs from these; empty if none does."""
     known = decides(settings)
     ours = json.loads(json.dumps(known)) | {"prior": _weights(known["prior"])}  # tuples are lists
     theirs = {name: getattr(record, name) for name in ours} | {"prior": _weights(record.prior)}

@@ -101,7 +101,7 @@ def _reconstruct(
 
 
 def _start(run: Checkpoint) -> State:
-    """Return the state that a run can go on from; one of another run is of no use."""
+    """Return the state that a run can continue from; one of another run is of no use."""
     if not run.path.exists():
         return BEGINNING
     asked = run.threads

@@ -38,7 +38,7 @@ LEAST_MM = 140.0
 LONG = 1.12
 """Ratio of the axes of the outline; bodies have 1.2 to 2.4, what is turned on a lathe 1."""
 FEWEST = 20
-"""Views below which histograms are blurred too much to tell tissue from other materials."""
+"""With fewer views histograms are too blurred to tell tissue from other materials."""
 COARSEST_MM = 5.5
 """Pixels from which an estimate is too low: by 11 percent on a chest in pixels of 5.6 mm."""
 MISSING_DEG = 5.0

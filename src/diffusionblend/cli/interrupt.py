@@ -60,7 +60,7 @@ class _Signals:
     """Signals that become exceptions in the main thread, and what a thread beside it does of them.
 
     Args:
-        numbers: Where the other thread is told of signals, by their numbers.
+        numbers: Where the other thread is told about signals, by their numbers.
     """
 
     def __init__(self, numbers: socket.socket) -> None:

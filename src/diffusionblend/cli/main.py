@@ -28,7 +28,7 @@ from diffusionblend.progress import shown
 HELP = ("help", "--help", "-h")
 VERSION = ("version", "--version")
 READERS = "diffusionblend.io."
-"""Begins the names of the logs of what reads files."""
+"""The names of the logs of readers begin with this."""
 UNREACHABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EIO, errno.ESTALE)
 """Errors of the system that say something of a file, and nothing of this program."""
 
@@ -134,7 +134,7 @@ def _logged(words: Sequence[str]) -> Iterator[None]:
 
 
 class _Once(logging.Filter):
-    """What is remarked of a file is told once, however often a command reads that file."""
+    """A remark about a file appears once, however often a command reads that file."""
 
     def __init__(self) -> None:
         super().__init__()

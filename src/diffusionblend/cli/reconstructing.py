@@ -105,7 +105,7 @@ def _lead(asked: "Reconstruct", scan: Scan, request: Request, device: torch.devi
 def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
     """Warn where a scan was made from another series of DICOM: that may be another patient's.
 
-    Scans of one protocol lie in the same place, so that their grids tell nothing.
+    Scans of one protocol are in the same place, so their grids show nothing.
     """
     source, known = provenance.get("source", ""), provenance.get("source_sha256")
     if known and not is_volume(Path(source)) and digest(like) != known:
@@ -118,7 +118,7 @@ def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
 
 
 def _reconstruct(asked: "Reconstruct", scan: Scan, method: Method, device: torch.device) -> None:
-    """Begin, or go on from a state with as many threads as it was begun with; write, and tell."""
+    """Begin, or continue from a state with its number of threads; write, and report."""
     prior = facts_of(asked.prior) if method.needs_prior else None
     decides = identity(method, prior, asked)
     decides |= {"device": str(device), "scan": scan.facts["sha256"]}
@@ -152,7 +152,7 @@ def _reconstruct(asked: "Reconstruct", scan: Scan, method: Method, device: torch
 
 @contextlib.contextmanager
 def _way_to_go_on(run: Checkpoint) -> Iterator[None]:
-    """Say how a run that is interrupted or ended goes on."""
+    """Say how to continue a run that was interrupted or ended."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, LostProcess) as error:
@@ -195,7 +195,7 @@ def _output_in_words(output: Path) -> dict[str, str]:
 
 
 def _in_words(asked: "Reconstruct", made: Reconstruction) -> Iterator[str]:
-    """Yield what was made, what lies beside it, and what to do next."""
+    """Yield what was made, what is beside it, and what to do next."""
     output = asked.output
     kind = "".join(f", {words}" for words in _output_in_words(output).values())
     yield f"{output}: {asked.method}, {made.seconds} s{kind}"

@@ -281,7 +281,8 @@ def check_scale(name: object, hu: np.ndarray) -> None:
 def tell_of_scale(name: object, hu: np.ndarray) -> None:
     """Warn of a scale that `check_scale` refuses, of a volume that is compared or looked at.
 
-    Only of what no reconstruction shows, be it of noise: there a dense object may fill the corners.
+    Only of what no reconstruction shows, not even one of noise: there a dense object may fill the
+    corners.
     """
     values = _Values(hu)
     inverted = values.shares(*ALL_AIR).mean() < LEAST
@@ -410,7 +411,7 @@ def _way_to_hu(values: _Values) -> str:
 
 
 def _way_from_below(values: _Values) -> str:
-    """Say what puts air far below -1000 HU, and what to do; empty if it is not there."""
+    """Say why air is far below -1000 HU, and what to do; empty if it is not there."""
     if not math.isnan(values.air_below) and values.shares(*WATER).mean() > FEW:
         return (
             f"air is at about {values.air_below:.0f}: they may be HU times "

@@ -18,7 +18,7 @@ MAX_VALUES = 2**31
 LARGEST = 1e9
 """A ray of so large a line integral brings no photon; numbers in another unit are smaller."""
 FEWEST = 0.5
-"""Photons that a ray is taken for which brought none: ln(n + 1/2) has least bias of a few."""
+"""Photons that a ray without any counts as: ln(n + 1/2) has least bias of a few."""
 
 
 class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -108,9 +108,10 @@ def _most_pixels(geometry: Geometry) -> float:
 def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geometry) -> int:
     """Return how many slices to add at each end, for a cone or a posed beam.
 
-    If the object reaches the last row, it goes on as far as rays see it, up to its far side. If it
-    does not, its end is between what the row sees at the near side and on the axis. A slice beyond
-    the last is needed from the middle of that on, where projectors have half of their ray in it.
+    If the object reaches the last row, it is taken to continue as far as rays see it, up to its far
+    side. If it does not, its end is between what the row sees at the near side and on the axis. A
+    slice beyond the last is needed from the middle of that on, where projectors have half of their
+    ray in it.
 
     Args:
         y: Line integrals (detector rows, views, bins).
@@ -135,7 +136,7 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
 
 Heights = tuple[np.ndarray, np.ndarray, np.ndarray]
 """How far an object reaches above or below the middle at least and at most, in mm, and whether it
-goes on beyond the detector."""
+continues beyond the detector."""
 
 
 def _heights_of_a_cone(lit: np.ndarray, cone: ConeBeam, radius_mm: float) -> Heights:

@@ -25,7 +25,7 @@ views with errors of up to a quarter of a step 2.8, both from 2 to 400 views.
 _REPEAT = 0.25
 """Gaps of less than this part of the mean are between repeats of a direction, and not typical.
 
-Two turns whose views miss each other by a tenth of a step have as many such gaps as steps.
+Two turns that are offset by a tenth of a step have as many such gaps as steps.
 """
 _ROUNDING = 1e-6
 

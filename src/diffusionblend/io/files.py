@@ -90,12 +90,12 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 class Dispensable:
-    """Around writes that a run can do without: it goes on where the disk is full or read-only.
+    """Around writes that a run can do without: it continues where the disk is full or read-only.
 
     The first failure is logged, and no other.
 
     Args:
-        what: What the run then goes on without, for the log.
+        what: What the run then continues without, for the log.
 
     Attributes:
         failure: Why the last write failed, in words; empty if it did not.
@@ -144,7 +144,7 @@ def end_of(path: Path) -> str:
 
 @functools.cache
 def owner() -> str:
-    """Return what tells the process numbers of this machine, or container, from those of others.
+    """Return what distinguishes the process numbers of this machine, or container, from others.
 
     It has no hyphen.
     """
@@ -156,7 +156,7 @@ def owner() -> str:
 
 
 def lives(number: str) -> bool:
-    """Return whether a process of this number runs; True where that cannot be told."""
+    """Return whether a process of this number runs; True where that is unknown."""
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:

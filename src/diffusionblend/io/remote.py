@@ -215,7 +215,7 @@ class Remote:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[tuple[Any, str]]:
-        """Yield the store and the path in it; tell in one line what it fails by."""
+        """Yield the store and the path in it; say in one line why it fails."""
         store, path = _opened(self.url)
         try:
             yield store, path
@@ -281,7 +281,7 @@ def _opened(url: str) -> tuple[Any, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what a store failed by, and what to do."""
+    """Say why a store failed, and what to do."""
     said = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, PermissionError) or "credential" in said.lower():
         return (

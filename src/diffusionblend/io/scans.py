@@ -133,7 +133,7 @@ def read_geometry(path: PathLike) -> Geometry:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["h5py.File"]:
-    """Open a file whose SHA-256 is what it says; what is wrong with it is told with its name."""
+    """Open a file whose SHA-256 is what it says; errors name the file."""
     import h5py
 
     check_kind(path)
@@ -182,7 +182,7 @@ def _geometry(file: "h5py.File") -> Geometry:
 
 
 def _read(file: "h5py.File", path: Path) -> Scan:
-    """Read a scan: no memory is taken for what it claims and does not hold."""
+    """Read a scan: no memory is used for what it claims but does not have."""
     geometry = _geometry(file)
     found = dataset(file, path, DATASET)
     if found is None:

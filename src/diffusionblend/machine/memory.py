@@ -25,7 +25,7 @@ _TO_LOAD = 2**26
 
 
 def free_bytes() -> int | None:
-    """Return how many bytes can still be allocated; None where the system does not tell.
+    """Return how many bytes can still be allocated; None where the system does not say.
 
     The least of what is free on the machine, in the container or job (cgroup), and under `ulimit`.
     """

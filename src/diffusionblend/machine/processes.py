@@ -72,7 +72,7 @@ class Processes:
                     )
 
     def first_to_tell(self) -> bool:
-        """Return whether no process has told of a failure before: the others fail by it."""
+        """Return whether no process has reported a failure before: the others fail by it."""
         return True
 
 

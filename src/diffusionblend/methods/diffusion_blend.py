@@ -49,7 +49,7 @@ class DiffusionBlendPlusPlus(DDIM):
             never (DiffusionBlend+).
         random_offset: Whether adjacent partitions begin at a random slice. If not, and with
             `jump_every` 0, the partition is always the same (DiffusionPatch).
-        tell_gap: Whether the network is told the gap of the slices. If not, the gap is always 1.
+        tell_gap: Whether the network is given the gap of the slices. If not, the gap is always 1.
     """
 
     jump_every: Whole = 2

@@ -38,7 +38,7 @@ _BEYOND = 2.0
 """A value this many sigmas above the prior's range is too high to be one of its values plus
 noise."""
 _QUIET = 0.5
-"""Below this sigma the noise that is added falls faster than the noise that the prior is told."""
+"""Below this sigma the added noise falls faster than the noise level given to the prior."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ class ResidualUNet(nn.Module):
         mean, std = (self.get_buffer(n)[code].view(-1, 1, 1, 1) for n in ("mean", "std"))
         fbp = fbp.float()[:, None]
         images = ((fbp - mean) / std).contiguous(memory_format=torch.channels_last)
-        # Acquisitions are all that the embedding tells apart: there is no noise to speak of.
+        # Acquisitions are all that the embedding distinguishes: there is no noise to speak of.
         output = self.unet(images, torch.zeros_like(mean.flatten()), code)
         return (fbp + std * output.float())[:, 0]
 

@@ -131,7 +131,7 @@ def _factor(sides: tuple[int, int], pixels: float) -> int:
 
 def _scale(sides: tuple[int, int], factor: int) -> int:
     """Return what a prior is told about pixels this many times larger than the volume's."""
-    if factor == 1:  # as they were measured: what is to be told of them is fine
+    if factor == 1:  # as they were measured: they count as fine
         return 1
     return 2 ** max(0, round(math.log2(WHOLE * factor / max(sides))))
 

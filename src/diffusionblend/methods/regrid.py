@@ -150,7 +150,7 @@ class _Leading(Around):
         self.added = self.volume_shape[0] - self._slices
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
-        """Apply A to the first slices, or A^T, and zeros behind."""
+        """Apply A to the first slices, or A^T, and put zeros after them."""
         if not transpose:
             return self._A.product(x[: self._slices], False)
         u = self._A.product(x, True)

@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parent.parent / "priors"
 _AT_LOADING = 5
 """Bytes at loading for each of the file, which holds bfloat16: both it, and twice as float32."""
 
-# Any: a configuration's `schema` and `weights_sha256` cannot be told of a type variable.
+# Any: a type variable cannot say that a configuration has `schema` and `weights_sha256`.
 Config = TypeVar("Config", bound=Any)
 Net = TypeVar("Net", bound=nn.Module)
 

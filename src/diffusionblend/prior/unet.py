@@ -99,7 +99,7 @@ class UNetPrior(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def rescaled(self, scales: tuple[int, ...]) -> "UNetPrior":
-        """Return a copy, without a coarse network, that is told of scales.
+        """Return a copy, without a coarse network, that is given scales.
 
         What it says of a scale that it did not know is what it says of the nearest that it did.
         """

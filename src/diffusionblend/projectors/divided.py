@@ -58,7 +58,7 @@ def largest(u: Stack, slabs: Slabs) -> float:
 
 
 def representative(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]:
-    """Return how many slices tell of A, and how they are worked on.
+    """Return how many slices show what A does, and how they are worked on.
 
     Some in memory, where all are projected alike; where rays cross them, all.
     """

@@ -50,7 +50,7 @@ From 8 to 60 views a tooth has 0.012 to 0.021 and a walnut 0.05 to 0.1. Bodies h
 to 0.1, so that it says something of other objects alone.
 """
 LARGE_SPREAD_HU = 50.0
-"""Standard deviation between samples, in the object, from which values do not tell tissues apart.
+"""Standard deviation between samples, in the object, from which values do not separate tissues.
 
 Fat and muscle lie 150 HU apart.
 """
@@ -296,7 +296,7 @@ def _is_no_body(quality: Quality) -> bool:
 
 
 def _knows_all_sizes(values: Values) -> bool:
-    """Return whether the prior was trained on pixels so unlike that they show no bodies alone."""
+    """Return whether the prior's training pixels vary so much that it saw more than bodies."""
     trained = values.trained_pixel_mm
     return trained is not None and trained[1] > ALL_SIZES * trained[0]
 

@@ -42,7 +42,7 @@ FLOAT = 4
 MATRIX = 24
 """Bytes of A and its adjoint as matrices, for each view and pixel of a slice."""
 PASSING = 64
-"""Bytes of what goes through an operator without a matrix, for each pixel and ray of a slice."""
+"""Bytes that an operator without a matrix works on, for each pixel and ray of a slice."""
 ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
@@ -192,7 +192,7 @@ def memory_needed(request: Request, slab: int | None = None, held: int | None = 
     """
     geometry = request.geometry
     slices, *sides = geometry.grid.shape
-    apart = geometry.beam.slicewise  # where rays cross slices none is looked at by itself
+    apart = geometry.beam.slicewise  # where rays cross slices none stands alone
     return peak_memory(
         (slices if held is None else held, sides[0], sides[1]), geometry.sinogram_shape,
         request.method, samples=request.samples, classical=request.classical,

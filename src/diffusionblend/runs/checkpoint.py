@@ -30,7 +30,7 @@ class Checkpoint:
 
     It is a callback. Whatever kills the process, the file holds a whole state of an earlier step.
     Several processes write one file, from which any number of them can resume.
-    If it cannot be written this is logged once, and the run goes on: its result may still fit.
+    If it cannot be written this is logged once, and the run continues: its result may still fit.
 
     Args:
         path: The file.

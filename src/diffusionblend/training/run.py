@@ -105,7 +105,7 @@ class TrainingRun(Generic[Net, AnyBatch]):
     def card(
         self, title: str, counted: str, facts: dict[str, float], measured: dict[str, float]
     ) -> str:
-        """Return the text beside the network: on what it was trained, and what was measured."""
+        """Return the text beside the network: what it was trained on, and what was measured."""
         lines = [
             f"# {title}",
             "",

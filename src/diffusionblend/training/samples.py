@@ -125,7 +125,7 @@ def statistics(sources: list[Source]) -> tuple[float, float]:
 
 
 def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
-    """Return from what to what the pixels and the distances of slices go, in mm.
+    """Return the smallest and the largest pixels and distances of slices, in mm.
 
     Of the volumes whose pixels are those of scale 1; none where the size of one is not known.
     """

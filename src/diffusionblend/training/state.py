@@ -23,7 +23,7 @@ _FREE = frozenset({
     "output", "budget", "data", "cache", "validation", "phases", "first_phase", "compile",
     "workers", "checkpoint_minutes",
 })  # fmt: skip
-"""What of a recipe may differ when a run goes on: where, how long, how fast, what is told of it.
+"""What of a recipe may differ when a run continues: where, how long, how fast, what is logged.
 Data count by what is in them, not by where they lie."""
 
 

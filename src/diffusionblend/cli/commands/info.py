@@ -1,4 +1,4 @@
-"""The command `info`: what this installation has, and what one thing is."""
+"""The command `info`: what this installation has, and what a single thing is."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`--dry-run`: how the plan of any command is told."""
+"""`--dry-run`: how the plan of any command is printed."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

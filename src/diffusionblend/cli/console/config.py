@@ -36,7 +36,7 @@ def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
 
 
 def _otherwise(line: Sequence[str]) -> Callable[[str], bool]:
-    """Return what tells whether the line has what a word of a file says, spelled otherwise.
+    """Return a test of whether the line already has an option of the file, spelled differently.
 
     `--steps=5` is `--set=steps=5`, and either of them on the line takes precedence.
     """

@@ -1,4 +1,4 @@
-"""What is known of a disc of the challenge, and what its scan tells: its place, the hardening.
+"""What is known of a disc of the challenge, and what its scan shows: its place, the hardening.
 
 The disc is of acrylic and 70 mm across. Of the rays that pass its centre at one distance, those
 that meet no hole have the largest line integral, and the length of acrylic on their way follows
@@ -52,7 +52,7 @@ _JOINED = 2
 _VIEWS = 100
 """Most views that are taken; with fewer rays than pixels the data step is far quicker."""
 _NOISE_AT_MM = np.arange(2.0, 70.0, 4.0)
-"""Lengths at which the noise of lengths is told."""
+"""Lengths at which the noise of lengths is computed."""
 
 
 class Place(NamedTuple):
@@ -122,7 +122,7 @@ def noise_of_lengths(noise: Noise, curve: Curve) -> Noise:
     """Return the noise of lengths times `curve.mean`, from that of the line integrals; bins joined.
 
     Where the curve is flat, the noise of a length is the larger. As photons and electronic noise,
-    of variance exp(y) / N + exp(2 y) e^2 / N^2, it is told approximately.
+    of variance exp(y) / N + exp(2 y) e^2 / N^2, it is stated approximately.
     """
     from scipy.optimize import nnls
 

@@ -113,7 +113,7 @@ def _tell_of_flat(stack: Stack, hu: np.ndarray) -> None:
 
 
 def _outside(hu: np.ndarray, padded: np.ndarray) -> np.ndarray:
-    """Return which padded pixels (rows, columns) are outside of what was measured.
+    """Return which padded pixels (rows, columns) are outside the measured field.
 
     A padding value that tissue or metal may have, such as the largest, counts where it is joined
     to the edge of the slice.
@@ -152,7 +152,7 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
     """Name numbers that are left out: where every second slice is lost, positions are even.
 
-    Where the first or the last slices are lost, numbers tell nothing, but their count may.
+    Where the first or the last slices are lost, numbers show nothing, but their count may.
     """
     acquired = max((one.acquired or 0 for one in slices), default=0)
     found = [one.instance for one in slices if one.instance is not None]
@@ -280,8 +280,8 @@ def _check_parts(slices: Sequence[Slice]) -> None:
 def _check_made(slices: Sequence[Slice]) -> None:
     """Refuse slices of several patients, phases or ways to reconstruct them, where that is stated.
 
-    Such slices may lie evenly one between the other, or one above the other. A value of its own
-    for each slice counts them, and tells no groups. Who the patient is, no message says.
+    Such slices may lie evenly one between the other, or one above the other. If each slice has its
+    own value, that is a count and shows no groups. Who the patient is, no message says.
     """
     for tag in (*WHOSE, *HOW):
         told = [one for one in slices if tag in one.made]

@@ -1,9 +1,9 @@
 """DICOM files: which there are, what series they belong to, and single values of their headers.
 
-What is read is what lies in the folder, or in the zip, or what an index names (`dicom_index`). What
-lies beside slices and is no slice is known not to belong to them, or is named: a copy
-that was cut short must not pass for a shorter series; nor one that is hidden, packed or a link that
-leads nowhere.
+The files read are those in the folder or the zip, or those that an index names (`dicom_index`).
+What lies beside slices and is no slice is known not to belong to them, or is named: a copy that was
+cut short must not pass for a shorter series; nor one that is hidden, packed or a link that leads
+nowhere.
 """
 
 import contextlib

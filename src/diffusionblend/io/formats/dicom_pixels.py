@@ -119,7 +119,7 @@ def _has_overlay(data: "Dataset") -> bool:
 
 
 def _behind_pixels() -> Callable[[int, str | None, int], bool]:
-    """Return what stops a parser at the element behind the pixels, whatever that is."""
+    """Return what stops a parser at the element after the pixels, whatever that is."""
     seen = False
 
     def stop(tag: int, _vr: str | None, _length: int) -> bool:
@@ -190,8 +190,8 @@ def picture_size(frame: bytes) -> tuple[int, int]:
 def _check_sign(file: File, data: "Dataset", frame: bytes) -> None:
     """Refuse JPEG 2000 that states a sign where the header states none: half of the range is added.
 
-    Others have no sign of their own, and take that of the header. It stands behind the sizes, in
-    the highest bit of the depth (ISO/IEC 15444-1, A.5.1).
+    Others have no sign of their own, and take that of the header. It comes after the sizes, in the
+    highest bit of the depth (ISO/IEC 15444-1, A.5.1).
     """
     frame = _codestream(frame) if frame.startswith(_BOXED_2000) else frame
     signed = frame[:4] == _SIZED_2000 and frame[_DEPTH_AT : _DEPTH_AT + 1] >= b"\x80"

@@ -1,6 +1,6 @@
 """The one series of CT in a folder or a zip, and what else lies there, below it or beside it.
 
-A part of a series must not pass for a shorter one: what is known of the rest is told.
+A part of a series must not pass for a shorter one: what is known of the rest is reported.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ how many of their first files."""
 MOST_NAMED = 5
 """Series of a folder that are named, and from one more on they may be single slices."""
 IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
-"""What tells a slice from others, also where an export has given all of them one identifier."""
+"""What distinguishes slices, even if an export has given all of them one identifier."""
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ TURNS = (
 )
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
 APART = (*HOW, *TURNS, "AcquisitionTime")
-"""What tells pictures of one place apart: how, and when, they were made."""
+"""What distinguishes pictures of one place: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
 LOSS = (

@@ -53,7 +53,7 @@ KEPT = (
 )
 """What a derived series has from its source: who and when, where zero is, and what its pixels lost.
 
-Some has to go on (PS3.3, C.7.1.1, C.7.3.1, C.7.6.1): which animal's axes they are, how names were
+Some must be kept (PS3.3, C.7.1.1, C.7.3.1, C.7.6.1): which animal's axes they are, how names were
 taken out, that a compression was lossy.
 """
 

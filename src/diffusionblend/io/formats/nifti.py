@@ -178,7 +178,7 @@ def _check_scaling(path: Path, slope: float, intercept: float) -> None:
 def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti1Image") -> None:
     """Read to the end: gzip compares its checksum there, and only there.
 
-    A slice or more behind the voxels is not padding: the header claims too few. Nor is less than
+    A slice or more after the voxels is not padding: the header claims too few. Nor is less than
     that if it is not 0: the last voxels may be left over, where the first begin too early.
     """
     a_slice = math.prod(image.shape[:2]) * image.get_data_dtype().itemsize

@@ -89,8 +89,8 @@ def check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, .
 def _qform(header: "nibabel.Nifti1Header", sform: np.ndarray) -> np.ndarray:
     """Return the qform, with the directions of the sform if these are the same but for rounding.
 
-    Three numbers of its quaternion are stored. About half a turn, as in most CT, the fourth is the
-    root of what their rounding leaves, which alone may turn a volume by more than a voxel.
+    Three numbers of its quaternion are stored. Near half a turn, as in most CT, the fourth is the
+    root of what their rounding leaves, and that alone may turn a volume by more than a voxel.
     """
     qform = header.get_qform()
     sizes, theirs = (np.linalg.norm(form[:3, :3], axis=0) for form in (qform, sform))

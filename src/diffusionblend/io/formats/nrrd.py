@@ -72,7 +72,7 @@ def read(path: Path) -> Volume:
         place, packed = _place(path, header), header["encoding"] in GZIP
         check_claim(place, math.prod(shape), place.stat().st_size, packed)
         with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
-            # To the end, where gzip compares its checksum; a byte more tells of the rest.
+            # To the end, where gzip compares its checksum; one byte more reveals the rest.
             unpacked = gzip.GzipFile(fileobj=held) if packed else held
             data = unpacked.read(MAX_VOXEL_BYTES * math.prod(shape) + 1)
         here = {name: value for name, value in header.items() if name not in _BESIDE}

@@ -95,7 +95,7 @@ def _column_by_name(lines: Sequence[str]) -> np.ndarray | None:
 
 
 def _names(head: str, split: _Split) -> list[str]:
-    """Return what a head calls its columns; rows may be divided otherwise than it is."""
+    """Return what a head calls its columns; rows may be divided in another way."""
     if split is not _anyhow:
         return split(head.strip())
     return re.split(r"[\t;,]+", head.strip())

@@ -3,8 +3,8 @@
 Rays that were measured from both ends have to agree (see `opposite`). On less than a full turn the
 centre of mass of a parallel view has to follow c + a cos(theta) + b sin(theta) (Helgason and
 Ludwig): c is the centre, if nothing is cut off. Rows of a detector that is turned mix planes: at 6
-degrees it is then off by 0.2 bins. A row that does not tell is left out; the others are put on one
-line, the axis, which may be tilted.
+degrees it is then off by 0.2 bins. A row that does not show it is left out; the others are put on
+one line, the axis, which may be tilted.
 """
 
 import math
@@ -24,12 +24,13 @@ from diffusionblend.progress import counted
 UNSURE = 25.0
 """Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
 ASTRAY = 0.5
-"""Standard error in bins from which centres of mass do not tell the centre."""
+"""Standard error in bins from which centres of mass do not determine the centre."""
 BY_MASSES = "by centres of mass"
 CURE = "give `centre=BIN`, or `centre='none'`"
 
 Finder = Callable[[np.ndarray], tuple[float, float] | None]
-"""Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if it tells it."""
+"""Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if the row shows
+it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Centre:
     """The centre of rotation.
 
     Attributes:
-        error_bins: Its standard error, where centres of mass tell it.
+        error_bins: Its standard error, where centres of mass determine it.
     """
 
     axis: Axis

@@ -2,7 +2,7 @@
 
 Opposite rays of a fan or a cone agree only where the first three are right; those of a parallel
 beam agree in either sense, but its centres of mass follow its angles. `doubts` asks for the steps
-from view to view, too. Nothing is changed by what is found: it is said.
+from view to view, too. What is found is only reported.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ APART = 0.25
 BESIDE_MASSES = 0.35
 """The same for centres of mass, which scatter and an uneven background move a little."""
 DISORDER = 0.3
-"""How far opposite rays differ, of what bins do from view to view, where no beam explains it.
+"""How far opposite rays differ, relative to the same bins in other views, if no beam explains it.
 
 Of balls in a body from 24 to 180 views over a full turn, parallel and fan, with 3000 photons and
 without noise: 0.007 at most, and with the views in another order 0.5 and more.
@@ -57,11 +57,12 @@ without noise: 0.007 at most, and with the views in another order 0.5 and more.
 NARROW_DEG = 2.5
 """By how much a fan opens that parallel rays are compared with, and up to 20 times as much."""
 AS_A_FAN = 0.1
-"""Share of parallel rays' discord at which a fan's is told: one more number fits better always."""
+"""Share of parallel rays' discord below which a fan is suggested: one more number fits better
+always."""
 WIDTHS = np.geomspace(0.05, 20, 41).tolist()
 """Times that a fan may be wider than it is stated to be."""
 SQUARE = 60
-"""Views and rows that tell whether they are interchanged."""
+"""Views and rows needed to see whether they are swapped."""
 VIEWS = 180
 """Views that are looked at, at most."""
 
@@ -125,7 +126,7 @@ def doubts(
 
 
 def lying_down(beam: Measured, read: Read) -> Iterator[str]:
-    """Yield that rows turn, and not views, where there are as many of both."""
+    """Say if rows turn instead of views, where there are as many of both."""
     count = len(beam.angles_deg)
     if beam.rows != count or count < FEWEST:
         return
@@ -266,7 +267,7 @@ def _of_width(model: PointBeam, wide: float) -> str:
 
 
 def _others(beam: Measured) -> Iterator[tuple[Measured, str]]:
-    """Yield what a diverging beam may be taken for, and in words what would be right."""
+    """Yield the beams that another may be mistaken for, and in words what would be right."""
     clockwise = beam.changed(angles_deg=tuple(-a for a in beam.angles_deg))
     yield clockwise, "if the angles count the other way; try `clockwise=True`"
     if beam.magnification > 1.2:

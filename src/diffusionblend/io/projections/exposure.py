@@ -21,7 +21,7 @@ ROUGHER = 2.0
 QUIET = 0.002
 """Flicker that does not speak against exposures: that of the photons of a few rows of pixels."""
 FURTHER = 0.01
-"""Share of air by which it may be further from that of the fields once exposures are heeded."""
+"""Share of air by which it may be further from that of the fields once exposures are used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +107,14 @@ def _against(
 
 
 def _flicker(levels: np.ndarray) -> float:
-    """Return by what share levels (views,) change from view to view, beside what goes on evenly."""
+    """Return by what share levels (views,) change from view to view, apart from a steady drift."""
     if len(levels) < 4 or not (levels > 0).all():
         return 0.0
     return float(np.median(np.abs(np.diff(np.log(levels), 2))))
 
 
 def _spread(levels: np.ndarray) -> float:
-    """Return by what share of their mean levels (fields,) spread."""
+    """Return the spread of levels (fields,) as a share of their mean."""
     mean = float(levels.mean())
     return float(levels.std()) / mean if mean > 0 else 0.0
 

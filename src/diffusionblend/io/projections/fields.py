@@ -1,4 +1,4 @@
-"""Fields of air and of no rays: read, and judged for what they can tell."""
+"""Fields of air and of no rays: read, and judged by what they can show."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from diffusionblend.io.projections.understand import Meaning
 SHADED = 0.05
 """Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
 _NAMED = 12
-_ROWS = 9  # that tell whether frames follow their exposures
+_ROWS = 9  # that show whether frames follow their exposures
 WIDTHS = 32
 """Parts of the detector's width; one of them may be shaded."""
 MOST_CLIPPED = 0.5
@@ -39,7 +39,7 @@ class Fields:
         dark: Mean counts without rays (rows, bins).
         white: Projections of air (fields, rows, bins) as they were measured; none where one number
             stands for them.
-        noise: Of one pixel of the usual view, as the fields tell it.
+        noise: For one pixel of the usual view, as the fields show it.
     """
 
     air: flat.Air

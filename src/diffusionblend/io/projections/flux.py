@@ -24,7 +24,7 @@ OFF = 0.003
 It is at least as much of 1, for white fields themselves leave so much.
 """
 LYING = 0.1
-"""Share of what the edges are beside air by which rows may be beside it to show air."""
+"""Share of the edges' distance from air by which rows may differ from air and still show it."""
 BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
 DARKER = 0.01
@@ -32,7 +32,7 @@ DARKER = 0.01
 BELOW, OFTEN_BELOW = 0.1, 0.2
 """Line integral below zero that is a tenth more than air, and share of those below it."""
 _PARTS = 32  # of the detector's width that see air, if any do
-_LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
+_LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
 
 
 def even_counts(
@@ -167,7 +167,7 @@ def _other_quantity(y: np.ndarray) -> Notes:
 
 
 def _perhaps_shares(y: np.ndarray) -> Notes:
-    """Say that values (views, rows, bins) may be shares of rays, which nothing else can tell.
+    """Say that values (views, rows, bins) may be transmissions, if nothing else can show it.
 
     Without air, 1 less a line integral is one, too: that of another object.
     """
@@ -181,7 +181,7 @@ def _perhaps_shares(y: np.ndarray) -> Notes:
 
 
 def _flux(edges: Edges) -> Edges:
-    """Return the shares of rays of what line integrals the edges show."""
+    """Return the transmissions of the line integrals at the edges."""
     with np.errstate(over="ignore"):
         shares = np.exp(-edges.levels)
     return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))

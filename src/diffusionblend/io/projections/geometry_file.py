@@ -1,8 +1,8 @@
 """geometry.json: what a stack of TIFF or a NumPy array does not say of itself.
 
-The schema is that of `geometry`, with what a file of projections knows already left out (`bins`,
-`rows`), what nobody need decide left out (`grid`), evenly spread angles in short, and a part
-`data` that says what the numbers are. Degrees and millimetres; what is not named is not guessed.
+The schema is that of `geometry`, without what a file of projections knows already (`bins`, `rows`)
+and what need not be decided (`grid`), with evenly spread angles in short, and with a part `data`
+that says what the numbers are. Degrees and millimetres; what is not named is not guessed.
 """
 
 import math

@@ -134,7 +134,7 @@ def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
 
 
 def check_filters(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
-    """Refuse a data set that is compressed by what HDF5 has not, and hdf5plugin does not bring."""
+    """Refuse a data set compressed by a filter that neither HDF5 nor hdf5plugin has."""
     import h5py
 
     stored = found.id.get_create_plist()

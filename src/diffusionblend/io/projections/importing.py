@@ -214,7 +214,7 @@ def _twice(beam: Measured, options: Options) -> tuple[str, ...]:
 
 
 def _rotation(beam: Measured, options: Options) -> dict[str, str]:
-    """Say in which sense the object turns, where the rays do not tell it."""
+    """Say in which sense the object turns, where the rays do not show it."""
     if beam.kind != "parallel":
         return {}
     sense = "clockwise" if options.clockwise else "counterclockwise"

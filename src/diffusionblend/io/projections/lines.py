@@ -1,4 +1,4 @@
-"""From what a source holds to line integrals: fields, defects, flux and logarithm, each told."""
+"""From a source's values to line integrals: fields, defects, flux and logarithm, with notes."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Lines:
 
     Attributes:
         y: Line integrals (rows, views, bins), float32.
-        noise: As fields of air tell it, for one pixel; none without such.
+        noise: As fields of air show it, for one pixel; none without such.
     """
 
     y: np.ndarray

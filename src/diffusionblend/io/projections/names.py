@@ -3,7 +3,7 @@
 Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
 number counts if it is another in each file; so neither a detector's nor a sample's does. Angles in
 names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`. A minus
-in all names may be a sign or a mark, which is told by the numbers, or by others beside them.
+in all names may be a sign or a hyphen, which the numbers, or others beside them, show.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ SURE = 0.95
 """The same, where nothing else speaks for a gap."""
 WHOLE = r"\d+"
 DECIMAL = r"(?:(?<![^\W_])[+-])?\d+(?:\.\d+)?"
-"""A number with its sign, which stands at the beginning or behind a mark: that of `a-1` is none."""
+"""A number with its sign, which is at the beginning or after a mark: that of `a-1` is none."""
 _WORDS = r"(^|[_.\- ])({})[#_.\- ]"
 CONVENTIONS = (
     ("deg", "a view beside the scan", None),

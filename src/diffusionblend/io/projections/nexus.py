@@ -141,7 +141,7 @@ def _frames(
 
 
 def _left_out(frames: int, controlled: bool) -> tuple[str, ...]:
-    """Say how many frames do not count, and by what."""
+    """Say how many frames do not count, and why."""
     if not frames:
         return ()
     again = ", or whose image_key_control differs, as in views that were taken again"

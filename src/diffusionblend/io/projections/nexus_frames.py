@@ -86,7 +86,7 @@ def mirrored(file: "h5py.File", path: Path, entry: str) -> tuple[str, ...]:
 def moved_mm(
     file: "h5py.File", path: Path, entry: str, projections: np.ndarray, frames: int
 ) -> dict[str, float]:
-    """Return how far the object was moved during the views in mm, by what the file calls it."""
+    """Return how far the object was moved during the views in mm, by the file's name for it."""
     moved = {}
     for name in (f"{entry}/sample/{axis}_translation" for axis in "xyz"):
         places = _if_there(file, path, name)

@@ -68,8 +68,8 @@ def from_lines(y: np.ndarray) -> Noise | None:
     """Estimate the noise from line integrals (rows, views, bins).
 
     Structure counts as noise: the estimate is a lower bound of the photons. None if there is no
-    noise, or none that photons make: of other quantities than transmission, fluorescence for one,
-    or of what another program has smoothed.
+    noise, or none that photons make: of other quantities than transmission, such as fluorescence,
+    or smoothed by another program.
     """
     kernel = _DIFFERENCE / np.linalg.norm(_DIFFERENCE)
     if y.shape[-1] < 2 * len(kernel) or not is_transmission(y):

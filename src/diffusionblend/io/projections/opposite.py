@@ -117,7 +117,7 @@ def has_opposites(beam: Measured) -> bool:
 
 
 def _goes_on(around: Directions, bins: int) -> bool:
-    """Return whether views are so dense that a straight line through two tells the next."""
+    """Return whether views are so dense that a straight line through two predicts the next."""
     return bins / 2 * math.radians(around.typical) ** 2 < STRAY
 
 
@@ -191,7 +191,7 @@ def discord(turn: Turn, beam: Measured, axis_bin: float) -> float:
 
 
 def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
-    """Return how far opposite rays differ, of what the same bins do from view to view.
+    """Return how far opposite rays differ, relative to the same bins in other views.
 
     It is about 1 where views are in another order; noise is taken away, and 0 if it is too much.
 

@@ -11,7 +11,8 @@ LEAST = 3
 EDGE = 0.05
 """Share of the values' range by which what was measured has to differ from what was added."""
 ABRUPT = 4.0
-"""Times as large as the changes behind it has the step to be: at the edge of a disc it is 1.3."""
+"""How many times larger than the changes after it the step must be: at the edge of a disc it is
+1.3."""
 _BEHIND = 3
 
 

@@ -1,7 +1,7 @@
 """Dead and hot detector pixels: found by their fields and by what no ray can do, then replaced.
 
-Fields decide: a pixel is dead that sees a fifth of what its neighbours see of air, or five times as
-much, or that flickers five times as much, or not at all. What only the object shows is not a
+Fields decide: a pixel is dead if it sees a fifth of what its neighbours see of air, or five times
+as much, or if it flickers five times as much, or not at all. What only the object shows is not a
 defect: a wire on the axis is just as dark, on the same bins in all views. Of the views, a pixel is
 dead if it says nothing; or more than air does; or if it hardly changes while both neighbours
 change: what turns about the axis is seen by neighbours alike. Where there are no fields, what else
@@ -30,9 +30,9 @@ OFTEN = 0.2
 Of 40 objects of up to 30 dense cylinders none had a bin that did; at half of it 4 had.
 """
 LEAST_VIEWS, MANY_VIEWS = 8, 20
-"""Views from which on it is told what a pixel does in most of them, and in some."""
+"""Views needed to see what a pixel does in most of them, and in some."""
 STEADY_FIELDS = 5
-"""Fields from which on it is told how much a pixel flickers."""
+"""Fields needed to see how much a pixel flickers."""
 NOISY = 3.0
 """Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
@@ -47,7 +47,7 @@ DARKEST = 1e-3
 """Share below which no pixel is told from another."""
 MOST = 0.3
 """Share of a detector row that may be dead."""
-_FOR_NOISE = 60  # views that tell it as well as all
+_FOR_NOISE = 60  # views that show it as well as all do
 MOST_NAMED = 12
 """Pixels that are named in words."""
 

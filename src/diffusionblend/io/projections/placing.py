@@ -1,4 +1,4 @@
-"""Where the axis is: as the source states it, as the user gives it, or as the views tell it."""
+"""Where the axis is: as the source states it, as the user gives it, or as the views show it."""
 
 import math
 from collections.abc import Callable

@@ -42,7 +42,7 @@ CT_PD_GROUPS = range(0x7029, 0x7042)
 
 
 def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path | None, Options]:
-    """Return what is said about projections, the file that says it, and what is still to be heeded.
+    """Return what is said about projections, the file that says it, and what is still to be used.
 
     Args:
         source: The projections, or a geometry.json that names them.
@@ -50,7 +50,7 @@ def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path
             beside the projections.
 
     Returns:
-        The options lack the unit of angles, and a list of them, that were heeded.
+        The options lack the unit of angles, and a list of them, that were used.
     """
     path = options.geometry or _geometry_beside(source)
     if path is None:
@@ -87,7 +87,7 @@ def _geometry_beside(source: Path) -> Path | None:
 def _read_any_geometry(
     path: Path, tool: Tool | None, unit: Unit | None
 ) -> tuple[AnyFacts, Unit | None]:
-    """Read a geometry of any kind; return what of the unit of its angles is still to be heeded."""
+    """Read a geometry of any kind; return what of the unit of its angles is still to be used."""
     if not path.is_file():
         return read_geometry(path), unit
     if has_suffix(path, (".xml",)) or tool == "rtk":

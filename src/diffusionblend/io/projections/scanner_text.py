@@ -41,7 +41,7 @@ from diffusionblend.io.projections.geometry_file import (
 _ANY = 64
 """Pixels, where the text does not say how many there are."""
 FAR = 1.0
-"""By how many pixels what is left open may move the shadows of what is far out."""
+"""By how many pixels what is left open may move shadows far from the axis."""
 TEXTS = (".xtekct", ".log")
 NIKON, SKYSCAN = b"[XTekCT]", b"[System]"
 

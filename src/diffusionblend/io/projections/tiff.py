@@ -39,7 +39,7 @@ SCALE_BESIDE = "scaleoffset.json"
 WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
 """Of PhotometricInterpretation: grey values."""
 SEPARATE = 2
-"""Of PlanarConfiguration: the channels of a page lie one behind the other."""
+"""Of PlanarConfiguration: the channels of a page lie one after the other."""
 
 
 @dataclass(frozen=True)

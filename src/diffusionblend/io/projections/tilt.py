@@ -22,7 +22,7 @@ STRAIGHT = 0.05
 CONFIDENCE = 0.999
 """Confidence in the sign of the slope, where rows lie further beside the line.
 
-Of 5000 upright axes that scatter over 7 or 9 rows, 9 and 3 are taken for tilted by either.
+Of 5000 upright axes that scatter over 7 or 9 rows, 9 and 3 are called tilted by either.
 """
 ENOUGH = 7
 """Rows that a tilt is seen from: of fewer no order gives that confidence."""

@@ -43,7 +43,7 @@ def read_tool_geometry(
         unit: Of its angles, if the user says it.
 
     Returns:
-        The facts, and the unit if it is still to be heeded: ASTRA's and TIGRE's angles are read in
+        The facts, and the unit if it is still to be used: ASTRA's and TIGRE's angles are read in
         it, the others are degrees.
     """
     if tool in ("cil", "deepinv"):
@@ -104,7 +104,7 @@ def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:
         msgspec.MsgspecError,
         ValueError,
         RecursionError,
-    ):  # which the reader of geometry.json tells
+    ):  # which the reader of geometry.json reports
         found = None
     return found if isinstance(found, dict) else {}
 

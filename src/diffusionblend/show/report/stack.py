@@ -15,7 +15,7 @@ from diffusionblend.show.report.planes import Panel, Picture, compared
 
 MOST_SLICES = 100
 FEWEST = 8
-"""Slices below which a stack tells nothing that the planes do not."""
+"""With fewer slices a stack shows nothing that the planes do not."""
 
 
 @dataclass(frozen=True)
