@@ -212,7 +212,7 @@ def test_parts_are_disjoint_and_together_all(scans, single, place):
         ("auto/100", {"JOB_COMPLETION_INDEX": "0"}, Part(1, 100)),
         ("auto", {"JOB_COMPLETION_INDEX": "0"}, "not how many"),
         ("auto", {}, "neither SLURM_ARRAY_TASK_ID nor"),
-        ("0/3", {}, "is no part"), ("4/3", {}, "is no part"), ("third", {}, "expected I/N"),
+        ("0/3", {}, "is not a part"), ("4/3", {}, "is not a part"), ("third", {}, "expected I/N"),
     ],
 )  # fmt: skip
 def test_a_part_is_a_share_or_that_of_an_array_of_jobs(text, environment, part):
@@ -295,7 +295,7 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
-        (["{scan}"], ("--part", "5/4"), 2, "5/4 is no part"),
+        (["{scan}"], ("--part", "5/4"), 2, "5/4 is not a part"),
         (["{scan}"], ("--suffix", ".h5"), 2, ".h5"),
         (["{scan}"], ("--address", "127.0.0.1:1"), 2, "no Ray cluster answers there"),
         (["{scan}"], ("--prior", "none", "--method", "dds"), 7, "none: no such prior"),

@@ -675,7 +675,7 @@ def test_options_of_reconstruct_that_cannot_be_are_named(data, old, options, wor
         (["--views", "0"], ["--views 0", "expected 1"]),
         (["--views", "-8"], ["--views -8", "expected 1"]),
         (["--limited-angle", "181"], ["--limited-angle 181", "1 to 180"]),
-        (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "exclude"]),
+        (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "combined"]),
         (["--arc", "0"], ["--arc 0", "expected 0.001 to 360"]),
         (
             ["--sod-mm", "400"],
@@ -951,7 +951,7 @@ def workshop(data: Data, place):
         (("[8, 16]", "[]"), USAGE, ["recipe.toml", "widths"]),
         (("[8, 16]", "[8, 18]"), USAGE, ["recipe.toml", "multiple of 8", "widths"]),
         (("[8, 16]", "[8, 16, 24]"), USAGE, ["recipe.toml", "3 widths and 2 blocks"]),
-        (('[{ path = "volumes" }]', "[]"), USAGE, ["recipe.toml", "`data`", "one entry or more"]),
+        (('[{ path = "volumes" }]', "[]"), USAGE, ["recipe.toml", "`data`", "at least one entry"]),
         (("[budget]", "augment = 2.0\n[budget]"), USAGE, ["recipe.toml", "<= 1", "augment"]),
         (("[budget]", "seed = -1\n[budget]"), USAGE, ["recipe.toml", ">= 0", "seed"]),
         (("[budget]", "kinds = [{ gap = 16 }]\n[budget]"), USAGE, ["recipe.toml", "0 to 15"]),

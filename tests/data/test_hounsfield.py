@@ -98,8 +98,11 @@ NOT_HU = {
         "windowed",
     ),
     "grey values": ((body() + 1000) / 1700 * 255, "grey values"),
-    "attenuation": (0.0193 * (1 + body() / 1000), "attenuation in 1/mm"),
-    "attenuation, noise": (0.0193 * (1 + body(noise=50).clip(-1050) / 1000), "attenuation in 1/mm"),
+    "attenuation": (0.0193 * (1 + body() / 1000), "attenuation, mu, in 1/mm"),
+    "attenuation, noise": (
+        0.0193 * (1 + body(noise=50).clip(-1050) / 1000),
+        "attenuation, mu, in 1/mm",
+    ),
     "attenuation in 1/cm": (0.193 * (1 + body(noise=50) / 1000), "or 1/cm"),
     "-1 to 1": (body(noise=20).clip(-1000, 400) / 700 + 3 / 7, "as for a network"),
     "padding of no number": (padded(body(), -3e38), "may be padding"),
@@ -210,7 +213,7 @@ def test_values_cut_off_at_the_top_are_told_with_their_share(top, caplog):
     share = 100 * np.mean(hu == top)
     assert [record.getMessage() for record in caplog.records] == [
         f"v: {share:.2g} % of its voxels have the highest value, {top} HU: denser values were cut "
-        "off there; give the volume as it was before"
+        "off there; give the volume as it was before that"
     ]
 
 

@@ -514,7 +514,7 @@ def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
         ('start={prior="start", sha256="0123456789ab"}', "expected 0123456789ab"),
         ('start={prior="nowhere", sha256="0123456789ab"}', "nowhere: no such prior"),
         ('start="chest"', "Expected `object | null`, got `str`"),
-        ('output="a\\u0000b"', r"'a\\x00b' contains a NUL character; expected plain text"),
+        ('output="a\\u0000b"', r"'a\x00b' contains a NUL character; expected plain text"),
         ("first_phase=2", "needs the weights before it as `start`"),
         ("first_phase=4", "has 3 phases"),
         (

@@ -83,7 +83,7 @@ def test_a_scale_factor_of_counts(tmp_path):
 @pytest.mark.parametrize("attributes", [{"scale": 0.0, "offset": 1.0}, {"scale_factor": np.nan}])
 def test_scales_that_are_none(tmp_path, attributes):
     path = write_cil(tmp_path / "a.nxs", **attributes)
-    with pytest.raises(CorruptInput, match="expected the line by which numbers were stored"):
+    with pytest.raises(CorruptInput, match="expected the slope and offset of the stored numbers"):
         import_scan(path, stated(quantity=LINES))
 
 
