@@ -78,7 +78,7 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
         (
             lambda: db.report(VOLUME, "r.html"),
             "`volumes` is a Volume: report expects text or a path or several texts or paths; "
-            "`save`, `write_volume` or `write_scan` it, and give the name of the file",
+            "write it with `save`, `write_volume` or `write_scan`, and give the name of the file",
         ),
         (
             lambda: db.write_volume(VOLUME.hu, "v.nii.gz"),
@@ -91,7 +91,7 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
         ),
         (lambda: db.reconstruct(SCAN, "fbp", seed=2**64), "`seed=18446744073709551616`: expected "),
         (lambda: db.reconstruct(SCAN, "fbp", device="meta"), "`device='meta'`: not on this machi"),
-        (lambda: db.reconstruct(VOLUME), "got a Volume, which has been reconstructed already; "),
+        (lambda: db.reconstruct(VOLUME), "got a Volume, which is already reconstructed; "),
         (lambda: db.Grid.from_spacing(8), "a grid of the shape 8; expected three numbers: "),
         (
             lambda: db.Grid.from_spacing((1, 8, 8), (1, 1)),
@@ -121,12 +121,12 @@ def test_the_sentence_names_parameter_value_and_what_is_expected(call, said):
         ),
         (
             lambda: db.Volume(np.zeros((0, 8, 8)), db.Grid.from_spacing((0, 8, 8))),
-            "the volume has the shape (0, 8, 8); expected some voxels",
+            "the volume has the shape (0, 8, 8), without a voxel; expected at least one",
         ),
         (
             lambda: db.Scan(SCAN.y.transpose(1, 2, 0), GEOMETRY),
             "line integrals have the shape (4, 12, 1), the geometry needs (1, 4, 12) (detector "
-            "rows, views, bins); the axes are in another order: y.transpose(2, 0, 1)",
+            "rows, views, bins); the axes are in the wrong order; use y.transpose(2, 0, 1)",
         ),
     ],
 )
@@ -220,7 +220,7 @@ def test_numbers_of_numpy_and_torch_are_options():
 
 def test_arrays_between_0_and_1_are_told_to_be_no_hu():
     a, b = np.random.default_rng(0).random((2, 4, 16, 16))
-    with pytest.warns(db.DiffusionBlendWarning, match="from 0.*to 0.99.* as if these were HU"):
+    with pytest.warns(db.DiffusionBlendWarning, match="from 0.*to 0.99.* is compared as HU"):
         db.evaluate(a, b)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -83,7 +83,7 @@ def test_what_the_truth_does_not_cover_is_told(caplog):
     assert not caplog.records
     np.testing.assert_equal(evaluate(volume, truth.slices(3, 6)), figures)
     assert [record.getMessage() for record in caplog.records] == [
-        "compared are 3 x 10 x 11 of the volume's 9 x 10 x 11 voxels: the truth covers no more"
+        "3 x 10 x 11 of the volume's 9 x 10 x 11 voxels are compared: the truth covers only these"
     ]
 
 
@@ -157,7 +157,7 @@ def test_slices_of_exact_air_do_not_count(air):
         assert np.isfinite(list(figures[plane].values())).all()
         assert figures[plane]["psnr"] == pytest.approx(whole[plane]["psnr"], abs=0.01)
     assert "left_out" not in figures["axial"]
-    assert left_out(figures).startswith("Slices that do not count")
+    assert left_out(figures).startswith("Slices left out")
     assert "axial" not in left_out(figures)
 
 

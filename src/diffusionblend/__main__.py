@@ -14,7 +14,7 @@ from diffusionblend.errors import OutputError
 def start() -> int:
     """Run the command line; return the exit code, or die of the signal that ended it.
 
-    A shell that has started the command in a loop goes on after an exit code, even one of 130; it
+    A shell that runs the command in a loop continues after an exit code, even 130; it
     ends the loop after a command that has died of SIGINT.
     """
     _make_streams_usable()
@@ -29,7 +29,7 @@ def start() -> int:
     except BrokenPipeError:  # a reader that has seen enough, as `head`
         code = 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is not None:  # a file's, which should have been told as such
+        if error.filename is not None:  # a file's, which should have been reported as such
             raise
         code = OutputError.code
         with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ _NAMED = {
     "HasVolume": "a Reconstruction",
 }
 """Types in the words of those who give them; what is not here is named as it is."""
-_ON_DISK = "`save`, `write_volume` or `write_scan` it, and give the name of the file"
+_ON_DISK = "write it with `save`, `write_volume` or `write_scan`, and give the name of the file"
 _ON_A_GRID = "make one: Volume(array, Grid.from_spacing(array.shape, (z, y, x) in mm))"
 
 
@@ -72,7 +72,7 @@ def check_fields(made: object) -> None:
 
 
 def _set(made: object, name: str, value: object) -> None:
-    """Set a field of what is frozen, while it is made."""
+    """Set a field of a frozen object while it is being made."""
     if isinstance(made, msgspec.Struct):
         msgspec.structs.force_setattr(made, name, value)
     else:

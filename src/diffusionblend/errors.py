@@ -78,7 +78,7 @@ class LostProcess(DiffusionBlendError):
 
 
 class DiffusionBlendWarning(UserWarning):
-    """A result is there, but rests on a guess of which the caller should know."""
+    """There is a result, but it rests on a guess that the caller should know of."""
 
 
 def warn(message: str) -> None:
@@ -90,7 +90,7 @@ def warn(message: str) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error about a word that is none of those known: the nearest one.
+    """Return the end of an error about an unknown word: the nearest one.
 
     A part of a name counts for the name: `fastt` is almost `diffusionblend-fast`; capitals do not.
     """

@@ -4,7 +4,7 @@ A metric compares two stacks of slices; it is taken of the axial, coronal and sa
 mean and standard deviation over the slices of a plane, as the paper does. Slices with next to
 nothing in them raise that mean, so that PSNR is also taken of the whole volume: of the mean squared
 error over all voxels of all slices. PSNR and SSIM are on HU clipped to [-1000, 1000] with a data
-range of 2000. Slices of which a figure says nothing about a picture do not count: those where the
+range of 2000. Slices whose figure says nothing about the picture do not count: those where the
 truth is one value, such as exact air, and those without any difference, whose PSNR is infinite.
 SSIM is that of Wang et al. (2004) with a uniform window of
 7 x 7 and the unbiased covariance, the default of scikit-image.
@@ -90,7 +90,7 @@ def evaluate(
     volume, truth = common_grid(whole, truth)
     if volume.grid.shape != whole.grid.shape:
         log.warning(
-            "compared are %s of the volume's %s voxels: the truth covers no more",
+            "%s of the volume's %s voxels are compared: the truth covers only these",
             _size(volume.grid),
             _size(whole.grid),
         )
@@ -179,10 +179,10 @@ def left_out(figures: Figures) -> str:
     """
     counts = [f"{f['left_out']:.0f} {plane}" for plane, f in figures.items() if "left_out" in f]
     told = ", ".join(counts)
-    where = "where the truth has one value or the volume no difference"
+    where = "where the truth has only one value or the volume equals it"
     narrow = ", ".join(plane for plane, f in figures.items() if math.isnan(f.get("ssim", 0)))
     notes = (
-        f"Slices that do not count, {where}: {told}." if counts else "",
+        f"Slices left out, {where}: {told}." if counts else "",
         f"Without SSIM, whose window is {WINDOW} voxels wide: {narrow}." if narrow else "",
     )
     return " ".join(filter(None, notes))
@@ -269,8 +269,8 @@ def _whole_shift(grid: Grid, other: Grid) -> np.ndarray:
     drift = np.abs(relative[:3, :3] - np.eye(3)).sum(axis=1) * max(grid.shape)
     if drift.max() > 0.05 or np.abs(shift - shift.round()).max() > 0.05:
         raise UnsupportedInput(
-            f"the volumes share no grid: voxels of {_mm(grid)} and {_mm(other)} mm, shifted by "
-            f"{np.round(shift, 2)} voxels; evaluate on the grid of the scan"
+            f"the volumes are on different grids: voxels of {_mm(grid)} and {_mm(other)} mm, "
+            f"shifted by {np.round(shift, 2)} voxels; evaluate on the grid of the scan"
         )
     return shift.round().astype(int)[::-1]
 

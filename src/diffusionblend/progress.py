@@ -1,7 +1,7 @@
 """Progress: a bar on a terminal, a line that changes in a notebook, else a plain line now and then.
 
-Commands show it, on stderr, and notebooks; another program that calls the package as a library is
-told nothing.
+Commands show it, on stderr, and notebooks; a program that calls the package as a library sees
+nothing.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class Stage(Protocol):
 
     @property
     def convergence(self) -> object:
-        """How far its solver has converged, if it tells."""
+        """How far its solver has converged, if it says so."""
 
 
 class Cell:

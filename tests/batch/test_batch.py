@@ -60,11 +60,11 @@ def started(scans, folder, *options, **environment):
 def test_a_batch_makes_what_single_commands_make_and_nothing_twice(scans, single, place):
     first = batch(scans, place / "made")
     assert first.code == 0, first.err
-    assert f"{SCANS} scans made, 0 were there, 0 failed" in first.out
+    assert f"{SCANS} scans made, 0 existed, 0 failed" in first.out
     assert volumes(place / "made") == volumes(single)
     before = contents(place)
     again = batch(scans, place / "made", "--workers", 1)
-    assert f"0 scans made, {SCANS} were there, 0 failed" in again.out
+    assert f"0 scans made, {SCANS} existed, 0 failed" in again.out
     assert contents(place) == before
     told = json.loads(batch(scans, place / "made", "--json").out)
     assert (told["made"], told["kept"], told["failed"]) == (0, SCANS, {})
@@ -82,7 +82,7 @@ def test_the_record_is_that_of_a_single_command_but_for_time_and_command(scans, 
     assert ours["again"] == theirs["again"]
     # So that what a single command made is kept.
     assert batch(scans / "s1.h5", single, "--dry-run").out.startswith(
-        "scans         1, of which 1 are there and 0 would be made"
+        "scans         1: 1 exist and 0 would be made"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, p
     (place / "table.csv").write_text("scan\ns0.h5\ns1.h5\nnone.h5\ns2.h5\n")
     ended = batch(place / "table.csv", place / "made")
     assert ended.code == 9
-    assert "2 scans made, 0 were there, 2 failed" in ended.out
+    assert "2 scans made, 0 existed, 2 failed" in ended.out
     assert set(volumes(place / "made")) == {"s0.nii.gz", "s2.nii.gz"}
     found = read_journals(place / "made")
     assert found["s1.nii.gz"].kind == found["none.nii.gz"].kind == "CorruptInput"
@@ -108,7 +108,7 @@ def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, p
         "none.nii.gz": "failed", "s0.nii.gz": "made", "s1.nii.gz": "failed", "s2.nii.gz": "made",
     }  # fmt: skip
     (place / "s1.h5").write_bytes((scans / "s1.h5").read_bytes())
-    assert "1 scans made, 2 were there, 1 failed" in batch(place / "table.csv", place / "made").out
+    assert "1 scans made, 2 existed, 1 failed" in batch(place / "table.csv", place / "made").out
 
 
 @pytest.mark.parametrize("letters", [243, 250])  # too long with a record, or as it is
@@ -120,7 +120,7 @@ def test_a_name_that_is_too_long_ends_no_other_scan(scans, place, letters):
         (given / f"{name}.h5").symlink_to(scans / "s0.h5")
     for made, kept in ((1, 0), (0, 1)):
         ended = batch(given, place / "made")
-        assert f"{made} scans made, {kept} were there, 1 failed" in ended.out, ended.err
+        assert f"{made} scans made, {kept} existed, 1 failed" in ended.out, ended.err
     failure = read_journals(place / "made")[f"a{long}.nii.gz"].failure
     assert failure.endswith("the name is too long; choose a shorter one")
     assert list(volumes(place / "made")) == ["b.nii.gz"]
@@ -145,9 +145,9 @@ def test_a_scan_that_changed_is_made_again(scans, place):
         (place / f"{name}.h5").write_bytes((scans / f"{name}.h5").read_bytes())
     assert batch(place, place / "made").code == 0
     (place / "s0.h5").write_bytes((scans / "s5.h5").read_bytes())
-    assert "1 scans made, 1 were there" in batch(place, place / "made").out
+    assert "1 scans made, 1 existed" in batch(place, place / "made").out
     (place / "made/s1.nii.gz").write_bytes(b"cut")
-    assert "1 scans made, 1 were there" in batch(place, place / "made").out
+    assert "1 scans made, 1 existed" in batch(place, place / "made").out
 
 
 def test_volumes_made_otherwise_are_not_replaced_unless_that_is_asked_for(scans, place):
@@ -157,7 +157,7 @@ def test_volumes_made_otherwise_are_not_replaced_unless_that_is_asked_for(scans,
     refused = batch(scans / "s0.h5", place, *other)
     assert refused.code == 2
     assert refused.err.count("\n") == 1
-    assert "s0.nii.gz: is there, and was made otherwise (method " in refused.err
+    assert "s0.nii.gz: exists already, but was made differently (method " in refused.err
     assert contents(place) == before
     assert batch(scans / "s0.h5", place, *other, "--replace").code == 0
     (place / "s0.nii.gz.json").unlink()
@@ -210,9 +210,9 @@ def test_parts_are_disjoint_and_together_all(scans, single, place):
         ("auto", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4",
                   "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_STEP": "2"}, Part(2, 4)),
         ("auto/100", {"JOB_COMPLETION_INDEX": "0"}, Part(1, 100)),
-        ("auto", {"JOB_COMPLETION_INDEX": "0"}, "not of how many"),
+        ("auto", {"JOB_COMPLETION_INDEX": "0"}, "not how many"),
         ("auto", {}, "neither SLURM_ARRAY_TASK_ID nor"),
-        ("0/3", {}, "is no part"), ("4/3", {}, "is no part"), ("third", {}, "expected I/N"),
+        ("0/3", {}, "is not a part"), ("4/3", {}, "is not a part"), ("third", {}, "expected I/N"),
     ],
 )  # fmt: skip
 def test_a_part_is_a_share_or_that_of_an_array_of_jobs(text, environment, part):
@@ -281,21 +281,21 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
     [
         (["none.h5"], (), 3, "none.h5: no such file; expected scans, folders or tables"),
         (["*.h6"], (), 3, "*.h6: matches no file"),
-        (["."], (), 3, "holds no scan"),
+        (["."], (), 3, "contains no scan"),
         (["none.csv"], (), 3, "expected a table of scans"),
         (["bad.csv"], (), 2, "bad.csv, row 1: names no scan"),
         (["semicolons.csv"], (), 2, "and commas between cells; it has scan;seed"),
-        (["none_in.csv"], (), 3, "none_in.csv: has no row; expected a line of names of columns"),
-        (["empty.csv"], (), 3, "empty.csv: has no row; expected a line of names of columns"),
+        (["none_in.csv"], (), 3, "none_in.csv: has no rows; expected a line of column names"),
+        (["empty.csv"], (), 3, "empty.csv: has no rows; expected a line of column names"),
         (["out.csv"], (), 3, "'../x.nii.gz' is outside"),
-        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' holds a NUL"),
+        (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' contains a NUL"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
-        (["{scan}"], ("--part", "5/4"), 2, "5/4 is no part"),
+        (["{scan}"], ("--part", "5/4"), 2, "5/4 is not a part"),
         (["{scan}"], ("--suffix", ".h5"), 2, ".h5"),
         (["{scan}"], ("--address", "127.0.0.1:1"), 2, "no Ray cluster answers there"),
         (["{scan}"], ("--prior", "none", "--method", "dds"), 7, "none: no such prior"),
@@ -349,7 +349,7 @@ def test_what_reconstruct_is_at_is_waited_for(scans, single, place, elsewhere):
     elsewhere(scans, place / "s0.nii.gz", *OPTIONS)
     ended = batch(scans, place)
     assert ended.code == 0, ended.err
-    assert f"{SCANS - 1} scans made, 1 were there, 0 failed" in ended.out
+    assert f"{SCANS - 1} scans made, 1 existed, 0 failed" in ended.out
     assert volumes(place) == volumes(single)
 
 
@@ -358,7 +358,7 @@ def test_what_reconstruct_has_made_otherwise_meanwhile_is_not_replaced(scans, pl
     ended = batch(scans, place)
     assert ended.code == 9, ended.err
     failure = read_journals(place)["s0.nii.gz"].failure
-    assert "s0.nii.gz: is there, and was made otherwise (method" in failure
+    assert "s0.nii.gz: exists already, but was made differently (method" in failure
     assert json.loads((place / "s0.nii.gz.json").read_text())["method"]["name"] == "fbp"
 
 
@@ -372,7 +372,7 @@ def test_what_a_batch_is_at_reconstruct_leaves_alone(scans, place, monkeypatch):
     monkeypatch.setattr("diffusionblend.batch.work._reconstruct", make)
     assert batch(scans / "s0.h5", place).code == 9
     assert told[0].code == OutputError.code
-    assert "s0.nii.gz: another process is at work there" in told[0].err
+    assert "s0.nii.gz: another process is working there" in told[0].err
     assert [path.name for path in place.glob(".lock*")] == []
 
 
@@ -438,7 +438,7 @@ def test_killed_and_started_again_it_makes_each_once(scans, single, tmp_path):
     assert 2 <= len(first) < SCANS
     ended = batch(scans, made)
     assert ended.code == 0, ended.err
-    assert f"{SCANS - len(first)} scans made, {len(first)} were there" in ended.out
+    assert f"{SCANS - len(first)} scans made, {len(first)} existed" in ended.out
     assert volumes(made) == volumes(single)
     assert not [path for path in contents(made) if path.name.startswith(".")]
     assert {entry.result for entry in read_journals(made).values()} == {"made"}

@@ -91,7 +91,7 @@ def test_a_bucket_gets_what_a_folder_gets_and_nothing_twice(bucket, single, tmp_
     made = f"{bucket}/made"
     first = batch(f"{bucket}/scans", made)
     assert first.code == 0, first.err
-    assert f"{made}: {SCANS} scans made, 0 were there, 0 failed" in first.out
+    assert f"{made}: {SCANS} scans made, 0 existed, 0 failed" in first.out
     before = objects(made)
     records = [f"{d}s{i}.nii.gz.json" for i, d in enumerate(("", "", "deep/"))]
     (journal,) = (name for name in before if name.endswith(".jsonl"))
@@ -105,7 +105,7 @@ def test_a_bucket_gets_what_a_folder_gets_and_nothing_twice(bucket, single, tmp_
         for field in ("sha256", "method", "seed", "device", "scan", "files", "again"):
             assert ours[field] == theirs[field]
     again = batch(f"{bucket}/scans", made)
-    assert f"0 scans made, {SCANS} were there, 0 failed" in again.out
+    assert f"0 scans made, {SCANS} existed, 0 failed" in again.out
     assert objects(made) == before
     assert temporary(tmp_path) == []
 
@@ -115,7 +115,7 @@ def test_what_the_journal_knows_is_not_read_again(bucket, monkeypatch):
     assert batch(f"{bucket}/scans/s0.h5", made).code == 0
     read = []
     monkeypatch.setattr(Remote, "sha256", lambda self: read.append(self.name))
-    assert "1 were there" in batch(f"{bucket}/scans/s0.h5", made).out
+    assert "1 existed" in batch(f"{bucket}/scans/s0.h5", made).out
     assert read == []
 
 
@@ -126,7 +126,7 @@ def test_a_scan_that_changed_and_a_volume_that_did_are_made_again(bucket):
     good = store.cat_file(f"{path}/made/s1.nii.gz")
     store.pipe_file(f"{path}/scans/s0.h5", store.cat_file(f"{path}/scans/deep/s2.h5"))
     store.pipe_file(f"{path}/made/s1.nii.gz", b"cut")
-    assert "2 scans made, 0 were there" in batch(f"{scans}/s*.h5", made).out
+    assert "2 scans made, 0 existed" in batch(f"{scans}/s*.h5", made).out
     assert store.cat_file(f"{path}/made/s1.nii.gz") == good
 
 
@@ -159,7 +159,10 @@ def test_a_volume_of_somebody_else_is_not_replaced(bucket):
     store.pipe_file(f"{path}/s0.nii.gz", b"of somebody else")
     refused = batch(f"{bucket}/scans/s0.h5", made)
     assert refused.code == 2
-    assert f"{made}/s0.nii.gz: is there, and was made otherwise (it has no record)" in refused.err
+    assert (
+        f"{made}/s0.nii.gz: exists already, but was made differently (it has no record)"
+        in refused.err
+    )
     assert objects(made) == {"s0.nii.gz": b"of somebody else"}
     assert batch(f"{bucket}/scans/s0.h5", made, "--replace").code == 0
 
@@ -170,7 +173,7 @@ def test_a_table_names_scans_here_and_there(bucket, scans, tmp_path):
     store.pipe_file(f"{path}/scans/table.csv", table.encode())
     ended = batch(f"{bucket}/scans/table.csv", tmp_path / "made")
     assert ended.code == 9, ended.err
-    assert "2 scans made, 0 were there, 1 failed" in ended.out
+    assert "2 scans made, 0 existed, 1 failed" in ended.out
     assert f"{bucket}/scans/no.h5: there is no such object or bucket" in ended.out
     assert {p.name for p in (tmp_path / "made").rglob("*.nii.gz")} == {"one.nii.gz", "two.nii.gz"}
     assert f"{bucket}/scans/s0.h5" in (tmp_path / "made/batch.csv").read_text()
@@ -188,7 +191,7 @@ def test_what_does_not_arrive_whole_is_a_failure_of_its_scan(bucket, monkeypatch
     s3fs.S3FileSystem.clear_instance_cache()
     ended = batch(f"{bucket}/scans", f"{bucket}/made")
     assert ended.code == 9
-    assert f"{SCANS - 1} scans made, 0 were there, 1 failed" in ended.out
+    assert f"{SCANS - 1} scans made, 0 existed, 1 failed" in ended.out
     assert "s1.h5: has " in ended.out
     assert " bytes in the store and 100 here; try again" in ended.out
 
@@ -248,7 +251,7 @@ def test_from_python_into_memory(scans, single):
         ("s3://no-such-bucket/*.h5", "made", (), 3, "matches no file"),
         ("{bucket}/none/", "made", (), 3, "{bucket}/none: no such file"),
         ("{scans}", "s3://no-such-bucket/made", (), 5, "there is no such bucket"),
-        ("nope://x/y.h5", "made", (), 2, "no store is known by nope://"),
+        ("nope://x/y.h5", "made", (), 2, "nope:// is not a known store"),
         ("{scans}", "nope://x", (), 2, "expected s3://, gs:// or a path"),
         ("{bucket}/scans", "{bucket}/made", ("--suffix", ".ome.zarr"), 2, "is one object"),
         ("{bucket}/scans", "{bucket}/made", ("--suffix", ""), 2, "is one object"),

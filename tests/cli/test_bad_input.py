@@ -102,11 +102,11 @@ DAMAGE = {
     "colours": (
         put(70, "2h", 128, 24),
         UNSUPPORTED,
-        "are colours; expected one number each, in HU; give the",
+        "are colours; expected one number per voxel, in HU; give the",
     ),
     "complex": (put(70, "2h", 32, 64), UNSUPPORTED, "complex64"),
     "huge": (dims(30000, 30000, 30000), UNSUPPORTED, "27000000000000 voxels; at most"),
-    "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "claims 8000000000 bytes"),
+    "larger than the file": (dims(1000, 1000, 2000), CORRUPT, "says 8000000000 bytes"),
     "no rows": (dims(64, 0, 12), UNSUPPORTED, "(64, 0, 12)"),
     "less than none": (dims(-64, 64, 12), UNSUPPORTED, "(-64, 64, 12)"),
     "two-dimensional": (dims(64, 64), UNSUPPORTED, "expected three dimensions"),
@@ -363,10 +363,18 @@ def test_a_recipe_that_is_huge_is_not_read(old):
         file.truncate(2**40)
     words = ("benchmark", old / "huge.toml", "-o", old / "made")
     ended = command(*words)
-    assert_one_line(ended, CORRUPT, ["huge.toml: is larger than 4194304 bytes; expected a recipe"])
+    assert_one_line(
+        ended,
+        CORRUPT,
+        ["huge.toml: is larger than 4194304 bytes; expected a recipe"],
+    )
     (old / "huge.toml").rename(old / "huge.csv")
     ended = command("batch", old / "huge.csv", "-o", old / "made")
-    assert_one_line(ended, CORRUPT, ["huge.csv: is larger than 268435456 bytes; expected a table"])
+    assert_one_line(
+        ended,
+        CORRUPT,
+        ["huge.csv: is larger than 268435456 bytes; expected a table"],
+    )
 
 
 def test_a_volume_of_another_format_is_refused(old):
@@ -401,15 +409,15 @@ def test_what_is_no_scan_says_how_to_make_one_of_it(data, old):
         file["exchange/data"] = np.ones((3, 4, 5))
     (old / "folder").mkdir()
     for path, code, words in (
-        (data.volume, CORRUPT, "make one of it with `diffusionblend simulate`"),
-        (old / "projections.h5", UNSUPPORTED, "of projections with `diffusionblend import`"),
-        (old / "folder", CORRUPT, "is a folder, expected a scan; make one with `diffusionblend s"),
+        (data.volume, CORRUPT, "make a scan of it with `diffusionblend simulate`"),
+        (old / "projections.h5", UNSUPPORTED, "from projections with `diffusionblend import`"),
+        (old / "folder", CORRUPT, "is a folder; expected a scan; make one with `diffusionblend s"),
     ):
         assert_refused(old, code, [path.name, words], reconstruct(path, old))
 
 
 def test_a_volume_is_no_projections_and_no_metrics_are_no_figures(data, old):
-    words = ["chest.nii.gz", "called as a volume, of which `simulate` makes a scan"]
+    words = ["chest.nii.gz", "the name of a volume, which `simulate` turns into a scan"]
     assert_refused(old, UNSUPPORTED, words, ["import", data.volume, "-o", old / "o.h5"])
     words = ["--metrics: needs a value; expected some of psnr, ssim"]
     assert_refused(old, USAGE, words, ["evaluate", data.volume, data.volume, "--metrics"])
@@ -419,7 +427,7 @@ def test_the_name_of_a_scan_may_be_in_capitals(data, place):
     (place / "SCAN.H5").write_bytes(data.scan.read_bytes())
     assert "8 views" in command("info", place / "SCAN.H5").out
     words = ("batch", place, "-o", place / "made", "--method", "fbp", "--dry-run")
-    assert "scans         1, of which 0 are there" in command(*words).out
+    assert "scans         1: 0 exist" in command(*words).out
 
 
 def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data, old, monkeypatch):
@@ -434,7 +442,7 @@ def test_a_scan_that_is_replaced_while_it_is_read_is_not_taken_for_another(data,
 
     monkeypatch.setattr(scans, "_read", reading)
     ended = command("reconstruct", old / "s.h5", "--method", "fbp", "-o", old / "o.nii.gz")
-    assert_one_line(ended, CORRUPT, ["s.h5: was changed while it was read; read it again"])
+    assert_one_line(ended, CORRUPT, ["s.h5: changed while it was being read; read it again"])
     assert (old / "o.nii.gz").read_bytes() == b"of an earlier run"
 
 
@@ -590,10 +598,13 @@ PRIORS = {
     "later schema": (config_edited(schema="diffusionblend-prior/9"), ["prior/9", "prior/2"]),
     "other network": (
         config_edited(widths=[16, 16]),
-        ["unknown unet", "config.json is of another network"],
+        ["unknown unet", "config.json belongs to another network"],
     ),
-    "no widths": (config_edited(widths=[]), ["config.json", "no such network"]),
-    "no numbers of blocks": (config_edited(blocks=[]), ["config.json", "no such network"]),
+    "no widths": (config_edited(widths=[]), ["config.json", "the network cannot be made"]),
+    "no numbers of blocks": (
+        config_edited(blocks=[]),
+        ["config.json", "the network cannot be made"],
+    ),
 }
 
 
@@ -626,7 +637,7 @@ def test_a_prior_is_whole_or_refused_wherever_a_byte_is_flipped(data, place):
 
 def test_an_estimate_that_is_not_finite_stops_and_is_not_written(data, old):
     prior = save_tiny_prior(old / "nan", **{WEIGHT: NAN})
-    words = ["not finite at step 1", "check the prior"]
+    words = ["NaN or infinity at step 1", "check the prior"]
     assert_refused(old, CORRUPT, words, with_prior(data, old, prior))
 
 
@@ -672,11 +683,17 @@ def test_the_seed_of_the_last_sample_is_one_that_can_be(data, old, name):
         (["--views", "0"], ["--views 0", "expected 1"]),
         (["--views", "-8"], ["--views -8", "expected 1"]),
         (["--limited-angle", "181"], ["--limited-angle 181", "1 to 180"]),
-        (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "exclude"]),
+        (["--views", "8", "--limited-angle", "90"], ["--views", "--limited-angle", "combined"]),
         (["--arc", "0"], ["--arc 0", "expected 0.001 to 360"]),
-        (["--sod-mm", "400"], ["--sod-mm 400", "a parallel beam has none", "--beam fan or cone"]),
-        (["--detector", "curved"], ["--detector curved", "a parallel beam has none"]),
-        (["--beam", "cone", "--detector", "curved"], ["--detector curved", "a cone beam has none"]),
+        (
+            ["--sod-mm", "400"],
+            ["--sod-mm 400", "a parallel beam does not use it", "--beam fan or cone"],
+        ),
+        (["--detector", "curved"], ["--detector curved", "a parallel beam does not use it"]),
+        (
+            ["--beam", "cone", "--detector", "curved"],
+            ["--detector curved", "a cone beam does not use it"],
+        ),
         (["--photons", "nan"], ["--photons nan", "expected 1"]),
         (["--photons", "-1"], ["--photons -1", "expected 1"]),
         (["--photons", "inf"], ["--photons inf", "expected 1"]),
@@ -725,7 +742,7 @@ def outputs(data, scan, volume):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize(
     ("where", "word"),
-    [("missing/o", "there is no folder"), ("file/o", "there is no folder"), ("folder", "a folder")],
+    [("missing/o", "no such folder"), ("file/o", "no such folder"), ("folder", "a folder")],
 )
 def test_an_output_place_that_is_none_is_refused(data, old, which, where, word):
     (old / "file").write_bytes(b"")
@@ -876,7 +893,7 @@ def test_what_does_not_read_back_as_it_was_written_is_not_kept(data, old, monkey
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, ["interrupted", "nothing half written"]), (signal.SIGTERM, 143, [])],
+    [(signal.SIGINT, 130, ["interrupted", "no half-written file"]), (signal.SIGTERM, 143, [])],
 )
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_signal_leaves_no_partial_file(data, old, monkeypatch, which, number, code, words):
@@ -927,11 +944,11 @@ def workshop(data: Data, place):
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ((RECIPE, "output = "), CORRUPT, ["recipe.toml", "not TOML"]),
-        (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not TOML"]),
+        ((RECIPE, "output = "), CORRUPT, ["recipe.toml", "not valid TOML"]),
+        (('"run"', '"\\u00"'), CORRUPT, ["recipe.toml", "not valid TOML"]),
         (("output", "outptu"), USAGE, ["recipe.toml", "outptu"]),
         (("batch", "bach"), USAGE, ["recipe.toml", "bach"]),
-        (("steps = 1", ""), USAGE, ["recipe.toml", "has no end", "steps, samples or hours"]),
+        (("steps = 1", ""), USAGE, ["recipe.toml", "would never end", "steps, samples or hours"]),
         (("steps = 1", "steps = 0"), USAGE, ["recipe.toml", ">= 1", "budget.steps"]),
         (("steps = 1", "hours = nan"), USAGE, ["recipe.toml", "> 0", "budget.hours"]),
         (("steps = 1", "hours = inf"), USAGE, ["recipe.toml", "budget.hours"]),
@@ -942,7 +959,7 @@ def workshop(data: Data, place):
         (("[8, 16]", "[]"), USAGE, ["recipe.toml", "widths"]),
         (("[8, 16]", "[8, 18]"), USAGE, ["recipe.toml", "multiple of 8", "widths"]),
         (("[8, 16]", "[8, 16, 24]"), USAGE, ["recipe.toml", "3 widths and 2 blocks"]),
-        (('[{ path = "volumes" }]', "[]"), USAGE, ["recipe.toml", "`data`", "one entry or more"]),
+        (('[{ path = "volumes" }]', "[]"), USAGE, ["recipe.toml", "`data`", "at least one entry"]),
         (("[budget]", "augment = 2.0\n[budget]"), USAGE, ["recipe.toml", "<= 1", "augment"]),
         (("[budget]", "seed = -1\n[budget]"), USAGE, ["recipe.toml", ">= 0", "seed"]),
         (("[budget]", "kinds = [{ gap = 16 }]\n[budget]"), USAGE, ["recipe.toml", "0 to 15"]),
@@ -1084,4 +1101,4 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(workshop,
 
 def test_an_option_behind_the_end_of_options_is_told_so(data, old):
     ended = command("reconstruct", "--", data.scan, "-o", old / "o.nii.gz")
-    assert_one_line(ended, USAGE, ["-o: stands behind `--`, where all words are files"])
+    assert_one_line(ended, USAGE, ["-o: comes after `--`, where every word is a file"])

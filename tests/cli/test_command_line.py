@@ -50,8 +50,8 @@ SLIPS = {
     "simulate": "simulate: needs VOLUME and --output; see `diffusionblend simulate --help`",
     "simulate a": "simulate: needs --output; see",
     "evaluate a": "evaluate: needs TRUTH; see",
-    "simulate a b -o c": "b: is more than `simulate` takes; see",
-    "demo --steps 1 2": "2: is more than `demo` takes; see",
+    "simulate a b -o c": "b: `simulate` does not take so many words; see",
+    "demo --steps 1 2": "2: `demo` does not take so many words; see",
     "completion tcsh": "SHELL tcsh: expected bash, zsh or fish",
     "completion powershell": "SHELL powershell: expected bash, zsh or fish",
     "report": "report: needs RUNS; see",
@@ -63,7 +63,7 @@ SLIPS = {
         "--steps 4, --set steps=5: disagree; keep one"
     ),
     "batch {scan} -o {folder}/b --method dds --steps 4 --set steps=5": "--steps 4, --set steps=5: ",
-    "batch {scan} -o {folder}/b --set seed=3": "--set seed=3: is not an option of a method; give",
+    "batch {scan} -o {folder}/b --set seed=3": "--set seed=3: is not an option of the method; give",
     "reconstruct a -o b.nii --set": "--set: needs a value; expected OPTION=VALUE",
     "reconstruct a -o b.nii --steps none": "--steps none: expected a whole number",
     "reconstruct a -o b.nii --prior --steps 3": "--prior: needs a value; expected a text",
@@ -98,7 +98,7 @@ def test_a_file_that_is_named_as_an_option_is_says_how_to_give_it(data, place, m
 def test_a_scan_given_for_a_volume_says_what_makes_one(data):
     ended = command("evaluate", data.scan, data.volume)
     assert ended.code == 4
-    assert "make a volume of it with `diffusionblend reconstruct`" in ended.err
+    assert "make a volume from it with `diffusionblend reconstruct`" in ended.err
 
 
 def test_the_nearest_word_is_named_and_a_far_one_is_not():
@@ -216,15 +216,15 @@ WRONG = {
     "views = true": (2, "views = true: expected a whole number"),
     "views = [8]": (2, "views = [8]: expected a whole number"),
     "output = 3": (2, "output = 3: expected a path"),
-    'output = "a\\u0000b.h5"': (2, "options.toml: 'a\\x00b.h5' holds a NUL"),
-    'like = "a\\u0000b"': (2, "options.toml: 'a\\x00b' holds a NUL"),
-    '[set]\na = ["x", {"b\\u0000" = 1}]': (2, "options.toml: 'b\\x00' holds a NUL"),
+    'output = "a\\u0000b.h5"': (2, "options.toml: 'a\\x00b.h5' contains a NUL"),
+    'like = "a\\u0000b"': (2, "options.toml: 'a\\x00b' contains a NUL"),
+    '[set]\na = ["x", {"b\\u0000" = 1}]': (2, "options.toml: 'b\\x00' contains a NUL"),
     "json = 1": (2, "json = 1: expected true or false"),
     'beam = "kone"': (2, "expected parallel, fan or cone; did you mean cone?"),
-    'volume = "a"': (2, "volume: give it on the line, not in a file of options"),
+    'volume = "a"': (2, "volume: give it on the line, not in an options file"),
     "[set]\neta = 1": (2, "[set]: simulate has no --set"),
     "views = 1979-05-27": (2, 'views = "1979-05-27": expected a whole number'),
-    "views =": (3, "not TOML"),
+    "views =": (3, "not valid TOML"),
     "config = 'a.toml'": (2, "config: simulate has no such option"),
 }
 

@@ -452,7 +452,7 @@ def test_a_seed_of_no_noise_is_named(data, place, caplog):
     assert command(*words, "--photons", 1e4).code == 0
     assert not caplog.records
     assert command(*words).code == 0
-    assert "--seed 3: there is no noise without --photons" in caplog.text
+    assert "--seed 3: has no effect without --photons" in caplog.text
 
 
 def test_a_dry_benchmark_lists_the_runs(place):

@@ -93,12 +93,12 @@ def test_where_one_is_killed_all_end_with_one_line_and_the_run_goes_on(rank, dat
     assert processes[1 - rank].code == 10
     (line,) = [line for line in told(processes) if line.startswith("diffusionblend: ")]
     assert "another process of this volume has ended or cannot be reached" in line
-    assert f"{output}.state is kept: the same command with --resume goes on" in line
+    assert f"{output}.state is kept: the same command with --resume continues" in line
     assert not output.exists()
     on = (*arguments, "--resume")
     done = ended(started(2, *on)) if rank else [user_command(*on)]  # by any number
     assert {process.code for process in done} == {0}, told(done)
-    assert re.search("goes on behind step [12]", done[0].err)
+    assert re.search("continues after step [12]", done[0].err)
     assert sha256(output) == sha256(whole)
     assert len(list((place / "o.steps").glob("step-*.nii.gz"))) == 3
 
@@ -126,7 +126,7 @@ def test_torchrun_starts_them(data, place):
 @pytest.mark.parametrize(
     ("name", "count", "line"),
     [
-        ("sbtv", 2, "sbtv needs all slices in one process, not in 2; start one process, or take"),
+        ("sbtv", 2, "sbtv needs all slices in one process, not 2; start one process, or take"),
         ("fbp", 3, "12 slices are 2 blocks of 9, which are not divided, for 3 processes; start no"),
     ],
 )
@@ -143,7 +143,7 @@ def test_processes_that_are_to_do_different_things_are_refused(data, place):
     arguments = words(data, "diffusionblend-fast", place / "o.nii")
     processes = ended(started(2, *arguments, before_main=different))
     (line,) = told(processes)
-    assert "process 1 has seed 1, process 0 0; give all of them the same command" in line
+    assert "process 1 has seed 1, process 0 0; start all of them with the same command" in line
     assert {process.code for process in processes} == {2}
 
 

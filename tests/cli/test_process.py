@@ -152,7 +152,7 @@ def test_what_keeps_names_keeps_those_that_are_no_utf_8_or_refuses_them(data, pl
     assert read_scan(place / f"{name}.h5").provenance["source"] == "a?.nii.gz"
     ended = command("batch", place, "-o", "made")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "is not UTF-8, which names in a batch have to be; rename it" in ended.err
+    assert "is not UTF-8, which a batch needs; rename it" in ended.err
     recipe = 'output = "o"\ndata = [{ path = "volumes" }]\n[budget]\nsteps = 1\n'
     (place / "r.toml").write_text(recipe)
     ended = command("pack", "r.toml", "-o", "p.h5", "--json")

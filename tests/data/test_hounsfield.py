@@ -98,17 +98,20 @@ NOT_HU = {
         "windowed",
     ),
     "grey values": ((body() + 1000) / 1700 * 255, "grey values"),
-    "attenuation": (0.0193 * (1 + body() / 1000), "attenuation in 1/mm"),
-    "attenuation, noise": (0.0193 * (1 + body(noise=50).clip(-1050) / 1000), "attenuation in 1/mm"),
+    "attenuation": (0.0193 * (1 + body() / 1000), "attenuation, mu, in 1/mm"),
+    "attenuation, noise": (
+        0.0193 * (1 + body(noise=50).clip(-1050) / 1000),
+        "attenuation, mu, in 1/mm",
+    ),
     "attenuation in 1/cm": (0.193 * (1 + body(noise=50) / 1000), "or 1/cm"),
     "-1 to 1": (body(noise=20).clip(-1000, 400) / 700 + 3 / 7, "as for a network"),
     "padding of no number": (padded(body(), -3e38), "may be padding"),
-    "without their sign": (body(noise=20).round() % 65536, "without their sign"),
-    "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "without their sign"),
-    "few without their sign": (without_sign(body(30) + 1024) - 1024, "without their sign"),
+    "as unsigned": (body(noise=20).round() % 65536, "as unsigned"),
+    "without their sign, and rescaled": (body(noise=20).round() % 65536 - 24, "as unsigned"),
+    "few without their sign": (without_sign(body(30) + 1024) - 1024, "as unsigned"),
     "few without their sign, in padding": (
         padded(without_sign(body(30) + 1024) - 1024, 64_000),
-        "without their sign",
+        "as unsigned",
     ),
     "bytes swapped": (swapped(body(noise=20)), "bytes are in the other order"),
     "bytes swapped, a phantom": (swapped(body()), "bytes are in the other order"),
@@ -209,8 +212,8 @@ def test_values_cut_off_at_the_top_are_told_with_their_share(top, caplog):
     check_scale("v", hu)
     share = 100 * np.mean(hu == top)
     assert [record.getMessage() for record in caplog.records] == [
-        f"v: {share:.2g} % of its voxels are the highest, {top} HU: values were cut off there, so "
-        "that what was denser is not; give the volume as it was before"
+        f"v: {share:.2g} % of its voxels have the highest value, {top} HU: denser values were cut "
+        "off there; give the volume as it was before that"
     ]
 
 
@@ -227,9 +230,8 @@ def test_a_body_without_water_is_told(name, caplog):
     check_scale("v", hu)
     low, high = np.percentile(hu, (10, 90))
     assert caplog.messages == [
-        "v: hardly any of its voxels are as dense as water (0 HU), and most are from "
-        f"{low:.0f} to {high:.0f} HU; if it is a body, its values have another scale: give them "
-        "in HU"
+        f"v: hardly any of its voxels are as dense as water (0 HU), and most are from {low:.0f} "
+        f"to {high:.0f} HU; if it is a body, its values are not in HU: give them in HU"
     ]
 
 

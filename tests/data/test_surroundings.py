@@ -263,7 +263,7 @@ def test_the_level_of_an_interior_holds(kind, name, method):
     assert made.volume.grid == scan.geometry.grid
     assert abs(_middle(made.volume)) < 30
     told = {w.code: w.text for w in made.quality.warnings}
-    assert "may be shifted by a few percent" in told["truncated"]
+    assert "may be off by a few percent" in told["truncated"]
     assert made.quality.coverage.outside < 0.01
 
 
@@ -346,7 +346,7 @@ def test_a_plan_says_what_is_worked_on(tmp_path):
         facts = json.loads(command("reconstruct", tmp_path / f"{name}.h5", *out, "--json").out)
         told[name, "shape"] = facts["works_on"]
     assert "works on      3 x " in told["part"]
-    assert "goes on outside" in told["part"]
+    assert "extends beyond the volume" in told["part"]
     assert told["part", "shape"] == list(covers(part))
     assert "works on" not in told["whole"]
     assert told["whole", "shape"] is None

@@ -238,7 +238,7 @@ def test_several_workers_find_the_same(whole, tmp_path):  # 15 s: Ray starts slo
         (('label = "SBTV"', 'label = "FBP"'), "'FBP' stands there twice", 2),
         (("seeds = [0, 1]", 'like = "table11"'), "like 'table11'; expected one of table1", 2),
         (("seeds = [0, 1]", "seeds = [-1]"), "`$.seeds[0]`", 2),
-        (("seeds = [0, 1]", "seeds = [0"), "not TOML", 3),
+        (("seeds = [0, 1]", "seeds = [0"), "not valid TOML", 3),
         (("chest.nii.gz", "chist.nii.gz"), "no such volume", 3),
         (('prior"', 'priar"'), "priar: no such prior", 7),
     ],
@@ -260,7 +260,7 @@ def test_a_run_that_fails_is_named_and_no_results_are_written(data, tmp_path, pl
     change = ('"diffusionblend++"', '"tpdm"')
     ended = command("benchmark", write_recipe(data, tmp_path, change), "-o", place)
     assert ended.code == 7
-    assert "++, 8 views, seed 0: the prior knows slices" in ended.err.splitlines()[-1]
+    assert "++, 8 views, seed 0: the prior was trained on slices" in ended.err.splitlines()[-1]
     kept = {path.suffix for path in contents(place)}
     assert kept == {".json", ".npz"}  # whole runs of the rows before
     assert not (place / "results.json").exists()

@@ -64,7 +64,7 @@ def assert_went_on(ended, place, whole, caplog):
     assert ended.code == 0, ended.err
     assert sha256(place / "o.nii.gz") == sha256(whole)
     assert {str(p) for p in contents(place)} == {"o.nii.gz", "o.nii.gz.json"}
-    told = [r.getMessage() for r in caplog.records if "the run goes on without" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "the run continues without" in r.getMessage()]
     assert len(told) == 1
     assert "o.nii.gz.state: cannot be written" in told[0]
 
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_for_a_while_ends_no_training(data, place, monkeypat
     monkeypatch.setattr(os, "fsync", fsync)
     ended = command("train", recipe)
     assert ended.code == 0, ended.err
-    assert caplog.text.count("the run goes on without this checkpoint") == 1
+    assert caplog.text.count("the run continues without this checkpoint") == 1
     assert len((place / "run/stats.jsonl").read_text(encoding="utf-8").splitlines()) == 4
 
 
@@ -128,5 +128,5 @@ def test_statistics_that_cannot_be_written_end_no_training(data, place, monkeypa
     monkeypatch.setattr("diffusionblend.training.journal._add", full)
     ended = command("train", furnish(data, place) / "recipe.toml")
     assert ended.code == 0, ended.err
-    assert caplog.text.count("the run goes on without what could not be written there") == 1
+    assert caplog.text.count("the run continues without what could not be written there") == 1
     assert "stats.jsonl" in caplog.text

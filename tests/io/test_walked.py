@@ -40,7 +40,7 @@ def test_what_does_not_come_to_an_end_is_refused(data, place):
     path.write_bytes(data.scan.read_bytes()[:-87])
     with h5py.File(path, "a") as file:
         file.attrs["note"] = "it lies in a heap"
-    with pytest.raises(CorruptInput, match=r"a\.h5: .*HDF5 does not come to an end with it"):
+    with pytest.raises(CorruptInput, match=r"a\.h5: .*HDF5 does not finish reading it"):
         read_scan(endless(path))
 
 

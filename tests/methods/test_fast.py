@@ -171,7 +171,7 @@ def test_a_state_of_another_version_is_refused_in_words():
     method = DiffusionBlendFast(steps=4)
     method(problem, callback=lambda step: kept.append(step.state))
     state = {k: v for k, v in kept[0].items() if k not in ("flux", "start")}
-    with pytest.raises(CorruptInput, match="lacks flux, start, as one of another"):
+    with pytest.raises(CorruptInput, match="lacks flux, start, perhaps because another"):
         method(problem, start=state)
 
 
@@ -181,7 +181,7 @@ def test_a_state_of_more_slices_is_refused_in_words():
     method = DiffusionBlendFast(steps=4)
     method(problem, callback=lambda step: kept.append(step.state))
     state = kept[0] | {"x": torch.cat([kept[0]["x"], kept[0]["x"][-8:]])}
-    with pytest.raises(CorruptInput, match="of 18 slices, and this run works on 10"):
+    with pytest.raises(CorruptInput, match="of 18 slices, but this run works on 10"):
         method(problem, start=state)
 
 

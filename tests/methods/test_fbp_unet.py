@@ -357,7 +357,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_end(workshop, monkeypatch):
 
 
 REFUSED = {
-    "no end": ("budget = { steps = 6 }", "budget = {}", "has no end"),
+    "no end": ("budget = { steps = 6 }", "budget = {}", "would never end"),
     "unknown task": ('"fbp-unet"', '"segmentation"', "task"),
     "a prior's option": ("batch = 2", "kinds = []", "kinds"),
     "no acquisitions": ("[{ views = 8 }, { views = 16, arc_deg = 90 }]", "[]", "acquisitions"),

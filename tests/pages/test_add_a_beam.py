@@ -68,7 +68,10 @@ def test_its_scans_are_read_and_reconstructed_by_the_command(used, installed):
     assert off < much / 2
     refused = command("reconstruct", "drift.h5", "-o", "f.nii.gz", "--method", "fbp")
     assert (refused.code, len(refused.err.splitlines())) == (4, 1)
-    assert "fbp knows parallel, fan, cone and posed beams, not a drifting beam" in refused.err
+    assert (
+        "fbp works with parallel, fan, cone and posed beams, not with a drifting beam"
+        in refused.err
+    )
 
 
 def test_of_fewer_views_it_keeps_their_shifts_and_of_others_it_refuses_them(used):

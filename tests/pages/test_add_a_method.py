@@ -76,7 +76,7 @@ def test_it_is_stopped_and_gone_on_with_as_any_other(data, place):
     }  # fmt: skip
     ended = reconstruct(data, stopped, "--resume")
     assert ended.code == 0, ended.err
-    assert "goes on behind step 7" in ended.err
+    assert "continues after step 7" in ended.err
     assert stopped.read_bytes() == whole.read_bytes()
     assert not [name for name in contents(place) if name.name.startswith(".")]
 
@@ -91,4 +91,4 @@ def test_what_its_class_says_is_what_the_command_does(data, place):
     assert "classical" not in planned.out  # it is one itself
     refused = reconstruct(data, place / "o.nii.gz", "--samples", 2)
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
-    assert "Landweber draws nothing" in refused.err
+    assert "Landweber does not sample" in refused.err

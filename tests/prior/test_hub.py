@@ -433,7 +433,7 @@ def test_without_a_token_nothing_is_asked(hub, folder):
 
 def test_a_push_that_is_not_permitted_is_one_line(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)
-    words = [NAME, "does not permit", "hf auth login"]
+    words = [NAME, "the hub refused", "hf auth login"]
     ended = command("push", folder, NAME)
     assert_one_line(ended, PRIOR, words)
     assert "hf_x" not in ended.err

@@ -211,8 +211,8 @@ def test_views_and_detectors_that_are_chosen_keep_their_rays():
         ({"poses": ()}, "0 poses for 4 views"),
         ({"rows": 0}, "0 rows"),
         ({"poses": (Pose((0, -60, 0), (0, 40, 0), (2.0, 0, 0)),)}, "lengths 2 and 1"),
-        ({"poses": (Pose((0, -60, 0), (0, 40, 0), (0, 0, 1.0)),)}, "lie in one plane"),
-        ({"poses": (Pose((0, -60, 0), (0, np.nan, 0)),)}, "is not a place"),
+        ({"poses": (Pose((0, -60, 0), (0, 40, 0), (0, 0, 1.0)),)}, "are in one plane"),
+        ({"poses": (Pose((0, -60, 0), (0, np.nan, 0)),)}, "has NaN or infinity"),
         ({"poses": (Pose((0, -5, 0), (0, 40, 0)),)}, "inside the slices"),
     ],
 )
@@ -285,12 +285,12 @@ def test_the_nearest_upright_beam_is_what_was_posed(geometry):
 
 def test_what_cannot_be_posed_is_told():
     curved = changed(placed(fan_beam, GRID, VIEWS, sod_mm=60, sdd_mm=100), detector="curved").beam
-    with pytest.raises(UnsupportedInput, match="a fan beam on a curved detector has no pose"):
+    with pytest.raises(UnsupportedInput, match="a fan beam on a curved detector has no poses"):
         posed(curved)
     with pytest.raises(InvalidValue, match="a roll of 90 degrees; expected -45 to 45"):
         posed(CONE.beam, roll_deg=90)
     with pytest.raises(InvalidValue, match="2 angles of tilt for 4 views"):
         posed(CONE.beam, tilt_deg=(1, 2))
-    with pytest.raises(InvalidValue, match="shifts of the source are no 3 numbers"):
+    with pytest.raises(InvalidValue, match="shifts of the source are not 3 numbers"):
         posed(CONE.beam, source_shifts_mm=[(1, 2)])
     assert isinstance(as_posed(CONE.beam), PosedBeam)

@@ -111,7 +111,7 @@ def test_the_truth_with_known_noise_has_chi_square_one_within_its_error(body):
 def test_half_and_twice_the_noise_have_chi_square_a_quarter_and_four(body):
     scan, truth = body
     clean = scan_of(truth, photons=None).y
-    for factor, words in ((0.5, "follows the noise"), (2.0, None)):
+    for factor, words in ((0.5, "fits the noise"), (2.0, None)):
         other = dataclasses.replace(scan, y=clean + factor * (scan.y - clean))
         quality = judged(other, truth)
         assert quality.residual.chi_square == pytest.approx(factor**2, rel=0.1)

@@ -90,7 +90,7 @@ def test_doctor_lists_what_is_left(data, place, monkeypatch):
 
 def test_a_folder_is_had_by_one_process_at_a_time(place):
     with alone(place):
-        with pytest.raises(OutputError, match="another process is at work there"), alone(place):
+        with pytest.raises(OutputError, match="another process is working there"), alone(place):
             pass
         assert list(place.iterdir()) == []
     with alone(place):

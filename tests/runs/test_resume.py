@@ -77,7 +77,7 @@ def test_killed_at_a_random_step_it_goes_on_to_the_same_bytes(user, more, caplog
     assert not (user / "o.nii.gz").exists()
     run(*words("o.nii.gz", *more), "--resume")
     # Behind the last step of a sample there is no state.
-    assert f"goes on behind step {step - (step % STEPS == 0)}" in caplog.text
+    assert f"continues after step {step - (step % STEPS == 0)}" in caplog.text
     for name in ["{}.nii.gz", "{}.std.nii.gz"][: 2 if more else 1]:
         assert sha256(user / name.format("o")) == sha256(user / name.format("whole")), step
     assert not (user / "o.nii.gz.state").exists()
@@ -146,7 +146,7 @@ def change(path, **facts):
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        ({}, "does not say how many threads it was begun with"),
+        ({}, "does not say how many threads it began with"),
         ({"processor": "Abacus", "threads": 1}, "was begun on another machine (Abacus, torch; "),
         (
             {"processor": processor(), "threads": 1, "engine": "openvino"},
@@ -174,7 +174,7 @@ def test_threads_that_a_run_was_not_begun_with_are_refused(user, monkeypatch):
     before = contents(user)
     ended = command(*words("o.nii.gz", "--threads", 2), "--resume")
     assert ended.code == 2
-    assert "was begun with 1, on which" in ended.err
+    assert "was begun with 1, and" in ended.err
     assert contents(user) == before
     run(*words("o.nii.gz", "--threads", 1), "--resume")
 
@@ -185,9 +185,9 @@ def test_an_interrupted_run_says_how_it_goes_on_and_leaves_its_state_alone(
     before = set(contents(user))
     ended = stopped(monkeypatch, 3, *words("o.nii.gz"))
     assert {str(p) for p in set(contents(user)) - before} == {"o.nii.gz.state"}
-    assert "o.nii.gz.state is kept: the same command with --resume goes on" in caplog.text
+    assert "o.nii.gz.state is kept: the same command with --resume continues" in caplog.text
     assert ended.err.splitlines()[-1] == (
-        "diffusionblend: interrupted; nothing half written is left"
+        "diffusionblend: interrupted; no half-written file is left behind"
     )
 
 
@@ -215,13 +215,13 @@ def test_without_resume_it_begins_anew(user, monkeypatch, caplog):
     stopped(monkeypatch, 3, *words("o.nii.gz"))
     caplog.clear()
     run(*words("o.nii.gz"))
-    assert "goes on" not in caplog.text
+    assert "continues" not in caplog.text
     assert not (user / "o.nii.gz.state").exists()
 
 
 def test_nothing_to_resume_is_said(user, caplog):
     run(*words("o.nii.gz"), "--resume")
-    assert "o.nii.gz.state: not there; the run begins anew" in caplog.text
+    assert "o.nii.gz.state: not there; the run starts from the beginning" in caplog.text
 
 
 def test_the_state_of_another_run_is_refused(user, monkeypatch):
@@ -231,7 +231,7 @@ def test_the_state_of_another_run_is_refused(user, monkeypatch):
         ended = command(*words("o.nii.gz", *more), "--resume")
         assert ended.code == 2
         assert said in ended.err
-        assert "o.nii.gz.state: is of another run" in ended.err
+        assert "o.nii.gz.state: belongs to another run" in ended.err
     ended = command(*words("o.nii.gz", "--set", "leak=0.5"), "--resume")
     assert ended.code == 2
     assert contents(user) == before
@@ -378,7 +378,9 @@ def test_ctrl_c_ends_within_five_seconds_and_leaves_nothing(user, then):
     code, seconds, err = interrupted(*arguments, before_main=SAY.format(then=then), said="step 1")
     assert code in ((-signal.SIGINT, 130) if then else (130,))
     assert seconds < 5
-    assert err.splitlines()[-1] == "diffusionblend: interrupted; nothing half written is left"
+    assert err.splitlines()[-1] == (
+        "diffusionblend: interrupted; no half-written file is left behind"
+    )
     assert "Traceback" not in err
     assert contents(user) == before
 
@@ -418,5 +420,7 @@ def test_a_state_of_more_samples_than_are_asked_for_is_refused(user):
     wish = {"prior": "./prior", "steps": 2, "classical": False}
     db.reconstruct(scan, samples=2, callback=told.append, **wish)
     of_the_second = told[2].state
-    with pytest.raises(UsageError, match=r"^`samples=1`: the state is of a run of more, 1 of "):
+    with pytest.raises(
+        UsageError, match=r"^`samples=1`: the saved state is from a run with more, 1 of "
+    ):
         db.reconstruct(scan, samples=1, start=of_the_second, **wish)

@@ -147,7 +147,7 @@ def test_what_cannot_fit_is_refused_before_it_is_computed(data, place, monkeypat
     monkeypatch.setattr("diffusionblend.methods.method.run", None)
     ended = reconstruct(data, place)
     assert ended.code == OutputError.code
-    assert "v.nii: its volumes need about 0 MiB, and the disk is full but for 0 MiB" in ended.err
+    assert "v.nii: its volumes need about 0 MiB, but only 0 MiB of the disk are free" in ended.err
     assert len(ended.err.splitlines()) == 1
     assert contents(place) == {}
 
@@ -158,8 +158,8 @@ def test_where_only_the_state_does_not_fit_it_is_told_and_the_run_goes_on(
     free(monkeypatch, 2 * 12 * 64 * 64 * 4)
     ended = reconstruct(data, place)
     assert ended.code == 0, ended.err
-    assert "beside the volumes, twice while it is written" in caplog.text
-    assert "save none, by `save_state=inf`" in caplog.text
+    assert "beside the volumes, twice that while it is written" in caplog.text
+    assert "save no state, with `save_state=inf`" in caplog.text
     caplog.clear()
     assert reconstruct(data, place, "--save-state", "inf").code == 0
     assert "state" not in caplog.text
@@ -168,4 +168,4 @@ def test_where_only_the_state_does_not_fit_it_is_told_and_the_run_goes_on(
 def test_a_plan_says_what_the_disk_needs(data, place):
     said = reconstruct(data, place, "--dry-run").out
     line = next(line for line in said.splitlines() if line.startswith("disk"))
-    assert np.all([word in line for word in ("of volumes", "twice", "of its state", "free")])
+    assert np.all([word in line for word in ("of volumes", "twice", "for its state", "free")])

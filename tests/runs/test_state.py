@@ -120,9 +120,9 @@ def test_a_step_changes_nothing_that_it_was_given(name):
 
 def test_a_state_past_the_last_step_is_refused():
     _, kept = states(make("sirt"), problem())
-    with pytest.raises(UsageError, match="step 3 of 2 is done; there is no other"):
+    with pytest.raises(UsageError, match="step 3 of 2 was the last; there are no more"):
         make("sirt", 2)(problem(), start=kept[2])
-    with pytest.raises(UsageError, match="step 0 of 0 is done"):
+    with pytest.raises(UsageError, match="step 0 of 0 was the last"):
         make("sirt", 0)(problem())
 
 

@@ -81,7 +81,7 @@ def test_a_second_reconstruction_of_one_output_is_refused(data, place):
     for more in ((), ("--resume",)):
         second = command("reconstruct", data.scan, *many, "-o", output, *more)
         assert second.code == OutputError.code
-        assert re.search(r"v\.nii\.gz: another process is at work there; wait", second.err)
+        assert re.search(r"v\.nii\.gz: another process is working there; wait", second.err)
     _, said = first.communicate()
     assert first.returncode == 0, said
     again = start("reconstruct", data.scan, *many, "-o", alone)  # with as many threads

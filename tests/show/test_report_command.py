@@ -74,7 +74,7 @@ def test_a_program_makes_the_page_of_the_command(user):
     made = db.report("o.nii.gz", "b.html", scan="chest.h5", command=typed)
     assert (user / "a.html").read_bytes() == (user / "b.html").read_bytes()
     assert made.verdict in page("b.html")
-    with pytest.raises(UsageError, match=r"page\.txt: expected a name in \.html"):
+    with pytest.raises(UsageError, match=r"page\.txt: expected a name ending in \.html"):
         db.report("o.nii.gz", "page.txt")
 
 
@@ -85,7 +85,7 @@ def test_all_that_is_beside_a_volume_is_shown(user):
         "nearest to the truth", "diffusionblend-fast", "tv (classical)", "chi-square",
         "PSNR over the steps", "Residual over the steps", "Residual of each view",
         "Profile along z", "Error along the slices", "deviation of its samples",
-        "Nobody has calibrated it", "Only 8 views", "Versions", "Prior: weights SHA-256",
+        "It has not been calibrated", "Only 8 views", "Versions", "Prior: weights SHA-256",
         sha256(user / "o.nii.gz"), sha256(user / "truth.nii.gz"),
         "diffusionblend report o.nii.gz --truth truth.nii.gz --scan chest.h5",
         "The scanner seen along the axis",
@@ -132,7 +132,7 @@ def test_without_a_truth_the_verdict_is_the_quality_record(user):
         quality = json.load(file)["quality"]
     assert f"{100 * quality['undetermined']['share']:.0f} %" in told["verdict"]
     assert f"{len(quality['warnings'])} warnings" in told["verdict"]
-    assert "nobody knows" in told["verdict"]
+    assert "nobody can say" in told["verdict"]
     assert "No truth was given" in " ".join(told["missing"])
     text = page()
     assert "PSNR over the steps" not in text
@@ -146,7 +146,7 @@ def test_a_volume_alone_makes_a_page_that_says_what_it_lacks(user):
     shutil.rmtree("o.steps")
     told = json.loads(run("report", "o.nii.gz", "--json").out)
     assert list(told["volumes"]) == ["o"]
-    assert "there is no record beside it (o.nii.gz.json)" in told["volumes"]["o"]["missing"]
+    assert "no record is beside it (o.nii.gz.json)" in told["volumes"]["o"]["missing"]
     assert "nothing here says how good it is" in told["verdict"]
     for word in ("chi-square", "Warnings", "Residual", "calibrated", "Configuration"):
         assert word not in page()
@@ -196,7 +196,7 @@ def test_parts_of_another_run_are_not_shown(user):
     volume = read_volume(user / "o.nii.gz")
     write_volume(Volume(volume.hu + 1, volume.grid), user / "o.nii.gz")
     told = json.loads(run("report", "o.nii.gz", "--json").out)
-    assert "of another volume" in told["volumes"]["o"]["missing"][0]
+    assert "to another volume" in told["volumes"]["o"]["missing"][0]
     assert not told["volumes"]["o"]["warnings"]
 
 
@@ -285,7 +285,7 @@ def test_a_volume_on_the_way_that_is_not_the_records_is_left_out_and_said(user):
         ((), 2, "report: needs RUNS"),
         (("o.nii.gz", "--truth", "o.nii.gz"), 2, "o.nii.gz: no volume besides the truth; give"),
         (("nowhere.nii.gz",), 3, "nowhere.nii.gz: no such file"),
-        (("o.nii.gz", "-o", "o.nii.gz"), 2, "expected a name in .html"),
+        (("o.nii.gz", "-o", "o.nii.gz"), 2, "ending in .html"),
         (("o.nii.gz", "-o", "nowhere/r.html"), 5, "nowhere"),
         (("o.nii.gz", "--truth", "nowhere.nii.gz"), 3, "nowhere.nii.gz"),
         (("o.nii.gz", "--scan", "o.nii.gz"), 3, "o.nii.gz"),

@@ -47,7 +47,7 @@ def check_claims(folder):
             assert not second.take("a.nii.gz")
             assert second.take("b.nii.gz")
         with (
-            pytest.raises(OutputError, match="another batch is at work there, with other options"),
+            pytest.raises(OutputError, match="another batch is working there with other options"),
             Claims(folder, "other"),
         ):
             pass

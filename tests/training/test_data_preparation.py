@@ -211,7 +211,7 @@ def test_a_volume_to_validate_on_that_is_trained_on_is_told(workshop, caplog, ki
     measured.Validation.read(unseen, workshop, sources)
     (told,) = caplog.messages
     assert told.startswith(
-        "two.nii.gz: is the volume of `validation`, too: its figures say nothing"
+        "two.nii.gz: is also the volume of `validation`, whose figures then say nothing"
     )
 
 

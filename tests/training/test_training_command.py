@@ -514,12 +514,13 @@ def test_phases_can_be_begun_with_the_weights_before_them(workshop, tmp_path):
         ('start={prior="start", sha256="0123456789ab"}', "expected 0123456789ab"),
         ('start={prior="nowhere", sha256="0123456789ab"}', "nowhere: no such prior"),
         ('start="chest"', "Expected `object | null`, got `str`"),
-        ('output="a\\u0000b"', r"'a\x00b' holds a NUL; expected text without"),
+        ('output="a\\u0000b"', r"'a\x00b' contains a NUL character; expected plain text"),
         ("first_phase=2", "needs the weights before it as `start`"),
         ("first_phase=4", "has 3 phases"),
         (
             'phases=[{trains="coarse", budget={steps=1}, crops=[{size=16, batch=2, scale=2}]}]',
-            "begins with the weights of the fine one; put a phase that trains that before it",
+            "starts from the weights of the fine one; put a phase that trains the fine one "
+            "before it",
         ),
     ],
 )

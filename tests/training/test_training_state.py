@@ -106,7 +106,7 @@ def test_a_state_of_the_first_version_is_still_taken_up_and_told_of(begun, caplo
     ended = go_on(begun, ("seed = 3", "seed = 4"))
     assert ended.code == 0, ended.err
     assert "resumed at step 1" in caplog.text
-    assert "does not say of what recipe and data it is" in caplog.text
+    assert "does not say which recipe and data it belongs to" in caplog.text
 
 
 def test_two_processes_do_not_train_in_one_folder(begun, data, tmp_path):
@@ -116,6 +116,6 @@ def test_two_processes_do_not_train_in_one_folder(begun, data, tmp_path):
     with alone(begun / "run"):
         ended = go_on(begun)
     assert ended.code == 5
-    assert "run: another process is at work there" in ended.err.splitlines()[-1]
+    assert "run: another process is working there" in ended.err.splitlines()[-1]
     assert state(begun).read_bytes() == state(tmp_path / "before").read_bytes()
     assert go_on(begun).code == 0

@@ -111,8 +111,8 @@ def to_denoiser(
 
     Args:
         prior: The prior.
-        jump_every: A cross partition at every so many calls, for priors that know gap 3; 0 is
-            never.
+        jump_every: Calls from one cross partition to the next, for priors trained with gap 3; 0
+            is never.
         batch_size: Groups in one call of the prior.
         seed: Seed of the partitions.
 
@@ -204,7 +204,7 @@ def _deepinv() -> ModuleType:
     except Exception as error:  # a torchvision that is not this torch's raises RuntimeError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise UsageError(
-            f"deepinv cannot be imported ({reason}); run `{install('deepinv')}`, "
-            "and take torch and torchvision of one release, both for the CPU or both for CUDA"
+            f"deepinv cannot be imported ({reason}); run `{install('deepinv')}`, and use torch "
+            "and torchvision of the same release, both for the CPU or both for CUDA"
         ) from error
     return deepinv

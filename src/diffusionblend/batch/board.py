@@ -64,7 +64,7 @@ class Board:
         before = sys.stderr
         live = Live(get_renderable=self._table, console=console, refresh_per_second=PER_SECOND)
         self._stack.enter_context(live)
-        # The log goes above the table, by what stands for stderr meanwhile.
+        # The log goes above the table, through the stand-in for stderr.
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is before:
                 self._stack.callback(handler.setStream, before)
@@ -97,7 +97,7 @@ class Board:
             self._waiting[name] = None
 
     def lines(self, most: int) -> Iterator[Line]:
-        """Yield at most so many lines: what runs, what has ended last, and what comes."""
+        """Yield at most this many lines: what runs, what ended last, and what comes next."""
         with self._lock:
             now, room = time.monotonic(), most
             running = [Line(n, what, now - began) for n, (what, began) in self._running.items()]

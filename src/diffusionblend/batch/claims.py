@@ -31,7 +31,7 @@ class Claims:
 
     Args:
         folder: The folder of the batch.
-        kind: What tells batches apart that make other volumes of the same scans.
+        kind: What distinguishes batches that make other volumes from the same scans.
     """
 
     def __init__(self, folder: Place, kind: str) -> None:
@@ -115,7 +115,7 @@ class Claims:
                 path.unlink(missing_ok=True)
             elif _text(path) not in ("", self._kind):
                 raise OutputError(
-                    f"{self._folder}: another batch is at work there, with other options; wait "
+                    f"{self._folder}: another batch is working there with other options; wait "
                     "until it ends, or choose another folder"
                 )
 

@@ -1,11 +1,11 @@
 """A scan of a store is copied to this machine, its volume made here and put into a store.
 
-What is made lies in a folder for temporary files that is the same for each process of this user, so
-that a scan goes on from the state that a process which was killed has left.
+Work is done in a temporary folder that all processes of this user share, so that a scan continues
+from the state that a killed process has left.
 
 The other volumes are put first, then the volume, and the record last: where there is a record there
-is all that it names. A mark stands for as long as a volume is there without its record, so that one
-which a killed process has left is known from one that is of somebody else.
+is all that it names. A mark is there as long as a volume has no record, so that the volume of a
+killed process can be told from a stranger's.
 """
 
 import contextlib
@@ -80,5 +80,5 @@ def _workplace(place: Remote) -> Path:
     with writing(root):
         root.mkdir(mode=0o700, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
-        raise OutputError(f"{root}: belongs to somebody else; set TMPDIR to another folder")
+        raise OutputError(f"{root}: belongs to another user; set TMPDIR to another folder")
     return root / hashlib.sha256(place.url.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """Run many tasks, one after another or in parallel with Ray; one that fails stops no other.
 
 Ray runs its processes on this machine or on a cluster. If a process or node dies, its task is tried
-again, and the other tasks go on.
+again, and the other tasks continue.
 """
 
 import contextlib
@@ -162,8 +162,8 @@ def _failure(error: Exception, retries: int) -> Exception:
     if isinstance(cause, Exception):
         return cause
     return OutOfMemory(
-        f"its process died {retries + 1} times ({type(error).__name__}), most likely for lack of "
-        "memory; take fewer `workers`, the same command goes on"
+        f"its process died {retries + 1} times ({type(error).__name__}), most likely because "
+        "memory ran out; take fewer `workers`: the same command continues where it stopped"
     )
 
 
@@ -206,7 +206,7 @@ def _ray(pool: Pool) -> Iterator[ModuleType]:
         import ray
     except ImportError as error:
         raise UsageError(
-            f"ray: not installed, and `workers` and `address` need it; run `{install('batch')}`"
+            f"ray: not installed, but `workers` and `address` need it; run `{install('batch')}`"
         ) from error
     heard = signal.SIGTERM, signal.SIGHUP
     before = {number: signal.getsignal(number) for number in heard}
@@ -272,6 +272,6 @@ def _answers(address: str) -> None:
 def _no_cluster(address: str, error: BaseException) -> DiffusionBlendError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UsageError(
-        f"`address={address!r}`: no Ray cluster answers there ({reason}); expected "
-        "HOST:PORT of one, as `ray start` of its head says it"
+        f"`address={address!r}`: no Ray cluster answers there ({reason}); expected the HOST:PORT "
+        "that `ray start` printed on its head node"
     )

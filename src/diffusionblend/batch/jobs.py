@@ -28,10 +28,11 @@ from diffusionblend.io.volumes import check_suffix
 
 _Place = TypeVar("_Place", Path, Remote, Place)
 MOST_OTHERS = 200_000
-"""So many files and folders are searched for a first scan, which takes some seconds."""
+"""How many files and folders are searched for a first scan, which takes some seconds."""
 SMALLER = "give a folder of scans, a pattern without `**`, or a table of scans"
 _ANYWHERE = Path("/a/folder")
-"""Whether a name leads out of a folder is the same for one in a store."""
+"""Stands for any folder: whether a name points outside does not depend on which one, or on a
+store."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _check_text(job: Job) -> None:
     """Refuse names that are no UTF-8: the journal of a batch, in JSON, cannot hold them."""
     for place in (job.scan, job.output):
         if as_utf8(str(place)) != str(place):
-            raise UsageError(f"{place}: is not UTF-8, which names in a batch have to be; rename it")
+            raise UsageError(f"{place}: its name is not UTF-8, which a batch needs; rename it")
 
 
 def _check_name(folder: Place, name: str) -> None:
@@ -99,8 +100,8 @@ def _check_name(folder: Place, name: str) -> None:
     check_suffix(Path(name))
     if isinstance(folder, Remote) and names_folder(Path(name)):
         raise UsageError(
-            f"{folder / name}: is a folder of files, and a volume in a store is one object; "
-            "expected a name in .nii.gz, .nii or .nrrd"
+            f"{folder / name}: would be a folder of files, but a volume in a store is one object; "
+            "expected a name ending in .nii.gz, .nii or .nrrd"
         )
 
 
@@ -130,7 +131,9 @@ def _below(folder: Place) -> Sequence[Place]:
     found = _objects(folder) if isinstance(folder, Remote) else _files(folder)
     scans = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not scans:
-        raise CorruptInput(f"{folder}: holds no scan; expected files in {' or '.join(SUFFIXES)}")
+        raise CorruptInput(
+            f"{folder}: contains no scan; expected files ending in {' or '.join(SUFFIXES)}"
+        )
     return scans
 
 
@@ -194,8 +197,8 @@ def _of_table(table: Place, folder: Place, settings: Settings, suffix: str) -> I
         rows = list(read_rows(copy))
     if not rows:
         raise CorruptInput(
-            f"{table}: has no row; expected a line of names of columns, `scan` among them, and one "
-            "for each scan"
+            f"{table}: has no rows; expected a line of column names, one of them `scan`, and a "
+            "line for each scan"
         )
     for number, row in rows:
         place = f"{table}, row {number}"
@@ -258,7 +261,7 @@ def _csv(path: Path) -> Iterator[dict[str, str]]:
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected a table of scans") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CorruptInput(f"{path}: is no CSV ({error}); repair it") from error
+        raise CorruptInput(f"{path}: is not valid CSV ({error}); repair it") from error
 
 
 def _parquet(path: Path) -> Iterator[dict[str, str]]:

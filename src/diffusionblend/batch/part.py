@@ -45,7 +45,7 @@ def parse_part(text: str, environment: Mapping[str, str] = os.environ) -> Part:
     except ValueError as error:
         raise UsageError(f"`part={text!r}`: {_EXPECTED}") from error
     if not 1 <= part.index <= part.of:
-        raise UsageError(f"`part={text!r}`: {part} is no part; {_EXPECTED}")
+        raise UsageError(f"`part={text!r}`: {part} is not a part; {_EXPECTED}")
     return part
 
 
@@ -63,8 +63,8 @@ def _from_array(text: str, count: str, environment: Mapping[str, str]) -> tuple[
         return str(int(index) + 1), count
     if index.isdecimal():
         raise UsageError(
-            f"`part={text!r}`: Kubernetes says which part this is, and not of how many; "
-            "give auto/N with its completions, for instance auto/100"
+            f"`part={text!r}`: Kubernetes says which part this is, but not how many there are; "
+            "give auto/N with N its completions, for instance auto/100"
         )
     raise UsageError(
         f"`part={text!r}`: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set; give I/N"

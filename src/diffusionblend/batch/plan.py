@@ -51,7 +51,7 @@ class Status:
 
     Attributes:
         made: Whether it exists, is whole, and was made of the present scan with these settings.
-        otherwise: The setting by which it differs; empty if none does, or there is no volume.
+        otherwise: The setting that differs; empty if none does, or there is no volume.
     """
 
     made: bool = False
@@ -90,11 +90,11 @@ def plan(
 
 
 def made_otherwise(job: Job, found: Status, others: int = 0) -> UsageError:
-    """Return the error that a volume, and so many others, were made with other settings."""
+    """Return the error that a volume, and this many others, were made with other settings."""
     more = f" (and {others} more)" if others else ""
     return UsageError(
-        f"{job.output}{more}: is there, and was made otherwise ({found.otherwise}); choose "
-        "another folder, or `replace`"
+        f"{job.output}{more}: exists already, but was made differently ({found.otherwise}); "
+        "choose another folder, or `replace`"
     )
 
 

@@ -83,7 +83,9 @@ class Recorder:
         else:
             self.failed[entry.name] = entry
             bug = None if isinstance(ended.failure, DiffusionBlendError) else ended.failure
-            log.warning("%s failed: %s; the others go on", entry.name, entry.failure, exc_info=bug)
+            log.warning(
+                "%s failed: %s; the others continue", entry.name, entry.failure, exc_info=bug
+            )
         self._show(entry.name, entry.result, entry.failure)
 
     def _entry(self, ended: Ended[Job, Made]) -> Entry:

@@ -50,8 +50,8 @@ def _times(made: Sequence[Entry]) -> str:
     seconds = [entry.seconds for entry in made]
     slowest = sorted(made, key=lambda entry: -entry.seconds)[:SLOWEST]
     median, total = statistics.median(seconds), sum(seconds)
-    text = f"A scan took {median:.1f} s in the median, {max(seconds):.1f} s at most; all of them "
-    text += f"{total / 3600:.2f} hours of work. The slowest:\n\n"
+    text = f"A scan took {median:.1f} s (median), at most {max(seconds):.1f} s; all of them "
+    text += f"took {total / 3600:.2f} hours. The slowest:\n\n"
     return text + _rows(("volume", "seconds"), ((e.name, f"{e.seconds:.1f}") for e in slowest))
 
 

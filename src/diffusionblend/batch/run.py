@@ -126,7 +126,7 @@ def do_batch(batch: Batch, pool: Pool, *, table: bool = False) -> Summary:
         if missing:
             with Claims(batch.folder, batch.kind) as claims, executor(pool) as run:
                 while missing := _round(missing, claims, run, recorder, batch, alone=pool.alone):
-                    log.info("%d scans are at another process; waiting for it", len(missing))
+                    log.info("another process is making %d scans; waiting for it", len(missing))
                     time.sleep(POLL_SECONDS)
     report = write_report(batch.folder)
     return Summary(tuple(recorder.made), tuple(sorted(recorder.kept)), recorder.failed, report)

@@ -55,11 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     save_state: Annotated[float, Meta(ge=0)] = 30.0
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
-        """Return settings with other values; a name that is none of theirs is the method's option.
+        """Return settings with other values; any unknown name is an option of the method.
 
         With another method the options of this one are gone.
         """
-        known = set(self.__struct_fields__) - {"options"}  # each of which has a name of its own
+        known = set(self.__struct_fields__) - {"options"}  # options have names of their own
         own = {name: value for name, value in values.items() if name in known}
         options = {name: value for name, value in values.items() if name not in own}
         if own.get("method", self.method) == self.method:
@@ -110,7 +110,7 @@ def decides(settings: Settings) -> dict[str, Any]:
 
 
 def difference(settings: Settings, record: Record) -> str:
-    """Say by what a volume was made otherwise than these settings would; nothing if by nothing."""
+    """Say which setting of a volume differs from these; empty if none does."""
     known = decides(settings)
     ours = json.loads(json.dumps(known)) | {"prior": _weights(known["prior"])}  # tuples are lists
     theirs = {name: getattr(record, name) for name in ours} | {"prior": _weights(record.prior)}

@@ -101,14 +101,14 @@ def _reconstruct(
 
 
 def _start(run: Checkpoint) -> State:
-    """Return the state that a run can go on from; one of another run is of no use."""
+    """Return the state that a run can continue from; one of another run is of no use."""
     if not run.path.exists():
         return BEGINNING
     asked = run.threads
     try:
         return run.load()
     except (CorruptInput, UsageError) as error:
-        log.warning("%s; it begins anew", error)
+        log.warning("%s; it starts again", error)
         run.threads = asked
         return BEGINNING
 

@@ -38,7 +38,7 @@ LEAST_MM = 140.0
 LONG = 1.12
 """Ratio of the axes of the outline; bodies have 1.2 to 2.4, what is turned on a lathe 1."""
 FEWEST = 20
-"""Views below which histograms are blurred too much to tell tissue from other materials."""
+"""With fewer views histograms are too blurred to tell tissue from other materials."""
 COARSEST_MM = 5.5
 """Pixels from which an estimate is too low: by 11 percent on a chest in pixels of 5.6 mm."""
 MISSING_DEG = 5.0
@@ -107,7 +107,7 @@ def _of_histogram(match: Match) -> Iterator[Doubt]:
         yield Doubt("no peak of its histogram is clear", False)
     between = match.gap <= GAP and BONE[0] <= match.bone <= BONE[1]
     if match.overlap < LIKE_TISSUE or not between:
-        yield Doubt("its histogram is like that of tissue, and like that of other materials", False)
+        yield Doubt("its histogram fits tissue, but also other materials", False)
 
 
 def _of_attenuation(mu: float) -> Iterator[Doubt]:
@@ -115,15 +115,16 @@ def _of_attenuation(mu: float) -> Iterator[Doubt]:
     if energy is None:
         least, most = min(WATER_PER_MM.values()), max(WATER_PER_MM.values())
         yield Doubt(
-            f"water attenuates X-rays of 5 keV to 10 MeV by {least:g} to {most:g} per mm, so that "
-            "the lengths are not in mm, the numbers no line integrals of X-rays, or the material "
-            "is a very dense one",
+            f"water attenuates X-rays of 5 keV to 10 MeV by {least:g} to {most:g} per mm, so the "
+            "lengths are not in mm, the numbers are not line integrals of X-rays, or the "
+            "material is very dense",
             True,
         )
     elif not BODY_PER_MM[0] <= mu <= BODY_PER_MM[1]:
         yield Doubt(
-            f"that is water at {energy:.2g} keV, with which no body is scanned ({BODY_PER_MM[0]:g} "
-            f"to {BODY_PER_MM[1]:g} per mm): it is another object, or the lengths are not in mm",
+            f"that is water at {energy:.2g} keV, an energy at which no body is scanned "
+            f"({BODY_PER_MM[0]:g} to {BODY_PER_MM[1]:g} per mm): it is another object, or the "
+            "lengths are not in mm",
             True,
         )
 
@@ -133,16 +134,17 @@ def _of_outline(outline: Outline, *, cut: bool) -> Iterator[Doubt]:
         yield Doubt("the detector cuts it off", False)
     elif outline.across_mm < LEAST_MM:
         yield Doubt(
-            f"it is {outline.across_mm:.2g} mm across, and a head has {LEAST_MM:g} or more", True
+            f"it is {outline.across_mm:.2g} mm across, but even a head has {LEAST_MM:g} or more",
+            True,
         )
     elif outline.long < LONG:
-        yield Doubt("it is round, and no section of a body is", True)
+        yield Doubt("it is round, which no section of a body is", True)
 
 
 def _of_scan(scan: Scan, pixel_mm: float) -> Iterator[Doubt]:
     views = len(scan.geometry.beam.angles_deg)
     if views < FEWEST:
-        yield Doubt(f"{views} views do not tell tissue from other materials", False)
+        yield Doubt(f"{views} views are too few to tell tissue from other materials", False)
     if scan.geometry.arc.missing_deg > MISSING_DEG:
         yield Doubt("directions are missing", False)
     if pixel_mm > COARSEST_MM:

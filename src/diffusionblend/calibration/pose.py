@@ -8,7 +8,7 @@ The pose p is sought that leaves least of them over,
 by Gauss-Newton, u being computed anew for each p (variable projection: Golub and Pereyra, SIAM
 Journal on Numerical Analysis 1973; for cones: Panetta et al., Physics in Medicine and Biology
 2008). It is done on larger bins and fewer views. Half of the views and the other half, each by
-itself, tell how well a number is known: one that they do not agree on is left as it is stated.
+itself, show how well a number is known: one that they do not agree on is left as it is stated.
 
 The height of the detector and its tilt leave next to nothing over on a circle (0.2 of 2 degrees of
 tilt were found, and 2.2 of 3 rows): they are not searched for.
@@ -52,7 +52,7 @@ _LARGEST_DEG = 10.0
 LEAST_ARC = 180.0
 """Degrees. Over 60 and 90 degrees of a measured disc both halves agreed on offsets of 20 bins."""
 LEAST_GAIN = 0.02
-"""Part of what the stated pose leaves over that another has to explain, to replace it."""
+"""Share of what the stated pose leaves unexplained that another must explain to replace it."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,9 +62,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         name: `offset`, `roll` or `slant`.
         unit: Bins of the detector, or degrees.
         found: By how much it differs from what the scan states.
-        uncertain: Half of what two halves of the views differ by, and what is uncertain at least.
-        distinct: Whether it is so much larger, and explains so much more, that it replaces the
-            scan's.
+        uncertain: Half the difference between two halves of the views, and the least uncertainty.
+        distinct: Whether it is large enough, and explains enough more, to replace the scan's.
     """
 
     name: str
@@ -99,13 +98,13 @@ class FoundPose:
     def words(self) -> str:
         """What is left over of the data, for people."""
         return (
-            f"left over of the data: {100 * self.stated:.2f} percent as stated, "
+            f"not explained of the data: {100 * self.stated:.2f} percent as stated, "
             f"{100 * self.left:.2f} percent as found"
         )
 
 
 def find_pose(scan: Scan, free: Sequence[str] = ()) -> FoundPose:
-    """Find how the detector stands by what its pose leaves unexplained of the data.
+    """Find the pose of the detector from what its pose leaves unexplained of the data.
 
     Args:
         scan: The scan, of at least 12 views; a full turn says most.
@@ -145,7 +144,7 @@ def find_pose(scan: Scan, free: Sequence[str] = ()) -> FoundPose:
 
 
 def _part(beam: Beam, name: str, found: float, uncertain: float, distinct: bool) -> Part:
-    """Return what is told of a number in mm or degrees."""
+    """Return the text about a number in mm or degrees."""
     unit = beam.bin_mm if name == "offset" else 1.0
     return Part(
         name=name,
@@ -171,7 +170,7 @@ def moved(beam: Beam, by: Mapping[str, float]) -> Beam:
 
 
 def _checked(scan: Scan, free: Sequence[str]) -> tuple[str, ...]:
-    """Return what to search for, in a scan that tells it."""
+    """Return what to search for, in a scan that can show it."""
     beam, views = scan.geometry.beam, scan.y.shape[1]
     known = [name for name in PARTS if name == "offset" or not beam.slicewise]
     free = tuple(free) or tuple(name for name in known if name != "slant")
@@ -183,16 +182,16 @@ def _checked(scan: Scan, free: Sequence[str]) -> tuple[str, ...]:
     if views < FEWEST_VIEWS:
         raise UnsupportedInput(
             f"{views} views, which almost any pose explains; expected {FEWEST_VIEWS} or more to "
-            "find the pose by"
+            "find the pose"
         )
     directions = Directions(np.array(beam.angles_deg))
     if not directions.closed and directions.span + directions.typical < LEAST_ARC - 1e-6:
         raise UnsupportedInput(
-            f"views over {directions.span:.4g} degrees, which do not tell the pose; expected "
+            f"views over {directions.span:.4g} degrees, which do not determine the pose; expected "
             f"{LEAST_ARC:g} or more"
         )
     if not scan.y.any():
-        raise UnsupportedInput("there was nothing in the beam to find the pose by")
+        raise UnsupportedInput("there was nothing in the beam, so the pose cannot be found")
     return free
 
 
@@ -251,7 +250,7 @@ class _Fit:
         return ((A(u) - y) / y.norm()).double().numpy().ravel()
 
     def left_over(self, at: np.ndarray) -> float:
-        """Return the size of what a pose leaves over."""
+        """Return the size of what a pose leaves unexplained."""
         return float(np.linalg.norm(self.residual(at)))
 
     def derivatives(self, at: np.ndarray) -> np.ndarray:

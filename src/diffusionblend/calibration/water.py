@@ -30,7 +30,7 @@ from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 SCALE_RANGE = (1e-6, 1e6)
 """Factors on the attenuation; one outside is a mistake."""
 MEASURED = (
-    "on known scans of bodies from 20 views on this was off by 3 percent RMS, and by 9 at most"
+    "on known scans of bodies with 20 views or more, the error was 3 percent RMS and at most 9"
 )
 """By how much sure estimates were off; docs/trust.md has the table."""
 _CLOSE = 1.5  # factor by which the values may be off for total variation
@@ -132,7 +132,9 @@ def _quick(coarse: Coarse, typical: float) -> tuple[Match, np.ndarray] | None:
 def _stated(mu_water: float, how: How) -> Calibration:
     by = {"stated": "The scan states", "given": "The user gave"}[how]
     possible = energy_of_water(mu_water) is not None
-    doubt = "" if possible else ", which water does not have for any X-rays of 5 keV to 10 MeV"
+    doubt = (
+        "" if possible else ", which water does not have at any X-ray energy from 5 keV to 10 MeV"
+    )
     return Calibration(
         mu_water=mu_water,
         how=how,
@@ -161,7 +163,7 @@ def _from_tissue(match: Match, against: tuple[Doubt, ...]) -> Calibration:
 
 def _from_material(match: Match, against: tuple[Doubt, ...]) -> Calibration:
     clear = match.near_main >= CLEAR
-    peak = "its peak is clear" if clear else "its peak is not clear, so that this is uncertain"
+    peak = "its peak is clear" if clear else "its peak is not clear, so this is uncertain"
     excluding = tuple(doubt for doubt in against if doubt.excludes)
     return Calibration(
         mu_water=match.main,
@@ -185,8 +187,8 @@ def _no_object() -> Calibration:
         how="material",
         sure=False,
         overlap=0.0,
-        words="The scan does not state the attenuation of water, and nothing in it attenuates: "
-        "1 per mm was used; check that it holds line integrals.",
+        words="The scan does not state the attenuation of water, and nothing in it attenuates: 1 "
+        "per mm was used; check that it contains line integrals.",
     )
 
 

@@ -111,7 +111,7 @@ def example(slices: int, size: int) -> Scan:
 
 
 def scanned(slices: int, size: int, views: int) -> Geometry:
-    """Return a parallel beam of so many views of slices of size x size pixels."""
+    """Return a parallel beam of this many views of slices of size x size pixels."""
     pixel_mm = FIELD_MM / size
     grid = Grid.from_spacing((slices, size, size), (SPACING_MM, pixel_mm, pixel_mm))
     return Geometry(grid, parallel_beam(grid, sparse_view(views)))

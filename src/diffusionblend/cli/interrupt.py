@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 
 from diffusionblend.io.files import remove_unfinished
 
-INTERRUPTED = "interrupted; nothing half written is left"
+INTERRUPTED = "interrupted; no half-written file is left behind"
 PATIENCE_SECONDS = 3.0
 """Python hears of a signal between two calls, and one projection of a large cone takes longer."""
 
@@ -60,7 +60,7 @@ class _Signals:
     """Signals that become exceptions in the main thread, and what a thread beside it does of them.
 
     Args:
-        numbers: Where the other thread is told of signals, by their numbers.
+        numbers: Where the other thread is told about signals, by their numbers.
     """
 
     def __init__(self, numbers: socket.socket) -> None:

@@ -28,7 +28,7 @@ from diffusionblend.progress import shown
 HELP = ("help", "--help", "-h")
 VERSION = ("version", "--version")
 READERS = "diffusionblend.io."
-"""Begins the names of the logs of what reads files."""
+"""The names of the logs of readers begin with this."""
 UNREACHABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EIO, errno.ESTALE)
 """Errors of the system that say something of a file, and nothing of this program."""
 
@@ -56,13 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_machine(error: BaseException) -> DiffusionBlendError | None:
-    """Return what is no bug, but a limit of the machine or of the user's rights; or None."""
+    """Return what is not a bug but a limit of the machine or of the user's rights; or None."""
     if ran_out(error):
         return OutOfMemory("out of memory; take fewer slices or pixels")
     if isinstance(error, OSError) and error.filename is not None and error.errno in UNREACHABLE:
         return CorruptInput(
             f"{error.filename}: cannot be reached ({error.strerror}); expected a file that this "
-            "user may read; check its name, and the rights of its folder"
+            "user may read; check its name and the permissions of its folder"
         )
     return None
 
@@ -134,14 +134,14 @@ def _logged(words: Sequence[str]) -> Iterator[None]:
 
 
 class _Once(logging.Filter):
-    """What is remarked of a file is told once, however often a command reads that file."""
+    """A remark about a file appears once, however often a command reads that file."""
 
     def __init__(self) -> None:
         super().__init__()
         self._told: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is new, or is none of a reader."""
+        """Return whether a line is new, or does not come from a reader."""
         message = record.getMessage()
         again = record.name.startswith(READERS) and message in self._told
         self._told.add(message)

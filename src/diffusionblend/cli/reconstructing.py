@@ -85,7 +85,7 @@ def _tell_of_unused(asked: "Reconstruct", method: Method) -> None:
     for name, matters in used.items():
         value = getattr(asked, name)
         if value != getattr(type(asked), name) and not matters:
-            log.warning("--%s %s: %s makes no use of it", name, value, asked.method)
+            log.warning("--%s %s: %s does not use it", name, value, asked.method)
 
 
 def _lead(asked: "Reconstruct", scan: Scan, request: Request, device: torch.device) -> None:
@@ -106,7 +106,7 @@ def _lead(asked: "Reconstruct", scan: Scan, request: Request, device: torch.devi
 def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
     """Warn where a scan was made from another series of DICOM: that may be another patient's.
 
-    Scans of one protocol lie in the same place, so that their grids tell nothing.
+    Scans of one protocol are in the same place, so their grids show nothing.
     """
     source, known = provenance.get("source", ""), provenance.get("source_sha256")
     if known and not is_volume(Path(source)) and digest(like) != known:
@@ -119,7 +119,7 @@ def _tell_of_another(like: Path, provenance: Mapping[str, str]) -> None:
 
 
 def _reconstruct(asked: "Reconstruct", scan: Scan, method: Method, device: torch.device) -> None:
-    """Begin, or go on from a state with as many threads as it was begun with; write, and tell."""
+    """Begin, or continue from a state with its number of threads; write, and report."""
     prior = facts_of(asked.prior) if method.needs_prior else None
     decides = identity(method, prior, asked)
     decides |= {"device": str(device), "scan": scan.facts["sha256"]}
@@ -153,14 +153,14 @@ def _reconstruct(asked: "Reconstruct", scan: Scan, method: Method, device: torch
 
 @contextlib.contextmanager
 def _way_to_go_on(run: Checkpoint) -> Iterator[None]:
-    """Say how a run that is interrupted or ended goes on."""
+    """Say how to continue a run that was interrupted or ended."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, LostProcess) as error:
-        kept = f"{run.path} is kept: the same command with --resume goes on"
+        kept = f"{run.path} is kept: the same command with --resume continues"
         if here().count > 1 and not isinstance(error, KeyboardInterrupt):
             # Which of both is heard first, the others do not know.
-            lost = "ended by a signal, which torchrun sends where another process has ended"
+            lost = "stopped by a signal, which torchrun sends when another process has ended"
             lost = str(error) if isinstance(error, LostProcess) else lost
             raise LostProcess(f"{lost}; {kept}" if run.path.exists() else lost) from error
         if run.path.exists():
@@ -196,7 +196,7 @@ def _output_in_words(output: Path) -> dict[str, str]:
 
 
 def _in_words(asked: "Reconstruct", made: Reconstruction) -> Iterator[str]:
-    """Yield what was made, what lies beside it, and what to do next."""
+    """Yield what was made, what is beside it, and what to do next."""
     output = asked.output
     kind = "".join(f", {words}" for words in _output_in_words(output).values())
     yield f"{output}: {asked.method}, {made.seconds} s{kind}"
@@ -271,8 +271,8 @@ def _larger_in_words(geometry: Geometry | None) -> dict[str, str]:
         return {}
     shape = " x ".join(map(str, geometry.grid.shape))
     return {
-        "works on": f"{shape} voxels and {geometry.beam.bins} bins: the object goes on outside, "
-        "and what was not asked for is cropped"
+        "works on": f"{shape} voxels and {geometry.beam.bins} bins: the object extends beyond "
+        "the volume, and what was not asked for is cropped"
     }
 
 
@@ -291,11 +291,11 @@ def _estimate_in_words(found: Estimate) -> dict[str, str]:
     """Return an estimate for people."""
     parts = ", ".join(f"{name} {in_minutes(seconds)}" for name, seconds in found.seconds.items())
     slab = "" if found.slab is None else f", {found.slab} slices at a time"
-    free = "" if found.free is None else f", of {in_units(found.free)} that may be taken"
+    free = "" if found.free is None else f", of {in_units(found.free)} available"
     if found.short:
         free += ": too much; take fewer slices or pixels"
     return {
-        "time": f"about {in_minutes(found.total)} ({parts}), without reading and writing",
+        "time": f"about {in_minutes(found.total)} ({parts}), plus reading and writing",
         "memory": "not estimated"
         if found.memory is None
         else f"{in_units(found.memory)}{slab}{free}",
@@ -304,7 +304,7 @@ def _estimate_in_words(found: Estimate) -> dict[str, str]:
 
 def _disk_in_words(room: Room) -> str:
     """Return what a reconstruction needs of the disk, for people."""
-    state = f", and twice {in_units(room.state)} of its state while it runs" if room.state else ""
+    state = f", and twice {in_units(room.state)} for its state while it runs" if room.state else ""
     stacks = f", {in_units(room.stacks)} of slabs meanwhile" if room.stacks else ""
     short = ": too much" if room.needed > room.free else ""
     what = f"{in_units(room.volumes)} of volumes{state}{stacks}"

@@ -66,7 +66,7 @@ def in_range(option: str, value: Number, low: Number, high: Number) -> Number:
 
 
 def present(path: Path, cure: str) -> None:
-    """Raise CorruptInput if an input is missing: told before anything slow is imported."""
+    """Raise CorruptInput if an input is missing: reported before anything slow is imported."""
     if not path.exists():
         raise CorruptInput(f"{path}: no such file; {cure}")
     check_kind(path)

@@ -50,8 +50,8 @@ def block_means(values: np.ndarray, *factors: int) -> np.ndarray:
 def in_parts(array: np.ndarray, multiple: int = 1) -> Iterator[np.ndarray]:
     """Yield the slices of an array (slices, ...), some at a time.
 
-    What was read of an array that is mapped from a file is let go behind each part, so that the
-    process never holds much of it.
+    Parts of an array that is mapped from a file are released once read, so that the process never
+    holds much of it.
 
     Args:
         array: The array.
@@ -68,7 +68,7 @@ def in_parts(array: np.ndarray, multiple: int = 1) -> Iterator[np.ndarray]:
 def _mapping(array: object) -> mmap.mmap | None:
     """Return the mapping of a file that an array is in; None if it is in memory.
 
-    A private mapping (mode `c`) counts as memory: what is let go there loses what was changed.
+    A private mapping (mode `c`) counts as memory: what is released there loses its changes.
     """
     private = False
     while array is not None and not isinstance(array, mmap.mmap):

@@ -32,7 +32,7 @@ LEAST, FEW, MANY, MOST = 0.001, 0.005, 0.1, 0.5
 WINDOWED = 0.01
 """Share of voxels at the lowest value from which a window has cut values off there."""
 WRAPPED = 60_000.0
-"""From where numbers of 16 bits are negative ones, if there are none in between."""
+"""Numbers of 16 bits from here on are negative ones, if none are in between."""
 TWO_BYTES = (-(2.0**15), 2.0**16 - 1)
 STORED = (-3100, 4096)
 """What scanners store: HU with their padding, or 12 bits."""
@@ -44,9 +44,9 @@ With noise it is 50 times and more; a phantom of three values is 8 times rougher
 """
 MOST_LABELS = 32
 SINGLE = 10
-"""Voxels: so few of one value may be so by chance, in a volume of some hundred."""
+"""Voxels: this few can have the same value by chance in a volume of some hundred."""
 CUT_OFF = -850.0
-"""HU above which a lowest value of many voxels is no air, and no lung either."""
+"""A lowest value of many voxels above this, in HU, is neither air nor lung."""
 ALL_AIR, NOT_AIR, NARROW = (-1200.0, -800.0), -1300.0, 400.0
 """HU of all air where there is little noise, below all of it, and how far half of the values of air
 that another scale puts below it lie from each other at most: noise puts them anywhere."""

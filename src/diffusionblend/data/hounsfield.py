@@ -33,11 +33,11 @@ AIR_TWICE = (-2300.0, -1200.0)
 DENSE = 800.0
 """HU from which there is bone or metal."""
 SWAP_BACK = (
-    "their two bytes are in the other order: state theirs in the header (`endian` of NRRD, "
-    "`ElementByteOrderMSB` of MetaImage), or write the volume again"
+    "their two bytes are in the other order: state the byte order in the header (`endian` of "
+    "NRRD, `ElementByteOrderMSB` of MetaImage), or write the volume again"
 )
 BELOW_AIR, MOST_BELOW_AIR = -1500.0, 0.05
-"""HU below which there is noise or padding alone, and the share of voxels from which it is neither.
+"""HU below which there is only noise or padding, and the share of voxels from which it is neither.
 
 Noise of 200 HU in air, and streaks of metal, leave 0.6 percent there.
 """
@@ -88,16 +88,16 @@ def check_scale(name: object, hu: np.ndarray) -> None:
         raise UnsupportedInput(f"{name}: {fault}")
     if values.noisy.mean() > MOST and values.shares(WATER[0], math.inf).mean() < FEW:
         log.warning(
-            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f to "
-            "%.0f HU; if it is a body, its values have another scale: give them in HU",
+            "%s: hardly any of its voxels are as dense as water (0 HU), and most are from %.0f "
+            "to %.0f HU; if it is a body, its values are not in HU: give them in HU",
             name,
             *np.percentile(hu[:: max(1, len(hu) // SLICES_LOOKED_AT)], (10, 90)),
         )
     if values.clipped:
         share = 100 * float(np.mean(values.hu == values.high))
         log.warning(
-            "%s: %.2g %% of its voxels are the highest, %g HU: values were cut off there, so that "
-            "what was denser is not; give the volume as it was before",
+            "%s: %.2g %% of its voxels have the highest value, %g HU: denser values were cut off "
+            "there; give the volume as it was before that",
             name,
             share,
             values.high,
@@ -107,14 +107,15 @@ def check_scale(name: object, hu: np.ndarray) -> None:
 def tell_of_scale(name: object, hu: np.ndarray) -> None:
     """Warn of a scale that `check_scale` refuses, of a volume that is compared or looked at.
 
-    Only of what no reconstruction shows, be it of noise: there a dense object may fill the corners.
+    Only of what no reconstruction shows, not even one of noise: there a dense object may fill the
+    corners.
     """
     values = GreyValues(hu)
     inverted = values.shares(*ALL_AIR).mean() < LEAST
     if not math.isnan(values.air_below):
         log.warning(
-            "%s: what looks like air is at about %.0f HU; expected air at -1000 and water at 0; if "
-            "values were multiplied or rescaled twice, undo that",
+            "%s: what looks like air is at about %.0f HU; expected air at -1000 and water at 0; "
+            "if the values were multiplied, or rescaled twice, undo that",
             name,
             values.air_below,
         )
@@ -123,7 +124,7 @@ def tell_of_scale(name: object, hu: np.ndarray) -> None:
 
 
 def _in_corners(values: GreyValues, *, dense_too: bool = True) -> str:
-    """Say what is wrong if slices go on outside of what was scanned, where there is no noise.
+    """Say what is wrong if slices continue outside what was scanned, where there is no noise.
 
     Programs that resample, or take the body out, fill with 0, which is water; padding may be the
     largest number there is. Empty if nothing is wrong.
@@ -138,9 +139,9 @@ def _in_corners(values: GreyValues, *, dense_too: bool = True) -> str:
         return ""
     value = float(corners[filled].max())
     return (
-        f"the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; expected air; "
-        "set what lies outside of the scanned field to -1000, and values that are inverted the "
-        "right way round"
+        f"the corners of {filled.sum()} slices are {value:g} HU, as dense as a body; expected "
+        "air; set what is outside the scanned field to -1000, and if the values are inverted, "
+        "invert them back"
     )
 
 
@@ -162,24 +163,24 @@ def _way_to_hu(values: GreyValues) -> str:
         ),
         (
             low > -0.5 and high <= 5,
-            "they may be attenuation in 1/mm or 1/cm, mu: store 1000 (mu / mu_water - 1), where "
-            "water has 0.0193 in 1/mm at 70 keV",
+            "they may be attenuation, mu, in 1/mm or 1/cm: store 1000 (mu / mu_water - 1); "
+            "mu_water is 0.0193 per mm at 70 keV",
         ),
         (
             low >= -5 and high <= 5,
-            "they were scaled, as for a network; give the HU that they were made of",
+            "they were scaled, as for a network; give the HU that they were made from",
         ),
         (
             values.wrapped or values.mostly_high,
-            "negative numbers were read without their sign: subtract 65536 from those, or, in "
-            "DICOM, set PixelRepresentation to 1",
+            "negative numbers were read as unsigned: subtract 65536 from those, or, in DICOM, "
+            "set PixelRepresentation to 1",
         ),
         (
             low >= 0 and high in (*range(1, 256), 65535),
             "they may be grey values: apply the rescale slope and intercept if there are any, or "
             "give the volume in HU",
         ),
-        (low < HU_LIMITS[0], "the lowest may be padding; set it to air, -1000"),
+        (low < HU_LIMITS[0], "the lowest value may be padding; set it to air, -1000"),
         (
             values.raised,
             "they may be HU + 1024: apply the rescale slope and intercept, and set padding to "
@@ -189,20 +190,21 @@ def _way_to_hu(values: GreyValues) -> str:
         (values.tenth, "they may be HU divided by ten: multiply them by ten"),
         (
             values.cut_off,
-            f"many are the lowest, {low:g}: they were windowed; give the volume as it was before",
+            f"many have the lowest value, {low:g}: they were windowed; give the volume as it was "
+            "before",
         ),
         (bool(below), below),
         (
             True,
-            "apply the rescale slope and intercept first; grey values, as of micro-CT, are to be "
-            "scaled so that air is -1000 and water 0",
+            "apply the rescale slope and intercept first; scale grey values, as of micro-CT, so "
+            "that air is -1000 and water 0",
         ),
     )
     return next(way for fits, way in ways if fits)
 
 
 def _way_from_below(values: GreyValues) -> str:
-    """Say what puts air far below -1000 HU, and what to do; empty if it is not there."""
+    """Say why air is far below -1000 HU, and what to do; empty if it is not there."""
     if not math.isnan(values.air_below) and values.shares(*WATER).mean() > FEW:
         return (
             f"air is at about {values.air_below:.0f}: they may be HU times "

@@ -18,7 +18,7 @@ MAX_VALUES = 2**31
 LARGEST = 1e9
 """A ray of so large a line integral brings no photon; numbers in another unit are smaller."""
 FEWEST = 0.5
-"""Photons that a ray is taken for which brought none: ln(n + 1/2) has least bias of a few."""
+"""Photons that a ray without any counts as: ln(n + 1/2) has least bias of a few."""
 
 
 class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +103,9 @@ class Scan:
         # The ends of the range need no memory, as a mask or absolute values of all would.
         largest = max(self.y.max(initial=0.0), -self.y.min(initial=0.0))
         if not math.isfinite(largest):
-            raise CorruptInput("line integrals hold NaN or infinity; mask or repair the dead bins")
+            raise CorruptInput(
+                "line integrals contain NaN or infinity; mask or repair the dead bins"
+            )
         if largest > LARGEST:
             raise CorruptInput(
                 f"line integrals are as large as {largest:g}; expected at most {LARGEST:g}: mask "
@@ -152,7 +154,8 @@ class Scan:
         """
         if self.mu_water is None:
             raise UnsupportedInput(
-                "the scan does not state the attenuation of water; give `mu_water`, or calibrate it"
+                "the scan does not state the attenuation of water; give `mu_water`, or calibrate "
+                "the scan"
             )
         return self.mu_water * self.geometry.grid.pixel_mm
 
@@ -163,7 +166,7 @@ def _way_to(needed: tuple[int, ...], shape: tuple[int, ...]) -> str:
         return "one row is y[None]"
     for order in itertools.permutations(range(len(shape))):
         if tuple(shape[axis] for axis in order) == needed:
-            return f"the axes are in another order: y.transpose{order}"
+            return f"the axes are in the wrong order; use y.transpose{order}"
     return "give the geometry of this scan"
 
 

@@ -19,8 +19,8 @@ from diffusionblend.geometry.poses import rises_deg
 
 _HEIGHTS = 16
 _SMOOTH = 5
-"""At so many heights three rows and so many bins are looked at: one ray or one row alone, noisy or
-dead, says nothing."""
+"""Heights, and at each of them bins of three rows, that are looked at: a single ray or row, noisy
+or dead, says nothing."""
 _BESIDE = 0.5  # pixels beyond the grid a bin may have its middle, and still see it
 OBLIQUE_DEG = 10.0
 """Rise of the rays from which it is laminography, whose plates end beside what the rows see."""
@@ -108,9 +108,10 @@ def _most_pixels(geometry: Geometry) -> float:
 def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geometry) -> int:
     """Return how many slices to add at each end, for a cone or a posed beam.
 
-    If the object reaches the last row, it goes on as far as rays see it, up to its far side. If it
-    does not, its end is between what the row sees at the near side and on the axis. A slice beyond
-    the last is needed from the middle of that on, where projectors have half of their ray in it.
+    If the object reaches the last row, it is taken to continue as far as rays see it, up to its far
+    side. If it does not, its end is between what the row sees at the near side and on the axis. A
+    slice beyond the last is needed from the middle of that on, where projectors have half of their
+    ray in it.
 
     Args:
         y: Line integrals (detector rows, views, bins).
@@ -135,7 +136,7 @@ def _more_slices(y: np.ndarray, seen: float, outline: np.ndarray, geometry: Geom
 
 Heights = tuple[np.ndarray, np.ndarray, np.ndarray]
 """How far an object reaches above or below the middle at least and at most, in mm, and whether it
-goes on beyond the detector."""
+continues beyond the detector."""
 
 
 def _heights_of_a_cone(lit: np.ndarray, cone: ConeBeam, radius_mm: float) -> Heights:

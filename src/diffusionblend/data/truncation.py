@@ -117,7 +117,7 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
 
 
 def _places(beam: Beam, end: int) -> np.ndarray:
-    """Return how far rays pass beyond that of the last bin at an end, in widths of what is seen.
+    """Return how far rays pass beyond the ray of the last bin at an end, in widths of what is seen.
 
     The lines of a fan are described by their distance from the axis, as those of a parallel beam.
 

@@ -46,7 +46,7 @@ class Volume:
             )
         if not self.hu.size:
             raise UnsupportedInput(
-                f"the volume has the shape {self.hu.shape}; expected some voxels"
+                f"the volume has the shape {self.hu.shape}, without a voxel; expected at least one"
             )
         check_finite(self.hu)
 
@@ -105,7 +105,7 @@ class Volume:
         """
         _, rows, columns = self.hu.shape
         if factor < 1 or rows % factor or columns % factor:
-            raise UsageError(f"blocks of {factor} pixels do not divide {rows} x {columns} pixels")
+            raise UsageError(f"{rows} x {columns} pixels cannot be divided into blocks of {factor}")
         return Volume(block_means(self.hu, 1, factor, factor), self.grid.binned(factor))
 
 

@@ -2,6 +2,6 @@
 
 A *recipe* (TOML) names volumes, acquisitions, methods, and what to show. A *run* is one
 reconstruction that a recipe needs, kept under the hash of what decides its numbers, so that recipes
-share runs and a command that was killed goes on. *Tables* and *figures* are made of the runs alone:
+share runs and a killed command can continue. *Tables* and *figures* are made of the runs alone:
 nothing that is shown was typed in, except what the paper's text states, in columns that say so.
 """

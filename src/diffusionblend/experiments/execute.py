@@ -47,7 +47,7 @@ def execute(runs: Sequence[Run], folder: Path, workers: int = 1) -> dict[str, Re
 
 
 def _pool(workers: int, runs: int) -> Pool:
-    """Return who does so many runs: on this machine, or on the cluster that RAY_ADDRESS names.
+    """Return who does this many runs: on this machine, or on the cluster that RAY_ADDRESS names.
 
     Each process has as many threads as this one would take: sums depend on that in their last
     digits, and with them the result.

@@ -96,7 +96,7 @@ def _picture(volume: Volume, plane: str) -> np.ndarray:
 
 
 def _titles(frame: "pd.DataFrame") -> list[str]:
-    """Return what tells the runs apart: their methods, their acquisitions, or both."""
+    """Return what distinguishes the runs: their methods, their acquisitions, or both."""
     rows, acquisitions = frame["row"], frame["acquisition"]
     if acquisitions.nunique() == 1:
         return list(rows)

@@ -174,7 +174,7 @@ def _best(table: Table) -> Iterator[tuple[tuple[str, str], str]]:
                 yield ("" if methods is None else scan, column.heading), name
 
 
-# What stands below every table: by what command, on what, from what, when
+# What stands below every table: the command, the machine, the sources, the date
 
 
 PROTOCOLS = {

@@ -46,7 +46,7 @@ def quality(runs: "pd.DataFrame", show: Show, title: str) -> Table:
 
 
 def gain(runs: "pd.DataFrame", show: Show, title: str) -> Table:
-    """Return what each row gains over the one above, beside what the paper states."""
+    """Return what each row gains over the one above, and what the paper states."""
     labels, plane = _labels(runs), show.planes[0]
     columns = (
         Column(f"{plane} PSNR / dB", _best(runs, labels, plane, "psnr")),

@@ -89,7 +89,7 @@ class Geometry:
             )
         if self.beam.source_in(self.grid):
             raise InvalidValue(
-                f"the source turns at sod_mm {self.beam.source_mm:g}, inside the slices, whose "
+                f"the source circles at sod_mm {self.beam.source_mm:g}, inside the slices, whose "
                 f"corners are {self.grid.radius_mm:g} mm from the axis; expected it outside"
             )
 

@@ -25,7 +25,7 @@ views with errors of up to a quarter of a step 2.8, both from 2 to 400 views.
 _REPEAT = 0.25
 """Gaps of less than this part of the mean are between repeats of a direction, and not typical.
 
-Two turns whose views miss each other by a tenth of a step have as many such gaps as steps.
+Two turns that are offset by a tenth of a step have as many such gaps as steps.
 """
 _ROUNDING = 1e-6
 
@@ -185,7 +185,7 @@ def find_arc(beam: Beam, grid: Grid | None = None, reach_mm: float = math.inf) -
         views=views,
         axis=Directions(angles, TURN / 2),
         same=math.isinf(beam.source_mm) and not beam.farther_bins,
-        # Lines of a turn that is even come in pairs, of which only the views tell what is typical.
+        # In an even turn lines come in pairs, so only the views show what is typical.
         missing_deg=max((of.missing_for(views.typical) for of in lines), default=0.0),
         widest_deg=max((of.widest for of in lines), default=0.0),
     )

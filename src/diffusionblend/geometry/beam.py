@@ -186,7 +186,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             rows: How many rows; where slices are seen by themselves the rows are the grid's.
 
         Raises:
-            InvalidValue: There are not so many.
+            InvalidValue: There are fewer.
         """
         del rows
         if not 1 <= bins <= self.bins:

@@ -39,7 +39,7 @@ def known(beam: Beam) -> Beam:
     cls, kind = type(beam), getattr(beam, "kind", None)
     if kind not in {*_BEAMS, *plugins(ENTRY_POINTS)} or find_beam(kind) is not cls:
         raise UnsupportedInput(
-            f"{cls.__name__} is not a known kind of beam; give the class its own tag, and enter "
-            f"it under that name in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
+            f"{cls.__name__} is not a known kind of beam; give the class its own tag, and "
+            f"register it under that name in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
         )
     return beam

@@ -142,7 +142,7 @@ class Panel:
         return (np.arange(self.rows) - (self.rows - 1) / 2) * self.row_mm + self.row_offset_mm
 
     def joined_rows(self, rows: int) -> dict[str, Any]:
-        """Return the fields of a detector of which so many neighbouring rows are joined."""
+        """Return the fields of a detector with this many neighbouring rows joined."""
         if not 1 <= rows <= self.rows:
             raise InvalidValue(f"{rows} rows to join; expected 1 to {self.rows}")
         joined, left_over = divmod(self.rows, rows)

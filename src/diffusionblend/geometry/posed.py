@@ -85,7 +85,7 @@ class PosedBeam(Panel, Beam, frozen=True, kw_only=True, tag="posed"):
         for view in range(len(self.poses)):
             sizes = np.linalg.norm([along[view], up[view]], axis=1)
             if not np.isfinite([source[view], middle[view]]).all():
-                raise InvalidValue(f"pose {view} is not a place; expected finite numbers")
+                raise InvalidValue(f"pose {view} has NaN or infinity; expected finite numbers")
             if not (np.abs(sizes - 1) <= _UNIT).all():
                 raise InvalidValue(
                     f"along and up of pose {view} have lengths {sizes[0]:g} and {sizes[1]:g}; "
@@ -95,8 +95,8 @@ class PosedBeam(Panel, Beam, frozen=True, kw_only=True, tag="posed"):
             volume = abs(np.linalg.det([along[view], up[view], ray[view]]))
             if not volume > _LEAST_SINE * far:
                 raise InvalidValue(
-                    f"pose {view}: bins, rows and the ray to the middle lie in one plane; expected "
-                    "three directions"
+                    f"pose {view}: bins, rows and the ray to the middle are in one plane; "
+                    "expected three independent directions"
                 )
 
     @property

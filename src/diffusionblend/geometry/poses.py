@@ -59,8 +59,8 @@ def as_posed(beam: Beam, rows: int = 1, row_mm: float = 1.0) -> PosedBeam:
         pose = Pose((0.0, 1.0, 0.0), (0.0, 0.0, 0.0))
         return PosedBeam(**common, poses=(pose,), diverges=False)
     raise UnsupportedInput(
-        f"a {beam.kind} beam{' on a curved detector' * beam.curved} has no pose; expected a cone, "
-        "parallel rays, or a fan on a flat detector"
+        f"a {beam.kind} beam{' on a curved detector' * beam.curved} has no poses; expected a "
+        "cone, parallel rays, or a fan on a flat detector"
     )
 
 
@@ -158,7 +158,7 @@ def laminography(
         row_mm: Size of a row, likewise.
     """
     if not -90 < axis_tilt_deg < 90:
-        raise InvalidValue(f"axis_tilt_deg is {axis_tilt_deg}; expected -90 to 90, without these")
+        raise InvalidValue(f"axis_tilt_deg is {axis_tilt_deg}; expected between -90 and 90")
     plain = as_posed(beam, rows, row_mm)
     cos, sin = math.cos(math.radians(axis_tilt_deg)), math.sin(math.radians(axis_tilt_deg))
     about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
@@ -201,7 +201,7 @@ def pose_in_words(beam: PosedBeam) -> str:
     if climb > 0:
         said.append(f"the source moves along the axis by {climb:.4g} mm")
     elif len(beam.poses) > 1:
-        said.append("each view has its own place")
+        said.append("each view has its own position")
     return ", ".join(said) or "upright"
 
 
@@ -241,7 +241,7 @@ def _shifts(name: str, shifts: Shifts, views: int, parts: int) -> np.ndarray:
         return np.broadcast_to(np.array(shifts, dtype=float), (views, parts))
     except ValueError as error:
         raise InvalidValue(
-            f"shifts of the {name} are no {parts} numbers for each of {views} views"
+            f"shifts of the {name} are not {parts} numbers for each of {views} views"
         ) from error
 
 

@@ -42,7 +42,7 @@ _UNFINISHED: set[Path] = set()
 _CURES = {
     errno.ENOSPC: "the disk is full; free some space or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
-    errno.EFBIG: "files may not become so large; raise `ulimit -f`, or choose another place",
+    errno.EFBIG: "the file is too large for this user; raise `ulimit -f`, or choose another place",
     errno.EACCES: "no permission to write there; choose another place",
     errno.EPERM: "no permission to write there; choose another place",
     errno.EROFS: "the file system is read-only; choose another place",
@@ -90,12 +90,12 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 class Dispensable:
-    """Around writes that a run can do without: it goes on where the disk is full or read-only.
+    """Around writes that a run can do without: it continues where the disk is full or read-only.
 
     The first failure is logged, and no other.
 
     Args:
-        what: What the run then goes on without, for the log.
+        what: What the run then continues without, for the log.
 
     Attributes:
         failure: Why the last write failed, in words; empty if it did not.
@@ -116,7 +116,7 @@ class Dispensable:
     ) -> bool:
         self.failure = str(error) if isinstance(error, OutputError) else ""
         if self.failure and not self._told:
-            log.warning("%s; the run goes on without %s", error, self._what)
+            log.warning("%s; the run continues without %s", error, self._what)
             self._told = True
         return bool(self.failure)
 
@@ -144,7 +144,7 @@ def end_of(path: Path) -> str:
 
 @functools.cache
 def owner() -> str:
-    """Return what tells the process numbers of this machine, or container, from those of others.
+    """Return what distinguishes the process numbers of this machine, or container, from others.
 
     It has no hyphen.
     """
@@ -156,7 +156,7 @@ def owner() -> str:
 
 
 def lives(number: str) -> bool:
-    """Return whether a process of this number runs; True where that cannot be told."""
+    """Return whether a process of this number runs; True where that is unknown."""
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
@@ -197,7 +197,7 @@ def writable(path: Path) -> None:
     probe = _temporary(path.absolute())
     with writing(path):
         if not folder.is_dir():
-            raise OutputError(f"{path}: there is no folder {folder}; make it first")
+            raise OutputError(f"{path}: no such folder, {folder}; make it first")
         _check_free(path)
         for left in left_overs(folder, end_of(path)):
             log.info("%s: left by a process that was killed; removed", left)
@@ -223,7 +223,7 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
 def expect_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
     """Raise UsageError if an output has no suffix of what it is to be: `a report`."""
     if not has_suffix(path, suffixes):
-        raise UsageError(f"{path}: expected a name in {' or '.join(suffixes)} for {what}")
+        raise UsageError(f"{path}: expected a name ending in {' or '.join(suffixes)} for {what}")
 
 
 def names_folder(path: Path) -> bool:
@@ -294,13 +294,13 @@ def check_kind(path: Path) -> None:
     """Raise CorruptInput if an input is neither a file nor a folder: a pipe waits for ever."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise CorruptInput(
-            f"{path}: is a pipe or a device, which is not read twice; expected a file; write it "
-            "into one"
+            f"{path}: is a pipe or a device, which can be read only once; save it as a file and "
+            "give that"
         )
 
 
 def read_small(path: Path, most: int, expected: str) -> bytes:
-    """Read a file of at most so many bytes, which is to be `a recipe`."""
+    """Read a file of at most this many bytes, which should be, for instance, `a recipe`."""
     check_small(path, most, expected)
     return path.read_bytes()
 
@@ -321,7 +321,9 @@ def check_texts(texts: Iterable[str]) -> None:
     """Raise UsageError if a text that a file gives can be no name: names have no NUL."""
     for text in texts:
         if "\0" in text:
-            raise UsageError(f"{text!r:.80} holds a NUL; expected text without; write it again")
+            raise UsageError(
+                f"{text!r:.80} contains a NUL character; expected plain text; write it again"
+            )
 
 
 def as_utf8(text: str) -> str:
@@ -333,15 +335,17 @@ def inside(folder: Path, name: str) -> Path:
     """Return `folder`/`name`.
 
     Raises:
-        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that leads out.
+        CorruptInput: It is outside the folder: `..`, an absolute path, or a link that points
+            outside.
     """
     try:
         path = (folder / name).resolve()
         within = path.is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError) as error:
-        raise CorruptInput(f"{name!r} is no name of a file ({error})") from error
+        raise CorruptInput(f"{name!r} is not a valid file name ({error})") from error
     if not within or path == folder.resolve():
         raise CorruptInput(
-            f"{name!r} is outside the folder of what names it; expected a file beside it or below"
+            f"{name!r} is outside the folder of the file that names it; expected a file in that "
+            "folder or below it"
         )
     return folder / name

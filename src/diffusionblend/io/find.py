@@ -41,8 +41,8 @@ class Candidate:
         """Read it."""
         if self.parts:
             raise UnsupportedInput(
-                f"{self.name}: its slices lie in several folders, {some_of(self.parts)}; put all "
-                "files of the series into one"
+                f"{self.name}: its slices are in several folders, {some_of(self.parts)}; put all "
+                "files of the series into one folder"
             )
         if is_volume(self.files[0]):
             volume = read_volume(self.files[0])

@@ -50,14 +50,14 @@ def as_scan(given: ScanLike, geometry: Geometry | None = None) -> Scan:
         return given if isinstance(given, Scan) else read_scan(Path(given))
     if isinstance(volume_in(given), Volume):
         raise UsageError(
-            f"got a {type(given).__name__}, which has been reconstructed already; expected a scan, "
-            "its file or line integrals: `simulate` makes a scan of a volume"
+            f"got a {type(given).__name__}, which is already reconstructed; expected a scan, its "
+            "file or line integrals: `simulate` makes a scan of a volume"
         )
     y = _array(given)
     if geometry is None:
         raise UsageError(
-            f"line integrals of the shape {y.shape} have no geometry; give geometry=, for instance "
-            "Geometry(grid, parallel_beam(grid, angles in degrees)) with grid = "
+            f"line integrals of the shape {y.shape} come without a geometry; give geometry=, for "
+            "instance Geometry(grid, parallel_beam(grid, angles in degrees)) with grid = "
             "Grid.from_spacing((slices, rows, columns), (z, y, x) in mm)"
         )
     return Scan(y, geometry, mu_water=None)
@@ -78,8 +78,8 @@ def as_volume(given: VolumeLike, spacing_mm: Sequence[float] | None = None) -> V
     hu = _array(given)
     if spacing_mm is None:
         raise UsageError(
-            f"an array of the shape {hu.shape} does not say how large its voxels are; "
-            "give spacing_mm=(z, y, x)"
+            f"an array of the shape {hu.shape} does not state its voxel size; give spacing_mm=(z, "
+            "y, x)"
         )
     volume = _on_grid(hu, spacing_mm)
     check_hu("the array", volume.hu)
@@ -108,7 +108,7 @@ def as_paths(given: Paths) -> list[Path]:
 
 
 def _known(given: VolumeLike) -> Volume | None:
-    """Return a volume, or that of a file; none of an array, which lies nowhere."""
+    """Return a volume, or that of a file; None for an array, which has no position."""
     if isinstance(given, str | os.PathLike):
         return read_compared(given)
     return given if isinstance(given, Volume) else None
@@ -119,15 +119,15 @@ def _beside(given: VolumeLike, grid: Grid | None) -> Volume:
     low, high = float(volume.hu.min()), float(volume.hu.max())
     if 0 < high - low < NARROW_HU:
         warn(
-            f"An array with values from {low:g} to {high:g} is compared as if these were HU (air "
-            "-1000, water 0), and figures of other units mean nothing. Give HU."
+            f"An array with values from {low:g} to {high:g} is compared as HU (air -1000, water "
+            "0), but does not look like HU, and figures in other units mean nothing. Give HU."
         )
     if grid is None:
         return volume
     if volume.hu.shape != grid.shape:
         raise UnsupportedInput(
-            f"the array has the shape {volume.hu.shape}, expected {grid.shape}, that of the volume "
-            "it is compared with; give volumes, which know where they lie"
+            f"the array has the shape {volume.hu.shape}, expected {grid.shape}, the shape of the "
+            "volume it is compared with; give volumes, which know their position"
         )
     return Volume(volume.hu, grid)
 

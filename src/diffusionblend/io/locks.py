@@ -47,7 +47,7 @@ def sole(path: Path) -> Iterator[None]:
 
 
 def clear_lock(path: Path) -> None:
-    """Remove the lock of an output that nobody makes: a process was killed when it had made it."""
+    """Remove the lock that a killed process left, if no process makes the output now."""
     if _lock_of(path).exists():
         with contextlib.suppress(Busy, OutputError), sole(path):
             pass  # it is removed at the end
@@ -68,11 +68,11 @@ def _locked(opened: int, name: Path) -> Iterator[None]:
     except BlockingIOError as error:
         os.close(opened)
         raise Busy(
-            f"{name}: another process is at work there; wait until it ends, or choose another "
+            f"{name}: another process is working there; wait until it ends, or choose another "
             "output"
         ) from error
     except OSError:
-        log.warning("%s: its file system knows no locks; start no second process there", name)
+        log.warning("%s: its file system has no locks; do not start a second process there", name)
     try:
         yield
     finally:

@@ -215,7 +215,7 @@ class Remote:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[tuple[Any, str]]:
-        """Yield the store and the path in it; tell in one line what it fails by."""
+        """Yield the store and the path in it; say in one line why it fails."""
         store, path = _opened(self.url)
         try:
             yield store, path
@@ -276,19 +276,19 @@ def _opened(url: str) -> tuple[Any, str]:
         raise UsageError(f"{url}: {missing} is not installed; run `{cure}`") from error
     except ValueError as error:
         raise UsageError(
-            f"{url}: no store is known by {scheme}://; expected s3://, gs:// or a path"
+            f"{url}: {scheme}:// is not a known store; expected s3://, gs:// or a path"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Say what a store failed by, and what to do."""
+    """Say why a store failed, and what to do."""
     said = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, PermissionError) or "credential" in said.lower():
         return (
-            f"the store does not let us in ({said}); set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, for gs:// GOOGLE_APPLICATION_CREDENTIALS"
+            f"the store refused access ({said}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "or AWS_PROFILE, for gs:// GOOGLE_APPLICATION_CREDENTIALS"
         )
-    return f"the store fails ({said}); check the address, the network and AWS_ENDPOINT_URL"
+    return f"the store failed ({said}); check the address, the network and AWS_ENDPOINT_URL"
 
 
 def _seconds(when: Any) -> float:  # noqa: ANN401 - each store says it in its own way

@@ -103,7 +103,7 @@ def read_scan(path: PathLike) -> Scan:
 
     Raises:
         CorruptInput: The file is missing, truncated or damaged, or holds NaN or infinity.
-        UnsupportedInput: It is no scan, or does not fit its own geometry.
+        UnsupportedInput: It is not a scan, or does not fit its own geometry.
     """
     path = Path(path)
     before = _state(path)
@@ -111,7 +111,7 @@ def read_scan(path: PathLike) -> Scan:
         scan = _read(file, path)
     digest = sha256(path)
     if _state(path) != before:  # the digest may be that of another scan
-        raise CorruptInput(f"{path}: was changed while it was read; read it again")
+        raise CorruptInput(f"{path}: changed while it was being read; read it again")
     if not scan.y.any():
         log.warning("%s: all line integrals are 0: there was nothing in the beam", path)
     return dataclasses.replace(scan, file=ScanFile(path.name, digest, scan.digest))
@@ -133,12 +133,12 @@ def read_geometry(path: PathLike) -> Geometry:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["h5py.File"]:
-    """Open a file whose SHA-256 is what it says; what is wrong with it is told with its name."""
+    """Open a file whose SHA-256 is what it says; errors name the file."""
     import h5py
 
     check_kind(path)
     if not path.is_file():
-        found = "is a folder, expected a scan" if path.is_dir() else "no such file"
+        found = "is a folder; expected a scan" if path.is_dir() else "no such file"
         raise CorruptInput(f"{path}: {found}; make one with `diffusionblend simulate` or `import`")
     try:
         with naming(path):
@@ -148,7 +148,7 @@ def _opened(path: Path) -> Iterator["h5py.File"]:
                 yield file
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
-        cure = "make one of it with `diffusionblend simulate`" if is_volume(path) else AGAIN
+        cure = "make a scan of it with `diffusionblend simulate`" if is_volume(path) else AGAIN
         raise CorruptInput(
             f"{path}: cannot be read as a scan ({reason}); {reading_cure(error, cure)}"
         ) from error
@@ -167,7 +167,7 @@ def _sealed(path: Path) -> bool:
         while part := file.read(min(_PART, length - file.tell())):
             digest.update(part)
     if said != _SEAL.format(digest.hexdigest()).encode():
-        raise ValueError("its SHA-256 is another than it says")
+        raise ValueError("its SHA-256 differs from the one it states")
     return True
 
 
@@ -175,14 +175,14 @@ def _geometry(file: "h5py.File") -> Geometry:
     schema = file.attrs.get("schema")
     if schema != SCHEMA:
         raise UnsupportedInput(
-            f"its schema is {schema!r}, expected {SCHEMA!r}; make a scan of projections with "
-            "`diffusionblend import`, of a volume with `diffusionblend simulate`"
+            f"its schema is {schema!r}, expected {SCHEMA!r}; make a scan from projections with "
+            "`diffusionblend import`, from a volume with `diffusionblend simulate`"
         )
     return geometry_from_json(file.attrs["geometry"])
 
 
 def _read(file: "h5py.File", path: Path) -> Scan:
-    """Read a scan: no memory is taken for what it claims and does not hold."""
+    """Read a scan: no memory is used for what it claims but does not have."""
     geometry = _geometry(file)
     found = dataset(file, path, DATASET)
     if found is None:

@@ -27,7 +27,7 @@ _DRAWN = 16
 
 
 class Divided(Elsewhere):
-    """A stack of which each process holds its range.
+    """A stack; each process holds its range of it.
 
     What it does, all processes do together.
 

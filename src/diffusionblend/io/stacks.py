@@ -1,4 +1,4 @@
-"""Stacks of slices: in memory, in files of which a slab at a time is in memory, or divided.
+"""Stacks of slices: in memory, in files with a slab at a time in memory, or divided.
 
 A method says what is done with the slices of a stack, and `Slabs` does it, to all of them at once
 or to one slab after another: volumes larger than the memory go through the same steps. The bytes
@@ -128,7 +128,7 @@ class Slabs:
             work: Maps slices of each stack to as many slices: one tensor or a tuple of them. It may
                 change those of a stack that its caller has no further use for.
             stacks: Stacks of the same number of slices.
-            beside: So many slices at each side of a slice decide what becomes of it.
+            beside: How many slices on each side of a slice its result depends on.
 
         Returns:
             What `work` returns, as stacks. One number for each slice is a tensor in memory.

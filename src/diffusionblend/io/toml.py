@@ -27,7 +27,7 @@ def read_table(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected {what} in TOML") from error
     except (ValueError, RecursionError) as error:  # no TOML, or no UTF-8
-        raise CorruptInput(f"{path}: not TOML ({error}); repair it") from error
+        raise CorruptInput(f"{path}: not valid TOML ({error}); repair it") from error
     with naming(path):
         check_texts(_texts(table))
     return table
@@ -69,7 +69,7 @@ def _change(table: dict[str, Any], key: str, value: str) -> None:
     for name in path:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"{key}={value}: {name} is not a table; give it as a whole")
+            raise UsageError(f"{key}={value}: {name} is not a table; give its whole value")
         table = inner
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]

@@ -9,11 +9,11 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput
 BESIDE = 100
 """Other files that may lie beside each one that is searched for."""
 _OF_THE_SYSTEM = {"/dev", "/proc", "/sys"}
-"""What the kernel shows there is no data, and some of it waits for who reads it."""
+"""What the kernel shows there is not data, and reading some of it never ends."""
 
 
 SOME = 3
-"""So many of many names are told."""
+"""How many of many names are given."""
 
 
 def some_of(names: Iterable[str]) -> str:
@@ -32,7 +32,7 @@ def folders_below(
 
     Args:
         folder: Where the search begins.
-        most: So many files and folders are looked at: someone may have given the root of a disk.
+        most: How many files and folders are looked at: someone may have given the root of a disk.
         cure: What to give in place of a folder that holds more.
         suffixes: For each file that has one of them, `BESIDE` more are looked at: a folder may
             hold a million of what is searched for.
@@ -49,8 +49,8 @@ def folders_below(
         seen -= BESIDE * sum(name.lower().endswith(suffixes) for name in names)
         if seen > most:
             raise UnsupportedInput(
-                f"{folder}: holds more than {most} other files and folders, too many to search; "
-                f"{cure}"
+                f"{folder}: holds more than {most} other files and folders, which is too many to "
+                f"search; {cure}"
             )
         subfolders[:] = sorted(
             name

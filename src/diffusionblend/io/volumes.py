@@ -26,7 +26,7 @@ def read_volume(path: PathLike) -> Volume:
     volume = _read(path)
     if is_deviation(path) and volume.hu.min() >= 0:
         raise UnsupportedInput(
-            f"{path}: is the standard deviation of samples, and no CT; give the volume that it "
+            f"{path}: is the standard deviation of samples, not a CT; give the volume that it "
             "lies beside, or look at it with `view`"
         )
     check_hu(path, volume.hu)
@@ -34,7 +34,7 @@ def read_volume(path: PathLike) -> Volume:
 
 
 def read_compared(path: PathLike) -> Volume:
-    """Read a CT volume to compare it or to look at it; a scale that is none of HU is told."""
+    """Read a CT volume to compare it or to look at it; a scale other than HU is reported."""
     volume = read_volume(path)
     tell_of_scale(path, volume.hu)
     return volume

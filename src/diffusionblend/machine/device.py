@@ -32,13 +32,13 @@ def cores() -> int:
     """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system tells
+    except AttributeError:  # not every system says
         return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def threads(number: int | None) -> Iterator[int]:
-    """Share the sums among so many threads, whatever the number of cores; none leaves it as it is.
+    """Share the sums among this many threads, whatever the number of cores; None changes nothing.
 
     Sums of floats depend on their order, which is another for another number of threads: the last
     digits are those of the number.
@@ -51,7 +51,9 @@ def threads(number: int | None) -> Iterator[int]:
         torch.set_num_threads(number)
     here = torch.get_num_threads()
     if number not in (None, here):
-        log.warning("%s threads cannot be had, %d can: last digits may differ", number, here)
+        log.warning(
+            "%s threads are not available, only %d: the last digits may differ", number, here
+        )
     try:
         yield here
     finally:
@@ -60,7 +62,7 @@ def threads(number: int | None) -> Iterator[int]:
 
 
 def processor() -> str:
-    """Return the name of the processor, as far as the system tells."""
+    """Return the name of the processor, as far as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

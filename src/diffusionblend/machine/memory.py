@@ -9,7 +9,7 @@ from diffusionblend.errors import OutOfMemory, UsageError
 
 _CGROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self")
 _UNLIMITED = 2**60
-"""A limit from here on is none: cgroups of version 1 then report a little less than 2^63."""
+"""From here on a limit means no limit: cgroups of version 1 then report a little less than 2^63."""
 _RAN_OUT = re.compile(
     "allocate memory|not enough memory|out of memory|bad_alloc|map segment"
     "|could not create a (primitive$|memory)",
@@ -25,7 +25,7 @@ _TO_LOAD = 2**26
 
 
 def free_bytes() -> int | None:
-    """Return how many bytes can still be allocated; None where the system does not tell.
+    """Return how many bytes can still be allocated; None where the system does not say.
 
     The least of what is free on the machine, in the container or job (cgroup), and under `ulimit`.
     """
@@ -83,7 +83,7 @@ def out_of_memory(
 
 def _left_here() -> str:
     free = free_bytes()
-    return "all is taken" if free is None else f"{in_units(free)} are free"
+    return "none is free" if free is None else f"{in_units(free)} are free"
 
 
 def _left_on(error: BaseException) -> str:

@@ -57,7 +57,7 @@ class Processes:
         return [value]
 
     def agreed(self, value: _Value) -> _Value:
-        """Return the value of the process that leads, for what it alone knows."""
+        """Return the value of process 0, for what only that knows."""
         return self.everyones(value)[0]
 
     def check_same(self, facts: Mapping[str, object]) -> None:
@@ -67,12 +67,12 @@ class Processes:
             for name, ours in known[0].items():
                 if repr(theirs[name]) != repr(ours):  # nan is itself
                     raise UsageError(
-                        f"process {rank} has {name} {theirs[name]}, process 0 {ours}; give all of "
-                        "them the same command and files, on the same kind of machine"
+                        f"process {rank} has {name} {theirs[name]}, process 0 {ours}; start all "
+                        "of them with the same command and files, on the same kind of machine"
                     )
 
     def first_to_tell(self) -> bool:
-        """Return whether no process has told of a failure before: the others fail by it."""
+        """Return whether no process has reported a failure before: the others fail by it."""
         return True
 
 
@@ -150,7 +150,7 @@ def alone() -> Iterator[None]:
 def join(device: str = "auto") -> Processes:
     """Join the processes that torchrun has started with this one, if it has started any.
 
-    They speak by gloo, and on CUDA devices, of which each takes its own, by NCCL.
+    They use gloo, or NCCL on CUDA devices, one for each process.
 
     Args:
         device: Where they work, as for `find_device`.

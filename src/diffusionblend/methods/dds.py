@@ -19,7 +19,8 @@ class DDS2D(DDIM):
     """DDS without coupling between slices: p(x) = prod_i p(x_i), and plain CG."""
 
     words = (
-        "A diffusion model of single slices, each step kept to the data; nothing joins the slices."
+        "A diffusion model of single slices, each step fitted to the data; nothing links the "
+        "slices."
     )
 
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
@@ -46,7 +47,7 @@ class DDS(DDS2D):
     rho: Positive = 10.0
 
     words = (
-        "A diffusion model of single slices, each step kept to the data, with total variation "
+        "A diffusion model of single slices, each step fitted to the data, with total variation "
         "between the slices."
     )
     copies = (18, 5)

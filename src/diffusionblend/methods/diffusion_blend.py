@@ -27,7 +27,7 @@ class DiffusionBlend(DDIM):
 
     words = (
         "The network of a diffusion model removes noise from each slice, given its two "
-        "neighbours, and each step is kept to the data."
+        "neighbours, and each step is fitted to the data."
     )
 
     def partition(self, slices: int, k: int, generator: Generator) -> Partition:
@@ -49,7 +49,7 @@ class DiffusionBlendPlusPlus(DDIM):
             never (DiffusionBlend+).
         random_offset: Whether adjacent partitions begin at a random slice. If not, and with
             `jump_every` 0, the partition is always the same (DiffusionPatch).
-        tell_gap: Whether the network is told the gap of the slices. If not, the gap is always 1.
+        tell_gap: Whether the network is given the gap of the slices. If not, the gap is always 1.
     """
 
     jump_every: Whole = 2
@@ -57,8 +57,8 @@ class DiffusionBlendPlusPlus(DDIM):
     tell_gap: bool = True
 
     words = (
-        "The paper's method: the network of a diffusion model removes noise from three slices "
-        "at a time, in changing groups, and each step is kept to the data."
+        "The paper's method: the network of a diffusion model removes noise from three slices at "
+        "a time, in changing groups, and each step is fitted to the data."
     )
 
     def length(self, slices: int) -> int:

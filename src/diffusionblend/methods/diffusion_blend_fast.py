@@ -35,9 +35,10 @@ from diffusionblend.solvers.proximal import TOLERANCE, WeightedProximal
 log = logging.getLogger(__name__)
 
 _BEYOND = 2.0
-"""So many sigmas above its range a value is none that the prior knows with noise on it."""
+"""A value this many sigmas above the prior's range is too high to be one of its values plus
+noise."""
 _QUIET = 0.5
-"""Below this sigma the noise that is added falls faster than the noise that the prior is told."""
+"""Below this sigma the added noise falls faster than the noise level given to the prior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,9 @@ class Ladder:
     Attributes:
         problem: The problem, on the pixels of the volume.
         levels: The sweeps.
-        on: Returns what there is on pixels so many times larger; that of the grid last asked for
-            is kept.
+        on: Returns what belongs to pixels this many times larger; the last one asked for is kept.
         noise: Share of diffusion's noise that is added.
-        alone: Whether the prior knows single slices and no neighbours: none are added then.
+        alone: Whether the prior was trained on single slices: then no neighbours are added.
     """
 
     problem: Problem
@@ -61,7 +61,7 @@ class Ladder:
 
 
 class OnGrid(NamedTuple):
-    """What there is on a grid, of a volume of nine slices at least.
+    """What belongs to one grid, for a volume of at least nine slices.
 
     Attributes:
         towards_data: The proximal map of the data.
@@ -131,7 +131,7 @@ class DiffusionBlendFast(Method):
 
     words = (
         "What the views leave open is filled in by a network that has learned what bodies look "
-        "like, three slices at a time; the result is kept to the data."
+        "like, three slices at a time; the result is fitted to the data."
     )
     needs_prior = True
     random = True

@@ -124,7 +124,7 @@ def _within(geometry: Geometry, like: Tensor) -> Tensor:
     """Return 0 where slices that are wider than all that the detector sees hold nothing but air.
 
     What is there would show at the detector's edges, and the detector was extended to hold it. The
-    sum over the views that see such a pixel is no value of it: it lacks the others.
+    sum over the views that see such a pixel is not its value: it lacks the others.
 
     Returns:
         Factors (rows, columns); a single 1 where slices are no wider.
@@ -142,8 +142,8 @@ def weighted(y: Tensor, geometry: Geometry) -> Tensor:
     grid, beam = geometry.grid, geometry.beam
     if not is_plain(beam):
         raise UnsupportedInput(
-            f"fbp knows parallel, fan, cone and posed beams, not a {beam.kind} beam; take another "
-            "method"
+            f"fbp works with parallel, fan, cone and posed beams, not with a {beam.kind} beam; "
+            "take another method"
         )
     weights = ray_weights(beam)
     if not isinstance(beam, PointBeam):

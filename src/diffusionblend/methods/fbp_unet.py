@@ -101,7 +101,7 @@ class ResidualUNet(nn.Module):
         mean, std = (self.get_buffer(n)[code].view(-1, 1, 1, 1) for n in ("mean", "std"))
         fbp = fbp.float()[:, None]
         images = ((fbp - mean) / std).contiguous(memory_format=torch.channels_last)
-        # Acquisitions are all that the embedding tells apart: there is no noise to speak of.
+        # Acquisitions are all that the embedding distinguishes: there is no noise to speak of.
         output = self.unet(images, torch.zeros_like(mean.flatten()), code)
         return (fbp + std * output.float())[:, 0]
 
@@ -125,7 +125,7 @@ class ResidualUNet(nn.Module):
                 return index
         given = "{} views over {:g} degrees from {:g}".format(*seen) if seen else "uneven views"
         raise UnsupportedInput(
-            f"the scan has {given}, and fbp-unet is trained for {', '.join(map(str, known))} from "
+            f"the scan has {given}, but fbp-unet is trained for {', '.join(map(str, known))} from "
             f"0; take another method, or train one by {RECIPE} and name its folder by "
             "`weights=FOLDER`"
         )
@@ -196,7 +196,7 @@ class FBPUNet(Method):
         beam = problem.A.geometry.beam
         if type(beam) is not ParallelBeam:
             raise UnsupportedInput(
-                "the scan has a fan or a cone, and fbp-unet is trained for parallel beams; "
+                "the scan is from a fan or a cone, but fbp-unet is trained for parallel beams; "
                 "take another method"
             )
         network = load_fbp_unet(self.weights, problem.y.device)

@@ -27,7 +27,7 @@ class SIRT(Method):
     tolerance: NonNegative = 1e-6
     lowest: Value | None = None
 
-    words = "The picture is corrected step by step until its projections are those measured."
+    words = "The picture is corrected step by step until its projections match the measured ones."
     classical = True
     counted_by = "iterations"
     copies = (8, 12)
@@ -70,7 +70,9 @@ class CGLS(Method):
     iterations: Count = 25
     rho: NonNegative = 1e-4
 
-    words = "The picture whose projections are nearest to those measured, by conjugate gradients."
+    words = (
+        "The picture whose projections are closest to the measured ones, by conjugate gradients."
+    )
     classical = True
     counted_by = "iterations"
     copies = (11, 15)

@@ -60,7 +60,7 @@ def gap_of(arc: Arc) -> float:
 
 
 def noise_at(gap_deg: float) -> float:
-    """Return the share of diffusion's noise that is added for a widest gap of so many degrees."""
+    """Return the share of diffusion's noise that is added for a widest gap of this many degrees."""
     return _at(gap_deg, NOISE)
 
 
@@ -122,7 +122,7 @@ def _at(gap_deg: float, values: tuple[float, float, float]) -> float:
 
 
 def _factor(sides: tuple[int, int], pixels: float) -> int:
-    """Return how many times larger pixels can be, of which so many are enough."""
+    """Return how many times larger pixels can be, if this many per side are enough."""
     factor = 1
     while min(sides) >= 2 * factor * pixels and not any(n % (2 * factor) for n in sides):
         factor *= 2
@@ -130,8 +130,8 @@ def _factor(sides: tuple[int, int], pixels: float) -> int:
 
 
 def _scale(sides: tuple[int, int], factor: int) -> int:
-    """Return what a prior is told of pixels that are so many times larger than the volume's."""
-    if factor == 1:  # as they were measured: what is to be told of them is fine
+    """Return what a prior is told about pixels this many times larger than the volume's."""
+    if factor == 1:  # as they were measured: they count as fine
         return 1
     return 2 ** max(0, round(math.log2(WHOLE * factor / max(sides))))
 

@@ -32,7 +32,7 @@ def find_metal(problem: Problem) -> Problem:
     grid, beam = problem.A.geometry
     views, y = len(beam.angles_deg), problem.y
     if views < 2 * PARTS or y.shape[-1] < 2 or float(y.diff(dim=-1).abs().max()) <= STEEP:
-        return problem  # or nothing rises as behind metal
+        return problem  # or nothing rises as it does behind metal
     if not (is_plain(beam) or is_near_a_circle(problem.A.geometry)):
         return problem
     parts = [range(first, views, PARTS) for first in range(PARTS)]

@@ -169,7 +169,7 @@ class Method:
         return problem
 
     def length(self, slices: int) -> int:
-        """Return the number of slices that it works on, for a volume of so many."""
+        """Return the number of slices that it works on, for a volume of this many."""
         return slices
 
     def usual_iterations(self, geometry: Geometry) -> int | None:
@@ -261,7 +261,7 @@ def run(
     if start:
         done, state = _taken_up(method, problem, state, generator, method.renewed(start))
     if done >= count:
-        raise UsageError(f"step {done} of {count} is done; there is no other")
+        raise UsageError(f"step {done} of {count} was the last; there are no more")
     for index in range(done + 1, count + 1):
         x0, state, ended, convergence = method.step(p, state, index - 1, generator)
         last = ended or index == count
@@ -285,13 +285,13 @@ def _taken_up(
     needed = {"step", *fresh, *(["generator"] if method.random else [])}
     if missing := needed - start.keys():
         raise CorruptInput(
-            f"the state lacks {', '.join(sorted(missing))}, as one of another version does; "
-            "remove it and begin anew"
+            f"the state lacks {', '.join(sorted(missing))}, perhaps because another version wrote "
+            "it; remove it and start again"
         )
     if "x" in fresh and (found := len(start["x"])) != (here := len(fresh["x"])):
         raise CorruptInput(
-            f"the state is of {found} slices, and this run works on {here}, as one of another "
-            "version may; remove it and begin anew"
+            f"the state is of {found} slices, but this run works on {here}, perhaps because "
+            "another version wrote it; remove it and start again"
         )
     if method.random:
         generator.set_state(start["generator"][...].cpu())

@@ -47,7 +47,7 @@ def as_method(method: str | Method, options: Mapping[str, object]) -> Method:
         return make_method(method, **options)
     if options:
         raise UsageError(
-            f"{', '.join(options)}: {method} has its options already; give the method by its name"
+            f"{', '.join(options)}: {method} already has its options; give the method by its name"
         )
     return method
 

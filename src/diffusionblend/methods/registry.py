@@ -14,7 +14,7 @@ from diffusionblend.plugins import load, plugins
 
 ENTRY_POINTS = "diffusionblend.methods"
 _ALSO_CALLED = {"fdk": "fbp", "feldkamp": "fbp", "sart": "sirt"}
-"""What users of other packages look for, and what stands for it here."""
+"""What users of other packages look for, and its name here."""
 _METHODS: dict[str, type[Method]] = {}
 _Class = TypeVar("_Class", bound=type[Method])
 

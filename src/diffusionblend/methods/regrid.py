@@ -22,7 +22,7 @@ _ROUNDING = 1e-6
 
 
 def padded(problem: Problem, slices: int) -> Problem:
-    """Return the problem of a volume of so many slices, no fewer than it has (the paper's A.5).
+    """Return the problem of a volume of this many slices, no fewer than it has (the paper's A.5).
 
     Where each slice has data of its own, the last one's are repeated. Where not, no ray meets the
     slices that are added, and the prior alone decides them.
@@ -77,7 +77,7 @@ def coarser(problem: Problem, factor: int) -> Problem:
 
 
 def _bins_together(geometry: Geometry, factor: int) -> int:
-    """Return how many bins are no wider, at the axis, than a pixel that is so much larger."""
+    """Return how many bins fit, at the axis, into a pixel this many times larger."""
     grid, beam = geometry
     wide = np.abs(np.diff(beam.distances_mm())).max(initial=0.0)
     most = min(factor, beam.bins, factor * grid.pixel_mm / wide if wide else 1)
@@ -150,7 +150,7 @@ class _Leading(Around):
         self.added = self.volume_shape[0] - self._slices
 
     def product(self, x: Tensor, transpose: bool) -> Tensor:
-        """Apply A to the first slices, or A^T, and zeros behind."""
+        """Apply A to the first slices, or A^T, and put zeros after them."""
         if not transpose:
             return self._A.product(x[: self._slices], False)
         u = self._A.product(x, True)

@@ -22,7 +22,7 @@ at 8 and 20 views. At 60 it is 0.34 dB below a quarter of it, which gains by dat
 operator made: of another projector's, at 128 pixels, a weight of 0.4 is 1.0 dB below one of 1.
 """
 OF_ARC = 8
-"""An arc has the weight of so many views all around.
+"""An arc has the weight of this many views all around.
 
 90 degrees of the validation volume end by their residuals, 0.04 dB below 12 that do not.
 """

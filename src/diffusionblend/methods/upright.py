@@ -35,8 +35,8 @@ def upright(y: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     apart = pixels_apart(geometry)
     if apart > APART_PIXELS:
         raise UnsupportedInput(
-            f"fbp is for a source on a circle; these rays are up to {apart:.3g} pixels beside "
-            "those of the nearest; take tv, sirt or the default method"
+            f"fbp needs a source on a circle, but these rays are up to {apart:.3g} pixels away "
+            "from those of the closest circle; take tv, sirt or the default method"
         )
     views, circle = [], beam.nearest
     for view in range(len(beam.angles_deg)):

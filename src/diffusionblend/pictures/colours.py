@@ -51,7 +51,7 @@ LUNG, SOFT, BONE = WINDOWS = (
 
 _LIGHTNESS, _CHROMA = (0.97, 0.40), 0.155  # at zero and at the ends; all within sRGB
 _ZERO = 127
-_HUES_DEG = (258.0, 30.0)  # blue below zero, red above: told apart by the colour-blind too
+_HUES_DEG = (258.0, 30.0)  # blue below zero, red above: distinguishable by the colour-blind, too
 _LMS_FROM_OKLAB = np.array(
     [
         [1.0, 0.3963377774, 0.2158037573],

@@ -32,7 +32,9 @@ def file_uri(path: Path) -> tuple[str, tuple[int, int]]:
             size = image.size
         content = path.read_bytes() if path.stat().st_size <= MAX_FILE else b""
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptInput(f"{path}: is not a PNG picture ({error}); make it again") from error
+        raise CorruptInput(
+            f"{path}: is not a valid PNG picture ({error}); make it again"
+        ) from error
     if not content:
         raise CorruptInput(f"{path}: has more than {MAX_FILE} bytes; expected a small picture")
     return PNG_URI + base64.b64encode(content).decode(), size

@@ -36,7 +36,7 @@ class Prior(Protocol):
             gap: Slices from one of the three to the next; 0 is one slice, three times, with one
                 noise.
             plane: `axial`, `coronal` or `sagittal`.
-            scale: Size of the pixels, in pixels of which some 256 show a whole body.
+            scale: Size of the pixels, in units of pixels that show a whole body with some 256.
 
         Returns:
             Clean groups, of the same shape.

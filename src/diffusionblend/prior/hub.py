@@ -68,7 +68,7 @@ def push(folder: PathLike, name: str, *, private: bool = False) -> str:
         # Without `private` the owner's own setting decides.
         api.create_repo(name, private=private or None, exist_ok=True)
         if private and not api.model_info(name).private:
-            raise UsageError(f"`private=True`: {name} is there and public; choose another name")
+            raise UsageError(f"`private=True`: {name} exists and is public; choose another name")
         commit = api.upload_folder(
             repo_id=name,
             folder_path=folder,
@@ -128,7 +128,7 @@ def _explained(name: str) -> Iterator[None]:
         raise PriorError(
             f"{name}: the hub needs huggingface_hub, which is not installed; run `{install('hub')}`"
         ) from error
-    except Exception as error:  # the client and what it stands on share no base of their errors
+    except Exception as error:  # errors of the client and of its libraries have no common base
         raise PriorError(f"{name}: {_reason(error)}") from error
 
 
@@ -137,20 +137,20 @@ def _reason(error: Exception) -> str:
     from huggingface_hub import errors
 
     known = {  # the special before the general
-        errors.LocalTokenNotFoundError: "no token of the hub is here; run `hf auth login`",
+        errors.LocalTokenNotFoundError: "there is no hub token here; run `hf auth login`",
         errors.GatedRepoError: "is gated; accept its terms on the hub, then run `hf auth login`",
         errors.RepositoryNotFoundError: "no such repository on the hub, or a private one; "
         "check the name, or run `hf auth login`",
         errors.RevisionNotFoundError: f"no such commit there; {_WHERE}",
-        errors.RemoteEntryNotFoundError: f"lacks one of {', '.join(FILES)}; "
-        "it is not a prior of this program, choose another",
+        errors.RemoteEntryNotFoundError: f"lacks one of {', '.join(FILES)}; it is not a "
+        "prior of this program; choose another",
     }
     for kind, reason in known.items():
         if isinstance(error, kind):
             return reason
     text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
-        return f"the hub does not permit it ({text}); run `hf auth login` with a token that may"
+        return f"the hub refused ({text}); run `hf auth login` with a token that has the right"
     if isinstance(error, OSError) and error.errno:
         return f"cannot be kept in the hub's cache ({text}); set HF_HOME to a place with room"
     return f"the hub cannot be used ({text}); check the network and try again"

@@ -28,7 +28,7 @@ class UNet(nn.Module):
         widths: Channels of each level, finest first.
         blocks: Residual blocks of each level, on the way down and on the way up.
         attention: Whether the lowest level attends to all of itself.
-        codes: Number of codes: what the network is told of each image beside its noise.
+        codes: Number of codes: what the network is given for each image beside its noise.
         channels: Channels of the images.
     """
 
@@ -82,7 +82,7 @@ class UNet(nn.Module):
         return self.last(x, self.gain)
 
     def embedding(self, log_sigma: Tensor, code: Tensor) -> Tensor:
-        """Return what the blocks are told of each group (groups, 128)."""
+        """Return what the blocks are given for each group (groups, 128)."""
         phase = math.pi / 2 * log_sigma[:, None] * _frequencies(log_sigma.device)
         waves = math.sqrt(2) * torch.cat([phase.cos(), phase.sin()], dim=1)
         return silu(mixed(self.noise(waves), self.code(code), 0.5))

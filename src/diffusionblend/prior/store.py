@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parent.parent / "priors"
 _AT_LOADING = 5
 """Bytes at loading for each of the file, which holds bfloat16: both it, and twice as float32."""
 
-# Any: a configuration's `schema` and `weights_sha256` cannot be told of a type variable.
+# Any: a type variable cannot say that a configuration has `schema` and `weights_sha256`.
 Config = TypeVar("Config", bound=Any)
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -74,14 +74,14 @@ def read_any_config(folder: Path, kind: type[Config]) -> Config:
         facts = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         stated = facts.pop(_CHECKSUM, None)  # those of the first versions have none
         if stated not in (None, _digest(facts)):
-            raise ValueError("it is damaged or was changed: its SHA-256 is another")
+            raise ValueError("it is damaged or was changed: its SHA-256 is wrong")
         config = msgspec.convert(facts, kind)
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise PriorError(f"{path}: cannot be used ({error}); copy the folder again") from error
     if config.schema != kind().schema:
         raise PriorError(
-            f"{path}: its schema is {config.schema!r}, expected {kind().schema!r}; "
-            "take one of this version"
+            f"{path}: its schema is {config.schema!r}, expected {kind().schema!r}; take a prior "
+            "of this version"
         )
     return config
 
@@ -137,7 +137,7 @@ def check_digest(prior: str, digest: str) -> None:
     if not found.startswith(digest):
         raise PriorError(
             f"{prior}: its weights have the SHA-256 {found[:12]}..., expected {digest[:12]}...; "
-            "name the prior that has these weights, or train the phases before"
+            "name the prior with these weights, or train the earlier phases"
         )
 
 
@@ -181,7 +181,7 @@ def _made(path: Path, config: Config, make: Callable[[Config], Net]) -> Net:
         if ran_out(error):
             raise
         raise PriorError(
-            f"{path}: no such network can be made ({error}); copy the folder again"
+            f"{path}: the network cannot be made ({error}); copy the folder again"
         ) from error
 
 
@@ -194,8 +194,8 @@ def _check_keys(
     for problem, keys in (("lacks", missing), ("has unknown", extra), ("misshapes", shapes)):
         if keys:
             raise PriorError(
-                f"{path}: {problem} {keys[0]} and {len(keys) - 1} more tensors; "
-                "its config.json is of another network, copy the folder again"
+                f"{path}: {problem} {keys[0]} and {len(keys) - 1} more tensors; its config.json "
+                "belongs to another network; copy the folder again"
             )
 
 

@@ -99,7 +99,7 @@ class UNetPrior(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def rescaled(self, scales: tuple[int, ...]) -> "UNetPrior":
-        """Return a copy, without a coarse network, that is told of scales.
+        """Return a copy, without a coarse network, that is given scales.
 
         What it says of a scale that it did not know is what it says of the nearest that it did.
         """
@@ -157,9 +157,9 @@ class UNetPrior(nn.Module):
             return self.coarse.denoise(x, sigma, gap, plane, scale)
         if gap not in self.config.gaps or plane not in self.config.planes:
             raise PriorError(
-                f"the prior knows slices of gap {_list(self.config.gaps)} in the planes "
-                f"{_list(self.config.planes)}, not {plane} ones of gap {gap}; "
-                "take another prior or another method"
+                f"the prior was trained on slices of gap {_list(self.config.gaps)} in the planes "
+                f"{_list(self.config.planes)}, not {plane} ones of gap {gap}; take another prior "
+                "or another method"
             )
         height, width = x.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)

@@ -56,8 +56,8 @@ def _builder(beam: Beam) -> Builder:
     points = plugins(ENTRY_POINTS)
     if known(beam).kind not in points:
         raise UnsupportedInput(
-            f"a {beam.kind} beam has no projector; the package that brings the beam has to enter "
-            f"one in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
+            f"a {beam.kind} beam has no projector; the package that brings the beam has to "
+            f"register one in the group {ENTRY_POINTS} (docs/how-to/add-a-beam.md)"
         )
     return load(points[beam.kind])
 

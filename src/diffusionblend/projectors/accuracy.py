@@ -1,4 +1,4 @@
-"""How exact the operators are: the variance of what they get wrong."""
+"""How exact the operators are: the variance of their errors."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from diffusionblend.projectors.divided import projected
 OPERATOR_VARIANCE = 0.04
 """Variance of noiseless line integrals, in pixels: the operator itself is not exact."""
 OPERATOR_SLOPE, STEEP = 0.07, 20.0
-"""Beyond a slope of so many pixels of water a bin it is wrong by this share of the slope.
+"""Share of the slope by which it is wrong, beyond a slope of this many pixels of water per bin.
 
 Of balls and cylinders of water, enamel and steel by 0.05 to 0.13. Few rays of a body are so steep,
 along its skin; from 15 on the validation volume loses 0.1 dB at 60 views without noise.
@@ -21,7 +21,7 @@ along its skin; from 15 on the validation volume loses 0.1 dB at 60 views withou
 
 
 def operator_variance(y: Tensor) -> Tensor:
-    """Return the variance of what the operator gets wrong (detector rows, views, bins).
+    """Return the variance of the operator's errors (detector rows, views, bins).
 
     Args:
         y: Line integrals in pixels, of that shape.
@@ -86,7 +86,7 @@ def dense_of(
 
 
 def edge_variance(A: Projector, dense: Stack, slabs: Slabs = WHOLE) -> Tensor:
-    """Return the variance of what A gets wrong where rays cross edges of metal.
+    """Return the variance of A's errors where rays cross edges of metal.
 
     Args:
         A: Projector.

@@ -74,7 +74,7 @@ class Projector(ABC):
         """Project a volume (slices, rows, columns) to line integrals (det. rows, views, bins).
 
         Raises:
-            InvalidValue: It is of another shape, or holds no numbers.
+            InvalidValue: It has another shape, or does not hold numbers.
         """
         self._expect(x, self.volume_shape, "(slices, rows, columns)")
         return self._applied(x, False)
@@ -199,7 +199,7 @@ class Adjoint:
         """Apply it to line integrals (detector rows, views, bins); return a volume.
 
         Raises:
-            InvalidValue: They are of another shape, or no numbers.
+            InvalidValue: They have another shape, or are not numbers.
         """
         return self.T._transposed(y)
 

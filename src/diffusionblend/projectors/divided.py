@@ -58,7 +58,7 @@ def largest(u: Stack, slabs: Slabs) -> float:
 
 
 def representative(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]:
-    """Return how many slices tell of A, and how they are worked on.
+    """Return how many slices show what A does, and how they are worked on.
 
     Some in memory, where all are projected alike; where rays cross them, all.
     """
@@ -66,7 +66,7 @@ def representative(A: Projector, slices: int, slabs: Slabs) -> tuple[int, Slabs]
 
 
 def constant(A: Projector, value: float, slices: int, slabs: Slabs) -> Stack:
-    """Return so many slices of one value, as A takes them."""
+    """Return this many slices of one value, as A takes them."""
     one = torch.full((1, *A.volume_shape[1:]), value, dtype=A.dtype, device=A.device)
     return slabs.each(lambda at: one.repeat(len(at), 1, 1), slice_numbers(slices))
 

@@ -18,7 +18,7 @@ They are tuples, whose lengths numba knows when it compiles.
 
 
 def lanes_of(count: int) -> list[tuple[int, ...]]:
-    """Return the lanes through which so many slices go, one after the other."""
+    """Return the lanes through which this many slices go, one after the other."""
     whole, rest = divmod(count, len(MANY))
     return whole * [MANY] + [FEW if rest <= len(FEW) else MANY] * (rest > 0)
 

@@ -60,7 +60,7 @@ class MatrixProjector(Projector):
 
 
 def _matrix(geometry: Geometry, kind: type) -> "scipy.sparse.csr_matrix":
-    """Make the matrix, view by view, since entries take thrice the memory of what they become."""
+    """Make the matrix, view by view, since entries take three times the memory of the result."""
     import scipy.sparse
 
     grid, beam = geometry.grid, geometry.beam

@@ -59,7 +59,7 @@ def _reach_mm(problem: Problem, u: Stack) -> float:
 
 
 def _cut_rows(y: np.ndarray, geometry: Geometry) -> float:
-    """Return the share of a cone's columns whose object goes on where the grid does not."""
+    """Return the share of a cone's columns whose object continues where the grid ends."""
     wanted = covering_grid(Extended(y, geometry)).shape[0]
     if geometry.beam.slicewise or wanted == geometry.grid.shape[0]:
         return 0.0

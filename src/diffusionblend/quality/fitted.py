@@ -51,7 +51,7 @@ def some_slices(problem: Problem, u: Stack) -> tuple[Problem, Stack]:
 
 
 def sees_finer(geometry: Geometry) -> bool:
-    """Return whether bins are so much smaller than pixels, at the axis, that they see finer ones.
+    """Return whether bins are small enough, at the axis, to see finer pixels.
 
     Where they are not, an object finer than the pixels is averaged over a bin, and what is left
     over is not its: finer pixels would explain a centre that is off by two bins.

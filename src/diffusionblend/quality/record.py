@@ -185,7 +185,8 @@ class Samples(msgspec.Struct, frozen=True):
         seeds: Seeds; the picture is the mean.
         std_hu: RMS of the standard deviation over the voxels in HU.
         std_object_hu: Over the voxels above -500 HU; none if there are none.
-        calibrated: No: nobody has compared it with true errors on such scans. It is no error bar.
+        calibrated: No: it has not been compared with true errors on such scans. It is not an error
+            bar.
     """
 
     seeds: tuple[int, ...]

@@ -30,14 +30,15 @@ OUTLIER_Z = 6.0
 LEAST_SPREAD = 0.1
 """Least robust standard deviation of ln(RMS).
 
-A few views can be alike by chance; what is less than 80 percent above its like (e^0.6) is no fault.
+A few views can be alike by chance; what is less than 80 percent above its neighbours (e^0.6) is not
+a fault.
 """
 ROW_SPREAD = 0.2
 """The same for rows: they cross other anatomy, and a cone's first and last cross the ends of it."""
 LEAST_RESIDUAL = 0.75
 """A normalised RMS below this is taken for this: how quiet a quiet part is means nothing.
 
-Bins behind steel leave up to 1.3, of which noise is 1; one that is off by 0.15 leaves 1.5 to 17.
+Bins behind steel leave up to 1.3, where noise alone is 1; one that is off by 0.15 leaves 1.5 to 17.
 """
 WINDOW = 15
 """Bins that one is compared with: across the object residuals change slowly, at a fault at once."""
@@ -55,13 +56,13 @@ elsewhere, 1.6 times with it; a centre that is off by 3 bins leaves 8 to 80 stil
 SAFE_EDGE_SHIFT = 0.4
 """The same where a part of the detector is to be blamed.
 
-From 0.4 no bin behind an edge that stays on it in all views is called dead: gears, wires and tubes
+From 0.4 on, no bin that is behind an edge in all views is called dead: gears, wires and tubes
 of steel on the axis, markers, teeth. A bin that is off by 0.15 is found beside them.
 """
 NEAR_EDGE = 3
 """Bins beside an edge over which it rings in filtered back-projection."""
 LEAST_FLUX = 0.003
-"""Share by which the flux has to differ from view to view before it is told.
+"""Share by which the flux has to differ from view to view to be reported.
 
 Right scans of water, 64 x 64 pixels, 8 to 180 views and 2e4 photons, leave 0.0004 at most.
 """
@@ -76,8 +77,8 @@ def residual(problem: Problem, u: Stack, scale: float, *, fits_data: bool = True
         problem: y, A and the variance of y, in pixels of water.
         u: The picture, 1 + x (slices, rows, columns).
         scale: Line integral of a pixel of water.
-        fits_data: Whether its method fits the data; the parts of one that does not, as filtered
-            back-projection, are judged by what a picture near it leaves.
+        fits_data: Whether its method fits the data; those of a method that does not, such as
+            filtered back-projection, are judged by what a picture near it leaves.
     """
     problem = dataclasses.replace(problem, dense=dense_part(u, problem.slabs))
     predicted = problem.projected(u)
@@ -140,7 +141,7 @@ def steady(problem: Problem, predicted: Tensor, scale: float) -> tuple[Problem, 
 
 
 def _left(problem: Problem, predicted: Tensor) -> tuple[Left, Literal["noise", "spread"]]:
-    """Return what a picture leaves over, and what it is divided by."""
+    """Return what a picture leaves unexplained, and what it is divided by."""
     r, variance = problem.y - predicted, problem.variance
     known = r.new_tensor(_spread_of(r) ** 2) if variance is None else variance
     known = OPERATOR_VARIANCE + known + problem.behind_metal
@@ -245,7 +246,7 @@ def apart_from(problem: Problem, u: Stack, scale: float) -> Tensor:
 
 
 def steepest(y: Tensor, near: int = 0) -> Tensor:
-    """Return the largest step from a bin to the next, at each ray or so many bins away from it."""
+    """Return the largest step between neighbouring bins within this many bins of each ray."""
     step = y.diff(dim=-1).abs()
     either = torch.maximum(pad(step, (1, 0)), pad(step, (0, 1)))
     return max_pool1d(either, 2 * near + 1, stride=1, padding=near)

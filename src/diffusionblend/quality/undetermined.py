@@ -25,7 +25,7 @@ _TOLERANCE = 1e-3
 def undetermined(problem: Problem, u: Stack) -> Undetermined:
     """Estimate the part of u that A cannot see.
 
-    P u = u - A^T w, w = (A A^T + V)^-1 A u, with V as small as what the operator itself gets wrong,
+    P u = u - A^T w, w = (A A^T + V)^-1 A u, with V as small as the errors of the operator itself,
     so that what hardly shows in the data counts as unseen.
 
     Args:

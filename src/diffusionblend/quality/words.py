@@ -50,7 +50,7 @@ From 8 to 60 views a tooth has 0.012 to 0.021 and a walnut 0.05 to 0.1. Bodies h
 to 0.1, so that it says something of other objects alone.
 """
 LARGE_SPREAD_HU = 50.0
-"""Standard deviation between samples, in the object, from which values do not tell tissues apart.
+"""Standard deviation between samples, in the object, from which values do not separate tissues.
 
 Fat and muscle lie 150 HU apart.
 """
@@ -86,8 +86,8 @@ def _missing_arc(quality: Quality, geometry: Geometry) -> Iterator[str]:
     arc = quality.coverage.missing_arc_deg
     if arc > MISSING_ARC_DEG:
         yield (
-            f"An arc of {arc:.0f} degrees has no rays: edges that run along those directions are "
-            "not in the data, and where they are in the picture they are guessed."
+            f"An arc of {arc:.0f} degrees has no rays: edges along those directions are not in "
+            "the data, and the picture guesses where they are."
         )
 
 
@@ -113,7 +113,7 @@ def _coarse_pixels(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if found.too_coarse and _says_something(quality):
         yield (
             f"The object is finer than the pixels ({_left_over(found)}): data and geometry agree, "
-            "since pixels of half the size explain the data, but small structures run together; "
+            "since pixels of half the size explain the data, but small structures blur together; "
             f"take more pixels (import it with `size={2 * size}`)."
         )
 
@@ -123,9 +123,9 @@ def _flux(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if share > 0 and not _beyond(quality):
         yield (
             f"The flux of the source differs from view to view by {100 * share:.2g} percent "
-            "(standard deviation): diffusionblend-fast takes that out, other methods carry a part "
-            "of it into the picture; an import with `air_bins` corrects it where the "
-            "detector sees air."
+            "(standard deviation): diffusionblend-fast removes that, but with other methods some "
+            "of it stays in the picture; an import with `air_bins` corrects it if the detector "
+            "sees air."
         )
 
 
@@ -136,18 +136,20 @@ def _why(quality: Quality) -> str:
         return "something lies beyond volume or detector, as is said below"
     if found.bad_views or found.bad_rows or found.bad_bins or found.bad_pixels:
         return (
-            "views or parts of the detector that are named below disagree with the rest; if it "
-            "stays without them, the geometry (centre, angles, sense of rotation) is wrong"
+            "the views or parts of the detector named below disagree with the rest; if this "
+            "warning stays without them, the geometry (centre, angles, sense of rotation) is "
+            "wrong"
         )
     if found.explained_nearby:
         return (
-            "a picture near it would, so the method has not converged, or its options do not suit "
-            "the scan; compare it with another method, such as `method='tv'`"
+            "a picture near it would, so the method has not converged, or its options do not "
+            "suit the scan; compare with another method, such as `method='tv'`"
         )
     return (
         "no picture near it does either, so the geometry (centre, angles, sense of rotation, "
         "distances) is wrong, the object moved, the source was not steady, or the noise was "
-        "underestimated; the command calibrate (`find_pose`) looks for where the detector stands"
+        "underestimated; the command calibrate (`find_pose`) searches for the position of the "
+        "detector"
     )
 
 
@@ -169,15 +171,15 @@ def _left_over(found: Residual) -> str:
     left = found if found.fits_data or found.least is None else found.least
     if found.sigma == "noise":
         return f"its residual is {left.normalised:.3g} times what noise and projector leave"
-    return f"{100 * left.relative:.2g} percent of the line integrals is left over"
+    return f"{100 * left.relative:.2g} percent of the line integrals is unexplained"
 
 
 def _residual_low(quality: Quality, geometry: Geometry) -> Iterator[str]:
     chi_square = quality.residual.chi_square
     if chi_square is not None and chi_square < LOW_CHI_SQUARE:
         yield (
-            "The picture follows the noise, or the noise was overestimated: chi-square per ray is "
-            f"{chi_square:.2g}, where noise alone leaves 1."
+            "The picture fits the noise, too, or the noise was overestimated: chi-square per ray "
+            f"is {chi_square:.2g}, but noise alone would leave 1."
         )
 
 
@@ -214,15 +216,15 @@ def _truncated(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if reach.cut_bins > CUT:
         yield (
             f"The object reaches the detector's edge in {100 * reach.cut_bins:.0f} percent of the "
-            "projections: what is beyond is not measured and was guessed, so that values inside "
-            "may be shifted by a few percent, most near the rim; a wider detector, or one that is "
-            "moved aside over a full turn, sees all of it."
+            "projections: what is beyond was not measured but guessed, so values inside may be "
+            "off by a few percent, most of all near the rim; a wider detector, or one moved "
+            "aside for a full turn, sees all of it."
         )
     if reach.cut_rows > CUT:
         yield (
-            "The object reaches the first or last row of the detector: it goes on beyond the "
-            "volume, whose slices at the ends hold its shadows; take more slices (import it with "
-            "`slices`)."
+            "The object reaches the first or last row of the detector: it continues beyond the "
+            "volume, and its shadows fall into the slices at the ends; take more slices (import "
+            "it with `slices`)."
         )
 
 
@@ -231,8 +233,8 @@ def _outside(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if reach.outside > CUT:
         yield (
             f"{100 * reach.outside:.2g} percent of the rays beside the volume are attenuated: "
-            "something lies outside of it, and its shadow falls into the picture; take a larger "
-            "grid (import it with `size`)."
+            "something is outside it, and its shadow falls into the picture; take a larger grid "
+            "(import it with `size`)."
         )
     if reach.unseen > CUT:
         yield (
@@ -245,17 +247,17 @@ def _value_range(quality: Quality, geometry: Geometry) -> Iterator[str]:
     values = quality.values
     if values.above is not None and values.above > ABOVE:
         yield (
-            f"{100 * values.above:.2g} percent of the voxels are denser than anything that the "
-            "prior was trained on, and it may distort what is near: diffusionblend-fast leaves "
-            "them to the data, other methods with a prior clip them unless `highest` is "
+            f"{100 * values.above:.2g} percent of the voxels are denser than anything in the "
+            "training of the prior, which may distort what is near them: diffusionblend-fast "
+            "leaves them to the data; other methods with a prior clip them unless `highest` is "
             "raised."
         )
     here, trained = values.attenuation, values.trained_attenuation
     if here and trained and abs(math.log(here / trained)) > math.log(UNLIKE_ATTENUATION):
         yield (
             f"The object attenuates {here / trained:.2g} times as much as what the prior was "
-            "trained on: if it is of the same kind, the scale is wrong; `mu_water` or `scale` "
-            "corrects it."
+            "trained on: if it is the same kind of object, the scale is wrong; `mu_water` or "
+            "`scale` corrects it."
         )
 
 
@@ -275,7 +277,7 @@ def _flat_materials(quality: Quality, geometry: Geometry) -> Iterator[str]:
 
 def _spacing(quality: Quality, geometry: Geometry) -> Iterator[str]:
     values = quality.values
-    cure = "; `prior='general'` knows objects of all sizes" if _is_no_body(quality) else ""
+    cure = "; `prior='general'` was trained on objects of all sizes" if _is_no_body(quality) else ""
     for name, size, trained in (
         ("Pixels", values.pixel_mm, values.trained_pixel_mm),
         ("Slices", values.slice_mm, values.trained_slice_mm),
@@ -283,8 +285,8 @@ def _spacing(quality: Quality, geometry: Geometry) -> Iterator[str]:
         if trained is not None and not _within(size, trained):
             yield (
                 f"{name} are {size:.3g} mm apart, those of the prior's training {trained[0]:g} to "
-                f"{trained[1]:g} mm: structures have a size that it has not seen, and it may "
-                f"draw them as something else{cure}."
+                f"{trained[1]:g} mm: it has not seen structures of this size and may draw them as "
+                f"something else{cure}."
             )
 
 
@@ -294,7 +296,7 @@ def _is_no_body(quality: Quality) -> bool:
 
 
 def _knows_all_sizes(values: Values) -> bool:
-    """Return whether the prior was trained on pixels so unlike that they show no bodies alone."""
+    """Return whether the prior's training pixels vary so much that it saw more than bodies."""
     trained = values.trained_pixel_mm
     return trained is not None and trained[1] > ALL_SIZES * trained[0]
 
@@ -305,7 +307,7 @@ def _spread(quality: Quality, geometry: Geometry) -> Iterator[str]:
     if spread > LARGE_SPREAD_HU:
         yield (
             f"Samples differ by {spread:.0f} HU (standard deviation in the object): where they "
-            "differ the picture is chance, and where they agree it may still be wrong."
+            "differ, the picture is chance, and where they agree it may still be wrong."
         )
 
 

@@ -91,8 +91,8 @@ def draw(
     for step in draw_samples(method, task.problem, seeds, moments, start):
         if not step.finite:
             raise CorruptInput(
-                f"the estimate is not finite at step {step.index} of {step.steps}; "
-                "check the prior and the units of the scan"
+                f"the picture has NaN or infinity at step {step.index} of {step.steps}; check the "
+                "prior and the units of the scan"
             )
         callback(dataclasses.replace(step, problem=task.measured))
     warn_of_end(method, step.convergence)
@@ -205,8 +205,8 @@ def draw_samples(
     """
     if moments.count >= len(seeds):
         raise UsageError(
-            f"`samples={len(seeds)}`: the state is of a run of more, {moments.count} of which are "
-            "done; give as many as that run had"
+            f"`samples={len(seeds)}`: the saved state is from a run with more, {moments.count} of "
+            "them done; give as many as that run had"
         )
     for before in range(moments.count, len(seeds)):
         for step in run(method, problem, seed=seeds[before], start=start):

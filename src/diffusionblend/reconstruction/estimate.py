@@ -52,8 +52,8 @@ from diffusionblend.reconstruction.task import Task, make_task
 from diffusionblend.sampling.partition import BLOCK
 
 TRIAL_VOXELS = 2 * BLOCK * 256**2
-"""A trial has about so many voxels, 18 slices of 256 x 256: of nine, the network's batches are so
-small that a slice takes a third longer."""
+"""A trial has about this many voxels, 18 slices of 256 x 256: with nine, the network's batches are
+so small that a slice takes a third longer."""
 TRIAL_CROSSINGS = 1.5e7
 """Of a beam whose rays cross slices, voxels times views: its projections take long."""
 TRIAL_STEPS, TRIAL_ITERATIONS = 5, 7
@@ -273,7 +273,7 @@ def _look(problem: Problem, x: Tensor, count: int, fits_data: bool) -> None:
 
 
 def _with_steps(method: Any, steps: int) -> Method:  # noqa: ANN401
-    """Return the method with so many steps at most."""
+    """Return the method with at most this many steps."""
     option = method.counted_by
     if option is None:
         return method

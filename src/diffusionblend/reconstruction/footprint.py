@@ -42,7 +42,7 @@ FLOAT = 4
 MATRIX = 24
 """Bytes of A and its adjoint as matrices, for each view and pixel of a slice."""
 PASSING = 64
-"""Bytes of what goes through an operator without a matrix, for each pixel and ray of a slice."""
+"""Bytes that an operator without a matrix works on, for each pixel and ray of a slice."""
 ACTIVATIONS = 520
 """Bytes of the network, for each pixel of each group of a batch."""
 AFTERWARDS = 250 * 2**20
@@ -116,9 +116,8 @@ def _shares(request: Request, folder: PathLike | None) -> Shares:
     processes = here()
     if request.method.slabwise is None:
         raise UsageError(
-            f"{name_of(request.method)} needs all slices in one process, not in "
-            f"{processes.count}; start one process, or take a method that can be divided "
-            f"({_able()})"
+            f"{name_of(request.method)} needs all slices in one process, not {processes.count}; "
+            f"start one process, or take a method that can be divided ({_able()})"
         )
     slices = request.geometry.grid.shape[0]
     blocks = whole_blocks(slices) // BLOCK
@@ -193,7 +192,7 @@ def memory_needed(request: Request, slab: int | None = None, held: int | None = 
     """
     geometry = request.geometry
     slices, *sides = geometry.grid.shape
-    apart = geometry.beam.slicewise  # where rays cross slices none is looked at by itself
+    apart = geometry.beam.slicewise  # where rays cross slices none stands alone
     return peak_memory(
         (slices if held is None else held, sides[0], sides[1]), geometry.sinogram_shape,
         request.method, samples=request.samples, classical=request.classical,

@@ -149,13 +149,13 @@ def reconstruct(  # noqa: PLR0913 - the one call
 
 
 def seeds_of(method: Method, seed: int, samples: int) -> tuple[int, ...]:
-    """Return the seed of each sample; UsageError if the method cannot be asked for so many."""
+    """Return the seed of each sample; UsageError if the method cannot be asked for this many."""
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"`samples={samples}`: expected 1 to {MOST_SAMPLES}")
     if samples > 1 and not method.random:
         raise UsageError(
-            f"`samples={samples}`: {type(method).__name__} draws nothing and gives the same each "
-            "time; leave `samples` out, or take a method with a prior"
+            f"`samples={samples}`: {type(method).__name__} does not sample and gives the same "
+            "picture each time; leave `samples` out, or take a method with a prior"
         )
     if not 0 <= seed <= MOST_SEED + 1 - samples:
         raise UsageError(f"`seed={seed}`: expected 0 to {MOST_SEED + 1 - samples}")

@@ -1,10 +1,10 @@
 """How long a large scan takes, from a trial on larger pixels and from fewer views.
 
 Where even a few steps on a few slices would take minutes, the scan is tried on 256 pixels across or
-fewer, from 20 views or fewer. What that takes is told apart. All but the products with the operator
-goes with the pixels, as the network and sums over a volume do. Of products there are as many on
-pixels of any size; they go with the pixels and, but for a part of them, with the views. What one of
-them takes is measured by itself, with the kind of operator that the scan has.
+fewer, from 20 views or fewer. What that takes is counted separately. All but the products with the
+operator goes with the pixels, as the network and sums over a volume do. Of products there are as
+many on pixels of any size; they go with the pixels and, but for a part of them, with the views.
+The time of one is measured separately, with the kind of operator that the scan has.
 """
 
 import dataclasses
@@ -122,8 +122,8 @@ class Law:
     Attributes:
         pixels: Pixels of the scan's slices, for each of the trial's.
         tried, slices: Slices of the trial and of the scan.
-        product: Seconds of A, or of A^T if it is True, on the scan's pixels and views, for so many
-            slices.
+        product: Seconds of A, or of A^T if it is True, on the scan's pixels and views, for this
+            many slices.
         whole: Whether some slices take as long as a few more.
         how: What kind of operator the scan has; empty if it is the trial's.
         projectors: The trial's operators.
@@ -169,7 +169,7 @@ def law_of(full: Geometry, tried: Geometry, *projectors: Projector) -> Law:
     Args:
         full: Geometry of the scan.
         tried: Geometry of the trial.
-        projectors: The trial's operators, whose products are told apart.
+        projectors: The trial's operators, whose products are counted separately.
     """
     stored = is_stored(full, _CPU)
     A, product = _of_matrix(full) if stored else _of_rays(full)

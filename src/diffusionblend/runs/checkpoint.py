@@ -30,7 +30,7 @@ class Checkpoint:
 
     It is a callback. Whatever kills the process, the file holds a whole state of an earlier step.
     Several processes write one file, from which any number of them can resume.
-    If it cannot be written this is logged once, and the run goes on: its result may still fit.
+    If it cannot be written this is logged once, and the run continues: its result may still fit.
 
     Args:
         path: The file.
@@ -54,18 +54,18 @@ class Checkpoint:
         self.run = json.loads(json.dumps(run))
         self._every, self._began = seconds, time.monotonic()
         self._saved = self._began
-        self._dispensable = Dispensable("a state that it could be resumed from")
+        self._dispensable = Dispensable("a state to resume from")
 
     def load(self) -> State:
         """Return the state in the file; the beginning if there is no file."""
         if not self.path.exists():
-            log.info("%s: not there; the run begins anew", self.path)
+            log.info("%s: not there; the run starts from the beginning", self.path)
             return BEGINNING
         facts, state = read_state(self.path)
         self._check(facts.run)
         self._take_up(facts.machine)
         self.step, self.seconds_before = facts.step, facts.seconds
-        log.info("%s: goes on behind step %d", self.path, facts.step)
+        log.info("%s: continues after step %d", self.path, facts.step)
         return state
 
     def _check(self, known: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Checkpoint:
             ours, theirs = self.run.get(name), known.get(name)
             if ours != theirs:
                 raise UsageError(
-                    f"{self.path}: is of another run ({name} {theirs}, here {ours}); give "
+                    f"{self.path}: belongs to another run ({name} {theirs}, here {ours}); give "
                     "the same command, or leave `resume` out"
                 )
 
@@ -81,17 +81,17 @@ class Checkpoint:
         """Keep the number of threads of the interrupted run; warn where bytes may still differ."""
         if self.threads is not None and begun.threads not in (None, self.threads):
             raise UsageError(
-                f"`threads={self.threads}`: {self.path} was begun with {begun.threads}, on which "
-                "the last digits depend; leave `threads` out to keep them, or `resume`"
+                f"`threads={self.threads}`: {self.path} was begun with {begun.threads}, and the "
+                "last digits depend on that; leave out `threads` to keep them, or `resume`"
             )
         here = machine()
         if begun.threads is None:
-            log.warning("%s: does not say how many threads it was begun with; if they were not %d, "
-                        "the last digits may differ from those of a run that was not stopped",
+            log.warning("%s: does not say how many threads it began with; if not %d, the last "
+                "digits may differ from those of an uninterrupted run",
                         self.path, self.threads or here.threads)  # fmt: skip
         elif (begun.processor, begun.engine) != (here.processor, here.engine):
             log.warning("%s: was begun on another machine (%s, %s; here %s, %s): the last digits "
-                        "may differ from those of a run that was not stopped", self.path,
+                "may differ from those of an uninterrupted run", self.path,
                         begun.processor, begun.engine, here.processor, here.engine)  # fmt: skip
         self.threads = begun.threads or self.threads
 

@@ -1,4 +1,4 @@
-"""The places of what is written beside a volume; and the machine and versions that made it."""
+"""The names of what is written beside a volume; and the machine and versions that made it."""
 
 import platform
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The record beside a volume: `save` writes it, and what is read may be anybody's.
 
 So what a record says is checked for its form and size; it belongs to a volume only if it holds that
-volume's SHA-256; and no name in it leads out of the folder.
+volume's SHA-256; and no name in it points outside the folder.
 """
 
 import math
@@ -122,10 +122,12 @@ def find_record(path: Path) -> Found:
     """Return the record of a volume, if one is beside it."""
     digest, place = sha256(path), record_of(path)
     if not os.path.isfile(place):
-        return Found(path, digest, None, f"there is no record beside it ({place.name})")
+        return Found(path, digest, None, f"no record is beside it ({place.name})")
     record = read_record(inside(place.parent, place.name))
     if record.sha256 != digest:
-        return Found(path, digest, None, f"{place.name} is of another volume (another SHA-256)")
+        return Found(
+            path, digest, None, f"{place.name} belongs to another volume (its SHA-256 differs)"
+        )
     return Found(path, digest, record)
 
 

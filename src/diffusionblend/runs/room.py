@@ -51,14 +51,15 @@ class Room:
         """Refuse what cannot fit, and warn where there is no room for a state beside it."""
         if self.volumes > SURELY * self.free:
             raise OutputError(
-                f"{output}: its volumes need about {in_units(self.volumes)}, and the disk is full "
-                f"but for {in_units(self.free)}; free some space or choose another place"
+                f"{output}: its volumes need about {in_units(self.volumes)}, but only "
+                f"{in_units(self.free)} of the disk are free; free some space or choose another "
+                "place"
             )
         if self.state and self.needed > self.free:
             log.warning(
-                "%s: a state of the run needs %s beside the volumes, twice while it is written, "
-                "and %s are free: stopped, it could not be gone on with; free some space, or "
-                "save none, by `save_state=inf`",
+                "%s: a state of the run needs %s beside the volumes, twice that while it is "
+                "written, but %s are free: the run could not be resumed; free some space, or "
+                "save no state, with `save_state=inf`",
                 output, in_units(self.state), in_units(self.free),
             )  # fmt: skip
 

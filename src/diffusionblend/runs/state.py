@@ -54,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True):
 def write_state(path: Path, facts: Facts, state: Mapping[str, Stack]) -> None:
     """Write a state: whole or not at all; a stack in a file some slices at a time.
 
-    Of several processes the one that leads writes it.
+    Of several processes, process 0 writes it.
     """
     arrays = {
         _TENSOR + name: stack.cpu().numpy() if isinstance(stack, Tensor) else stack.mapped()
@@ -101,9 +101,9 @@ def read_state(path: Path) -> tuple[Facts, dict[str, Stack]]:
 def _read(path: Path) -> tuple[Facts, dict[str, np.ndarray | Stored]]:
     with zipfile.ZipFile(path) as members:
         if any(member.compress_type for member in members.infolist()):
-            raise ValueError("it is compressed, as no state is")  # and could be of any size
+            raise ValueError("it is compressed, which a state never is")  # and could be of any size
         if damaged := members.testzip():
-            raise ValueError(f"the checksum of {damaged} is another")
+            raise ValueError(f"the checksum of {damaged} is wrong")
     with np.load(path) as file:
         facts = msgspec.json.decode(file[_FACTS].tobytes(), type=Facts)
         found = {
@@ -137,7 +137,7 @@ def _stored(path: Path, info: zipfile.ZipInfo) -> Stored:
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     offset = file.tell()
     if fortran or offset + math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size:
-        raise ValueError(f"{info.filename} is none of a state")
+        raise ValueError(f"{info.filename} does not belong into a state")
     return Stored.within(file, offset, shape, dtype)
 
 

@@ -44,7 +44,7 @@ def blend(
 
 
 def groups_at_once(batch_size: int, pixels: int) -> int:
-    """Return how many groups of slices of so many pixels go in one call."""
+    """Return how many groups of slices of this many pixels go in one call."""
     return max(1, min(batch_size, MOST_PIXELS // pixels))
 
 

@@ -34,12 +34,12 @@ class Partition:
 
 
 def whole_blocks(slices: int) -> int:
-    """Return the least multiple of nine that is no less: slices after the paper's padding (A.5)."""
+    """Return the next multiple of nine: the number of slices after the paper's padding (A.5)."""
     return -(-slices // BLOCK) * BLOCK
 
 
 def pad_slices(x: Tensor, slices: int) -> Tensor:
-    """Repeat the last slice of x (slices, ...) until there are so many."""
+    """Repeat the last slice of x (slices, ...) until there are this many."""
     return torch.cat([x, x[-1:].expand(slices - len(x), *x.shape[1:])])
 
 
@@ -56,7 +56,7 @@ def cross(slices: int, offset: int = 0) -> Partition:
 
 
 def _from_offset(slices: int, offset: int, gap: int) -> Partition:
-    """Return groups of every so many slices, which fill blocks from an offset.
+    """Return groups of slices this far apart, which fill blocks from an offset.
 
     The slices that the offset leaves at an end are kept from the first or the last block that
     there could be, as in the released code; there is no wrap-around.

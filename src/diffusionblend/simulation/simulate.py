@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 PROTOCOLS = ("independent", "paper")
 MOST_PHOTONS = 1e15
 MOST_SIZES = 4
-"""So many sizes to choose from are named."""
+"""How many sizes to choose from are named."""
 FAINT, DARK = 0.01, 35.0
 """Line integrals at which hardly a photon is lost, as by half a millimetre of water, and at which
 hardly any arrives, as behind two metres."""
@@ -44,7 +44,7 @@ def truth_on_grid(volume: Volume, size: int) -> Volume:
         size: Pixels a side of the longer side of its slices, as given to `simulate`.
 
     Raises:
-        UsageError: There are no so many pixels.
+        UsageError: There are fewer pixels.
         UnsupportedInput: The volume's pixels do not make whole blocks.
     """
     if size < 1:
@@ -64,7 +64,7 @@ def _smaller(rows: int, columns: int) -> str:
     """Name the longer sides to which slices can be averaged over whole blocks, the largest few."""
     blocks = [n for n in range(2, math.gcd(rows, columns) + 1) if not math.gcd(rows, columns) % n]
     sizes = [str(max(rows, columns) // n) for n in blocks[:MOST_SIZES]]
-    return f", or {', '.join(sizes)}" if sizes else ", for they have no common divisor"
+    return f", or {', '.join(sizes)}" if sizes else ", because they have no common divisor"
 
 
 def simulate(
@@ -87,7 +87,7 @@ def simulate(
         volume: The object in HU: a volume, its file, or an array (slices, rows, columns).
         angles_deg: Views, in degrees, for instance `sparse_view(20)`.
         spacing_mm: Size of an array's voxels (z, y, x); a volume has its own.
-        size: Pixels a side to reconstruct; the volume may be finer by a whole factor.
+        size: Pixels per side to reconstruct; the volume may be finer by a whole factor.
         beam: Makes the beam for a grid, for instance
             `partial(cone_beam, sod_mm=600, sdd_mm=1000)`.
         photons: Photons per bin in air; None means no noise.
@@ -168,8 +168,8 @@ def _tell_of_size(volume: Volume, highest: float) -> None:
     sides = (n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True))
     share = f"{-100 * math.expm1(-highest):.2g} %" if highest < FAINT else "all"
     log.warning(
-        "the volume is %s mm, in which %s of the photons of a ray are lost at most; if its lengths "
-        "are in another unit, set them in mm",
+        "the volume is %s mm and absorbs at most %s of the photons of a ray; if its lengths are "
+        "in another unit, convert them to mm",
         " x ".join(f"{side:.3g}" for side in sides),
         share,
     )

@@ -34,8 +34,8 @@ def strip_project(volume: np.ndarray, grid: Grid, beam: Beam) -> np.ndarray:
     """
     if not is_plain(beam):
         raise UnsupportedInput(
-            f"a {beam.kind} beam cannot be projected by strips, which are those of parallel, fan "
-            "and cone beams; simulate with its own projector, protocol paper"
+            f"only parallel, fan and cone beams can be projected by strips, not a {beam.kind} "
+            "beam; simulate it with its own projector, protocol paper"
         )
     if not isinstance(beam, ConeBeam):
         return _project_slices(volume, grid, beam)

@@ -44,8 +44,8 @@ class Covariance:
     def learned(self, residual: Tensor) -> "Covariance":
         """Return C with the t of residuals (detector rows, views, bins): a robust spread.
 
-        Views that are wrong altogether, of a closed shutter for one, do not widen it, and what all
-        views have in common is no difference of flux.
+        Views that are wrong altogether, such as those of a closed shutter, do not widen it, and
+        what all views have in common is not a difference of flux.
         """
         weights = of_views(1 / self.variance)
         means = of_views(residual / self.variance) / weights

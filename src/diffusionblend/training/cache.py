@@ -173,7 +173,7 @@ class Cache:
             pixel_mm = volume.grid.pixel_mm
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
-        except InvalidValue as error:  # what is stretched is no body
+        except InvalidValue as error:  # what is stretched is not a body
             return Entry(stamp, digest, reason=f"{error}; resample the slices")
         voxels = as_stored(volume, self.window)
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
@@ -204,8 +204,8 @@ def tell_if_seen(volume: Volume, recipe: Plan, sources: Sequence[Source]) -> Non
     for source in sources:
         if source.likeness == alike:
             log.warning(
-                "%s: is the volume of `validation`, too: its figures say nothing of other "
-                "volumes; leave it out by `without`, or validate on another",
+                "%s: is also the volume of `validation`, whose figures then say nothing about "
+                "other volumes; leave it out with `without`, or validate on another",
                 source.name,
             )
 

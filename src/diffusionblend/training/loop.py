@@ -138,7 +138,7 @@ def follow(
         return
     journal = Journal(run.output, run.steps) if run.speaks else None
     until = run.seconds + run.agreed(deadline - time.monotonic())
-    checkpoint = Dispensable("this checkpoint; the last one stays")
+    checkpoint = Dispensable("this checkpoint; the previous one stays")
     for due in _advance(run, _batches(sampler, run.steps, run.plan.workers), until):
         report = run.report()
         if journal is None:
@@ -207,7 +207,7 @@ def make_accelerator() -> "Accelerator":
 def _advance(
     run: TrainingRun[Net, AnyBatch], batches: Iterator[AnyBatch], until: float
 ) -> Iterator[bool]:
-    """Train until the budget, or so many seconds, are spent; yield whether a checkpoint is due."""
+    """Train until the budget or the seconds are used up; yield whether a checkpoint is due."""
     began, over = time.monotonic(), False
     while not over:
         run.step(next(batches))

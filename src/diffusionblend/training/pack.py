@@ -63,10 +63,10 @@ def read_pack(path: Path) -> list[Packed]:
         walk(path)
         with h5py.File(path) as file:
             if file.attrs.get("schema") != SCHEMA:
-                raise CorruptInput(f"{path}: not a pack of this version; make it again by `pack`")
+                raise CorruptInput(f"{path}: not a pack of this version; make it again with `pack`")
             return [_packed(path, name, file[name].attrs) for name in sorted(file)]
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise CorruptInput(f"{path}: not a pack ({error}); make it again by `pack`") from error
+        raise CorruptInput(f"{path}: not a pack ({error}); make it again with `pack`") from error
 
 
 def _packed(path: Path, name: str, facts: Mapping[str, Any]) -> Packed:

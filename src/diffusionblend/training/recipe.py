@@ -303,7 +303,7 @@ def _check(path: Path, recipe: Recipe) -> None:
     from diffusionblend.prior.unet import MAX_GAP
 
     if not (recipe.kinds and recipe.crops):
-        raise UsageError(f"{path}: `kinds` and `crops` each need one entry or more")
+        raise UsageError(f"{path}: `kinds` and `crops` each need at least one entry")
     for kind in recipe.kinds:
         if kind.plane not in PLANES or not 0 <= kind.gap <= MAX_GAP:
             raise UsageError(
@@ -314,14 +314,17 @@ def _check(path: Path, recipe: Recipe) -> None:
 
 def _check_phases(path: Path, recipe: Recipe) -> None:
     if recipe.first_phase > max(1, len(recipe.phases)):
-        raise UsageError(f"{path}: has {len(recipe.phases)} phases, `first_phase` is another")
+        raise UsageError(
+            f"{path}: has {len(recipe.phases)} phases, but `first_phase` is not one of them"
+        )
     if recipe.first_phase > 1 and recipe.start is None:
         raise UsageError(f"{path}: `first_phase` needs the weights before it as `start`")
     phases = in_phases(recipe)
     if recipe.start is None and phases[0][0] == "coarse":
         raise UsageError(
-            f"{path}: the first of `phases` trains the coarse network, which begins with the "
-            "weights of the fine one; put a phase that trains that before it, or give `start`"
+            f"{path}: the first of `phases` trains the coarse network, which starts from the "
+            "weights of the fine one; put a phase that trains the fine one before it, or give "
+            "`start`"
         )
     for _, phase in phases:
         for noise in (phase.noise, *(crops.noise for crops in phase.crops if crops.noise)):
@@ -333,9 +336,11 @@ def _check_phases(path: Path, recipe: Recipe) -> None:
 def _check_plan(path: Path, plan: Plan, sizes: tuple[Crops, ...]) -> None:
     budget = plan.budget
     if budget.steps is None and budget.samples is None and budget.hours is None:
-        raise UsageError(f"{path}: has no end; give `budget` a number of steps, samples or hours")
+        raise UsageError(
+            f"{path}: would never end; give `budget` a number of steps, samples or hours"
+        )
     if not plan.data:
-        raise UsageError(f"{path}: `data` needs one entry or more")
+        raise UsageError(f"{path}: `data` needs at least one entry")
     low, high = plan.window
     if not -32768 <= low < high <= 32767:
         raise UsageError(f"{path}: window {low} to {high}; expected HU, the lower one first")
@@ -345,7 +350,9 @@ def _check_plan(path: Path, plan: Plan, sizes: tuple[Crops, ...]) -> None:
 def _check_network(path: Path, network: Network, sizes: tuple[Crops, ...]) -> None:
     widths, blocks = network.widths, network.blocks
     if len(blocks) != len(widths):
-        raise UsageError(f"{path}: {len(widths)} widths and {len(blocks)} blocks; expected as many")
+        raise UsageError(
+            f"{path}: {len(widths)} widths and {len(blocks)} blocks; expected the same number"
+        )
     multiple = 2 ** (len(widths) - 1)
     for crop in sizes:
         if crop.size % multiple:

@@ -105,7 +105,7 @@ class TrainingRun(Generic[Net, AnyBatch]):
     def card(
         self, title: str, counted: str, facts: dict[str, float], measured: dict[str, float]
     ) -> str:
-        """Return the text beside the network: on what it was trained, and what was measured."""
+        """Return the text beside the network: what it was trained on, and what was measured."""
         lines = [
             f"# {title}",
             "",
@@ -145,8 +145,8 @@ class TrainingRun(Generic[Net, AnyBatch]):
             right, found = (self._gradient(f, batch) for f in (self._forward, self._compiled))
             error = float((found - right).norm() / right.norm())
             if not error < COMPILED_ERROR:
-                log.warning("compiled, the network has other gradients (%.0f %% away): it is "
-                            "trained as it is, without `compile`", 100 * error)  # fmt: skip
+                log.warning("the compiled network has other gradients (%.0f %% off), so it is "
+                    "trained without `compile`", 100 * error)  # fmt: skip
                 self._compiled = None
         return self._forward if self._compiled is None else self._compiled
 
@@ -235,12 +235,13 @@ class TrainingRun(Generic[Net, AnyBatch]):
         self.best = -math.inf if facts.best is None else facts.best
         log.info("resumed at step %d", self.steps)
         if not facts.run:
-            log.warning("%s: does not say of what recipe and data it is; that is taken on trust",
+            log.warning("%s: does not say which recipe and data it belongs to; this was not "
+                        "checked",
                         path)  # fmt: skip
         here = torch.get_num_threads()
         if facts.threads not in (None, here):
-            log.warning("the last digits, and with them the network, depend on the number of "
-                        "threads: %s before, %d now; OMP_NUM_THREADS=%s gives as many again",
+            log.warning("the last digits, and so the network, depend on the number of threads: %s "
+                "before, %d now; OMP_NUM_THREADS=%s restores it",
                         facts.threads, here, facts.threads)  # fmt: skip
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:

@@ -111,7 +111,7 @@ class Slices(NamedTuple):
 
     @property
     def sigma(self) -> Tensor:
-        """Level of the noise (samples,): none that the loss could be told apart by."""
+        """Level of the noise (samples,): none that would show in the loss."""
         return torch.full(self.code.shape, math.nan, device=self.code.device)
 
 
@@ -125,7 +125,7 @@ def statistics(sources: list[Source]) -> tuple[float, float]:
 
 
 def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
-    """Return from what to what the pixels and the distances of slices go, in mm.
+    """Return the smallest and the largest pixels and distances of slices, in mm.
 
     Of the volumes whose pixels are those of scale 1; none where the size of one is not known.
     """
@@ -137,7 +137,7 @@ def voxel_sizes(sources: list[Source]) -> tuple[Sizes, Sizes]:
 
 
 class Sampler(Dataset[Batch]):
-    """Draws batches: a pure function of (seed, step), of which each process takes its share.
+    """Draws batches: a pure function of (seed, step); each process takes its share.
 
     Args:
         recipe: What to draw and how often.
@@ -192,7 +192,7 @@ class Sampler(Dataset[Batch]):
             largest = max(min(s.shape[1:]) for stacks in self._stacks.values() for s in stacks)
             raise CorruptInput(
                 f"no volume is large enough for crops of {crops.size} pixels; expected a size of "
-                f"{largest} at most in `crops`, and slices enough for the gaps in `kinds`"
+                f"{largest} at most in `crops`, and enough slices for the gaps in `kinds`"
             )
         return kinds
 

@@ -23,7 +23,7 @@ _FREE = frozenset({
     "output", "budget", "data", "cache", "validation", "phases", "first_phase", "compile",
     "workers", "checkpoint_minutes",
 })  # fmt: skip
-"""What of a recipe may differ when a run goes on: where, how long, how fast, what is told of it.
+"""What of a recipe may differ when a run continues: where, how long, how fast, what is logged.
 Data count by what is in them, not by where they lie."""
 
 
@@ -79,10 +79,10 @@ def read_training_state(path: Path, run: Mapping[str, Any]) -> tuple[Facts, dict
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         stated = metadata.get("sha256")
         if stated not in (None, _digest(metadata["state"], tensors)):
-            raise ValueError("its SHA-256 is another")
+            raise ValueError("its SHA-256 is wrong")
         facts = msgspec.json.decode(metadata["state"], type=Facts)
     except (SafetensorError, *DAMAGE) as error:
-        raise CorruptInput(f"{path}: is damaged ({error}); remove it to begin again") from error
+        raise CorruptInput(f"{path}: is damaged ({error}); remove it to start again") from error
     for name in facts.run:
         if facts.run[name] != run.get(name):
             raise another(path, f"{name} is {facts.run[name]}, here {run.get(name)}")

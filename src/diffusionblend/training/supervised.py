@@ -108,7 +108,7 @@ def train_fbp_unet(
 
 
 class SliceSampler(Dataset[Slices]):
-    """Draws batches: a pure function of (seed, step), of which each process takes its share."""
+    """Draws batches: a pure function of (seed, step); each process takes its share."""
 
     def __init__(
         self, recipe: FBPUNetRecipe, sources: list[Source], rank: int = 0, world: int = 1
@@ -220,7 +220,7 @@ class UnseenSlices:
         if volume.hu.shape[1:] != (recipe.size, recipe.size):
             raise CorruptInput(
                 f"{root / recipe.validation.path}: slices of {volume.hu.shape[1:]} pixels; "
-                f"expected {recipe.size} x {recipe.size}, or such in finer pixels"
+                f"expected {recipe.size} x {recipe.size}, or the same slices in finer pixels"
             )
         truth = middle_of(volume, recipe.validation.slices).hu
         clean = torch.from_numpy(x_from_hu(truth)).float()

@@ -119,7 +119,7 @@ def first_volume(root: Path, path: str) -> Volume:
 
 
 def middle_of(volume: Volume, most: int) -> Volume:
-    """Return the central slices of a volume, so many at most."""
+    """Return the central slices of a volume, at most this many."""
     count = min(most, len(volume.hu))
     first = (len(volume.hu) - count) // 2
     return volume.slices(first, first + count)

@@ -108,7 +108,7 @@ def test_jpeg_2000_with_a_sign_that_the_header_lacks_says_what_to_set(
     slices = pack(datasets(stored), JPEG2000Lossless)
     every(PixelRepresentation=0)(slices)
     words = str(refusal(read_volume, save(place / "s", slices)))
-    assert "its JPEG 2000 holds numbers with a sign, its PixelRepresentation is 0; set" in words
+    assert "its JPEG 2000 data are signed, but its PixelRepresentation is 0; set" in words
     every(PixelRepresentation=1)(slices)
     assert_same(
         read_volume(save(place / "s", slices)), read_volume(save(place / "plain", datasets(stored)))

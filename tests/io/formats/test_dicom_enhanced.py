@@ -118,7 +118,7 @@ def test_a_file_of_frames_of_which_more_lie_beside_it_says_so(place, stored, hu,
     folder = save(place / "s", files)
     assert np.array_equal(read_volume(folder / "0").hu, hu.T[:3])
     assert caplog.messages == [
-        f"{folder / '0'}: 1 more files of its series lie beside it; left out: if they belong to "
+        f"{folder / '0'}: 1 more files of its series are beside it; left out: if they belong to "
         "this volume, give the folder"
     ]
 
@@ -129,7 +129,7 @@ def test_a_file_of_frames_of_which_more_lie_beside_it_says_so(place, stored, hu,
         ({"Modality": "RTSTRUCT"}, "its modality is RTSTRUCT; expected CT; give a CT series"),
         (
             {"SOPClassUID": UID},
-            "has 6 frames, and is not an enhanced CT; expected one slice; convert",
+            "has 6 frames but is not an enhanced CT; expected one slice; convert",
         ),
     ],
 )
@@ -230,9 +230,9 @@ def electron_density(file):
 @pytest.mark.parametrize(
     ("edit", "word"),
     [
-        (two_phases, "two slices at one place"),
+        (two_phases, "two slices in one place"),
         (without_a_place, "lacks ImagePositionPatient"),
-        (a_frame_less, "NumberOfFrames is 6, but 5 frames are described"),
+        (a_frame_less, "NumberOfFrames is 6, but 5 frames have a header"),
         (more_than_it_holds, "cannot be read"),
         (electron_density, "its values are ED"),
         (lambda file: setattr(file, "SeriesInstanceUID", ""), "lacks SeriesInstanceUID"),

@@ -86,7 +86,7 @@ def test_a_disc_that_was_not_copied_whole_is_refused(place, slices):
     last.unlink()
     words = str(refusal(read_volume, disc))
     gone = last.relative_to(disc).as_posix()
-    assert f"names 6 images, of which 1 are not there, the first {gone}" in words
+    assert f"names 6 images, but 1 are missing, the first {gone}" in words
 
 
 def test_what_was_deleted_from_the_index_is_not_read(place, slices):
@@ -128,7 +128,7 @@ def test_no_link_leads_out_of_the_folder_of_an_index(place, slices):
     disc = burned(place / "disc", slices)
     shutil.move(disc / "PT000000", place / "elsewhere")
     (disc / "PT000000").symlink_to(place / "elsewhere")
-    assert "a link out of its folder" in str(refusal(read_volume, disc))
+    assert "a link that points outside its folder" in str(refusal(read_volume, disc))
 
 
 def test_a_name_that_says_it_is_a_sequence_is_refused_in_one_line(place, slices):
@@ -149,4 +149,4 @@ def test_what_is_no_index_or_names_no_image_is_refused_in_one_line(place, slices
     (place / "DICOMDIR").write_bytes(unknown)  # a kind of value that there is not
     assert "DICOMDIR: " in str(refusal(read_volume, place / "DICOMDIR"))
     deleted = changed(disc, lambda images: [setattr(r, "RecordInUseFlag", 0) for r in images])
-    assert "names no image" in str(refusal(read_volume, deleted))
+    assert "lists no images" in str(refusal(read_volume, deleted))

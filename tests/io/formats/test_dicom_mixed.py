@@ -74,8 +74,8 @@ def test_thin_slices_between_thick_ones_are_told(place, stored, hu, caplog):
     folder = save(place / "s", slices)
     assert np.array_equal(read_volume(folder).hu, hu.T)
     assert caplog.messages == [
-        f"{folder / '0'}: slices of SliceThickness 5 and 2.5 lie between each other; if they are "
-        "of two times or reconstructions, give those of one"
+        f"{folder / '0'}: slices of SliceThickness 5 and 2.5 are interleaved; if they are two "
+        "scans or two reconstructions, give only one of them"
     ]
 
 
@@ -105,8 +105,8 @@ def test_slices_of_one_acquisition_between_those_of_another_are_told(
 ):
     folder = save(place / "s", told_of(datasets(stored), tag, which, (300, 700)))
     assert np.array_equal(read_volume(folder).hu, hu.T)
-    told = f"{folder / '0'}: slices of {tag} 300 and 700 lie between each other; if they are of "
-    found = [m for m in caplog.messages if "between" in m]
+    told = f"{folder / '0'}: slices of {tag} 300 and 700 are interleaved; if they are two scans or "
+    found = [m for m in caplog.messages if "interleaved" in m]
     assert [m.startswith(told) for m in found] == [True] * (which is ONE_BETWEEN_THE_OTHER)
 
 
@@ -117,7 +117,7 @@ def test_pixels_of_a_size_below_zero_do_not_mirror_a_slice(place, stored, spacin
     every(PixelSpacing=spacing, SliceThickness=2.5)(slices)
     found = str(refusal(read_volume, save(place / "s", slices[:count])))
     assert "s/0: PixelSpacing is (" in found
-    assert "expected two positive numbers of mm; repair the header" in found
+    assert "expected two positive numbers in mm; repair the header" in found
 
 
 def test_two_kernels_make_no_scan(place, stored):
@@ -135,7 +135,7 @@ def test_a_picture_that_was_made_of_slices_is_none(place, stored, words):
     slices = datasets(stored)
     one(ImageType=["DERIVED", "SECONDARY", "AXIAL", words])(slices)
     found = str(refusal(read_volume, save(place / "s", slices)))
-    assert "2: is a picture that was made of slices (" in found
+    assert "2: is a picture made from slices (" in found
 
 
 @pytest.mark.parametrize("words", ["CT_SOM5 SPI", "MPR", "AVERAGE", "VOLUME", "ADDED"])
@@ -153,7 +153,7 @@ def test_a_map_of_materials_is_no_ct(place, stored, words):
     slices = datasets(stored)
     every(ImageType=["DERIVED", "PRIMARY", "AXIAL", words])(slices)
     found = str(refusal(read_volume, save(place / "s", slices)))
-    assert f"s/0: is a map of materials ({words}), and no attenuation in HU; give the" in found
+    assert f"s/0: is a map of materials ({words}), not attenuation in HU; give the" in found
 
 
 @pytest.mark.parametrize("words", ["VMI", "MAT_REMOVED"])
@@ -172,8 +172,8 @@ def test_slices_of_one_number_beside_each_other_are_told(place, stored, hu, numb
     folder = save(place / "s", slices)
     assert np.array_equal(read_volume(folder).hu, hu.T)
     assert caplog.messages == told * [
-        f"{folder / '0'}: has the InstanceNumber 1, as 1 beside it, and so do 2 more pairs; if "
-        "they are of two times or reconstructions, give those of one"
+        f"{folder / '0'}: has the same InstanceNumber, 1, as its neighbour 1, and there are 2 "
+        "more such pairs; if they are two scans or two reconstructions, give only one of them"
     ]
 
 
@@ -185,9 +185,8 @@ def test_a_compression_with_loss_is_told(place, stored, hu, flag, caplog):
     folder = save(place / "s", slices)
     assert np.array_equal(read_volume(folder).hu, hu.T)
     assert caplog.messages == (flag == "01") * [
-        f"{folder}: 4 of its 6 slices were compressed with loss (LossyImageCompressionRatio 11.5); "
-        "their HU are not quite those that were measured: give the series as it was before, if "
-        "there is one"
+        f"{folder}: 4 of its 6 slices were compressed with loss (LossyImageCompressionRatio "
+        "11.5), which changed their HU slightly: give the original series if there is one"
     ]
 
 
@@ -198,7 +197,10 @@ def test_a_compression_with_loss_is_told(place, stored, hu, flag, caplog):
 def test_a_class_that_contradicts_the_modality_is_refused_with_both(place, stored, uid, modality):
     slices = datasets(stored)
     every(SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{uid}")(slices)
-    words = f"4.1.1.{uid}, that of {modality}, its Modality CT; set the one that is wrong, or give"
+    words = (
+        f"4.1.1.{uid}, that of {modality}, but its Modality is CT; correct the one that is wrong, "
+        "or give"
+    )
     assert words in str(refusal(read_volume, save(place / "s", slices)))
 
 
@@ -223,12 +225,13 @@ def test_slices_of_two_fields_of_view_or_agents_between_each_other_are_told(
     folder = save(place / "s", told_of(datasets(stored), tag, ONE_BETWEEN_THE_OTHER, values))
     assert np.array_equal(read_volume(folder).hu, hu.T)
     (told,) = caplog.messages
-    assert f"slices of {tag} {values[0]} and {values[1]} lie between each other" in told
+    assert f"slices of {tag} {values[0]} and {values[1]} are interleaved" in told
 
 
 FRAMES = {
     "1.2.0 1.2.1 1.2.2 1.2.3 1.2.4 1.2.5": (
-        "1.2.1, but 1.2.0 in 0; each slice has a FrameOfReferenceUID of its own, as some programs"
+        "1.2.1, but 1.2.0 in 0; each slice has a FrameOfReferenceUID of its own, as some "
+        "anonymising programs"
     ),
     "1.2.0 - 1.2.0 1.2.0 1.2.0 1.2.0": "none, but 1.2.0 in 0; some slices have no FrameOfRef",
     "1.2.0 1.2.0 1.2.0 1.2.0 1.2.1 1.2.1": "1.2.1, but 1.2.0 in 0; expected the same in all sl",
@@ -266,7 +269,7 @@ def test_the_rest_of_a_series_of_one_identifier_is_told_and_a_copy_is_not(place,
         save(place / name, part)
     read_volume(place / "a")
     assert [record.getMessage() for record in caplog.records] == [
-        f"{place / 'a'}: 3 more files of its series lie beside it, in b; left out: if they belong "
+        f"{place / 'a'}: 3 more files of its series are beside it, in b; left out: if they belong "
         "to this volume, put all into one folder"
     ]
 
@@ -347,6 +350,6 @@ def test_frames_in_several_files_are_all_there_or_refused(place, stored, hu):
     second = frames(stored, range(3, 6), **PART | {"InConcatenationNumber": 2})
     assert np.array_equal(read_volume(save(place / "all", [first, second])).hu, hu.T)
     for name, part in (("first", first), ("second", second)):
-        assert "is one of 2 files that the frames were divided among, of which 1 are here" in str(
+        assert "its frames were divided among 2 files, and only 1 are here" in str(
             refusal(read_volume, save(place / name, [part]))
         )

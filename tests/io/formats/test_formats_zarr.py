@@ -113,12 +113,15 @@ SAID_OTHERWISE = {
     "by their orientation": renamed("kji", **USUAL),
 }
 UNKNOWN = {
-    "without a direction": (renamed("kji"), "its axis k leads anywhere; expected the names z, y"),
+    "without a direction": (
+        renamed("kji"),
+        "its axis k does not say where it points; expected the names z, y",
+    ),
     "along an animal": (
         renamed("zyx", z="rostral-to-caudal"),
-        "its axis z leads rostral-to-caudal; expected the names z, y and x, or as `orientation`",
+        "its axis z points rostral-to-caudal; expected the names z, y and x, or as `orientation`",
     ),
-    "twice": (renamed("zyx", z="left-to-right"), "two of its axes lead along the same line"),
+    "twice": (renamed("zyx", z="left-to-right"), "two of its axes point along the same line"),
 }
 
 
@@ -197,7 +200,7 @@ def test_others_chunks_that_are_left_out_are_missed_too(place):
     axes = [{"name": n, "type": "space", "unit": "millimeter"} for n in "zyx"]
     datasets = [{"path": "0", "coordinateTransformations": steps}]
     group.attrs.put({"multiscales": [{"axes": axes, "datasets": datasets}]})
-    with pytest.raises(CorruptInput, match=r"1 of 2 chunks are missing, and would be read as 0"):
+    with pytest.raises(CorruptInput, match=r"1 of 2 chunks are missing and would be read as 0"):
         read_volume(place / "o.ome.zarr")
 
 
@@ -209,17 +212,21 @@ def test_others_chunks_that_are_left_out_are_missed_too(place):
         (lambda i: i["axes"][0].update(type="time"), UnsupportedInput, r"its axes are z \(5\)"),
         (lambda i: i["datasets"][0].update(path="../w.ome.zarr/0"), CorruptInput, "outside"),
         (lambda i: i.pop("datasets"), CorruptInput, "cannot be read"),
-        (lambda i: i.pop("axes"), UnsupportedInput, "do not say their units, as NGFF 0.4 and 0.5"),
-        (lambda i: i.update(axes=["z", "y", "x"]), UnsupportedInput, "with the size of its voxels"),
+        (
+            lambda i: i.pop("axes"),
+            UnsupportedInput,
+            "do not state their units, as NGFF 0.4 and 0.5",
+        ),
+        (lambda i: i.update(axes=["z", "y", "x"]), UnsupportedInput, "with its voxel size"),
         (
             lambda i: i["datasets"][0].pop("coordinateTransformations"),
             CorruptInput,
-            "have no scale, the size of its voxels; state it",
+            "have no scale, which is the voxel size; add it",
         ),
         (
             lambda i: i["datasets"][0]["coordinateTransformations"].pop(0),
             CorruptInput,
-            "have no scale, the size of its voxels; state it",
+            "have no scale, which is the voxel size; add it",
         ),
         (
             lambda i: i["datasets"][0]["coordinateTransformations"][0].update(type="affine"),
@@ -298,7 +305,7 @@ def test_oblique_axes_are_refused_before_anything_is_written(place):
     affine = np.diag([0.5, 0.5, 2.5, 1.0])
     affine[0, 1] = 0.009
     volume = Volume(HU, Grid.from_affine(HU.shape, affine))
-    with pytest.raises(UnsupportedInput, match=r"oblique, which OME-Zarr cannot state; write"):
+    with pytest.raises(UnsupportedInput, match=r"oblique, which OME-Zarr cannot express; write"):
         write_volume(volume, place / "v.ome.zarr")
     assert list(place.iterdir()) == []
 

@@ -89,7 +89,7 @@ def test_an_archive_that_leads_out_is_refused(place, series, name):
     before = contents(place.parent)
     ended = command("simulate", path, "-o", place / "o.h5")
     assert ended.code == CorruptInput.code
-    assert "a link or leads out of the archive" in ended.err
+    assert "a link or points outside the archive" in ended.err
     assert len(ended.err.splitlines()) == 1
     assert contents(place.parent) == before
 
@@ -115,9 +115,9 @@ DAMAGE = {
     "other file": (lambda raw: b"\x89PNG" * 1000, CorruptInput, "cannot be read"),
     "nothing in it": (lambda raw: raw[-22:-18] + bytes(18), CorruptInput, "no DICOM file"),
     "encrypted": (edited(8, "<H", 1), UnsupportedInput, "encrypted"),
-    "another packing": (edited(10, "<H", 14), UnsupportedInput, "not packed by deflate"),
-    "larger than the zip": (edited(20, "<I", 10**7), CorruptInput, "claim 60000000 bytes"),
-    "vast": (edited(24, "<I", 2**32 - 2), CorruptInput, "unpacked; the zip has"),
+    "another packing": (edited(10, "<H", 14), UnsupportedInput, "not compressed with deflate"),
+    "larger than the zip": (edited(20, "<I", 10**7), CorruptInput, "says 60000000 bytes"),
+    "vast": (edited(24, "<I", 2**32 - 2), CorruptInput, "unpacked), but the zip has"),
 }
 
 
@@ -168,4 +168,4 @@ def test_an_archive_of_two_series_or_of_other_things_is_refused(place, series):
 def test_one_file_of_a_series_is_no_volume(series):
     error = refusal(read_volume, series / "3.dcm")
     assert type(error) is UnsupportedInput
-    assert "3.dcm: is one file of DICOM; give the folder of its series" in str(error)
+    assert "3.dcm: is a single DICOM file; give the folder of its series" in str(error)

@@ -101,7 +101,7 @@ CONTRADICTIONS = {
     ),
     "zeros": (
         {"sform": np.diag([0, 0, 0, 1]), "qform": AFFINE, "pixdim": (5, 5, 0.6)},
-        "its sform is all zeros, beside an sform_code of 1; set that to 0, so that the qform",
+        "its sform is all zeros, but its sform_code is 1; set that to 0 to use the qform",
     ),
     "left and right": ({"sform": scaled(-1, 1, 1), "qform": AFFINE}, "14 voxels apart"),
     "upside down": ({"sform": scaled(1, 1, -1), "qform": AFFINE}, "10 voxels apart"),
@@ -118,9 +118,9 @@ def test_forms_of_nifti_that_contradict_each_other_are_refused_with_both(place, 
 
 
 SMALLER = {
-    "fewer slices": ({46: 3}, "holds more than the 8 x 7 x 3 voxels that its header claims"),
-    "shorter rows": ({42: 4}, "holds more than the 4 x 7 x 6 voxels that its header claims"),
-    "other bits": ({72: 32}, "its bitpix is 32, beside a datatype of 16 bits, int16"),
+    "fewer slices": ({46: 3}, "holds more than the 8 x 7 x 3 voxels that its header states"),
+    "shorter rows": ({42: 4}, "holds more than the 4 x 7 x 6 voxels that its header states"),
+    "other bits": ({72: 32}, "its bitpix is 32, but its datatype has 16 bits, int16"),
 }
 
 
@@ -143,7 +143,7 @@ def test_an_axis_of_no_voxels_says_what_to_set(place, hu):
     struct.pack_into("<h", raw, 40, 4)
     struct.pack_into("<h", raw, 48, 0)
     path.write_bytes(raw)
-    words = "its dim is 4, 8, 7, 6, 0, 1, 1, 1: 4 axes, of which one has no voxel; set dim[0] to 3"
+    words = "its dim is 4, 8, 7, 6, 0, 1, 1, 1: 4 axes, one of them without voxels; set dim[0] to 3"
     assert words in str(refusal(read_volume, path))
     struct.pack_into("<h", raw, 40, 3)
     path.write_bytes(raw)
@@ -202,7 +202,7 @@ def test_a_quaternion_above_1_is_scaled_as_other_readers_do(place, hu, forms, le
 def test_a_quaternion_that_turns_nothing_is_refused_with_its_own_cure(place, hu, length):
     path = nifti(place / "v.nii", hu, sform=AFFINE, qform=AFFINE, edit={D_AT: length})
     words = str(refusal(read_volume, path))
-    assert f"its qform is of a quaternion of the length {length:.4g}; expected 1 at most" in words
+    assert f"its qform has the length {length:.4g}; expected at most" in words
     read_volume(nifti(place / "w.nii", hu, sform=AFFINE, edit={D_AT: length}))
 
 
@@ -242,7 +242,7 @@ def test_a_header_without_directions_is_told(place, hu, caplog):
         np.testing.assert_allclose(volume.grid.spacing_mm, (0.6, 5, 5), rtol=1e-5)
         assert np.array_equal(volume.hu, hu.T)
     assert [r.getMessage() for r in caplog.records] == [
-        f"{place / 'a.nii'}: does not say where its axes lead; sides may be swapped"
+        f"{place / 'a.nii'}: does not say which way its axes point; left and right may be swapped"
     ]
 
 
@@ -260,7 +260,8 @@ def test_other_headers_without_directions_are_told_once(place, hu, caplog):
         ended = command("simulate", place / name, "--views", 4, "-o", place / f"{name}.h5")
         assert ended.code == 0, ended.err
     assert [record.getMessage() for record in caplog.records] == [
-        f"{place / name}: does not say where its axes lead; sides may be swapped" for name in heads
+        f"{place / name}: does not say which way its axes point; left and right may be swapped"
+        for name in heads
     ]
     assert all(np.array_equal(read_volume(place / name).hu, hu.T) for name in heads)
 
@@ -278,7 +279,7 @@ def test_units_of_nrrd_are_mm_wherever_they_are_stated(place, hu):
 @pytest.mark.parametrize("intercept", [float("nan"), float("inf")])
 def test_an_intercept_that_is_no_number_has_its_own_cure(place, hu, intercept):
     path = nifti(place / "v.nii", hu, edit={SLOPE_AT: 1, INTERCEPT_AT: intercept})
-    assert "set it in the header: 0 if the values are HU" in str(refusal(read_volume, path))
+    assert "correct it in the header: 0 if the values are HU" in str(refusal(read_volume, path))
 
 
 @pytest.mark.parametrize("intent", ["label", "z score", "vector", "none", "estimate"])
@@ -291,7 +292,7 @@ def test_what_says_that_it_is_no_image_is_none(place, hu, intent):
         assert np.array_equal(read_volume(place / "v.nii").hu, hu.T)
     else:
         words = str(refusal(read_volume, place / "v.nii"))
-        assert f" ({intent}); expected an image in HU; give the one that it was made" in words
+        assert f" ({intent}); expected an image in HU; give the image that it was made" in words
 
 
 @pytest.mark.parametrize("slope", [0, float("nan")])
@@ -370,7 +371,7 @@ def test_bits_above_those_stored_are_an_overlay_or_refused(place, stored, hu):
     slices = datasets(drawn)
     every(PixelRepresentation=0, BitsStored=12, HighBit=11)(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert "BitsStored is 12, HighBit 11, but its values go from" in words
+    assert "BitsStored is 12, HighBit 11, but its values range from" in words
     for data in slices:
         data.add_new(0x60000102, "US", 12)
     volume = read_volume(save(place / "overlay", slices))
@@ -382,7 +383,7 @@ def test_bits_below_those_stored_are_not_lost(place, stored, hu):
     slices = datasets(stored)
     every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
     words = str(refusal(read_volume, save(place / "lowest", slices)))
-    assert "BitsStored is 12, HighBit 15, but its values go from" in words
+    assert "BitsStored is 12, HighBit 15, but its values range from" in words
     slices = datasets((stored << 4).astype("<i2"))
     every(PixelRepresentation=0, BitsStored=12, HighBit=15)(slices)
     assert np.array_equal(read_volume(save(place / "highest", slices)).hu, hu.T)
@@ -405,7 +406,7 @@ def test_numbers_that_12_bits_do_not_hold_are_refused(place, stored, value):
     slices = datasets(low)
     every(BitsStored=12, HighBit=11, RescaleIntercept=776)(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
-    assert "2: BitsStored is 12, HighBit 11, but its values go from" in words
+    assert "2: BitsStored is 12, HighBit 11, but its values range from" in words
 
 
 def test_a_table_of_values_is_refused(place, stored):
@@ -460,8 +461,11 @@ def copied(slices):
 
 TWICE = {
     "of two kernels": (kernels, "differ in ConvolutionKernel: B30f and B70f; give the slices of"),
-    "copied": (copied, "2: at 2.5 mm, as 1 is: two slices at one place; they are the same one"),
-    "without positions": (locations(0, 0, 0, 0, 0, 0), "so are all others; export the series"),
+    "copied": (
+        copied,
+        "2: at 2.5 mm, where 1 is, too: two slices in one place; they are the same one",
+    ),
+    "without positions": (locations(0, 0, 0, 0, 0, 0), "so are all the others; export the series"),
     "twice": (locations(0, 2.5, 5, 5, 7.5, 10), "remove the duplicate or split the series"),
 }
 
@@ -536,8 +540,8 @@ def gone(path):
 
 
 NOT_THERE = {
-    "packed": (packed, "5.dcm.gz: is packed by gzip; unpack it"),
-    "unfinished": (unfinished, "5.dcm.filepart: lies among the slices of a series, and is empty"),
+    "packed": (packed, "5.dcm.gz: is compressed with gzip; unpack it"),
+    "unfinished": (unfinished, "5.dcm.filepart: is among the slices of a series, but is empty"),
     "hidden": (hidden, ".5.dcm.x7Kq2A: "),
     "a link that leads nowhere": (gone, "5.dcm: cannot be read (FileNotFoundError"),
 }
@@ -691,7 +695,7 @@ def test_what_a_whole_slice_lacks_is_to_be_exported_again(place, stored, keyword
     every(**{keyword: None})(slices)
     words = str(refusal(read_volume, save(place / "series", slices)))
     assert (
-        f"lacks {keyword}; export it again with this value, or take it out if it is not a slice"
+        f"lacks {keyword}; export it again with this value, or remove it if it is not a slice"
         in words
     )
 
@@ -703,7 +707,7 @@ def test_what_is_no_slice_is_known_or_named(place, stored, hu, caplog):
     (folder / "mask.seg").write_text("no slice")
     assert np.array_equal(read_volume(folder).hu, hu.T)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{folder / 'mask.seg'}: left out, for it is no DICOM file"
+        f"{folder / 'mask.seg'}: left out, because it is not a DICOM file"
     ]
 
 
@@ -715,7 +719,7 @@ def test_a_slice_of_one_value_is_named(place, stored, hu, caplog):
     volume = read_volume(folder)
     assert (volume.hu[3] == -1024).all()
     assert np.array_equal(np.delete(volume.hu, 3, axis=0), np.delete(hu.T, 3, axis=0))
-    assert f"{folder / 'IM3'}: all its pixels have one value" in caplog.text
+    assert f"{folder / 'IM3'}: all its pixels have the same value" in caplog.text
 
 
 def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog):
@@ -727,7 +731,7 @@ def test_a_series_that_lost_every_second_slice_is_told(place, stored, hu, caplog
     volume = read_volume(save(place / "odd", slices[::2]))
     assert np.array_equal(volume.hu, hu.T[::2])
     assert volume.grid.spacing_mm == pytest.approx((5, 0.5, 0.75))
-    assert "odd: its slices are numbered from 11 to 15, but there are 3" in caplog.text
+    assert ("odd: its slices are numbered from 11 to 15, but there are only 3") in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -764,8 +768,8 @@ def test_a_decimal_comma_is_named_with_its_tag(place, stored, keyword, meant, sa
         file.write_bytes(file.read_bytes().replace(meant, said))
     first = said.split(b"\\")[0].decode()
     assert str(refusal(read_volume, folder)) == (
-        f"{folder / '0.dcm'}: {keyword} is {first}; write the numbers of its header with a point, "
-        "or export it again"
+        f"{folder / '0.dcm'}: {keyword} is {first}; write the numbers of its header with a decimal "
+        "point, or export it again"
     )
 
 
@@ -784,7 +788,7 @@ def test_a_series_in_several_folders_is_to_be_put_into_one(place, stored, hu):
     save(place / "study" / "a", slices[:3], [f"{k}.dcm" for k in range(3)])
     save(place / "study" / "b", slices[3:], [f"{k}.dcm" for k in range(3)])
     words = str(refusal(read_volume, place / "study"))
-    assert f"put all files of the series {UID}, which are in several of them, into one" in words
+    assert f"put all files of the series {UID}, which are now in several, into one" in words
     with zipfile.ZipFile(place / "study.zip", "w") as made:
         for file in (place / "study").rglob("*.dcm"):
             made.write(file, file.relative_to(place))
@@ -805,7 +809,7 @@ def test_a_part_of_a_series_whose_rest_lies_in_a_folder_beside_is_told(place, st
     parts(place, stored, slice(3), slice(3, 6))
     assert np.array_equal(read_volume(place / "A").hu, hu.T[:3])
     (told,) = (record.getMessage() for record in caplog.records)
-    assert told.startswith(f"{place / 'A'}: 3 more files of its series lie beside it, in B; left")
+    assert told.startswith(f"{place / 'A'}: 3 more files of its series are beside it, in B; left")
     caplog.clear()
     assert command("simulate", place / "A", "-o", place / "s.h5", "--size", 7).code in (0, 2, 4)
     assert len([r for r in caplog.records if "beside it" in r.getMessage()]) == 1
@@ -818,8 +822,8 @@ def test_many_folders_beside_a_slice_are_told_in_one_line(place, stored, caplog)
         save(place / f"S{index}", [one_slice])
     read_volume(place / "S2")
     assert caplog.messages == [
-        f"{place / 'S2'}: 5 more files of its series lie beside it, in S0, S1, S3 and 2 more; left "
-        "out: if they belong to this volume, put all into one folder"
+        f"{place / 'S2'}: 5 more files of its series are beside it, in S0, S1, S3 and 2 more; "
+        "left out: if they belong to this volume, put all into one folder"
     ]
 
 
@@ -833,8 +837,8 @@ def test_a_part_of_a_series_is_no_volume_to_train_on(place, stored, which):
     (found,) = find_volumes(place)
     assert len(found.files) == 6
     words = str(refusal(found.read))
-    assert words.startswith(f"{found.name}: its slices lie in several folders, S0, S1")
-    assert words.endswith("; put all files of the series into one")
+    assert words.startswith(f"{found.name}: its slices are in several folders, S0, S1")
+    assert words.endswith("; put all files of the series into one folder")
 
 
 def test_phases_and_copies_in_folders_of_their_own_are_volumes_to_train_on(place, stored):
@@ -863,7 +867,7 @@ def test_a_series_of_fewer_slices_than_were_acquired_is_told(place, stored, hu, 
     assert not caplog.records
     (place / "elsewhere").mkdir()
     read_volume(save(place / "elsewhere" / "part", slices[:4]))
-    assert "part: ImagesInAcquisition is 6, but there are 4 slices" in caplog.text
+    assert ("part: ImagesInAcquisition is 6, but there are only 4 slices") in caplog.text
 
 
 def test_a_zip_of_a_volume_says_to_unpack_it(place, hu):
@@ -938,14 +942,14 @@ def test_a_series_of_which_a_part_lies_in_a_subfolder_is_refused(place, stored, 
     for index in (2, 3) if split == "in its middle" else (4, 5):
         (folder / f"{index}").rename(below / f"{index}")
     error = str(refusal(read_volume, folder))
-    assert f"2 more files of its series lie in {below.relative_to(folder)}/" in error
+    assert f"2 more files of its series are in {below.relative_to(folder)}/" in error
 
 
 def test_another_series_below_is_named_and_left_out(place, stored, hu, caplog):
     folder = save(place / "s", datasets(stored))
     save(folder / "scout", datasets(stored, uid=UID + ".9"))
     assert_same(read_volume(folder), as_nifti(place, hu, ras(lps())))
-    assert "another series lies in scout/" in caplog.text
+    assert "another series is in scout/" in caplog.text
 
 
 def test_a_folder_of_folders_says_where_its_slices_are(place, stored):
@@ -961,8 +965,8 @@ def test_the_root_of_a_disk_is_not_searched_for_more_of_a_series(place, stored, 
     monkeypatch.setattr(dicom_series, "MOST_FILES", 12)
     error = str(refusal(read_volume, place / "PA0"))
     assert (
-        "PA0: holds more than 12 other files and folders, too many to search; give the folder"
-        in error
+        "PA0: holds more than 12 other files and folders, which is too many to search; give the "
+        "folder" in error
     )
     save(place / "none", [])
     save(place / "none/SE1", datasets(stored))
@@ -1010,7 +1014,7 @@ def test_nrrd_without_a_space_lies_where_its_axes_begin(place, hu, centring, fir
 
 def test_one_of_several_volumes_is_to_be_taken_out(place, hu):
     nibabel.save(nibabel.Nifti1Image(np.stack([hu, hu], axis=-1), AFFINE), place / "v.nii")
-    assert "expected three dimensions, of one volume; take one out" in str(
+    assert "expected the three dimensions of one volume; extract one volume" in str(
         refusal(read_volume, place / "v.nii")
     )
     across = nibabel.Nifti1Image(hu[:, :, None, :], AFFINE)
@@ -1021,7 +1025,9 @@ def test_one_of_several_volumes_is_to_be_taken_out(place, hu):
 def test_what_is_packed_twice_is_to_be_unpacked_once(place, hu):
     raw = nifti(place / "v.nii", hu).read_bytes()
     (place / "v.nii.gz").write_bytes(gzip.compress(gzip.compress(raw)))
-    assert "packed by gzip twice; unpack it once" in str(refusal(read_volume, place / "v.nii.gz"))
+    assert "compressed with gzip twice; unpack it once" in str(
+        refusal(read_volume, place / "v.nii.gz")
+    )
 
 
 # NIfTI-2
@@ -1040,14 +1046,16 @@ def test_nifti_2_is_what_nifti_1_is(place, hu, name, order):
 def test_a_header_of_nifti_that_is_cut_is_to_be_copied_again(place, hu, length):
     path = nifti(place / "v.nii", hu)
     path.write_bytes(path.read_bytes()[:length])
-    assert f"or cut: it has {length} bytes; copy or convert" in str(refusal(read_volume, path))
+    assert f"or cut short: it has only {length} bytes; copy or convert" in str(
+        refusal(read_volume, path)
+    )
 
 
 @pytest.mark.parametrize("given", ["v.hdr", "v.img"])
 def test_a_pair_of_nifti_is_made_one_file_by_what_is_told(place, hu, given):
     nibabel.save(nibabel.Nifti1Pair(hu, AFFINE), place / "v.hdr")
     words = str(refusal(read_volume, place / given))
-    line = words.partition("make one file of the pair: `")[2].removesuffix("`")
+    line = words.partition("join the pair into one file: `")[2].removesuffix("`")
     program = Path(sys.executable).with_name("nib-convert")
     subprocess.run([program, *shlex.split(line)[1:]], cwd=place, check=True)
     assert_same(read_volume(place / "v.nii.gz"), as_nifti(place, hu, AFFINE))

@@ -184,8 +184,8 @@ DAMAGE = {
     "negative sizes": (line("DimSize", "8 -7 6"), UnsupportedInput, "(8, -7, 6)"),
     "huge sizes": (line("DimSize", "30000 30000 30000"), UnsupportedInput, "27000000000000 voxels"),
     "beyond 64 bits": (line("DimSize", HUGE), UnsupportedInput, "voxels; at most"),
-    "larger than the file": (line("DimSize", "1000 1000 2000"), CorruptInput, "claims 8000000000"),
-    "less than it says": (line("DimSize", "8 7 7"), CorruptInput, "claims 1568 bytes"),
+    "larger than the file": (line("DimSize", "1000 1000 2000"), CorruptInput, "says 8000000000"),
+    "less than it says": (line("DimSize", "8 7 7"), CorruptInput, "says 1568 bytes"),
     "more than it says": (line("DimSize", "8 7 5"), CorruptInput, "holds more"),
     "words for sizes": (line("DimSize", "a b c"), CorruptInput, "cannot be read"),
     "many digits": (line("DimSize", "9" * 5000 + " 2 2"), CorruptInput, "cannot be read"),
@@ -194,7 +194,11 @@ DAMAGE = {
     "NaN spacing": (line("ElementSpacing", "nan 1 1"), CorruptInput, "NaN"),
     "zero spacing": (line("ElementSpacing", "0 1 1"), CorruptInput, "0 x 1 x 1"),
     "vast": (line("ElementSpacing", "1e300 1 1"), CorruptInput, "0.001 to 100"),
-    "decimal commas": (line("ElementSpacing", "0,75 0,5 2,5"), CorruptInput, "with a point"),
+    "decimal commas": (
+        line("ElementSpacing", "0,75 0,5 2,5"),
+        CorruptInput,
+        "with a decimal point",
+    ),
     "two spacings": (line("ElementSpacing", "1 1"), CorruptInput, "expected 3 numbers"),
     "NaN origin": (line("Offset", "nan 0 0"), CorruptInput, "NaN"),
     "eight directions": (line("TransformMatrix", "1 0 0 0 1 0 0 0"), CorruptInput, "expected 9"),
@@ -203,7 +207,7 @@ DAMAGE = {
     "sizes twice": (
         line("TransformMatrix", ".75 0 0 0 .5 0 0 0 2.5"),
         CorruptInput,
-        "lengths [0.75 0.5  2.5 ], beside an ElementSpacing of [0.75 0.5  2.5 ]",
+        "lengths [0.75 0.5  2.5 ], and there is an ElementSpacing of [0.75 0.5  2.5 ]",
     ),
     "oblique": (line("TransformMatrix", "1 .1 0 -.1 1 0 0 0 1"), UnsupportedInput, "oblique"),
 }

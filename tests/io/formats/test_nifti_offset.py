@@ -65,7 +65,10 @@ def test_an_extension_is_not_read_as_voxels(place, hu, kind, extension):
     _, size, _, _ = KINDS[kind]
     path = written(place / "v.nii", hu, kind, offset=size + 4, extension=extension, flag=1)
     words = str(refusal(read_volume, path))
-    assert f"begin at byte {size + 4}, where, as it says, an extension begins; set vox" in words
+    assert (
+        f"begin at byte {size + 4}, where its header says that an extension begins; set vox"
+        in words
+    )
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -73,8 +76,6 @@ def test_voxels_that_begin_too_early_leave_others_over(place, hu, pack):
     raw = written(place / "v.nii", hu, "1").read_bytes()
     (place / "late.nii").write_bytes(pack(raw[:352] + bytes(16) + raw[352:]))
     words = str(refusal(read_volume, place / "late.nii"))
-    assert (
-        "16 bytes, not all of them 0, are left behind its voxels, which begin at byte 352" in words
-    )
+    assert "16 bytes, not all of them 0, follow its voxels, which begin at byte 352" in words
     (place / "padded.nii").write_bytes(pack(raw + bytes(16)))
     assert np.array_equal(read_volume(place / "padded.nii").hu, hu.T)

@@ -295,7 +295,7 @@ def test_vectors_of_astra_that_are_no_circle(kind):
     np.testing.assert_allclose(back["Vectors"], stated["Vectors"], atol=1e-8)
     again = from_leap(to_leap(Geometry(grid(), taken.beam))).beam
     np.testing.assert_allclose(seen(again), seen(taken.beam), atol=1e-6)
-    with pytest.raises(UnsupportedInput, match="take to_astra"):
+    with pytest.raises(UnsupportedInput, match="use to_astra"):
         to_tigre(Geometry(grid(), taken.beam))
 
 

@@ -66,7 +66,7 @@ def test_a_number_and_its_angle_have_no_decimal_comma(tmp_path):
         (["0 100", "1 100", "2 100"], "the second is 100 in all lines"),
         (["1", "2 3"], "expected the angle of each view"),
         ([], "expected the angle of each view"),
-        (["0.5 1", "0.7 2"], "has 2 columns, of which the first does not count views"),
+        (["0.5 1", "0.7 2"], "has 2 columns, and the first does not count views"),
         (["1", "nan"], "expected the angle of each view"),
     ],
 )
@@ -166,7 +166,7 @@ def test_angles_of_nikon_that_stray_are_told(tmp_path, name, roll):
     even = import_scan(folder, **PLAIN)
     told = even.provenance["warnings"]
     assert f"{name} lists angles up to" in told
-    assert "which were taken, as CIL does and TIGRE does not" in told
+    assert "which were used, as CIL does and TIGRE does not" in told
     scan = import_scan(folder, **PLAIN, angles_from=listed)
     assert "lists angles" not in scan.provenance.get("warnings", "")
     apart = np.subtract(scan.geometry.beam.angles_deg, even.geometry.beam.angles_deg)

@@ -41,7 +41,7 @@ def test_all_that_is_missing_is_told_at_once(stack):
         import_scan(stack, Options(order="view,row,bin", quantity="counts", beam="cone"))
     for word in ("5 things", "`white=FILE` or `i0", "`sod_mm`", "`sdd_mm`", "`bin_mm`", "`arc`"):
         assert word in str(told.value)
-    with pytest.raises(CorruptInput, match="nothing says the angles"):  # one thing alone
+    with pytest.raises(CorruptInput, match="nothing states the angles"):  # one thing alone
         import_scan(stack, Options(bin_mm=2, **LINE))
 
 
@@ -75,7 +75,7 @@ def test_the_line_and_geometry_json_have_to_agree(stack):
         with pytest.raises(UsageError, match=words):
             import_scan(stack, Options(**LINE, **({"arc": 360} | options)))
     (stack.parent / "geometry.json").unlink()
-    with pytest.raises(UsageError, match="`sod_mm`: parallel rays have no distances"):
+    with pytest.raises(UsageError, match="`sod_mm`: parallel beams have no such distances"):
         import_scan(stack, Options(beam="parallel", sod_mm=9, bin_mm=2, arc=180, **LINE))
     with pytest.raises(UsageError, match="needs `sod_mm` and `sdd_mm`"):
         import_scan(stack, Options(sod_mm=9, bin_mm=2, arc=180, **LINE))
@@ -128,7 +128,7 @@ def test_a_template_replaces_neither_the_projections_nor_what_was_filled_in(stac
         ended = command("import", stack, "--template", path)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert "--template" in ended.err
-        assert "is there already; give a new name" in ended.err
+        assert "exists already; give a new name" in ended.err
         assert path.read_bytes() == before
 
 

@@ -120,7 +120,7 @@ def test_views_that_do_not_tell_the_centre(name, change, words):
 
 def test_nothing_has_no_centre():
     geometry = GEOMETRIES["parallel, 20 views"]
-    with pytest.raises(UnsupportedInput, match="`centre='auto'`: these views do not tell"):
+    with pytest.raises(UnsupportedInput, match="`centre='auto'`: these views do not determine"):
         find_centre(np.zeros((1, 20, geometry.beam.bins), np.float32), beam_of(geometry))
 
 
@@ -233,4 +233,4 @@ def test_rows_of_air_do_not_count():
     y, beam = body("fan", 90, 128, 70.0)
     found = find_centre(np.concatenate([y * 0, y, y * 0]), beam)
     assert abs(found.axis.at(0) - 70) < 0.1
-    assert "2 of 3 rows do not tell it" in found.how
+    assert "2 of 3 rows do not show it" in found.how

@@ -101,7 +101,7 @@ def test_the_name_of_the_scan_is_checked_first(source, place):
     before = contents(place)
     ended = command("import", source, "-o", place / "o.nii.gz", "--bin-mm", 1.0)
     assert ended.code == 2
-    assert "expected a name in .h5 or .hdf5" in ended.err
+    assert "expected a name ending in .h5 or .hdf5" in ended.err
     ended = command("import", source, "-o", place / "no" / "o.h5", "--bin-mm", 1.0)
     assert ended.code == 5
     assert contents(place) == before
@@ -172,10 +172,10 @@ def test_the_facts_of_a_scan_as_json(data):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("SCAN", "-o", "a.jpg"), 2, "expected a name in .png"),
-        (("fbp", "-o", "a.png"), 2, "is for a picture of a scan"),
+        (("SCAN", "-o", "a.jpg"), 2, "ending in .png"),
+        (("fbp", "-o", "a.png"), 2, "draws a picture of a scan"),
         (("no.h5",), 3, "no such file"),
-        (("SCAN", "-o", "no/a.png"), 5, "there is no folder"),
+        (("SCAN", "-o", "no/a.png"), 5, "no such folder"),
     ],
 )
 def test_what_cannot_be_shown(data, place, monkeypatch, arguments, code, words):

@@ -58,7 +58,7 @@ def test_stray_particles_are_interpolated(tmp_path):
     scan, right = made(seen, "struck"), made(clean, "clean")
     number = len(set(zip(*struck, strict=True)) - {(v, 1, 30) for v in range(60)})
     done = scan.provenance["corrections"]
-    assert f"{number} single values far brighter than air taken for no numbers" in done
+    assert f"{number} single values far brighter than air taken for stray particles" in done
     assert "1 dead pixels interpolated (1:30)" in done
     assert "single values" not in right.provenance["corrections"]
     assert "warnings" not in scan.provenance
@@ -114,7 +114,7 @@ def test_dead_hot_stuck_and_silent_pixels_are_interpolated(tmp_path):
     data[5, 0, 50] = np.inf  # once only
     scan = imported(tmp_path, data=data, data_white=white)
     assert "4 dead pixels" in scan.provenance["corrections"]
-    assert "1 values that are no numbers" in scan.provenance["corrections"]
+    assert "1 values that are not numbers" in scan.provenance["corrections"]
     expected = lines()
     error = np.abs(scan.y.transpose(1, 0, 2) - expected)
     wrong = np.zeros(error.shape, bool)
@@ -240,7 +240,9 @@ def test_views_without_numbers_are_named_and_left_out(tmp_path, quantity, bins):
         tmp_path, file="a.npy", quantity=quantity, order=["view", "row", "bin"], i0=5e4
     )
     asked = {"centre": "none", "air_bins": "none"}
-    with pytest.raises(CorruptInput, match=r": 2 of 12 views hold no numbers .*`without='3,8'`"):
+    with pytest.raises(
+        CorruptInput, match=r": 2 of 12 views have no valid values .*`without='3,8'`"
+    ):
         import_scan(source, Options(**asked))
     scan = import_scan(source, Options(without="3,8", **asked))
     expected = np.delete(lines(), [3, 8], axis=0).transpose(1, 0, 2)

@@ -68,7 +68,7 @@ def test_several_pictures_of_each_view(tmp_path, times, i0):
     y = np.repeat(discs(2 * EVEN), times, axis=0)
     spread = 360.0 * np.arange(len(y)) / len(y)
     told = measured(tmp_path, y, spread, i0)
-    assert "show the same as those before them, though others changed" in told
+    assert "are the same as those before them, though others changed" in told
     assert f"are there {times} pictures of each view? take one of each (`every={times}`)" in told
     assert measured(tmp_path, y, spread, i0, every=times) == ""
     assert "the same as those before" not in measured(tmp_path, y, np.repeat(2 * EVEN, times), i0)
@@ -79,7 +79,7 @@ def test_golden_angles_in_radians(tmp_path):
     """Of many turns, the numbers alone look like degrees."""
     y = discs(GOLDEN)
     warned = measured(tmp_path, y, np.radians(GOLDEN))
-    assert "bins beside any rotation by the stated angles" in warned
+    assert "bins away from any rotation by the stated angles" in warned
     assert measured(tmp_path, y, np.radians(GOLDEN), angles="radians") == ""
 
 
@@ -141,14 +141,14 @@ def test_one_angle_for_all_views_of_a_fan_is_told(tmp_path):
     y = cases.project(cases.phantom(), right)
     still = changed(right, angles_deg=(0.0,) * 60)
     source = cases.write_case(tmp_path, y, still, quantity="line-integrals")
-    assert "beside any rotation" in import_scan(source).provenance["warnings"]
+    assert "away from any rotation" in import_scan(source).provenance["warnings"]
 
 
 def test_it_is_said_where_no_centre_is_found(tmp_path):
     """The refusal told to give the centre, with which the scan was wrong without a word."""
     mixed = np.random.default_rng(0).permutation(VIEWS)
     y = discs(EVEN)[mixed]
-    with pytest.raises(UnsupportedInput, match=r"first mend.*views in another order"):
+    with pytest.raises(UnsupportedInput, match=r"first correct.*views in another order"):
         measured(tmp_path, y, EVEN, centre="auto")
 
 
@@ -226,7 +226,7 @@ def test_sinograms_that_pass_for_projections(tmp_path):
     y, _, geometry = square("parallel", 180, 0)
     told = {"quantity": "line-integrals"}
     wrong = cases.write_case(tmp_path, y.transpose(1, 0, 2), geometry, **told)
-    assert "does `order` interchange view and row?" in import_scan(wrong).provenance["warnings"]
+    assert "does `order` swap view and row?" in import_scan(wrong).provenance["warnings"]
     scan = import_scan(wrong, order="row,view,bin")
     assert "warnings" not in scan.provenance
     np.testing.assert_allclose(scan.y, y.transpose(1, 0, 2), atol=1e-5)

@@ -171,11 +171,11 @@ HUGE = (10**5, 10**4, 10**4)
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ({"shape": HUGE, "dtype": "u2", "chunks": (1, 100, 100)}, CORRUPT, "its header claims"),
+        ({"shape": HUGE, "dtype": "u2", "chunks": (1, 100, 100)}, CORRUPT, "its header says"),
         ({"shape": (0, 3, 57), "dtype": "u2"}, UNSUPPORTED, "has the shape (0, 3, 57)"),
-        ({"data": np.ones((12, 57), "u2")}, UNSUPPORTED, "projections (1, 57) pixels"),
+        ({"data": np.ones((12, 57), "u2")}, UNSUPPORTED, "projections have (1, 57) pixels"),
         ({"data": np.zeros((12, 3, 57), "c8")}, UNSUPPORTED, "its values are complex64"),
-        ({"data": np.full((12, 3, 57), np.nan)}, CORRUPT, "dead or hold no numbers"),
+        ({"data": np.full((12, 3, 57), np.nan)}, CORRUPT, "dead or not numbers"),
         ({"data": np.full((12, 3, 57), b"x")}, UNSUPPORTED, "its values are |S1"),
         ({"data": 3.0}, UNSUPPORTED, "has the shape ()"),
     ],
@@ -189,11 +189,11 @@ def test_hdf5_that_claims_what_it_has_not(place, settings, code, words):
     [
         ({"theta": np.full(12, np.nan)}, "the angle of view 0 is nan"),
         ({"theta": np.zeros(5)}, "has 5 angles for 12 views"),
-        ({"theta": None}, "nothing says the angles of its 12 views"),
+        ({"theta": None}, "nothing states the angles of its 12 views"),
         ({"data": None}, "has no /exchange/data"),
         (
             {"data_white": np.ones((2, 3, 9))},
-            "has the shape (2, 3, 9), the projections (3, 57) pixels",
+            "has the shape (2, 3, 9), but the projections have (3, 57) pixels",
         ),
         ({"data_white": np.zeros((2, 3, 57))}, "air has 0 counts, no rays 100"),
     ],
@@ -220,7 +220,7 @@ def test_hdf5_that_names_other_files(place, tmp_path, how):
         else:
             place_in_file = [(str(other), 0, 12 * 3 * 57 * 4)]
             file.create_dataset("exchange/data", (12, 3, 57), "f4", external=place_in_file)
-    assert_refused(place, path, {UNSUPPORTED}, "lies in another file, which is not followed")
+    assert_refused(place, path, {UNSUPPORTED}, "is in another file, which is not followed")
 
 
 def test_hdf5_whose_link_leads_to_nothing(place):
@@ -357,11 +357,11 @@ def test_pages_in_a_circle(place):
         ({"bin_mm": 1e300}, "bin_mm"),
         ({"row_mm": -2.0}, "row_mm"),
         ({"offset_mm": 1e400}, ""),
-        ({"angles_deg": []}, "angles_deg holds NaN or nothing"),
+        ({"angles_deg": []}, "angles_deg is empty or has NaN"),
         ({"angles_deg": [1.0, 2.0]}, "2 angles for 12 views"),
         ({"angles_deg": {"start": 0, "step": 1, "count": 10**12}}, "count"),
         ({"bins": 10**12}, "bins"),
-        ({"bins": 58}, "the geometry states 58 bins, the projections have 57"),
+        ({"bins": 58}, "the geometry states 58 bins, but the projections have 57"),
         ({"schema": "diffusionblend-geometry/9"}, "schema"),
         ({"kind": "helix"}, "kind"),
         ({"kind": "fan"}, "sod_mm"),
@@ -413,5 +413,5 @@ def test_line_integrals_that_are_no_numbers(place):
     source = write_geometry(place, PARALLEL, quantity=LINES, order=ORDER, file="a.npy")
     ended = command("import", source, "-o", place / "o.h5", "--no-repair")
     assert ended.code == CORRUPT
-    assert "holds NaN or infinity; leave --no-repair out" in ended.err
+    assert "contains NaN or infinity; leave --no-repair out" in ended.err
     assert not (place / "o.h5").exists()

@@ -179,7 +179,7 @@ def test_an_object_that_moved_is_told(tmp_path):
     rise = np.r_[np.zeros(6), np.linspace(0, 1, VIEWS), np.zeros(5)]
     for unit, mm in (("m", 1e-3), ("um", 1e3), ("mm", 1.0)):
         path = write(tmp_path / "a.nxs", y, fields, z=(0.7 * mm * rise, unit))
-        words = "the object moved during views, /entry/sample/z_translation by 0.7 mm"
+        words = "the object moved between views, /entry/sample/z_translation by 0.7 mm"
         assert words in imported(path).provenance["warnings"]
     path = write(tmp_path / "a.nxs", y, fields, z=(0.4 * rise, "mm"), x=(9 * rise, None))
     assert "warnings" not in imported(path).provenance

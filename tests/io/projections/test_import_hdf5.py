@@ -70,7 +70,9 @@ def test_axes_that_matlab_turned_are_told_by_the_angles(tmp_path):
     """The white fields were blamed."""
     turned = {"data": counts(lines()), "data_white": WHITE[None], "data_dark": NO_RAYS[None]}
     path = write_exchange(tmp_path / "a.h5", **{n: v.T for n, v in turned.items()})
-    with pytest.raises(UnsupportedInput, match="last axis is as long as there are angles; give"):
+    with pytest.raises(
+        UnsupportedInput, match="last axis has as many entries as there are angles; give"
+    ):
         import_scan(path, stated())
     assert_is(import_scan(path, stated(order="bin,row,view")))
 
@@ -105,8 +107,8 @@ def test_one_value_for_all_white_fields(tmp_path):
 @pytest.mark.parametrize(
     ("theta", "words"),
     [
-        (None, "nothing says the angles of its 12 views"),
-        (np.r_[ANGLES, [0.0] * 4], "/exchange/theta has 16 angles for 12 views; nothing says"),
+        (None, "nothing states the angles of its 12 views"),
+        (np.r_[ANGLES, [0.0] * 4], "/exchange/theta has 16 angles for 12 views; nothing states"),
     ],
 )
 def test_angles_that_are_not_there_can_be_given(tmp_path, theta, words):
@@ -199,7 +201,7 @@ def test_views_that_were_taken_again_are_left_out(tmp_path):
     scan = import_scan(path, stated())
     assert_is(scan)
     assert scan.provenance["remarks"].startswith("2 frames left out")
-    assert "image_key_control is another" in scan.provenance["remarks"]
+    assert "image_key_control differs" in scan.provenance["remarks"]
 
 
 def test_views_and_rows_of_nxtomo(tmp_path):
@@ -243,8 +245,8 @@ def test_the_order_of_frames_may_be_given(tmp_path):
     [
         ({"keys": [1, 2, 0]}, "expected one for each frame"),
         ({"control": [1, 2, 0]}, "image_key_control 3 values; expected one for each frame"),
-        ({"keys": [1] * 14}, "marks no projection"),
-        ({"angles": [0.0] * 3}, "has 3 angles for 14 frames; nothing says the angles"),
+        ({"keys": [1] * 14}, "marks no frame as a projection"),
+        ({"angles": [0.0] * 3}, "has 3 angles for 14 frames; nothing states the angles"),
     ],
 )
 def test_nxtomo_whose_parts_do_not_fit(tmp_path, change, words):
@@ -263,7 +265,9 @@ def test_several_scans_in_one_file(tmp_path):
     path = write_nxtomo(tmp_path / "a.nxs", "one")
     with h5py.File(path, "a") as file:
         file.copy("one", "two")
-    with pytest.raises(UnsupportedInput, match="holds 2 scans; expected one; copy that wanted"):
+    with pytest.raises(
+        UnsupportedInput, match="holds 2 scans; expected one; copy the one you want"
+    ):
         import_scan(path, stated())
     with h5py.File(path) as old, h5py.File(tmp_path / "b.nxs", "w") as new:
         old.copy("two", new)
@@ -277,7 +281,7 @@ def test_nxtomo_that_names_other_files(tmp_path, part):
     with h5py.File(path, "a") as file:
         del file[f"entry/{part}"]
         file[f"entry/{part}"] = h5py.ExternalLink(str(secret), f"/entry/{part}")
-    with pytest.raises(UnsupportedInput, match="lies in another file, which is not followed"):
+    with pytest.raises(UnsupportedInput, match="is in another file, which is not followed"):
         import_scan(path, stated())
 
 
@@ -343,7 +347,7 @@ def test_an_array_by_its_place(tmp_path, order):
     write_geometry(tmp_path, order=order, **told)
     assert_is(import_scan(path))
     write_geometry(tmp_path, **told)
-    with pytest.raises(UnsupportedInput, match="nothing says what its axes are"):
+    with pytest.raises(UnsupportedInput, match="nothing states what its axes are"):
         import_scan(path)
 
 

@@ -46,7 +46,10 @@ def written(folder, names, values):
         ([f"x_{n}_2021.tif" for n in range(8, 12)], "by the number 1 in their names"),
         ([f"s_{n:04d}_{n * 12:03d}.00deg.tif" for n in range(12)], "numbers 2 rise with it"),
         (["s_0.50.tif", "s_0.75.tif", "s_1.50.tif", "s_1.75.tif"], "by the number in their names"),
-        ([f"t{t}_p{n}.tif" for t in range(2) for n in range(3)], "of which none differs in each"),
+        (
+            [f"t{t}_p{n}.tif" for t in range(2) for n in range(3)],
+            "none of which is different in each",
+        ),
     ],
 )
 def test_the_number_that_differs_counts(tmp_path, names, words):
@@ -106,7 +109,7 @@ def test_a_minus_in_all_names_is_a_sign_or_a_mark(tmp_path, names):
 def test_a_minus_that_may_be_either_is_not_guessed(tmp_path, numbers, number):
     touched(tmp_path, [f"proj_-{n:02d}.tif" for n in numbers])
     with pytest.raises(
-        UnsupportedInput, match=r"it may be a sign or a mark.*numbers without a min"
+        UnsupportedInput, match=r"it may be a sign or a hyphen.*numbers without a min"
     ):
         series_of(tmp_path, number)
 
@@ -147,7 +150,7 @@ def test_numbers_that_sort_differently_are_not_guessed(tmp_path):
     """An angle that jumps and a number that runs."""
     names = [f"ang{a:03d}_{n:03d}.tif" for n, a in enumerate((0, 111, 62, 13))]
     touched(tmp_path, names)
-    with pytest.raises(UnsupportedInput, match="the one that counts: `number=1` or `number=2`"):
+    with pytest.raises(UnsupportedInput, match="which one counts: `number=1` or `number=2`"):
         series_of(tmp_path)
     assert [file.name for file in series_of(tmp_path, 2).files] == names
     assert [file.name[3:6] for file in series_of(tmp_path, 1).files] == ["000", "013", "062", "111"]
@@ -156,7 +159,7 @@ def test_numbers_that_sort_differently_are_not_guessed(tmp_path):
 
 
 def test_names_with_the_same_number(tmp_path):
-    with pytest.raises(UnsupportedInput, match="have the same numbers; their order is not known"):
+    with pytest.raises(UnsupportedInput, match="have the same numbers, so their order is unknown"):
         series_of(touched(tmp_path, ["p1.tif", "p01.tif", "p2.tif"]))
 
 
@@ -181,7 +184,7 @@ def test_strangers_are_named_and_the_way_without_them_works(tmp_path, others, ki
     assert f"S_#.tif ({VIEWS})" in ended.err
     for words in kinds:
         assert words in ended.err
-    cure = shlex.split(ended.err.split("give them alone: ")[1])
+    cure = shlex.split(ended.err.split("name only them: ")[1])
     centre = (PARALLEL.beam.bins - 1) / 2 - PARALLEL.beam.offset_mm
     ended = command("import", cure[0], "-o", tmp_path / "s.h5", "--centre", centre, "--json")
     assert ended.code == 0, ended.err
@@ -199,7 +202,7 @@ def test_fields_by_patterns_in_one_folder(tmp_path):
     with pytest.raises(UnsupportedInput) as caught:
         import_scan(folder)
     assert str(caught.value).endswith(
-        f"give them alone: `source='{folder}/scan_*.tif'` `dark='{folder}/di*.tif'` "
+        f"name only them: `source='{folder}/scan_*.tif'` `dark='{folder}/di*.tif'` "
         f"`white='{folder}/io*.tif'`"
     )
     wish = stated(white=folder / "io*.tif", dark=folder / "di*.tif")
@@ -222,7 +225,7 @@ def test_a_missing_file_is_named(tmp_path):
     even = {"start": 0, "step": 18, "count": 10}
     for angles in (even, [18.0 * n for n in range(10)]):
         (folder / "geometry.json").write_text(json.dumps(facts | {"angles_deg": angles}))
-        with pytest.raises(UnsupportedInput, match=f"{words}, but the angles go on evenly"):
+        with pytest.raises(UnsupportedInput, match=f"{words}, but the angles continue evenly"):
             import_scan(folder)
     angles = [PARALLEL.beam.angles_deg[n] for n in kept]
     (folder / "geometry.json").write_text(json.dumps(facts | {"angles_deg": angles}))
@@ -243,7 +246,7 @@ def test_numbers_that_are_even_or_in_no_rhythm_miss_nothing(tmp_path, numbers):
 )
 def test_axes_in_another_order_are_seen_by_the_number_of_angles(tmp_path, order, values):
     folder = written(tmp_path / "f", [f"s{n:02d}.tif" for n in range(len(values))], values)
-    with pytest.raises(UnsupportedInput, match=re.escape("is the order of the axes another?")):
+    with pytest.raises(UnsupportedInput, match=re.escape("are the axes in another order?")):
         import_scan(folder)
     assert_is(import_scan(folder, Options(order=order)))
 
@@ -288,10 +291,12 @@ def test_one_picture_is_a_view_or_a_sinogram(tmp_path):
     """A TIFF of a single page was taken for one view of as many rows as the sinogram has views."""
     y = lines()[:, 0]
     tifffile.imwrite(tmp_path / "sinogram.tif", y)
-    with pytest.raises(UsageError, match=r"nothing says 4 things: `order`.*view,bin of a sinogram"):
+    with pytest.raises(
+        UsageError, match=r"4 things are not stated: `order`.*view,bin for a sinogram"
+    ):
         import_scan(tmp_path / "sinogram.tif")
     write_geometry(tmp_path, quantity="line-integrals")
-    with pytest.raises(UnsupportedInput, match=r"nothing says what its axes are.*'view,bin'"):
+    with pytest.raises(UnsupportedInput, match=r"nothing states what its axes are.*'view,bin'"):
         import_scan(tmp_path / "sinogram.tif")
     found = import_scan(tmp_path / "sinogram.tif", order="view,bin")
     assert np.array_equal(found.y, y[None])

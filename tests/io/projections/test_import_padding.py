@@ -99,5 +99,5 @@ def test_counts_that_were_divided_by_their_fields_already(tmp_path):
     right = cases.beam(slices=3)
     shares = np.exp(-cases.project(cases.phantom(), right)).astype(np.float32)
     fields = with_fields(tmp_path, right, 100)
-    with pytest.raises(CorruptInput, match="divided by their fields already, give `i0=1`"):
+    with pytest.raises(CorruptInput, match="divided by their fields, give `i0=1`"):
         imported(tmp_path, shares, right, **fields)

@@ -185,7 +185,7 @@ def test_a_fan_that_is_called_parallel(tmp_path, sense):
     for values, opens in ((y, True), (of_parallel, False)):
         source = cases.write_case(tmp_path, values, parallel, quantity="line-integrals")
         told = import_scan(source, centre="auto").provenance.get("warnings", "")
-        assert ("as those of a fan that opens by" in told) is opens, told
+        assert ("as rays of a fan that opens by" in told) is opens, told
 
 
 @pytest.mark.parametrize("photons", [None, 2e4])

@@ -246,22 +246,22 @@ def saved(folder, **data):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        ({}, {}, "`quantity`: nothing says whether the numbers are counts or line integrals"),
-        ({"quantity": "counts"}, {}, "nothing says how many come through air"),
+        ({}, {}, "`quantity`: nothing states whether the numbers are counts or line integrals"),
+        ({"quantity": "counts"}, {}, "nothing states the counts through air"),
         (
             {"quantity": LINES},
             {"quantity": "counts"},
             "`quantity='counts'`: geometry.json says other",
         ),
         ({"quantity": LINES}, {"bin_mm": 2.0}, "`bin_mm=2`: the geometry states 1"),
-        ({"quantity": LINES}, {"views": 4, "every": 2}, "exclude each other"),
+        ({"quantity": LINES}, {"views": 4, "every": 2}, "cannot be combined"),
         ({"quantity": LINES}, {"views": VIEWS + 1}, "`views=13`: expected 1 to 12"),
         ({"quantity": LINES}, {"rows": "2:9"}, "`rows='2:9'`: expected A:B with 0 <= A < B <= 3"),
         ({"quantity": LINES}, {"rows": "x"}, "`rows='x'`: expected A:B"),
         ({"quantity": LINES}, {"order": "row,row,bin"}, "`order='row,row,bin'`: "),
         ({"quantity": LINES}, {"centre": "left"}, "`centre='left'`: expected auto, none, or a bin"),
         ({"quantity": LINES}, {"bin": 100}, "`bin=100`: expected 1 to 57"),
-        ({"quantity": LINES}, {"electronic": 2.0}, "`electronic`: is in photons"),
+        ({"quantity": LINES}, {"electronic": 2.0}, "`electronic`: is in units of photons"),
         ({"quantity": LINES}, {"pixel_mm": float("nan")}, "`pixel_mm=nan`: expected"),
     ],
 )
@@ -272,7 +272,7 @@ def test_what_cannot_be_done_is_said(tmp_path, data, options, words):
 
 
 def test_the_size_of_a_pixel_is_asked_for(tmp_path):
-    with pytest.raises(UsageError, match="`bin_mm`: nothing says how large a detector pixel is"):
+    with pytest.raises(UsageError, match="`bin_mm`: nothing states the size of a detector pixel"):
         import_scan(write_exchange(tmp_path / "a.h5"))
 
 
@@ -287,13 +287,15 @@ def test_the_sum_of_a_folder_is_that_of_its_projections(tmp_path):
     made = import_scan(folder)
     assert made.provenance["source_sha256"] == whole
     next(folder.glob("*.tif")).unlink()
-    with pytest.raises(CorruptInput, match="its SHA-256 is not that in its geometry"):
+    with pytest.raises(CorruptInput, match="its SHA-256 differs from the one in its geometry"):
         import_scan(folder)
 
 
 def test_a_geometry_of_other_data(tmp_path):
     source = saved(tmp_path, quantity=LINES, sha256="0" * 64)
-    with pytest.raises(CorruptInput, match=r"a\.npy: its SHA-256 is not that in its geometry"):
+    with pytest.raises(
+        CorruptInput, match=r"a\.npy: its SHA-256 differs from the one in its geometry"
+    ):
         import_scan(source)
     saved(tmp_path, quantity=LINES, sha256=sha256(tmp_path / "a.npy"))
     assert isinstance(import_scan(source).geometry.beam, ParallelBeam)
@@ -303,7 +305,7 @@ def test_a_geometry_of_other_data(tmp_path):
 
 
 def test_a_scan_of_ours_is_no_source(data):
-    with pytest.raises(UnsupportedInput, match="is a scan already; give it to `reconstruct`"):
+    with pytest.raises(UnsupportedInput, match="is already a scan; give it to `reconstruct`"):
         import_scan(data.scan)
 
 
@@ -338,7 +340,7 @@ def test_dicom_ct_pd_is_refused_by_name(tmp_path):
 
 def test_a_ct_series_is_no_projections(tmp_path):
     write_dicom(tmp_path / "1.dcm")
-    with pytest.raises(UnsupportedInput, match="is DICOM, but no projections; `simulate` reads"):
+    with pytest.raises(UnsupportedInput, match="is DICOM, but not projections; `simulate` reads"):
         import_scan(tmp_path)
 
 
@@ -346,7 +348,7 @@ def test_an_array_of_more_than_three_axes(tmp_path):
     """No order of three axes is that of four: what helps is another array."""
     np.save(tmp_path / "p.npy", lines()[:, None])
     options = {"order": "view,row,bin", "quantity": LINES, "arc": 180.0}
-    with pytest.raises(UnsupportedInput, match=r"save it .* by numpy\.squeeze"):
+    with pytest.raises(UnsupportedInput, match=r"save it .*; numpy\.squeeze"):
         import_scan(tmp_path / "p.npy", stated(**options))
     np.save(tmp_path / "p.npy", np.squeeze(np.load(tmp_path / "p.npy")))
     assert import_scan(tmp_path / "p.npy", stated(**options)).y.shape == (ROWS, VIEWS, 57)

@@ -180,7 +180,7 @@ def test_numbers_that_jitter_little_are_those_of_one_circle(tmp_path, jitter):
     wish += ("--quantity", "line-integrals", "--size", 96, "--pixel-mm", 1)
     ended = command("import", tmp_path / "p.npy", "-o", tmp_path / "s.h5", *wish, "--json")
     assert ended.code == 0, ended.err
-    assert "its mean is taken for all" in json.loads(ended.out)["remarks"]
+    assert "its mean is used for all" in json.loads(ended.out)["remarks"]
     ended = command(
         "reconstruct", tmp_path / "s.h5", "-o", tmp_path / "v.nii.gz", "--method", "fbp",
         "--mu-water", cases.MU,

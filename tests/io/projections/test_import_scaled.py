@@ -46,7 +46,7 @@ def test_the_tiff_that_cil_compresses(tmp_path):
     options = stated(quantity=LINES, angles_from=listed)
     assert_is(import_scan(folder, options), atol=ATOL)
     (folder / "scaleoffset.json").write_text("{")
-    with pytest.raises(CorruptInput, match=r"scaleoffset\.json: is no JSON"):
+    with pytest.raises(CorruptInput, match=r"scaleoffset\.json: is not valid JSON"):
         import_scan(folder, options)
 
 
@@ -83,7 +83,7 @@ def test_a_scale_factor_of_counts(tmp_path):
 @pytest.mark.parametrize("attributes", [{"scale": 0.0, "offset": 1.0}, {"scale_factor": np.nan}])
 def test_scales_that_are_none(tmp_path, attributes):
     path = write_cil(tmp_path / "a.nxs", **attributes)
-    with pytest.raises(CorruptInput, match="expected the line by which numbers were stored"):
+    with pytest.raises(CorruptInput, match="expected the slope and offset of the stored numbers"):
         import_scan(path, stated(quantity=LINES))
 
 

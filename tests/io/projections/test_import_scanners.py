@@ -135,7 +135,7 @@ def test_a_nikon_scan_that_was_stopped(tmp_path):
     with pytest.raises(UnsupportedInput, match=f"its geometry states {VIEWS} angles for 9") as told:
         import_scan(folder, centre="none")
     assert "geometry.json" not in str(told.value)
-    assert "list the angles of those that were taken, `angles_from=FILE`" in str(told.value)
+    assert "list the angles of the views that were taken, `angles_from=FILE`" in str(told.value)
     listed = tmp_path / "angles.txt"
     listed.write_text("\n".join(map(str, DEGREES[:9])))
     scans = [import_scan(folder, centre="none", angles_from=listed)]
@@ -148,7 +148,9 @@ def test_a_nikon_scan_that_was_stopped(tmp_path):
 
 def test_a_nikon_scan_with_a_picture_more(tmp_path):
     folder = nikon_scan(tmp_path / "a", Projections=VIEWS - 1)
-    words = f"{VIEWS - 1} angles for {VIEWS} views; expected one for each; leave out what is no"
+    words = (
+        f"{VIEWS - 1} angles for {VIEWS} views; expected one for each; leave out files that are not"
+    )
     with pytest.raises(UnsupportedInput, match=words):
         import_scan(folder, centre="none")
 
@@ -157,7 +159,7 @@ def test_a_nikon_scan_whose_pixels_were_joined_afterwards(tmp_path):
     """The order of the axes was blamed."""
     size = [2 * pixel for pixel in PIXEL]
     folder = nikon_scan(tmp_path / "a", DetectorPixelsX=2 * BINS, DetectorPixelsY=2 * ROWS)
-    words = f"state {BINS} in a copy of the geometry: if 2 were joined in one"
+    words = f"state {BINS} in a copy of the geometry: if 2 were joined into one"
     with pytest.raises(UnsupportedInput, match=f"states {2 * BINS} bins.*{words}"):
         import_scan(folder, centre="none")
     sizes = {"DetectorPixelSizeX": size[0], "DetectorPixelSizeY": size[1]}
@@ -184,7 +186,7 @@ def test_what_a_text_lacks_is_asked_for(tmp_path):
     folder = write_tiffs(tmp_path / "scan", np.ones((VIEWS, ROWS, BINS), np.uint16))
     short = "[XTekCT]\nSrcToObject=200\nSrcToDetector=310\nDetectorPixelSizeX=1.9\n"
     (folder / "scan.xtekct").write_text(short + "Projections=12\nAngularStep=30\n")
-    with pytest.raises(UsageError, match="how many come through air"):
+    with pytest.raises(UsageError, match="the counts through air"):
         import_scan(folder)
     (folder / "scan.xtekct").write_text(short + "Projections=12\n")
     with pytest.raises(CorruptInput, match=r"scan\.xtekct: AngularStep is missing"):
@@ -194,7 +196,7 @@ def test_what_a_text_lacks_is_asked_for(tmp_path):
     (folder / "scan.xtekct").write_text(xtekct())
     for file in folder.glob("*.tif"):
         file.unlink()
-    with pytest.raises(CorruptInput, match="no TIFF beside it"):
+    with pytest.raises(CorruptInput, match="no TIFF is beside it"):
         import_scan(folder / "scan.xtekct")
 
 
@@ -206,7 +208,7 @@ def test_skyscan(tmp_path):
     y = lines()[:, :ROWS]
     folder = write_tiffs(tmp_path / "scan", np.round(60000 * np.exp(-y)).astype(np.uint16))
     (folder / "scan.log").write_text(skyscan(*y.shape[1:]))
-    with pytest.raises(UsageError, match="how many come through air"):
+    with pytest.raises(UsageError, match="the counts through air"):
         import_scan(folder / "scan.log")
     scan = import_scan(folder / "scan.log", Options(i0=60000, centre="none", air_bins="none"))
     beam = scan.geometry.beam
@@ -243,7 +245,7 @@ def test_the_log_of_a_scan_among_others(tmp_path):
     (folder / "view__rec.log").write_text(text.replace("=120.000", "=99.000"))
     assert import_scan(folder, **wish).geometry.beam.sod_mm == 120.0
     (folder / "view_.log").rename(folder / "other.log")
-    with pytest.raises(UnsupportedInput, match=r"2 texts of scanners.*other\.log, view__rec\.log"):
+    with pytest.raises(UnsupportedInput, match=r"2 scanner texts.*other\.log, view__rec\.log"):
         import_scan(folder, **wish)
     found = import_scan(folder, geometry=folder / "other.log", **wish)
     assert found.geometry.beam.sod_mm == 120.0
@@ -292,7 +294,7 @@ def test_moved_pictures_of_zeiss_without_a_white_field_are_counts(tmp_path):
     without = {"ReferenceData/Image": None}
     path = write_txrm(tmp_path / "s.txrm", counts, white, shifts, **without)
     wish = {"centre": "none", "air_bins": "none", "quantity": "counts"}
-    with pytest.raises(UsageError, match="nothing says how many come through air"):
+    with pytest.raises(UsageError, match="nothing states the counts through air"):
         import_scan(path, Options(**wish))
     scan = import_scan(path, Options(**wish, i0=50000.0))
     assert scan.provenance["remarks"] == "views moved by up to 3 pixels, as the file says"
@@ -377,8 +379,8 @@ def test_a_damaged_txrm_is_refused(tmp_path):
         ({"ImageData1/Image12": None}, "ImageData1/Image12 of 12 has 0 bytes"),
         ({"ImageInfo/DataType": struct.pack("<i", 3)}, "expected 5 or 10"),
         ({"ImageInfo/NoOfImages": struct.pack("<i", -5)}, "expected 1 to"),
-        ({"ImageInfo/Angles": None}, "holds no angles"),
-        ({"ImageInfo/ImageWidth": None}, "no scan of Zeiss"),
+        ({"ImageInfo/Angles": None}, "has no angles"),
+        ({"ImageInfo/ImageWidth": None}, "not a Zeiss scan"),
         ({"ImageInfo/PixelSize": struct.pack("<f", 0)}, "expected a size"),
     ):
         path = write_txrm(tmp_path / "s.txrm", counts, white, **more)

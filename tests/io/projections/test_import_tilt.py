@@ -146,7 +146,7 @@ def test_turning_back_and_forth_is_nothing():
     [
         ("parallel", ("--tilt", "left"), "--tilt left: expected auto, none, or degrees, -45 to 45"),
         ("parallel", ("--tilt", "80"), "--tilt 80: expected auto"),
-        ("fan", ("--tilt", "1"), "--tilt 1: is for upright parallel beams of several rows"),
+        ("fan", ("--tilt", "1"), "--tilt 1: is only for upright parallel beams of several rows"),
     ],
 )
 def test_what_cannot_be_tilted(tmp_path, kind, options, words):

@@ -359,7 +359,7 @@ def test_an_object_in_the_white_fields_is_told(tmp_path, y, behind, words):
 
 def test_values_that_are_wrong_are_told_where_the_centre_is_not_found(tmp_path, y):
     with pytest.raises(
-        UnsupportedInput, match=r"first mend what its values say: air at both .*`i0="
+        UnsupportedInput, match=r"first correct what its values show: air at both .*`i0="
     ):
         imported(tmp_path, counts(y).astype(np.uint16), i0=1.0, centre="auto")
 
@@ -477,7 +477,7 @@ def test_a_constant_that_was_added_to_line_integrals_is_told(tmp_path, y, consta
 def test_counts_said_to_be_line_integrals_are_refused(tmp_path, y, top):
     """Counts, and shares of rays; the cure that is named gives the right values."""
     values = counts(y, 30000) * (top / 30000)
-    with pytest.raises(CorruptInput, match="counts or shares of rays; give `quantity='counts'`"):
+    with pytest.raises(CorruptInput, match="counts or transmissions; give `quantity='counts'`"):
         imported(tmp_path, values, say={"quantity": "line-integrals"})
     scan = imported(tmp_path, values, say={}, quantity="counts", i0=top)
     assert warnings(scan) == ""
@@ -491,19 +491,19 @@ def test_shares_without_air_that_are_said_to_be_line_integrals_are_remarked(tmp_
     lines = lines + np.random.default_rng(0).normal(0, 0.01, lines.shape)
     integrals = {"quantity": "line-integrals"}
     shares = imported(tmp_path, np.exp(-lines), inside, say=integrals, centre="none")
-    assert "may as well be shares of rays: if they are" in shares.provenance["corrections"]
+    assert "may just as well be transmissions: if they are" in shares.provenance["corrections"]
     assert "warnings" not in shares.provenance
     right = imported(tmp_path, np.exp(-lines), inside, centre="none", i0=1)
     np.testing.assert_allclose(right.y.transpose(1, 0, 2), lines, atol=1e-4)
     for whole in (lines, y / 2):
         scan = imported(tmp_path, whole, inside if whole is lines else GEOMETRY, say=integrals)
-        assert "shares of rays" not in scan.provenance["corrections"]
+        assert "transmissions" not in scan.provenance["corrections"]
 
 
 def test_counts_that_began_again_at_zero(tmp_path, y):
     """Sums of frames in 16 bits: they were thought to be line integrals."""
     values, white = counts(y, 8e4) % 65536, fields(GEOMETRY, 8e4) % 65536
-    with pytest.raises(CorruptInput, match="began again at 0, write them with 32"):
+    with pytest.raises(CorruptInput, match="overflowed 16 bits, write them with 32"):
         imported(tmp_path, values.astype(np.uint16), white=white.astype(np.uint16))
 
 
@@ -530,18 +530,18 @@ def test_an_axis_that_lies_down_is_thought_of(tmp_path, kind):
         told = warnings(imported(tmp_path, values, known, say=say, centre="none"))
     except CorruptInput as refused:
         told = str(refused)
-    assert "rows show air: does `order` interchange row and bin?" in told
+    assert "rows show air: does `order` swap row and bin?" in told
 
 
 def test_line_integrals_of_the_wrong_sign_are_refused(tmp_path, y):
-    with pytest.raises(CorruptInput, match="sign is turned"):
+    with pytest.raises(CorruptInput, match="sign is wrong"):
         imported(tmp_path, -y, say={"quantity": "line-integrals"})
 
 
 @pytest.mark.parametrize("i0", [1.0, 3.0, 100.0])
 def test_line_integrals_said_to_be_counts_are_refused(tmp_path, y, i0):
     noisy = y + np.random.default_rng(0).normal(0, 0.005, y.shape)
-    with pytest.raises(CorruptInput, match="say so by `quantity='line-integrals'`"):
+    with pytest.raises(CorruptInput, match="state that by `quantity='line-integrals'`"):
         imported(tmp_path, noisy, say={"quantity": "counts", "i0": i0})
 
 

@@ -33,7 +33,7 @@ from support.measured import ROWS, VIEWS, lines, write_geometry
         ("scan.his", b"\x00\x70" + bytes(500), "HIS of PerkinElmer detectors (Elekta)"),
         ("proj.xim", b"VMS.XI  " + bytes(200), "XIM, HNC, HND or ATT of Varian"),
         ("proj.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG; write each as TIFF"),
-        ("proj.jpg", b"\xff\xd8\xff\xe0" + bytes(100), "JPEG, a picture of 8 bits with losses"),
+        ("proj.jpg", b"\xff\xd8\xff\xe0" + bytes(100), "JPEG, a lossy picture of 8 bits"),
         (
             "geometry.xml",
             b'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>',

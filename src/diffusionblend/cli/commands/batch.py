@@ -23,7 +23,7 @@ SOME_FAILED = 9
 class Batch:
     """Reconstruct many scans, on one machine or on many.
 
-    Volumes that are there already are not made again: after a stop the same command continues. If a
+    Volumes that exist already are not made again: after a stop the same command continues. If a
     scan fails, this is reported, and the others are still reconstructed.
 
     Examples:
@@ -59,10 +59,10 @@ class Batch:
     classical: bool = True
     """Make the classical reconstruction, too."""
     suffix: str = ".nii.gz"
-    """What the names of volumes end with: .nii.gz, .nii, .nrrd or .ome.zarr; an empty text makes
+    """Ending of the names of volumes: .nii.gz, .nii, .nrrd or .ome.zarr; an empty text makes
     folders of DICOM series."""
     replace: bool = False
-    """Replace volumes that are there and were made with other options."""
+    """Replace volumes that exist already and were made with other options."""
     workers: int | None = None
     """Scans at a time: one if not given, on a cluster as many as it has room for. More than one
     needs Ray (pip install ray)."""
@@ -72,22 +72,22 @@ class Batch:
     """Share of the scans, I/N; `auto` in an array of Slurm, auto/N in an indexed job of
     Kubernetes."""
     retries: int = 3
-    """How often a scan is tried again whose process or machine died."""
+    """How often to try a scan again if its process or machine died."""
     mu_water: float | None = None
-    """Attenuation of water in 1/mm, in place of what the scans say or what is estimated."""
+    """Attenuation of water in 1/mm, instead of what the scans state or what is estimated."""
     scale: float | None = None
     """Factor on the values, to bring objects that are not tissue into the prior's range."""
     seed: int = 0
     """Seed of the sampling noise; further samples have the next ones."""
     save_state: float = 30.0
-    """Seconds between two savings of a scan's state, from which the same command continues."""
+    """Seconds between two saves of a scan's state, from which the same command continues."""
     device: str = "auto"
     """cpu, cuda or auto."""
     threads: int | None = None
     """Threads of each scan: a share of the cores if not given, 4 on a cluster. The last digits
     depend on their number."""
     dry_run: bool = False
-    """Say which scans are there already and which would be made; write nothing."""
+    """Say which volumes exist already and which would be made; write nothing."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -135,7 +135,7 @@ class Batch:
         options = method_options(self.steps, self.set)
         for name in sorted(own.keys() & options):
             raise UsageError(
-                f"--set {name}={options[name]}: is not an option of a method; give it as "
+                f"--set {name}={options[name]}: is not an option of the method; give it as "
                 f"--{name.replace('_', '-')}"
             )
         return Settings().changed(own | options)
@@ -143,10 +143,10 @@ class Batch:
     def _tell_plan(self, batch: "Planned", pool: "Pool") -> None:
         from diffusionblend.cli.commands.plan import show_plan
 
-        workers = pool.workers or ("as many as there is room for" if pool.address else 1)
+        workers = pool.workers or ("as many as fit in memory" if pool.address else 1)
         told = {
-            "scans": f"{len(batch.jobs)}, of which {len(batch.kept)} are there and "
-            f"{len(batch.missing)} would be made",
+            "scans": f"{len(batch.jobs)}: {len(batch.kept)} exist and {len(batch.missing)} would "
+            "be made",
             "output": self.output,
             "part": str(batch.part),
             "workers": f"{workers}, of {pool.threads} threads, {pool.address or 'on this machine'}",
@@ -177,7 +177,7 @@ class Batch:
             "report": report,
         }
         lines = [
-            f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} were there, "
+            f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} existed, "
             f"{len(failed)} failed",
             *(f"failed: {name}: {why}" for name, why in failed.items()),
             f"{report}: times, shares, and what failed",

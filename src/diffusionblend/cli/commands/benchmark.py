@@ -50,11 +50,11 @@ class Benchmark:
     """Folder of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png (Zenodo
     10.5281/zenodo.6984868 and 10.5281/zenodo.7418878)."""
     angles: tuple[int, ...] = (30, 60, 90)
-    """Arcs in degrees to reconstruct from, cut from the widest that was measured of each disc."""
+    """Arcs in degrees to reconstruct from, cut from the widest arc measured for each disc."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     dry_run: bool = False
-    """List the runs, and which of them are kept already; run and write nothing."""
+    """List the runs, and which of them exist already; run and write nothing."""
     json: bool = False
     """Print where the results are as JSON."""
 
@@ -67,7 +67,7 @@ class Benchmark:
         if self.data is not None:
             raise UsageError(f"--data: is for `benchmark {HTC}`; `{self.name}` takes --volume")
         if self.slices is not None and self.volume is None:
-            raise UsageError("--slices: needs --volume; a recipe has slices of its own")
+            raise UsageError("--slices: needs --volume; a recipe states its own slices")
         settings = Settings(
             folder=self.output,
             scale=self.scale,
@@ -116,7 +116,7 @@ class Benchmark:
         }
         kept = sum(bool(run["kept"]) for run in runs.values())
         told = {
-            "runs": f"{len(runs)}, of which {kept} are kept and {len(runs) - kept} would be run",
+            "runs": f"{len(runs)}: {kept} are kept and {len(runs) - kept} would be run",
             "scale": settings.scale,
             "time": "not estimated",
         }

@@ -11,7 +11,7 @@ from diffusionblend.cli.terminal import following, present, show
 class Calibrate:
     """Find by how much the detector is shifted and rolled, from the projections alone.
 
-    Each number is given with how far two halves of the views disagree on it. With `--output` the
+    Each number comes with the difference between two halves of the views. With `--output` the
     scan is written again, corrected by what is distinct (docs/geometries.md).
 
     Examples:
@@ -23,9 +23,9 @@ class Calibrate:
     scan: Input
     """Scan (.h5)."""
     output: OutputOrNone = None
-    """Where the scan with the pose that was found goes (.h5)."""
+    """Where to write the scan with the pose that was found (.h5)."""
     free: tuple[str, ...] = ()
-    """What to search for: offset, and of cones roll and slant; without it all but the slant."""
+    """What to search for: offset, and for cones roll and slant; if not given, all but the slant."""
     json: bool = False
     """Print the result as JSON."""
 

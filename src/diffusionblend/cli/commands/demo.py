@@ -24,7 +24,7 @@ class Demo:
     steps: int | None = None
     """Steps of the diffusion methods (their own, 50 of diffusionblend++, if not given)."""
     json: bool = False
-    """Print the figures as JSON, and nothing before."""
+    """Print only the figures, as JSON."""
 
     def run(self) -> None:
         """Run the demonstration."""

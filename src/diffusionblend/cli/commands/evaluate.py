@@ -18,7 +18,7 @@ class Evaluate:
     """
 
     volume: Input
-    """Reconstruction, of any format that is read (.nii.gz, a folder of DICOM, ...)."""
+    """Reconstruction, in any format that is read (.nii.gz, a folder of DICOM, ...)."""
     truth: Input
     """Truth, on the same grid, or on one finer by a whole factor; its axes may run the other
     way."""

@@ -26,7 +26,7 @@ class Import(Options):
     """Make a scan of measured projections: HDF5, TIFF or NumPy with a geometry.
 
     It says what it understood, and guesses nothing: whether the numbers are counts or line
-    integrals, how large a detector pixel is, and how the axes of an array lie come from the file,
+    integrals, how large a detector pixel is, and the order of an array's axes come from the file,
     from geometry.json or from the options (docs/files.md).
 
     Examples:
@@ -56,7 +56,7 @@ class Import(Options):
     output: OutputOrNone = None
     """Where the scan goes (.h5)."""
     template: Path | None = None
-    """Write a geometry.json to fill in here, and no scan; beside the source it is found."""
+    """Write a geometry.json to fill in here, and no scan; import finds it beside the source."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -92,7 +92,7 @@ class Import(Options):
     def _output(self) -> Path:
         """Return where the scan goes."""
         if self.output is None:
-            raise UsageError("--output: nothing says where the scan goes; give its name (.h5)")
+            raise UsageError("--output: missing; give the name of the scan to write (.h5)")
         check_not_input("output", self.output, self.source)
         return self.output
 
@@ -103,7 +103,7 @@ class Import(Options):
         from diffusionblend.io.projections.geometry_file import TO_FILL
 
         if path.exists():  # perhaps the projections, or a file that was filled in by hand
-            raise UsageError(f"--template {path}: is there already; give a new name")
+            raise UsageError(f"--template {path}: exists already; give a new name")
         writable(path)
         text = template(self.source, self)
         write_file(path, text)

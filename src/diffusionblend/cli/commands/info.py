@@ -1,4 +1,4 @@
-"""The command `info`: what this installation has, and what one thing is."""
+"""The command `info`: what this installation has, and what a single thing is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,9 @@ class Info:
         if self.about is not None and is_scan(Path(self.about)):
             return self._scan(Path(self.about))
         if self.output is not None:
-            raise UsageError(f"--output {self.output}: is for a picture of a scan; give one (.h5)")
+            raise UsageError(
+                f"--output {self.output}: draws a picture of a scan; give a scan (.h5)"
+            )
         if self.about is None:
             return self._all()
         path, known = Path(self.about), method_names()

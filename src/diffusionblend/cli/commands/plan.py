@@ -1,4 +1,4 @@
-"""`--dry-run`: how the plan of any command is told."""
+"""`--dry-run`: how the plan of any command is printed."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def show_plan(
     outputs = [{"path": str(path), "exists": path.exists()} for path in paths]
     lines = [f"{name:14}{text}" for name, text in told.items()]
     lines += [
-        f"{'would write':14}{o['path']}{' (is there, and would be replaced)' * bool(o['exists'])}"
+        f"{'would write':14}{o['path']}{' (exists and would be replaced)' * bool(o['exists'])}"
         for o in outputs
     ]
     show({"dry_run": True, **facts, "outputs": outputs}, as_json, "\n".join(lines))

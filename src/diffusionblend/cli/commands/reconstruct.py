@@ -14,8 +14,8 @@ from diffusionblend.cli.terminal import present
 class Reconstruct:
     """Reconstruct a volume from a scan, and say how far it can be trusted.
 
-    Beside the volume lie the classical reconstruction (OUT.classical.nii.gz), to compare with, and
-    OUT.nii.gz.json: what made it, and the quality record with its warnings.
+    Beside the volume it writes the classical reconstruction (OUT.classical.nii.gz), to compare
+    with, and OUT.nii.gz.json: what made it, and the quality record with its warnings.
 
     Examples:
         diffusionblend reconstruct scan.h5 -o volume.nii.gz --dry-run
@@ -47,12 +47,12 @@ class Reconstruct:
     """Other options of the method, for instance `--set jump_every=4 eta=0.5`; `info METHOD` lists
     them."""
     samples: int = 1
-    """Samples; the volume is their mean, and OUT.std.nii.gz their standard deviation, which nobody
-    has calibrated against errors."""
+    """Samples; the volume is their mean, and OUT.std.nii.gz their standard deviation, which is not
+    calibrated against errors."""
     classical: bool = True
     """Make the classical reconstruction, too."""
     mu_water: float | None = None
-    """Attenuation of water in 1/mm, in place of what the scan says or what is estimated."""
+    """Attenuation of water in 1/mm, instead of what the scan states or what is estimated."""
     scale: float | None = None
     """Factor on the values, to bring objects that are not tissue into the prior's range."""
     like: Path | None = None
@@ -63,27 +63,29 @@ class Reconstruct:
     save_steps: int | None = None
     """Save every N-th intermediate volume, in the folder OUT.steps."""
     save_state: float = 30.0
-    """Seconds between two savings of the run's state, in OUT.nii.gz.state, which is removed at the
+    """Seconds between two saves of the run's state, in OUT.nii.gz.state, which is removed at the
     end; `inf` saves none."""
     resume: bool = False
-    """Continue from that state, if there is one, to the same bytes, with as many threads."""
+    """Continue from that state, if there is one, with the same number of threads and to the same
+    bytes."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ..., or auto."""
     threads: int | None = None
     """Threads that share the work; the last digits depend on their number (as many as cores, or
     OMP_NUM_THREADS, if not given)."""
     max_memory: str | None = None
-    """Memory to take, for instance 8G (what is free, if not given). What does not fit goes through
-    in slabs of fewer slices, by methods that can do that, to the same bytes (of a cone: but for
-    rounding); files of the volume's size, without names, lie in the folder of the output
-    meanwhile."""
+    """Memory to use, for instance 8G (what is free, if not given). Methods that
+    can do so work on what does not fit in slabs of slices, to the same bytes (for a cone, apart
+    from rounding); meanwhile, files of the volume's size, without names, are in the output
+    folder."""
     dry_run: bool = False
-    """Say what would be done, how long it would take, how much memory and disk; write nothing."""
+    """Say what would be done, how long it would take, and how much memory and disk it needs; write
+    nothing."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> None:
-        """Reconstruct, with the processes that torchrun has started, of which one speaks."""
+        """Reconstruct, with the processes that torchrun has started; only one of them prints."""
         from diffusionblend.io.files import writable
         from diffusionblend.machine.processes import join
         from diffusionblend.progress import shown

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Report:
     """Show reconstructions, and all that is known of them, on one page.
 
-    The page is one file that needs no network. It shows what lies beside each volume: its record,
+    The page is one file that needs no network. It shows what is beside each volume: its record,
     the classical reconstruction, the deviation of the samples, the intermediate
     volumes.
 

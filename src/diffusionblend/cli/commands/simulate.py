@@ -55,7 +55,7 @@ class Simulate:
     views: int | None = None
     """Views, spread evenly over the arc (8 if --limited-angle is not given)."""
     limited_angle: int | None = None
-    """So many views, one degree apart: 90 for 0, 1, ..., 89 degrees."""
+    """Number of views, one degree apart: 90 for 0, 1, ..., 89 degrees."""
     arc: float | None = None
     """Degrees that the views are spread over (180 for a parallel beam, 360 for fan and cone)."""
     beam: Literal["parallel", "fan", "cone"] = "parallel"
@@ -65,13 +65,13 @@ class Simulate:
     sdd_mm: float | None = None
     """Distance of the source from the detector, for fan and cone (1085.6 if not given)."""
     detector: Literal["flat", "curved"] | None = None
-    """Detector of a fan: flat (if not given), or curved about the source."""
+    """Detector of a fan: flat (if not given), or curved around the source."""
     photons: float | None = None
-    """Photons a detector bin through air; without it there is no noise."""
+    """Photons per detector bin through air; if not given, there is no noise."""
     slices: str | None = None
     """Slices A:B of the volume; without it all of them."""
     size: int = 256
-    """Pixels a side to reconstruct; the volume may be finer by a whole factor."""
+    """Pixels per side to reconstruct; the volume may be finer by a whole factor."""
     protocol: Literal["independent", "paper"] = "independent"
     """`independent`: project the finest grid with the area-weighted projector.
     `paper`: project the grid of the reconstruction with its own operator."""
@@ -104,7 +104,9 @@ class Simulate:
         in_range("--size", self.size, 2, 100_000)
         in_range("--seed", self.seed, 0, MOST_SEED)
         if self.seed and self.photons is None:
-            log.warning("--seed %d: there is no noise without --photons", self.seed)
+            log.warning(
+                "--seed %d: has no effect without --photons, which add the noise", self.seed
+            )
         self._check_outputs()
         volume = read_volume(self.volume)
         with naming(self.volume):
@@ -171,7 +173,7 @@ class Simulate:
         from diffusionblend.geometry.acquisitions import limited_angle, sparse_view
 
         if self.views is not None and self.limited_angle is not None:
-            raise UsageError("--views and --limited-angle exclude each other; give one of them")
+            raise UsageError("--views and --limited-angle cannot be combined; give one of them")
         whole = 180.0 if self.beam == "parallel" else 360.0
         if self.limited_angle is not None:
             if self.arc is not None:
@@ -198,7 +200,7 @@ class Simulate:
             option = f"--{name.replace('_', '-')}"
             others = " or ".join(beam for beam, known in USUAL.items() if name in known)
             raise UsageError(
-                f"{option} {given[name]}: a {self.beam} beam has none; leave it out, or give "
-                f"--beam {others}"
+                f"{option} {given[name]}: a {self.beam} beam does not use it; leave it out, or "
+                f"give --beam {others}"
             )
         return partial(make[self.beam], **usual | given)

@@ -12,7 +12,7 @@ from diffusionblend.progress import Progress
 
 @dataclass(frozen=True)
 class Train:
-    """Train a prior, or fbp-unet, by a recipe; the same command continues where it stopped.
+    """Train a prior, or fbp-unet, from a recipe; the same command continues where it stopped.
 
     Examples:
         diffusionblend train recipe.toml --dry-run
@@ -22,11 +22,11 @@ class Train:
     recipe: Input
     """Recipe (.toml)."""
     set: tuple[str, ...] = ()
-    """What takes the place of what the recipe says, for instance `--set budget.steps=100
+    """Values that replace those of the recipe, for instance `--set budget.steps=100
     optimiser.rate=3e-3`."""
     minutes: float | None = None
-    """Stop with a checkpoint after so many minutes if the recipe's budget is not spent; the same
-    command continues."""
+    """Stop with a checkpoint after this many minutes if the recipe's budget is not used up; the
+    same command continues."""
     dry_run: bool = False
     """Check the recipe and say what would be trained, on what; write nothing."""
     json: bool = False
@@ -72,10 +72,10 @@ class Train:
         hours = recipe.budget.hours
         told = {
             "task": task,
-            "data": f"{len(volumes)} volumes, before those that cannot be read are left out",
+            "data": f"{len(volumes)} volumes (those that cannot be read will be left out)",
             "budget": ", ".join(f"{v:g} {k}" for k, v in budget.items()),
             "time": "not estimated" if hours is None else f"at most {in_minutes(3600 * hours)}",
-            "state": "goes on from the checkpoint there" if begun else "begins",
+            "state": "continues from the checkpoint there" if begun else "begins",
         }
         facts = {
             "task": task,

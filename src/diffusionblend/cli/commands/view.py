@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 class View:
     """Look at volumes side by side in the browser of this machine, until Ctrl-C.
 
-    Crosshair and slices go in step; `?` on the page lists the keys. The page is served to this
-    machine alone, at an address that holds a secret; nothing is sent anywhere.
+    Crosshairs and slices move together; `?` on the page lists the keys. The page is served only to
+    this machine, at an address that contains a secret; nothing is sent anywhere.
 
     Examples:
         diffusionblend view volume.nii.gz
@@ -25,14 +25,14 @@ class View:
     """
 
     volumes: Placed[tuple[Path, ...]]
-    """Volumes, of any format that is read, or folders of them. The saved steps of a reconstruction
-    (OUT.steps) are found by themselves."""
+    """Volumes, in any format that is read, or folders of them. The saved steps of a reconstruction
+    (OUT.steps) are found automatically."""
     scan: Path | None = None
     """Scan (.h5) whose geometry and sinogram are drawn; if not given, that of a volume's record."""
     shrink: int = 1
     """Show the mean over N x N pixels of each slice, when the volumes are too large as they are."""
     port: int = 0
-    """Port on 127.0.0.1; 0 takes one that is free."""
+    """Port on 127.0.0.1; 0 picks a free one."""
     browser: bool = True
     """Open the page; otherwise only print its address."""
     json: bool = False
@@ -52,6 +52,6 @@ class View:
         with served as viewing, contextlib.suppress(KeyboardInterrupt):
             show({"url": viewing.url, "volumes": list(viewing.volumes)}, self.json, viewing.url)
             sys.stdout.flush()  # who reads it from a pipe needs it now
-            log.info("serving to this machine alone; end with Ctrl-C")
+            log.info("serving only this machine; stop with Ctrl-C")
             viewing.wait()
-        log.info("closed: nothing is served any more")
+        log.info("closed: the viewer no longer runs")

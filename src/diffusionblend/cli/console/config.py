@@ -36,7 +36,7 @@ def with_config(name: str, command: type, words: Sequence[str]) -> list[str]:
 
 
 def _otherwise(line: Sequence[str]) -> Callable[[str], bool]:
-    """Return what tells whether the line has what a word of a file says, spelled otherwise.
+    """Return a test of whether the line already has an option of the file, spelled differently.
 
     `--steps=5` is `--set=steps=5`, and either of them on the line takes precedence.
     """
@@ -84,7 +84,7 @@ def _words(path: Path, name: str, command: type) -> Iterator[tuple[str, ...]]:
             near = did_you_mean(key, [n for n, a in known.items() if a.index is None])
             raise UsageError(f"{path}: {key}: {name} has no such option{near}")
         elif argument.index is not None:
-            raise UsageError(f"{path}: {key}: give it on the line, not in a file of options")
+            raise UsageError(f"{path}: {key}: give it on the line, not in an options file")
         else:
             yield _option(path, key, value, argument)
 

@@ -50,13 +50,13 @@ def _line(error: CycloptsError, name: str, command: type) -> str:
         case UnknownOptionError(token=token):
             option = (token.keyword or token.value).partition("=")[0]
             if option in flags(command):
-                return f"{option}: stands behind `--`, where all words are files; put it before"
+                return f"{option}: comes after `--`, where every word is a file; put it before that"
             near = did_you_mean(option, flags(command))
             if os.path.exists(token.keyword or token.value):
                 near = f"; if the file is meant, give ./{option}"
             return f"{option}: {name} has no such option{near}"
         case UnusedCliTokensError(unused_tokens=[word, *_]):
-            return f"{word}: is more than `{name}` takes; {_see(name)}"
+            return f"{word}: `{name}` does not take so many words; {_see(name)}"
         case MissingArgumentError(argument=argument) if argument:
             return f"{argument.name}: needs a value; expected {expected(argument)}"
         case CoercionError(argument=argument, token=token) if argument and token:

@@ -1,9 +1,9 @@
-"""What is known of a disc of the challenge, and what its scan tells: its place, the hardening.
+"""What is known of a disc of the challenge, and what its scan shows: its place, the hardening.
 
 The disc is of acrylic and 70 mm across. Of the rays that pass its centre at one distance, those
 that meet no hole have the largest line integral, and the length of acrylic on their way follows
 from the place of the disc. From these comes how line integrals grow with the length, and from that
-curve the length on all other rays. It is measured in each scan anew; neither a truth nor another
+curve the length on all other rays. It is measured again in each scan; neither a truth nor another
 scan is needed.
 """
 
@@ -32,8 +32,8 @@ _MOST = 0.95
 _SMOOTH_MM = 0.75
 """Over which rays are averaged before it: noise alone would be the largest."""
 _OFF, _FAR = 0.004, 3.0
-"""How far such a quantile is from the curve, as a share; and so many times as far below it one
-hardly counts any more (Geman and McClure's loss): all rays of its length meet holes.
+"""How far such a quantile is from the curve, as a share; and how many times that below the curve it
+hardly counts any more (Geman and McClure's loss): all rays of this length meet holes.
 """
 SOFT = 2.6
 """Attenuation of a soft ray over that of a hard one, in spectra of 45 kV (NIST's acrylic)."""
@@ -50,9 +50,9 @@ _LONGEST_MM = 80.0
 _JOINED = 2
 """Bins that are joined: together they are as wide as a pixel."""
 _VIEWS = 100
-"""At most so many views are taken; with fewer rays than pixels the data step is far quicker."""
+"""Most views that are taken; with fewer rays than pixels the data step is far quicker."""
 _NOISE_AT_MM = np.arange(2.0, 70.0, 4.0)
-"""Lengths at which the noise of lengths is told."""
+"""Lengths at which the noise of lengths is computed."""
 
 
 class Place(NamedTuple):
@@ -122,7 +122,7 @@ def noise_of_lengths(noise: Noise, curve: Curve) -> Noise:
     """Return the noise of lengths times `curve.mean`, from that of the line integrals; bins joined.
 
     Where the curve is flat, the noise of a length is the larger. As photons and electronic noise,
-    of variance exp(y) / N + exp(2 y) e^2 / N^2, it is told approximately.
+    of variance exp(y) / N + exp(2 y) e^2 / N^2, it is stated approximately.
     """
     from scipy.optimize import nnls
 

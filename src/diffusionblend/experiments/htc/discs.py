@@ -16,7 +16,7 @@ from diffusionblend.io.projections.importing import import_scan
 
 SOURCE = "https://doi.org/10.5281/zenodo.6984868 and https://doi.org/10.5281/zenodo.7418878"
 _FACTOR = 2
-"""A pixel of a reconstruction is so many of the segmentation's wide: 256 x 256 of them."""
+"""How many pixels of the segmentation a pixel of a reconstruction is wide: there are 256 x 256."""
 _NAME = re.compile(r"htc2022_(?P<disc>.+)_\d+\.mat")
 _ROUNDING = 1e-6
 
@@ -40,7 +40,7 @@ class Disc:
 
 
 def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
-    """Return the scans of arcs of so many degrees, the widest of each disc first.
+    """Return the scans of arcs of these many degrees, the widest of each disc first.
 
     An arc that was measured is taken as it is; others are cut from the widest scan of the disc.
 
@@ -62,7 +62,7 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
 
 
 def cut(scan: Scan, degrees: float) -> Scan:
-    """Return the first views of a scan, over so many degrees."""
+    """Return the first views of a scan, over this many degrees."""
     beam = scan.geometry.beam
     turned = np.abs(np.array(beam.angles_deg) - beam.angles_deg[0])
     views = np.flatnonzero(turned <= degrees + _ROUNDING).tolist()

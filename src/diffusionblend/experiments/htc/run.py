@@ -2,7 +2,7 @@
 
 All numbers here were chosen on discs that are drawn, and on scans of them that are simulated
 (`studies/htc_tune.py`). What was chosen after the challenge's discs were seen, the kind of the
-curve and nets of cells among the drawn discs, is told in docs/helsinki.md.
+curve and nets of cells among the drawn discs, is described in docs/helsinki.md.
 """
 
 import hashlib

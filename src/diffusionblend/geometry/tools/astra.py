@@ -50,7 +50,7 @@ def from_deepinv(physics: object) -> Taken:
     """Take over the geometry of `physics`, a `TomographyWithAstra` of deepinv, which is ASTRA's.
 
     Raises:
-        UnsupportedInput: It holds none, or none that is a circular beam.
+        UnsupportedInput: It has none, or it is not a circular beam.
     """
     projections = getattr(physics, "projection_geometry", None)
     if projections is None:

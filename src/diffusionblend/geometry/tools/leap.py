@@ -77,7 +77,7 @@ def from_leap(text: str) -> Taken:
     kind = str(stated.get("geometry", "")).lower().replace("-", "").removesuffix("beam")
     if number(stated, "helicalPitch", 0.0) != 0:
         raise UnsupportedInput(
-            "helicalPitch is not 0, and where the source begins is not stated; write it as a "
+            "helicalPitch is not 0, but the start of the source is not stated; write it as a "
             "modular beam, or as a geometry.json with helix_pitch_mm"
         )
     for name in ("tiltAngle", "pitchAngle"):

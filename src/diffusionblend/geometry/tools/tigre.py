@@ -53,10 +53,10 @@ def to_tigre(geometry: Geometry) -> dict[str, Any]:
     grid, beam = geometry
     if not isinstance(beam, ConeBeam | ParallelBeam):
         raise UnsupportedInput(
-            f"TIGRE's geometry is not given for a {beam.kind} beam; expected a cone or parallel "
-            "rays, or take to_astra"
+            f"TIGRE cannot describe this {beam.kind} beam; expected a cone or parallel rays, or "
+            "use to_astra"
             if isinstance(beam, PosedBeam)
-            else f"TIGRE has no {beam.kind}; expected a cone or parallel rays"
+            else f"TIGRE has no {beam.kind} beam; expected a cone or parallel rays"
         )
     far = max(4 * grid.radius_mm, 1.0)
     mode, sod, sdd, axis = "parallel", far, 2 * far, 0.0

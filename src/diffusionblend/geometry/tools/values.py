@@ -29,7 +29,7 @@ def numbers(
     shape: tuple[int, ...],
     default: Any = None,  # noqa: ANN401 - whatever numpy takes
 ) -> np.ndarray:
-    """Return numbers in an array of a shape, of which -1 is any length."""
+    """Return numbers in an array of a shape, in which -1 is any length."""
     value = stated.get(name)
     value = default if value is None else value
     try:
@@ -50,7 +50,7 @@ def for_each(
     each: int,
     default: Any = None,  # noqa: ANN401 - whatever numpy takes
 ) -> np.ndarray:
-    """Return numbers for each view (views, each), of which the same may hold for all."""
+    """Return numbers for each view (views, each); one set of them may hold for all views."""
     found = numbers(stated, name, (-1,), default)
     if found.size not in (each, each * views):
         raise CorruptInput(

@@ -25,9 +25,9 @@ SAME_PIXELS = 0.1
 """Pixels by which a shadow may be elsewhere."""
 _SAME_SIZE, _SAME_MM = 1e-6, 1e-8
 _MIRRORED = (
-    "its pictures are mirrored: bins and rows run so that the rays come out of the front of the "
-    "picture; flip the bins of the projections and the direction of the bins in the geometry, or "
-    "correct the sign of one of them"
+    "its projections are mirrored: by the directions of bins and rows the rays come out of the "
+    "front of the detector; flip the bins of the projections and their direction in the "
+    "geometry, or correct the sign of one of these directions"
 )
 
 
@@ -129,7 +129,7 @@ def beam_of(vectors: Vectors, *, fan: bool = False) -> tuple[Beam, float]:
         worst = int(off.argmax())
         raise UnsupportedInput(
             f"shadows are up to {off[worst]:.3g} pixels, in view {worst}, from those of a source "
-            "on a circle and a detector upright before it; give it as a cone of one row"
+            "on a circle with an upright detector; give it as a cone of one row"
         )
     return _posed(vectors, level), _round(row_mm)
 
@@ -175,8 +175,8 @@ def _posed(vectors: Vectors, level: float) -> PosedBeam:
     along, up = (v / n[:, None] for v, n in zip((vectors.along, vectors.up), sizes, strict=True))
     if np.abs(along[:, 2]).max() > math.sin(math.radians(MOST_DEG)):
         raise UnsupportedInput(
-            "bins run rather along the axis of rotation than across it; swap rows and bins of the "
-            "projections, and in the geometry"
+            "bins run along the axis of rotation rather than across it; swap rows and bins in "
+            "the projections and in the geometry"
         )
     if max(float(np.ptp(n) / n.mean()) for n in sizes) > _SAME_SIZE:
         raise UnsupportedInput("the size of a pixel differs from view to view; expected one")

@@ -79,8 +79,8 @@ class Bounded:
         count = left if count < 0 else count
         if count > left and self._size > self._most:
             raise CorruptInput(
-                f"{self._file}: its header goes on beyond {self._most} bytes; copy it again, or "
-                "take private elements out of it"
+                f"{self._file}: its header is longer than {self._most} bytes; copy it again, or "
+                "remove its private elements"
             )
         return self._stream.read(min(count, left))
 
@@ -121,13 +121,13 @@ def _check_whole(path: Path, infos: Sequence[zipfile.ZipInfo], held: int) -> Non
     unpacked = sum(info.file_size for info in infos)
     if packed > held or unpacked > MAX_DEFLATE * held:
         raise CorruptInput(
-            f"{path}: its files claim {packed} bytes, {unpacked} unpacked; the zip has {held}; "
-            "copy it again"
+            f"{path}: its list of files says {packed} bytes ({unpacked} unpacked), but the zip "
+            f"has {held}; copy it again"
         )
     if len(infos) > MAX_MEMBERS or unpacked > MAX_BYTES:
         raise UnsupportedInput(
-            f"{path}: unpacks to {len(infos)} files of {unpacked} bytes; expected {MAX_MEMBERS} "
-            f"and {MAX_BYTES} at most; unpack it and give the folder of one series"
+            f"{path}: unpacks to {len(infos)} files of {unpacked} bytes; expected at most "
+            f"{MAX_MEMBERS} and {MAX_BYTES}; unpack it and give the folder of one series"
         )
 
 
@@ -135,12 +135,13 @@ def _check_one(path: Path, info: zipfile.ZipInfo) -> None:
     name = repr(info.filename)[:80]
     if _leads_out(info.filename) or stat.S_ISLNK(info.external_attr >> 16):
         raise CorruptInput(
-            f"{path}: holds {name}, which is a link or leads out of the archive; do not unpack it, "
-            "and ask for one that holds plain files"
+            f"{path}: holds {name}, which is a link or points outside the archive; do not unpack "
+            "it, but ask for one of plain files"
         )
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
         raise UnsupportedInput(
-            f"{path}: {name} is encrypted or not packed by deflate; unpack it and give the folder"
+            f"{path}: {name} is encrypted, or not compressed with deflate; unpack it and give the "
+            "folder"
         )
     if info.file_size > MAX_MEMBER_BYTES:
         raise UnsupportedInput(

@@ -105,15 +105,15 @@ def _tell_of_flat(stack: Stack, hu: np.ndarray) -> None:
     flat = [one.file for one, pixels in zip(stack.slices, hu, strict=True) if not np.ptp(pixels)]
     if 0 < len(flat) < len(hu):
         log.warning(
-            "%s: all its pixels have one value, and so have those of %d other slices; if they "
-            "should hold more, copy them again",
+            "%s: all its pixels have the same value, and so do those of %d other slices; if that "
+            "is wrong, copy them again",
             flat[0],
             len(flat) - 1,
         )
 
 
 def _outside(hu: np.ndarray, padded: np.ndarray) -> np.ndarray:
-    """Return which padded pixels (rows, columns) are outside of what was measured.
+    """Return which padded pixels (rows, columns) are outside the measured field.
 
     A padding value that tissue or metal may have, such as the largest, counts where it is joined
     to the edge of the slice.
@@ -152,15 +152,15 @@ def stacked(files: Sequence[File], name: str) -> Stack:
 def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
     """Name numbers that are left out: where every second slice is lost, positions are even.
 
-    Where the first or the last slices are lost, numbers tell nothing, but their count may.
+    Where the first or the last slices are lost, numbers show nothing, but their count may.
     """
     acquired = max((one.acquired or 0 for one in slices), default=0)
     found = [one.instance for one in slices if one.instance is not None]
     first, last = min(found, default=0), max(found, default=0)
     if last - first + 1 > len(slices):
         log.warning(
-            "%s: its slices are numbered from %d to %d, but there are %d; if some were lost, copy "
-            "the series again",
+            "%s: its slices are numbered from %d to %d, but there are only %d; if some were "
+            "lost, copy the series again",
             name,
             first,
             last,
@@ -168,8 +168,8 @@ def _tell_of_gaps(slices: Sequence[Slice], name: str) -> None:
         )
     elif acquired > len(slices):
         log.warning(
-            "%s: ImagesInAcquisition is %d, but there are %d slices; if some are missing or lie "
-            "elsewhere, put all into one folder",
+            "%s: ImagesInAcquisition is %d, but there are only %d slices; if some are missing "
+            "or in another folder, put all into one folder",
             name,
             acquired,
             len(slices),
@@ -184,8 +184,8 @@ def _tell_of_turns(slices: Sequence[Slice]) -> None:
         if len(set(parts)) < len(parts):
             first, second = parts[:2]
             log.warning(
-                "%s: slices of %s %s and %s lie between each other; if they are of two times or "
-                "reconstructions, give those of one",
+                "%s: slices of %s %s and %s are interleaved; if they are two scans or two "
+                "reconstructions, give only one of them",
                 told[0].file,
                 tag,
                 first,
@@ -206,8 +206,8 @@ def _tell_of_pairs(slices: Sequence[Slice]) -> None:
     if len(pairs) > 1 and len({one.instance for one, _ in pairs}) > 1:
         one, other = pairs[0]
         log.warning(
-            "%s: has the InstanceNumber %g, as %s beside it, and so do %d more pairs; if they are "
-            "of two times or reconstructions, give those of one",
+            "%s: has the same InstanceNumber, %g, as its neighbour %s, and there are %d more "
+            "such pairs; if they are two scans or two reconstructions, give only one of them",
             one.file,
             one.instance,
             other.file.name,
@@ -222,8 +222,8 @@ def _tell_of_loss(slices: Sequence[Slice], name: str) -> None:
     if lost:
         told = [f"{tag} {lost[0].made[tag]}" for tag in how if tag in lost[0].made]
         log.warning(
-            "%s: %d of its %d slices were compressed with loss%s; their HU are not quite those "
-            "that were measured: give the series as it was before, if there is one",
+            "%s: %d of its %d slices were compressed with loss%s, which changed their HU "
+            "slightly: give the original series if there is one",
             name,
             len(lost),
             len(slices),
@@ -251,11 +251,11 @@ def _way_to_same(field: str, slices: Sequence[Slice]) -> str:
     """Say what to do with slices that differ in their planes: not all of them are of two series."""
     frames = {one.plane.frame for one in slices}
     if field != "frame" or 1 < len(frames - {""}) < len(slices):
-        return "expected the same in all slices; take it out or split the series"
+        return "expected the same in all slices; remove this slice or split the series"
     each = "some slices have no" if "" in frames else "each slice has a"
     return (
-        f"{each} FrameOfReferenceUID{'' if '' in frames else ' of its own'}, as some programs that "
-        "take names out leave it; export them again, or give all slices of one series the same"
+        f"{each} FrameOfReferenceUID{'' if '' in frames else ' of its own'}, as some anonymising "
+        "programs leave it; export them again, or give all slices of one series the same one"
     )
 
 
@@ -272,16 +272,16 @@ def _check_parts(slices: Sequence[Slice]) -> None:
         held = len({one.file for one in parts})
         if held < most:
             raise CorruptInput(
-                f"{parts[0].file}: is one of {most} files that the frames were divided among, of "
-                f"which {held} are here; put all into one folder"
+                f"{parts[0].file}: its frames were divided among {most} files, and only {held} "
+                "are here; put all into one folder"
             )
 
 
 def _check_made(slices: Sequence[Slice]) -> None:
     """Refuse slices of several patients, phases or ways to reconstruct them, where that is stated.
 
-    Such slices may lie evenly one between the other, or one above the other. A value of its own
-    for each slice counts them, and tells no groups. Who the patient is, no message says.
+    Such slices may lie evenly one between the other, or one above the other. If each slice has its
+    own value, that is a count and shows no groups. Who the patient is, no message says.
     """
     for tag in (*WHOSE, *HOW):
         told = [one for one in slices if tag in one.made]
@@ -313,13 +313,13 @@ def _check_single(one: Slice) -> None:
     """Refuse a single slice that does not say how thick it is, or that may be tilted."""
     if one.thickness <= 0:
         raise UnsupportedInput(
-            f"{one.file}: is the only slice of its series, that is, is two-dimensional, and does "
-            "not say how thick it is; set SliceThickness, or give a series of two slices or more"
+            f"{one.file}: is the only slice of its series, a two-dimensional image, and does not "
+            "state its thickness; set SliceThickness, or give a series of two or more slices"
         )
     if abs(one.tilt) > MAX_TILT_DEG:
         raise UnsupportedInput(
-            f"{one.file}: has a gantry tilt of {one.tilt:g} degrees, and no other slice to tell "
-            "whether it still has; resample it to straight axes first"
+            f"{one.file}: has a gantry tilt of {one.tilt:g} degrees, and with a single slice "
+            "nobody can tell whether it was corrected; resample it to straight axes first"
         )
 
 
@@ -332,8 +332,8 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
     if steps[low] < ROUNDING_MM / 2:
         apart = _way_apart(slices[low], slices[low + 1], steps.max() < ROUNDING_MM / 2)
         raise CorruptInput(
-            f"{slices[low + 1].file}: at {along[low]:g} mm, as {slices[low].file.name} is: two "
-            f"slices at one place; {apart}"
+            f"{slices[low + 1].file}: at {along[low]:g} mm, where {slices[low].file.name} is, "
+            f"too: two slices in one place; {apart}"
         )
     _check_straight(slices, positions, along, normal)
     uneven = np.abs(steps - np.median(steps))
@@ -350,7 +350,9 @@ def _check_steps(slices: Sequence[Slice], normal: np.ndarray) -> None:
 def _way_apart(one: Slice, other: Slice, everywhere: bool) -> str:
     """Say why two slices lie at one place, where perhaps all others lie too, and what to do."""
     if everywhere:
-        return "and so are all others; export the series again, with the positions of its slices"
+        return (
+            "and so are all the others; export the series again, with the positions of its slices"
+        )
     for tag in APART:
         first, second = (made.made.get(tag, "none") for made in (one, other))
         if first != second:
@@ -359,7 +361,7 @@ def _way_apart(one: Slice, other: Slice, everywhere: bool) -> str:
     name = one.made.get("SOPInstanceUID")
     if one.file != other.file and name is not None and name == other.made.get("SOPInstanceUID"):
         return "they are the same one, by SOPInstanceUID; remove one of them"
-    return "expected each position once; remove the duplicate or split the series"
+    return "expected one slice at each position; remove the duplicate or split the series"
 
 
 def _is_rounded(along: np.ndarray) -> bool:

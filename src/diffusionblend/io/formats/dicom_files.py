@@ -1,9 +1,9 @@
 """DICOM files: which there are, what series they belong to, and single values of their headers.
 
-What is read is what lies in the folder, or in the zip, or what an index names (`dicom_index`). What
-lies beside slices and is no slice is known not to belong to them, or is named: a copy
-that was cut short must not pass for a shorter series; nor one that is hidden, packed or a link that
-leads nowhere.
+The files read are those in the folder or the zip, or those that an index names (`dicom_index`).
+What lies beside slices and is no slice is known not to belong to them, or is named: a copy that was
+cut short must not pass for a shorter series; nor one that is hidden, packed or a link that leads
+nowhere.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ MAGIC, MAGIC_AT = b"DICM", 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Groups of the first element of a file without a preamble, little endian."""
 PACKED = b"\x1f\x8b"
-COPY_AGAIN = "export it again with this value, or take it out if it is not a slice"
-WITH_A_POINT = "write the numbers of its header with a point, or export it again"
+COPY_AGAIN = "export it again with this value, or remove it if it is not a slice"
+WITH_A_POINT = "write the numbers of its header with a decimal point, or export it again"
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 NO_SLICES = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".htm", ".html", ".css"),
@@ -114,7 +114,7 @@ def slices_among(files: Sequence[AnyFile]) -> list[AnyFile]:
         if sure or (not known and suffix.strip(".0123456789") in MAYBE):
             kept.append(file)
         elif not known:
-            log.warning("%s: left out, for it is no DICOM file", file)
+            log.warning("%s: left out, because it is not a DICOM file", file)
     return kept
 
 
@@ -153,14 +153,14 @@ def dicom_series(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_header(file: File, tags: list[str] | None = None, most: int = 0) -> "Dataset":
-    """Read a header, or some tags of it, without pixels; of a slice's bytes, or so many at most."""
+    """Read a header, or some of its tags, without pixels, from at most this many bytes."""
     with extra(file, "pydicom"):
         import pydicom
     with parsing(file), opened(file, most or MAX_HEADER_BYTES) as stream:
         syntax = syntax_of(file, stream)
         if syntax == DEFLATED:
             # Only the whole of it can be inflated, to whatever size that is.
-            raise UnsupportedInput(f"{file}: is deflated as a whole; convert it to explicit VR")
+            raise UnsupportedInput(f"{file}: the whole file is deflated; convert it to explicit VR")
         header = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=tags)
         header.file_meta.TransferSyntaxUID = syntax
         return header
@@ -180,11 +180,11 @@ def syntax_of(file: File, stream: BinaryIO) -> "UID":
     if first[:2] == FIRST_GROUPS[1]:
         return ExplicitVRLittleEndian if first[4:6].isalpha() else ImplicitVRLittleEndian
     if start.startswith(PACKED):
-        raise UnsupportedInput(f"{file}: is packed by gzip; unpack it")
+        raise UnsupportedInput(f"{file}: is compressed with gzip; unpack it")
     if first[:2] != FIRST_GROUPS[0]:
         raise CorruptInput(
-            f"{file}: lies among the slices of a series, and is empty, cut or no DICOM file "
-            f"({size_of(file)} bytes); copy it again or remove it"
+            f"{file}: is among the slices of a series, but is empty, cut short or not a DICOM "
+            f"file ({size_of(file)} bytes); copy it again or remove it"
         )
     read_preamble(stream, force=not has_magic(start))
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
@@ -219,15 +219,15 @@ def numbers(
     """Return the numbers of a tag."""
     found = required(file, header, keyword, cure)
     with parsing(file):
-        # pydicom leaves what is no number as the text that it is.
+        # pydicom leaves what is not a number as text.
         words = [word for word in np.atleast_1d(found) if isinstance(word, str) and "," in word]
         if words:
             raise CorruptInput(f"{file}: {keyword} is {words[0]:.80}; {WITH_A_POINT}")
         array = np.atleast_1d(np.array(found, dtype=float))
     if array.shape != (count,) or not (np.abs(array) <= MAX_NUMBER).all():  # NaN is not
         raise CorruptInput(
-            f"{file}: {keyword} is {found}; expected finite numbers up to {MAX_NUMBER:g}, {count} "
-            "of them; copy it again"
+            f"{file}: {keyword} is {found}; expected {count} finite numbers up to {MAX_NUMBER:g}; "
+            "copy it again"
         )
     return tuple(array.tolist())
 

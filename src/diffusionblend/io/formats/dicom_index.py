@@ -1,6 +1,6 @@
 """The index of a disc of DICOM, DICOMDIR (PS3.10, 8.6): which files of images it names.
 
-Nothing that an index says leads out of its folder. A file that it names and that is not there is of
+Nothing in an index can point outside its folder. A file that it names and that is not there is of
 a copy that is not whole, which must not pass for a shorter series.
 """
 
@@ -37,12 +37,12 @@ def images_of(index: Path) -> list[Path]:
     records = value(index, header, "DirectoryRecordSequence") or ()
     named = [_name(index, record) for record in records if _is_image(index, record)]
     if not named:
-        raise CorruptInput(f"{index}: names no image; give the folder of one series")
+        raise CorruptInput(f"{index}: lists no images; give the folder of one series")
     found = [_beside(index, parts) for parts in named]
     gone = ["/".join(parts) for parts, path in zip(named, found, strict=True) if path is None]
     if gone:
         raise CorruptInput(
-            f"{index}: names {len(named)} images, of which {len(gone)} are not there, the first "
+            f"{index}: names {len(named)} images, but {len(gone)} are missing, the first "
             f"{gone[0]}; {COPY_AGAIN}"
         )
     return sorted({path for path in found if path})
@@ -58,7 +58,9 @@ def _name(index: Path, record: "Dataset") -> Sequence[str]:
     found = required(index, record, "ReferencedFileID", COPY_AGAIN)
     parts = [found] if isinstance(found, str) else [str(part) for part in found]
     if any(part in ("", ".", "..") or {"/", "\\", "\0"} & set(part) for part in parts):
-        raise CorruptInput(f"{index}: names {'/'.join(parts)}, which may be anywhere; {COPY_AGAIN}")
+        raise CorruptInput(
+            f"{index}: names {'/'.join(parts)}, which may be anywhere on the disk; {COPY_AGAIN}"
+        )
     return parts
 
 
@@ -70,8 +72,8 @@ def _beside(index: Path, parts: Sequence[str]) -> Path | None:
         if path.is_file():
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise CorruptInput(
-                    f"{index}: names {'/'.join(parts)}, a link out of its folder; put the files "
-                    "themselves there"
+                    f"{index}: names {'/'.join(parts)}, a link that points outside its folder; "
+                    "put the files themselves there"
                 )
             return path
     return None

@@ -43,8 +43,8 @@ def check_storage(file: File, header: "Dataset", needed: int) -> None:
         compressed = syntax.is_compressed
     if compressed and syntax not in (*_PLUGINS, *JPEG_LOSSLESS, *JPEG_LS):
         raise UnsupportedInput(
-            f"{file}: its transfer syntax is {syntax.name} ({syntax}), which is not decoded here; "
-            "decompress it first"
+            f"{file}: its transfer syntax is {syntax.name} ({syntax}), which this program does "
+            "not decode; decompress it first"
         )
     if syntax in JPEG_LOSSLESS + JPEG_LS:
         with extra(file, "imagecodecs"):
@@ -105,8 +105,8 @@ def _in_bits(file: File, data: "Dataset", pixels: np.ndarray, padded: np.ndarray
     stray = ((top != 0) & (top != negative) | (below != 0)) & ~padded
     if stray.any() and not _has_overlay(data):
         raise CorruptInput(
-            f"{file}: BitsStored is {bits}, HighBit {high}, but its values go from {pixels.min()} "
-            f"to {pixels.max()}; repair the header, or export it again"
+            f"{file}: BitsStored is {bits}, HighBit {high}, but its values range from "
+            f"{pixels.min()} to {pixels.max()}; repair the header, or export it again"
         )
     # Up to the top and down again, which repeats the sign in numbers that have one.
     return (pixels << (size - 1 - high)) >> (size - bits)
@@ -119,7 +119,7 @@ def _has_overlay(data: "Dataset") -> bool:
 
 
 def _behind_pixels() -> Callable[[int, str | None, int], bool]:
-    """Return what stops a parser at the element behind the pixels, whatever that is."""
+    """Return what stops a parser at the element after the pixels, whatever that is."""
     seen = False
 
     def stop(tag: int, _vr: str | None, _length: int) -> bool:
@@ -190,15 +190,15 @@ def picture_size(frame: bytes) -> tuple[int, int]:
 def _check_sign(file: File, data: "Dataset", frame: bytes) -> None:
     """Refuse JPEG 2000 that states a sign where the header states none: half of the range is added.
 
-    Others have no sign of their own, and take that of the header. It stands behind the sizes, in
-    the highest bit of the depth (ISO/IEC 15444-1, A.5.1).
+    Others have no sign of their own, and take that of the header. It comes after the sizes, in the
+    highest bit of the depth (ISO/IEC 15444-1, A.5.1).
     """
     frame = _codestream(frame) if frame.startswith(_BOXED_2000) else frame
     signed = frame[:4] == _SIZED_2000 and frame[_DEPTH_AT : _DEPTH_AT + 1] >= b"\x80"
     if signed and not data.PixelRepresentation:
         raise CorruptInput(
-            f"{file}: its JPEG 2000 holds numbers with a sign, its PixelRepresentation is 0; set "
-            "that to 1, or export it again"
+            f"{file}: its JPEG 2000 data are signed, but its PixelRepresentation is 0; set that "
+            "to 1, or export it again"
         )
 
 

@@ -1,6 +1,6 @@
 """The one series of CT in a folder or a zip, and what else lies there, below it or beside it.
 
-A part of a series must not pass for a shorter one: what is known of the rest is told.
+A part of a series must not pass for a shorter one: what is known of the rest is reported.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ from diffusionblend.io.tree import folders_below, some_of
 log = logging.getLogger(__name__)
 
 ZARR = {".zattrs", ".zgroup", "zarr.json"}
-"""Files of which one is in every folder of a Zarr."""
+"""Every folder of a Zarr has one of these files."""
 MOST_FILES = 20_000
-"""So many files and folders below a series are searched for more of it: each file is opened."""
+"""How many files and folders below a series are searched for more of it: each file is opened."""
 NEAR = 20
-"""So many folders before and behind that of a series, by name, may hold more of it, which is told
-by one of their first so many files."""
+"""How many folders before and after that of a series, by name, are looked at for more of it, and
+how many of their first files."""
 
 MOST_NAMED = 5
 """Series of a folder that are named, and from one more on they may be single slices."""
 IDENTITY = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient")
-"""What tells a slice from others, also where an export has given all of them one identifier."""
+"""What distinguishes slices, even if an export has given all of them one identifier."""
 
 
 @contextlib.contextmanager
@@ -50,7 +50,8 @@ def one_series(path: Path) -> Iterator[list[File]]:
     """Yield the files of the one series in a folder or a zip, as long as that is open.
 
     In a zip they may lie in folders; so they may where an index names them (DICOMDIR), which is
-    given itself or is all that a folder holds. A file that is no single slice is a series itself.
+    given itself or is all that a folder holds. A file that is not a single slice is a series
+    itself.
     """
     path = _index_alone(path) or path
     with _files(path) as files:
@@ -94,8 +95,8 @@ def _way_to_one(path: Path, series: Mapping[str, Sequence[File]], ct: Sequence[s
         return f"give one of the files {some_of([file.name for file in files])}"
     if single and len(ct) > MOST_NAMED:
         return (
-            "each slice has a SeriesInstanceUID of its own, as some programs that take names out "
-            "leave it; export them again, or give all slices of one series the same"
+            "each slice has a SeriesInstanceUID of its own, as some anonymising programs leave "
+            "it; export them again, or give all slices of one series the same one"
         )
     return "give the folder of one" if is_index(path) else "give each a folder of its own"
 
@@ -133,7 +134,7 @@ def _files(path: Path) -> Iterator[list[File]]:
 
 
 def is_alone(path: File) -> bool:
-    """Return whether a file of DICOM is no single slice of CT: of enhanced CT it is a volume.
+    """Return whether a file of DICOM is not a single slice of CT: of enhanced CT it is a volume.
 
     What is neither is refused as what it is, which a folder of it would not change.
     """
@@ -148,9 +149,9 @@ def is_alone(path: File) -> bool:
 
 
 def way_to_series(path: Path) -> str:
-    """Say of a file that is no zip what to give for a series."""
+    """Say what to give for a series instead of a file that is not a zip."""
     if is_dicom(path):
-        return "is one file of DICOM; give the folder of its series"
+        return "is a single DICOM file; give the folder of its series"
     return "is not a DICOM series; give the folder of one, or a .zip"
 
 
@@ -173,16 +174,16 @@ def _told_below(folder: Path) -> list[Path]:
 
 
 def _check_below(path: Path, uid: str, below: Sequence[Path]) -> None:
-    """Refuse a series of which more lies in subfolders, and name what else lies there."""
+    """Refuse a series that continues in subfolders, and name what else is there."""
     series = by_series(below)
     if uid in series:
         files = series.pop(uid)
         raise UnsupportedInput(
-            f"{path}: {len(files)} more files of its series lie in {_folders(path, files)}; put "
+            f"{path}: {len(files)} more files of its series are in {_folders(path, files)}; put "
             "all into one folder, or into one .zip"
         )
     for files in series.values():
-        log.warning("%s: another series lies in %s; left out", path, _folders(path, files))
+        log.warning("%s: another series is in %s; left out", path, _folders(path, files))
 
 
 def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
@@ -203,7 +204,7 @@ def _tell_of_beside(path: Path, uid: str, files: Sequence[File]) -> None:
             more[folder] = sum(said(file, *IDENTITY) not in ours for file in theirs)
     if any(more.values()):
         log.warning(
-            "%s: %d more files of its series lie beside it, in %s; left out: if they belong to "
+            "%s: %d more files of its series are beside it, in %s; left out: if they belong to "
             "this volume, put all into one folder",
             path,
             sum(more.values()),
@@ -217,7 +218,7 @@ def _tell_of_rest(path: Path, uid: str) -> None:
         more = len(dicom_series(path.parent).get(uid, [])) - 1
         if more > 0:
             log.warning(
-                "%s: %d more files of its series lie beside it; left out: if they belong to this "
+                "%s: %d more files of its series are beside it; left out: if they belong to this "
                 "volume, give the folder",
                 path,
                 more,
@@ -244,8 +245,8 @@ def _nothing_in(path: Path) -> str:
     if below := _told_below(path):  # a zip has none
         split = _in_several(below)
         cure = (
-            f"put all files of the series {split}, which are in several of them, into one folder, "
-            "or into one .zip"
+            f"put all files of the series {split}, which are now in several, into one folder or "
+            "one .zip"
             if split
             else "give the folder of one series"
         )
@@ -255,8 +256,8 @@ def _nothing_in(path: Path) -> str:
         )
     names = _names_in(path)
     if names & ZARR:
-        way = "give it a name" if path.is_dir() else "unpack it into a folder of a name"
-        return f"{path}: is a Zarr, and not called so; {way} that ends in .ome.zarr"
+        way = "give it a name" if path.is_dir() else "unpack it into a folder with a name"
+        return f"{path}: is a Zarr, but its name does not say so; {way} that ends in .ome.zarr"
     if not names:
         return f"{path}: no DICOM file in {place}; expected the files of one CT series"
     some = sorted(names)[:3]

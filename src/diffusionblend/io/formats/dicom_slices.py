@@ -75,7 +75,7 @@ TURNS = (
 )
 """What may differ from one part of a volume to the next, and not from slice to slice and back."""
 APART = (*HOW, *TURNS, "AcquisitionTime")
-"""What tells pictures of one place apart: how, and when, they were made."""
+"""What distinguishes pictures of one place: how, and when, they were made."""
 PARTS = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
 """What says that frames were divided among several files, and among how many."""
 LOSS = (
@@ -89,8 +89,8 @@ PIXELS_NEED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "Pi
 """What no pixel can be read without (PS3.3, C.7.6.3)."""
 DECIMALS = 3
 NO_RESCALE = (
-    "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; else export it with the "
-    "rescale that makes HU of them"
+    "if its values are HU, set RescaleSlope 1 and RescaleIntercept 0; otherwise export it with "
+    "the rescale that converts them to HU"
 )
 
 
@@ -184,8 +184,8 @@ def slices_of(file: File) -> list[Slice]:
     frames = int(number(file, header, "NumberOfFrames", 1))
     if frames != len(headers):
         raise CorruptInput(
-            f"{file}: NumberOfFrames is {frames}, but {len(headers)} frames are described; copy it "
-            "again"
+            f"{file}: NumberOfFrames is {frames}, but {len(headers)} frames have a header; copy "
+            "it again"
         )
     return [_slice(file, one, index, frames) for index, one in enumerate(headers)]
 
@@ -247,7 +247,7 @@ def _spacing(file: File, header: "Dataset") -> tuple[float, ...]:
     spacing = numbers(file, header, "PixelSpacing", 2)
     if min(spacing) < 0:  # 0 is refused with the other sizes
         raise CorruptInput(
-            f"{file}: PixelSpacing is {spacing}; expected two positive numbers of mm; repair the "
+            f"{file}: PixelSpacing is {spacing}; expected two positive numbers in mm; repair the "
             "header"
         )
     return spacing
@@ -280,18 +280,19 @@ def _check_sort(file: File, header: "Dataset") -> None:
         (modality != "CT", f"its modality is {modality}; expected CT; give a CT series"),
         (
             kind in OF_OTHERS,
-            f"its SOPClassUID is {kind}, that of {OF_OTHERS.get(str(kind))}, its Modality CT; set "
-            "the one that is wrong, or give a CT series",
+            f"its SOPClassUID is {kind}, that of {OF_OTHERS.get(str(kind))}, but its Modality is "
+            "CT; correct the one that is wrong, or give a CT series",
         ),
         *_faults_of_sort(file, header),
         (
             frames > 1 and kind not in ENHANCED_CT,
-            f"has {frames:g} frames, and is not an enhanced CT; expected one slice; convert it to "
+            f"has {frames:g} frames but is not an enhanced CT; expected one slice; convert it to "
             "single frames",
         ),
         (
             samples != 1 or not str(colour).startswith("MONOCHROME"),
-            f"is in colour ({colour}); expected one grey value a pixel; export it from the scanner",
+            f"is in colour ({colour}); expected one grey value per pixel; export it from the "
+            "scanner",
         ),
         (
             {unit.upper() for unit in units} - HOUNSFIELD,
@@ -300,7 +301,7 @@ def _check_sort(file: File, header: "Dataset") -> None:
         ),
         (
             number(file, header, "RescaleSlope", 1) == 0,
-            "its RescaleSlope is 0, which makes all values the same; export it again",
+            "its RescaleSlope is 0, which makes all its values equal; export it again",
         ),
         (
             "ModalityLUTSequence" in header,
@@ -317,20 +318,20 @@ def _faults_of_sort(file: File, header: "Dataset") -> tuple[tuple[object, str], 
     """Return pairs: whether it is a sort of picture that is not a slice, and what is said of it."""
     words = _words(file, header)
     return (
-        (words & SCOUTS, "is a localizer; expected slices only; take it out of the series"),
+        (words & SCOUTS, "is a localizer; expected slices only; remove it from the series"),
         (
             words & MADE_OF_SLICES,
-            f"is a picture that was made of slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
-            "expected slices as they were reconstructed; give the series that it was made from",
+            f"is a picture made from slices ({', '.join(sorted(words & MADE_OF_SLICES))}); "
+            "expected the slices themselves; give the series that it was made from",
         ),
         (
             words & OF_MATERIALS,
-            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), and no "
-            "attenuation in HU; give the series of one energy (VMI), or that of all together",
+            f"is a map of materials ({', '.join(sorted(words & OF_MATERIALS))}), not attenuation "
+            "in HU; give the series of one energy (VMI), or that of the whole spectrum",
         ),
         (
             value_of(file, header, "BurnedInAnnotation") == "YES",
-            "has text burned into its pixels; expected none; export it without, or, if there is "
-            "none, set BurnedInAnnotation to NO",
+            "has text burned into its pixels, by its header; export it without text, or, if "
+            "there is none, set BurnedInAnnotation to NO",
         ),
     )

@@ -53,7 +53,7 @@ KEPT = (
 )
 """What a derived series has from its source: who and when, where zero is, and what its pixels lost.
 
-Some has to go on (PS3.3, C.7.1.1, C.7.3.1, C.7.6.1): which animal's axes they are, how names were
+Some must be kept (PS3.3, C.7.1.1, C.7.3.1, C.7.6.1): which animal's axes they are, how names were
 taken out, that a compression was lossy.
 """
 
@@ -102,5 +102,5 @@ def _check_inside(source: Path, stack: Stack, grid: Grid) -> None:
     at = np.linalg.solve(stack.affine, np.array(grid.affine) @ ends)[:3].T
     if (at < -1).any() or (at > np.array(stack.shape)).any():
         raise UnsupportedInput(
-            f"{source}: the volume does not lie in this series; give the one that it was made from"
+            f"{source}: the volume is not within this series; give the series that it was made from"
         )

@@ -20,7 +20,9 @@ def itself(path: Path) -> tuple[Path, ...]:
 
 def not_written(volume: Volume, path: Path) -> NoReturn:
     """Raise UsageError: the format is only read."""
-    raise UsageError(f"{path}: this format is only read; expected the name of another")
+    raise UsageError(
+        f"{path}: this format can be read but not written; give a name in another format"
+    )
 
 
 @dataclass(frozen=True)

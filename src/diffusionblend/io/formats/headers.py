@@ -49,13 +49,13 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
     """
     if len(shape) > 3 and min(shape[:3]) > 1:
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, expected three dimensions, of one volume; take "
-            "one out of it"
+            f"{name}: has the shape {tuple(shape)}, expected the three dimensions of one volume; "
+            "extract one volume from it"
         )
     if len(shape) != 3 or min(shape) < 1 or sorted(shape)[1] < 2:
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, expected three dimensions, and slices of two "
-            "voxels a side or more; stack the slices into one volume"
+            f"{name}: has the shape {tuple(shape)}, expected three dimensions, with at least 2 x "
+            "2 voxels in a slice; stack the slices into one volume"
         )
     if math.prod(shape) > MAX_VOXELS:
         raise UnsupportedInput(f"{name}: has {math.prod(shape)} voxels; at most {MAX_VOXELS}")
@@ -71,7 +71,7 @@ def check_header(name: object, shape: Sequence[int], affine: np.ndarray) -> None
 
 def tell_no_directions(name: object) -> None:
     """Warn of a header that leaves it to a convention which side of the patient is which."""
-    log.warning("%s: does not say where its axes lead; sides may be swapped", name)
+    log.warning("%s: does not say which way its axes point; left and right may be swapped", name)
 
 
 def check_spacing(name: object, spacing: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def check_spacing(name: object, spacing: np.ndarray) -> None:
     if not (size.min() >= SPACING_MM[0] and size.max() <= SPACING_MM[1]):  # NaN is neither
         raise CorruptInput(
             f"{name}: voxels of {' x '.join(f'{s:g}' for s in size)} mm; expected "
-            f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm a side; repair the header"
+            f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm in each direction; repair the header"
         )
 
 
@@ -104,8 +104,8 @@ def check_kind(name: object, kind: np.dtype) -> None:
     if kind.kind not in "iuf":
         what = "colours" if kind.fields else kind
         raise UnsupportedInput(
-            f"{name}: its voxels are {what}; expected one number each, in HU; give the volume that "
-            "it was made from"
+            f"{name}: its voxels are {what}; expected one number per voxel, in HU; give the "
+            "volume that it was made from"
         )
 
 
@@ -123,6 +123,6 @@ def check_claim(name: object, needed: int, held: int, compressed: bool) -> None:
     held *= MAX_DEFLATE if compressed else 1
     if needed > held:
         raise CorruptInput(
-            f"{name}: its header claims {needed} bytes of voxels, the file has at most {held}; "
+            f"{name}: its header says {needed} bytes of voxels, but the file has at most {held}; "
             "copy it again"
         )

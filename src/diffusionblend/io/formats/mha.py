@@ -131,14 +131,14 @@ def _header(path: Path, stream: BinaryIO) -> Header:
         if name in names or header.setdefault(key, value) != value:
             raise CorruptInput(
                 f"{path}: its header has {key} twice, {header[key]:.80} and {value:.80}; keep the "
-                "one that is right"
+                "correct one"
             )
         names.add(name)
         if key == LAST:
             return {"ElementSpacing": header.get("ElementSize", "")} | header
     raise CorruptInput(
-        f"{path}: not a MetaImage, or cut: expected lines `Key = Value` up to `{LAST}`; copy or "
-        "convert it again"
+        f"{path}: not a MetaImage, or cut short: expected lines `Key = Value` up to `{LAST}`; "
+        "copy or convert it again"
     )
 
 
@@ -151,7 +151,7 @@ def _check_fields(path: Path, header: Header) -> None:
     missing = [field for field in _REQUIRED if not header.get(field)]
     if missing:
         raise CorruptInput(
-            f"{path}: its header lacks {', '.join(missing)}; add it, or convert it again"
+            f"{path}: its header lacks {', '.join(missing)}; add that, or convert it again"
         )
     if header["ElementType"] not in TYPES:
         raise UnsupportedInput(
@@ -193,8 +193,9 @@ def _affine(path: Path, header: Header, axes: int) -> np.ndarray:
     lengths = np.linalg.norm(directions, axis=1)
     if not (np.abs(lengths - 1) <= UNLIKE).all():  # NaN is not
         raise CorruptInput(
-            f"{path}: `TransformMatrix` has directions of the lengths {lengths}, beside an "
-            f"ElementSpacing of {spacing}; expected lengths of 1; keep the sizes in one of them"
+            f"{path}: `TransformMatrix` has directions of the lengths {lengths}, and there is an "
+            f"ElementSpacing of {spacing}, too; expected lengths of 1; state the voxel size in "
+            "only one of them"
         )
     affine = np.eye(4)
     affine[:3, :3] = directions.T * spacing
@@ -210,7 +211,7 @@ def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray
     except ValueError:
         found = np.zeros(0)
     if found.shape != (count,):
-        cure = "write them with a point" if "," in text else "repair it"
+        cure = "write them with a decimal point" if "," in text else "repair it"
         raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected {count} numbers; {cure}")
     return found
 
@@ -218,7 +219,7 @@ def _numbers(path: Path, header: Header, field: str, default: str) -> np.ndarray
 def _flag(path: Path, header: Header, field: str) -> bool:
     text = header.get(field, "False")
     if text.lower() not in ("true", "false"):
-        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected True or False; repair it")
+        raise CorruptInput(f"{path}: `{field}` is {text:.80}; expected True or False; correct it")
     return text.lower() == "true"
 
 
@@ -233,7 +234,9 @@ def _unpacked(path: Path, stream: BinaryIO, needed: int) -> bytes:
     data = inflate.decompress(stream.read(), needed + 1)
     _check_size(path, data, needed)
     if not inflate.eof or inflate.unused_data:  # the checksum comes last, and is compared there
-        raise CorruptInput(f"{path}: its compressed voxels have no end, or more; copy it again")
+        raise CorruptInput(
+            f"{path}: its compressed voxels are cut short, or more follows them; copy it again"
+        )
     return data
 
 
@@ -241,6 +244,6 @@ def _check_size(path: Path, data: bytes, needed: int) -> None:
     if len(data) != needed:
         relation = "more" if len(data) > needed else f"{len(data)}"
         raise CorruptInput(
-            f"{path}: its header claims {needed} bytes of voxels, it holds {relation}; copy it "
+            f"{path}: its header says {needed} bytes of voxels, but it holds {relation}; copy it "
             "again"
         )

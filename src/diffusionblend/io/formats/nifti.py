@@ -34,7 +34,7 @@ GZIP = b"\x1f\x8b"
 MAGIC = {348: b"n+1", 540: b"n+2"}
 """By the bytes of the header, which it begins with: NIfTI-1 and NIfTI-2."""
 _FLAGS = 4
-"""Bytes behind the header, of which the first says whether an extension follows."""
+"""Bytes after the header; the first says whether an extension follows."""
 _VOXELS = 352
 """Byte that the voxels of a NIfTI-1 file without extensions begin at."""
 MAX_OFFSET, MAX_TRAILING = 2**24, 2**24
@@ -82,16 +82,17 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     # As it stands: nibabel itself would make a size of 0 one millimetre.
     start = stream.read(max(MAGIC) + _FLAGS)
     if start.startswith(GZIP):
-        raise CorruptInput(f"{path}: is packed by gzip twice; unpack it once")
+        raise CorruptInput(f"{path}: is compressed with gzip twice; unpack it once")
     if len(start) < min(MAGIC):
         raise CorruptInput(
-            f"{path}: not a NIfTI file, or cut: it has {len(start)} bytes; copy or convert it again"
+            f"{path}: not a NIfTI file, or cut short: it has only {len(start)} bytes; copy or "
+            "convert it again"
         )
     second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
     kind = with_rounding(nibabel.Nifti2Image if second else nibabel.Nifti1Image)
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
     if header["magic"].item() != MAGIC[header.sizeof_hdr]:
-        raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1, one file")
+        raise CorruptInput(f"{path}: not a NIfTI file; convert it to single-file NIfTI-1")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     _check_intent(path, int(header["intent_code"]))
     _check_sizes(path, header["dim"])
@@ -118,8 +119,8 @@ def _check_sizes(path: Path, sizes: np.ndarray) -> None:
     axes = int(sizes[0])
     if (sizes[4 : axes + 1] < 1).any():
         raise CorruptInput(
-            f"{path}: its dim is {', '.join(map(str, sizes.tolist()))}: {axes} axes, of which one "
-            "has no voxel; set dim[0] to 3 if it is one volume"
+            f"{path}: its dim is {', '.join(map(str, sizes.tolist()))}: {axes} axes, one of them "
+            "without voxels; set dim[0] to 3 if it is one volume"
         )
 
 
@@ -130,13 +131,13 @@ def _check_unit(path: Path, unit: int) -> None:
 
 
 def _check_intent(path: Path, code: int) -> None:
-    """Refuse what says that it is no image, though its values may look like HU."""
+    """Refuse what says that it is not an image, though its values may look like HU."""
     from nibabel.nifti1 import intent_codes
 
     if code in intent_codes and code not in IMAGES:
         raise UnsupportedInput(
-            f"{path}: its intent_code is {code} ({intent_codes.label[code]}); expected an image in "
-            "HU; give the one that it was made from, or, if it is one, set intent_code to 0"
+            f"{path}: its intent_code is {code} ({intent_codes.label[code]}); expected an image "
+            "in HU; give the image that it was made from, or set intent_code to 0 if it is in HU"
         )
 
 
@@ -144,8 +145,8 @@ def _check_bits(path: Path, bits: int, kind: np.dtype) -> None:
     """Refuse a type of voxels that has other bits than are stated beside it, if any are."""
     if bits not in (0, 8 * kind.itemsize):
         raise CorruptInput(
-            f"{path}: its bitpix is {bits}, beside a datatype of {8 * kind.itemsize} bits, {kind}; "
-            "set the one that is wrong, or convert it again"
+            f"{path}: its bitpix is {bits}, but its datatype has {8 * kind.itemsize} bits, "
+            f"{kind}; correct the one that is wrong, or convert it again"
         )
 
 
@@ -154,29 +155,30 @@ def _check_offset(path: Path, header: "nibabel.Nifti1Header", *, extended: bool)
     offset, first = float(header["vox_offset"]), header.sizeof_hdr + _FLAGS
     if not (first <= offset <= MAX_OFFSET and offset.is_integer()):  # NaN is neither
         raise CorruptInput(
-            f"{path}: its voxels begin at byte {offset:g}; expected {first} to {MAX_OFFSET}; set "
-            f"vox_offset in the header, to {first} if no extension follows it"
+            f"{path}: its voxels begin at byte {offset:g}; expected {first} to {MAX_OFFSET}; "
+            f"correct vox_offset in the header ({first} if no extension follows it)"
         )
     if extended and offset == first:
         raise CorruptInput(
-            f"{path}: its voxels begin at byte {offset:g}, where, as it says, an extension begins; "
-            f"set vox_offset to the end of that, or byte {header.sizeof_hdr} to 0 if there is none"
+            f"{path}: its voxels begin at byte {offset:g}, where its header says that an "
+            "extension begins; set vox_offset to the end of the extension, or byte "
+            f"{header.sizeof_hdr} to 0 if there is none"
         )
 
 
 def _check_scaling(path: Path, slope: float, intercept: float) -> None:
-    """Refuse an intercept that is no number; a slope of 0 or NaN means that there is neither."""
+    """Refuse an intercept that is not a number; a slope of 0 or NaN means that there is neither."""
     if math.isfinite(slope) and slope != 0 and not math.isfinite(intercept):
         raise CorruptInput(
-            f"{path}: its scl_inter is {intercept:g} beside a scl_slope of {slope:g}; set it in "
-            "the header: 0 if the values are HU, else what makes HU of them"
+            f"{path}: its scl_inter is {intercept:g} with a scl_slope of {slope:g}; correct it in "
+            "the header: 0 if the values are HU, otherwise what converts them to HU"
         )
 
 
 def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti1Image") -> None:
     """Read to the end: gzip compares its checksum there, and only there.
 
-    A slice or more behind the voxels is not padding: the header claims too few. Nor is less than
+    A slice or more after the voxels is not padding: the header claims too few. Nor is less than
     that if it is not 0: the last voxels may be left over, where the first begin too early.
     """
     a_slice = math.prod(image.shape[:2]) * image.get_data_dtype().itemsize
@@ -186,12 +188,13 @@ def _read_on(path: Path, stream: BinaryIO | gzip.GzipFile, image: "nibabel.Nifti
         if read >= min(a_slice, MAX_TRAILING):
             raise CorruptInput(
                 f"{path}: holds more than the {' x '.join(map(str, image.shape))} voxels that its "
-                "header claims; copy it again, or set the sizes right"
+                "header states; copy it again, or correct the sizes"
             )
     if not empty:
         raise CorruptInput(
-            f"{path}: {read} bytes, not all of them 0, are left behind its voxels, which begin at "
-            f"byte {image.dataobj.offset}; set vox_offset to where they do, or cut the rest off"
+            f"{path}: {read} bytes, not all of them 0, follow its voxels, which begin at byte "
+            f"{image.dataobj.offset}; set vox_offset to where the voxels really begin, or cut off "
+            "the rest"
         )
 
 

@@ -1,7 +1,7 @@
 """Where the voxels of NIfTI lie: `pixdim`, the qform and the sform, which say it up to three times.
 
 The sform counts where it is set, then the qform (nifti1.h, methods 3 and 2); but where they
-disagree nobody knows which of them is wrong, and the file is refused.
+disagree it is unknown which of them is wrong, and the file is refused.
 """
 
 import math
@@ -52,19 +52,19 @@ def check_forms(path: Path, header: "nibabel.Nifti1Header") -> None:
     sizes = header["pixdim"][1:4]
     if header["sform_code"] and not header.get_sform()[:3].any():
         raise CorruptInput(
-            f"{path}: its sform is all zeros, beside an sform_code of {header['sform_code']}; set "
-            "that to 0, so that the qform counts, or the sform"
+            f"{path}: its sform is all zeros, but its sform_code is {header['sform_code']}; set "
+            "that to 0 to use the qform, or fill in the sform"
         )
     if sizes.min() < 0 and not header["sform_code"]:
         raise CorruptInput(
-            f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; set them so, and "
-            "the qform to the directions of its axes"
+            f"{path}: its pixdim are {_mm(sizes)} mm; expected positive numbers; make them "
+            "positive, and put the directions of the axes into the qform"
         )
     length = float(np.linalg.norm(_stored(header)))
     if header["qform_code"] and not length**2 <= 1 + ROUNDED:  # NaN is not
         raise CorruptInput(
-            f"{path}: its qform is of a quaternion of the length {length:.4g}; expected 1 at most; "
-            "write it again, or set qform_code to 0 if there is an sform that is right"
+            f"{path}: the quaternion of its qform has the length {length:.4g}; expected at most "
+            "1; write it again, or set qform_code to 0 if its sform is correct"
         )
 
 
@@ -80,7 +80,7 @@ def check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, .
     if not np.allclose(sizes, stated, rtol=0.01) and (qform_code or tuple(stated) != UNSET):
         raise CorruptInput(
             f"{path}: its sform has voxels of {_mm(sizes)} mm, its pixdim of {_mm(stated)} mm; "
-            "keep the one that is right, and write the file again"
+            "keep the correct one, and write the file again"
         )
     if qform_code:
         _check_same_place(path, sform, _qform(header, sform), shape)
@@ -89,8 +89,8 @@ def check_places(path: Path, header: "nibabel.Nifti1Header", shape: tuple[int, .
 def _qform(header: "nibabel.Nifti1Header", sform: np.ndarray) -> np.ndarray:
     """Return the qform, with the directions of the sform if these are the same but for rounding.
 
-    Three numbers of its quaternion are stored. About half a turn, as in most CT, the fourth is the
-    root of what their rounding leaves, which alone may turn a volume by more than a voxel.
+    Three numbers of its quaternion are stored. Near half a turn, as in most CT, the fourth is the
+    root of what their rounding leaves, and that alone may turn a volume by more than a voxel.
     """
     qform = header.get_qform()
     sizes, theirs = (np.linalg.norm(form[:3, :3], axis=0) for form in (qform, sform))

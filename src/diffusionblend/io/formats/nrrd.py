@@ -72,7 +72,7 @@ def read(path: Path) -> Volume:
         place, packed = _place(path, header), header["encoding"] in GZIP
         check_claim(place, math.prod(shape), place.stat().st_size, packed)
         with contextlib.nullcontext(stream) if place == path else open(place, "rb") as held:
-            # To the end, where gzip compares its checksum; a byte more tells of the rest.
+            # To the end, where gzip compares its checksum; one byte more reveals the rest.
             unpacked = gzip.GzipFile(fileobj=held) if packed else held
             data = unpacked.read(MAX_VOXEL_BYTES * math.prod(shape) + 1)
         here = {name: value for name, value in header.items() if name not in _BESIDE}
@@ -82,8 +82,8 @@ def read(path: Path) -> Volume:
         tell_no_directions(path)
     if voxels.nbytes != len(data):
         raise CorruptInput(
-            f"{path}: its header claims {voxels.nbytes} bytes of voxels, it holds more; "
-            "copy it again"
+            f"{path}: its header says {voxels.nbytes} bytes of voxels, but it holds more; copy it "
+            "again"
         )
     return volume_in_order(path, voxels, affine)
 
@@ -140,20 +140,19 @@ def _check_fields(path: Path, header: Header) -> None:
     skipped = [field for field in _SKIPPED if header.get(field)]
     if skipped:
         raise UnsupportedInput(
-            f"{path}: has the field `{skipped[0]}`; expected voxels and nothing before them; "
-            "convert it"
+            f"{path}: has the field `{skipped[0]}`; expected nothing before the voxels; convert it"
         )
     quantised = [field for field in _QUANTISED if field in header]
     if quantised:
         raise UnsupportedInput(
-            f"{path}: has the field `{quantised[0]}`: its values were quantised, and are not HU; "
-            "undo that, for instance by `unu unquantize`"
+            f"{path}: has the field `{quantised[0]}`: its values were quantised and are no longer "
+            "HU; undo that, for instance with `unu unquantize`"
         )
     others = [kind for kind in header.get("kinds", ()) if str(kind).lower() not in _KINDS]
     if others:
         raise UnsupportedInput(
-            f"{path}: an axis is of the kind {others[0]}; expected three of space; convert it to "
-            "one three-dimensional volume"
+            f"{path}: an axis is of the kind {others[0]}; expected three axes of space; convert "
+            "it to one three-dimensional volume"
         )
     if header["encoding"] not in RAW + GZIP:
         raise UnsupportedInput(
@@ -206,18 +205,18 @@ def _directions(path: Path, header: Header) -> np.ndarray:
                 "convert it to one three-dimensional volume"
             )
         sizes = np.linalg.norm(directions, axis=0)
-        # NaN stands for a spacing that is not stated, and is no difference.
+        # NaN stands for a spacing that is not stated, so it is not a difference.
         if spacings is not None and (np.abs(spacings - sizes) > UNLIKE * sizes).any():
             raise CorruptInput(
                 f"{path}: its `space directions` have voxels of {sizes} mm, its `spacings` are "
-                f"{spacings}; keep the one that is right"
+                f"{spacings}; keep the correct one"
             )
         return directions
     if spacings is not None:
         return np.diag(_shaped(path, "spacings", spacings, (3,)))
     raise CorruptInput(
         f"{path}: its header has neither `space directions` nor `spacings`; expected one of them; "
-        "write it again with the size of its voxels"
+        "write it again with its voxel size"
     )
 
 

@@ -1,8 +1,8 @@
 """OME-Zarr (NGFF 0.4), a folder in `.ome.zarr`: what napari, Neuroglancer and OMERO open.
 
 zarr reads and writes the arrays; what NGFF adds to them is a small dictionary, made here. Where an
-axis leads in the patient stands in its `orientation`, as NGFF's RFC-4 has it; without one, x, y and
-z are taken to lead to the right, to the front and to the head, as in NIfTI.
+axis points in the patient is in its `orientation`, as in NGFF's RFC-4; without one, x, y and z are
+taken to lead to the right, to the front and to the head, as in NIfTI.
 """
 
 import math
@@ -62,7 +62,7 @@ def read_shape(path: Path) -> tuple[int, ...]:
 
 
 def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]]:
-    """Return the array, its affine (fastest axis first), and its axes that are none of space."""
+    """Return the array, its affine (fastest axis first), and its axes other than those of space."""
     import zarr
 
     group = zarr.open_group(path, mode="r")
@@ -77,7 +77,9 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
         names = ", ".join(
             f"{axis['name']} ({n})" for axis, n in zip(axes, array.shape, strict=True)
         )
-        raise UnsupportedInput(f"{path}: its axes are {names}; expected one image of z, y and x")
+        raise UnsupportedInput(
+            f"{path}: its axes are {names}; expected a single image with the axes z, y and x"
+        )
     steps = finest.get("coordinateTransformations", []) + image.get("coordinateTransformations", [])
     affine = _affine(path, axes, *_placed(path, steps, len(axes)))
     _check_finest(path, image["datasets"])
@@ -89,14 +91,14 @@ def _checked(path: Path) -> tuple["zarr.Array[Any]", np.ndarray, tuple[int, ...]
     if array.nchunks_initialized < array.nchunks:
         missing = array.nchunks - array.nchunks_initialized
         raise CorruptInput(
-            f"{path}: {missing} of {array.nchunks} chunks are missing, and would be read as "
+            f"{path}: {missing} of {array.nchunks} chunks are missing and would be read as "
             f"{array.fill_value}; copy it again, or write it with all its chunks"
         )
     return array, affine, ones
 
 
 def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> None:
-    """Refuse a group that is no image: bioformats2raw, for one, puts images into groups of it.
+    """Refuse a group that is not an image: bioformats2raw, for one, puts images into groups of it.
 
     And an image of versions that state the sizes of voxels not at all, or elsewhere.
     """
@@ -104,15 +106,15 @@ def _check_image(path: Path, group: "zarr.Group", held: Mapping[str, Any]) -> No
         axes = held["multiscales"][0].get("axes", [""])
         if not all(isinstance(axis, Mapping) for axis in axes):
             raise UnsupportedInput(
-                f"{path}: its `axes` do not say their units, as NGFF 0.4 and 0.5 do; expected "
-                "those: write it again by one of them, with the size of its voxels"
+                f"{path}: its `axes` do not state their units, as NGFF 0.4 and 0.5 do; write it "
+                "again as one of these, with its voxel size"
             )
         return
     below = sorted(name for name, _ in group.groups())
     way = f"copy {below[0]} out of it, to a" if below else "convert it to OME-Zarr, with a"
     raise UnsupportedInput(
-        f"{path}: is a Zarr, but no image of OME-Zarr, which has `multiscales` in its attributes; "
-        f"{way} name that ends in .ome.zarr"
+        f"{path}: is a Zarr, but not an OME-Zarr image, which has `multiscales` in its "
+        f"attributes; {way} name that ends in .ome.zarr"
     )
 
 
@@ -148,8 +150,8 @@ def _placed(path: Path, steps: list[Mapping[str, Any]], axes: int) -> tuple[np.n
     scale, translation = np.ones(axes), np.zeros(axes)
     if all(step["type"] == "translation" for step in steps):
         raise CorruptInput(
-            f"{path}: its `coordinateTransformations` have no scale, the size of its voxels; "
-            "state it"
+            f"{path}: its `coordinateTransformations` have no scale, which is the voxel size; add "
+            "it"
         )
     for step in steps:
         if step["type"] == "scale":
@@ -186,22 +188,23 @@ def _affine(
     affine[:3, :3], affine[:3, 3] = np.stack(columns[::-1], axis=1), origin
     if len(set(rows)) < len(rows):
         raise CorruptInput(
-            f"{path}: two of its axes lead along the same line; repair `orientation` in `axes`"
+            f"{path}: two of its axes point along the same line; correct `orientation` in `axes`"
         )
     return affine
 
 
 def _way(path: Path, axis: Mapping[str, Any]) -> tuple[int, int]:
-    """Return along which of x, y and z an axis leads, and whether up it (1) or down (-1)."""
+    """Return which of x, y and z an axis runs along, and whether up (1) or down (-1)."""
     usual = {name: up for name, (up, _) in zip(_NAMES, _WAYS, strict=True)}
     value = axis.get("orientation", {}).get("value", usual.get(axis["name"].lower()))
     for row, ways in enumerate(_WAYS):
         if value in ways:
             return row, 1 - 2 * ways.index(value)
+    points = f"points {value}" if value else "does not say where it points"
     raise UnsupportedInput(
-        f"{path}: its axis {axis['name']} leads {value or 'anywhere'}; expected the names z, y and "
-        f"x, or as `orientation` one of {', '.join(way for ways in _WAYS for way in ways)}; state "
-        "it"
+        f"{path}: its axis {axis['name']} {points}; expected the names z, y and x, or as "
+        "`orientation` one of "
+        f"{', '.join(way for ways in _WAYS for way in ways)}; state it"
     )
 
 
@@ -269,7 +272,7 @@ def _check_straight(path: Path, volume: Volume, affine: np.ndarray) -> None:
     aside = np.abs(affine[:3, :3] - np.diag(np.diag(affine)[:3])) @ size
     if (aside > STRAIGHT * np.abs(np.diag(affine)[:3])).any():
         raise UnsupportedInput(
-            f"{path}: its axes are oblique, which OME-Zarr cannot state; write .nii.gz"
+            f"{path}: its axes are oblique, which OME-Zarr cannot express; write .nii.gz"
         )
 
 

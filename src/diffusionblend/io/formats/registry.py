@@ -93,8 +93,8 @@ def writer_of(path: Path) -> Format:
             return _ready(form, path)
     *most, last = [s for form in formats() for s in form.outputs if s != FOLDER]
     raise UsageError(
-        f"{path}: for a volume expected a name in {', '.join(most)} or {last}, or without a dot, "
-        "which makes a folder of DICOM"
+        f"{path}: for a volume expected a name ending in {', '.join(most)} or {last}, or a name "
+        "without a dot, for a folder of DICOM"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is often given for a volume and is none that is read: what it is, and what to do."""
+"""What is often given as a volume but cannot be read: what it is, and what to do."""
 
 import shlex
 from pathlib import Path
@@ -13,7 +13,7 @@ _SIZELESS = (
     "such files do not say how large their voxels are; in Python, write HU (slices, rows, columns) "
     "by `write_volume(Volume(hu, Grid.from_spacing(hu.shape, (z, y, x) in mm)), 'v.nii.gz')`"
 )
-_SIDELESS = "Analyze does not say which side is left; write NIfTI of what it was made from"
+_SIDELESS = "Analyze does not say which side is left; write its source as NIfTI"
 
 
 def way_to_read(path: Path) -> str:
@@ -22,12 +22,12 @@ def way_to_read(path: Path) -> str:
     if suffix in ARCHIVES:
         return "unpack it"
     if suffix in SCANS:
-        return "if it is a scan, make a volume of it with `diffusionblend reconstruct`"
+        return "if it is a scan, make a volume from it with `diffusionblend reconstruct`"
     if suffix in PAIRS:
         if not any(map(_is_nifti, map(path.with_suffix, (".hdr", ".HDR")))):
             return _SIDELESS
         pair, single = shlex.quote(path.name), shlex.quote(f"{path.stem}.nii.gz")
-        return f"make one file of the pair: `nib-convert {pair} {single}`"
+        return f"join the pair into one file: `nib-convert {pair} {single}`"
     return _SIZELESS if suffix in ARRAYS else CONVERT
 
 

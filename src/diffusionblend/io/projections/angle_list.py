@@ -46,7 +46,8 @@ def read_angles(path: Path) -> np.ndarray:
         return np.array([number for row in rows for number in row])
     if len({len(row) for row in rows}) != 1:
         raise CorruptInput(
-            f"{path}: expected the angle of each view, one a line, or behind the number of the view"
+            f"{path}: expected the angle of each view, one per line, alone or after the number of "
+            "the view"
         )
     table = np.array(rows)
     _check_head(path, lines, table.shape[1])
@@ -60,7 +61,8 @@ def _check_head(path: Path, lines: Sequence[str], columns: int) -> None:
     if 1 < len(names) < columns:
         raise CorruptInput(
             f"{path}: its rows have {columns} numbers, and {len(names)} names stand above them; "
-            "expected as many; write decimal points for commas, or the angles alone, one a line"
+            "expected as many of each; use decimal points, not commas, or write the angles "
+            "alone, one per line"
         )
 
 
@@ -93,7 +95,7 @@ def _column_by_name(lines: Sequence[str]) -> np.ndarray | None:
 
 
 def _names(head: str, split: _Split) -> list[str]:
-    """Return what a head calls its columns; rows may be divided otherwise than it is."""
+    """Return what a head calls its columns; rows may be divided in another way."""
     if split is not _anyhow:
         return split(head.strip())
     return re.split(r"[\t;,]+", head.strip())
@@ -115,14 +117,14 @@ def _angles(path: Path, table: np.ndarray) -> np.ndarray:
         return np.asarray(table[:, 0])
     if not (np.diff(table[:, 0]) == 1).all():
         raise CorruptInput(
-            f"{path}: has {columns} columns, of which the first does not count views; expected the "
-            "angle of each view, one a line, or behind the number of the view, or a line above "
-            "them that calls a column an angle"
+            f"{path}: has {columns} columns, and the first does not count views; expected one "
+            "angle per line, alone or after the number of the view, or a heading that calls a "
+            "column an angle"
         )
     if len(table) > 1 and np.ptp(table[:, 1]) == 0:
         raise CorruptInput(
-            f"{path}: has {columns} columns, of which the second is {table[0, 1]:g} in all lines; "
-            "expected the angles there, or a line above them that calls a column an angle"
+            f"{path}: has {columns} columns, and the second is {table[0, 1]:g} in all lines; "
+            "expected the angles there, or a heading that calls a column an angle"
         )
     return np.asarray(table[:, 1])
 
@@ -140,8 +142,8 @@ def _anyhow(line: str) -> list[str]:
 def _with_points(lines: Sequence[str]) -> Sequence[str]:
     """Return lines with decimal points in place of commas, if these are decimal ones.
 
-    Commas are where something else divides all lines, and no number has a point. Alone, a number
-    and its angle look alike; but angles are not all the same, nor do they begin with 0.
+    A comma is a decimal point if something else divides all lines and no number has a point. Alone,
+    a number and its angle look alike; but angles are not all the same, nor do they begin with 0.
     """
     if all(map(_ONE_COMMA.fullmatch, lines)):
         behind = [line.partition(",")[2] for line in lines]
@@ -154,7 +156,7 @@ def _with_points(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _numbers(line: str) -> list[float]:
-    """Return the numbers of a line; none if a word is no finite number."""
+    """Return the numbers of a line; none if a word is not a finite number."""
     try:
         numbers = [float(_FORTRAN.sub("e", word)) for word in _anyhow(line)]
     except ValueError:

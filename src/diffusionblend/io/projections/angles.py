@@ -31,9 +31,8 @@ def angles_of(source: Source, facts: AnyFacts, options: Options) -> tuple[float,
     )
     if stored is None:
         raise CorruptInput(
-            f"{source.no_angles}nothing says the angles of its {views} views; add "
-            f'"angles_deg" to its {NAME}, or give `angles_from=FILE` or '
-            f"`geometry=FILE`{source.hint}"
+            f'{source.no_angles}nothing states the angles of its {views} views; add "angles_deg" '
+            f"to its {NAME}, or give `angles_from=FILE` or `geometry=FILE`{source.hint}"
         )
     if options.arc is not None:
         _check_arc(source, stored, options.arc)
@@ -44,8 +43,8 @@ def _listed(path: Path, source: Source, facts: AnyFacts, options: Options) -> np
     """Return the angles that a text lists."""
     if isinstance(facts, PosedFacts):
         raise UsageError(
-            "`angles_from`: the geometry states where source and detector are in each view; leave "
-            "it out"
+            "`angles_from`: the geometry already states where source and detector are in each "
+            "view; leave `angles_from` out"
         )
     listed = read_angles(path)
     _check_views(source, listed)
@@ -64,9 +63,7 @@ def _stated(source: Source, facts: AnyFacts, options: Options) -> np.ndarray | N
     stated = finite_angles("its geometry", np.array(facts.angles), source.data.shape[0])
     stated = _in_degrees(stated, "degrees", options)
     if stored is not None and not np.allclose(stated, stored, 0, SAME_DEG):
-        raise UnsupportedInput(
-            f"its angles are not those of {NAME}; expected the same; leave one of them out"
-        )
+        raise UnsupportedInput(f"its angles differ from those of {NAME}; leave one of them out")
     return stated
 
 
@@ -76,11 +73,11 @@ def _check_count(source: Source, angles: int) -> None:
     if views == angles:
         return
     stopped = (
-        "if the scan was stopped, list the angles of those that were taken, `angles_from=FILE`, or "
-        "state their number in a copy of the geometry"
+        "if the scan was stopped early, list the angles of the views that were taken, "
+        "`angles_from=FILE`, or state their number in a copy of the geometry"
     )
-    others = "leave out what is no view of this scan" + (
-        ", by a pattern of the names of the others" if source.series is not None else ""
+    others = "leave out files that are not views of this scan" + (
+        ", with a pattern that matches only the others" if source.series is not None else ""
     )
     raise UnsupportedInput(
         f"its geometry states {angles} angles for {views} views; expected one for each; "
@@ -95,8 +92,8 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
         if len(angles) == length != views:
             order = "row,view,bin" if axis == "row" else "bin,row,view"
             raise UnsupportedInput(
-                f"{views} views, but {length} angles and {length} {axis}s; is the order of the "
-                f"axes another? give `order`, for instance {order}"
+                f"{views} views, but {length} angles and {length} {axis}s; are the axes in "
+                f"another order? give `order`, for instance {order}"
             )
     series = source.series
     if series is None or not series.gaps:
@@ -104,18 +101,18 @@ def _check_views(source: Source, angles: np.ndarray) -> None:
     if len(series.files) != views:
         raise UnsupportedInput(
             f"files are missing, {series.missing}; expected all rows; copy them again, or give a "
-            "pattern of those on one side, such as 'FOLDER/sino_00*.tif'"
+            "pattern for those on one side of the gap, such as 'FOLDER/sino_00*.tif'"
         )
     steps = np.diff(angles)
     if len(angles) == views + sum(series.gaps.values()):
         raise UnsupportedInput(
             f"{len(angles)} angles for {views} views; files are missing, {series.missing}; copy "
-            f'them again, or give "angles_deg" in {NAME} as a list without theirs'
+            f'them again, or give "angles_deg" in {NAME} as a list without the angles of those'
         )
     if len(angles) == views and series.surely and np.ptp(steps) < EVEN * np.abs(np.median(steps)):
         raise UnsupportedInput(
-            f"files are missing, {series.missing}, but the angles go on evenly there; give "
-            f'"angles_deg" in {NAME} as a list of those that were measured; if none is missing, '
+            f"files are missing, {series.missing}, but the angles continue evenly there; give "
+            f'"angles_deg" in {NAME} as a list for the files that are there; if none is missing, '
             "rename the files"
         )
 
@@ -126,15 +123,15 @@ def _check_arc(source: Source, angles: np.ndarray, arc: float) -> None:
     if not span - SAME_DEG <= arc <= span * views / max(views - 1, 1) + SAME_DEG:
         raise UsageError(
             f"`arc={arc:g}`: the angles of its {views} views are stated, from {angles.min():g} to "
-            f"{angles.max():g} degrees; leave `arc` out, or mend them"
+            f"{angles.max():g} degrees; leave `arc` out, or correct the angles"
         )
     series = source.series
     if series is not None and len(series.files) > 1 and not series.numbers:
         ends = f"{series.files[0].name} to {series.files[-1].name}"
         raise UsageError(
-            f"`arc={arc:g}`: no number differs in each name of its {views} files, {ends}: are they "
-            "several scans, or several pictures of each view? give the files of one by a pattern "
-            f'of their names, or, if each is a view of its own, its angle by "angles_deg" in {NAME}'
+            f"`arc={arc:g}`: no number is different in each name of its {views} files, {ends}: "
+            "are they several scans, or several pictures of each view? give the files of one "
+            f'scan by a pattern, or, if each file is a view, its angle by "angles_deg" in {NAME}'
         )
 
 

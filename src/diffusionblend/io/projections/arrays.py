@@ -57,14 +57,14 @@ def _member(path: Path, names: list[str], array: str | None) -> str:
     if len(arrays) != 1:
         listed = ", ".join(sorted(name.removesuffix(".npy") for name in names)[:8])
         raise UnsupportedInput(
-            f"{path}: holds {len(names)} arrays ({listed}); expected one; name it as "
+            f"{path}: holds {len(names)} arrays ({listed}); expected one; name the right one as "
             '"array" in the data of geometry.json'
         )
     return arrays[0]
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and type of a member, of which the header alone is inflated."""
+    """Return shape and type of a member; only its header is inflated."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read = {
@@ -72,6 +72,6 @@ def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
         if read is None:
-            raise CorruptInput(f"{archive.filename}: {member} is of version {version}; save again")
+            raise CorruptInput(f"{archive.filename}: {member} has version {version}; save it again")
         shape, _, dtype = read(file)
     return shape, dtype

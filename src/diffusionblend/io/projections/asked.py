@@ -24,9 +24,7 @@ from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.source import Source
 
 SCHEMA: Any = "diffusionblend-geometry/1"
-ORDER = (
-    "`order`, what the axes of the array are, for instance view,row,bin, or view,bin of a sinogram"
-)
+ORDER = "`order`, the axes of the array, for instance view,row,bin, or view,bin for a sinogram"
 
 
 def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFacts:
@@ -36,7 +34,7 @@ def with_line(facts: AnyFacts | None, source: Source, options: Options) -> AnyFa
     if facts is not None and facts.kind != kind:
         raise UsageError(f"`beam={kind!r}`: {NAME} states {facts.kind}; change one of them")
     if kind == "parallel" and given:
-        raise UsageError(f"`{next(iter(given))}`: parallel rays have no distances")
+        raise UsageError(f"`{next(iter(given))}`: parallel beams have no such distances")
     even = None
     if options.arc is not None and source.angles is None and options.angles_from is None:
         views = source.data.shape[0]
@@ -70,9 +68,9 @@ def check_asked(source: Source | None, facts: AnyFacts | None, options: Options)
     lacking = list(_lacking(source, facts, options))
     if len(lacking) > 1:
         unsaid = facts is None and options.beam is None and options.sod_mm is None
-        apart = ", of a fan or cone `sod_mm` and `sdd_mm` as well" if unsaid else ""
+        apart = ", and for a fan or cone `sod_mm` and `sdd_mm` as well" if unsaid else ""
         raise UsageError(
-            f"nothing says {len(lacking)} things: {'; '.join(lacking)}; give them{apart}, or "
+            f"{len(lacking)} things are not stated: {'; '.join(lacking)}; give them{apart}, or "
             f"write a {NAME} to fill in by `template={NAME!r}`"
         )
 
@@ -85,7 +83,7 @@ def _lacking(source: Source | None, facts: AnyFacts | None, options: Options) ->
     air = air or (source is not None and _any(source.white, source.i0))
     quantity = options.quantity or (data and data.quantity)
     if quantity is None and not (source is not None and _any(source.white, source.i0)):
-        found.append("`quantity`, whether the numbers are counts or line-integrals")
+        found.append("`quantity`, that is, counts or line-integrals")
     elif quantity == "counts" and not air:
         found.append("`white=FILE` or `i0=COUNTS`, the counts through air")
     if options.beam not in (None, "parallel") and facts is None:
@@ -112,7 +110,7 @@ def _any(*things: object) -> bool:
 
 
 def template(source: Path, options: Options) -> str:
-    """Return a geometry.json for projections in which what is not known is to be filled in."""
+    """Return a geometry.json for projections, with places to fill in what is not known."""
     kind = options.beam or "cone"
     views, axes = _seen(source)
     facts: dict[str, Any] = {"schema": SCHEMA, "kind": kind}
@@ -152,6 +150,6 @@ def _seen(source: Path) -> tuple[int | None, str | None]:
         shape = ""
         with parsing(source), open(source, "rb") as file:
             if file.read(len(NPY)) == NPY:
-                shape = f", whose lengths are {np.load(source, mmap_mode='r').shape}"
+                shape = f", which has the shape {np.load(source, mmap_mode='r').shape}"
         return None, f'a list of "view", "row", "bin" as the axes of the array are{shape}'
     return None, None

@@ -156,11 +156,11 @@ class Measured:
         if self.kind == "cone" and abs(offset) > (last - first) / 2 * self.row_mm:
             down = -offset / self.magnification
             raise UnsupportedInput(
-                f"rows {first}:{last} do not see the plane of the source, about which a cone "
-                "reconstructs; take rows on both sides of it, or move source and detector down to "
-                f'where these are seen, by "source_shifts_mm" [0, 0, {down:.6g}] and '
-                f'"detector_shifts_mm" [0, {down:.6g}] of each view in geometry.json (methods but '
-                "fbp take that)"
+                f"rows {first}:{last} do not see the plane of the source, around which a cone is "
+                "reconstructed; take rows on both sides of it, or move source and detector down "
+                f'to where these rows are seen, by "source_shifts_mm" [0, 0, {down:.6g}] and '
+                f'"detector_shifts_mm" [0, {down:.6g}] for each view in geometry.json (every '
+                "method but fbp takes that)"
             )
         grid = self.grid
         if grid is not None and (first, last) != (0, self.rows) and self.slicewise:
@@ -199,7 +199,7 @@ class Measured:
         """Return the geometry, with a grid about the axis if none is given.
 
         Without sizes it is as large as what the rays see, from the axis to the farther end of the
-        detector; of slices that are no cone's there is one for each row.
+        detector; except in a cone there is one slice for each row.
         """
         if self.grid is not None and (size, pixel_mm, slices) != (None, None, None):
             raise UsageError(

@@ -24,7 +24,7 @@ from diffusionblend.io.projections.options import Quantity
 from diffusionblend.io.projections.placing import Placed, central_row
 
 FEWEST = 12
-"""Views from which one number that makes their sums agree is no chance."""
+"""From this many views on it is not by chance that one number makes their sums agree."""
 AGREE = 0.3
 """Share of the deviation of the sums that may be left once the values are unbent.
 
@@ -38,7 +38,7 @@ HIGHEST, FAINTEST = 0.999, 0.3
 """Largest share that may be absorbed, and the least that most have to absorb somewhere."""
 MOST_TAKEN = -1.0
 ROWS = 9
-"""Rows that tell it."""
+"""Rows that are looked at."""
 _BESIDE = 4  # bins beside the object that have to be left, to know air by
 _MARGIN = 5
 
@@ -46,7 +46,7 @@ _MARGIN = 5
 def bent_values(
     beam: Measured, placed: Placed, taken: range, read: Read, quantity: Quantity, *, dark: bool
 ) -> Iterator[str]:
-    """Yield in what way the values of a scan are bent, if its views tell that.
+    """Yield how the values of a scan are distorted, if its views show it.
 
     Args:
         beam: The beam, with all views and rows that were measured.
@@ -85,7 +85,7 @@ def as_parallel(
 def bent(
     y: np.ndarray, quantity: Quantity, *, dark: bool, widths: np.ndarray | None = None
 ) -> Iterator[str]:
-    """Yield in what way parallel line integrals (rows, views, bins) are bent, if that is told.
+    """Yield how parallel line integrals (rows, views, bins) are distorted, if they show it.
 
     Args:
         y: Line integrals.
@@ -145,7 +145,7 @@ def _span(y: np.ndarray) -> slice | None:
 
 
 def _uneven(y: np.ndarray, span: slice, widths: np.ndarray) -> float:
-    """Return by what share the sums of views (rows, views, bins) above air deviate."""
+    """Return the share by which the sums of views (rows, views, bins) above air deviate."""
     beside = np.delete(y, np.r_[span], axis=-1).mean(axis=(0, 2))
     sums = (y[..., span].mean(axis=0) - beside[:, None]) @ widths[span]
     mean = abs(float(sums.mean()))

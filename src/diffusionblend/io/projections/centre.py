@@ -3,8 +3,8 @@
 Rays that were measured from both ends have to agree (see `opposite`). On less than a full turn the
 centre of mass of a parallel view has to follow c + a cos(theta) + b sin(theta) (Helgason and
 Ludwig): c is the centre, if nothing is cut off. Rows of a detector that is turned mix planes: at 6
-degrees it is then off by 0.2 bins. A row that does not tell is left out; the others are put on one
-line, the axis, which may be tilted.
+degrees it is then off by 0.2 bins. A row that does not show it is left out; the others are put on
+one line, the axis, which may be tilted.
 """
 
 import math
@@ -24,12 +24,13 @@ from diffusionblend.progress import counted
 UNSURE = 25.0
 """Condition of the fit of the centres of mass from which the arc is too short: about 85 degrees."""
 ASTRAY = 0.5
-"""Standard error in bins from which centres of mass do not tell the centre."""
+"""Standard error in bins from which centres of mass do not determine the centre."""
 BY_MASSES = "by centres of mass"
 CURE = "give `centre=BIN`, or `centre='none'`"
 
 Finder = Callable[[np.ndarray], tuple[float, float] | None]
-"""Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if it tells it."""
+"""Of a sinogram (views, bins): the axis's bin and how far it is from fitting, if the row shows
+it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Centre:
     """The centre of rotation.
 
     Attributes:
-        error_bins: Its standard error, where centres of mass tell it.
+        error_bins: Its standard error, where centres of mass determine it.
     """
 
     axis: Axis
@@ -59,12 +60,12 @@ def find_centre(y: np.ndarray, beam: Measured, rows: range | None = None) -> Cen
     told = [(row, *found) for row, found in zip(rows or range(len(y)), each, strict=True) if found]
     if not told:
         raise UnsupportedInput(
-            f"the centre is not distinct: searched for {how}, no place on the detector fits the "
-            f"{y.shape[1]} views much better than others; {CURE}"
+            f"the centre is not distinct: in a search {how}, no place on the detector fits the "
+            f"{y.shape[1]} views much better than the others; {CURE}"
         )
     at, bins, misfits = np.array(told).T
     fit = words.format(float(np.median(misfits)))
-    rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not tell it"
+    rest = "" if len(told) == len(y) else f"; {len(y) - len(told)} of {len(y)} rows do not show it"
     axis = axis_through(at, bins, beam.bins)
     error = float(np.median(misfits)) if how == BY_MASSES else None
     return Centre(axis, f"{how}, {y.shape[1]} views; {fit}{rest}", error)
@@ -91,12 +92,12 @@ def _search(y: np.ndarray, beam: Measured) -> tuple[Finder, str, str]:
         words = "its standard error is {:.2g} bins" + ", of one plane" * (not one_plane)
         return lambda sinogram: _masses(sinogram, parts), BY_MASSES, words
     if ends:
-        words = "opposite rays differ by {:.2g} of what unlike ones do"
+        words = "opposite rays differ by {:.2g} of what unrelated ones do"
         return lambda sinogram: _opposite(sinogram, beam), "by opposite rays", words
     raise UnsupportedInput(
-        "`centre='auto'`: these views do not tell the centre (expected a full turn; a fan's short "
-        "scan; of parallel beams half a turn of dense views, or 90 degrees of an object that is "
-        f"not cut off); {CURE}"
+        "`centre='auto'`: these views do not determine the centre (expected a full turn; a fan's "
+        "short scan; of parallel beams half a turn of dense views, or 90 degrees of an object "
+        f"that is not cut off); {CURE}"
     )
 
 

@@ -22,7 +22,7 @@ A board that is seen from its side and from its face has as much mass, and shows
 SMOOTH = 5
 """Bins that are joined before views are compared."""
 FEWEST = 6
-"""Views from which centres of mass tell it: of three unknowns fewer leave hardly any error."""
+"""Views from which centres of mass show it: of three unknowns fewer leave hardly any error."""
 ASTRAY = 0.25
 """Share of the variance of the centres of mass that a rotation may leave: of right ones 1e-3."""
 ASTRAY_BINS, ASTRAY_WIDTH = 1.0, 0.005
@@ -43,12 +43,14 @@ UNITS = (
 )
 """How many degrees one may be that is stated as one, and why; radians are asked for."""
 FASTER, FASTER_BINS, FASTER_VIEWS = 0.02, 0.08, 12
-"""Share of the variance beside a rotation that another unit may leave; bins and views that tell."""
+"""Share of the variance beside a rotation that another unit may leave; bins and views that are
+needed."""
 PARTS, PART_VIEWS = 0.3, 6
 """Share of what one rotation leaves that two may leave, one before and one after a view; views that
 a part has at least.
 
-Of 500 right scans, and as many with hardening, none is told (20 to 180 views, from 1e3 photons).
+Of 500 correct scans, and as many with hardening, none is reported (20 to 180 views, from 1e3
+photons).
 """
 LEAP_BINS, LEAP_TIMES = 0.35, 6.0
 """By how many bins they have to be apart there, and how many times what they leave."""
@@ -104,7 +106,7 @@ def without_object(sinogram: np.ndarray) -> np.ndarray:
 
 
 def faster(sinogram: np.ndarray, angles_deg: Sequence[float]) -> tuple[float, str] | None:
-    """Return by what angles have to be multiplied to be those of a rotation, and why; or none.
+    """Return the factor on the angles that makes them those of a rotation, and why; or none.
 
     Args:
         sinogram: Line integrals (views, bins).
@@ -170,8 +172,8 @@ def leap(
 def _in_two(at: np.ndarray, whole: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what places (n,) leave of a rotation that changes at one of them, and the change.
 
-    Both are of each place (n,). The sums of all that lie behind each are taken once, so that it
-    takes as long as there are places, not its square.
+    Both are of each place (n,). The sums of all places after each are taken once, so the time grows
+    with their number, not its square.
     """
     sides, sizes, _ = np.linalg.svd(whole, full_matrices=False)
     basis = sides[:, sizes > 1e-10 * sizes[0]]
@@ -190,7 +192,7 @@ def _in_two(at: np.ndarray, whole: np.ndarray, turn: np.ndarray) -> tuple[np.nda
 
 
 def interchanged(y: np.ndarray, angles_deg: Sequence[float]) -> bool:
-    """Return whether what are called rows turn by the angles, and what are called views do not.
+    """Return whether the rows turn with the angles, and the views do not.
 
     Args:
         y: Line integrals (rows, views, bins), of as many rows as views.

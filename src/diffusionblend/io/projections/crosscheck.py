@@ -2,7 +2,7 @@
 
 Opposite rays of a fan or a cone agree only where the first three are right; those of a parallel
 beam agree in either sense, but its centres of mass follow its angles. `doubts` asks for the steps
-from view to view, too. Nothing is changed by what is found: it is said.
+from view to view, too. What is found is only reported.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ APART = 0.25
 BESIDE_MASSES = 0.35
 """The same for centres of mass, which scatter and an uneven background move a little."""
 DISORDER = 0.3
-"""How far opposite rays differ, of what bins do from view to view, where no beam explains it.
+"""How far opposite rays differ, relative to the same bins in other views, if no beam explains it.
 
 Of balls in a body from 24 to 180 views over a full turn, parallel and fan, with 3000 photons and
 without noise: 0.007 at most, and with the views in another order 0.5 and more.
@@ -57,11 +57,12 @@ without noise: 0.007 at most, and with the views in another order 0.5 and more.
 NARROW_DEG = 2.5
 """By how much a fan opens that parallel rays are compared with, and up to 20 times as much."""
 AS_A_FAN = 0.1
-"""Share of parallel rays' discord at which a fan's is told: one more number fits better always."""
+"""Share of parallel rays' discord below which a fan is suggested: one more number fits better
+always."""
 WIDTHS = np.geomspace(0.05, 20, 41).tolist()
 """Times that a fan may be wider than it is stated to be."""
 SQUARE = 60
-"""Views and rows that tell whether they are interchanged."""
+"""Views and rows needed to see whether they are swapped."""
 VIEWS = 180
 """Views that are looked at, at most."""
 
@@ -91,8 +92,8 @@ def odd_lengths(beam: Measured) -> Iterator[str]:
     fan = math.degrees(2 * math.atan(width / 2 / circle.sdd_mm))
     if fan < NARROWEST_DEG:
         yield (
-            f"the fan opens by {fan:.2g} degrees only; bin_mm is the size of a pixel on the "
-            f"detector, not at the axis, where it is {beam.magnification:.4g} times smaller"
+            f"the fan opens by only {fan:.2g} degrees; bin_mm is the pixel size on the detector, "
+            f"not at the axis, where it is {beam.magnification:.4g} times smaller"
         )
 
 
@@ -125,15 +126,15 @@ def doubts(
 
 
 def lying_down(beam: Measured, read: Read) -> Iterator[str]:
-    """Yield that rows turn, and not views, where there are as many of both."""
+    """Say if rows turn instead of views, where there are as many of both."""
     count = len(beam.angles_deg)
     if beam.rows != count or count < FEWEST:
         return
     some = range(0, count, math.ceil(count / SQUARE))
     if interchanged(read(some, some), beam.take_views(some).angles_deg):
         yield (
-            f"there are {count} rows and as many views, and what are taken for rows turn by the "
-            "angles, which the views do not: does `order` interchange view and row?"
+            f"there are {count} rows and as many views, and the rows turn with the angles while "
+            "the views do not: does `order` swap view and row?"
         )
 
 
@@ -166,9 +167,9 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
     beside = astray(sinogram, beam.angles_deg)
     if beside is not None:
         yield (
-            f"the views' centres of mass lie {beside:.2g} bins beside any rotation by the stated "
-            "angles: are the views in another order, or the angles others, or in another unit "
-            "(`angles='radians'`)?"
+            f"the views' centres of mass lie {beside:.2g} bins away from any rotation by the "
+            "stated angles: are the views in another order, or are the angles wrong or in "
+            "another unit (`angles='radians'`)?"
         )
         return
     leapt = leap(sinogram, beam.angles_deg, beam.kind != "parallel")
@@ -177,7 +178,7 @@ def off_course(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
         yield (
             f"before {beam.angles_deg[view]:.6g} degrees the views' centres of mass leap by "
             f"{bins:.2g} bins: did the object or the detector move there, or were views lost? "
-            "import the part before or behind alone (`without`), or state the angles as a list"
+            "import only the part before or after it (`without`), or state the angles as a list"
         )
 
 
@@ -196,8 +197,8 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
         told += _like_others(sinogram, beam, min(stated, here.discord))
     if not told and disorder(sinogram, beam, axis_bin) > DISORDER:
         told.append(
-            "opposite rays do not agree: are the views in another order, the angles others or in "
-            "another unit, every second view mirrored, or do the axes of the array have another "
+            "opposite rays do not agree: are the views in another order, the angles wrong or in "
+            "another unit, every second view mirrored, or the axes of the array in another "
             "`order`?"
         )
     yield from told
@@ -238,8 +239,8 @@ def _as_a_fan(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:
     wide, found = min(senses, key=lambda each: each[1])
     if found < AS_A_FAN * parallel:
         yield (
-            f"opposite rays agree better as those of a fan that opens by {NARROW_DEG * wide:.3g} "
-            "degrees: if the rays come from a point, state the beam, fan or cone, with `sod_mm` "
+            f"opposite rays agree better as rays of a fan that opens by {NARROW_DEG * wide:.3g} "
+            "degrees: if the rays come from a point, state the beam (fan or cone) with `sod_mm` "
             "and `sdd_mm`"
         )
 
@@ -260,13 +261,13 @@ def _best_fan(sinogram: np.ndarray, beam: Measured) -> tuple[float, float]:
 def _of_width(model: PointBeam, wide: float) -> str:
     return (
         f"in a fan {wide:.3g} times as wide: with pixels of {model.bin_mm * wide:.3g} mm, or the "
-        f"detector {model.sdd_mm / wide:.3g} mm from the source; are the pixels joined, or the "
+        f"detector {model.sdd_mm / wide:.3g} mm from the source; were pixels joined, or are the "
         "lengths in different units?"
     )
 
 
 def _others(beam: Measured) -> Iterator[tuple[Measured, str]]:
-    """Yield what a diverging beam may be taken for, and in words what would be right."""
+    """Yield the beams that another may be mistaken for, and in words what would be right."""
     clockwise = beam.changed(angles_deg=tuple(-a for a in beam.angles_deg))
     yield clockwise, "if the angles count the other way; try `clockwise=True`"
     if beam.magnification > 1.2:

@@ -27,7 +27,7 @@ class Way:
 
 
 def spread(angles_deg: tuple[float, ...], number: int, kind: str) -> list[int]:
-    """Return so many views, in the order they were measured, with evenly spread directions."""
+    """Return this many views, in the order they were measured, with evenly spread directions."""
     angles = np.array(angles_deg)
     full_turn = Directions(angles).missing == 0
     way = _way(angles, TURN if full_turn or kind != "parallel" else TURN / 2, number)

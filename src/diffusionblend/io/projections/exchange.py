@@ -2,8 +2,8 @@
 
 `/exchange/data` are counts (views, rows, bins), `data_white` the same of air, `data_dark` without
 rays, `theta` the angle of each view, in degrees where nothing else is stated. Tomoscan's files may
-state the first angle and the step instead, and one value for all white fields; and that these were
-exposed otherwise than the views, in a word and by both times, as tomocupy reads them.
+state the first angle and the step instead, and one value for all white fields; and that these had
+another exposure than the views, in a word and by both times, as tomocupy reads them.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
         return None
     theta = hdf5.numbers(file, path, "exchange/theta")
     axes = tuple(order) if order is not None else _axes(path, found, theta)
-    said = f"axes taken for {', '.join(axes)}, as the file or the number of its angles has it"
+    said = f"axes taken for {', '.join(axes)}, from the file or the number of its angles"
     remarks = () if order is not None or axes == AXES else (said,)
     data = hdf5.stack(path, "exchange/data", found, axes, ())
     views, *pixels = data.shape
@@ -65,7 +65,7 @@ def read_exchange(file: "h5py.File", path: Path, order: Sequence[str] | None) ->
 
 
 def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[str, ...]:
-    """Return the order of the axes that the file states, or its angles tell."""
+    """Return the order of the axes that the file states, or its angles show."""
     stated = found.attrs.get("axes")
     if stated is None:
         return hdf5.order_by_angles(f"{path}: /exchange/data", found.shape or (), theta)
@@ -81,7 +81,7 @@ def _axes(path: Path, found: "h5py.Dataset", theta: np.ndarray | None) -> tuple[
 def _angles(
     file: "h5py.File", path: Path, theta: np.ndarray | None, views: int
 ) -> tuple[np.ndarray | None, str]:
-    """Return the angle of each view, or why the file does not tell it."""
+    """Return the angle of each view, or why the file does not state it."""
     if theta is not None and len(theta) == views:
         return theta, ""
     if theta is not None:

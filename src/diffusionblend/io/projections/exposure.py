@@ -19,9 +19,9 @@ SAME = 1e-4
 ROUGHER = 2.0
 """Times as much as before may views flicker once they are divided by their exposures."""
 QUIET = 0.002
-"""Flicker that is no sign against exposures: that of the photons of a few rows of pixels."""
+"""Flicker that does not speak against exposures: that of the photons of a few rows of pixels."""
 FURTHER = 0.01
-"""Share of air by which it may be further from that of the fields once exposures are heeded."""
+"""Share of air by which it may be further from that of the fields once exposures are used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +86,8 @@ def judged(
     if against is None:
         return found, noted(found.words)
     return None, warned(
-        f"the {found.said} says that {found.words.split(' (')[0]}, but {against}: it was not "
-        "heeded; if white fields were exposed otherwise than views, give `white_exposure=SHARE`"
+        f"the {found.said} says that {found.words.split(' (')[0]}, but {against}: it was ignored; "
+        "if white fields had another exposure than the views, give `white_exposure=SHARE`"
     )
 
 
@@ -107,20 +107,20 @@ def _against(
 
 
 def _flicker(levels: np.ndarray) -> float:
-    """Return by what share levels (views,) change from view to view, beside what goes on evenly."""
+    """Return by what share levels (views,) change from view to view, apart from a steady drift."""
     if len(levels) < 4 or not (levels > 0).all():
         return 0.0
     return float(np.median(np.abs(np.diff(np.log(levels), 2))))
 
 
 def _spread(levels: np.ndarray) -> float:
-    """Return by what share of their mean levels (fields,) spread."""
+    """Return the spread of levels (fields,) as a share of their mean."""
     mean = float(levels.mean())
     return float(levels.std()) / mean if mean > 0 else 0.0
 
 
 def _beside_air(shares: np.ndarray, times: np.ndarray) -> str | None:
-    """Return that air at the edges of views (views, rows, bins) is none once they are divided."""
+    """Say if the edges of views (views, rows, bins) are no longer air when they are divided."""
     before, after = find_edges(shares), find_edges(shares / times[:, None, None])
     if before is None or after is None:
         return None

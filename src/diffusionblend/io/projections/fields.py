@@ -1,4 +1,4 @@
-"""Fields of air and of no rays: read, and judged for what they can tell."""
+"""Fields of air and of no rays: read, and judged by what they can show."""
 
 import dataclasses
 import math
@@ -20,9 +20,9 @@ from diffusionblend.io.projections.understand import Meaning
 SHADED = 0.05
 """Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
 _NAMED = 12
-_ROWS = 9  # that tell whether frames follow their exposures
+_ROWS = 9  # that show whether frames follow their exposures
 WIDTHS = 32
-"""Parts of the detector's width, of which one may be shaded."""
+"""Parts of the detector's width; one of them may be shaded."""
 MOST_CLIPPED = 0.5
 """Share of clipped pixels of air from which fields cannot be used: their level is unknown."""
 
@@ -39,7 +39,7 @@ class Fields:
         dark: Mean counts without rays (rows, bins).
         white: Projections of air (fields, rows, bins) as they were measured; none where one number
             stands for them.
-        noise: Of one pixel of the usual view, as the fields tell it.
+        noise: For one pixel of the usual view, as the fields show it.
     """
 
     air: flat.Air
@@ -51,8 +51,8 @@ class Fields:
     def clipping(self, counts: np.ndarray, dead: np.ndarray, i0: float | None) -> Notes:
         """Warn of counts that were clipped at the top of the detector's range.
 
-        Where the largest is what air is said to have, and there is no noise that could lead above
-        it, a program made it so, as of shares of rays that fill a range.
+        Where the largest count is the stated count of air, and there is no noise that could exceed
+        it, a program scaled them so, as for transmissions that fill a range.
 
         Args:
             counts: As measured (views, rows, bins).
@@ -69,8 +69,8 @@ class Fields:
         if white > MOST_CLIPPED and noisy(counts, top):
             raise CorruptInput(
                 f"{white:.0%} of its white fields are clipped at {top:g} counts, the top of the "
-                "range, so that nobody knows the counts of air; measure them with less exposure, "
-                "or give the counts by `i0`"
+                "range, so the counts of air are unknown; measure them with less exposure, or "
+                "give the counts by `i0`"
             )
         parts = [
             f"{s:.2g} of the {n}"
@@ -81,7 +81,7 @@ class Fields:
             return NOTHING
         return warned(
             f"counts are clipped at {top:g}, the top of the range, in {' and '.join(parts)} "
-            "(shares of their pixels): what was brighter is not known, and thin parts are wrong; "
+            "(shares of their pixels): anything brighter is lost, and thin parts are wrong; "
             "measure with less exposure"
         )
 
@@ -131,14 +131,15 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
 
 
 def _check_lit(air: np.ndarray) -> None:
-    """Refuse fields (fields, rows, bins) of which some have hardly any counts."""
+    """Refuse fields (fields, rows, bins) if some have hardly any counts."""
     levels = np.quantile(np.nan_to_num(air), 0.98, axis=(1, 2))
     lit = levels > NO_RAYS * levels.max()
     if lit.any() and not lit.all():
         named = ", ".join(map(str, np.flatnonzero(~lit)[:_NAMED]))
         raise CorruptInput(
             f"{int((~lit).sum())} of {len(air)} white fields have less than a tenth of the "
-            f"others' counts, as if the shutter was closed (from 0: {named}); give the others alone"
+            f"others' counts, as if the shutter was closed (from 0: {named}); give only the "
+            "others"
         )
 
 
@@ -155,8 +156,8 @@ def _unlike(air: np.ndarray) -> Notes:
     if apart <= SHADED + 2 * SURE * error:
         return NOTHING
     return warned(
-        f"the white fields differ from each other in parts of the detector, by up to {apart:.0%}: "
-        "if the object is in some of them, leave these out"
+        "the white fields differ from each other in some parts of the detector, by up to "
+        f"{apart:.0%}: if the object is in some of them, leave those out"
     )
 
 

@@ -129,7 +129,7 @@ def counts_of_air(level: np.ndarray, dark: np.ndarray) -> np.ndarray:
     if not np.nanmedian(air) > 0:
         raise CorruptInput(
             f"air has {np.nanmedian(level):g} counts, no rays {np.nanmedian(dark):g}; expected "
-            "more of air; check which fields are which"
+            "more counts in air; check which fields are which"
         )
     return air
 

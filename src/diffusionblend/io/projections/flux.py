@@ -24,7 +24,7 @@ OFF = 0.003
 It is at least as much of 1, for white fields themselves leave so much.
 """
 LYING = 0.1
-"""Share of what the edges are beside air by which rows may be beside it to show air."""
+"""Share of the edges' distance from air by which rows may differ from air and still show it."""
 BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
 DARKER = 0.01
@@ -32,7 +32,7 @@ DARKER = 0.01
 BELOW, OFTEN_BELOW = 0.1, 0.2
 """Line integral below zero that is a tenth more than air, and share of those below it."""
 _PARTS = 32  # of the detector's width that see air, if any do
-_LIT = 0.1  # of the usual flux: a view below it has no rays, which is told by itself
+_LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
 
 
 def even_counts(
@@ -81,9 +81,9 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     told, cure = _of_air(brightest, i0, dark)
     less = "" if i0 is not None else ", or less exposure of them (`white_exposure`)"
     return warned(
-        f"the brightest part of most views has {told}, and nothing lets more through than air: the "
-        f"counts of air are too low, as with an object in the white fields{less}; "
-        f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` leaves this out"
+        f"the brightest part of most views has {told}, but nothing lets more through than air: "
+        f"the counts of air are too low, as with an object in the white fields{less}; "
+        f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` skips this"
     )
 
 
@@ -94,9 +94,9 @@ def darker(shares: np.ndarray) -> Notes:
     if darkest >= -max(DARKER, SURE * error):
         return NOTHING
     return warned(
-        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without rays, "
-        "and nothing lets less through than nothing: the dark fields are too high, as with another "
-        "exposure or gain; give others by `dark=FILE`"
+        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without "
+        "rays, which is impossible: the dark fields are too high, as with another exposure or "
+        "gain; give others by `dark=FILE`"
     )
 
 
@@ -135,15 +135,15 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
 
 
 def _negative(y: np.ndarray) -> Notes:
-    """Warn of line integrals (views, rows, bins) of which many are far below zero."""
+    """Warn of line integrals (views, rows, bins) if many are far below zero."""
     smooth, error = _by_parts(y)
     below = float((smooth < -max(BELOW, SURE * error)).mean())
     if below < OFTEN_BELOW:
         return NOTHING
     return warned(
-        f"{below:.0%} of the line integrals are far below zero, down to {float(y.min()):.3g}, "
-        "and nothing lets more through than air: was the logarithm taken twice, or its sign "
-        "turned, or were too few counts taken for air? expected -ln of the transmission"
+        f"{below:.0%} of the line integrals are far below zero, down to {float(y.min()):.3g}, but "
+        "nothing lets more through than air: was the logarithm taken twice, is its sign wrong, "
+        "or were the counts of air too low? expected -ln of the transmission"
     )
 
 
@@ -152,7 +152,7 @@ def _no_edges(air_bins: str | None) -> Notes:
     if air_bins != "auto":
         return NOTHING
     return warned(
-        "`air_bins='auto'`: the edges of the detector do not show the same in every view, and "
+        "`air_bins='auto'`: the edges of the detector do not show the same in every view, so "
         "nothing was taken for air; name the bins that see air, for instance `air_bins='0:10'`"
     )
 
@@ -160,14 +160,14 @@ def _no_edges(air_bins: str | None) -> Notes:
 def _other_quantity(y: np.ndarray) -> Notes:
     return warned(
         f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
-        "are counts, say so by `quantity='counts'` with `white` or `i0`, or in geometry.json; if "
-        "they are another quantity, noise is not known, the picture is in their unit per mm, and "
-        "`mu_water=X` of the reconstruction makes X of it 0 HU"
+        "are counts, state that by `quantity='counts'` with `white` or `i0`, or in "
+        "geometry.json; if they are another quantity, their noise is unknown, the picture is in "
+        "their unit per mm, and `mu_water=X` in the reconstruction turns X into 0 HU"
     )
 
 
 def _perhaps_shares(y: np.ndarray) -> Notes:
-    """Say that values (views, rows, bins) may be shares of rays, which nothing else can tell.
+    """Say that values (views, rows, bins) may be transmissions, if nothing else can show it.
 
     Without air, 1 less a line integral is one, too: that of another object.
     """
@@ -175,13 +175,13 @@ def _perhaps_shares(y: np.ndarray) -> Notes:
     if not CONTRAST * high < low < high <= 1:
         return NOTHING
     return noted(
-        f"line integrals from {low:.3g} to {high:.3g} show no air, and may as well be shares of "
-        "rays: if they are, import them by `quantity='counts'` with `i0=1`"
+        f"line integrals from {low:.3g} to {high:.3g} show no air and may just as well be "
+        "transmissions: if they are, import them by `quantity='counts'` with `i0=1`"
     )
 
 
 def _flux(edges: Edges) -> Edges:
-    """Return the shares of rays of what line integrals the edges show."""
+    """Return the transmissions of the line integrals at the edges."""
     with np.errstate(over="ignore"):
         shares = np.exp(-edges.levels)
     return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
@@ -199,7 +199,7 @@ def _applied(
     usual = float(np.median(levels))
     if how is np.divide:
         if not usual > 0:
-            raise UnsupportedInput(f"`air_bins`: {place} see no rays; expected bins that see air")
+            raise UnsupportedInput(f"`air_bins`: {place} see no rays; name bins that see air")
         levels = np.where(levels > _LIT * usual, levels, 1.0)
     how(values, levels[:, None, None].astype(values.dtype), out=values)
     return noted(
@@ -212,9 +212,9 @@ def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "
     if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
         return NOTHING
     return warned(
-        f"{told} in every view: the source changed, a constant was added, they are divided by "
-        f"their fields already, or the object is wider than the detector; {cure}"
-        "`air_bins='auto'` takes the edges for air, `air_bins='none'` leaves this out"
+        f"{told} in every view: the source changed, a constant was added, they are already "
+        "divided by their fields, or the object is wider than the detector; "
+        f"{cure}`air_bins='auto'` takes the edges for air, `air_bins='none'` skips this"
     )
 
 
@@ -229,33 +229,33 @@ def _lying(values: np.ndarray, edges: Edges, air: float) -> str:
     ends = find_edges(values.swapaxes(1, 2))
     if ends is None or not abs(ends.usual - air) < LYING * abs(edges.usual - air):
         return ""
-    return " (the first and the last rows show air: does `order` interchange row and bin?)"
+    return " (the first and the last rows show air: does `order` swap row and bin?)"
 
 
 def _check_bright(edges: Edges, lying: str) -> None:
-    """Refuse counts of which air has the least."""
+    """Refuse counts if air has the fewest."""
     if edges.place < LOW and edges.contrast > CONTRAST:
         raise CorruptInput(
             f"its counts are the fewest at both edges of the detector{lying} in every view, where "
-            "air has the most: if these are line integrals, say so by `quantity='line-integrals'`, "
-            'or as "quantity" in geometry.json; if the edges are covered, give '
-            "`air_bins='none'`; if sums of frames ran beyond 16 bits and began again at 0, write "
-            "them with 32"
+            "air should have the most: if these are line integrals, state that by "
+            "`quantity='line-integrals'`, or as "
+            '"quantity" in geometry.json; if the edges are covered, give '
+            "`air_bins='none'`; if sums of frames overflowed 16 bits, write them with 32"
         )
 
 
 def _check_upright(edges: Edges, lying: str) -> None:
-    """Refuse line integrals of which air has the most."""
+    """Refuse line integrals if air has the largest."""
     if not (edges.place > HIGH and edges.contrast > CONTRAST):
         return
     if abs(edges.usual) < LOW * (edges.high - edges.low):
         raise CorruptInput(
             f"line integrals are {edges.usual:.3g} at both edges of the detector and down to "
-            f"{edges.low:.3g} between: their sign is turned; expected -ln of the transmission"
+            f"{edges.low:.3g} between: their sign is wrong; expected -ln of the transmission"
         )
     raise CorruptInput(
         f"line integrals are {edges.usual:.4g} at both edges of the detector{lying} and less "
-        "between, where the object is: they are counts or shares of rays; give "
-        f"`quantity='counts'` with `i0={edges.usual:.4g}` or `white`, or say so in geometry.json "
-        "if that says otherwise; `air_bins='none'` takes them as they are"
+        "between, where the object is: they are counts or transmissions; give "
+        f"`quantity='counts'` with `i0={edges.usual:.4g}` or `white`, or correct geometry.json if "
+        "it says otherwise; `air_bins='none'` takes them as they are"
     )

@@ -1,8 +1,8 @@
 """geometry.json: what a stack of TIFF or a NumPy array does not say of itself.
 
-The schema is that of `geometry`, with what a file of projections knows already left out (`bins`,
-`rows`), what nobody need decide left out (`grid`), evenly spread angles in short, and a part
-`data` that says what the numbers are. Degrees and millimetres; what is not named is not guessed.
+The schema is that of `geometry`, without what a file of projections knows already (`bins`, `rows`)
+and what need not be decided (`grid`), with evenly spread angles in short, and with a part `data`
+that says what the numbers are. Degrees and millimetres; what is not named is not guessed.
 """
 
 import math
@@ -118,7 +118,7 @@ class Facts(
     def beam(
         self, angles_deg: tuple[float, ...], bins: int, bin_mm: float, rows: int, row_mm: float
     ) -> Beam:
-        """Return the beam with a detector of so many bins and rows."""
+        """Return the beam with a detector of this many bins and rows."""
         cls = find_beam(self.kind)
         measured = {"angles_deg": angles_deg, "bins": bins, "bin_mm": bin_mm}
         measured |= {"offset_mm": self.offset_mm or 0.0, "rows": rows, "row_mm": row_mm}
@@ -135,8 +135,8 @@ class Facts(
             return circle
         if isinstance(circle, FanBeam) and rows > 1:
             raise UnsupportedInput(
-                "each row of a fan has its own plane, which a detector that is turned does not "
-                "see; give it as a cone, or import each row by itself"
+                "each row of a fan has its own plane, which a turned detector does not see; give "
+                "it as a cone, or import each row by itself"
             )
         beam = posed(
             circle,
@@ -261,12 +261,12 @@ def read_geometry(path: Path) -> AnyFacts:
         if opened := re.findall(rf'"(\w+)": *"{TO_FILL}', text.decode(errors="replace")):
             raise CorruptInput(f"{path}: still to be filled in: {', '.join(opened)}") from error
         raise CorruptInput(
-            f"{path}: {error}; expected the geometry of a scan; angles alone are a list in it, "
-            '"angles_deg", and `template=FILE` writes one to fill in'
+            f"{path}: {error}; expected the geometry of a scan, where the angles are a list, "
+            '"angles_deg"; `template=FILE` writes one to fill in'
         ) from error
     angles = facts.angles
     if angles is not None and not (angles and all(map(math.isfinite, angles))):
-        raise CorruptInput(f"{path}: angles_deg holds NaN or nothing; expected finite numbers")
+        raise CorruptInput(f"{path}: angles_deg is empty or has NaN; expected finite numbers")
     if angles is not None and len(angles) > MAX_VIEWS:
         raise UnsupportedInput(f"{path}: {len(angles)} angles; expected at most {MAX_VIEWS}")
     return facts

@@ -89,8 +89,8 @@ def is_elsewhere(file: "h5py.File", place: str) -> bool:
 
 def _elsewhere(path: Path, part: str) -> UnsupportedInput:
     return UnsupportedInput(
-        f"{path}: /{part} lies in another file, which is not followed; copy all into one file, by "
-        f"h5py: new['{part}'] = old['{part}'][...]"
+        f"{path}: /{part} is in another file, which is not followed; copy everything into one "
+        f"file, with h5py: new['{part}'] = old['{part}'][...]"
     )
 
 
@@ -134,7 +134,7 @@ def _stretch(places: Sequence[int]) -> "slice | np.ndarray":
 
 
 def check_filters(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no types
-    """Refuse a data set that is compressed by what HDF5 has not, and hdf5plugin does not bring."""
+    """Refuse a data set compressed by a filter that neither HDF5 nor hdf5plugin has."""
     import h5py
 
     stored = found.id.get_create_plist()
@@ -146,8 +146,8 @@ def check_filters(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no
         if not h5py.h5z.filter_avail(code):
             called = FILTERS.get(code) or name.decode(errors="replace") or "of no known name"
             raise UsageError(
-                f"{place}: is compressed by the filter {code} ({called[:40]}), which HDF5 does not "
-                "have by itself; run `pip install hdf5plugin`"
+                f"{place}: is compressed by the filter {code} ({called[:40]}), which is not part "
+                "of HDF5; run `pip install hdf5plugin`"
             )
 
 
@@ -176,7 +176,8 @@ def fields(
         if len(tried) == len(shape) and arranged_shape(name, shape, tried)[1:] == pixels:
             return stack(path, name, found, tried, ())
     raise UnsupportedInput(
-        f"{path}: /{name} has the shape {shape}, the projections {pixels} pixels; expected the same"
+        f"{path}: /{name} has the shape {shape}, but the projections have {pixels} pixels; "
+        "expected the same"
     )
 
 
@@ -194,7 +195,9 @@ def values(file: "h5py.File", path: Path, name: str) -> np.ndarray | None:
     check_type(f"{path}: /{name}", found.dtype)
     check_filters(f"{path}: /{name}", found)
     if found.size > MAX_ANGLES:  # before it is read
-        raise UnsupportedInput(f"{path}: /{name} has {found.size} values; expected one for a view")
+        raise UnsupportedInput(
+            f"{path}: /{name} has {found.size} values; expected one for each view"
+        )
     with parsing(path):
         return np.asarray(found).ravel()
 
@@ -250,14 +253,14 @@ def order_of_axes(names: Iterable[str]) -> tuple[str, ...] | None:
 
 
 def order_by_angles(place: str, shape: Sequence[int], angles: np.ndarray | None) -> tuple[str, ...]:
-    """Return the order of axes of which the number of angles tells the views: else the usual."""
+    """Return the order of axes by the number of angles, if that shows the views; else the usual."""
     views = [at for at, length in enumerate(shape) if angles is not None and length == len(angles)]
     if len(shape) == 2 and 0 in views:
         return ("view", "bin")
     if len(shape) == 3 and views == [2]:  # as Fortran and MATLAB write (views, rows, bins)
         raise UnsupportedInput(
-            f"{place} has the shape {tuple(shape)}, of which the last axis is as long as there are "
-            "angles; give `order='bin,row,view'`, or `order='row,bin,view'`"
+            f"{place} has the shape {tuple(shape)}, whose last axis has as many entries as there "
+            "are angles; give `order='bin,row,view'`, or `order='row,bin,view'`"
         )
     return ("row", "view", "bin") if len(shape) == 3 and views == [1] else AXES
 

@@ -169,7 +169,7 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
         if not wrong:
             raise
         raise UnsupportedInput(
-            f"{error}; but first mend what its values say: {'; '.join(wrong)}"
+            f"{error}; but first correct what its values show: {'; '.join(wrong)}"
         ) from error
 
 
@@ -214,14 +214,14 @@ def _twice(beam: Measured, options: Options) -> tuple[str, ...]:
 
 
 def _rotation(beam: Measured, options: Options) -> dict[str, str]:
-    """Say in which sense the object turns, where the rays do not tell it."""
+    """Say in which sense the object turns, where the rays do not show it."""
     if beam.kind != "parallel":
         return {}
     sense = "clockwise" if options.clockwise else "counterclockwise"
     other = "without `clockwise`" if options.clockwise else "with `clockwise=True`"
     return {
-        "rotation": f"taken for {sense}, which parallel rays do not tell; if slices are mirrored, "
-        f"import them {other}"
+        "rotation": f"taken for {sense}, which parallel rays do not show; if slices are "
+        f"mirrored, import them {other}"
     }
 
 
@@ -252,7 +252,7 @@ def _noise(
         return _of_pixels(lines.noise, pixels), "estimated from the white fields"
     found = noise.from_lines(y)
     if found is None:
-        return NO_NOISE, "the line integrals show none that photons make"
+        return NO_NOISE, "the line integrals show no photon noise"
     return found, "estimated from line integrals"
 
 

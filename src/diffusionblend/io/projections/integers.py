@@ -11,7 +11,7 @@ from diffusionblend.io.projections.stack import Stack
 DEEP = 1 / 32
 """Share of the range beside its end that no readout noise crosses."""
 WRAPPED, FEW = 0.01, 1e-4
-"""Shares of the values that are negative: deeper than noise leads, and than half of the range."""
+"""Shares of the values that are negative: deeper than noise reaches, and than half of the range."""
 GAP = 0.75
 """Share of the range above which there are no counts, if those at its end were negative."""
 CLIPPED = 0.005
@@ -52,7 +52,7 @@ def _as_counted(stack: Stack) -> Stack:
 
     Signed ones far below zero were unsigned: above half of the range the sign's bit was set.
     Unsigned ones at the end of the range, with nothing between them and the others, were below
-    zero: noise of a detector that takes its dark level away by itself.
+    zero: noise of a detector that subtracts its dark level itself.
     """
     kind, size = stack.dtype.kind, stack.dtype.itemsize
     if kind not in "iu" or size > 4:
@@ -101,8 +101,8 @@ def clipped_at(counts: np.ndarray) -> float | None:
     """Return the largest of counts (views, rows, bins), if they were clipped there; else none.
 
     Where there is noise, hardly two are the largest; without any, all that see air are. Then only
-    the end of a range, 2^n - 1, is told. A pixel that is the largest and has neighbours that never
-    are is hot.
+    the end of a range, 2^n - 1, is reported. A pixel that is the largest and has neighbours that
+    never are is hot.
     """
     top = float(np.max(counts, where=np.isfinite(counts), initial=0))
     largest = counts == top

@@ -29,7 +29,7 @@ def open_hdf5(
     walk(path)
     with parsing(path), h5py.File(path) as file:
         if str(file.attrs.get("schema", "")).startswith(OURS):
-            raise UnsupportedInput(f"{path}: is a scan already; give it to `reconstruct`")
+            raise UnsupportedInput(f"{path}: is already a scan; give it to `reconstruct`")
         if array is not None:
             return Source("HDF5", _array(file, path, array, order))
         source = read_exchange(file, path, order) or read_nexus(file, path, said)
@@ -38,7 +38,7 @@ def open_hdf5(
         held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
     raise UnsupportedInput(
         f"{path}: has no /exchange/data; expected Data Exchange or NXtomo; holds {held}; name its "
-        f'projections as "array" and what their axes are as "order" in the data of a {NAME}'
+        f'projections as "array" and their axes as "order" in the data of a {NAME}'
     )
 
 
@@ -58,6 +58,6 @@ def _array(file: "h5py.File", path: Path, array: str, order: Sequence[str] | Non
 def order_unsaid(path: Path) -> UnsupportedInput:
     """Return the refusal of an array of whose axes nothing is said."""
     return UnsupportedInput(
-        f'{path}: nothing says what its axes are; add "order" to the data of its {NAME}, or give '
-        "`order='view,row,bin'`, of a sinogram `order='view,bin'`"
+        f'{path}: nothing states what its axes are; add "order" to the data of its {NAME}, or '
+        "give `order='view,row,bin'`, or for a sinogram `order='view,bin'`"
     )

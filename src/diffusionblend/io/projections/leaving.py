@@ -20,7 +20,7 @@ def leave_out(meaning: Meaning, text: str | None) -> Meaning:
     gone = _numbers(text, views)
     kept = [view for view in range(views) if view not in gone]
     if not kept:
-        raise UsageError(f"`without={text[:40]!r}`: leaves no view; expected some to be left")
+        raise UsageError(f"`without={text[:40]!r}`: leaves no views; name fewer")
     return dataclasses.replace(
         meaning,
         data=_part(meaning.data, kept),

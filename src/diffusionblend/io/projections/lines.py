@@ -1,4 +1,4 @@
-"""From what a source holds to line integrals: fields, defects, flux and logarithm, each told."""
+"""From a source's values to line integrals: fields, defects, flux and logarithm, with notes."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Lines:
 
     Attributes:
         y: Line integrals (rows, views, bins), float32.
-        noise: As fields of air tell it, for one pixel; none without such.
+        noise: As fields of air show it, for one pixel; none without such.
     """
 
     y: np.ndarray
@@ -119,8 +119,8 @@ def _check_views(values: np.ndarray, views: Sequence[int]) -> None:
     bad = np.flatnonzero(lost > MOST)
     if 0 < bad.size < len(views):
         raise CorruptInput(
-            f"{bad.size} of {len(views)} views hold no numbers in up to {lost.max():.0%} of a row; "
-            f"expected {MOST:.0%} at most; {_leaving(bad, views)} leaves them out"
+            f"{bad.size} of {len(views)} views have no valid values in up to {lost.max():.0%} of "
+            f"a row; expected {MOST:.0%} at most; {_leaving(bad, views)} leaves them out"
         )
 
 
@@ -130,7 +130,9 @@ def _repaired(
     """Repair dead pixels of values (views, rows, bins) in place; say what was done."""
     if not options.repair:
         if not np.isfinite(values).all():
-            raise CorruptInput("holds NaN or infinity; leave `repair=False` out, or mend it")
+            raise CorruptInput(
+                "contains NaN or infinity; leave `repair=False` out, or repair the file"
+            )
         return NOTHING
     judged = judge_views(y)
     dead, white = judged.dead, None if fields is None else fields.white
@@ -143,19 +145,19 @@ def _repaired(
     if dead.any():
         notes += noted(f"{int(dead.sum())} dead pixels interpolated ({in_words(dead, rows)})")
     if alone:
-        notes += noted(f"{alone} values that are no numbers interpolated")
+        notes += noted(f"{alone} values that are not numbers interpolated")
     return notes if white is not None else notes + _suspects(judged.suspect & ~dead, y, rows)
 
 
 def _without_strays(shares: np.ndarray) -> Notes:
-    """Take what stray particles left in shares (views, rows, bins), in place, for no numbers."""
+    """Set what stray particles left in transmissions (views, rows, bins) to NaN, in place."""
     found = struck(shares)
     shares[found] = np.nan
     if not found.any():
         return NOTHING
     return noted(
-        f"{int(found.sum())} single values far brighter than air taken for no numbers, as of stray "
-        "particles"
+        f"{int(found.sum())} single values far brighter than air taken for stray particles and "
+        "interpolated"
     )
 
 
@@ -170,8 +172,8 @@ def _suspects(suspect: np.ndarray, y: np.ndarray, rows: range) -> Notes:
         return NOTHING
     named = in_words(suspect, rows)
     return noted(
-        f"{int(suspect.sum())} pixels differ much from their neighbours and were left; if they are "
-        f"defects name them, `dead='{named}'`"
+        f"{int(suspect.sum())} pixels differ much from their neighbours and were left as they "
+        f"are; if they are defects, name them: `dead='{named}'`"
     )
 
 
@@ -186,9 +188,10 @@ def _without_rays(shares: np.ndarray, views: Sequence[int]) -> Notes:
     brightest = np.quantile(some, 0.98, axis=(1, 2))
     if not np.median(brightest) > 0:
         raise CorruptInput(
-            "most views have fewer counts than there are without rays: if they are divided by "
-            "their fields already, give `i0=1` and neither `white` nor `dark`; if they are line "
-            "integrals, `quantity='line-integrals'`; else the dark fields are not theirs"
+            "most views have fewer counts than the dark fields: if they are already divided by "
+            "their fields, give `i0=1` and neither `white` nor `dark`; if they are line "
+            "integrals, give `quantity='line-integrals'`; otherwise the dark fields belong to "
+            "another scan"
         )
     dark = np.flatnonzero(brightest < NO_RAYS * np.median(brightest))
     if not dark.size:

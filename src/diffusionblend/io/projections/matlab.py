@@ -48,8 +48,8 @@ def read_mat(path: Path, start: bytes, order: Sequence[str] | None, array: str |
     check_type(f"{path}: {name}", values.dtype)
     if order is None:
         raise UnsupportedInput(
-            f"{path}: nothing says what the axes of {name} {values.shape} are; add "
-            f"\"order\" to the data of its {NAME}, or give `order='view,bin'`"
+            f'{path}: nothing states what the axes of {name} {values.shape} are; add "order" to '
+            f"the data of its {NAME}, or give `order='view,bin'`"
         )
     return Source("MATLAB array", stack_of(f"{path}: {name}", values, order))
 

@@ -3,7 +3,7 @@
 Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
 number counts if it is another in each file; so neither a detector's nor a sample's does. Angles in
 names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`. A minus
-in all names may be a sign or a mark, which is told by the numbers, or by others beside them.
+in all names may be a sign or a hyphen, which the numbers, or others beside them, show.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ SURE = 0.95
 """The same, where nothing else speaks for a gap."""
 WHOLE = r"\d+"
 DECIMAL = r"(?:(?<![^\W_])[+-])?\d+(?:\.\d+)?"
-"""A number with its sign, which stands at the beginning or behind a mark: that of `a-1` is none."""
+"""A number with its sign, which is at the beginning or after a mark: that of `a-1` is none."""
 _WORDS = r"(^|[_.\- ])({})[#_.\- ]"
 CONVENTIONS = (
     ("deg", "a view beside the scan", None),
@@ -72,7 +72,7 @@ class Series:
 
     @property
     def surely(self) -> bool:
-        """Whether gaps are no rounding: of angles of 1.2 degrees each, whole numbers skip some."""
+        """Whether gaps are more than rounding: steps of 1.2 degrees skip some whole numbers."""
         return len(self.gaps) == 1 or len(self.gaps) <= (1 - SURE) * len(self.files)
 
     @property
@@ -200,7 +200,7 @@ def _strangers(path: Path, kinds: dict[str, list[Path]]) -> str:
     more = f", and {len(listed) - 5} more" if len(listed) > 5 else ""
     return (
         f"{path}: holds TIFF of {len(kinds)} kinds: {', '.join(listed[:5])}{more}; expected those "
-        f"of one scan; give them alone: {cure}"
+        f"of one scan; name only them: {cure}"
     )
 
 
@@ -226,17 +226,19 @@ def _sorted(path: Path, files: Sequence[Path], number: int | None) -> Series:
         if number - 1 not in own:
             raise UsageError(
                 f"`number={number}`: the names in {path} have {len(columns)} numbers, of which "
-                f"{_listed(own) or 'none'} differ in each file; give one of these"
+                f"{_listed(own) or 'none'} differ from file to file; give one of these"
             )
         own = [number - 1]
     if own:
         return _by_one(path, files, _settled(path, files, columns, own), own)
     if len(set(zip(*(readings[0] for readings in columns), strict=True))) < len(files):
         raise UnsupportedInput(
-            f"{path}: names of several files have the same numbers; their order is not known; "
-            "rename them"
+            f"{path}: the names of several files have the same numbers, so their order is "
+            "unknown; rename them"
         )
-    return Series(tuple(files), (), "by all numbers in their names, of which none differs in each")
+    return Series(
+        tuple(files), (), "by all numbers in their names, none of which is different in each"
+    )
 
 
 def _numbers(files: Sequence[Path], form: str) -> list[list[Column]] | None:
@@ -257,7 +259,7 @@ def _decimal(column: Sequence[str]) -> bool:
 
 
 def _readings(column: Sequence[str]) -> list[Column]:
-    """Return what numbers may be, of which all have a minus: with it as a sign, or without it.
+    """Return what numbers may be if all have a minus: with it as a sign, or without it.
 
     Angles have fractions or steps; they have no zero with a minus, nor more than three digits.
     """
@@ -277,9 +279,9 @@ def _settled(
     sure = next((columns[at][0] for at in own if len(columns[at]) == 1), None)
     if sure is None:
         raise UnsupportedInput(
-            f"{path}: in the names of all its files, as in {files[0].name}, a minus stands before "
-            "the number: it may be a sign or a mark, and sorts them in one or the other direction; "
-            "rename them by numbers without a minus that rise from view to view"
+            f"{path}: in the names of all its files, as in {files[0].name}, there is a minus "
+            "before the number: it may be a sign or a hyphen, which sort them in opposite "
+            "directions; rename them with numbers without a minus that rise from view to view"
         )
     order = np.argsort(sure)
     return [
@@ -297,7 +299,7 @@ def _by_one(
         if sorted(order, key=lambda file: columns[other][file]) != order:
             raise UnsupportedInput(
                 f"{path}: the numbers {at + 1} and {other + 1} in the names of its files, as of "
-                f"{files[order[0]].name}, sort them differently; give the one that counts: "
+                f"{files[order[0]].name}, sort them differently; say which one counts: "
                 f"`number={at + 1}` or `number={other + 1}`"
             )
     found = [_series(files, order, columns, at, own) for at in own]

@@ -1,8 +1,8 @@
 """NXtomo, the NeXus files of tomography, and what CIL writes in their likeness.
 
-The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection,
-1 of air, 2 without rays, anything else none that counts. `image_key_control`, where there is one,
-has the same but -1 for views that were taken again after the scan, to see whether the object moved:
+The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection, 1
+of air, 2 without rays; anything else does not count. `image_key_control`, where there is one, has
+the same but -1 for views that were taken again after the scan, to see whether the object moved:
 they are 0 in `image_key`. `rotation_angle` has an angle for each.
 """
 
@@ -42,8 +42,8 @@ def read_nexus(file: "h5py.File", path: Path, order: Sequence[str] | None) -> So
     found = [source for entry in _entries(file) if (source := _read(file, path, entry, order))]
     if len(found) > 1:
         raise UnsupportedInput(
-            f"{path}: holds {len(found)} scans; expected one; copy that wanted into a file of its "
-            "own, by h5py: old.copy('ENTRY', new)"
+            f"{path}: holds {len(found)} scans; expected one; copy the one you want into a file "
+            "of its own, with h5py: old.copy('ENTRY', new)"
         )
     return found[0] if found else None
 
@@ -68,7 +68,7 @@ def _groups(parent: "h5py.Group") -> Iterator[str]:
 
 def _read(file: "h5py.File", path: Path, entry: str, order: Sequence[str] | None) -> Source | None:
     if hdf5.is_elsewhere(file, f"{entry}/data") and f"{entry}/instrument" not in file:
-        return None  # a monitor, for one, which nobody has to follow
+        return None  # a monitor, for one, which need not be followed
     key = _first(file, path, [f"{entry}/{name}" for name in _KEYS])
     angles = _first(file, path, [f"{entry}/{name}" for name in _ANGLES])
     if key is not None:
@@ -112,7 +112,7 @@ def _frames(
         keys = np.where(control == keys, keys, NEITHER)
     chosen = {kind: np.flatnonzero(keys == kind) for kind in (PROJECTION, WHITE, DARK)}
     if not chosen[PROJECTION].size:
-        raise CorruptInput(f"{path}: /{key} marks no projection, which is 0; expected some")
+        raise CorruptInput(f"{path}: /{key} marks no frame as a projection (0); expected some")
     data, white, dark = (
         hdf5.stack(path, place, found, order, which.tolist()) if which.size else None
         for which in chosen.values()
@@ -141,11 +141,11 @@ def _frames(
 
 
 def _left_out(frames: int, controlled: bool) -> tuple[str, ...]:
-    """Say how many frames do not count, and by what."""
+    """Say how many frames do not count, and why."""
     if not frames:
         return ()
-    again = ", or whose image_key_control is another, as of views that were taken again"
-    return (f"{frames} frames left out, whose image_key is none of 0, 1, 2{again * controlled}",)
+    again = ", or whose image_key_control differs, as in views that were taken again"
+    return (f"{frames} frames left out, whose image_key is not 0, 1 or 2{again * controlled}",)
 
 
 def _angles(

@@ -71,7 +71,7 @@ def _is_current(file: "h5py.File", name: str) -> bool:
 
 
 def mirrored(file: "h5py.File", path: Path, entry: str) -> tuple[str, ...]:
-    """Say that the file calls its frames mirrored: of which kind of mirror, nobody agrees."""
+    """Say that the file calls its frames mirrored; programs do not agree on which way."""
     place = f"{entry}/instrument/detector/"
     named = ("x_flipped", "y_flipped")
     flipped = [n for n in named if hdf5.flag(file, path, place + n)]
@@ -86,7 +86,7 @@ def mirrored(file: "h5py.File", path: Path, entry: str) -> tuple[str, ...]:
 def moved_mm(
     file: "h5py.File", path: Path, entry: str, projections: np.ndarray, frames: int
 ) -> dict[str, float]:
-    """Return how far the object was moved during the views in mm, by what the file calls it."""
+    """Return how far the object was moved during the views in mm, by the file's name for it."""
     moved = {}
     for name in (f"{entry}/sample/{axis}_translation" for axis in "xyz"):
         places = _if_there(file, path, name)

@@ -53,14 +53,14 @@ def from_fields(white: np.ndarray, dark: np.ndarray | None) -> Noise | None:
 
 
 def of_share(one: Noise | None, share: float) -> Noise | None:
-    """Return the noise of a view, of which fields were exposed a share as long."""
+    """Return the noise of a view, if its fields were exposed this share as long."""
     if one is None or one.photons is None or share == 1:
         return one
     return _noise(one.photons / share, one.electronic)
 
 
 def is_transmission(y: np.ndarray) -> bool:
-    """Return whether values can be line integrals of rays of which some came through."""
+    """Return whether values can be line integrals of rays that came through."""
     return float((np.abs(y) > DARKEST).mean()) <= RARE
 
 
@@ -68,8 +68,8 @@ def from_lines(y: np.ndarray) -> Noise | None:
     """Estimate the noise from line integrals (rows, views, bins).
 
     Structure counts as noise: the estimate is a lower bound of the photons. None if there is no
-    noise, or none that photons make: of other quantities than transmission, fluorescence for one,
-    or of what another program has smoothed.
+    noise, or none that photons make: of other quantities than transmission, such as fluorescence,
+    or smoothed by another program.
     """
     kernel = _DIFFERENCE / np.linalg.norm(_DIFFERENCE)
     if y.shape[-1] < 2 * len(kernel) or not is_transmission(y):

@@ -29,7 +29,7 @@ BAND = 4
 SOME = 128
 """Views that are enough to compare with their opposites, and bins to begin the search with."""
 FEW_VIEWS, DISTINCT_OF_FEW = 12, 0.25
-"""The same for no more than so many views, as at the ends of half a turn.
+"""The same for at most this many views, as at the ends of half a turn.
 
 There 3 of 24 noisy ones that agreed to 0.3 to 0.5 were off by 0.6 to 76 bins.
 """
@@ -92,7 +92,7 @@ class Turn:
         return np.where(turned <= arc[-1] + 1e-6, values, np.nan)
 
     def with_opposites(self, fan_deg: float) -> np.ndarray:
-        """Return the views of which rays may have been measured from the other end."""
+        """Return the views whose rays may have been measured from the other end."""
         arc = self.angles_deg[-1] - self.angles_deg[0]
         behind = np.mod(self.angles_deg + 180 + 2 * fan_deg - self.angles_deg[0], 360)
         return np.flatnonzero(behind <= arc + 4 * fan_deg + 1e-6)
@@ -117,7 +117,7 @@ def has_opposites(beam: Measured) -> bool:
 
 
 def _goes_on(around: Directions, bins: int) -> bool:
-    """Return whether views are so dense that a straight line through two tells the next."""
+    """Return whether views are so dense that a straight line through two predicts the next."""
     return bins / 2 * math.radians(around.typical) ** 2 < STRAY
 
 
@@ -191,7 +191,7 @@ def discord(turn: Turn, beam: Measured, axis_bin: float) -> float:
 
 
 def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
-    """Return how far opposite rays differ, of what the same bins do from view to view.
+    """Return how far opposite rays differ, relative to the same bins in other views.
 
     It is about 1 where views are in another order; noise is taken away, and 0 if it is too much.
 

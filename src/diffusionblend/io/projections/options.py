@@ -18,11 +18,11 @@ class Options:
     """geometry.json, RTK's geometry (.xml), a scanner's text (Nikon .xtekct, SkyScan .log), or that
     of another package; without it what lies beside the source."""
     from_: Tool | None = None
-    """Which package the geometry is of, where its file does not tell: of ASTRA the dictionary as
-    JSON, of TIGRE vars(geo) as JSON, of LEAP the text of save_parameters."""
+    """Package that the geometry comes from, if its file does not show it: for ASTRA the dictionary
+    as JSON, for TIGRE vars(geo) as JSON, for LEAP the text of save_parameters."""
     beam: Literal["parallel", "fan", "cone"] | None = None
-    """Kind of beam, if no geometry states one: without it parallel, or a cone where distances are
-    given. A fan has a flat detector."""
+    """Kind of beam, if no geometry states one: if not given, parallel, or a cone if there are
+    distances. A fan has a flat detector."""
     sod_mm: float | None = None
     """Distance from the source to the axis, of a fan or a cone."""
     sdd_mm: float | None = None
@@ -33,18 +33,18 @@ class Options:
     order: str | None = None
     """Order of a NumPy array's or a TIFF's axes, for instance view,row,bin."""
     number: int | None = None
-    """Which number in the names of a folder's files sorts them, 1 for the first, if several
+    """Which number in the file names sorts the files of a folder (1 is the first), if several
     could."""
     bin_mm: float | None = None
     """Size of a detector pixel in mm, if the source does not say."""
     row_mm: float | None = None
     """Its height, if it is not square."""
     angles: Literal["degrees", "radians"] | None = None
-    """Unit of the angles, where it is not degrees as the format or geometry.json has it, or where
-    they look as if it were not."""
+    """Unit of the angles, if it is not degrees as the format or geometry.json says, or if the
+    angles look otherwise."""
     angles_from: Path | None = None
-    """A text that lists the angle of each view, one a line or behind its number (Nikon _ctdata.txt
-    or .ang), instead of what else states them."""
+    """Text file with the angle of each view, one per line, alone or after the number of the view
+    (Nikon _ctdata.txt or .ang); it replaces all other angles."""
     lengths: Literal["mm", "cm", "m", "um", "nm"] = "mm"
     """Unit of all lengths in geometry.json; the options are in mm."""
     clockwise: bool = False
@@ -54,18 +54,18 @@ class Options:
     dark: Path | None = None
     """Projections without rays."""
     white_after: Path | None = None
-    """Projections of air that were taken after the views; `white` are then those before."""
+    """Projections of air that were taken after the views; `white` then gives those from before."""
     white_exposure: float | None = None
-    """Exposure of a projection of air in units of that of a view, if it was another: 0.5 for half
-    the time. Without it what the file states."""
+    """Exposure of a projection of air relative to that of a view, if they differ: 0.5 for half the
+    time. If not given, what the file states."""
     fields: Literal["together", "before-after"] | None = None
-    """When white fields were taken: together, or one half before the views and one after. Without
-    it by their levels."""
+    """When white fields were taken: together, or one half before the views and one after. If not
+    given, their levels decide."""
     i0: float | None = None
-    """Counts through air, where there are no projections of it, or instead of them."""
+    """Counts through air, if there are no projections of air, or to replace them."""
     air_bins: str | None = None
-    """Bins A:B that see nothing but air, several by commas: they give the flux of each view;
-    `auto`: the edges of the detector; `none`: no bins. Without it the edges, where they show that
+    """Bins A:B that see only air, several separated by commas: they give the flux of each view;
+    `auto`: the edges of the detector; `none`: no bins. If not given, the edges, if they show that
     the flux varied."""
     rows: str | None = None
     """Detector rows A:B to take; without it all of them."""
@@ -81,13 +81,13 @@ class Options:
     """Pixels along each side of a slice; if not given, as many as bins, or for a detector that is
     moved aside as many as it sees."""
     pixel_mm: float | None = None
-    """Their size in mm; without it that of a bin, seen from the axis."""
+    """Pixel size in mm; if not given, that of a bin, scaled to the axis."""
     slices: int | None = None
-    """Slices of a cone, about the plane of the source; if not given, as many as rows, or for rows
+    """Slices of a cone, around the plane of the source; if not given, as many as rows, or for rows
     that are moved aside as many as they see."""
     repair: bool = True
-    """Replace dead and hot detector pixels, and values that are not numbers, by their
-    neighbours'."""
+    """Replace dead and hot detector pixels, and values that are not numbers, from their
+    neighbours."""
     dead: str | None = None
     """Dead pixels: bins, or row:bin, for instance 12,40-43,5:17."""
     stripes: Literal["none", "median", "sorting", "all"] = "none"
@@ -95,13 +95,13 @@ class Options:
     `all`: algotom's, for detectors of a thousand bins and more."""
     centre: str | None = None
     """The bin, counted from 0, on which the axis casts its shadow; `auto` to search for it; `none`
-    for the middle. Without it `auto` where the source does not say."""
+    for the middle. If not given, `auto` if the source does not say."""
     tilt: str | None = None
     """How the axis of a parallel beam is tilted in the detector's plane, in degrees, towards higher
     bins in higher rows; `auto` to measure it; `none` for upright; if not given, `auto` where the
     centre is searched for."""
     photons: float | None = None
-    """Photons a detector pixel through air; without it they are estimated."""
+    """Photons per detector pixel through air; estimated if not given."""
     electronic: float | None = None
     """Standard deviation of the electronic noise in photons, beside `photons`."""
     mu_water: float | None = None

@@ -11,7 +11,8 @@ LEAST = 3
 EDGE = 0.05
 """Share of the values' range by which what was measured has to differ from what was added."""
 ABRUPT = 4.0
-"""Times as large as the changes behind it has the step to be: at the edge of a disc it is 1.3."""
+"""How many times larger than the changes after it the step must be: at the edge of a disc it is
+1.3."""
 _BEHIND = 3
 
 
@@ -37,10 +38,10 @@ def _words(added: Sequence[int], bins: int) -> str:
         f"{n} {which}" for n, which in zip(added, ("first", "last"), strict=True) if n
     )
     return (
-        f"the {named} bins have one value in every view or repeat the bin beside them, and what "
-        "was measured ends there abruptly: padding is taken for measured, and the picture is wrong "
-        f"inside; write the array without them, bins {first}:{bins - last}, whose axis lies "
-        f"{first} bins before that of the padded one"
+        f"the {named} bins have one value in every view or repeat the bin beside them, and the "
+        "data end there abruptly: they look like padding, which makes the picture wrong inside; "
+        f"write the array without them, bins {first}:{bins - last}, where the axis is {first} "
+        "bins lower"
     )
 
 

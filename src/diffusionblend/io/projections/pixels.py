@@ -1,12 +1,12 @@
 """Dead and hot detector pixels: found by their fields and by what no ray can do, then replaced.
 
-Fields decide: a pixel is dead that sees a fifth of what its neighbours see of air, or five times as
-much, or that flickers five times as much, or not at all. What the object alone shows is no defect,
-for a wire on the axis is as dark, on the same bins in all views. Of the views, a pixel is dead if
-it says nothing; or more than air does; or if it hardly changes while both neighbours change: what
-turns about the axis is seen by neighbours alike. Where there are no fields, what else may be a
-defect is named: what is far darker or brighter than its neighbours in most views, or swings from
-one to the other.
+Fields decide: a pixel is dead if it sees a fifth of what its neighbours see of air, or five times
+as much, or if it flickers five times as much, or not at all. What only the object shows is not a
+defect: a wire on the axis is just as dark, on the same bins in all views. Of the views, a pixel is
+dead if it says nothing; or more than air does; or if it hardly changes while both neighbours
+change: what turns about the axis is seen by neighbours alike. Where there are no fields, what else
+may be a defect is named: what is far darker or brighter than its neighbours in most views, or
+swings from one to the other.
 """
 
 import re
@@ -30,9 +30,9 @@ OFTEN = 0.2
 Of 40 objects of up to 30 dense cylinders none had a bin that did; at half of it 4 had.
 """
 LEAST_VIEWS, MANY_VIEWS = 8, 20
-"""Views from which on it is told what a pixel does in most of them, and in some."""
+"""Views needed to see what a pixel does in most of them, and in some."""
 STEADY_FIELDS = 5
-"""Fields from which on it is told how much a pixel flickers."""
+"""Fields needed to see how much a pixel flickers."""
 NOISY = 3.0
 """Counts that most pixels have to flicker by, so that one that never does is dead."""
 BRIGHT = 1.5
@@ -47,7 +47,7 @@ DARKEST = 1e-3
 """Share below which no pixel is told from another."""
 MOST = 0.3
 """Share of a detector row that may be dead."""
-_FOR_NOISE = 60  # views that tell it as well as all
+_FOR_NOISE = 60  # views that show it as well as all do
 MOST_NAMED = 12
 """Pixels that are named in words."""
 
@@ -172,14 +172,14 @@ def around(values: np.ndarray, mode: str = "nearest") -> np.ndarray:
 
 
 def repair(values: np.ndarray, dead: np.ndarray) -> int:
-    """Interpolate dead pixels, and values that are no numbers, along their rows, in place.
+    """Interpolate dead pixels, and values that are not numbers, along their rows, in place.
 
     Args:
         values: Views, rows, bins.
         dead: Rows, bins; bool.
 
     Returns:
-        How many values outside dead pixels were no numbers.
+        How many values outside dead pixels were not numbers.
     """
     bad = ~np.isfinite(values)
     alone = int((bad & ~dead).sum())
@@ -187,8 +187,8 @@ def repair(values: np.ndarray, dead: np.ndarray) -> int:
     share = bad.mean(axis=(0, 2))
     if share.max() > MOST:
         raise CorruptInput(
-            f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or hold no "
-            f"numbers; expected {MOST:.0%} at most; take other `rows`"
+            f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or not "
+            f"numbers; expected at most {MOST:.0%}; take other `rows`"
         )
     bins = np.arange(values.shape[2])
     for view, row in np.argwhere(bad.any(axis=2)):

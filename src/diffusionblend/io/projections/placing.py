@@ -1,4 +1,4 @@
-"""Where the axis is: as the source states it, as the user gives it, or as the views tell it."""
+"""Where the axis is: as the source states it, as the user gives it, or as the views show it."""
 
 import math
 from collections.abc import Callable
@@ -88,8 +88,8 @@ def _given_slope(wish: str | None, beam: Measured) -> float | None:
         slope = math.tan(math.radians(degrees)) * beam.row_mm / beam.bin_mm
     if wish not in (None, "none") and (beam.kind != "parallel" or beam.rows < 2):
         raise UsageError(
-            f"`tilt={wish!r}`: is for upright parallel beams of several rows; state by how much "
-            f'another detector is turned as "detector_roll_degrees" in {NAME}'
+            f"`tilt={wish!r}`: is only for upright parallel beams of several rows; state the turn "
+            f'of another detector as "detector_roll_degrees" in {NAME}'
         )
     return slope
 
@@ -127,9 +127,7 @@ def tilt_in_words(axis: Axis, seen: Axis, beam: Measured) -> str | None:
     if axis.slope == seen.slope == 0:
         return None
     if axis.slope == 0:
-        return (
-            f"{_line(seen, beam)}; left as it is, so that rows mix planes (`tilt='auto'` turns it)"
-        )
+        return f"{_line(seen, beam)}; left as it is, so rows mix planes (`tilt='auto'` turns it)"
     return f"{_line(axis, beam)}; pictures turned upright (`tilt='none'` leaves them)"
 
 

@@ -42,7 +42,7 @@ CT_PD_GROUPS = range(0x7029, 0x7042)
 
 
 def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path | None, Options]:
-    """Return what is said about projections, the file that says it, and what is still to be heeded.
+    """Return what is said about projections, the file that says it, and what is still to be used.
 
     Args:
         source: The projections, or a geometry.json that names them.
@@ -50,7 +50,7 @@ def find_geometry(source: Path, options: Options) -> tuple[AnyFacts | None, Path
             beside the projections.
 
     Returns:
-        The options lack the unit of angles, and a list of them, that were heeded.
+        The options lack the unit of angles, and a list of them, that were used.
     """
     path = options.geometry or _geometry_beside(source)
     if path is None:
@@ -78,7 +78,7 @@ def _geometry_beside(source: Path) -> Path | None:
     if len(texts) > 1 and len(own) != 1:
         named = ", ".join(text.name for text in texts[:5])
         raise UnsupportedInput(
-            f"{source}: {len(texts)} texts of scanners lie beside its TIFF, {named}; give that of "
+            f"{source}: {len(texts)} scanner texts are beside its TIFF, {named}; give the one of "
             "this scan by `geometry=FILE`, and its files by a pattern of their names"
         )
     return next(iter(own or texts), None)
@@ -87,7 +87,7 @@ def _geometry_beside(source: Path) -> Path | None:
 def _read_any_geometry(
     path: Path, tool: Tool | None, unit: Unit | None
 ) -> tuple[AnyFacts, Unit | None]:
-    """Read a geometry of any kind; return what of the unit of its angles is still to be heeded."""
+    """Read a geometry of any kind; return what of the unit of its angles is still to be used."""
     if not path.is_file():
         return read_geometry(path), unit
     if has_suffix(path, (".xml",)) or tool == "rtk":
@@ -124,7 +124,7 @@ def _tiff_beside(text: Path) -> Path:
     """Return the folder of a scanner's text, which has to hold its TIFF."""
     if not tiff_files(text.parent):
         raise CorruptInput(
-            f"{text}: there is no TIFF beside it; expected the projections that it describes"
+            f"{text}: no TIFF is beside it; expected the projections that it describes"
         )
     return text.parent
 
@@ -132,7 +132,9 @@ def _tiff_beside(text: Path) -> Path:
 def _check_sum(source: Path, facts: AnyFacts | None) -> None:
     stated = None if facts is None else facts.data.sha256
     if stated is not None and stated.lower() != fingerprint(source):
-        raise CorruptInput(f"{source}: its SHA-256 is not that in its geometry; copy it again")
+        raise CorruptInput(
+            f"{source}: its SHA-256 differs from the one in its geometry; copy it again"
+        )
 
 
 def open_source(
@@ -201,7 +203,8 @@ def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]
             return stack
         problems.append(
             UnsupportedInput(
-                f"{path}: has {stack.shape[1:]} pixels, the projections {pixels}; expected the same"
+                f"{path}: has {stack.shape[1:]} pixels, but the projections have {pixels}; "
+                "expected the same"
             )
         )
     raise problems[0]
@@ -225,9 +228,9 @@ def _open(
     _refuse_dicom(path)
     if is_volume(path):
         raise UnsupportedInput(
-            f"{path}: is called as a volume, of which `simulate` makes a scan; {_EXPECTED}"
+            f"{path}: has the name of a volume, which `simulate` turns into a scan; {_EXPECTED}"
         )
-    raise CorruptInput(f"{path}: is not of a known kind; {_EXPECTED}; or copy it again")
+    raise CorruptInput(f"{path}: is of an unknown kind; {_EXPECTED}; or copy it again")
 
 
 def _start(path: Path) -> bytes:
@@ -280,10 +283,10 @@ def _refuse_dicom(path: Path) -> None:
         projections = any(element.tag.group in CT_PD_GROUPS for element in header)
     if projections:
         raise UnsupportedInput(
-            f"{path}: is DICOM-CT-PD: projections of a helix on a curved detector, which have to "
-            "be rebinned to a fan or a cone on a circle; do that with a tool such as helix2fan, "
-            "write its sinograms as .npy or TIFF with a geometry.json, and import those"
+            f"{path}: is DICOM-CT-PD: projections of a helix on a curved detector, which must be "
+            "rebinned to a fan or a cone on a circle; do that with a tool such as helix2fan, "
+            "write the sinograms as .npy or TIFF with a geometry.json, and import those"
         )
     raise UnsupportedInput(
-        f"{path}: is DICOM, but no projections; `simulate` reads a CT series; {_EXPECTED}"
+        f"{path}: is DICOM, but not projections; `simulate` reads a CT series; {_EXPECTED}"
     )

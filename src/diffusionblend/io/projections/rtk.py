@@ -1,4 +1,4 @@
-"""RTK's geometry XML, of which a cone beam on a flat detector is taken.
+"""RTK's geometry XML; a cone beam on a flat detector is read from it.
 
 RTK (Reconstruction Toolkit, class ThreeDCircularProjectionGeometry) turns about its y axis; its
 coordinates are IEC 61217's. With x, y, z there, the gantry at angle g, and the source and the
@@ -86,7 +86,7 @@ class RtkFacts(ConeFacts, frozen=True, kw_only=True, tag="cone"):
             words = f"{name} varies by up to {np.abs(values).max():.3g} mm, {furthest:.2g} pixels"
             if self.tilted or spread > SPREAD_BINS or furthest > FURTHEST_BINS:
                 return _posed(self, beam), (f"{words}; each projection has its own place",)
-            said.append(f"{words}; its mean is taken for all")
+            said.append(f"{words}; its mean is used for all")
         return (_posed(self, beam) if self.tilted else beam), tuple(said)
 
 
@@ -144,15 +144,15 @@ def _check_distances(path: Path, projections: list[Projection]) -> None:
     """Refuse what no cone beam has."""
     if projections[0].SourceToDetectorDistance == 0:
         raise UnsupportedInput(
-            f"{path}: SourceToDetectorDistance is 0, that is, rays are parallel; expected a cone; "
-            "write a geometry.json of the kind parallel"
+            f"{path}: SourceToDetectorDistance is 0, that is, the rays are parallel; expected a "
+            "cone; write a geometry.json of the kind parallel"
         )
     for index, one in enumerate(projections):
         if not one.SourceToIsocenterDistance > 0:
             raise CorruptInput(
                 f"{path}: SourceToIsocenterDistance of projection {index} is "
-                f"{one.SourceToIsocenterDistance:g}, the source on the axis or behind it; expected "
-                "a positive number"
+                f"{one.SourceToIsocenterDistance:g}, which puts the source on the axis or behind "
+                "it; expected a positive number"
             )
 
 
@@ -180,7 +180,7 @@ def _cone(projections: list[Projection]) -> RtkFacts:
 
 
 def _poses(projections: list[Projection]) -> tuple[Pose, ...]:
-    """Return where source and detector are, of which the middle of the sources is at height 0."""
+    """Return where source and detector are; the middle of the sources is at height 0."""
     found = []
     for one in projections:
         source = (one.SourceOffsetX, one.SourceOffsetY, one.SourceToIsocenterDistance)
@@ -208,7 +208,7 @@ def to_rtk(geometry: Geometry) -> str:
     """Return `geometry`, a cone, as the XML that RTK's `ReadGeometry` reads.
 
     Raises:
-        UnsupportedInput: It is no cone, posed or not.
+        UnsupportedInput: It is not a cone, posed or not.
     """
     beam = geometry.beam
     if not (isinstance(beam, ConeBeam) or (isinstance(beam, PosedBeam) and beam.diverges)):
@@ -233,7 +233,9 @@ def _projections_of(beam: PosedBeam) -> list[Projection]:
     source, middle, along, up = beam.vectors()
     middle = middle + beam.offset_mm * along + beam.row_offset_mm * up
     if np.abs((along * up).sum(axis=1)).max() > 1e-6:
-        raise UnsupportedInput("RTK's bins and rows are perpendicular; expected such a detector")
+        raise UnsupportedInput(
+            "RTK's bins and rows are perpendicular, but those of this detector are not"
+        )
     found = []
     for angle, *parts in zip(beam.angles_deg, source, middle, along, up, strict=True):
         s, m, a, u = (part[[0, 2, 1]] * (1, 1, -1) for part in parts)
@@ -289,8 +291,8 @@ def _check_matrix(path: Path, one: Projection, text: str | None) -> None:
     tolerance = _MATRIX_TOLERANCE * max(1.0, float(np.abs(expected).max()) * 1e-3)
     if not np.allclose(matrix, expected, 0, tolerance):
         raise CorruptInput(
-            f"{path}: the Matrix at GantryAngle {one.GantryAngle:g} is not that of its numbers; "
-            "write the geometry anew"
+            f"{path}: the Matrix at GantryAngle {one.GantryAngle:g} does not match its "
+            "parameters; write the geometry again"
         )
 
 

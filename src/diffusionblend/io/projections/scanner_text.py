@@ -4,8 +4,8 @@ Nikon. The source is at the origin, the axis at SrcToObject, ObjectOffsetX besid
 (or where CentreOfRotationTop and Bottom say), turned by ObjectRoll and ObjectTilt, the detector at
 SrcToDetector, its first pixel at the top right as the source sees it; at InitialAngle the object is
 turned by half a turn, and turns on clockwise. The middle of the detector is DetectorOffsetX to the
-left of the central ray as its pixels go, and DetectorOffsetY above it. Projections are counts of
-which WhiteLevel is air. That is how CIL reads such files (`NikonDataReader`, checked on scans).
+left of the central ray as its pixels go, and DetectorOffsetY above it. Projections are counts, and
+WhiteLevel is that of air. That is how CIL reads such files (`NikonDataReader`, checked on scans).
 
 SkyScan. Object to Source and Camera to Source in mm, Image Pixel Size in um at the object, Rotation
 Step and Number of Files; newer scanners write some names in other letters. A Rotation Direction of
@@ -41,7 +41,7 @@ from diffusionblend.io.projections.geometry_file import (
 _ANY = 64
 """Pixels, where the text does not say how many there are."""
 FAR = 1.0
-"""By how many pixels what is left open may move the shadows of what is far out."""
+"""By how many pixels what is left open may move shadows far from the axis."""
 TEXTS = (".xtekct", ".log")
 NIKON, SKYSCAN = b"[XTekCT]", b"[System]"
 
@@ -85,7 +85,7 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # else names are lowered
     lines = read_text(path).decode("utf-8-sig", errors="replace").split("\n")
     try:
-        # One that is indented is a line like others, and none that goes on with the one before.
+        # An indented line is a line like others, not a continuation of the one before.
         parser.read_string("\n".join(line.strip() for line in lines))
     except configparser.Error as error:
         reason = " ".join(str(error).split())[:100]
@@ -148,9 +148,9 @@ def _listed_otherwise(path: Path, turned: np.ndarray, bins: int) -> Iterator[str
     apart = np.abs(apart - np.median(apart))
     if math.radians(float(apart.max())) * bins / 2 > FAR:
         yield (
-            f"{beside.name} lists angles up to {apart.max():.3g} degrees beside the even steps "
-            f"that {path.name} states, which were taken, as CIL does and TIGRE does not; "
-            f"`angles_from={beside.name!r}` takes the others: see which picture is sharper"
+            f"{beside.name} lists angles up to {apart.max():.3g} degrees away from the even "
+            f"steps of {path.name}, which were used, as CIL does and TIGRE does not; "
+            f"`angles_from={beside.name!r}` uses the list: see which picture is sharper"
         )
 
 
@@ -198,15 +198,15 @@ def _doubts(facts: ScannerFacts, stated: Mapping[str, str]) -> Iterator[str]:
     beside = abs(line - facts.rows / 2)
     if beside * facts.bins / 2 * (facts.bin_mm or 0.0) / facts.sdd_mm > FAR:
         yield (
-            f"its Optical Axis is line {line:g} of {facts.rows}, and nobody says from which end "
-            "they count: the plane of the source is taken for the middle row; state it in a "
-            f'{NAME} as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, '
-            "whichever is sharper above and below"
+            f"its Optical Axis is line {line:g} of {facts.rows}, but not from which end that is "
+            f"counted: the plane of the source is taken for the middle row; state it in a {NAME} "
+            f'as "row_offset_mm", {beside * (facts.row_mm or 0.0):.4g} or the negative, whichever '
+            "is sharper above and below"
         )
     rolled = number(stated, "image rotation", 0.0)
     if math.radians(abs(rolled)) * max(facts.rows, facts.bins) / 2 > FAR:
         yield (
-            f"its Image Rotation is {rolled:g} degrees, and nobody says in which sense: the camera "
-            f'is taken for upright; state it in a {NAME} as "detector_roll_degrees", {rolled:g} or '
+            f"its Image Rotation is {rolled:g} degrees, but not in which direction: the camera is "
+            f'taken for upright; state it in a {NAME} as "detector_roll_degrees", {rolled:g} or '
             f"{-rolled:g}, whichever is sharper above and below"
         )

@@ -24,7 +24,7 @@ def choose_views(beam: Measured, options: Options) -> Sequence[int]:
     """Return the views to take, in the order they were measured."""
     measured = len(beam.angles_deg)
     if options.views is not None and options.every is not None:
-        raise UsageError("`views` and `every` exclude each other; give one of them")
+        raise UsageError("`views` and `every` cannot be combined; give one of them")
     if options.views is not None:
         expected("views", options.views, (1, measured))
         return spread(beam.angles_deg, options.views, beam.kind)

@@ -21,10 +21,10 @@ class Source:
         unit: Of `angles`: `degrees`, `radians`, or None if it is not stated.
         i0: Counts of air, if the format states them.
         diverges: Whether the format says that rays come from a point.
-        no_angles: Why it does not tell the angles, though it has some.
-        hint: What else tells its geometry, in words to end a message with.
+        no_angles: Why it does not state the angles, though it has some.
+        hint: What else states its geometry, in words to end a message with.
         white_at: How many views were measured before each projection of air, if the format says.
-        moved_mm: How far the object was moved during the views, by what the format calls it.
+        moved_mm: How far the object was moved during the views, by the format's name for it.
         exposures: How strongly views and projections of air were exposed, if it says so.
     """
 

@@ -1,4 +1,4 @@
-"""A stack of projections, in a file or a folder, of which any part can be read.
+"""A stack of projections, in a file or a folder, that can be read in parts.
 
 Whatever the order on disk, a stack is (views, rows, bins). What a header claims is compared with
 what the file can hold before memory is taken for it.
@@ -84,11 +84,11 @@ def scale_of(name: object, stated: Mapping[str, object]) -> Scale:
     try:
         times, plus = (np.asarray(stated.get(n, 0.0), np.float64).item() for n in names)
     except (TypeError, ValueError) as error:
-        raise CorruptInput(f"{name}: its {' and '.join(names)} are no numbers") from error
+        raise CorruptInput(f"{name}: its {' and '.join(names)} are not numbers") from error
     if not (math.isfinite(times) and math.isfinite(plus) and times != 0):
         raise CorruptInput(
-            f"{name}: its {names[0]} is {times:g}, its {names[1]} {plus:g}; expected the line by "
-            "which numbers were stored; save it again without"
+            f"{name}: its {names[0]} is {times:g}, its {names[1]} {plus:g}; expected the slope "
+            "and offset of the stored numbers; save it again without them"
         )
     return Scale(1 / times, -plus / times) if inverse else Scale(times, plus)
 
@@ -122,8 +122,8 @@ def parse_order(text: str) -> tuple[str, ...]:
     order = tuple(part.strip() for part in text.split(","))
     if sorted(order) not in (sorted(AXES), ["bin", "view"]):
         raise UsageError(
-            f"`order={text!r}`: expected view, row and bin in the order of the file's axes, for "
-            "instance view,row,bin; or view,bin for one row"
+            f"`order={text!r}`: expected view, row and bin in the order of the axes in the file, "
+            "for instance view,row,bin; or view,bin for one row"
         )
     return order
 
@@ -135,10 +135,10 @@ def arranged_shape(
     if len(shape) != len(order):
         cure = "give the order of its axes"
         if len(shape) > len(AXES):
-            cure = "save it with view, row and bin alone, of axes of one element by numpy.squeeze"
+            cure = "save it with only view, row and bin; numpy.squeeze removes axes of one element"
         raise UnsupportedInput(
-            f"{name}: has the shape {tuple(shape)}, its axes are said to be {', '.join(order)}; "
-            f"{cure}"
+            f"{name}: has the shape {tuple(shape)}, but its axes are said to be "
+            f"{', '.join(order)}; {cure}"
         )
     sizes = dict(zip(order, (int(n) for n in shape), strict=True))
     views, rows, bins = (sizes.get(axis, 1) for axis in AXES)
@@ -168,7 +168,9 @@ def orders_of_fields(order: Sequence[str]) -> list[tuple[str, ...]]:
 def check_type(name: object, dtype: np.dtype) -> None:
     """Raise UnsupportedInput if values are not one real number each."""
     if dtype.kind not in "iuf":
-        raise UnsupportedInput(f"{name}: its values are {dtype}; expected one real number each")
+        raise UnsupportedInput(
+            f"{name}: its values are {dtype}; expected real numbers, one per pixel"
+        )
 
 
 def volume_of(shape: Sequence[int], dtype: np.dtype) -> int:

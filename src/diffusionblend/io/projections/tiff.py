@@ -39,7 +39,7 @@ SCALE_BESIDE = "scaleoffset.json"
 WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
 """Of PhotometricInterpretation: grey values."""
 SEPARATE = 2
-"""Of PlanarConfiguration: the channels of a page lie one behind the other."""
+"""Of PlanarConfiguration: the channels of a page lie one after the other."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def open_tiff(path: Path, files: Sequence[Path], order: Sequence[str] = AXES) ->
     if len(files) > 1 and len(pages) != len(files):
         many = next(page.file for page in pages if page.index)
         raise UnsupportedInput(
-            f"{path}: {len(pages)} pages in {len(files)} files, {many.name} has several; expected "
-            "one a file, or one file"
+            f"{path}: {len(pages)} pages in {len(files)} files, and {many.name} has several; "
+            "expected one page per file, or a single file"
         )
     if not pages or len(pages) > MAX_PAGES:
         raise UnsupportedInput(f"{path}: {len(pages)} pages; expected 1 to {MAX_PAGES}")
@@ -147,7 +147,7 @@ def _with_scale_beside(folder: Path, pages: list[Page]) -> list[Page]:
     try:
         stated = json.loads(read_small(beside, 2**16, "a scale"))
     except ValueError as error:
-        raise CorruptInput(f"{beside}: is no JSON; copy it again") from error
+        raise CorruptInput(f"{beside}: is not valid JSON; copy it again") from error
     scale = scale_of(beside, stated if isinstance(stated, dict) else {})
     return [replace(page, scale=scale) for page in pages]
 
@@ -158,9 +158,11 @@ def _page(file: Path, index: int, page: "TiffPage", size: int, scale: Scale) -> 
     if len(shape) != 2 or page.samplesperpixel != 1:
         raise UnsupportedInput(f"{name}: has the shape {shape}; {_way_to_grey(page)}")
     if page.photometric == WHITE_IS_ZERO:
-        raise UnsupportedInput(f"{name}: white is zero in it; expected black to be; invert it")
+        raise UnsupportedInput(
+            f"{name}: zero means white in it; expected zero to be black; invert it"
+        )
     if dtype is None:
-        raise UnsupportedInput(f"{name}: has pixels of no known type; convert it")
+        raise UnsupportedInput(f"{name}: its pixels have an unknown type; convert it")
     check_type(name, np.dtype(dtype))
     held = _held(name, page, size)
     packed = shape[0] * -(-shape[1] * page.bitspersample // 8)  # as 12 bits of cameras are
@@ -172,13 +174,13 @@ def _way_to_grey(page: "TiffPage") -> str:
     """Say how to make grey pictures of several values a pixel: they may be pictures themselves."""
     if page.planarconfig == SEPARATE and page.photometric == BLACK_IS_ZERO:
         return (
-            f"expected one picture a page, and not {page.samplesperpixel} as channels of one; "
-            "write them as pages, in Python by tifffile.imwrite(NEW, tifffile.imread(OLD), "
+            f"expected one picture per page, not {page.samplesperpixel} as channels of one; write "
+            "them as pages, in Python with tifffile.imwrite(NEW, tifffile.imread(OLD), "
             "photometric='minisblack')"
         )
     return (
-        f"expected grey values, and not {page.samplesperpixel} a pixel, as of colours or with "
-        "opacity; save one channel of it, in grey"
+        f"expected one grey value per pixel, not {page.samplesperpixel} (colours or opacity); "
+        "save one channel of it in grey"
     )
 
 
@@ -186,7 +188,7 @@ def _held(name: str, page: "TiffPage", size: int) -> int:
     """Return how many bytes of a page the file holds."""
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if any(offset <= 0 or count <= 0 or offset + count > size for offset, count in parts):
-        raise CorruptInput(f"{name}: ends before its pixels do; copy it again")
+        raise CorruptInput(f"{name}: is cut short; copy it again")
     return sum(count for _, count in parts)
 
 

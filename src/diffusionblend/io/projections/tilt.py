@@ -22,7 +22,7 @@ STRAIGHT = 0.05
 CONFIDENCE = 0.999
 """Confidence in the sign of the slope, where rows lie further beside the line.
 
-Of 5000 upright axes that scatter over 7 or 9 rows, 9 and 3 are taken for tilted by either.
+Of 5000 upright axes that scatter over 7 or 9 rows, 9 and 3 are called tilted by either.
 """
 ENOUGH = 7
 """Rows that a tilt is seen from: of fewer no order gives that confidence."""
@@ -50,7 +50,7 @@ class Axis:
 
 
 def axis_through(rows: np.ndarray, bins: np.ndarray, across: int) -> Axis:
-    """Put a line through the axis's bins in some rows, of which single ones may be wrong.
+    """Put a line through the axis's bins in some rows; single ones may be wrong.
 
     The line is that of Theil and Sen; where it is not clearly tilted, it is upright.
     """

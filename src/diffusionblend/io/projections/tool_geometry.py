@@ -43,7 +43,7 @@ def read_tool_geometry(
         unit: Of its angles, if the user says it.
 
     Returns:
-        The facts, and the unit if it is still to be heeded: ASTRA's and TIGRE's angles are read in
+        The facts, and the unit if it is still to be used: ASTRA's and TIGRE's angles are read in
         it, the others are degrees.
     """
     if tool in ("cil", "deepinv"):
@@ -80,7 +80,7 @@ def _in_radians(stated: Mapping[str, Any], name: str, unit: Unit | None) -> np.n
         if span > MOST_TURNS * 2 * math.pi and (whole or half_turns):
             raise UnsupportedInput(
                 f"its {name}, {angles.min():g} to {angles.max():g}, look like degrees; expected "
-                "radians; mend them, or give `angles='degrees'` or `angles='radians'`"
+                "radians; correct them, or give `angles='degrees'` or `angles='radians'`"
             )
     return np.radians(angles) if unit == "degrees" else angles
 
@@ -104,7 +104,7 @@ def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:
         msgspec.MsgspecError,
         ValueError,
         RecursionError,
-    ):  # which the reader of geometry.json tells
+    ):  # which the reader of geometry.json reports
         found = None
     return found if isinstance(found, dict) else {}
 
@@ -161,6 +161,6 @@ def _tool_of(stated: Mapping[str, Any] | np.ndarray | str) -> Tool | None:
 def _by_vectors(vectors: np.ndarray) -> Taken:
     """Return the beam of ASTRA's vectors alone, whose detector is that of the projections."""
     raise UnsupportedInput(
-        f"holds {len(vectors)} vectors without the number of rows and bins; save ASTRA's "
-        "dictionary as JSON: json.dump(proj_geom, file, default=lambda a: a.tolist())"
+        f"has {len(vectors)} vectors but not the number of rows and bins; save ASTRA's dictionary "
+        "as JSON: json.dump(proj_geom, file, default=lambda a: a.tolist())"
     )

@@ -90,8 +90,9 @@ def understand(
     unsaid &= beam.turns_on_a_circle or not isinstance(facts, PosedFacts)
     if unsaid and not beam.turns_on_a_circle and options.centre is None:
         notes += warned(
-            "nothing states where the axis is, and it is searched for on circles only: it is taken "
-            f'for the middle of the detector; state "offset_mm" in {NAME}, or give `centre=BIN`'
+            "nothing states where the axis is, and it can only be searched for on circles: it is "
+            f'taken for the middle of the detector; state "offset_mm" in {NAME}, or give '
+            "`centre=BIN`"
         )
     notes += _moved(source, beam.bin_mm)
     return Meaning(
@@ -136,7 +137,7 @@ def _check_options(options: Options) -> None:
         if value is not None:
             expected(name, value, between)
     if options.electronic is not None and options.photons is None:
-        raise UsageError("`electronic`: is in photons; give `photons`, too")
+        raise UsageError("`electronic`: is in units of photons; give `photons`, too")
 
 
 def _agreed(name: str, given: float | None, stated: float | None) -> float | None:
@@ -157,21 +158,22 @@ def _quantity(
     if len(stated) > 1:
         if by_format is not None:
             raise UsageError(
-                "`quantity='line-integrals'`: the source has white fields, so that its numbers are "
-                f"counts; leave it out, here or in {NAME}"
+                "`quantity='line-integrals'`: the source has white fields, so its numbers are "
+                f"counts; leave the quantity out, here or in {NAME}"
             )
         raise UsageError(
             f"`quantity={options.quantity!r}`: {NAME} says otherwise; change one of them"
         )
     if not stated:
         raise UsageError(
-            "`quantity`: nothing says whether the numbers are counts or line integrals; give "
-            f"'counts' or 'line-integrals', or add \"quantity\" to the data of {NAME}"
+            "`quantity`: nothing states whether the numbers are counts or line integrals; give "
+            "'counts' or 'line-integrals', or add "
+            f'"quantity" to the data of {NAME}'
         )
     quantity = stated.pop()
     if quantity == "counts" and not known_air:
         raise UsageError(
-            "`quantity='counts'`: nothing says how many come through air; give `white=FILE` or "
+            "`quantity='counts'`: nothing states the counts through air; give `white=FILE` or "
             f'`i0=COUNTS`, or add "white" or "i0" to the data of {NAME}'
         )
     return quantity
@@ -219,8 +221,8 @@ def _moved(source: Source, bin_mm: float) -> Notes:
         return NOTHING
     named = ", ".join(f"{name} by {mm:.4g} mm" for name, mm in far.items())
     return warned(
-        f"the file says that the object moved during views, {named}, which is not heeded; if so, "
-        f'state it in a {NAME} as "detector_shifts_mm", of a helix as "helix_pitch_mm"'
+        f"the file says that the object moved between views, {named}, which is ignored; if it "
+        f'did, state that in a {NAME} as "detector_shifts_mm", of a helix as "helix_pitch_mm"'
     )
 
 
@@ -254,7 +256,7 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Measured:
     bin_mm = _agreed("bin_mm", options.bin_mm, facts.bin_mm)
     if bin_mm is None:
         raise UsageError(
-            "`bin_mm`: nothing says how large a detector pixel is; give its size in mm, or add "
+            "`bin_mm`: nothing states the size of a detector pixel; give it in mm, or add "
             f'"bin_mm" to {NAME}{source.hint}'
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
@@ -282,15 +284,16 @@ def _check_number(name: str, stated: int | None, held: int, order: str | None) -
     if order is not None:
         cure = f"give `order={order!r}`"
     elif stated > held:
-        joined = f" if {stated // held} were joined in one, with so larger pixels;"
+        joined = f" if {stated // held} were joined into one, also state the larger pixels;"
         cure = (
-            f"state {held} in a copy of the geometry:{joined if stated % held == 0 else ''} if the "
-            "pictures were cut, with the place of their middle; or check the order of the axes"
+            f"state {held} in a copy of the geometry:{joined if stated % held == 0 else ''} if "
+            "the pictures were cropped, also state where their middle is; or check the order of "
+            "the axes"
         )
     else:
-        cure = "check the order of the axes, and whether the geometry is that of these projections"
+        cure = "check the order of the axes, and whether the geometry belongs to these projections"
     raise UnsupportedInput(
-        f"the geometry states {stated} {name}, the projections have {held}; {cure}"
+        f"the geometry states {stated} {name}, but the projections have {held}; {cure}"
     )
 
 
@@ -303,7 +306,7 @@ def _row_mm(rows: int, bin_mm: float, facts: AnyFacts, options: Options) -> floa
         return facts.grid.spacing_mm[0]
     if rows > 1 and options.bin_mm is None:
         raise UsageError(
-            f"`row_mm`: {NAME} states the width of {rows} rows of pixels, not their height; give "
-            'it, or add "row_mm"'
+            f"`row_mm`: {NAME} states the width of the pixels of {rows} rows, but not their "
+            'height; give it, or add "row_mm"'
         )
     return bin_mm

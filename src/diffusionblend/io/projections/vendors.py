@@ -13,8 +13,8 @@ def _each(suffix: str, package: str, read: str) -> str:
     """Return how to write a TIFF of each picture in a folder, its fields among them."""
     return (
         f"write each as TIFF, by {package} and tifffile: [tifffile.imwrite(p.with_suffix('.tif'), "
-        f"{read}) for p in pathlib.Path(FOLDER).glob('*.{suffix}')]; import the folder, or of "
-        "fields and views a pattern each"
+        f"{read}) for p in pathlib.Path(FOLDER).glob('*.{suffix}')]; import the folder, or give "
+        "fields and views by one pattern each"
     )
 
 
@@ -51,7 +51,7 @@ FOREIGN = (
     ),
     Foreign(
         "VGStudio's text of a volume",
-        "expected projections; import the folder of TIFF that it was made of",
+        "expected projections; import the folder of TIFF that it was made from",
         ends=(".vgi", ".vgl"),
     ),
     Foreign(
@@ -69,8 +69,8 @@ FOREIGN = (
     ),
     Foreign(
         "a tomogram of IMOD, which is a volume",
-        "expected projections; import the tilt series that it was made of, .st or .ali, which are "
-        "MRC",
+        "expected projections; import the tilt series that it was made from, .st or .ali, which "
+        "are MRC",
         ends=(".rec",),
     ),
     Foreign(
@@ -90,12 +90,12 @@ FOREIGN = (
     ),
     Foreign(
         "HIS of PerkinElmer detectors (Elekta)",
-        "convert it by RTK: rtkprojections, and save that as .npy by SimpleITK",
+        "convert it with RTK (rtkprojections), and save that as .npy with SimpleITK",
         ends=(".his",),
     ),
     Foreign(
         "XIM, HNC, HND or ATT of Varian",
-        "convert it by RTK: rtkprojections, and save that as .npy by SimpleITK",
+        "convert it with RTK (rtkprojections), and save that as .npy with SimpleITK",
         starts=(b"VMS.XI", b"VARIAN_VA"),
     ),
     Foreign(
@@ -104,8 +104,8 @@ FOREIGN = (
         starts=(b"\x89PNG",),
     ),
     Foreign(
-        "JPEG, a picture of 8 bits with losses",
-        "export the projections anew, as TIFF of 16 bits",
+        "JPEG, a lossy picture of 8 bits",
+        "export the projections again, as TIFF of 16 bits",
         starts=(b"\xff\xd8\xff",),
     ),
     Foreign(

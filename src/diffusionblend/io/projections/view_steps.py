@@ -1,7 +1,7 @@
 """Whether each view differs from the next as their angles say.
 
 Where a turn ends, its last view has to be as far from the first as their angles say, and not every
-second view may show what the one before it shows. Nothing is changed by what is found: it is said.
+second view may show what the one before it shows. What is found is only reported.
 """
 
 import math
@@ -14,7 +14,7 @@ from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.opposite import FEWEST
 
 NEAR = 2
-"""Steps at both ends of a turn that tell how much a view differs from the next."""
+"""Steps at both ends of a turn that show how much a view differs from the next."""
 _BEGIN, _END = slice(NEAR + 1), slice(NEAR + 1, None)
 UNEVEN = 0.01
 """Share of a step by which even angles may differ."""
@@ -38,13 +38,13 @@ OFTEN = 0.3
 
 Of right scans, at turning points of boards and rods, it was 0.1 at most."""
 STILL_ROWS = 9
-"""Rows that tell it."""
+"""Rows that are looked at."""
 
 
 def at_the_end(
     beam: Measured, axis_bin: float, read: Callable[[Sequence[int]], np.ndarray]
 ) -> Iterator[str]:
-    """Yield that a turn, of parallel rays half a turn, ends otherwise than its angles say."""
+    """Say if a turn (for parallel rays half a turn) does not end where its angles say."""
     count, each = len(beam.angles_deg), np.abs(np.diff(np.unwrap(beam.angles_deg, period=360)))
     if beam.bins < 2 or count < 2 * NEAR + 2 or np.ptp(each) > UNEVEN * np.median(each):
         return
@@ -103,14 +103,14 @@ def standing_still(y: np.ndarray, angles_deg: Sequence[float]) -> Iterator[str]:
     if still.mean() > OFTEN:
         pictures = round(1 / (1 - still.mean()))
         yield (
-            f"{still.sum()} of {y.shape[1]} views show the same as those before them, though "
+            f"{still.sum()} of {y.shape[1]} views are the same as those before them, though "
             f"others changed: are there {pictures} pictures of each view? take one of each "
             f"(`every={pictures}`), or state the angles at which they were taken"
         )
 
 
 def _from_behind(view: np.ndarray, beam: Measured, axis_bin: float) -> np.ndarray:
-    """Return what a parallel view (rows, bins) shows from behind, NaN where it does not reach."""
+    """Return a parallel view (rows, bins) as seen from behind, NaN where it does not reach."""
     at, mirrored = np.arange(beam.bins), beam.mirrored(axis_bin)
     return np.stack([np.interp(mirrored, at, y, left=np.nan, right=np.nan) for y in view])
 

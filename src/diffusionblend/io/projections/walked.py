@@ -1,7 +1,7 @@
 """HDF5 and MAT-files, which have no checksum: another process walks through them first.
 
 Damage can crash HDF5 (1.14) and SciPy (1.17), which ends the whole process, or let HDF5 loop for
-ever. Both then happen to that other process, and are told in one line. It takes a third of a
+ever. Both then happen to that other process, and are reported in one line. It takes a third of a
 second, once a file.
 """
 
@@ -74,7 +74,7 @@ def _walk(path: Path, size: int, changed: int) -> None:
     ended = subprocess.run(words, check=False, capture_output=True)  # noqa: S603 - Python itself
     if ended.returncode < 0:
         how = signal.Signals(-ended.returncode)
-        what = "does not come to an end with it" if how == signal.SIGXCPU else "crashes on it"
+        what = "does not finish reading it" if how == signal.SIGXCPU else "crashes on it"
         reader = "SciPy" if matlab else "HDF5"
         raise CorruptInput(
             f"{path}: is damaged: {reader} {what} ({how.name}); copy or make it again"

@@ -48,11 +48,11 @@ def read_txrm(path: Path) -> Source:
         import olefile
     with parsing(path), olefile.OleFileIO(str(path)) as ole, naming(path):
         if not ole.exists("ImageInfo/ImageWidth"):
-            raise UnsupportedInput("is OLE, but no scan of Zeiss; expected a .txrm")
+            raise UnsupportedInput("is an OLE file, but not a Zeiss scan; expected a .txrm")
         views, remarks = _views(ole)
         size = (_whole(ole, "ImageInfo/ImageHeight"), _whole(ole, "ImageInfo/ImageWidth"))
         if not ole.exists("ImageInfo/Angles") or views < 2:
-            raise UnsupportedInput("holds no angles of several views; expected a .txrm, no .xrm")
+            raise UnsupportedInput("has no angles of several views; expected a .txrm, not a .xrm")
         kind = _type(ole, "ImageInfo/DataType")
         _check_pictures(ole, views, volume_of(size, kind))
         white = _reference(ole, size)
@@ -144,7 +144,7 @@ def _reference(ole: "OleFileIO", size: tuple[int, int]) -> np.ndarray | None:
     held = np.frombuffer(ole.openstream(f"{_REFERENCE}/Image").read(), kind)
     if held.size != math.prod(size):
         raise UnsupportedInput(
-            f"its white field has {held.size} pixels, its views {size}; expected as many"
+            f"its white field has {held.size} pixels, but its views have {size}; expected the same"
         )
     return held.reshape(size).astype(np.float32)
 
@@ -168,7 +168,7 @@ def _facts(ole: "OleFileIO", views: int, size: tuple[int, int]) -> AnyFacts:
     if not math.isfinite(bin_mm):
         raise CorruptInput(
             f"the source is {sod:g} and the detector {beyond:g} mm from the axis; expected "
-            "distances"
+            "positive distances"
         )
     panel = Panel(
         source=np.array([0.0, -sod, 0.0]),
@@ -224,7 +224,7 @@ def _moved(
 def _shift(picture: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Move a picture by rows and bins, and parts of them, by cubic convolution (Keys 1981).
 
-    It takes four pixels, so that one that holds no number does not spoil the others.
+    It takes four pixels, so that a NaN in one does not spoil the others.
     """
     for axis, pixels in enumerate(by):
         first, part = divmod(-float(pixels), 1)

@@ -13,7 +13,7 @@ from diffusionblend.show.report.numbers import significant, step
 TRUTH = -1
 """The number of the truth's curve; those of reconstructions are 0, 1, ..."""
 MOST_MARKS = 100
-"""Points of a curve that tell their value."""
+"""Points of a curve that show their value."""
 _LARGEST = 1e9
 _STYLES = 6
 
@@ -92,7 +92,7 @@ class Plot:
     """A plot.
 
     Attributes:
-        keys: What the curves are called; several of one name are told once.
+        keys: What the curves are called; several of one name are given once.
     """
 
     title: str
@@ -107,7 +107,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Summary:
-    """A figure of a curve that stands behind its name, such as its mean."""
+    """A figure of a curve that follows its name, such as its mean."""
 
     name: str
     of: Callable[[np.ndarray], float]

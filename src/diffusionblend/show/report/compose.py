@@ -43,7 +43,7 @@ def report(
 ) -> Report:
     """Show reconstructions, and all that is known of them, on one page.
 
-    The page is one file that needs no network. It shows what lies beside each volume: its record,
+    The page is one file that needs no network. It shows what is beside each volume: its record,
     the classical reconstruction, the deviation of the samples, the intermediate volumes.
 
     Args:
@@ -92,7 +92,7 @@ def make_report(
     )
     entries = tuple(make_entries(runs, compared))
     grid = runs[0].volume.grid
-    gap = "No truth was given: there are no errors, no PSNR and no SSIM."
+    gap = "No truth was given, so there are no errors, no PSNR and no SSIM."
     return Report(
         title=_title(runs),
         verdict=verdict(entries, truth=truth is not None),

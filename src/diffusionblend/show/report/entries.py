@@ -81,7 +81,7 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
     scan = record.scan.get("sha256")
     other_scan = bool(compared.scan_digests) and scan not in compared.scan_digests
     gaps = (
-        "it is of another scan than the one given (another SHA-256)" * other_scan,
+        "it belongs to another scan than the one given (the SHA-256 differs)" * other_scan,
         "there is only one sample (`samples=1`), so nothing says how much depends on the seed"
         * (record.prior is not None and entry.std is None),
         "no intermediate volumes were saved (`save_steps`), so there are no curves over the steps"

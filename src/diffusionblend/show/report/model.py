@@ -1,4 +1,4 @@
-"""What a report tells, as values. Most of it may be missing: the page then has no such part."""
+"""What a report says, as values. Most of it may be missing: the page then has no such part."""
 
 import math
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ MISSING, MINUS = "\u2013", "\u2212"
 
 
 def number(value: float, decimals: int) -> str:
-    """Return a number with so many decimals; a dash for NaN."""
+    """Return a number with this many decimals; a dash for NaN."""
     if math.isnan(value):
         return MISSING
     return f"{value:.{decimals}f}".replace("inf", "∞").replace("-", MINUS)

@@ -87,7 +87,7 @@ def render_page(template: str, **values: object) -> str:
 
 def write_page(page: str, path: Path) -> None:
     """Write HTML to a file: whole or not at all."""
-    # A command may hold bytes of a file name that are no text.
+    # A command may contain bytes of a file name that are not text.
     content = page.encode("utf-8", "backslashreplace")
     with atomic(path, check=lambda back: back.read_bytes() == content) as temporary:
         temporary.write_bytes(content)

@@ -30,8 +30,8 @@ def _error(report: Report) -> Plot | None:
     ]
     return draw(
         "Error along the slices",
-        "Mean absolute error of each axial slice; lower is better. Jumps between neighbours tell "
-        "of slices that were not reconstructed alike.",
+        "Mean absolute error of each axial slice; lower is better. A jump between neighbours "
+        "means that they were not reconstructed alike.",
         (_slices(report), Axis("mean absolute error, HU", "HU")),
         [line(e.name, i, enumerate(errors[i])) for i, e in enumerate(report.entries)],
         summary=_MEAN,
@@ -51,8 +51,8 @@ def _profile(report: Report) -> Plot | None:
     volumes += [] if report.truth is None else [("truth", TRUTH, report.truth)]
     return draw(
         "Profile along z",
-        "The voxels on the line on which the coronal and the sagittal plane cross "
-        f"(row {row}, column {column}), from the foot end to the head.",
+        f"The voxels on the line where the coronal and the sagittal plane cross (row {row}, "
+        f"column {column}), from the foot end to the head.",
         (_slices(report), Axis("HU", "HU")),
         [line(name, i, enumerate(hu[:, y, x])) for name, i, hu in volumes],
     )
@@ -62,9 +62,9 @@ def _views(report: Report) -> Plot | None:
     views = [(e, () if e.quality is None else e.quality.residual.views) for e in report.entries]
     return draw(
         "Residual of each view",
-        f"RMS of y {MINUS} A u over its expected size, from the quality record: about 1 or below "
-        "where only noise and the projector's inexactness are left. A view that stands out moved, "
-        "or was exposed otherwise.",
+        f"RMS of y {MINUS} A u over its expected size, from the quality record: 1 or less where "
+        "only noise and the projector's inexactness are left. In a view that stands out the "
+        "object moved, or the exposure changed.",
         (Axis("view"), Axis("residual over its expected size")),
         [line(e.name, i, enumerate(y)) for i, (e, y) in enumerate(views)],
         summary=_LARGEST,
@@ -86,7 +86,7 @@ def _residual(report: Report) -> Plot | None:
     return draw(
         "Residual over the steps",
         f"|A u {MINUS} y| / |y| of the intermediate volumes: how well they agree with the data, "
-        "which is not how near they are to what was scanned. Each sample is a curve.",
+        "not how close they are to what was scanned. Each sample is a curve.",
         (_STEPS, Axis("residual, %", "%")),
         [
             Line(found.name, i, found.x, 100 * found.y)

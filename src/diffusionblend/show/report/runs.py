@@ -37,9 +37,13 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
     found = [path for path in dict.fromkeys(found) if path.resolve() != same]
     if not found:
         named = ", ".join(map(str, paths))
-        raise UsageError(f"{named}: no volume besides the truth; give those to compare with it")
+        raise UsageError(
+            f"{named}: no volume besides the truth; give the volumes to compare with it"
+        )
     if len(found) > MOST_RUNS:
-        raise UsageError(f"RUN: {len(found)} volumes; expected 1 to {MOST_RUNS}; name others")
+        raise UsageError(
+            f"RUN: {len(found)} volumes; expected 1 to {MOST_RUNS}; name fewer, or at least one"
+        )
     return found
 
 
@@ -95,7 +99,7 @@ def _is_made_series(path: Path) -> bool:
 def _runs_of(path: Path) -> list[Path]:
     runs = [volume for volume in volumes_of(path) if volume == path or not is_truth(volume)]
     if not runs:
-        raise CorruptInput(f"{path}: holds no reconstruction; name a volume, or another folder")
+        raise CorruptInput(f"{path}: contains no reconstruction; name a volume, or another folder")
     return runs
 
 

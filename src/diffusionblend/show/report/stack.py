@@ -15,7 +15,7 @@ from diffusionblend.show.report.planes import Panel, Picture, compared
 
 MOST_SLICES = 100
 FEWEST = 8
-"""Slices below which a stack tells nothing that the planes do not."""
+"""With fewer slices a stack shows nothing that the planes do not."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Slice:
 
 
 def stack_of(report: Report, most_bytes: int) -> tuple[Slice, ...]:
-    """Return slices from the foot end to the head, in so many bytes: all, or every few.
+    """Return slices from the foot end to the head, in this many bytes: all, or every few.
 
     None if fewer than `FEWEST` fit, or there are no more.
     """

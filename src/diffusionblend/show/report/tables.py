@@ -90,7 +90,7 @@ def figures_table(report: Report) -> Table:
         seconds = mark_best(_numbers([e.seconds for e in entries], 1), min)
         columns.append(Column("seconds", seconds, "time" if planes else ""))
     if columns and len(entries) > 1:
-        notes.append("The best of a column is bold.")
+        notes.append("The best value in each column is bold.")
     names = tuple(entry.name for entry in entries)
     legend = {entry.name: entry.words for entry in entries if entry.words}
     told = (" ".join(notes),) if notes else ()
@@ -156,13 +156,13 @@ def _warnings(entry: Entry) -> Cell:
 _QUALITY: dict[str, tuple[Callable[[Entry], Cell], str]] = {
     "residual": (
         _quality("residual.relative", None),
-        f"|A u {MINUS} y| / |y|: what the picture leaves unexplained of the measurements. Small "
-        "says that it agrees with them, not that it is right.",
+        f"|A u {MINUS} y| / |y|: the part of the measurements that the picture does not explain. "
+        "A small value means that it agrees with them, not that it is right.",
     ),
     "chi-square": (
         _quality("residual.chi_square", 2),
-        f"Mean of (A u {MINUS} y)² over the variance of the noise. 1 is what noise leaves; more "
-        "contradicts the data, less follows the noise.",
+        f"Mean of (A u {MINUS} y)² over the variance of the noise. Noise alone leaves 1; more "
+        "contradicts the data, less fits the noise, too.",
     ),
     "normalised": (
         _quality("residual.normalised", 2),
@@ -180,8 +180,8 @@ _QUALITY: dict[str, tuple[Callable[[Entry], Cell], str]] = {
     ),
     "deviation (HU)": (
         _quality("samples.std_hu", 1),
-        "RMS standard deviation of the samples: how much the picture depends on the seed. Nobody "
-        "has calibrated it against errors: it is not an error bar.",
+        "RMS standard deviation of the samples: how much the picture depends on the seed. It has "
+        "not been calibrated against errors, so it is not an error bar.",
     ),
-    "warnings": (_warnings, "How many there are; they follow."),
+    "warnings": (_warnings, "Their number; they are listed below."),
 }

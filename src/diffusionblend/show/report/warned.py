@@ -1,4 +1,4 @@
-"""The warnings of all reconstructions: the gravest first, what is alike told once."""
+"""The warnings of all reconstructions: the gravest first, similar ones once."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def warned_of(entries: Sequence[Entry]) -> list[Warned]:
 
 
 def _kind(warning: Warn) -> tuple[str, ...]:
-    """Return what warnings have in common that are told as one."""
+    """Return what warnings that are given as one have in common."""
     if warning.code in _PLACES:
         return warning.code, warning.text
     return warning.code, *_NUMBER.split(warning.text)

@@ -7,7 +7,7 @@ from diffusionblend.geometry.planes import PLANES
 from diffusionblend.show.report.model import Entry
 from diffusionblend.show.report.numbers import number, percent
 
-_NOBODY = "Without the truth nobody knows how near a picture is to it."
+_NOBODY = "Without the truth nobody can say how close a picture comes to it."
 
 
 def verdict(entries: Sequence[Entry], *, truth: bool) -> str:
@@ -16,7 +16,7 @@ def verdict(entries: Sequence[Entry], *, truth: bool) -> str:
         return _nearest(entries)
     known = [entry for entry in entries if entry.quality is not None]
     if not known:
-        return f"{_NOBODY} There is no quality record either: nothing here says how good it is."
+        return f"{_NOBODY} There is no quality record either, so nothing here says how good it is."
     if len(known) == 1:
         return f"{_NOBODY} {_of_one(known[0])}"
     return f"{_NOBODY} {'; '.join(map(_in_short, known))}."

@@ -88,9 +88,9 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
     """Read what is to be viewed.
 
     Args:
-        paths: Volumes, of any format that is read, or folders of them.
+        paths: Volumes, in any format that is read, or folders of them.
         scan: A scan; if not given, the one that a volume's record names, if it lies beside it.
-        shrink: Show the mean over blocks of so many pixels, squared, in each slice.
+        shrink: Show the mean over blocks of this many pixels, squared, in each slice.
     """
     paths = [volume for path in paths for volume in volumes_of(path)]
     check_size(paths, shrink)
@@ -133,8 +133,8 @@ def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
         while voxels * shrink**2 // least**2 > MAX_VOXELS:
             least += 1
         raise UsageError(
-            f"{len(paths)} volumes to view have {voxels} voxels; expected {MAX_VOXELS} at most, "
-            f"which a browser can hold; give fewer, or add `shrink={least}`"
+            f"{len(paths)} volumes to view have {voxels} voxels; expected at most {MAX_VOXELS}, "
+            f"the limit of a browser; give fewer, or add `shrink={least}`"
         )
 
 
@@ -270,8 +270,8 @@ def _read(place: Path, grid: Grid, shrink: int) -> bytes:
     volume = _binned(read_beside(place), shrink).oriented_like(grid)
     if volume.grid.shape != grid.shape:
         raise UnsupportedInput(
-            f"{place}: has {volume.grid.shape} voxels; expected {grid.shape}, as the volume whose "
-            "step it is; remove it"
+            f"{place}: has {volume.grid.shape} voxels; expected {grid.shape}, as its volume has; "
+            "remove it"
         )
     return as_nifti(Volume(volume.hu, grid))
 

@@ -105,14 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         # Any port: through a tunnel it is the other end's.
         if len(hosts) != 1 or not _LOCAL.fullmatch(hosts[0]):
-            return _refusal(HTTPStatus.FORBIDDEN, "another Host than this machine")
+            return _refusal(HTTPStatus.FORBIDDEN, "the Host is not this machine")
         token, slash, name = self.path[1:].partition("/")
         same = hmac.compare_digest(token.encode(), self.server.token.encode())
         if not (self.path.startswith("/") and slash and same):
             return _refusal(HTTPStatus.FORBIDDEN, "no token; open the address that was printed")
         make = self.server.routes.get(name)
         if make is None:
-            return _refusal(HTTPStatus.NOT_FOUND, "no such thing here")
+            return _refusal(HTTPStatus.NOT_FOUND, "not found")
         try:
             return make()
         except DiffusionBlendError as error:

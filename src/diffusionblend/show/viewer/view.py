@@ -54,9 +54,9 @@ def view(
     Args:
         volumes: One volume or several, of any format that is read, or folders of them.
         scan: Scan whose geometry and sinogram are drawn; None takes that of a volume's record.
-        shrink: Show the mean over so many pixels, squared, of each slice, where the volumes are
+        shrink: Show the mean over this many pixels, squared, of each slice, where the volumes are
             too large as they are.
-        port: Port on 127.0.0.1; 0 takes one that is free.
+        port: Port on 127.0.0.1; 0 picks a free one.
         browser: Whether to open the page; otherwise only its address is known.
 
     Yields:
@@ -64,7 +64,7 @@ def view(
 
     Raises:
         CorruptInput: A file is missing or damaged.
-        UnsupportedInput: A file is no volume, or is on another grid.
+        UnsupportedInput: A file is not a volume, or is on another grid.
         UsageError: There is nothing, or too much, to view, or the port is taken.
     """
     contents = gather(as_paths(volumes), None if scan is None else Path(scan), shrink=shrink)

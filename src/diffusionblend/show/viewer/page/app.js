@@ -235,7 +235,7 @@ function allowDifference() {
   if (!allowed) state.reference = null;
   const remarks = [];
   if (!alike) {
-    remarks.push("The volumes lie on different grids: they go in step in mm, and there is no "
+    remarks.push("The volumes lie on different grids: they move together in mm, and there is no "
       + "difference.");
   }
   if (session.shrink > 1) {
@@ -314,7 +314,7 @@ function makePane(shown, index) {
   const pane = new Pane(section.querySelector("canvas"), shown, session.difference.colours, {
     point: (mm) => tell(mm ?? state.mm),
     leave: () => tell(state.mm),
-    lost: () => complain("The graphics of this browser gave up, mostly for want of memory. Close "
+    lost: () => complain("The graphics of this browser gave up, probably for lack of memory. Close "
       + "other pages and reload; or view fewer volumes, or start the viewer with a shrink of 2."),
   });
   bindGestures(pane, gestures);
