@@ -19,9 +19,10 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from diffusionblend.arguments import checked
+    from diffusionblend.machine.ambient import unaffected
 
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = checked(value) if inspect.isfunction(value) else value
+    globals()[name] = checked(unaffected(value)) if inspect.isfunction(value) else value
     return globals()[name]
 
 

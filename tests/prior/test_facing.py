@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffusionblend.data.volume import Volume
+from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Geometry, Grid
 from diffusionblend.geometry.acquisitions import parallel_beam, sparse_view
 from diffusionblend.io.find import Candidate
@@ -69,13 +70,53 @@ def test_a_body_and_its_mirror_image_are_denoised_alike(scale):
     front = problem(FRONT, prior).required_prior.denoise(x, 1.0, 1, scale=scale)
     back = problem(BACK, prior).required_prior.denoise(x.flip(-2), 1.0, 1, scale=scale)
     assert torch.equal(back.flip(-2), front)
-    assert problem(FRONT, prior).required_prior is prior
+    assert problem(FRONT, prior).required_prior.prior is prior
 
 
 def test_coronal_slices_have_no_front():
     x = torch.zeros(1, 3, 4, 4)
     prior = TopRowsBrighter()
     assert torch.equal(FrontFirst(prior).denoise(x, 1.0, 0, "coronal"), prior.denoise(x, 1.0, 0))
+
+
+class Answers:
+    """Gives what a function makes of slices, as a student's first prior may."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def denoise(self, x, sigma, gap):
+        return self.answer(x)
+
+
+WRONG = {
+    "the middle slice alone": (lambda x: x[:, 1:2], "a Tensor of the shape (2, 1, 8, 6)"),
+    "one group": (lambda x: x[:1], "a Tensor of the shape (1, 3, 8, 6)"),
+    "rows and columns": (lambda x: x.mT, "a Tensor of the shape (2, 3, 6, 8)"),
+    "an array": (lambda x: x.numpy(), "a ndarray of the shape (2, 3, 8, 6)"),
+    "nothing": (lambda x: None, "a NoneType"),
+    "with its gradient": (lambda x: (x, x), "a tuple"),
+}
+
+
+@pytest.mark.parametrize("grid", [FRONT, BACK], ids=["front", "back"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_answer_of_another_shape_is_refused(grid, wrong):
+    """Spread over all groups, one of them would be a wrong picture without a word."""
+    answer, words = WRONG[wrong]
+    prior = problem(grid, Answers(answer)).required_prior
+    with pytest.raises(PriorError, match=r"Answers.denoise returned a .* \(2, 3, 8, 6\)") as told:
+        prior.denoise(torch.zeros(2, 3, 8, 6), 1.0, 1)
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_an_answer_of_another_type_becomes_that_of_the_slices(dtype):
+    prior = problem(BACK, Answers(lambda x: x.to(dtype))).required_prior
+    x = torch.arange(96.0).reshape(1, 2, 8, 6)
+    clean = prior.denoise(x, 1.0, 1)
+    assert clean.dtype == x.dtype
+    assert torch.equal(clean, x)
 
 
 def test_training_sees_bodies_as_a_reconstruction_shows_them(tmp_path):

@@ -96,6 +96,25 @@ def test_a_copy_is_compiled_anew(tmp_path, monkeypatch):
     assert torch.equal(copy.deepcopy(prior).denoise(noisy(), 0.5, 1), first)
 
 
+@pytest.mark.parametrize("how", ["in place", "loaded", "replaced"])
+def test_weights_that_have_changed_are_compiled_anew(how, tmp_path, monkeypatch):
+    """As where a prior is trained on between two reconstructions."""
+    monkeypatch.setenv(VARIABLE, OPENVINO)
+    prior = from_pretrained(save_tiny_prior(tmp_path))
+    first = prior.denoise(noisy(), 0.5, 1)
+    gain = prior.unet.gain
+    if how == "in place":
+        gain.mul_(0.5)
+    elif how == "loaded":
+        prior.load_state_dict(prior.state_dict() | {"unet.gain": gain / 2})
+    else:
+        prior.unet.gain = torch.nn.Parameter(gain / 2, requires_grad=False)
+    changed = prior.denoise(noisy(), 0.5, 1)
+    prior.engine = TORCH
+    assert relative(changed, prior.denoise(noisy(), 0.5, 1)) < 2e-2
+    assert relative(first, changed) > 0.1
+
+
 NETWORKS_THAT_GO = """
 import os, signal, torch
 from diffusionblend.prior import from_pretrained

@@ -1,5 +1,8 @@
 """Priors: the network's preconditioning, its folder, and the Gaussian oracle."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,7 @@ from diffusionblend.prior import (
     shipped_priors,
 )
 from diffusionblend.prior.network import Attention, Layer, UNet
-from diffusionblend.prior.store import CARD
+from diffusionblend.prior.store import CARD, facts_of
 from diffusionblend.prior.unet import position_code
 from diffusionblend.simulation.simulate import truth_on_grid
 from support.oracle import GaussianPrior
@@ -122,6 +125,21 @@ def test_a_saved_prior_loads_the_same(tiny, tmp_path):
         assert torch.equal(loaded.state_dict()[name], value), name
     x = noisy(1, 3, 8, 8)
     assert torch.equal(loaded.denoise(x, 0.5, gap=3), tiny.denoise(x, 0.5, gap=3))
+
+
+def test_a_record_tells_a_prior_whose_weights_were_changed(tiny, tmp_path):
+    """It said that the prior of the folder had made what one that was trained on has made."""
+    save_pretrained(tiny, tmp_path / "prior")
+    prior = from_pretrained(tmp_path / "prior")
+    known = facts_of(prior)
+    assert known == facts_of(str(tmp_path / "prior"))
+    assert len(known["weights_sha256"]) == 64
+    for same in (copy.deepcopy(prior), pickle.loads(pickle.dumps(prior))):
+        assert facts_of(same) == known
+    prior.unet.gain.add_(0.5)
+    assert facts_of(prior) == {"name": "prior, whose weights were changed", "weights_sha256": ""}
+    prior.unet.gain.sub_(0.5)
+    assert facts_of(prior) == known
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffusionblend.data.arrays import PART_BYTES
 from diffusionblend.errors import OutputError
-from diffusionblend.io.stacks import Elsewhere, Slabs, Stack, Stored
+from diffusionblend.io.stacks import Elsewhere, Slabs, Stack, Stored, normal
 from diffusionblend.machine.processes import ALONE, Processes
 
 _DRAWN = 16
@@ -158,9 +158,9 @@ class Shares(Slabs):
         """Do as `each`, with normal noise: each process draws all of it, and keeps its own."""
         slices, *shape = stacks[0].shape
         own = self.ranges(slices)[self.processes.rank]
-        noise = torch.empty(len(own), *shape)
+        noise = torch.empty(len(own), *shape, dtype=torch.float32)
         for first in range(0, slices, _DRAWN):
-            some = torch.randn(min(_DRAWN, slices - first), *shape, generator=generator)
+            some = normal((min(_DRAWN, slices - first), *shape), generator)
             a, b = max(first, own.start), min(first + len(some), own.stop)
             if a < b:
                 noise[a - own.start : b - own.start] = some[a - first : b - first]

@@ -182,7 +182,7 @@ class Slabs:
         """Do as `each`, with normal noise of the shape of its slices as the first argument."""
 
         def noisy(*some: Tensor) -> Any:  # noqa: ANN401
-            return work(torch.randn(some[0].shape, generator=generator).to(some[0]), *some)
+            return work(normal(some[0].shape, generator).to(some[0]), *some)
 
         return self.each(noisy, *stacks)
 
@@ -249,6 +249,16 @@ def first_of(stack: Stack, count: int) -> Stack:
 
 WHOLE = Slabs()
 """All slices at once, in memory."""
+
+
+def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw normal noise: on the CPU in float32, the same for every device and default of torch."""
+    return torch.randn(*shape, generator=generator, dtype=torch.float32)
+
+
+def heads(generator: torch.Generator) -> bool:
+    """Toss a coin, likewise."""
+    return bool(torch.rand((), generator=generator, dtype=torch.float32) < 0.5)
 
 
 def of_slices(values: Tensor) -> Tensor:

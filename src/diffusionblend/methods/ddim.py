@@ -6,9 +6,9 @@ towards the data (DDS: Chung, Lee, Ye, ICLR 2024, Algorithm 1; DiffusionBlend, A
 
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor
 
+from diffusionblend.io.stacks import normal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
 from diffusionblend.ranges import Count, Share, Value, Whole, check_order
@@ -54,7 +54,7 @@ class DDIM(Method):
 
     def begin(self, problem: Problem, generator: Generator) -> State:
         """Draw x_T."""
-        return {"x": torch.randn(problem.volume_shape, generator=generator).to(problem.y)}
+        return {"x": normal(problem.volume_shape, generator).to(problem.y)}
 
     # fmt: off
     def step(self, problem: Problem, state: State, k: int, generator: Generator) -> Stepped:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from diffusionblend.geometry import Geometry
-from diffusionblend.io.stacks import Stack
+from diffusionblend.io.stacks import Stack, heads
 from diffusionblend.methods.ddim import DDIM
 from diffusionblend.methods.ladder import STEPS, Level, climb, gap_of, noise_at
 from diffusionblend.methods.metal import find_metal, with_metal
@@ -208,7 +208,7 @@ class DiffusionBlendFast(Method):
         z = slabs.drawn(noisy, generator, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else                                # S_1 u ... u S_r
              draw_partition(len(z), k, self.jump_every, generator, random_blocks=True))
-        turned = (-1,) if self.mirror and torch.rand((), generator=generator) < 0.5 else ()
+        turned = (-1,) if self.mirror and heads(generator) else ()
         x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
                                            scale=level.scale).flip(turned),
                    z, S, self.batch_size, slabs)

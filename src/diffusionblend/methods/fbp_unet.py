@@ -87,7 +87,8 @@ class ResidualUNet(nn.Module):
         known = config.acquisitions
         self.unet = UNet(config.widths, config.blocks, False, len(known), channels=1)
         for name, values in (("mean", [a.mean for a in known]), ("std", [a.std for a in known])):
-            self.register_buffer(name, torch.tensor(values), persistent=False)
+            known_values = torch.tensor(values, dtype=torch.float32, device="cpu")
+            self.register_buffer(name, known_values, persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, fbp: Tensor, code: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import itertools
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor
 
 from diffusionblend.errors import UsageError
+from diffusionblend.io.stacks import normal
 from diffusionblend.methods.method import Method, State
 from diffusionblend.methods.problem import Problem
 from diffusionblend.prior import Prior
@@ -96,7 +96,7 @@ def correct(x: Tensor, x0: Tensor, sigma: float, snr: float, generator: Generato
 
 def normal_like(x: Tensor, generator: Generator) -> Tensor:
     """Draw unit noise on the CPU, so that it is the same on every device."""
-    return torch.randn(x.shape, generator=generator).to(x)
+    return normal(x.shape, generator).to(x)
 
 
 def _mean_norm(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.stacks import WHOLE, Slabs, Stack
 from diffusionblend.prior import Prior
-from diffusionblend.prior.facing import FrontFirst, begins_at_back
+from diffusionblend.prior.facing import Checked, FrontFirst, begins_at_back
 from diffusionblend.projectors import Projector
 from diffusionblend.projectors.accuracy import edge_variance, operator_variance
 from diffusionblend.projectors.divided import projected, slice_numbers
@@ -80,7 +80,8 @@ class Problem:
         """The prior, for a method that needs one; it sees bodies with their front first."""
         if self.prior is None:
             raise PriorError("this method needs a prior; give one with `prior`")
-        return FrontFirst(self.prior) if begins_at_back(self.grid) else self.prior
+        checked = Checked(self.prior)
+        return FrontFirst(checked) if begins_at_back(self.grid) else checked
 
     def projected(self, u: Stack) -> Tensor:
         """Return A u (detector rows, views, bins) of a volume (slices, rows, columns)."""

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from diffusionblend.data.volume import Volume
+from diffusionblend.errors import PriorError
 from diffusionblend.geometry import Grid
 from diffusionblend.prior import Prior
 
@@ -46,6 +47,33 @@ class FrontFirst:
     ) -> Tensor:
         """Estimate clean groups of three slices (see `Prior`)."""
         axes = (_ALONG_Y[plane],) if plane in _ALONG_Y else ()
+        return self.prior.denoise(x.flip(axes), sigma, gap, plane, scale).flip(axes)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A prior whose answers are of the shape and type of what it is asked, or are refused.
+
+    One slice of three, or one group of many, would be taken for all of them without a word.
+
+    Attributes:
+        prior: The prior.
+    """
+
+    prior: Prior
+
+    def denoise(
+        self, x: Tensor, sigma: float, gap: int, plane: str = "axial", scale: int = 1
+    ) -> Tensor:
+        """Estimate clean groups of three slices (see `Prior`)."""
         where: dict[str, Any] = {"plane": plane} if plane != "axial" else {}
         where |= {"scale": scale} if scale != 1 else {}  # a prior may know no others
-        return self.prior.denoise(x.flip(axes), sigma, gap, **where).flip(axes)
+        clean = self.prior.denoise(x, sigma, gap, **where)
+        shape = getattr(clean, "shape", None)
+        if not isinstance(clean, Tensor) or shape != x.shape:
+            found = type(clean).__name__ + ("" if shape is None else f" of the shape {(*shape,)}")
+            raise PriorError(
+                f"{type(self.prior).__name__}.denoise returned a {found}; expected a Tensor of the "
+                f"shape {(*x.shape,)}, clean groups as those that it was given"
+            )
+        return clean.to(x)

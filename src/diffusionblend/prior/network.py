@@ -194,4 +194,4 @@ def shares(share: float) -> tuple[float, float]:
 
 def _frequencies(device: torch.device) -> Tensor:
     low, high = (math.log(f) for f in _FREQUENCIES)
-    return torch.exp(torch.linspace(low, high, EMBEDDING // 4, device=device))
+    return torch.exp(torch.linspace(low, high, EMBEDDING // 4, device=device, dtype=torch.float32))

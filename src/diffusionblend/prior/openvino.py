@@ -46,13 +46,14 @@ class CompiledUNet:
     """A network without attention, compiled for each size of its images when that first comes.
 
     Args:
-        unet: The network, on the CPU, whose weights stay as they are.
+        unet: The network, on the CPU.
         precision: `f32`, or `bf16` where the processor is able to.
     """
 
     def __init__(self, unet: UNet, precision: str) -> None:
         self._unet, self._precision = unet, precision
         self._compiled: dict[tuple[int, int], Any] = {}
+        self._weights: list[tuple[int, int]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_compiled": {}}  # a copy is compiled anew
@@ -63,6 +64,8 @@ class CompiledUNet:
         images = with_ones(x).contiguous().numpy()
         embedding = self._unet.embedding(log_sigma, code).float().numpy()
         with _ONE_AT_A_TIME:
+            if self._weights != (now := _versions(self._unet)):
+                self._compiled, self._weights = {}, now
             if (height, width) not in self._compiled:
                 self._compiled[height, width] = self._compile(height, width)
             made = self._compiled[height, width].infer([images, embedding], share_inputs=True)
@@ -79,6 +82,12 @@ class CompiledUNet:
         }
         graph = _graph(self._unet, height, width)
         return core.compile_model(graph, "CPU", known).create_infer_request()
+
+
+def _versions(unet: UNet) -> list[tuple[int, int]]:
+    """Return what is another one when weights are replaced or changed in their place."""
+    weights = unet.parameters()
+    return [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
 
 
 @cache

@@ -10,6 +10,7 @@ word.
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,7 +104,7 @@ def from_pretrained(name: PathLike, device: torch.device | str = "cpu") -> UNetP
     """
     folder = find_prior(os.fspath(name))
     prior = load_network(folder, read_config(folder), UNetPrior).to(device)
-    prior.name = _called(os.fspath(name), folder)
+    prior.name, prior.loaded = _called(os.fspath(name), folder), checksum(prior)
     for network in (prior, prior.coarse):
         if network is not None:
             network.engine = engine()
@@ -115,7 +116,7 @@ def facts_of(prior: object) -> dict[str, str]:
 
     Args:
         prior: A prior, or the name of one that is not loaded yet. One that was not read from a
-            folder has the name of its class.
+            folder has the name of its class; one that was trained on since has no digest.
     """
     if isinstance(prior, str):
         folder = find_prior(prior)
@@ -123,7 +124,19 @@ def facts_of(prior: object) -> dict[str, str]:
     else:
         name = getattr(prior, "name", "") or type(prior).__name__
         config = getattr(prior, "config", PriorConfig())
-    return {"name": name, "weights_sha256": getattr(config, "weights_sha256", "")}
+    digest = getattr(config, "weights_sha256", "")
+    if digest and isinstance(prior, UNetPrior) and checksum(prior) != prior.loaded:
+        name, digest = f"{name}, whose weights were changed", ""
+    return {"name": name, "weights_sha256": digest}
+
+
+def checksum(network: nn.Module) -> int:
+    """Return a checksum of the weights as they are now, which takes milliseconds."""
+    total = 0
+    for values in network.state_dict().values():
+        flat = values.detach().cpu().contiguous().flatten()
+        total = zlib.crc32(flat.view(torch.uint8).numpy(), total)
+    return total
 
 
 def _called(name: str, folder: Path) -> str:
@@ -151,7 +164,8 @@ def load_network(folder: Path, config: Config, make: Callable[[Config], Net]) ->
         weights = _read_weights(path, config.weights_sha256)
         network = _made(folder / CONFIG, config, make)
         _check_keys(path, weights, network.state_dict())
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
 
 
@@ -176,7 +190,8 @@ def _read_weights(path: Path, expected: str) -> dict[str, torch.Tensor]:
 
 def _made(path: Path, config: Config, make: Callable[[Config], Net]) -> Net:
     try:
-        return make(config)
+        with torch.device("meta"):  # without numbers that would be drawn in vain, from the caller's
+            return make(config)
     except (ValueError, RuntimeError, ZeroDivisionError, IndexError, MemoryError) as error:
         if ran_out(error):
             raise

@@ -85,13 +85,15 @@ class UNetPrior(nn.Module):
 
     Attributes:
         name: What records call it; `from_pretrained` gives it that.
-        engine: What it denoises by on a CPU, `torch` or `openvino`; the latter needs weights that
-            stay as they are. `from_pretrained` chooses.
+        loaded: Checksum of its weights as `from_pretrained` has read them; none of others.
+        engine: What it denoises by on a CPU, `torch` or `openvino`, which compiles the weights anew
+            when they have changed. `from_pretrained` chooses.
     """
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         self.config, self.name, self.engine = config, "", TORCH
+        self.loaded: int | None = None
         self._compiled: Network | None = None
         codes = CODES * len(config.scales)
         self.unet = UNet(config.widths, config.blocks, config.attention, codes)
@@ -164,7 +166,7 @@ class UNetPrior(nn.Module):
         height, width = x.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         padded = nn.functional.pad(x, pad, mode="replicate") if any(pad) else x
-        ones = torch.ones(len(x), device=x.device)
+        ones = torch.ones(len(x), device=x.device, dtype=torch.float32)
         code = position_code(gap, plane, _nearest(scale, self.config.scales))
         with arithmetic(x.device):
             clean = self(padded, sigma * ones, code * ones.long())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffusionblend.errors import InvalidValue
 from diffusionblend.geometry import Geometry
+from diffusionblend.machine.ambient import without_autocast
 
 Values = TypeVar("Values", np.ndarray, Tensor)
 
@@ -222,7 +223,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, projector: Projector, transpose: bool) -> Tensor:
-        return projector.product(x, transpose)
+        with without_autocast(x.device.type):  # where sums of many rays would be of eight bits
+            return projector.product(x, transpose)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Projector, bool], output: Tensor) -> None:  # noqa: ANN401

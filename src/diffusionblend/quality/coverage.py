@@ -52,7 +52,7 @@ def coverage(problem: Problem, u: Stack) -> Coverage:
 def _reach_mm(problem: Problem, u: Stack) -> float:
     """Return how far from the axis the object reaches, in mm: air beyond it lacks no directions."""
     slabs = problem.slabs
-    y, x = (torch.arange(n) - (n - 1) / 2 for n in u.shape[1:])
+    y, x = (torch.arange(n).float() - (n - 1) / 2 for n in u.shape[1:])
     pixels = torch.hypot(y[:, None], x)
     far = largest(slabs.each(lambda u: (u > OBJECT) * pixels.to(u), u), slabs)
     return far * problem.A.geometry.grid.pixel_mm

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.errors import UsageError
+from diffusionblend.io.stacks import normal
 from diffusionblend.prior import Prior
 
 END = -1  # the time at which abar is 1: no noise
@@ -72,6 +73,5 @@ class Schedule:
         """Return x at `t_next`; a share `eta` of its noise is drawn anew (DDS, eq. 15)."""
         if t_next == END:
             return x0
-        # On the CPU, so that the noise is the same on every device.
-        fresh = torch.randn(x0.shape, generator=generator).to(x0)
+        fresh = normal(x0.shape, generator).to(x0)
         return self.add_noise(x0, math.sqrt(1 - eta**2) * eps + eta * fresh, t_next)

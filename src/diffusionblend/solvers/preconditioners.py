@@ -118,9 +118,9 @@ class SmoothFilter:
             z, y, x = (
                 4 * torch.sin(torch.pi * f).square()
                 for f in (
-                    torch.fft.fftfreq(slices),
-                    torch.fft.fftfreq(rows),
-                    torch.fft.rfftfreq(columns),
+                    torch.fft.fftfreq(slices, dtype=torch.float32),
+                    torch.fft.fftfreq(rows, dtype=torch.float32),
+                    torch.fft.rfftfreq(columns, dtype=torch.float32),
                 )
             )
             level = self._level / _frequencies(rows, columns)
@@ -212,7 +212,8 @@ def _logs(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _frequencies(rows: int, columns: int) -> Tensor:
     """Return |frequency| in cycles a pixel (rows, columns / 2 + 1); that of the mean is not 0."""
-    y, x = torch.fft.fftfreq(rows)[:, None], torch.fft.rfftfreq(columns)
+    kind = torch.float32
+    y, x = torch.fft.fftfreq(rows, dtype=kind)[:, None], torch.fft.rfftfreq(columns, dtype=kind)
     return torch.hypot(y, x).clamp(min=0.5 / max(rows, columns))
 
 
