@@ -98,6 +98,14 @@ def _ball(radius):
     return [(Ellipsoid((4.0, -3.0, 0.0), (radius,) * 3), MU)]
 
 
+@pytest.mark.parametrize("photons", [200, 50, 20])
+def test_noise_of_few_photons_is_no_object_that_goes_on(photons):
+    scan = scan_of(discs(), coarse("parallel", 60, slices=1))
+    seen = np.random.default_rng(0).poisson(photons * np.exp(-scan.y))
+    y = -np.log(np.maximum(seen, 0.5) / photons).astype(np.float32)
+    assert extended(y, scan.geometry).y is y
+
+
 @pytest.mark.parametrize("fault", ["dead row", "closed shutters", "hot edge"])
 def test_what_is_broken_says_nothing_of_where_an_object_ends(fault):
     scan = scan_of(discs(), coarse("parallel", 60, slices=9))

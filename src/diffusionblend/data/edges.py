@@ -22,6 +22,7 @@ SURE = 5.0
 """Standard errors."""
 UNEVEN = 5e-4
 """Share by which the flux has to vary to be corrected: 0.3 HU in a body of 80 mm of water."""
+_NEAR = 8  # bins
 _MEDIAN = 0.6745  # of the absolute value of a normal variable
 
 
@@ -119,6 +120,13 @@ def pixel_noise(values: np.ndarray) -> float:
     """
     second = np.diff(values, 2, axis=-1)
     return float(np.median(np.abs(second))) / _MEDIAN / math.sqrt(6)
+
+
+def edge_noise(values: np.ndarray) -> float:
+    """Return the same of the bins near both edges, where air has less noise than an object."""
+    near = max(3, min(_NEAR, values.shape[-1] // 2))
+    parts = [pixel_noise(values[..., :near]), pixel_noise(values[..., -near:])]
+    return min(parts) if values.shape[-1] >= near else 0.0
 
 
 def _unknown(text: str, bins: int) -> UsageError:

@@ -222,6 +222,13 @@ def test_ends_of_half_a_turn_in_noise_are_refused_or_right():
                 assert_found(y, beam, 0.6)
 
 
+@pytest.mark.parametrize("photons", [200, 50])
+def test_noise_at_the_edges_is_no_object_that_is_cut_off(photons):
+    """Of so few photons air at the edges deviates by more than a twentieth of the object."""
+    half = np.arange(60) * 3.0
+    assert_found(*body("parallel", 0, 112, 55.5, angles=half, photons=photons), 5 / photons**0.5)
+
+
 def test_noise_has_no_centre():
     noise = np.random.default_rng(0).normal(0, 0.01, (3, 72, 64)).astype(np.float32)
     for kind in ("parallel", "fan"):

@@ -130,6 +130,24 @@ def test_a_ray_without_photons_has_next_to_no_weight():
     assert many < none / 1e4
 
 
+@pytest.mark.parametrize("top", [200, 255])
+@pytest.mark.parametrize("photons", [None, 2e4, 1e3])
+def test_a_range_of_few_counts_is_not_of_few_photons(tmp_path, y, top, photons):
+    """Shares of rays that a program scaled to 8 bits, which are no photons: not to be lifted."""
+    shares = np.exp(-y) if photons is None else counts(y, photons) / photons
+    scan = imported(tmp_path, (top * shares).round().clip(max=255).astype(np.uint8), i0=float(top))
+    dark = (y > 1.4) & (y < 2)
+    bias = 0.006 if photons == 1e3 else 0.002  # that of 200 photons without any lift, or of none
+    assert abs((scan.y.transpose(1, 0, 2) - y)[dark].mean()) < bias
+    assert abs(levels(scan).water) < (4 if photons == 1e3 else 2)
+
+
+def test_few_photons_that_are_counted_one_by_one_are_lifted(tmp_path, y):
+    scan = imported(tmp_path, counts(y, 200).astype(np.uint16), i0=200.0)
+    dark = (y > 1.4) & (y < 2)
+    assert abs((scan.y.transpose(1, 0, 2) - y)[dark].mean()) < 0.002
+
+
 # The detector's electronics
 
 
@@ -213,6 +231,42 @@ def test_signed_numbers_that_wrapped_are_read_as_unsigned(tmp_path, y, stored):
     assert "views stored as int16 read as uint16" in scan.provenance["corrections"]
     right = imported(tmp_path, values, white=white.astype(np.int64) % 65536)
     np.testing.assert_array_equal(scan.y, right.y)
+
+
+@pytest.mark.parametrize("down", [32768, 22768])
+def test_signed_numbers_that_were_moved_down_are_right_by_their_fields(tmp_path, y, down):
+    """They cross zero without a leap, from no rays far below it to air far above it."""
+    values, white, dark = (
+        (2 * a).astype(np.int32)
+        for a in (
+            counts(y, dark=100.0),
+            fields(GEOMETRY, dark=100.0),
+            fields(GEOMETRY, 0, dark=100),
+        )
+    )
+    right = imported(tmp_path, values, white=white, dark=dark)
+    values, white, dark = (
+        (a - down).clip(max=32767).astype(np.int16) for a in (values, white, dark)
+    )
+    found = imported(tmp_path, values, white=white, dark=dark)
+    np.testing.assert_allclose(found.y, right.y, atol=1e-5)
+
+
+def test_numbers_whose_bytes_are_in_the_other_order_are_refused(tmp_path, y):
+    values, white = counts(y).astype(np.uint16), fields(GEOMETRY).astype(np.uint16)
+    with pytest.raises(CorruptInput, match=r"two bytes of each .* other order; .*byteswap"):
+        imported(tmp_path, values.byteswap(), white=white.byteswap())
+    eight_bits = [(a // 100 * 256).astype(np.uint16) for a in (values, white)]
+    imported(tmp_path, eight_bits[0], white=eight_bits[1])  # moved up, and in order
+
+
+def test_numbers_that_fall_with_the_rays_are_told_as_such(tmp_path, y):
+    values, white, dark = (
+        65535 - a
+        for a in (counts(y, dark=100.0), fields(GEOMETRY, dark=100.0), fields(GEOMETRY, 0))
+    )
+    with pytest.raises(CorruptInput, match="numbers fall with the rays, subtract"):
+        imported(tmp_path, values, white=white, dark=dark)
 
 
 def test_counts_below_the_dark_level_are_not_unsigned(tmp_path, y):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import SURE, pixel_noise
+from diffusionblend.data.edges import SURE, edge_noise, pixel_noise
 
 EDGE = 0.05
 """Share of the largest line integral at the detector's edge from which an object is cut off."""
@@ -81,7 +81,8 @@ def masses(sinogram: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 def is_cut(y: np.ndarray) -> bool:
     """Return whether the object reaches the detector's edge in a view (..., views, bins)."""
     edges = np.concatenate([y[..., :2], y[..., -2:]], axis=-1)
-    return bool(np.median(np.abs(edges), axis=-1).max() > edge_level(y))
+    least = edge_level(y) + SURE * edge_noise(y) / edges.shape[-1] ** 0.5
+    return bool(np.median(np.abs(edges), axis=-1).max() > least)
 
 
 def edge_level(y: np.ndarray) -> float:

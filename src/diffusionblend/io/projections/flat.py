@@ -129,7 +129,8 @@ def counts_of_air(level: np.ndarray, dark: np.ndarray) -> np.ndarray:
     if not np.nanmedian(air) > 0:
         raise CorruptInput(
             f"air has {np.nanmedian(level):g} counts, no rays {np.nanmedian(dark):g}; expected "
-            "more counts in air; check which fields are which"
+            "more counts in air; check which fields are which; if the detector's numbers fall with "
+            "the rays, subtract views and fields from one large number"
         )
     return air
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted
 from diffusionblend.io.projections.stack import Stack
 
@@ -23,6 +24,11 @@ ALTERNATING = -0.35
 
 In noise it is -0.6; in a body of 1e4 to 1e6 photons -0.57 to -0.43, without noise -0.27 to 0.2.
 """
+LEAPLESS, SMOOTHER = 0.9, 0.5
+"""Shares of the steps from bin to bin that another reading of a few or of all numbers has to leave.
+"""
+NO_PICTURE = 0.4
+"""Mean step over the spread from which values hardly go on from bin to bin; of noise it is 1.1."""
 _ONE = 0.6745 * 70**0.5  # median size of a fourth difference, of noise of one count
 _SOME, _ROWS = 9, 64  # views and rows that are as good as all
 
@@ -30,7 +36,18 @@ _SOME, _ROWS = 9, 64  # views and rows that are as good as all
 def as_counted(
     data: Stack, white: Stack | None, dark: Stack | None
 ) -> tuple[Stack, Stack | None, Stack | None, Notes]:
-    """Return counts and their fields as the detector counted them, and what was changed."""
+    """Return counts and their fields as the detector counted them, and what was changed.
+
+    Signed numbers that a program moved down by half of their range are left as they are: what
+    differs from fields of the same kind by nothing is the same.
+    """
+    if _in_other_order(data):
+        raise CorruptInput(
+            f"the two bytes of each of its numbers ({data.dtype}) are in the other order; write "
+            "them in this one, in NumPy by `values.byteswap()`, or name theirs in the header"
+        )
+    if _moved_down(data):
+        return data, white, dark, NOTHING
     views = _as_counted(data)
     fields = [None if stack is None else _as_counted(stack) for stack in (white, dark)]
     if white is not None and white.dtype == data.dtype and views.dtype.kind == "u":
@@ -63,6 +80,36 @@ def _as_counted(stack: Stack) -> Stack:
     if kind == "u" and _underflows(values, whole):
         return _shifted(stack, "i", -whole * DEEP)
     return stack
+
+
+def _moved_down(stack: Stack) -> bool:
+    """Return whether signed numbers cross zero without a leap, as those that wrapped do not."""
+    if stack.dtype.kind != "i" or stack.dtype.itemsize > 4:
+        return False
+    whole, values = 2.0 ** (8 * stack.dtype.itemsize), _sample(stack)
+    if not _wraps(values, whole):
+        return False
+    return _steps(values) < LEAPLESS * _steps(values % whole)
+
+
+def _in_other_order(stack: Stack) -> bool:
+    """Return whether numbers of two bytes only go on from bin to bin once these are exchanged."""
+    if stack.dtype.kind not in "iu" or stack.dtype.itemsize != 2:
+        return False
+    values = _sample(stack)
+    rough = _roughness(values)
+    turned = values.astype(stack.dtype.newbyteorder("=")).byteswap().astype(np.float64)
+    return rough > NO_PICTURE and _roughness(turned) < SMOOTHER * rough
+
+
+def _steps(values: np.ndarray) -> float:
+    """Return the mean step from bin to bin."""
+    return float(np.abs(np.diff(values, axis=-1)).mean()) if values.shape[-1] > 1 else 0.0
+
+
+def _roughness(values: np.ndarray) -> float:
+    """Return the mean step from bin to bin over the spread of all values."""
+    return _steps(values) / max(float(values.std()), 1e-9)
 
 
 def _shifted(stack: Stack, kind: str, least: float) -> Stack:

@@ -13,6 +13,7 @@ from diffusionblend.io.projections import flat, noise
 from diffusionblend.io.projections.course import without_object
 from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
 from diffusionblend.io.projections.flux import darker, even_counts, even_lines
+from diffusionblend.io.projections.integers import noisy
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.padding import padded
@@ -32,6 +33,8 @@ from diffusionblend.io.projections.understand import Meaning
 
 _NAMED = 40
 _ROWS, _VIEWS = 16, 60  # as good as all of them
+_DIMMEST, _DIM = 0.05, 5.0  # share of the values that may have fewer counts than noise is told by
+_CLEARLY = 2.0  # times as many photons as counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +255,28 @@ def _grain(
         if one.electronic > 0:
             return photon, one.electronic / (one.photons * level * math.sqrt(pixels))
     elif whole:
-        photon = 1 / (usual * level * pixels)
+        photon = 1 / (usual * level * pixels * _photons_a_count(shares, usual * pixels))
     return photon, flat.readout_noise(shares)
+
+
+def _photons_a_count(shares: np.ndarray, counts: float) -> float:
+    """Return how many photons a count stands for, as noise tells it; 1 if not clearly more.
+
+    They are many where a program scaled what came through to a small range, as of 8 bits.
+
+    Args:
+        shares: What comes through (views, rows, bins).
+        counts: Those of air.
+    """
+    some = _some(shares)
+    if float(np.quantile(some, _DIMMEST)) * counts < _DIM:  # steps of single counts are no noise
+        return 1.0
+    if not noisy(some * np.float32(counts)):
+        return math.inf
+    found = noise.from_lines(_in_order(-np.log(np.maximum(some, 0.5 / counts))))
+    if found is None or found.photons is None or found.photons < _CLEARLY * counts:
+        return 1.0
+    return found.photons / counts
 
 
 def _logarithm(shares: np.ndarray, photon: np.ndarray | float, spread: np.ndarray | float) -> Notes:
