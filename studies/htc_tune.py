@@ -23,7 +23,7 @@ from diffusionblend.experiments.htc.acrylic import straightened
 from diffusionblend.experiments.htc.run import TV_ITERATIONS
 from diffusionblend.experiments.htc.score import matthews, segmented
 from diffusionblend.geometry import FanBeam, Geometry, Grid
-from diffusionblend.io.projections import noise
+from diffusionblend.io.projections.counts import noise
 from diffusionblend.methods import Method
 from diffusionblend.methods.diffusion_blend_fast import DiffusionBlendFast
 from diffusionblend.methods.tv import TV, tuned_weight

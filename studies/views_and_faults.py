@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import diffusionblend as db
-from diffusionblend.io.projections.flat import lifted
+from diffusionblend.io.projections.counts.flat import lifted
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
 PHOTONS = 2e4

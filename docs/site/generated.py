@@ -41,7 +41,7 @@ def schemas() -> str:
     """Return the JSON schemas of what is read and written."""
     from diffusionblend.experiments.recipe import Recipe as Experiment
     from diffusionblend.geometry import Geometry
-    from diffusionblend.io.projections.geometry_file import AnyFacts
+    from diffusionblend.io.projections.formats.geometry_file import AnyFacts
     from diffusionblend.prior import PriorConfig
     from diffusionblend.quality.record import Quality
     from diffusionblend.training.recipe import FBPUNetRecipe, Recipe

@@ -29,8 +29,8 @@ from diffusionblend.geometry.tools.leap import from_leap as from_leap
 from diffusionblend.geometry.tools.leap import to_leap as to_leap
 from diffusionblend.geometry.tools.tigre import from_tigre as from_tigre
 from diffusionblend.geometry.tools.tigre import to_tigre as to_tigre
+from diffusionblend.io.projections.formats.rtk import to_rtk as to_rtk
 from diffusionblend.io.projections.importing import import_scan as import_scan
-from diffusionblend.io.projections.rtk import to_rtk as to_rtk
 from diffusionblend.io.scans import read_scan as read_scan
 from diffusionblend.io.scans import write_scan as write_scan
 from diffusionblend.io.volumes import read_volume as read_volume

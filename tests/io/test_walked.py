@@ -8,8 +8,8 @@ import pytest
 from scipy.io import savemat
 
 from diffusionblend.errors import CorruptInput
-from diffusionblend.io.projections import walked
-from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.projections.formats import walked
+from diffusionblend.io.projections.formats.walked import walk
 from diffusionblend.io.scans import read_scan
 from support.commands import command, contents
 from support.measured import lines, write_exchange

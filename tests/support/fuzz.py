@@ -48,7 +48,7 @@ def fuzz(kind: str, folder: Path, kept: Path, seconds: int) -> None:
 
     with atheris.instrument_imports(include=PACKAGES):
         from diffusionblend.errors import DiffusionBlendError
-        from diffusionblend.io.projections import walked
+        from diffusionblend.io.projections.formats import walked
         from support.readers import READERS
     reader, walked._walk = READERS[kind], lambda *_: None  # third of a second for each input
     path, kept_whole = folder / "inputs" / reader.file, folder / "whole" / _name(kind)
@@ -116,7 +116,7 @@ def _packed(whole: bytes, facts: bytes) -> bytes:
 def _all_refused(kept: Path, kind: str) -> bool:
     """Return whether what ended the process is refused, since another walks through it."""
     from diffusionblend.errors import CorruptInput
-    from diffusionblend.io.projections.walked import walk
+    from diffusionblend.io.projections.formats.walked import walk
     from support.readers import READERS
 
     found = [*kept.glob(f"{_name(kind)}-*-*")] if READERS[kind].walked else []

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from scipy.io import savemat
 
 from diffusionblend.experiments.recipe import read_recipe as read_experiment
+from diffusionblend.io.projections.formats.rtk import read_rtk
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
-from diffusionblend.io.projections.rtk import read_rtk
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import read_volume, write_volume
 from diffusionblend.prior.store import load_network, read_config

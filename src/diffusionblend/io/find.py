@@ -10,8 +10,8 @@ from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, UnsupportedInput
 from diffusionblend.io.files import as_utf8, naming
-from diffusionblend.io.formats.dicom import read_series
-from diffusionblend.io.formats.dicom_files import dicom_files, dicom_series, is_dicom, said
+from diffusionblend.io.formats.dicom.files import dicom_files, dicom_series, is_dicom, said
+from diffusionblend.io.formats.dicom.volume import read_series
 from diffusionblend.io.formats.registry import is_volume, reader_of
 from diffusionblend.io.tree import some_of
 from diffusionblend.io.volumes import read_volume

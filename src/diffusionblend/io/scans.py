@@ -33,8 +33,8 @@ from diffusionblend.io.files import (
     sha256,
 )
 from diffusionblend.io.formats.registry import is_volume
-from diffusionblend.io.projections.hdf5 import check_held, dataset
-from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.projections.formats.hdf5 import check_held, dataset
+from diffusionblend.io.projections.formats.walked import walk
 
 if TYPE_CHECKING:
     import h5py

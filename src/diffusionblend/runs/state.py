@@ -22,7 +22,7 @@ from torch import Tensor
 from diffusionblend.data.arrays import in_parts
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.files import DAMAGE, atomic
-from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.projections.formats.walked import walk
 from diffusionblend.io.stacks import Stack, Stored
 from diffusionblend.machine.processes import here
 from diffusionblend.runs.provenance import Machine

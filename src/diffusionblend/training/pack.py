@@ -18,7 +18,7 @@ from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic, expect_suffix
 from diffusionblend.io.formats.headers import MAX_VOXELS
-from diffusionblend.io.projections.walked import walk
+from diffusionblend.io.projections.formats.walked import walk
 from diffusionblend.progress import counted
 from diffusionblend.training.samples import Source
 

@@ -26,9 +26,9 @@ from pydicom.uid import (
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.find import find_volumes
-from diffusionblend.io.formats import dicom_files
-from diffusionblend.io.formats.dicom import read_series
-from diffusionblend.io.formats.dicom_files import dicom_series, slices_among
+from diffusionblend.io.formats.dicom import files as dicom_files
+from diffusionblend.io.formats.dicom.files import dicom_series, slices_among
+from diffusionblend.io.formats.dicom.volume import read_series
 from diffusionblend.io.scans import read_scan
 from diffusionblend.io.volumes import digest, read_volume
 from diffusionblend.simulation.simulate import simulate

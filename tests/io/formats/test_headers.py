@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 import diffusionblend as db
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.find import find_volumes
-from diffusionblend.io.formats import dicom_series
+from diffusionblend.io.formats.dicom import series as dicom_series
 from diffusionblend.io.volumes import read_volume
 from support.commands import command
 from support.small_volumes import (

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def nobody_walks(monkeypatch):
-    monkeypatch.setattr("diffusionblend.io.projections.walked._walk", lambda *_: None)
+    monkeypatch.setattr("diffusionblend.io.projections.formats.walked._walk", lambda *_: None)

@@ -14,7 +14,7 @@ from diffusionblend.errors import (
     UnsupportedInput,
     UsageError,
 )
-from diffusionblend.io.projections.flat import lifted
+from diffusionblend.io.projections.counts.flat import lifted
 from diffusionblend.io.projections.importing import import_scan
 from diffusionblend.io.projections.options import Options
 from diffusionblend.reconstruction.reconstruct import reconstruct

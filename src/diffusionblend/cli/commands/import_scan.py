@@ -100,7 +100,7 @@ class Import(Options):
         """Write a geometry.json to fill in."""
         from diffusionblend.io.files import writable, write_file
         from diffusionblend.io.projections.asked import template
-        from diffusionblend.io.projections.geometry_file import TO_FILL
+        from diffusionblend.io.projections.formats.geometry_file import TO_FILL
 
         if path.exists():  # perhaps the projections, or a file that was filled in by hand
             raise UsageError(f"--template {path}: exists already; give a new name")

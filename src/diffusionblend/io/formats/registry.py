@@ -6,10 +6,13 @@ from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.io.files import check_kind
-from diffusionblend.io.formats import dicom, dicom_source, dicom_write, mha, nifti, nrrd, ome_zarr
-from diffusionblend.io.formats.dicom_files import is_dicom
-from diffusionblend.io.formats.dicom_index import is_index
-from diffusionblend.io.formats.dicom_series import is_alone, way_to_series
+from diffusionblend.io.formats import mha, nifti, nrrd, ome_zarr
+from diffusionblend.io.formats.dicom import source as dicom_source
+from diffusionblend.io.formats.dicom import volume as dicom
+from diffusionblend.io.formats.dicom import write as dicom_write
+from diffusionblend.io.formats.dicom.files import is_dicom
+from diffusionblend.io.formats.dicom.index import is_index
+from diffusionblend.io.formats.dicom.series import is_alone, way_to_series
 from diffusionblend.io.formats.foreign import extra
 from diffusionblend.io.formats.format import FOLDER, Format
 from diffusionblend.io.formats.unread import way_to_read

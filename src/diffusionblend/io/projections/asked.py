@@ -9,8 +9,8 @@ import numpy as np
 
 from diffusionblend.errors import UsageError
 from diffusionblend.io.formats.foreign import parsing
-from diffusionblend.io.projections.arrays import NPY
-from diffusionblend.io.projections.geometry_file import (
+from diffusionblend.io.projections.formats.arrays import NPY
+from diffusionblend.io.projections.formats.geometry_file import (
     NAME,
     TO_FILL,
     AnyFacts,
@@ -19,9 +19,9 @@ from diffusionblend.io.projections.geometry_file import (
     FanFacts,
     ParallelFacts,
 )
-from diffusionblend.io.projections.names import tiff_files
+from diffusionblend.io.projections.formats.names import tiff_files
+from diffusionblend.io.projections.formats.source import Source
 from diffusionblend.io.projections.options import Options
-from diffusionblend.io.projections.source import Source
 
 SCHEMA: Any = "diffusionblend-geometry/1"
 ORDER = "`order`, the axes of the array, for instance view,row,bin, or view,bin for a sinogram"

@@ -10,9 +10,9 @@ from scipy.ndimage import uniform_filter1d
 from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
-from diffusionblend.io.projections import flat, noise
-from diffusionblend.io.projections.exposure import evenly_exposed, judged
-from diffusionblend.io.projections.integers import CLIPPED, clipped_at, noisy
+from diffusionblend.io.projections.counts import flat, noise
+from diffusionblend.io.projections.formats.exposure import evenly_exposed, judged
+from diffusionblend.io.projections.formats.integers import CLIPPED, clipped_at, noisy
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.understand import Meaning

@@ -19,35 +19,35 @@ from diffusionblend.errors import DiffusionBlendError, UnsupportedInput, UsageEr
 from diffusionblend.geometry import PosedBeam, find_arc
 from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.io.files import PathLike, naming, sha256
-from diffusionblend.io.projections import noise
 from diffusionblend.io.projections.asked import check_asked
 from diffusionblend.io.projections.beam import Measured
-from diffusionblend.io.projections.bent import bent_values
-from diffusionblend.io.projections.crosscheck import (
+from diffusionblend.io.projections.consistency.bent import bent_values
+from diffusionblend.io.projections.consistency.crosscheck import (
     doubts,
     lying_down,
     odd_lengths,
     off_course,
 )
+from diffusionblend.io.projections.consistency.placing import Placed, place_axis
+from diffusionblend.io.projections.consistency.tilt import Axis, set_upright, with_margin
+from diffusionblend.io.projections.counts import noise
+from diffusionblend.io.projections.counts.stripes import remove_stripes
 from diffusionblend.io.projections.fields import heed_exposures
-from diffusionblend.io.projections.geometry_file import order_of
-from diffusionblend.io.projections.leaving import leave_out
-from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
-from diffusionblend.io.projections.names import fingerprint
-from diffusionblend.io.projections.notes import Notes
-from diffusionblend.io.projections.options import Options
-from diffusionblend.io.projections.placing import Placed, place_axis
-from diffusionblend.io.projections.recognise import (
+from diffusionblend.io.projections.formats.geometry_file import order_of
+from diffusionblend.io.projections.formats.names import fingerprint
+from diffusionblend.io.projections.formats.recognise import (
     find_data,
     find_geometry,
     has_free_axes,
     open_source,
 )
+from diffusionblend.io.projections.formats.source import Source
+from diffusionblend.io.projections.formats.stack import parse_order
+from diffusionblend.io.projections.leaving import leave_out
+from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
+from diffusionblend.io.projections.notes import Notes
+from diffusionblend.io.projections.options import Options
 from diffusionblend.io.projections.selection import choose_rows, choose_views
-from diffusionblend.io.projections.source import Source
-from diffusionblend.io.projections.stack import parse_order
-from diffusionblend.io.projections.stripes import remove_stripes
-from diffusionblend.io.projections.tilt import Axis, set_upright, with_margin
 from diffusionblend.io.projections.understand import Meaning, understand
 
 WARNINGS = "warnings"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffusionblend.errors import UsageError
+from diffusionblend.io.projections.formats.stack import Stack
 from diffusionblend.io.projections.notes import noted
-from diffusionblend.io.projections.stack import Stack
 from diffusionblend.io.projections.understand import Meaning
 
 

@@ -9,15 +9,11 @@ import numpy as np
 from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
-from diffusionblend.io.projections import flat, noise
-from diffusionblend.io.projections.course import without_object
-from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
-from diffusionblend.io.projections.flux import darker, even_counts, even_lines
-from diffusionblend.io.projections.integers import noisy
-from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
-from diffusionblend.io.projections.options import Options, Quantity
-from diffusionblend.io.projections.padding import padded
-from diffusionblend.io.projections.pixels import (
+from diffusionblend.io.projections.consistency.course import without_object
+from diffusionblend.io.projections.counts import flat, noise
+from diffusionblend.io.projections.counts.flux import darker, even_counts, even_lines
+from diffusionblend.io.projections.counts.padding import padded
+from diffusionblend.io.projections.counts.pixels import (
     DARKEST,
     MOST,
     around,
@@ -29,6 +25,10 @@ from diffusionblend.io.projections.pixels import (
     struck,
     stuck_at_top,
 )
+from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
+from diffusionblend.io.projections.formats.integers import noisy
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
+from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.understand import Meaning
 
 _NAMED = 40

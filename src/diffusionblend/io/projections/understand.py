@@ -15,11 +15,11 @@ from diffusionblend.data.scan import Noise
 from diffusionblend.data.units import MU_WATER_RANGE
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.io.files import inside, naming
-from diffusionblend.io.projections.angles import angles_of
 from diffusionblend.io.projections.asked import with_line
 from diffusionblend.io.projections.beam import Measured, placing
-from diffusionblend.io.projections.exposure import Exposures
-from diffusionblend.io.projections.geometry_file import (
+from diffusionblend.io.projections.formats.angles import angles_of
+from diffusionblend.io.projections.formats.exposure import Exposures
+from diffusionblend.io.projections.formats.geometry_file import (
     NAME,
     AnyFacts,
     ConeFacts,
@@ -27,13 +27,13 @@ from diffusionblend.io.projections.geometry_file import (
     in_mm,
     order_of,
 )
-from diffusionblend.io.projections.integers import as_counted
+from diffusionblend.io.projections.formats.integers import as_counted
+from diffusionblend.io.projections.formats.recognise import open_fields
+from diffusionblend.io.projections.formats.source import Source
+from diffusionblend.io.projections.formats.stack import AXES, Stack, joined, parse_order
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
-from diffusionblend.io.projections.recognise import open_fields
 from diffusionblend.io.projections.selection import expected
-from diffusionblend.io.projections.source import Source
-from diffusionblend.io.projections.stack import AXES, Stack, joined, parse_order
 
 LENGTH_MM = (1e-6, 1e5)
 SAME = 1e-6

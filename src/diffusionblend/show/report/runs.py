@@ -7,7 +7,7 @@ from pathlib import Path
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
-from diffusionblend.io.formats.dicom_files import is_dicom
+from diffusionblend.io.formats.dicom.files import is_dicom
 from diffusionblend.io.formats.registry import STD, is_volume, stem
 from diffusionblend.io.volumes import read_compared
 from diffusionblend.runs.provenance import CLASSICAL, beside, record_of

@@ -1,0 +1,1 @@
+"""From counts to line integrals: fields, flux, noise, and the faults of detectors."""

@@ -1,0 +1,261 @@
+"""The flux of each view, from air at the edges of the detector; and what the edges give away."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from diffusionblend.data.edges import SURE, Edges, find_edges, level_of_bins, pixel_noise
+from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.projections.counts.noise import DARKEST, is_transmission
+from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
+
+HIGH, LOW = 0.8, 0.2
+"""Places between the lowest and the highest values from which the edges are one or the other."""
+CONTRAST = 0.05
+"""Least range, as a share of the largest, that shows an object."""
+PLAUSIBLE = (0.5, 1.5)
+"""Shares of the fields that are taken for a source that changed, unless `air_bins` says so."""
+OFF = 0.003
+"""Part of the darkest line integral by which a wrong level of air may move all of them: 3 HU.
+
+It is at least as much of 1, for white fields themselves leave so much.
+"""
+LYING = 0.1
+"""Share of the edges' distance from air by which rows may differ from air and still show it."""
+BRIGHTER = 0.01
+"""Share by which the brightest part of most views may exceed air."""
+DARKER = 0.01
+"""Share of air by which the darkest part of most views may lie below no rays: darks drift."""
+BELOW, OFTEN_BELOW = 0.1, 0.2
+"""Line integral below zero that is a tenth more than air, and share of those below it."""
+_PARTS = 32  # of the detector's width that see air, if any do
+_LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
+
+
+def even_counts(
+    shares: np.ndarray, air_bins: str | None, *, i0: float | None = None, dark: float = 0.0
+) -> Notes:
+    """Divide shares (views, rows, bins) by the flux of each view, in place, where it is seen.
+
+    Args:
+        shares: What comes through.
+        air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
+        i0: Counts of air, where a number stands for white fields.
+        dark: Counts without rays.
+    """
+    if air_bins == "none":
+        return NOTHING
+    if air_bins not in {None, "auto"}:
+        return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
+    edges = find_edges(shares)
+    if edges is None:
+        return _no_edges(air_bins) + _brighter(shares, i0, dark)
+    lying = _lying(shares, edges, 1.0)
+    _check_bright(edges, lying)
+    if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
+        return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
+    darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
+    told, cure = _of_air(edges.usual, i0, dark)
+    told = f"air at both edges of the detector has {told}{lying}"
+    misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
+    return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
+
+
+def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
+    """Say what share of its stated counts air has, and which number would be right."""
+    if i0 is None:
+        return f"{share:.4g} of the white fields", ""
+    right = dark + share * (i0 - dark)
+    return f"{share:.4g} of the {i0:g} counts of `i0`", f"`i0={right:.5g}` is what they show; "
+
+
+def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
+    """Warn if most views are brighter somewhere than air."""
+    smooth, error = _by_parts(shares)
+    brightest = float(np.median(smooth.max(axis=1)))
+    if brightest <= 1 + max(BRIGHTER, SURE * error):
+        return NOTHING
+    told, cure = _of_air(brightest, i0, dark)
+    less = "" if i0 is not None else ", or less exposure of them (`white_exposure`)"
+    return warned(
+        f"the brightest part of most views has {told}, but nothing lets more through than air: "
+        f"the counts of air are too low, as with an object in the white fields{less}; "
+        f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` skips this"
+    )
+
+
+def darker(shares: np.ndarray) -> Notes:
+    """Warn if views (views, rows, bins) are darker somewhere than without rays."""
+    smooth, error = _by_parts(shares)
+    darkest = float(np.median(smooth.min(axis=1)))
+    if darkest >= -max(DARKER, SURE * error):
+        return NOTHING
+    return warned(
+        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without "
+        "rays, which is impossible: the dark fields are too high, as with another exposure or "
+        "gain; give others by `dark=FILE`"
+    )
+
+
+def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the means of parts of values' width (views, bins), and the standard error of one."""
+    width = max(3, shares.shape[2] // _PARTS)
+    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
+    if shares.shape[2] < 2 * width:  # too narrow to tell
+        return smooth, math.inf
+    return smooth, pixel_noise(shares) / math.sqrt(width * shares.shape[1])
+
+
+def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
+    """Subtract what air shows in each view from line integrals (views, rows, bins), in place.
+
+    Args:
+        y: Line integrals.
+        air_bins: As for `even_counts`.
+    """
+    notes = NOTHING if is_transmission(y) else _other_quantity(y)
+    if air_bins not in {None, "auto", "none"}:
+        levels = level_of_bins(y, str(air_bins))
+        return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
+    edges = None if air_bins == "none" else find_edges(y)
+    if edges is None:
+        return notes + _no_edges(air_bins) + _perhaps_shares(y) + _negative(y)
+    lying = _lying(y, edges, 0.0)
+    _check_upright(edges, lying)
+    rays = notes == NOTHING
+    if air_bins == "auto" or (rays and _flickers(_flux(edges))):
+        levels, place = edges.levels, f"{edges.bins} bins at either edge"
+        return notes + _applied(y, np.subtract, levels, place)
+    unit = max(1.0, edges.high) if rays else edges.high - edges.low
+    told = f"line integrals are {edges.usual:.3g} at both edges of the detector{lying}"
+    return notes + _misfit(edges, 0.0, unit, told)
+
+
+def _negative(y: np.ndarray) -> Notes:
+    """Warn of line integrals (views, rows, bins) if many are far below zero."""
+    smooth, error = _by_parts(y)
+    below = float((smooth < -max(BELOW, SURE * error)).mean())
+    if below < OFTEN_BELOW:
+        return NOTHING
+    return warned(
+        f"{below:.0%} of the line integrals are far below zero, down to {float(y.min()):.3g}, but "
+        "nothing lets more through than air: was the logarithm taken twice, is its sign wrong, "
+        "or were the counts of air too low? expected -ln of the transmission"
+    )
+
+
+def _no_edges(air_bins: str | None) -> Notes:
+    """Say that nothing was taken for air, if it was asked for."""
+    if air_bins != "auto":
+        return NOTHING
+    return warned(
+        "`air_bins='auto'`: the edges of the detector do not show the same in every view, so "
+        "nothing was taken for air; name the bins that see air, for instance `air_bins='0:10'`"
+    )
+
+
+def _other_quantity(y: np.ndarray) -> Notes:
+    return warned(
+        f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
+        "are counts, state that by `quantity='counts'` with `white` or `i0`, or in "
+        "geometry.json; if they are another quantity, their noise is unknown, the picture is in "
+        "their unit per mm, and `mu_water=X` in the reconstruction turns X into 0 HU"
+    )
+
+
+def _perhaps_shares(y: np.ndarray) -> Notes:
+    """Say that values (views, rows, bins) may be transmissions, if nothing else can show it.
+
+    Without air, 1 less a line integral is one, too: that of another object.
+    """
+    low, high = float(y.min()), float(y.max())
+    if not CONTRAST * high < low < high <= 1:
+        return NOTHING
+    return noted(
+        f"line integrals from {low:.3g} to {high:.3g} show no air and may just as well be "
+        "transmissions: if they are, import them by `quantity='counts'` with `i0=1`"
+    )
+
+
+def _flux(edges: Edges) -> Edges:
+    """Return the transmissions of the line integrals at the edges."""
+    with np.errstate(over="ignore"):
+        shares = np.exp(-edges.levels)
+    return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
+
+
+def _flickers(edges: Edges) -> bool:
+    """Return whether what the edges show is air, and the source that changed."""
+    return PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1] and edges.varied(_LIT)
+
+
+def _applied(
+    values: np.ndarray, how: Callable[..., object], levels: np.ndarray, place: str
+) -> Notes:
+    """Divide or subtract the level of air in each view; those without rays are left."""
+    usual = float(np.median(levels))
+    if how is np.divide:
+        if not usual > 0:
+            raise UnsupportedInput(f"`air_bins`: {place} see no rays; name bins that see air")
+        levels = np.where(levels > _LIT * usual, levels, 1.0)
+    how(values, levels[:, None, None].astype(values.dtype), out=values)
+    return noted(
+        f"air in {place} taken for air in each view ({levels.min():.4g} to {levels.max():.4g})"
+    )
+
+
+def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "") -> Notes:
+    """Warn if air is not what it is said to be."""
+    if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
+        return NOTHING
+    return warned(
+        f"{told} in every view: the source changed, a constant was added, they are already "
+        "divided by their fields, or the object is wider than the detector; "
+        f"{cure}`air_bins='auto'` takes the edges for air, `air_bins='none'` skips this"
+    )
+
+
+def _lying(values: np.ndarray, edges: Edges, air: float) -> str:
+    """Say that the first and last rows show air, and not the edges, as where the axis lies down.
+
+    Args:
+        values: Shares or line integrals (views, rows, bins).
+        edges: What their edges show.
+        air: What air should have.
+    """
+    ends = find_edges(values.swapaxes(1, 2))
+    if ends is None or not abs(ends.usual - air) < LYING * abs(edges.usual - air):
+        return ""
+    return " (the first and the last rows show air: does `order` swap row and bin?)"
+
+
+def _check_bright(edges: Edges, lying: str) -> None:
+    """Refuse counts if air has the fewest."""
+    if edges.place < LOW and edges.contrast > CONTRAST:
+        raise CorruptInput(
+            f"its counts are the fewest at both edges of the detector{lying} in every view, where "
+            "air should have the most: if these are line integrals, state that by "
+            "`quantity='line-integrals'`, or as "
+            '"quantity" in geometry.json; if the edges are covered, give '
+            "`air_bins='none'`; if sums of frames overflowed 16 bits, write them with 32"
+        )
+
+
+def _check_upright(edges: Edges, lying: str) -> None:
+    """Refuse line integrals if air has the largest."""
+    if not (edges.place > HIGH and edges.contrast > CONTRAST):
+        return
+    if abs(edges.usual) < LOW * (edges.high - edges.low):
+        raise CorruptInput(
+            f"line integrals are {edges.usual:.3g} at both edges of the detector and down to "
+            f"{edges.low:.3g} between: their sign is wrong; expected -ln of the transmission"
+        )
+    raise CorruptInput(
+        f"line integrals are {edges.usual:.4g} at both edges of the detector{lying} and less "
+        "between, where the object is: they are counts or transmissions; give "
+        f"`quantity='counts'` with `i0={edges.usual:.4g}` or `white`, or correct geometry.json if "
+        "it says otherwise; `air_bins='none'` takes them as they are"
+    )
