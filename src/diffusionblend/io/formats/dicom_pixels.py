@@ -1,10 +1,9 @@
 """Pixels of one DICOM file, a slice or several frames, compressed or not.
 
 pydicom reads what is not compressed, run lengths and, through Pillow, JPEG 2000; imagecodecs reads
-lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, and never whatever
-is installed: GDCM, for one, ends the whole process at damaged data. They take the size of a
-picture from the compressed data, which may claim any, so that it is compared with the header
-first.
+lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, never just whatever
+is installed: GDCM, for one, ends the whole process on damaged data. They take the size of a picture
+from the compressed data, which may state any, so it is compared with the header first.
 """
 
 from collections.abc import Callable
