@@ -1,9 +1,9 @@
-"""Arguments of a wrong type, refused in one sentence: what is given is held against annotations.
+"""Arguments of a wrong type are refused in one sentence: they are checked against annotations.
 
 It is done where a caller enters the package: for its public functions by `checked`, for what a
 caller makes of its own, such as a scan, by `check_fields`. Only types are looked at; what a value
-may be is for the function to say. Numbers of other libraries become Python's own here: no file
-takes those of NumPy or torch, and the first one may be written hours later.
+may be is for the function to say. Numbers of other libraries become Python's own here: files cannot
+store those of NumPy or torch, and the first file may be written hours later.
 """
 
 import functools

@@ -235,7 +235,7 @@ def test_several_workers_find_the_same(whole, tmp_path):  # 15 s: Ray starts slo
         (('kind = "quality"', 'kind = "quality"\nplanes = ["oblique"]'), "'oblique'", 2),
         (('kind = "quality"', 'kind = "quality"\nrows = ["SBVT"]'), "show.rows: 'SBVT'", 2),
         (("views = 8", ""), "'8 views' needs `views` or `limited_angle`", 2),
-        (('label = "SBTV"', 'label = "FBP"'), "'FBP' stands there twice", 2),
+        (('label = "SBTV"', 'label = "FBP"'), "'FBP' is there twice", 2),
         (("seeds = [0, 1]", 'like = "table11"'), "like 'table11'; expected one of table1", 2),
         (("seeds = [0, 1]", "seeds = [-1]"), "`$.seeds[0]`", 2),
         (("seeds = [0, 1]", "seeds = [0"), "not valid TOML", 3),

@@ -261,5 +261,5 @@ def test_one_line_says_what_is_wrong(challenge, place, tmp_path):
     (empty / "htc2022_tz_truth.png").write_bytes((challenge / "htc2022_tz_truth.png").read_bytes())
     assert "htc2022_tz_30.mat" in refused("htc", "--data", empty)
     assert "recipes/htc.toml" in refused("htc", "--data", challenge)
-    assert "so wide an arc" in refused("htc", "--data", challenge, "--angles", "170")
+    assert "over an arc that wide" in refused("htc", "--data", challenge, "--angles", "170")
     assert "`benchmark htc`" in refused("table1", "--data", challenge)

@@ -4,8 +4,8 @@ deepinv's images are u = 1 + x = mu / mu_water, air 0 and water 1, in tensors (b
 rows, columns); its measurements are y = A u in pixels (batch, 1, detector rows, views, bins).
 `make_problem` states a scan so.
 
-deepinv is imported when it is used: its import takes seconds, and fails in ways of its own where
-torchvision is not the one of the same torch.
+deepinv is imported when it is used: its import takes seconds, and fails in odd ways if torchvision
+does not match torch.
 """
 
 import math

@@ -1,12 +1,12 @@
 """Who is at which scan: a file for each claim, in a folder or a store that machines may share.
 
 `FOLDER/.batch/owners` has a file for each process that works on the batch, touched every few
-seconds; `FOLDER/.batch/claims` one for each scan that somebody is at, which names its owner. An
+seconds; `FOLDER/.batch/claims` one for each scan that is being made, which names its owner. An
 owner of this machine is dead when its process is gone. One of another machine is dead when it has
 not touched its file for some minutes by the clock of the file system, so that clocks of machines
 are not compared. If two take over the claim of a dead one at once, both make the same bytes. A
-store is asked to put a claim if there is none (S3's If-None-Match); where it does not know how to,
-two batches may make the same scan.
+store is asked to put a claim if there is none (S3's If-None-Match); if it cannot do that, two
+batches may make the same scan.
 """
 
 import contextlib

@@ -3,9 +3,9 @@
 Work is done in a temporary folder that all processes of this user share, so that a scan continues
 from the state that a killed process has left.
 
-The other volumes are put first, then the volume, and the record last: where there is a record there
-is all that it names. A mark is there as long as a volume has no record, so that the volume of a
-killed process can be told from a stranger's.
+The other volumes are uploaded first, then the volume, and the record last: if there is a record,
+everything it names is there. A mark is there as long as a volume has no record, so that the volume
+of a killed process can be told from a stranger's.
 """
 
 import contextlib

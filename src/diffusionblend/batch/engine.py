@@ -1,4 +1,4 @@
-"""Run many tasks, one after another or in parallel with Ray; one that fails stops no other.
+"""Run many tasks, one after another or in parallel with Ray; a failure does not stop others.
 
 Ray runs its processes on this machine or on a cluster. If a process or node dies, its task is tried
 again, and the other tasks continue.

@@ -1,9 +1,9 @@
 """What became of each scan: one line of JSON for each, appended as it ends.
 
-A line is written at once and under a lock, and begins anew after one that a full disk cut off.
-Nothing can be appended to an object of a store: there each process has a journal of its own, which
-is put again every half minute and at the end. Digests in it are those of files of a size and time
-of change, so that a file that has not changed is not read again.
+A line is written at once and under a lock; after one that a full disk cut off a new line begins.
+Nothing can be appended to an object of a store: there each process has its own journal, which is
+uploaded every half minute and at the end. Digests in it are those of files of a size and time of
+change, so that a file that has not changed is not read again.
 """
 
 import contextlib

@@ -1,17 +1,17 @@
-"""Find how the detector stands by the projections alone: its offset, its roll and its slant.
+"""Find the pose of the detector from the projections alone: its offset, roll and slant.
 
-A detector that stands elsewhere than is stated contradicts the data: no picture explains all views.
-The pose p is sought that leaves least of them over,
+A detector that is not where it is stated to be contradicts the data: no picture explains all views.
+The pose p that leaves least of them unexplained is sought,
 
     min_p |A(p) u(p) - y|,    u(p) = CG(A(p)^T A(p), A(p)^T y, 0, n)
 
-by Gauss-Newton, u being computed anew for each p (variable projection: Golub and Pereyra, SIAM
+by Gauss-Newton, with u computed again for each p (variable projection: Golub and Pereyra, SIAM
 Journal on Numerical Analysis 1973; for cones: Panetta et al., Physics in Medicine and Biology
 2008). It is done on larger bins and fewer views. Half of the views and the other half, each by
 itself, show how well a number is known: one that they do not agree on is left as it is stated.
 
-The height of the detector and its tilt leave next to nothing over on a circle (0.2 of 2 degrees of
-tilt were found, and 2.2 of 3 rows): they are not searched for.
+The height of the detector and its tilt leave next to nothing unexplained on a circle (0.2 of 2
+degrees of tilt were found, and 2.2 of 3 rows): they are not searched for.
 """
 
 import dataclasses

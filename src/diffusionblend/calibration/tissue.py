@@ -1,4 +1,4 @@
-"""The histogram of human tissue along ln(mu), and where it lies over that of a volume.
+"""The histogram of human tissue along ln(mu), and where it matches that of a volume.
 
 A wrong scale of mu moves a histogram along ln(mu) and leaves its shape.
 """

@@ -1,4 +1,4 @@
-"""A grid that holds all that the rays see of an object that goes beyond the slices.
+"""A grid that contains all that the rays see of an object that extends beyond the slices.
 
 The attenuation that a ray meets outside the grid would be put into the grid. So the methods work on
 a larger grid with the same centre, and the result is cropped. If nothing is seen outside, the grid

@@ -3,8 +3,8 @@
 The chords of an ellipse of even density, squared, are a parabola across the detector. So beyond an
 end at which an object is cut off, line integrals are extrapolated as the root of a parabola, with
 level, slope and bend fitted to the measured ones, down to zero. (Hsieh et al., Medical Physics
-31, 2004, lay a cylinder of water there, which is the same with the bend known beforehand; a body
-is no cylinder, and its attenuation need not be known.)
+31, 2004, lay a cylinder of water there, which is the same with the bend known beforehand; a body is
+not a cylinder, and here its attenuation need not be known.)
 
 The extrapolation is right for ellipses only. For other shapes the level inside is off by a few
 percent, and no ray says more (the interior problem).

@@ -57,8 +57,8 @@ def _pool(workers: int, runs: int) -> Pool:
     number, here = torch.get_num_threads(), cores()
     if workers * number > here:
         best = max(1, here // workers)
-        log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster, and gives "
-                 "the last digits of so many threads", workers, number, here, best)  # fmt: skip
+        log.info("%d workers of %d threads on %d cores: OMP_NUM_THREADS=%d is faster; the last "
+            "digits are then those of that many threads", workers, number, here, best)  # fmt: skip
     return Pool(workers, os.environ.get("RAY_ADDRESS"))
 
 
@@ -73,5 +73,5 @@ def _named(run: Run, error: Exception) -> Exception:
         raise error
     named = type(error)(f"{run.label}: {error}")
     named.__cause__ = error
-    log.warning("%s; the other runs go on", named)
+    log.warning("%s; the other runs continue", named)
     return named

@@ -1,9 +1,9 @@
 """The key of a run: the hash of what decides its numbers, and of nothing else.
 
-Of the sources, these are the files that a run imports, one after another, by what they do: without
-comments and docstrings. What only shows or stores numbers is left out, so that a page may change
-and no run is lost. Processor and number of threads are left out, too: they change the last digits
-of a sum, and no figure of a table.
+Of the sources, it covers the files that a run imports, one after another, without comments and
+docstrings. What only shows or stores numbers is left out, so that a page may change without losing
+runs. Processor and number of threads are left out, too: they change the last digits of a sum, and
+no figure of a table.
 """
 
 import ast

@@ -217,15 +217,15 @@ def _order(name: str) -> tuple[int, int, str]:
 def _problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with a recipe beyond the types of its parts."""
     if not (recipe.acquisitions and recipe.rows):
-        yield "`acquisitions` and `rows` each need one entry or more"
+        yield "`acquisitions` and `rows` each need at least one entry"
     for kind in ("volumes", "acquisitions", "rows"):
         labels = [getattr(e, "label", None) or e.name for e in getattr(recipe, kind)]
         twice = (label for label in labels if labels.count(label) > 1)
-        yield from (f"{kind}: {label!r} stands there twice; name each once" for label in twice)
+        yield from (f"{kind}: {label!r} is there twice; name each once" for label in twice)
     for a in recipe.acquisitions:
         if (a.views is None) == (a.limited_angle is None):
             label = f"acquisitions: {a.label!r}"
-            yield f"{label} needs `views` or `limited_angle`, and not both"
+            yield f"{label} needs `views` or `limited_angle`, but not both"
     yield from _too_many(recipe)
     for key, label, known in _named(recipe):
         if label not in known:

@@ -38,9 +38,8 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that an earlier version filled."""
     if (folder / EARLIER).is_dir():
         raise UnsupportedInput(
-            f"{folder / EARLIER}: runs of an earlier version, which do not say with what version "
-            "of torch they were made; name another folder for the results, or remove this one to "
-            "make them again"
+            f"{folder / EARLIER}: runs of an earlier version, which do not state their version of "
+            "torch; name another folder for the results, or remove this one to make them again"
         )
 
 
@@ -66,7 +65,9 @@ def load_hu(folder: Path, key: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as file:
             return file["hu"].astype(np.float32)
     except DAMAGE as error:
-        raise CorruptInput(f"{path}: is damaged ({error}); remove it, it is made again") from error
+        raise CorruptInput(
+            f"{path}: is damaged ({error}); remove it, and it is made again"
+        ) from error
 
 
 def save(folder: Path, result: Result, hu: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Beams whose source and flat detector stand anywhere, in each view: the general form of others.
+"""Beams whose source and flat detector may be anywhere in each view: the general form of others.
 
 A pose says where they stand before the view turns them: x runs along the bins of an upright
 detector, y along its central ray, z along the axis. A view at theta sees them turned by theta about

@@ -1,8 +1,8 @@
 """Scans in files: one HDF5 file each.
 
-Behind what HDF5 reads stands the SHA-256 of it: damage is found before HDF5 is let loose on it,
-which a flipped bit may end with a segmentation fault. Whatever changes the file by HDF5 cuts that
-line off; then another process walks through it first.
+The SHA-256 of what HDF5 reads follows it: damage is found before HDF5 reads the file, where a
+flipped bit may end in a segmentation fault. A program that changes the file by HDF5 cuts that line
+off; then another process walks through it first.
 """
 
 import contextlib

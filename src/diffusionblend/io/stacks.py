@@ -2,10 +2,10 @@
 
 A method says what is done with the slices of a stack, and `Slabs` does it, to all of them at once
 or to one slab after another: volumes larger than the memory go through the same steps. The bytes
-are the same for any slab. What a slice becomes depends on itself and its neighbours alone, and a
+are the same for any slab. The result for a slice depends only on itself and its neighbours, and a
 number that depends on all slices is the exact sum, rounded once, of one number of each (`total`),
-so that it is the same too where several processes hold the slabs (`shares`). Line integrals of rays
-that cross slices are sums over the slabs (`summed`), the same to rounding.
+so it is the same if several processes hold the slabs (`shares`). Line integrals of rays that cross
+slices are sums over the slabs (`summed`), the same to rounding.
 """
 
 import copy

@@ -27,7 +27,7 @@ def read_volume(path: PathLike) -> Volume:
     if is_deviation(path) and volume.hu.min() >= 0:
         raise UnsupportedInput(
             f"{path}: is the standard deviation of samples, not a CT; give the volume that it "
-            "lies beside, or look at it with `view`"
+            "belongs to, or look at it with `view`"
         )
     check_hu(path, volume.hu)
     return volume

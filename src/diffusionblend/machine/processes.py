@@ -1,8 +1,8 @@
-"""The processes that make one volume together: which this one is, and what they tell each other.
+"""The processes that make one volume together: which one this is, and what they exchange.
 
 `torchrun` starts the same command several times. All processes take the same decisions from the
-same numbers, and exchange slices of what is divided among them (`io.shares`). Process 0 leads: it
-alone writes files and speaks. A process that is alone does all of this without a network.
+same numbers, and exchange slices of what is divided among them (`io.shares`). Process 0 leads: only
+it writes files and messages. A single process does all of this without a network.
 """
 
 import atexit

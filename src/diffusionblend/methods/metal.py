@@ -1,8 +1,8 @@
 """Metal: what is denser than any bone, found by filtered back-projection before a method begins.
 
-A method that takes steps of the size of tissue needs hundreds of them to arrive at steel, and on
-the way its rays, which weigh the more the less they are attenuated, put the metal elsewhere. So it
-starts there, and rays that cross an edge of metal weigh less.
+A method that takes steps of the size of tissue needs hundreds of them to reach steel, and meanwhile
+the rays, which weigh more the less they are attenuated, put the metal elsewhere. So it starts with
+the metal in place, and rays that cross an edge of metal weigh less.
 """
 
 import dataclasses

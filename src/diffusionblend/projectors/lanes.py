@@ -1,4 +1,4 @@
-"""Several slices in one instruction: what numba does not make of so short a loop by itself.
+"""Several slices in one instruction, which numba does not make from so short a loop itself.
 
 Raises:
     UsageError: On import: numba is not installed.

@@ -5,7 +5,7 @@ crosses the other axis at ray[FIRST] + k ray[SLOPE], in pixels from the first, a
 ray[LENGTH] pixels long. Steps from ray[BEGIN] to ray[END] are those that may be in the slice.
 
 Pixels hold some slices each, that go through together: as many as there are `lanes`. All rays go
-through some planes before any goes on, so that the cache holds the pixels of these. Calls for
+through some planes before any goes further, so that the cache holds their pixels. Calls for
 different rays (or planes) never write to the same place: threads may share the work, and each sum
 is taken in the same order whatever their number, and whatever that of the lanes.
 """

@@ -1,10 +1,11 @@
 """How long a large scan takes, from a trial on larger pixels and from fewer views.
 
 Where even a few steps on a few slices would take minutes, the scan is tried on 256 pixels across or
-fewer, from 20 views or fewer. What that takes is counted separately. All but the products with the
-operator goes with the pixels, as the network and sums over a volume do. Of products there are as
-many on pixels of any size; they go with the pixels and, but for a part of them, with the views.
-The time of one is measured separately, with the kind of operator that the scan has.
+fewer, from 20 views or fewer. What that takes is counted separately. Everything except the products
+with the operator scales with the pixels, as the network and sums over a volume do. The number of
+products is the same on pixels of any size; their time scales with the pixels and, except for a
+part, with the views. The time of one is measured separately, with the kind of operator that the
+scan has.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The record beside a volume: `save` writes it, and what is read may be anybody's.
+"""The record beside a volume: `save` writes it, but the one that is read may come from anybody.
 
 So what a record says is checked for its form and size; it belongs to a volume only if it holds that
 volume's SHA-256; and no name in it points outside the folder.

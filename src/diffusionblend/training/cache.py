@@ -1,8 +1,8 @@
 """The cache: each volume once, as int16 HU in a `.npy` file that is mapped into memory.
 
-An entry is named by the SHA-256 of its input files and of how they were read, so that it is made
-once, shared by every recipe with that cache, and found again after an interruption. `index.json`
-lists every file: its entry, or why it was left out.
+An entry is named by the SHA-256 of its input files and of how they were read, so it is made once,
+shared by all recipes with that cache, and found again after an interruption. `index.json` lists
+every file: its entry, or why it was left out.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""The state of a training run in a file: what it is of, and a checksum of all that it holds.
+"""The state of a training run in a file: what it belongs to, and a checksum of its contents.
 
-safetensors has no checksum of its own, and moments with a flipped bit train on without a word.
+safetensors has no checksum, and moments with a flipped bit would silently train on.
 """
 
 import hashlib

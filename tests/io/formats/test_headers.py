@@ -164,7 +164,7 @@ def test_sizes_of_dicom_that_leave_pixels_over_are_refused(place, stored, sizes)
     slices = datasets(stored)
     every(**sizes)(slices)
     error = str(refusal(read_volume, save(place / "s", slices)))
-    assert re.search(r"s/\d: holds \d rows of \d pixels, its header says \d; copy or", error)
+    assert re.search(r"s/\d: holds \d rows of \d pixels, but its header says \d; copy or", error)
 
 
 def test_padding_behind_the_pixels_of_dicom_is_read(place, stored, hu):

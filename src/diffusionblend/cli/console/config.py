@@ -1,7 +1,7 @@
 """`--config FILE.toml`: options from a file, as words before those on the line, which win.
 
 Keys are the names of options. A table `set` holds what `--set` would: `eta = 0.5` in it is
-`--set eta=0.5`, and a table in it goes on with a dot, as in `--set budget.steps=100`.
+`--set eta=0.5`, and a table in it continues with a dot, as in `--set budget.steps=100`.
 """
 
 import itertools

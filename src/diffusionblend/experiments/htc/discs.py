@@ -57,7 +57,7 @@ def find_discs(folder: Path, degrees: Sequence[int]) -> list[Disc]:
             own = [(s, file) for s, file in wide if math.isclose(arc, _arc(s))]
             discs += [Disc(name, file, arc, cut(s, arc), truth) for s, file in (own or wide)[:1]]
     if not discs:
-        raise UsageError(f"no disc of {folder} was measured over so wide an arc")
+        raise UsageError(f"no disc of {folder} was measured over an arc that wide")
     return discs
 
 

@@ -1,7 +1,7 @@
 """Files inside a zip, read where they are.
 
-Nothing is unpacked onto the disk, so that no name in an archive can lead anywhere; and nothing is
-opened before all that the archive says of itself was checked.
+Nothing is unpacked onto the disk, so names in an archive can do no harm; and nothing is opened
+before everything that the archive says about itself has been checked.
 """
 
 import contextlib

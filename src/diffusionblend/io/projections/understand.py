@@ -1,6 +1,6 @@
 """What projections mean: their quantity, their beam, their fields, from the format and the user.
 
-What two of them state has to agree; what is stated nowhere is asked for by name.
+What two of them state must agree; what is stated nowhere is asked for by name.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """What the page gets: volumes as NIfTI of int16 HU, what is known of them, a picture of the scan.
 
 All that is given is read before the page opens, so that what cannot be read is refused on the
-command line; the volumes of a sampling's steps, of which there may be many, when asked for.
+command line; the possibly many volumes of a sampling's steps are read when asked for.
 """
 
 import functools

@@ -1,10 +1,10 @@
-"""A server for one page, closed to all but the browser that was given its address.
+"""A server for one page, open only to the browser that was given its address.
 
 It listens on loopback alone. Every request must carry the token, as the first part of its path:
 `/TOKEN/app.js`; no cookie, which the browser would send to every other port of this machine, too.
 The Host header must name this machine, so that a foreign name that is made to lead to 127.0.0.1
-(DNS rebinding) gets nothing. What there is to get is a table of names; no path of a file is ever
-made of a request.
+(DNS rebinding) gets nothing. Only a table of names is served; no request is ever turned into the
+path of a file.
 """
 
 import contextlib

@@ -199,4 +199,4 @@ def test_a_type_of_pixels_that_the_header_does_not_say_is_refused(place, stored)
     slices = pack(datasets(stored), JPEGLSLossless)
     every(BitsAllocated=8, BitsStored=8, HighBit=7)(slices)
     message = str(refusal(read_volume, save(place / "series", slices)))
-    assert "its pixels are uint16, its header says 8 of 8 bits" in message
+    assert "its pixels are uint16, but its header says 8 of 8 bits" in message

@@ -63,7 +63,9 @@ def test_several_turns_in_radians(tmp_path, turns):
 
 def test_degrees_that_are_stated_to_be_radians(tmp_path):
     path = write_exchange(tmp_path / "a.h5", units="radians")
-    with pytest.raises(UnsupportedInput, match="no arc of a scan in radians, as is stated, but"):
+    with pytest.raises(
+        UnsupportedInput, match="not an arc of a scan in radians, as is stated, but"
+    ):
         import_scan(path, stated())
     assert_is(import_scan(path, stated(angles="degrees")))
 

@@ -37,7 +37,7 @@ from support.measured import ROWS, VIEWS, lines, write_geometry
         (
             "geometry.xml",
             b'<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>',
-            "--geometry FILE beside",
+            "by --geometry FILE, and the projections",
         ),
     ],
 )

@@ -1,9 +1,8 @@
 """DICOM files: which there are, what series they belong to, and single values of their headers.
 
 The files read are those in the folder or the zip, or those that an index names (`dicom_index`).
-What lies beside slices and is no slice is known not to belong to them, or is named: a copy that was
-cut short must not pass for a shorter series; nor one that is hidden, packed or a link that leads
-nowhere.
+What is beside slices and is not a slice is known not to belong to them, or is named: a copy that
+was cut short must not pass for a shorter series, nor one that is hidden, packed or a broken link.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The index of a disc of DICOM, DICOMDIR (PS3.10, 8.6): which files of images it names.
 
-Nothing in an index can point outside its folder. A file that it names and that is not there is of
-a copy that is not whole, which must not pass for a shorter series.
+Nothing in an index can point outside its folder. If a file that it names is missing, the copy is
+incomplete, and must not pass for a shorter series.
 """
 
 from collections.abc import Sequence

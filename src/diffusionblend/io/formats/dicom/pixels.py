@@ -1,10 +1,9 @@
 """Pixels of one DICOM file, a slice or several frames, compressed or not.
 
 pydicom reads what is not compressed, run lengths and, through Pillow, JPEG 2000; imagecodecs reads
-lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, and never whatever
-is installed: GDCM, for one, ends the whole process at damaged data. They take the size of a
-picture from the compressed data, which may claim any, so that it is compared with the header
-first.
+lossless JPEG, which most compressed CT is in, and JPEG-LS. Decoders are named, never just whatever
+is installed: GDCM, for one, ends the whole process on damaged data. They take the size of a picture
+from the compressed data, which may state any, so it is compared with the header first.
 """
 
 from collections.abc import Callable
@@ -157,7 +156,7 @@ def _decoded_jpeg(file: File, data: "Dataset", frame: bytes, *, ls: bool) -> np.
     bits = int(number(file, data, "BitsStored", 16))
     if pixels.dtype.itemsize * 8 != data.BitsAllocated or not 1 <= bits <= data.BitsAllocated:
         raise CorruptInput(
-            f"{file}: its pixels are {pixels.dtype}, its header says {bits} of "
+            f"{file}: its pixels are {pixels.dtype}, but its header says {bits} of "
             f"{data.BitsAllocated} bits; copy it again"
         )
     return pixels.view(f"i{pixels.dtype.itemsize}") if data.PixelRepresentation else pixels
@@ -220,11 +219,13 @@ def _check_length(file: File, data: "Dataset", size: tuple[int, int, int]) -> No
     held = len(value(file, data, "PixelData") or b"") // max(1, row)
     if held > size[0] * size[1]:
         raise CorruptInput(
-            f"{file}: holds {held} rows of {size[-1]} pixels, its header says "
+            f"{file}: holds {held} rows of {size[-1]} pixels, but its header says "
             f"{size[0] * size[1]}; copy or export it again"
         )
 
 
 def _check_size(file: File, found: tuple[int, ...], size: tuple[int, ...]) -> None:
     if found != size:
-        raise CorruptInput(f"{file}: holds {found} pixels, its header says {size}; copy it again")
+        raise CorruptInput(
+            f"{file}: holds {found} pixels, but its header says {size}; copy it again"
+        )

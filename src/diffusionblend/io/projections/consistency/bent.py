@@ -2,10 +2,11 @@
 
 Rays of a full turn that come from a point are sorted into parallel views first.
 
-Whatever bends them, a dark level that was not taken away or too much of it, or the transmission in
-their place, makes the sums of views differ as the object is long or broad from there. Hardening
-and scatter bend them, too, in one direction: they make long ways too short, as counts without rays
-do. Nothing that is physical bends them in the other direction.
+Whatever distorts them, such as a dark level that was not subtracted, or too much of it, or the
+transmission in their place, makes the sums of views differ, since the object is long from some
+sides and broad from others. Hardening and scatter distort them, too, in one direction: they make
+long paths too short, as counts without rays do. Nothing physical distorts them in the other
+direction.
 """
 
 from collections.abc import Iterator

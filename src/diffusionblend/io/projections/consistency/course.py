@@ -1,4 +1,4 @@
-"""Whether views are those of one object that turns, and by the angles that are stated.
+"""Whether the views show one object that turns by the stated angles.
 
 Of parallel rays, if nothing is cut off, the centre of mass of a view follows c + a cos(theta) +
 b sin(theta) whatever the object is (Helgason and Ludwig). Views in another order, or by angles in

@@ -1,4 +1,4 @@
-"""Whether the rays bear out the beam that is stated: centre, sense of rotation, pixels, step.
+"""Whether the rays confirm the stated beam: centre, sense of rotation, pixels, step.
 
 Opposite rays of a fan or a cone agree only where the first three are right; those of a parallel
 beam agree in either sense, but its centres of mass follow its angles. `doubts` asks for the steps

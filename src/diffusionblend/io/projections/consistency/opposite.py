@@ -1,10 +1,10 @@
 """A scan is compared with itself: rays that were measured twice, from both ends.
 
 A ray at view theta and angle g from that through the axis is also the ray at theta + 180 degrees -
-2 g and -g, for parallel beams, fans, and the middle row of a cone. Where the axis is taken to be
-on the right bin both agree. How far they do not is 1 less Lin's concordance: the mean square of
-their difference, over what it would be if they had nothing to do with each other. So bands of any
-width can be compared, and the axis may be anywhere on the detector: half acquisitions, too.
+2 g and -g, for parallel beams, fans, and the middle row of a cone. If the axis is on the right bin,
+both agree. How far they differ is 1 minus Lin's concordance: the mean square of their difference,
+over what it would be if they had nothing to do with each other. So bands of any width can be
+compared, and the axis may be anywhere on the detector: half acquisitions, too.
 
 A full turn has the opposite of each ray, a longer arc than half a turn of some; half a turn of
 parallel views nearly has that of its ends, which are known one step further by a straight line.

@@ -1,4 +1,4 @@
-"""How many photons a measurement had, read off its own noise.
+"""How many photons a measurement had, judged by its own noise.
 
 From fields of air: their counts are k N for N photons, so that mean^2 / variance = N, whatever k.
 Without such fields from the line integrals, of variance exp(y) / N: from what changes faster

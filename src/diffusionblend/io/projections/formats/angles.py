@@ -142,8 +142,8 @@ def _in_degrees(angles: np.ndarray, unit: Unit | None, options: Options) -> np.n
         if likely is not None and likely != (unit or "degrees"):
             stated = "as is stated" if unit else "by the format"
             raise UnsupportedInput(
-                f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is no arc of a scan in "
-                f"{unit or 'degrees'}, {stated}, but one in {likely}; give "
+                f"its {len(angles)} angles span {np.ptp(angles):.4g}, which is not an arc of a "
+                f"scan in {unit or 'degrees'}, {stated}, but one in {likely}; give "
                 "`angles='radians'` or `angles='degrees'`; if they count turns, write degrees "
                 f'into "angles_deg" of {NAME}'
             )

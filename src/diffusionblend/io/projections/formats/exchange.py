@@ -1,6 +1,6 @@
 """Data Exchange (De Carlo et al. 2014), the HDF5 files of many synchrotrons.
 
-`/exchange/data` are counts (views, rows, bins), `data_white` the same of air, `data_dark` without
+`/exchange/data` are counts (views, rows, bins), `data_white` the same for air, `data_dark` without
 rays, `theta` the angle of each view, in degrees where nothing else is stated. Tomoscan's files may
 state the first angle and the step instead, and one value for all white fields; and that these had
 another exposure than the views, in a word and by both times, as tomocupy reads them.

@@ -1,9 +1,9 @@
 """How strongly each frame was exposed: by its time, by a monitor of the beam, or as the user says.
 
-A white field that was exposed half as long as the views counts half as much of the same air. Where
-the detector sees air beside the object that shows; where the object is cut off, nothing does but
-what is stated. What a monitor says is used only where frames follow it, for it may be of another
-place, or dead.
+A white field that was exposed half as long as the views counts half as much of the same air. If the
+detector sees air beside the object, that shows; if the object is cut off, only what is stated can
+say it. A monitor is used only if the frames follow it, since it may belong to another place, or be
+dead.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Which files of a folder are its projections, and in what order: by the numbers in their names.
 
-Names are compared by what they are apart from their numbers: of `scan_0001.tif`, `scan_#.tif`. A
-number counts if it is another in each file; so neither a detector's nor a sample's does. Angles in
-names have signs and fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`. A minus
-in all names may be a sign or a hyphen, which the numbers, or others beside them, show.
+Names are compared without their numbers: `scan_0001.tif` as `scan_#.tif`. A number counts if it is
+different in each file, which neither a detector's nor a sample's is. Angles in names have signs and
+fractions, which may be in some of the names only: `-7.5`, `0`, `7.5`. A minus in all names may be a
+sign or a hyphen, which the numbers, or others beside them, show.
 """
 
 import fnmatch

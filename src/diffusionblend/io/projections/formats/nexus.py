@@ -1,9 +1,9 @@
-"""NXtomo, the NeXus files of tomography, and what CIL writes in their likeness.
+"""NXtomo, the NeXus files of tomography, and what CIL writes in a similar form.
 
-The frames of NXtomo are of one data set, and `image_key` says of each what it is: 0 a projection, 1
-of air, 2 without rays; anything else does not count. `image_key_control`, where there is one, has
-the same but -1 for views that were taken again after the scan, to see whether the object moved:
-they are 0 in `image_key`. `rotation_angle` has an angle for each.
+The frames of NXtomo are in one data set, and `image_key` says what each is: 0 a projection, 1 of
+air, 2 without rays; anything else does not count. `image_key_control`, where there is one, has the
+same but -1 for views that were taken again after the scan, to see whether the object moved: they
+are 0 in `image_key`. `rotation_angle` has an angle for each.
 """
 
 from collections.abc import Iterator, Sequence

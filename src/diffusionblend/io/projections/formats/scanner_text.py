@@ -9,9 +9,9 @@ WhiteLevel is that of air. That is how CIL reads such files (`NikonDataReader`, 
 
 SkyScan. Object to Source and Camera to Source in mm, Image Pixel Size in um at the object, Rotation
 Step and Number of Files; newer scanners write some names in other letters. A Rotation Direction of
-CC is taken for counterclockwise. Of the line of the Optical Axis nobody says from which end it
-counts, and of the Image Rotation, that of the camera in degrees, in which sense: the plane of the
-source is taken for the middle row, the camera for upright, and if that matters it is said.
+CC is taken for counterclockwise. The log does not say from which end the line of the Optical Axis
+counts, nor in which sense the Image Rotation, that of the camera, is meant: the plane of the source
+is taken for the middle row and the camera for upright, with a warning if that matters.
 """
 
 import configparser

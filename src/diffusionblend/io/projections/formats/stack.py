@@ -1,7 +1,7 @@
 """A stack of projections, in a file or a folder, that can be read in parts.
 
 Whatever the order on disk, a stack is (views, rows, bins). What a header claims is compared with
-what the file can hold before memory is taken for it.
+what the file can hold before memory is used for it.
 """
 
 import dataclasses

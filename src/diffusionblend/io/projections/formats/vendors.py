@@ -110,7 +110,7 @@ FOREIGN = (
     ),
     Foreign(
         "XML",
-        "RTK's geometry is given as `geometry=FILE` beside the projections",
+        "give RTK's geometry by `geometry=FILE`, and the projections as the source",
         starts=(b"<?xml", b"<RTK"),
     ),
     Foreign(

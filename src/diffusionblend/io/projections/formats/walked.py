@@ -1,6 +1,6 @@
 """HDF5 and MAT-files, which have no checksum: another process walks through them first.
 
-Damage can crash HDF5 (1.14) and SciPy (1.17), which ends the whole process, or let HDF5 loop for
+Damage can crash HDF5 (1.14) and SciPy (1.17), which ends the whole process, or make HDF5 loop for
 ever. Both then happen to that other process, and are reported in one line. It takes a third of a
 second, once a file.
 """
