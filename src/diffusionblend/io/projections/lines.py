@@ -20,10 +20,12 @@ from diffusionblend.io.projections.counts.pixels import (
     in_words,
     judge_fields,
     judge_views,
+    mostly_dead,
     parse_pixels,
     repair,
     struck,
     stuck_at_top,
+    with_rows_between,
 )
 from diffusionblend.io.projections.fields import NO_RAYS, Fields, read_fields
 from diffusionblend.io.projections.formats.integers import noisy
@@ -31,6 +33,8 @@ from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 from diffusionblend.io.projections.options import Options, Quantity
 from diffusionblend.io.projections.understand import Meaning
 
+LEAST_AIR = 1e-3
+"""Share of the usual counts of air that a pixel has at least."""
 _NAMED = 40
 _ROWS, _VIEWS = 16, 60  # as good as all of them
 _DIMMEST, _DIM = 0.05, 5.0  # share of the values that may have fewer counts than noise is told by
@@ -105,7 +109,9 @@ def _from_counts(
     notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
     notes += _without_rays(shares, numbers) + darker(shares)
     one = _one_pixel(meaning, fields, options)
-    air = _binned(fields.air.mean[None].astype(np.float32), options.bin)[0]
+    air = fields.air.mean
+    air = with_rows_between(air, np.median(air, axis=1) <= LEAST_AIR * np.median(air))
+    air = _binned(air[None].astype(np.float32), options.bin)[0]
     shares = _binned(shares, options.bin)
     pixels = options.bin * min(options.bin, len(rows))
     notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
@@ -143,13 +149,26 @@ def _repaired(
         dead |= judge_fields(white, fields.air.mean)
     if options.dead is not None:
         dead |= parse_pixels(options.dead, rows, dead.shape[1])
-    alone = repair(values, dead)
-    notes = NOTHING
+    lost = mostly_dead(values, dead)
+    alone = repair(values, dead, rows)
+    notes, dead = _between(lost, rows), dead & ~lost[:, None]
     if dead.any():
         notes += noted(f"{int(dead.sum())} dead pixels interpolated ({in_words(dead, rows)})")
     if alone:
         notes += noted(f"{alone} values that are not numbers interpolated")
-    return notes if white is not None else notes + _suspects(judged.suspect & ~dead, y, rows)
+    suspect = judged.suspect & ~dead & ~lost[:, None]
+    return notes if white is not None else notes + _suspects(suspect, y, rows)
+
+
+def _between(lost: np.ndarray, rows: range) -> Notes:
+    """Say which rows (rows,) were made of those beside them."""
+    if not lost.any():
+        return NOTHING
+    named = ",".join(str(rows[row]) for row in np.flatnonzero(lost)[:_NAMED])
+    return warned(
+        f"{int(lost.sum())} rows of the detector are dead or not numbers (from 0: {named}): "
+        "each is the mean of those beside it"
+    )
 
 
 def _without_strays(shares: np.ndarray) -> Notes:
@@ -248,7 +267,7 @@ def _grain(
         whole: Whether counts are whole numbers, so that one is the least that a photon counts.
     """
     usual = float(np.median(air))
-    level = np.maximum(around(air), usual / 1e3) / usual  # that of a dead pixel is its neighbours'
+    level = np.maximum(around(air) / usual, LEAST_AIR)  # that of a dead pixel is its neighbours'
     photon: np.ndarray | float = 0.0
     if one is not None and one.photons is not None:
         photon = 1 / (one.photons * level * pixels)

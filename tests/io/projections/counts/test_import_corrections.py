@@ -233,6 +233,34 @@ def test_a_row_that_is_mostly_dead_is_refused():
     dead[1, :4] = True
     with pytest.raises(CorruptInput, match="40% of the pixels of row 1 are dead"):
         repair(values, dead)
+    with pytest.raises(CorruptInput, match=r"of row 8 are dead .* take other `rows`"):
+        repair(values, dead, range(7, 9))
+
+
+@pytest.mark.parametrize("stuck", [0.0, 65535.0])
+def test_a_dead_row_is_made_of_those_beside_it(tmp_path, stuck):
+    """It is told, has the values of its neighbours, and their weight; others are as without it."""
+    geometry = beam("parallel", 60, size=112, slices=5)
+    y = project(phantom(balls=()), geometry)
+    raw = [counts_of(y, dark=100.0), fields(geometry, dark=100.0)]
+    raw = [a.astype(np.uint16) for a in (*raw, fields(geometry, 0, dark=100.0))]
+
+    def made(name):
+        for field, values in zip(("white", "dark"), raw[1:], strict=True):
+            np.save(tmp_path / f"{name}.{field}.npy", values)
+        named = {field: tmp_path / f"{name}.{field}.npy" for field in ("white", "dark")}
+        path = write_case(tmp_path, raw[0], geometry, name=name, quantity="counts")
+        return import_scan(path, Options(**named))
+
+    whole = made("whole")
+    for values in raw:
+        values[:, 2] = stuck
+    scan = made("dead")
+    assert scan.provenance["warnings"].startswith("1 rows of the detector are dead ")
+    assert "(from 0: 2)" in scan.provenance["warnings"]
+    assert "\n" not in scan.provenance["warnings"]
+    np.testing.assert_allclose(np.delete(scan.y, 2, 0), np.delete(whole.y, 2, 0), atol=0.02)
+    assert abs((scan.y[2] - y[:, 2])[y[:, 2] > 1].mean()) < 1e-3
 
 
 @pytest.mark.parametrize("quantity", ["line-integrals", "counts"])

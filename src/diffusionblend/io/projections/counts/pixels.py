@@ -138,6 +138,7 @@ def stuck_at_top(counts: np.ndarray, white: np.ndarray | None) -> np.ndarray:
     for row, air in enumerate(white.mean(axis=0)):
         if not stuck[row].all():
             beside[row] = np.interp(bins, bins[~stuck[row]], air[~stuck[row]])
+    beside = with_rows_between(beside, np.asarray(stuck.all(axis=1)))
     return np.asarray(stuck & (beside < BELOW_TOP * top))
 
 
@@ -171,30 +172,57 @@ def around(values: np.ndarray, mode: str = "nearest") -> np.ndarray:
     return median_filter(values, size, mode=mode)
 
 
-def repair(values: np.ndarray, dead: np.ndarray) -> int:
+def mostly_dead(values: np.ndarray, dead: np.ndarray) -> np.ndarray:
+    """Return which rows (rows,) of values (views, rows, bins) have too few pixels to repair."""
+    share = (~np.isfinite(values) | dead).mean(axis=(0, 2))
+    return np.asarray(share > MOST)
+
+
+def repair(values: np.ndarray, dead: np.ndarray, rows: range | None = None) -> int:
     """Interpolate dead pixels, and values that are not numbers, along their rows, in place.
+
+    A row that is mostly dead is the mean of those beside it, if these are not.
 
     Args:
         values: Views, rows, bins.
         dead: Rows, bins; bool.
+        rows: Which rows of the detector they are; without it the first ones.
 
     Returns:
-        How many values outside dead pixels were not numbers.
+        How many values outside dead pixels and rows were not numbers.
     """
     bad = ~np.isfinite(values)
-    alone = int((bad & ~dead).sum())
+    lost = mostly_dead(values, dead)
+    alone = int((bad & ~dead)[:, ~lost].sum())
     bad |= dead
-    share = bad.mean(axis=(0, 2))
-    if share.max() > MOST:
+    beside = np.pad(lost, 1, constant_values=True)
+    if (lost & (beside[:-2] | beside[2:])).any():
+        row = int(np.flatnonzero(lost & (beside[:-2] | beside[2:]))[0])
         raise CorruptInput(
-            f"{share.max():.0%} of the pixels of row {int(share.argmax())} are dead or not "
-            f"numbers; expected at most {MOST:.0%}; take other `rows`"
+            f"{bad[:, row].mean():.0%} of the pixels of row {(rows or range(len(lost)))[row]} are "
+            f"dead or not numbers; expected at most {MOST:.0%}, or whole rows on both sides of "
+            "it; take other `rows`"
         )
     bins = np.arange(values.shape[2])
-    for view, row in np.argwhere(bad.any(axis=2)):
-        line, lost = values[view, row], bad[view, row]
-        line[lost] = np.interp(bins[lost], bins[~lost], line[~lost])
+    for view, row in np.argwhere(bad.any(axis=2) & ~lost):
+        line, without = values[view, row], bad[view, row]
+        line[without] = np.interp(bins[without], bins[~without], line[~without])
+    for view in values if lost.any() else ():  # one by one: copies of all are large
+        view[:] = with_rows_between(view, lost)
     return alone
+
+
+def with_rows_between(values: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return values (..., rows, bins) in which each lost row (rows,) is the mean of its neighbours.
+
+    Rows at the ends, and beside others that are lost, are left.
+    """
+    beside = np.pad(lost, 1, constant_values=True)
+    found = np.flatnonzero(lost & ~beside[:-2] & ~beside[2:])
+    if found.size:
+        values = values.copy()
+        values[..., found, :] = (values[..., found - 1, :] + values[..., found + 1, :]) / 2
+    return values
 
 
 def _far(values: np.ndarray, usual: np.ndarray) -> np.ndarray:
