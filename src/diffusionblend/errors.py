@@ -12,6 +12,11 @@ from collections.abc import Iterable
 MAX_MESSAGE = 2000
 
 
+def printable(text: str) -> str:
+    """Return a line with blanks for what controls a terminal, as names of files may."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class DiffusionBlendError(Exception):
     """Base of every failure that the user can do something about.
 
@@ -21,7 +26,7 @@ class DiffusionBlendError(Exception):
     code = 1
 
     def __init__(self, message: str) -> None:
-        plain = "".join(c if c.isprintable() else " " for c in message)
+        plain = printable(message)
         if len(plain) > MAX_MESSAGE:
             plain = f"{plain[: MAX_MESSAGE // 2]} ... {plain[-MAX_MESSAGE // 2 :]}"
         super().__init__(plain)

@@ -4,13 +4,17 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
 
 import diffusionblend as db
 from diffusionblend.batch import jobs
@@ -291,7 +295,9 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
         (["nul.csv"], (), 2, "nul.csv, row 1: 'a\\x00b.h5' contains a NUL"),
         (["odd.csv"], (), 2, ": sbtv has no such option"),
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
-        (["seed.csv"], (), 2, "seed.csv, row 1: Expected `int`"),
+        (["seed.csv"], (), 2, "seed.csv, row 2: --seed many: expected `int`, got `str`"),
+        (["method.csv"], (), 2, "method.csv, row 2: --method FBP: expected one of"),
+        (["twice.csv"], (), 3, "twice.csv: is no CSV (2 columns are called seed); repair it"),
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
@@ -313,7 +319,9 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     (place / "nul.csv").write_text("scan,output\na\0b.h5,x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
     (place / "set.csv").write_text("scan,options\nx.h5,seed=3\n")
-    (place / "seed.csv").write_text("scan,seed\nx.h5,many\n")
+    (place / "seed.csv").write_text("scan,seed\nx.h5,1\ny.h5,many\n")
+    (place / "method.csv").write_text("scan,method\nx.h5,fbp\ny.h5,FBP\n")
+    (place / "twice.csv").write_text("scan,seed,seed\nx.h5,1,2\n")
     given = [text.format(scan=scans / "s0.h5") for text in given]
     before = contents(place)
     ours = () if "--method" in options else OPTIONS[:2]
@@ -528,6 +536,49 @@ def test_from_python_the_same_is_made(scans, single, tmp_path):
     assert summary.failed == {}
     made = volumes(tmp_path)
     assert made == {name: volumes(single)[name] for name in made}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "sbtv", "iterations": np.int64(5), "classical": np.bool_(False)},
+        {"method": db.make_method("sbtv", iterations=5), "mu_water": np.float64(0.02)},
+        {"method": "sbtv", "iterations": torch.tensor(5), "device": torch.device("cpu")},
+        {"method": "sbtv", "iterations": 5, "prior": Path("beside/chest"), "seed": np.uint8(0)},
+    ],
+)
+def test_what_reconstruct_takes_a_batch_takes(scans, tmp_path, given):
+    """Numbers of NumPy and torch ended in a traceback, paths and methods were refused."""
+    usual = {"threads": 1, "classical": False}
+    summary = db.reconstruct_many(scans / "s0.h5", tmp_path / "many", **usual | given)
+    assert summary.made == ("s0.nii.gz",)
+    one = {**usual, **given, "samples": 1}
+    del one["threads"]
+    made = db.reconstruct(scans / "s0.h5", **one)
+    found = db.read_volume(tmp_path / "many" / "s0.nii.gz")
+    np.testing.assert_array_equal(found.hu, made.hu)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": db.make_method("tv"), "weight": 3}, "has its options already"),
+        ({"prior": db.make_method("tv")}, r"^`prior` is a TV: expected"),
+        ({"seed": "many"}, r"^`seed='many'`: expected `int`, got `str`$"),
+    ],
+)
+def test_what_a_batch_cannot_take_is_refused_by_its_name(scans, tmp_path, given, said):
+    with pytest.raises(UsageError, match=said):
+        db.reconstruct_many(scans / "s0.h5", tmp_path / "many", **given)
+
+
+def test_a_name_that_controls_a_terminal_is_shown_in_one_line(scans, place):
+    odd = place / "scans" / "a\x1b[31m\nb.h5"
+    odd.parent.mkdir()
+    shutil.copy(scans / "s0.h5", odd)
+    ended = user_command("batch", odd.parent, "-o", place / "made", *OPTIONS)
+    assert (ended.code, ended.err.count("\n")) == (0, 1)
+    assert "scan 1 of 1: a [31m b.nii.gz" in ended.err
 
 
 def test_help_needs_no_ray():

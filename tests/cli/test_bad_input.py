@@ -893,7 +893,11 @@ def test_what_does_not_read_back_as_it_was_written_is_not_kept(data, old, monkey
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, ["interrupted", "no half-written file"]), (signal.SIGTERM, 143, [])],
+    [
+        (signal.SIGINT, 130, ["interrupted", "no half-written file"]),
+        (signal.SIGTERM, 143, ["ended by SIGTERM", "no half-written file"]),
+        (signal.SIGHUP, 129, ["its terminal was closed", "no half-written file"]),
+    ],
 )
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_signal_leaves_no_partial_file(data, old, monkeypatch, which, number, code, words):

@@ -357,8 +357,8 @@ def test_times_and_sizes_are_words():
     assert [in_minutes(s) for s in (None, 0.05, 12.4, 61, 3599.7, 7384)] == [
         "not estimated", "0.1 s", "12 s", "1 min 1 s", "1 h 0 min", "2 h 3 min"
     ]  # fmt: skip
-    assert [in_units(n) for n in (2**20, 1023 * 2**20, 1.5 * 2**30)] == [
-        "1 MiB", "1023 MiB", "1.5 GiB"
+    assert [in_units(n) for n in (0, 1, 10_000, 2**20, 1023 * 2**20, 1.5 * 2**30)] == [
+        "0 KiB", "1 KiB", "10 KiB", "1 MiB", "1023 MiB", "1.5 GiB"
     ]  # fmt: skip
 
 

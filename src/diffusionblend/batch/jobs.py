@@ -3,12 +3,13 @@
 import csv
 import fnmatch
 import glob
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusionblend.batch.settings import Settings, check
+from diffusionblend.batch.settings import Settings, check, decides
 from diffusionblend.errors import CorruptInput, UsageError
 from diffusionblend.io.files import (
     PathLike,
@@ -210,10 +211,12 @@ def _of_table(table: Place, folder: Place, settings: Settings, suffix: str) -> I
                 f"{others}"
             )
         name = output or Path(scan).name.removesuffix(Path(scan).suffix) + suffix
-        with naming(place):
+        with naming(place, always=True):
             inside(folder if isinstance(folder, Path) else _ANYWHERE, name)
             _check_name(folder, name)
-            own = known.setdefault(str(row), settings.changed(row) if row else settings)
+            if (own := known.get(str(row))) is None:
+                own = known[str(row)] = settings.changed(row) if row else settings
+                decides(own)
         yield Job(_beside(table, scan), folder, Path(name).as_posix(), own)
 
 
@@ -254,7 +257,11 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _csv(path: Path) -> Iterator[dict[str, str]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
+            reader = csv.DictReader(file, strict=True)
+            for name, count in Counter(reader.fieldnames or ()).items():
+                if count > 1 and name:
+                    raise csv.Error(f"{count} columns are called {name}")
+            for row in reader:
                 if None in row:
                     raise csv.Error(f"the line of {row.get('scan')} has too many cells")
                 yield {name: (value or "").strip() for name, value in row.items()}

@@ -5,16 +5,16 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
-from diffusionblend.errors import UsageError
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.files import naming
 from diffusionblend.methods import Method
-from diffusionblend.methods.options import make_method
+from diffusionblend.methods.options import as_method, as_plain, converted, make_method
 from diffusionblend.prior.store import facts_of
 from diffusionblend.ranges import Seed
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD, DEFAULT_PRIOR
@@ -22,7 +22,7 @@ from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES, seeds_of
 from diffusionblend.reconstruction.request import Request
 from diffusionblend.runs.provenance import CLASSICAL, MOST_THREADS
 from diffusionblend.runs.record import Record
-from diffusionblend.runs.save import identity
+from diffusionblend.runs.save import identity, method_facts
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +57,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def changed(self, values: Mapping[str, Any]) -> "Settings":
         """Return settings with other values; any unknown name is an option of the method.
 
-        With another method the options of this one are gone.
+        With another method the options of this one are gone. One that is given as a method is taken
+        by its name, which other processes find it by, and its options.
         """
         known = set(self.__struct_fields__) - {"options"}  # options have names of their own
         own = {name: value for name, value in values.items() if name in known}
-        options = {name: value for name, value in values.items() if name not in own}
+        options = {name: as_plain(value) for name, value in values.items() if name not in own}
+        if isinstance(method := own.get("method"), Method):
+            options = method_facts(as_method(method, options))
+            own["method"] = options.pop("name")
         if own.get("method", self.method) == self.method:
             options = self.options | options
-        facts = msgspec.to_builtins(self) | own | {"options": options}
-        try:
-            return msgspec.convert(facts, Settings, strict=False)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"{error}; see `diffusionblend reconstruct --help`") from error
+        kinds = get_type_hints(Settings, include_extras=True)
+        own = {name: converted(name, value, kinds[name]) for name, value in own.items()}
+        return replace(self, **own, options=options)
 
     def again(self, scan: str, output: str) -> str:
         """Return the line that makes the same volume, with names of files for their paths."""

@@ -14,13 +14,17 @@ from types import CodeType, FrameType
 from diffusionblend.io.files import remove_unfinished
 
 INTERRUPTED = "interrupted; no half-written file is left behind"
+ENDED = {
+    128 + signal.SIGTERM: "ended by SIGTERM; no half-written file is left behind",
+    128 + signal.SIGHUP: "ended, as its terminal was closed; no half-written file is left behind",
+}
+"""What is said of an exit code that a signal has brought: a job that reached its limit of time."""
 PATIENCE_SECONDS = 3.0
 """Python hears of a signal between two calls, and one projection of a large cone takes longer."""
 
 _A_MOMENT = 0.01
 _LOST = 128
 """Is added to the number of a signal that was lost."""
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -135,6 +139,6 @@ def _number_of(error: BaseException | None) -> int | None:
     """Return the signal that was raised as an exception, if it was one."""
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
-    if isinstance(error, SystemExit) and error.code in {128 + n for n in _ENDING}:
+    if isinstance(error, SystemExit) and error.code in ENDED:
         return signal.Signals(int(error.code) - 128)
     return None

@@ -11,7 +11,7 @@ from functools import partial
 from diffusionblend._version import __version__
 from diffusionblend.cli.commands import COMMANDS, GROUPS
 from diffusionblend.cli.commands.wording import in_options
-from diffusionblend.cli.interrupt import INTERRUPTED, prompt_signals
+from diffusionblend.cli.interrupt import ENDED, INTERRUPTED, prompt_signals
 from diffusionblend.cli.terminal import show
 from diffusionblend.errors import (
     CorruptInput,
@@ -20,6 +20,7 @@ from diffusionblend.errors import (
     OutOfMemory,
     UsageError,
     did_you_mean,
+    printable,
 )
 from diffusionblend.machine.memory import ran_out
 from diffusionblend.machine.processes import here
@@ -48,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(words, error.code, type(error).__name__, message)
     except KeyboardInterrupt:
         return _fail(words, 130, "Interrupted", INTERRUPTED)
+    except SystemExit as error:
+        if error.code not in ENDED:
+            raise
+        return _fail(words, int(error.code), "Ended", ENDED[int(error.code)])
     except BaseException as error:  # what libraries in Rust raise without memory is no Exception
         known = _of_machine(error)
         if known is None:
@@ -155,9 +160,9 @@ class _Worded(logging.Formatter):
         super().__init__("%(message)s")
         self._words = words
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        return _worded(super().format(record), self._words)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line, without the traceback of a bug that may follow."""
+        return _worded(printable(super().formatMessage(record)), self._words)
 
 
 def _worded(message: str, words: Sequence[str]) -> str:
@@ -191,7 +196,8 @@ def _fail(words: Sequence[str], code: int, kind: str, message: str) -> int:
     """
     if not here().first_to_tell():
         return code
-    print(f"diffusionblend: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that was closed
+        print(f"diffusionblend: {message}", file=sys.stderr)
     if _as_json(words):
         show({"error": {"code": code, "kind": kind, "message": message}}, True, "")
     return code

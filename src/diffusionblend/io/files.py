@@ -232,17 +232,18 @@ def names_folder(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def naming(path: object) -> Iterator[None]:
+def naming(path: object, *, always: bool = False) -> Iterator[None]:
     """Put the name of a file before the message of a failure that it is the cause of.
 
-    A message that names it already, or begins with the parameter to blame, stays as it is.
+    A message that names it already stays as it is, and so does one that begins with the parameter
+    to blame, which somebody else gave, unless the file gives parameters, too (`always`).
     """
     try:
         yield
     except (PriorError, LostProcess):
         raise
     except DiffusionBlendError as error:
-        if str(path) in str(error) or str(error).startswith("`"):
+        if str(path) in str(error) or (not always and str(error).startswith("`")):
             raise
         raise type(error)(f"{path}: {error}") from error
 

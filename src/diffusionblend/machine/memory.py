@@ -1,6 +1,7 @@
 """How much memory is available, and how to recognise that a library ran out of it."""
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,8 @@ def bytes_of(amount: int | str) -> int:
 def in_units(count: float) -> str:
     """Return a number of bytes for people."""
     mib = count / 2**20
+    if mib < 1:
+        return f"{math.ceil(1024 * mib)} KiB"
     return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"
 
 

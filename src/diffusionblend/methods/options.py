@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import torch
 
 from diffusionblend.errors import UsageError, did_you_mean
 from diffusionblend.methods.method import Method
@@ -31,14 +32,29 @@ def make_method(name: str, **options: object) -> Method:
         if option not in known:
             has = f"it has {', '.join(known) or 'none'}{did_you_mean(option, known)}"
             raise UsageError(f"`{option}`: {name} has no such option; {has}")
-        try:
-            plain: Any = os.fspath(value) if isinstance(value, os.PathLike) else value
-            if getattr(value, "ndim", None) == 0:  # a number of NumPy or torch
-                plain = plain.item()
-            chosen[option] = msgspec.convert(plain, kinds[option], strict=False)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"`{option}={value!r}`: {str(error).lower()}") from error
+        chosen[option] = converted(option, value, kinds[option])
     return cls(**chosen)
+
+
+def converted(option: str, value: object, kind: Any) -> Any:  # noqa: ANN401 - an annotation
+    """Return the value of an option as its type, which text is read as.
+
+    Raises:
+        UsageError: It is not of that type, or out of its range.
+    """
+    try:
+        return msgspec.convert(as_plain(value), kind, strict=False)
+    except msgspec.ValidationError as error:
+        brief = value is None or isinstance(value, str | int | float)
+        shown = f"`{option}={value!r}`" if brief else f"`{option}` is a {type(value).__name__}"
+        raise UsageError(f"{shown}: {str(error).lower()}") from error
+
+
+def as_plain(value: Any) -> Any:  # noqa: ANN401 - whatever is given
+    """Return a path or a device as text, and a number of NumPy or torch as Python's: for files."""
+    if isinstance(value, os.PathLike | torch.device):
+        return str(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def as_method(method: str | Method, options: Mapping[str, object]) -> Method:
