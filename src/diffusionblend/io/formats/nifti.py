@@ -92,7 +92,7 @@ def _checked(path: Path, stream: BinaryIO | gzip.GzipFile) -> "nibabel.Nifti1Ima
     kind = with_rounding(nibabel.Nifti2Image if second else nibabel.Nifti1Image)
     header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
     if header["magic"].item() != MAGIC[header.sizeof_hdr]:
-        raise CorruptInput(f"{path}: not a NIfTI file; convert it to single-file NIfTI-1")
+        raise CorruptInput(f"{path}: not a NIfTI file; convert it to NIfTI-1 in a single file")
     _check_unit(path, int(header["xyzt_units"]) & 7)
     _check_intent(path, int(header["intent_code"]))
     _check_sizes(path, header["dim"])
