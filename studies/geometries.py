@@ -29,6 +29,7 @@ BEAMS = {
     "cone, 240 degrees": (partial(cone_beam, **PLACE), 240.0),
 }
 METHODS = ("fbp", "tv", "diffusionblend-fast")
+PLANES = ("axial", "coronal", "sagittal")
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def row(options: argparse.Namespace, beam: str, method: str) -> str:
     found, times = timed(lambda: reconstruct_volume(scan, db.make_method(method)), find_device())
     seconds = time.process_time() - began
     figures = db.evaluate(found, truth)
-    psnr = " | ".join(f"{plane['psnr']:.2f}" for plane in figures.values())
+    psnr = " | ".join(f"{figures[plane]['psnr']:.2f}" for plane in PLANES)
     return f"| {beam} | `{method}` | {psnr} | {seconds:.0f} | {times.peak_mib:.0f} |"
 
 
