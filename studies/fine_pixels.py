@@ -49,7 +49,7 @@ def main() -> None:
         "`tv`": {"method": "tv"},
         "fine pixels all the way": {"prior": prior, "coarse": False},
         "the same, network in crops": {"prior": InCrops(prior), "coarse": False},
-        "begun on larger pixels (default)": {"prior": prior},
+        "started on larger pixels (default)": {"prior": prior},
     }
     print("| views | way | axial / dB | sagittal / dB | CPU s |")
     print("|---" * 5 + "|")
