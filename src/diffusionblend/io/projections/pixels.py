@@ -138,7 +138,7 @@ def stuck_at_top(counts: np.ndarray, white: np.ndarray | None) -> np.ndarray:
     for row, air in enumerate(white.mean(axis=0)):
         if not stuck[row].all():
             beside[row] = np.interp(bins, bins[~stuck[row]], air[~stuck[row]])
-    beside = with_rows_between(beside, stuck.all(axis=1))
+    beside = with_rows_between(beside, np.asarray(stuck.all(axis=1)))
     return np.asarray(stuck & (beside < BELOW_TOP * top))
 
 
