@@ -16,7 +16,7 @@ import numpy as np
 from diffusionblend._version import __version__
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.errors import DiffusionBlendError, UnsupportedInput, UsageError, did_you_mean
-from diffusionblend.geometry import PosedBeam, find_arc
+from diffusionblend.geometry import Geometry, PosedBeam, find_arc
 from diffusionblend.geometry.poses import pose_in_words
 from diffusionblend.io.files import PathLike, naming, sha256
 from diffusionblend.io.projections.asked import check_asked
@@ -121,7 +121,7 @@ def _imported(
     taken = beam.with_axis_on(axis_bin).take_rows(rows.start, rows.stop)
     seen = taken.take_views(views).binned(options.bin)
     # Refused before the long work.
-    geometry = seen.place(options.size, options.pixel_mm, options.slices)
+    geometry = _placed_grid(seen, options)
     lines = _upright_lines(meaning, views, rows, placed.axis, options)
     y = remove_stripes(lines.y, options.stripes)
     found, origin_of_noise = _noise(y, lines, meaning, len(rows), options)
@@ -146,6 +146,17 @@ def _imported(
         **({WARNINGS: "\n".join(notes.warnings)} if notes.warnings else {}),
     }
     return Scan(y, geometry, found, meaning.mu_water, facts)
+
+
+def _placed_grid(beam: Measured, options: Options) -> Geometry:
+    """Return the geometry with its grid; of one that cannot be say which lengths are odd."""
+    try:
+        return beam.place(options.size, options.pixel_mm, options.slices)
+    except UnsupportedInput as error:
+        odd = "; ".join(odd_lengths(beam))
+        if not odd:
+            raise
+        raise UnsupportedInput(f"{error}; {odd}") from error
 
 
 def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:

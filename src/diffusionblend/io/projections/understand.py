@@ -257,7 +257,7 @@ def _beam(source: Source, facts: AnyFacts, options: Options) -> Measured:
     if bin_mm is None:
         raise UsageError(
             "`bin_mm`: nothing states the size of a detector pixel; give it in mm, or add "
-            f'"bin_mm" to {NAME}{source.hint}'
+            f'"bin_mm" to {NAME}{source.hint}{source.pixel_said}'
         )
     row_mm = _row_mm(rows, bin_mm, facts, options)
     angles = angles_of(source, facts, options)

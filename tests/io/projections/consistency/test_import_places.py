@@ -176,6 +176,42 @@ def test_a_fan_of_another_width_is_told_with_its_pixels(tmp_path, times):
     assert mm == pytest.approx(right.beam.bin_mm, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("mm", "refused", "words"),
+    [(1500.0, True, "m wide; .* if that of a pixel alone is, state bin_mm 1.5"),
+     (0.0015, False, "bin_mm is the size of a pixel on the detector, in mm, not at the axis")],
+)  # fmt: skip
+def test_a_pixel_in_another_unit_than_the_distances_is_thought_of(tmp_path, mm, refused, words):
+    right = cases.beam("fan", 72, size=64, slices=1)
+    source = cases.write_case(
+        tmp_path, cases.project(cases.phantom(), right), right, quantity="line-integrals"
+    )
+    stated = json.loads(source.read_text())
+    source.write_text(json.dumps(stated | {"bin_mm": mm}))
+    if refused:
+        with pytest.raises(UnsupportedInput, match=f"cannot be placed: .*{words}"):
+            import_scan(source, centre="31.5")
+    else:
+        assert re.search(words, import_scan(source, centre="31.5").provenance["warnings"])
+
+
+@pytest.mark.parametrize("kind", ["fan", "cone"])
+@pytest.mark.parametrize("times", [1.0, 1.1, 0.9, 1.2])
+def test_a_distance_that_is_a_tenth_off_is_told(tmp_path, kind, times):
+    """Its rays agree well all the same, and water was 90 HU too dense without a word."""
+    right = cases.beam(kind, 90, slices=3)
+    y = cases.scan_of(right).y.transpose(1, 0, 2)
+    wrong = changed(right, sdd_mm=right.beam.sdd_mm * times)
+    source = cases.write_case(tmp_path, y, wrong, quantity="line-integrals")
+    warnings = import_scan(source).provenance.get("warnings", "")
+    if times == 1:
+        assert not warnings
+        return
+    found = re.fullmatch(r".* in a fan (.*) times as wide: .* detector (.*) mm from.*", warnings)
+    assert float(found[1]) == pytest.approx(times, rel=0.01)
+    assert float(found[2]) == pytest.approx(right.beam.sdd_mm, rel=0.01)
+
+
 @pytest.mark.parametrize("sense", [1, -1])
 def test_a_fan_that_is_called_parallel(tmp_path, sense):
     """Of a beam that nobody states, parallel is taken."""

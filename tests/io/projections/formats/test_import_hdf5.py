@@ -179,6 +179,22 @@ def test_nxtomo(tmp_path, entry):
     assert "1 frames left out" in scan.provenance["remarks"]
 
 
+@pytest.mark.parametrize(
+    ("width", "units", "words"),
+    [(1.2e-3, "m", "0.0012 m, which is `bin_mm=1.2`, unless optics magnify"),
+     (650.0, "um", "650 um, which is `bin_mm=0.65`"),
+     (3.0, "pixels", "3 pixels, unless optics magnify")],
+)  # fmt: skip
+def test_the_pixel_that_nxtomo_states_is_named_where_it_is_asked_for(tmp_path, width, units, words):
+    """Files differ in whether it is that of the sensor, or of what that sees through optics."""
+    path = write_nxtomo(tmp_path / "a.nxs", "entry")
+    with h5py.File(path, "a") as file:
+        file["entry/instrument/detector/x_pixel_size"] = width
+        file["entry/instrument/detector/x_pixel_size"].attrs["units"] = units
+    with pytest.raises(UsageError, match=f"`bin_mm`: .*x_pixel_size is {words}"):
+        import_scan(path, stated(bin_mm=None))
+
+
 def test_a_source_that_fades_between_the_fields_of_nxtomo(tmp_path):
     flux = 1 - 0.2 * (np.arange(VIEWS) + 0.5)[:, None, None] / VIEWS
     y = DARK + (counts(lines()) - DARK) * flux

@@ -53,6 +53,11 @@ Of right beams with 1e3 to 1e6 photons, cut off or not, no other one came below 
 """
 SHARPER = 0.8
 """The same for any width of a fan, at which it is likelier than one that has a name."""
+WIDER = 1.05
+"""Times that a fan has to be wider, or narrower, to be told of where its rays agree well.
+
+Of right fans of 2e4 photons the best width was within 0.5 percent, of 1e3 within 5.
+"""
 APART = 0.25
 """Bins by which another centre has to differ: half a bin is a convention's, and doubles edges."""
 BESIDE_MASSES = 0.35
@@ -88,7 +93,8 @@ def odd_lengths(beam: Measured) -> Iterator[str]:
     if width > WIDEST_MM:
         yield (
             f"the detector would be {width / 1e3:.4g} m wide; if the lengths of the geometry are "
-            "in micrometres, give `lengths='um'`"
+            "in micrometres, give `lengths='um'`; if that of a pixel alone is, state bin_mm "
+            f"{beam.bin_mm / 1e3:.6g}"
         )
     circle = beam.circle
     if not isinstance(circle, PointBeam):
@@ -102,7 +108,7 @@ def odd_lengths(beam: Measured) -> Iterator[str]:
     if fan < NARROWEST_DEG:
         yield (
             f"the fan opens by only {fan:.2g} degrees; bin_mm is the pixel size on the detector, "
-            f"not at the axis, where it is {beam.magnification:.4g} times smaller"
+            f"in mm, not at the axis, where it is {beam.magnification:.4g} times smaller"
         )
 
 
@@ -195,6 +201,7 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
     """Yield which other beam's opposite rays agree much better, or that none's agree."""
     stated = discord(turn_of(sinogram, beam.angles_deg), beam, axis_bin)
     if not CLEAR < stated < math.inf:
+        yield from _of_another_width(sinogram, beam, stated)
         return
     here, told = _found(sinogram, beam), []
     if abs(here.axis_bin - axis_bin) > APART and _better(here, stated):
@@ -225,6 +232,15 @@ def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterato
         if found < (SHARPER if told else BETTER) * least:
             told = [(found, _of_width(beam.model, wide))]
     yield from (f"opposite rays agree better {words}" for _, words in told)
+
+
+def _of_another_width(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterator[str]:
+    """Yield how many times wider a fan is whose rays agree well, and better so."""
+    if not isinstance(beam.model, PointBeam) or not RIGHT < stated <= CLEAR:
+        return
+    wide, found = _best_fan(sinogram, beam)
+    if found < SHARPER * stated and abs(math.log(wide)) > math.log(WIDER):
+        yield f"opposite rays agree better {_of_width(beam.model, wide)}"
 
 
 def _as_a_fan(sinogram: np.ndarray, beam: Measured) -> Iterator[str]:

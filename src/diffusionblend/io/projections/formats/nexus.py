@@ -137,6 +137,7 @@ def _frames(
         + nexus_frames.mirrored(file, path, entry),
         no_angles=why,
         moved_mm=nexus_frames.moved_mm(file, path, entry, projections, len(keys)),
+        pixel_said=nexus_frames.pixel_said(file, path, entry),
     )
 
 

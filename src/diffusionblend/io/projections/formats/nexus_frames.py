@@ -83,6 +83,18 @@ def mirrored(file: "h5py.File", path: Path, entry: str) -> tuple[str, ...]:
     )
 
 
+def pixel_said(file: "h5py.File", path: Path, entry: str) -> str:
+    """Say what the file calls the width of a pixel, which may be that before optics magnify."""
+    name = f"{entry}/instrument/detector/x_pixel_size"
+    width = _if_there(file, path, name)
+    if width is None or width.size != 1 or not (np.isfinite(width) & (width > 0)).all():
+        return ""
+    unit = hdf5.text(file[name].attrs.get("units", ""))
+    mm, number = _MM.get(unit.lower()), float(width[0])
+    same = "" if mm is None else f", which is `bin_mm={mm * number:.6g}`"
+    return f"; /{name} is {number:.6g} {unit[:20]}".rstrip() + same + ", unless optics magnify"
+
+
 def moved_mm(
     file: "h5py.File", path: Path, entry: str, projections: np.ndarray, frames: int
 ) -> dict[str, float]:

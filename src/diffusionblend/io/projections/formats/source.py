@@ -23,6 +23,8 @@ class Source:
         diverges: Whether the format says that rays come from a point.
         no_angles: Why it does not state the angles, though it has some.
         hint: What else states its geometry, in words to end a message with.
+        pixel_said: What the format states as the size of a pixel, if optics may magnify what the
+            rays see; in words to end a message with.
         white_at: How many views were measured before each projection of air, if the format says.
         moved_mm: How far the object was moved during the views, by the format's name for it.
         exposures: How strongly views and projections of air were exposed, if it says so.
@@ -42,5 +44,6 @@ class Source:
     diverges: bool = False
     no_angles: str = ""
     hint: str = ""
+    pixel_said: str = ""
     stated: AnyFacts | None = None
     moved_mm: Mapping[str, float] = field(default_factory=dict)
