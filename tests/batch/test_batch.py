@@ -581,6 +581,20 @@ def test_a_name_that_controls_a_terminal_is_shown_in_one_line(scans, place):
     assert "scan 1 of 1: a [31m b.nii.gz" in ended.err
 
 
+def test_a_machine_on_which_ray_does_not_start_is_told_in_a_line(scans, place, monkeypatch):
+    """Under load Ray gives up by a plain Exception, which ended in a traceback."""
+    ray = pytest.importorskip("ray")
+
+    def slow(**known):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    ended = command("batch", scans, "-o", place / "made", *OPTIONS, "--workers", 2)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "--workers 2: Ray did not start on this machine (The current node timed" in ended.err
+    assert "end other programs, or leave --workers out" in ended.err
+
+
 def test_help_needs_no_ray():
     code = "import sys; assert 'ray' not in sys.modules"
     assert user_command("batch", "--help", before_main=code).code == 0

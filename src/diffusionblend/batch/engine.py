@@ -252,9 +252,12 @@ def _begin(ray: ModuleType, pool: Pool) -> None:
             ignore_reinit_error=True,
             **(own if pool.address is None else {}),
         )
-    except (OSError, RuntimeError, ValueError, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # of a machine that is too busy a plain Exception
         if pool.address is None:
-            raise
+            raise UsageError(
+                f"`workers={pool.workers}`: Ray did not start on this machine ({_reason(error)}); "
+                "end other programs, or leave `workers` out; the same command continues"
+            ) from error
         raise _no_cluster(pool.address, error) from error
 
 
@@ -270,8 +273,11 @@ def _answers(address: str) -> None:
 
 
 def _no_cluster(address: str, error: BaseException) -> DiffusionBlendError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UsageError(
-        f"`address={address!r}`: no Ray cluster answers there ({reason}); expected the HOST:PORT "
-        "that `ray start` printed on its head node"
+        f"`address={address!r}`: no Ray cluster answers there ({_reason(error)}); expected the "
+        "HOST:PORT that `ray start` printed on its head node"
     )
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
