@@ -123,7 +123,7 @@ def test_a_page_that_was_tampered_with_reads_nothing_from_outside(whole, tmp_pat
         text = (out / "pages.json").read_text(encoding="utf-8").replace("pictures/tiny-2.png", name)
         (tmp_path / "pages.json").write_text(text)
         (tmp_path / "tiny.md").write_text("no picture")
-        with pytest.raises(CorruptInput, match=r"outside|not a PNG|cannot"):
+        with pytest.raises(CorruptInput, match=r"outside|not a valid PNG|cannot"):
             write_pages(tmp_path)
         assert not (tmp_path / "report.html").exists()
     (tmp_path / "pages.json").write_text("{")
