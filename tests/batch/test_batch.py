@@ -297,7 +297,7 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 2: --seed many: expected `int`, got `str`"),
         (["method.csv"], (), 2, "method.csv, row 2: --method FBP: expected one of"),
-        (["twice.csv"], (), 3, "twice.csv: is no CSV (2 columns are called seed); repair it"),
+        (["twice.csv"], (), 3, "twice.csv: is not valid CSV (2 columns are called seed)"),
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
@@ -562,7 +562,7 @@ def test_what_reconstruct_takes_a_batch_takes(scans, tmp_path, given):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"method": db.make_method("tv"), "weight": 3}, "has its options already"),
+        ({"method": db.make_method("tv"), "weight": 3}, "already has its options"),
         ({"prior": db.make_method("tv")}, r"^`prior` is a TV: expected"),
         ({"seed": "many"}, r"^`seed='many'`: expected `int`, got `str`$"),
     ],

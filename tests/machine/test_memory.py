@@ -197,10 +197,11 @@ def test_the_classical_reconstruction_is_named_where_leaving_it_out_helps(monkey
 
 
 def test_a_prior_that_does_not_fit_is_not_blamed(data, place, monkeypatch):
-    def fail(*_):
-        raise RuntimeError(CPU_SAYS)
+    class Large:
+        def __init__(self, *_):
+            raise RuntimeError(CPU_SAYS)
 
-    monkeypatch.setattr("diffusionblend.prior.store.UNetPrior", fail)
+    monkeypatch.setattr("diffusionblend.prior.store.UNetPrior", Large)
     ended = run(data, place)
     assert_out_of_memory(ended, "model.safetensors: the network needs about", "are free")
     assert "copy the folder" not in ended.err

@@ -427,7 +427,7 @@ def test_a_folder_is_pushed_even_where_a_shipped_prior_has_its_name(hub, monkeyp
 
 
 def test_without_a_token_nothing_is_asked(hub, folder):
-    assert_one_line(command("push", folder, NAME), PRIOR, [NAME, "no token", "hf auth login"])
+    assert_one_line(command("push", folder, NAME), PRIOR, [NAME, "no hub token", "hf auth login"])
     assert hub.asked == []
 
 

@@ -88,7 +88,7 @@ def bomb(file):
 
 PLACES = {
     "a chunk is missing": (lost_chunk, CorruptInput, "2 of its 8 chunks are missing"),
-    "nothing is stored": (bomb, CorruptInput, "claims"),
+    "nothing is stored": (bomb, CorruptInput, "its header says"),
     "a group": (lambda f: f.create_group("line_integrals"), UnsupportedInput, "is a group"),
     "a link": (
         lambda f: f.__setitem__("line_integrals", h5py.ExternalLink(other_file(f), "y")),

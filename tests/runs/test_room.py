@@ -147,7 +147,9 @@ def test_what_cannot_fit_is_refused_before_it_is_computed(data, place, monkeypat
     monkeypatch.setattr("diffusionblend.methods.method.run", None)
     ended = reconstruct(data, place)
     assert ended.code == OutputError.code
-    assert "v.nii: its volumes need about 0 MiB, but only 0 MiB of the disk are free" in ended.err
+    assert (
+        "v.nii: its volumes need about 192 KiB, but only 48 KiB of the disk are free" in ended.err
+    )
     assert len(ended.err.splitlines()) == 1
     assert contents(place) == {}
 

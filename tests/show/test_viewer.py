@@ -99,12 +99,14 @@ def small(path, offset=0.0, affine=None):
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("view")
     (place / "canary.txt").write_bytes(CANARY)
+    small(place / "a.nii.gz")
+    small(place / "b.nii.gz", 20)
     return place
 
 
 @pytest.fixture(scope="module")
 def server(folder):
-    with serving([small(folder / "a.nii.gz"), small(folder / "b.nii.gz", 20)]) as running:
+    with serving([folder / "a.nii.gz", folder / "b.nii.gz"]) as running:
         yield running
 
 
@@ -517,7 +519,8 @@ def test_as_a_user_runs_it(folder, number, code):
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, out) == (code, "")
+    assert process.returncode == code
+    assert ("SIGTERM" in out) == (number == signal.SIGTERM)
     assert "Traceback" not in err
     assert ("closed" in err) == (code == 0)
     assert line["url"] not in err

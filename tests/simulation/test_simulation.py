@@ -176,8 +176,8 @@ def test_sizes_that_a_refusal_names_are_taken(shape, size, sizes):
     [
         (1, ""),
         (0.1, ""),
-        (0.001, "0.02 x 0.0672 x 0.0672 mm, in which 0.071 % of"),
-        (60, "in which all"),
+        (0.001, "0.02 x 0.0672 x 0.0672 mm and absorbs at most 0.071 % of"),
+        (60, "and absorbs all of the photons"),
     ],
 )
 def test_lengths_in_metres_called_mm_are_told(water, caplog, unit, told):

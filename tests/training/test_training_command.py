@@ -443,7 +443,7 @@ def test_a_compiler_that_loses_gradients_is_not_used(workshop, monkeypatch, capl
     monkeypatch.setattr(torch, "compile", compiled)
     (workshop / "recipe.toml").write_text(RECIPE.replace("compile = false", "compile = true"))
     train(workshop)
-    assert ("other gradients (50 % away)" in caplog.text) != used
+    assert ("other gradients (50 % off)" in caplog.text) != used
     assert len(calls) == (STEPS + 1 if used else 1)
 
 

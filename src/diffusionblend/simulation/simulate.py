@@ -166,9 +166,9 @@ def _tell_of_size(volume: Volume, highest: float) -> None:
         return
     grid = volume.grid
     sides = (n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True))
-    share = f"{-100 * math.expm1(-highest):.2g} %" if highest < FAINT else "all"
+    share = f"at most {-100 * math.expm1(-highest):.2g} %" if highest < FAINT else "all"
     log.warning(
-        "the volume is %s mm and absorbs at most %s of the photons of a ray; if its lengths are "
+        "the volume is %s mm and absorbs %s of the photons of a ray; if its lengths are "
         "in another unit, convert them to mm",
         " x ".join(f"{side:.3g}" for side in sides),
         share,

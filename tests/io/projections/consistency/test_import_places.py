@@ -179,7 +179,7 @@ def test_a_fan_of_another_width_is_told_with_its_pixels(tmp_path, times):
 @pytest.mark.parametrize(
     ("mm", "refused", "words"),
     [(1500.0, True, "m wide; .* if that of a pixel alone is, state bin_mm 1.5"),
-     (0.0015, False, "bin_mm is the size of a pixel on the detector, in mm, not at the axis")],
+     (0.0015, False, "bin_mm is the pixel size on the detector, in mm, not at the axis")],
 )  # fmt: skip
 def test_a_pixel_in_another_unit_than_the_distances_is_thought_of(tmp_path, mm, refused, words):
     right = cases.beam("fan", 72, size=64, slices=1)
