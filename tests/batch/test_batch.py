@@ -297,7 +297,12 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
         (["set.csv"], (), 2, "`options`: sbtv has no such option"),
         (["seed.csv"], (), 2, "seed.csv, row 2: --seed many: expected `int`, got `str`"),
         (["method.csv"], (), 2, "method.csv, row 2: --method FBP: expected one of"),
-        (["twice.csv"], (), 3, "twice.csv: is not valid CSV (2 columns are called seed)"),
+        (
+            ["twice.csv"],
+            (),
+            3,
+            "twice.csv: is not valid CSV (2 columns are called seed); repair it",
+        ),
         (["table.parquet"], (), 3, "table.parquet"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),

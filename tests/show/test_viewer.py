@@ -520,7 +520,9 @@ def test_as_a_user_runs_it(folder, number, code):
         process.kill()
         process.wait()
     assert process.returncode == code
-    assert ("SIGTERM" in out) == (number == signal.SIGTERM)
+    error = json.loads(out)["error"] if number == signal.SIGTERM else None
+    assert (out == "") == (error is None)
+    assert error is None or (error["code"], error["kind"]) == (143, "Ended")
     assert "Traceback" not in err
     assert ("closed" in err) == (code == 0)
     assert line["url"] not in err
