@@ -28,6 +28,14 @@ def step(*_):
 found, fbp.FBP.step = fbp.FBP.step, step
 """
 
+THREADS_AT_THE_END = """
+import atexit, pathlib
+def tell():
+    names = [path.read_text() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    print("threads:", *sorted({name.strip() for name in names}), file=sys.stderr)
+atexit.register(tell)  # before all others, so after them
+"""
+
 
 def words(data, name, output, *more):
     options = METHODS.get(name, ())
@@ -78,6 +86,17 @@ def test_a_cone_is_that_of_one_to_rounding(name, data, place):
     assert [process.code for process in processes] == [0, 0], told(processes)
     found, expected = (read_volume(path).hu for path in (shared, whole))
     assert np.sqrt(np.square(found - expected).mean()) < 1  # HU
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have names there")
+@pytest.mark.parametrize("name", METHODS)
+def test_the_threads_of_the_network_end_before_python(name, data, place):
+    arguments = words(data, name, place / "o.nii", "--no-classical")
+    processes = ended(started(2, *arguments, before_main=THREADS_AT_THE_END))
+    assert [process.code for process in processes] == [0, 0], told(processes)
+    left = [line for line in told(processes) if line.startswith("threads: ")]
+    assert len(left) == 2
+    assert not [line for line in left if "gloo" in line]
 
 
 @pytest.mark.parametrize("rank", [0, 1])

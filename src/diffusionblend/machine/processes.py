@@ -167,7 +167,10 @@ def join(device: str = "auto") -> Processes:
 
 
 def _meet(device: str) -> Joined:
+    # torch._dynamo, which priors import, keeps a group that it finds. Its threads would then run on
+    # while C++ takes itself apart, and some processes would abort after all their work.
     import torch
+    import torch._dynamo  # noqa: F401
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
