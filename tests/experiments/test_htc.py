@@ -263,3 +263,14 @@ def test_one_line_says_what_is_wrong(challenge, place, tmp_path):
     assert "recipes/htc.toml" in refused("htc", "--data", challenge)
     assert "over an arc that wide" in refused("htc", "--data", challenge, "--angles", "170")
     assert "`benchmark htc`" in refused("table1", "--data", challenge)
+
+
+def test_without_a_prior_of_discs_its_column_is_left_out(challenge, place, monkeypatch, caplog):
+    monkeypatch.chdir(place)
+    ended = command("benchmark", "htc", "--data", challenge, "--angles", 20, "-o", "out")
+    assert ended.code == 0, ended.err
+    assert (
+        "runs/htc/prior: no prior of discs, so its column is left out; run `python" in caplog.text
+    )
+    kept = json.loads((place / "out" / "htc.json").read_text())
+    assert {run["method"] for run in kept} == {"tv", "default, prior chest"}

@@ -18,7 +18,6 @@ import torch
 
 from diffusionblend._version import __version__
 from diffusionblend.data.scan import Scan
-from diffusionblend.errors import UsageError
 from diffusionblend.experiments.htc.acrylic import straightened
 from diffusionblend.experiments.htc.discs import Disc, find_discs
 from diffusionblend.experiments.htc.score import matthews, segmented
@@ -115,7 +114,8 @@ def benchmark_htc(
         data: Folder of the challenge's files, htc2022_DISC_DEGREES.mat and htc2022_DISC_truth.png.
         folder: Where htc.json, htc.md, htc.png and the slices (runs) go; slices there are taken.
         degrees: Arcs to reconstruct from.
-        prior: Prior of discs; None for that of `recipes/htc.toml`, runs/htc/prior.
+        prior: Prior of discs; None for that of `recipes/htc.toml`, runs/htc/prior. Where there is
+            none, its column is left out, with a warning.
         device: `cpu`, `cuda`, ..., or `auto`.
 
     Returns:
@@ -177,19 +177,20 @@ def make(disc: Disc, way: Way, folder: Path, device: str = "auto") -> Made:
 
 def _ways(prior: PathLike | None, device: str) -> tuple[Way, ...]:
     place = find_device(device)
-    chosen = PRIOR if prior is None else Path(prior)
-    if prior is None and not (PRIOR / CONFIG).is_file():
-        raise UsageError(
-            f"{PRIOR}: no prior of discs; run `python studies/htc_discs.py data/htc` and "
-            f"`diffusionblend train {RECIPE}`, or name one with `prior`"
-        )
-    return (
+    ways = (
         Way("tv"),
         Way(f"default, prior {DEFAULT_PRIOR}", from_pretrained(DEFAULT_PRIOR, place)),
-        Way(
-            "default, prior of discs", from_pretrained(str(chosen), place), DISC_STEPS, DISC_SAMPLES
-        ),
     )
+    if prior is None and not (PRIOR / CONFIG).is_file():
+        log.warning(
+            "%s: no prior of discs, so its column is left out; run `python studies/htc_discs.py "
+            "data/htc` and `diffusionblend train %s`, or name one with `prior`",
+            PRIOR,
+            RECIPE,
+        )
+        return ways
+    of_discs = from_pretrained(str(PRIOR if prior is None else prior), place)
+    return (*ways, Way("default, prior of discs", of_discs, DISC_STEPS, DISC_SAMPLES))
 
 
 def _facts(one: Made) -> dict[str, Any]:
