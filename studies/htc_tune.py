@@ -3,7 +3,7 @@
 `python studies/htc_tune.py PRIOR [--discs 4] [--degrees 30 90]` simulates the challenge's fan: the
 disc in 512 x 512 pixels by strips, a spectrum of 45 kV behind molybdenum and aluminium (its filter
 and lines differ from disc to disc), up to 12 percent of scattered rays, noise of 30,000 to
-100,000 photons a bin, and an axis that is off by 0.05 mm. It prints a score for each disc and
+100,000 photons per bin, and an axis that is off by 0.05 mm. It prints a score for each disc and
 setting.
 """
 

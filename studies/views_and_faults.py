@@ -6,8 +6,8 @@ them, `--table` none. Prints Markdown for docs/trust.md, and says where the defa
 what it is to be.
 
 A body of water with five dense balls, 128 x 128 x 9 pixels of 1 mm, is projected from 256 x 256
-pixels by the area-weighted projector. Of 2e4 photons a bin so many are counted as the source gives
-at that view; the logarithm is taken as if it had never changed.
+pixels by the area-weighted projector. Of 2e4 photons per bin so many are counted as the source
+gives at that view; the logarithm is taken as if it had never changed.
 """
 
 import argparse

@@ -380,6 +380,16 @@ def test_the_digest_of_code_is_of_what_it_does():
     assert digest('"""A."""\nx = "a"') != digest('"""A."""\nx = "b"')
 
 
+def test_the_digest_of_code_is_not_of_what_it_says():
+    text = "def f(x):\n    log.info('a', x)\n    if x > 1:\n        raise A(f'{x} is large')\n"
+    digest = key.source_digest
+    assert digest(text) == digest(text.replace("is large", "must be 1 at most"))
+    assert digest(text) == digest(text.replace("log.info('a', x)", "log.warning('b')"))
+    assert digest(text) != digest(text.replace("A(", "B("))
+    assert digest(text) != digest(text.replace("> 1", "> 2"))
+    assert digest(text) != digest(text.replace("log.info", "send"))
+
+
 def test_micro_ct_is_read_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setattr(volumes.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CorruptInput, match="pip install --no-deps qim3d"):

@@ -137,8 +137,8 @@ _AXES = {
     "steps": "time steps",
     "evaluations": "evaluations of the network (groups of 3 slices)",
     "views": "views",
-    "photons": "photons a bin through air",
-    "jump_every": "cross partition at every so many steps",
+    "photons": "photons per bin through air",
+    "jump_every": "steps from one cross partition to the next",
 }
 _LOGARITHMIC = ("steps", "evaluations")
 _NAMED = ("jump_every", "photons")  # one place has no number

@@ -1,9 +1,9 @@
 """The key of a run: the hash of what decides its numbers, and of nothing else.
 
-Of the sources, it covers the files that a run imports, one after another, without comments and
-docstrings. What only shows or stores numbers is left out, so that a page may change without losing
-runs. Processor and number of threads are left out, too: they change the last digits of a sum, and
-no figure of a table.
+Of the sources, it covers the files that a run imports, one after another, without comments,
+docstrings, and the words of errors and of the log. What only shows or stores numbers is left out,
+so that a page may change without losing runs. Processor and number of threads are left out, too:
+they change the last digits of a sum, and no figure of a table.
 """
 
 import ast
@@ -96,18 +96,24 @@ def sources(*modules: str) -> dict[str, str]:
 
 @functools.cache
 def source_digest(text: str) -> str:
-    """Return the SHA-256 of what Python source does: of its syntax tree without docstrings."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [s for s in node.body if not _is_text(s)]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    """Return the SHA-256 of what Python source computes: of its syntax tree without its words."""
+    return hashlib.sha256(ast.dump(_Wordless().visit(ast.parse(text))).encode()).hexdigest()
 
 
-def _is_text(statement: ast.stmt) -> bool:
-    """Tell whether a statement is a string alone: a docstring, of an attribute too."""
-    value = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+class _Wordless(ast.NodeTransformer):
+    """Leaves out what is only said: docstrings, the words of errors, and the log."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Leave out a string alone, a docstring of an attribute too, and a call of `log`."""
+        match node.value:
+            case ast.Constant(value=str()) | ast.Call(ast.Attribute(ast.Name("log"))):
+                return None
+        return node
+
+    def visit_Raise(self, node: ast.Raise) -> ast.Raise:
+        """Keep the class of an error, by which it is caught."""
+        raised = node.exc
+        return ast.Raise(raised.func if isinstance(raised, ast.Call) else raised)
 
 
 def _decides_nothing(name: str) -> bool:

@@ -231,7 +231,7 @@ def _protocols(recipe: Recipe) -> list[str]:
     used = {a.protocol: None for a in recipe.acquisitions}
     photons = sorted({a.photons for a in recipe.acquisitions if a.photons}, reverse=True)
     noise = ["no noise"] * any(a.photons is None for a in recipe.acquisitions)
-    noise += [f"Poisson noise of {n:g} photons a bin" for n in photons]
+    noise += [f"Poisson noise of {n:g} photons per bin" for n in photons]
     return [*(PROTOCOLS[p] for p in used), " or ".join(noise)]
 
 

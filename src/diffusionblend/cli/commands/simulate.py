@@ -142,7 +142,7 @@ class Simulate:
         from diffusionblend.cli.commands.plan import geometry_in_words, show_plan
 
         told = geometry_in_words(geometry)
-        told["noise"] = "none" if self.photons is None else f"{self.photons:g} photons a bin"
+        told["noise"] = "none" if self.photons is None else f"{self.photons:g} photons per bin"
         facts = {"shape": geometry.sinogram_shape, **told, "seed": self.seed}
         paths = [self.output, *([self.truth] if self.truth else [])]
         show_plan(facts, told, paths, self.json)

@@ -141,7 +141,7 @@ def _facts(grid: Grid, truth: Path | None, path: Path | None, scan: Scan | None)
         facts |= {"Truth": f"{truth.name}, SHA-256 {digest(truth)}", "Figures": FIGURES}
     if scan is not None and path is not None:
         photons = scan.noise.photons
-        noise = "none known" if photons is None else f"Poisson, {photons:g} photons a bin"
+        noise = "none known" if photons is None else f"Poisson, {photons:g} photons per bin"
         facts |= {
             "Scan": f"{path.name}, SHA-256 {sha256(path)}",
             "Noise": noise,

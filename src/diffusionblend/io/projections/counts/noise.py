@@ -105,7 +105,9 @@ def words(noise: Noise, origin: str) -> str:
         return f"not known ({origin})"
     unsure = origin.startswith("estimated from line") and (noise.photons or 0) > CERTAIN
     least = "at least " if unsure else ""
-    return f"{least}{noise.photons:.3g} photons a bin, electronic {noise.electronic:.3g} ({origin})"
+    return (
+        f"{least}{noise.photons:.3g} photons per bin, electronic {noise.electronic:.3g} ({origin})"
+    )
 
 
 def _middle(variances: np.ndarray, fields: int) -> float:
