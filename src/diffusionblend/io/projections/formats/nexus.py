@@ -96,20 +96,13 @@ def _frames(
     """Return projections and fields that are frames of one data set."""
     place = key.removesuffix("image_key") + "data"
     found = hdf5.dataset(file, path, place)
-    keys = hdf5.numbers(file, path, key)
-    if found is None or keys is None:
+    if found is None:
         return None
     shape = tuple(found.shape or ())
     frames = arranged_shape(f"{path}: /{place}", shape, order)[0]
-    control = hdf5.numbers(file, path, f"{key}_control")
-    for name, each in ((key, keys), (f"{key}_control", control)):
-        if each is not None and len(each) != frames:
-            raise CorruptInput(
-                f"{path}: /{place} has the shape {shape}, /{name} {len(each)} values; expected one "
-                "for each frame"
-            )
-    if control is not None:
-        keys = np.where(control == keys, keys, NEITHER)
+    keys, controlled = _keys(file, path, key, frames, f"/{place} has the shape {shape}")
+    if keys is None:
+        return None
     chosen = {kind: np.flatnonzero(keys == kind) for kind in (PROJECTION, WHITE, DARK)}
     if not chosen[PROJECTION].size:
         raise CorruptInput(f"{path}: /{key} marks no frame as a projection (0); expected some")
@@ -132,13 +125,30 @@ def _frames(
         dark,
         white_at=tuple(float((keys[:at] == PROJECTION).sum()) for at in chosen[WHITE]) or None,
         exposures=exposed,
-        remarks=_left_out(others, control is not None)
-        + unused
-        + nexus_frames.mirrored(file, path, entry),
+        remarks=_left_out(others, controlled) + unused + nexus_frames.mirrored(file, path, entry),
         no_angles=why,
         moved_mm=nexus_frames.moved_mm(file, path, entry, projections, len(keys)),
         pixel_said=nexus_frames.pixel_said(file, path, entry),
     )
+
+
+def _keys(
+    file: "h5py.File", path: Path, key: str, frames: int, data: str
+) -> tuple[np.ndarray | None, bool]:
+    """Return what each frame is, and whether image_key_control says so, too.
+
+    A frame of which the two say different things is neither projection nor field.
+    """
+    keys = hdf5.numbers(file, path, key)
+    control = hdf5.numbers(file, path, f"{key}_control")
+    for name, each in ((key, keys), (f"{key}_control", control)):
+        if each is not None and len(each) != frames:
+            raise CorruptInput(
+                f"{path}: {data}, /{name} {len(each)} values; expected one for each frame"
+            )
+    if keys is None or control is None:
+        return keys, False
+    return np.where(control == keys, keys, NEITHER), True
 
 
 def _left_out(frames: int, controlled: bool) -> tuple[str, ...]:
