@@ -229,6 +229,36 @@ def test_half_a_detector_on_a_full_turn_shows_all(tmp_path, kind, bins, axis_bin
     assert not codes & {"truncated", "outside-view", "few-views", "missing-arc"}
 
 
+def fading(scan):
+    """Return a scan whose source loses a fifth of its flux."""
+    lost = np.linspace(0, -np.log(0.8), scan.y.shape[1], dtype=np.float32)
+    return dataclasses.replace(scan, y=scan.y + lost[:, None])
+
+
+HALVES = [("parallel", 40, 6.3), ("parallel", 40, 33.0), ("fan", 40, 7.0)]
+
+
+@pytest.mark.parametrize(("kind", "bins", "axis_bin"), HALVES)
+def test_air_beside_half_a_detector_is_no_object_if_the_flux_falls(kind, bins, axis_bin):
+    geometry = coarse(kind, angles=tuple(np.arange(0, 360, 4.0)))
+    scan = scan_of(discs(), of_detector(geometry, bins, axis_bin))
+    faded = fading(scan)
+    assert extended(faded.y, scan.geometry).y is faded.y
+    assert covers(faded) == covers(scan)
+
+
+@pytest.mark.parametrize(("kind", "bins", "axis_bin"), HALVES)
+@pytest.mark.parametrize("radius", [60, 90])
+def test_what_half_a_detector_cuts_off_is_seen_whether_the_flux_falls(radius, kind, bins, axis_bin):
+    geometry = coarse(kind, angles=tuple(np.arange(0, 360, 4.0)))
+    scan = scan_of(
+        discs(radius, INNER), of_detector(geometry, bins - 12, axis_bin - 10 * (axis_bin > 9))
+    )
+    for each in (scan, fading(scan)):
+        full = extended(each.y, scan.geometry)
+        assert full.before + full.behind > 8
+
+
 # Beyond the detector
 
 

@@ -1,16 +1,18 @@
-"""The edges of the detector: where both show the same in every view, they show air.
+"""The edges of the detector: where they show the same in every view, they show air.
 
 They give the flux of the source in each view, and reveal whether numbers are what they are declared
 to be: counts are highest in air, and line integrals are zero there.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from diffusionblend.errors import UsageError
 
+BOTH = (0, 1)
 PARTS = (8, 16, 32)
 """Parts of the detector that an edge may be, the widest first."""
 LEAST_BINS = 3
@@ -71,17 +73,19 @@ class Edges:
         return (self.usual - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
 
-def find_edges(values: np.ndarray) -> Edges | None:
+def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
     """Return what the edges show if it is the same on both sides in every view, and even.
 
     Args:
         values: Counts, shares or line integrals (views, rows, bins), all finite.
+        ends: Which edges are looked at, 0 and 1.
     """
     low, high = np.quantile(values[:: max(1, len(values) // 60)], (0.02, 0.98))
     same = SAME * max(abs(high), abs(low))
     for bins in (values.shape[2] // part for part in PARTS):
         if bins >= LEAST_BINS:
-            sides = np.stack([values[:, :, :bins], values[:, :, -bins:]], axis=1, dtype=np.float64)
+            both = values[:, :, :bins], values[:, :, -bins:]
+            sides = np.stack([both[end] for end in ends], axis=1, dtype=np.float64)
             spread = pixel_noise(sides)
             half = bins // 2
             halves = [sides[..., :half], sides[..., half:]]

@@ -47,7 +47,7 @@ def covering_grid(full: Extended) -> Grid:
     Args:
         full: Line integrals to the end of the object.
     """
-    geometry, y = full.geometry, steady(full.y)
+    geometry, y = full.geometry, steady(full.y, full.geometry)
     seen = seen_from(y)
     rows, lit = _lit(y, seen)
     across = _more_pixels(rows, lit, geometry)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from diffusionblend.data.edges import edge_noise, find_edges
+from diffusionblend.data.edges import BOTH, edge_noise, find_edges
 from diffusionblend.geometry import Beam, Geometry
 
 EDGE = 0.05
@@ -62,17 +62,23 @@ def seen_from(y: np.ndarray) -> float:
     return EDGE * float(some[int(0.999 * (len(some) - 1))])  # but for one in a thousand
 
 
-def steady(y: np.ndarray) -> np.ndarray:
+def steady(y: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Return line integrals less the value of air at the detector's edges, in each view.
 
     If the flux of the source varies, air seems to be attenuated as well, and must not be taken for
-    an object. If the edges do not both show air, the line integrals are returned as they are.
+    an object. If the edges do not both show air, the line integrals are returned as they are. In a
+    half acquisition one end lies within the object; the other shows air if it is even, and no
+    object in at least one view.
 
     Args:
         y: Line integrals (detector rows, views, bins).
+        geometry: Their beam.
     """
-    edges = find_edges(y.transpose(1, 0, 2))
-    return y if edges is None else (y - edges.levels[:, None]).astype(y.dtype)
+    free = np.flatnonzero(~_goes_on_opposite(geometry).all(1)).tolist()
+    edges = find_edges(y.transpose(1, 0, 2), free or BOTH)
+    if edges is None or (len(free) == 1 and edges.levels.min() > seen_from(y)):
+        return y
+    return (y - edges.levels[:, None]).astype(y.dtype)
 
 
 def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -103,7 +109,7 @@ def extended(y: np.ndarray, geometry: Geometry) -> Extended:
     Returns:
         The same array and geometry where it does not.
     """
-    cut = cut_ends(steady(y), geometry)
+    cut = cut_ends(steady(y, geometry), geometry)
     ends = cut.mean((1, 2)) > CUT
     if not ends.any():
         return Extended(y, geometry)

@@ -36,7 +36,8 @@ def coverage(problem: Problem, u: Stack) -> Coverage:
         problem: y and A.
         u: A picture, 1 + x (slices, rows, columns), that shows where the object is.
     """
-    geometry, lines = problem.A.geometry, steady(problem.y.cpu().numpy())
+    geometry = problem.A.geometry
+    lines = steady(problem.y.cpu().numpy(), geometry)
     problem = dataclasses.replace(problem, y=torch.from_numpy(lines).to(problem.y))
     arc = find_arc(geometry.beam, geometry.grid, _reach_mm(problem, u))
     return Coverage(

@@ -345,13 +345,48 @@ def test_an_object_that_the_detector_cuts_off_is_not_air(tmp_path):
     assert "air" not in scan.provenance["corrections"]
 
 
+@pytest.mark.parametrize("side", ["first", "last"])
+@pytest.mark.parametrize("quantity", ["counts", "line-integrals"])
+@pytest.mark.parametrize("flux", FLUX)
+def test_one_edge_is_enough_if_the_other_sees_the_object(tmp_path, y, side, quantity, flux):
+    """As in a half acquisition."""
+    half = y[:, :, 80:] if side == "last" else y[:, :, :-80]
+    geometry = changed(GEOMETRY, bins=half.shape[2])
+    values, options = counts(half, flux=FLUX[flux]), {"white": fields(geometry)}
+    if quantity == "line-integrals":
+        values = -np.log(np.maximum(values, 1) / 2e4)
+        options = {"say": {"quantity": quantity}}
+    scan = imported(tmp_path, values, geometry, **options)
+    assert f"air in the {side} " in scan.provenance["corrections"]
+    assert np.abs((scan.y.transpose(1, 0, 2) - half).mean(axis=(1, 2))).max() < 3e-3
+    left = imported(tmp_path, values, geometry, air_bins="none", **options)
+    assert np.abs((left.y.transpose(1, 0, 2) - half).mean(axis=(1, 2))).max() > 0.015
+
+
+@pytest.mark.parametrize("first", [20, 60, 80, 100])
+def test_a_steady_source_is_left_alone_where_one_edge_sees_air(tmp_path, y, first):
+    half = y[:, :, first:]
+    geometry = changed(GEOMETRY, bins=half.shape[2])
+    scan = imported(tmp_path, counts(half), geometry, white=fields(geometry))
+    assert "taken for air" not in scan.provenance["corrections"]
+
+
+@pytest.mark.parametrize("last", [70, 90, 103])
+def test_an_object_cut_off_at_both_ends_is_not_air_at_one(tmp_path, y, last):
+    inside = project(phantom(60.0), GEOMETRY)[:, :, 50:last]
+    geometry = changed(GEOMETRY, bins=inside.shape[2])
+    values = counts(inside, flux=FLUX["drift of 5 percent"])
+    scan = imported(tmp_path, values, geometry, white=fields(geometry))
+    assert "taken for air" not in scan.provenance["corrections"]
+
+
 def test_bins_of_air_can_be_named(tmp_path, y):
     """On one side only, for a detector that an object leaves on the other."""
     values = counts(y[:, :, 80:], flux=FLUX["drift of 5 percent"])
     geometry = beam("parallel", 60, size=128, slices=9)
     geometry = changed(geometry, bins=values.shape[2])
     options = {"geometry": geometry, "white": fields(geometry)}
-    left = imported(tmp_path, values, **options)
+    left = imported(tmp_path, values, air_bins="none", **options)
     assert "taken for air" not in left.provenance["corrections"]
     scan = imported(tmp_path, values, air_bins="86:100", **options)
     assert np.abs((scan.y.transpose(1, 0, 2) - y[:, :, 80:]).mean(axis=(1, 2))).max() < 3e-3

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import SURE, Edges, find_edges, level_of_bins, pixel_noise
+from diffusionblend.data.edges import (
+    BOTH,
+    SURE,
+    Edges,
+    find_edges,
+    level_of_bins,
+    pixel_noise,
+)
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.projections.counts.noise import DARKEST, is_transmission
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
@@ -52,7 +59,8 @@ def even_counts(
         return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
     edges = find_edges(shares)
     if edges is None:
-        return _no_edges(air_bins) + _brighter(shares, i0, dark)
+        by_one = _by_one_edge(shares, np.divide)
+        return by_one or _no_edges(air_bins) + _brighter(shares, i0, dark)
     lying = _lying(shares, edges, 1.0)
     _check_bright(edges, lying)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
@@ -62,6 +70,33 @@ def even_counts(
     told = f"air at both edges of the detector has {told}{lying}"
     misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
     return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
+
+
+def _by_one_edge(values: np.ndarray, how: Callable[..., object]) -> Notes | None:
+    """Correct a flux that varies by the one edge that shows air, as in a half acquisition.
+
+    It is taken for air if it is even in every view, and what air should be in one. An object that
+    continues beyond the detector may be even there, but is air in no view.
+
+    Args:
+        values: Shares, which are divided, or line integrals, of which it is subtracted.
+        how: Which of the two.
+
+    Returns:
+        None where nothing was corrected.
+    """
+    air = 1.0 if how is np.divide else 0.0
+    found = [
+        (end, edge)
+        for end in BOTH
+        if (edge := find_edges(values, (end,))) and np.abs(edge.levels - air).min() < BRIGHTER
+    ]
+    if len(found) != 1:
+        return None
+    [(end, edge)] = found
+    if not _flickers(edge if how is np.divide else _flux(edge)):
+        return None
+    return _applied(values, how, edge.levels, f"the {'last' if end else 'first'} {edge.bins} bins")
 
 
 def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
@@ -122,7 +157,8 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
-        return notes + _no_edges(air_bins) + _perhaps_shares(y) + _negative(y)
+        by_one = None if air_bins == "none" else _by_one_edge(y, np.subtract)
+        return notes + (by_one or _no_edges(air_bins) + _perhaps_shares(y) + _negative(y))
     lying = _lying(y, edges, 0.0)
     _check_upright(edges, lying)
     rays = notes == NOTHING
