@@ -179,7 +179,7 @@ class Batch:
         lines = [
             f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} existed, "
             f"{len(failed)} failed",
-            *(f"failed: {name}: {why}" for name, why in failed.items()),
+            *(f"failed: {each.name}: {each.failure}" for each in summary.failed.values()),
             f"{report}: times, shares, and what failed",
         ]
         show(facts, self.json, "\n".join(lines))
