@@ -209,7 +209,8 @@ def test_a_folder_of_scans_that_may_not_be_read_is_not_left_out(data, place, clo
         shutil.copy(data.scan, place / name / "s.h5")
     for given in (place / "scans", place / "scans/**/*.h5"):
         ended = command("batch", given, "-o", place / "made")
-        assert_one_line(ended, CORRUPT, ["scans/closed: cannot be read (Permission denied)"])
+        said = "scans/closed: cannot be read (Permission denied); give this user the right to read"
+        assert_one_line(ended, CORRUPT, [f"{said} it\n"])
     assert not (place / "made").exists()
 
 
@@ -809,6 +810,42 @@ def test_a_place_without_permission_is_refused_before_work_begins(
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]
     assert_refused(old, OUTPUT, words, arguments)
+
+
+@pytest.mark.parametrize("where", ["made", "made/below"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "batch SCAN -o WHERE",
+        "batch SCAN -o WHERE --dry-run",
+        "benchmark table1 -o WHERE --dry-run",
+        "train r.toml --dry-run",
+    ],
+)
+def test_a_folder_without_permission_is_refused_by_its_own_name(
+    data, place, monkeypatch, words, where
+):
+    monkeypatch.chdir(place)
+    (place / "made").mkdir()
+    (place / "volumes").mkdir()
+    recipe = f'output = "{where}"\ndata = [{{ path = "volumes" }}]\n[budget]\nsteps = 1\n'
+    (place / "r.toml").write_text(recipe)
+    shutil.copy(data.volume, "volumes")
+    before = contents(place)
+
+    def refuse(path, *_arguments, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    for made in ("touch", "mkdir"):
+        monkeypatch.setattr(Path, made, refuse)
+    ended = command(*words.replace("SCAN", str(data.scan)).replace("WHERE", where).split())
+    folder = place / where if "batch" in words else where
+    assert (ended.code, ended.err) == (
+        OUTPUT,
+        f"diffusionblend: {folder}: cannot be written (Permission denied); no permission to write "
+        "there; choose another place\n",
+    )
+    assert contents(place) == before
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -253,7 +253,17 @@ def make_folder(path: Path) -> None:
     """Make a folder for output, and its parents."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    writable(path / "any.file")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise OutputError if no folder can be made at `path`, or nothing in it; make nothing."""
+    with writing(path):
+        # `exists` raises where a folder on the way may not be looked into.
+        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        probe = _temporary(there / "folder")
+        with unfinished(probe):
+            probe.touch()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from diffusionblend.cli.commands.arguments import Groups, Placed, method_options
@@ -97,6 +98,7 @@ class Batch:
         from diffusionblend.batch.plan import plan
         from diffusionblend.batch.run import do_batch, make_pool
         from diffusionblend.errors import OutputError
+        from diffusionblend.io.files import check_folder
         from diffusionblend.io.remote import place_of
         from diffusionblend.ranges import MOST_SEED
         from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
@@ -122,6 +124,8 @@ class Batch:
             replace=self.replace,
         )
         if self.dry_run:
+            if isinstance(batch.folder, Path):
+                check_folder(batch.folder)
             self._tell_plan(batch, pool)
             return 0
         table = sys.stderr.isatty() and not self.json
