@@ -115,6 +115,26 @@ def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, p
     assert "1 scans made, 2 existed, 1 failed" in batch(place / "table.csv", place / "made").out
 
 
+def test_of_many_that_fail_some_are_told_and_the_report_lists_all(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "scans").mkdir()
+    for index in range(23):
+        (place / f"scans/s{index:02}.h5").write_bytes(b"")
+    ended = batch("scans", "made")
+    lines = ended.out.splitlines()
+    assert ended.code == 9
+    assert lines[0] == "made: 0 scans made, 0 existed, 23 failed"
+    named = [line.split()[1] for line in lines[1:21]]
+    assert named == [f"s{index:02}.nii.gz:" for index in range(20)]
+    assert lines[21:] == [
+        "failed: 3 more, which the report lists",
+        "made/batch.md: times, shares, and what failed",
+    ]
+    assert (place / "made/batch.md").read_text().count("\n| s") == 23
+    (place / "scans/s22.h5").unlink()
+    assert len(json.loads(batch("scans", "made", "--json").out)["failed"]) == 22
+
+
 @pytest.mark.parametrize("letters", [243, 250])  # too long with a record, or as it is
 def test_a_name_that_is_too_long_ends_no_other_scan(scans, place, letters):
     given = place / "given"

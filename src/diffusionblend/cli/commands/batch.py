@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from diffusionblend.batch.run import Summary
     from diffusionblend.batch.settings import Settings
 
+MOST_FAILED = 20
+"""Of the scans that failed, how many are told at the end; all are in the log and the report."""
 SOME_FAILED = 9
 """Exit code where some scans failed, and the others are done."""
 
@@ -180,10 +182,13 @@ class Batch:
             "failed": msgspec.to_builtins(failed),
             "report": report,
         }
+        told = [f"failed: {each.name}: {each.failure}" for each in summary.failed.values()]
+        more = len(told) - MOST_FAILED
         lines = [
             f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} existed, "
             f"{len(failed)} failed",
-            *(f"failed: {each.name}: {each.failure}" for each in summary.failed.values()),
+            *told[:MOST_FAILED],
+            *([f"failed: {more} more, which the report lists"] if more > 0 else []),
             f"{report}: times, shares, and what failed",
         ]
         show(facts, self.json, "\n".join(lines))
