@@ -674,6 +674,19 @@ def test_a_machine_on_which_ray_does_not_start_is_told_in_a_line(scans, place, m
     assert "end other programs, or leave --workers out" in ended.err
 
 
+def test_ray_is_not_blamed_for_a_word_that_is_no_utf_8(scans, place, monkeypatch):
+    """It keeps the line of the command, as UTF-8."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **known: "\udcff".encode())
+    ended = command("batch", scans, "-o", place / "made", *OPTIONS, "--workers", 2)
+    assert (ended.code, ended.out, ended.err) == (
+        2,
+        "",
+        "diffusionblend: a word of the command is not UTF-8, which Ray needs all of them to be; "
+        "give a folder or a pattern that is, or leave --workers and --address out\n",
+    )
+
+
 def test_help_needs_no_ray():
     code = "import sys; assert 'ray' not in sys.modules"
     assert user_command("batch", "--help", before_main=code).code == 0
