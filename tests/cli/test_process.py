@@ -10,6 +10,8 @@ import time
 import pytest
 
 from diffusionblend.cli.terminal import following
+from diffusionblend.errors import CorruptInput
+from diffusionblend.io.files import naming
 from diffusionblend.io.scans import read_scan
 from support.commands import command, contents
 
@@ -140,6 +142,15 @@ def test_a_name_that_is_no_utf_8_works(data, place):
     json.loads(found.stdout)
     found = ended("report", name, "-o", "r.html", cwd=place)
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(os.fsdecode(b"a\xff.h5"), "a?.h5"), ("a\nb\x1b.h5", "a b .h5")]
+)
+def test_a_file_is_named_once_whatever_its_name(name, shown):
+    with pytest.raises(CorruptInput) as refused, naming(name):
+        raise CorruptInput(f"{name}: is empty")
+    assert str(refused.value) == f"{shown}: is empty"
 
 
 def test_what_to_do_next_can_be_copied_into_a_shell_whatever_the_name():
