@@ -13,8 +13,12 @@ MAX_MESSAGE = 2000
 
 
 def printable(text: str) -> str:
-    """Return a line with blanks for what controls a terminal, as names of files may."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Return a line with blanks for what controls a terminal, as names of files may.
+
+    What of them is no UTF-8 becomes `?`, which stands for it in a shell, too.
+    """
+    known = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in known)
 
 
 class DiffusionBlendError(Exception):

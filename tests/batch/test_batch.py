@@ -115,6 +115,26 @@ def test_a_damaged_scan_and_a_missing_one_are_told_and_the_rest_is_done(scans, p
     assert "1 scans made, 2 existed, 1 failed" in batch(place / "table.csv", place / "made").out
 
 
+def test_of_many_that_fail_some_are_told_and_the_report_lists_all(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "scans").mkdir()
+    for index in range(23):
+        (place / f"scans/s{index:02}.h5").write_bytes(b"")
+    ended = batch("scans", "made")
+    lines = ended.out.splitlines()
+    assert ended.code == 9
+    assert lines[0] == "made: 0 scans made, 0 existed, 23 failed"
+    named = [line.split()[1] for line in lines[1:21]]
+    assert named == [f"s{index:02}.nii.gz:" for index in range(20)]
+    assert lines[21:] == [
+        "failed: 3 more, which the report lists",
+        "made/batch.md: times, shares, and what failed",
+    ]
+    assert (place / "made/batch.md").read_text().count("\n| s") == 23
+    (place / "scans/s22.h5").unlink()
+    assert len(json.loads(batch("scans", "made", "--json").out)["failed"]) == 22
+
+
 @pytest.mark.parametrize("letters", [243, 250])  # too long with a record, or as it is
 def test_a_name_that_is_too_long_ends_no_other_scan(scans, place, letters):
     given = place / "given"
@@ -238,8 +258,60 @@ def test_names_of_outputs_follow_folders_and_patterns(scans, tmp_path):
     assert names(tmp_path) == ["a/s.nii.gz", "b/s.nii.gz"]
     assert names(tmp_path / "*/s.h5") == ["a/s.nii.gz", "b/s.nii.gz"]
     assert names(tmp_path / "a/s.h5", tmp_path / "a/s.h5") == ["s.nii.gz"]
-    with pytest.raises(UsageError, match="would both become"):
+    with pytest.raises(UsageError) as refused:
         names(tmp_path / "a/s.h5", tmp_path / "b/s.h5")
+    assert str(refused.value) == (
+        f"{tmp_path}/a/s.h5 and {tmp_path}/b/s.h5 would both become {tmp_path}/made/s.nii.gz; give "
+        "their folder, a pattern in quotes, or a table with outputs"
+    )
+
+
+def test_a_scan_that_is_spelled_in_two_ways_is_taken_once(tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/a.h5").write_bytes(b"")
+    (tmp_path / "link").symlink_to("scans")
+    monkeypatch.chdir(tmp_path)
+
+    def found(*given):
+        jobs = find_jobs(given, tmp_path / "made", Settings(), ".nii.gz")
+        return [(str(job.scan), job.name) for job in jobs]
+
+    once = [(f"{tmp_path}/scans/a.h5", "a.nii.gz")]
+    assert found("scans/a.h5", "./scans/a.h5", "link/../scans/a.h5", "link/a.h5") == once
+    assert found("scans", "scans/../scans", "link", tmp_path / "scans/*.h5") == once
+    (tmp_path / "t.csv").write_text("scan,seed\nscans/a.h5,1\nscans/../scans/a.h5,2\n")
+    with pytest.raises(UsageError) as refused:
+        found("t.csv")
+    assert str(refused.value) == (
+        f"{tmp_path}/scans/../scans/a.h5: is given twice for {tmp_path}/made/a.nii.gz, with "
+        "different options; leave one out, or give each its own output in a table"
+    )
+
+
+def test_names_that_are_no_utf_8_are_made_listed_and_kept(scans, place, monkeypatch, caplog):
+    monkeypatch.chdir(place)
+    (place / "scans").mkdir()
+    names = [os.fsdecode(b"a" + end) for end in (b"\xfe", b"\xff")]
+    for name in names:
+        shutil.copy(scans / "s0.h5", place / "scans" / f"{name}.h5")
+    (place / "scans/b.h5").write_bytes(b"")
+    ended = batch("scans", "made", "--json")
+    assert ended.code == 9, ended.err
+    said = json.loads(ended.out)
+    assert (said["made"], said["failed"].keys()) == (2, {"b.nii.gz"})
+    assert set(volumes(place / "made")) == {f"{name}.nii.gz" for name in names}
+    listed = read_journals(place / "made")
+    assert sorted(listed) == ["a\\xfe.nii.gz", "a\\xff.nii.gz", "b.nii.gz"]
+    assert listed["a\\xff.nii.gz"].scan == f"{place}/scans/a\\xff.h5"
+    rows = (place / "made/batch.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[2].startswith("a\\xff.nii.gz,made,")
+    planned = json.loads(batch("scans", "made", "--dry-run", "--json").out)
+    assert planned["kept"] == 2
+    assert [scan["kept"] for scan in planned["scans"]] == [True, True, False]
+    (place / "scans" / f"{names[0]}.h5").write_bytes(b"")
+    again = batch("scans", "made")
+    assert "\nfailed: a\\xfe.nii.gz: " in again.out
+    assert f"a\\xfe.nii.gz failed: {place}/scans/a?.h5: cannot be read as a scan" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -304,6 +376,7 @@ def test_the_root_of_a_disk_is_not_searched_for_scans(tmp_path, monkeypatch, giv
             "twice.csv: is not valid CSV (2 columns are called seed); repair it",
         ),
         (["table.parquet"], (), 3, "table.parquet"),
+        (["latin.csv"], (), 3, "latin.csv: is not UTF-8; save the table as CSV in UTF-8"),
         (["{scan}"], ("--method", "sbvt"), 2, "did you mean sbtv?"),
         (["{scan}"], ("--workers", 0), 2, "--workers 0: expected 1 to 1024"),
         (["{scan}"], ("--part", "5/4"), 2, "5/4 is not a part"),
@@ -320,6 +393,7 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     (place / "semicolons.csv").write_text("scan;seed\nx.h5;3\n")
     (place / "none_in.csv").write_text("scan,seed\n")
     (place / "empty.csv").write_text("")
+    (place / "latin.csv").write_bytes(b"scan\nk\xe4se.h5\n")
     (place / "out.csv").write_text("scan,output\nx.h5,../x.nii.gz\n")
     (place / "nul.csv").write_text("scan,output\na\0b.h5,x.nii.gz\n")
     (place / "odd.csv").write_text("scan,colour\nx.h5,red\n")
@@ -598,6 +672,19 @@ def test_a_machine_on_which_ray_does_not_start_is_told_in_a_line(scans, place, m
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "--workers 2: Ray did not start on this machine (The current node timed" in ended.err
     assert "end other programs, or leave --workers out" in ended.err
+
+
+def test_ray_is_not_blamed_for_a_word_that_is_no_utf_8(scans, place, monkeypatch):
+    """It keeps the line of the command, as UTF-8."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **known: "\udcff".encode())
+    ended = command("batch", scans, "-o", place / "made", *OPTIONS, "--workers", 2)
+    assert (ended.code, ended.out, ended.err) == (
+        2,
+        "",
+        "diffusionblend: a word of the command is not UTF-8, which Ray needs all of them to be; "
+        "give a folder or a pattern that is, or leave --workers and --address out\n",
+    )
 
 
 def test_help_needs_no_ray():

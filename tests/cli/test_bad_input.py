@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from nibabel.openers import ImageOpener
+from nibabel.processing import resample_to_output
 from safetensors.torch import load_file, save_file
 
 from diffusionblend.errors import CorruptInput, PriorError, UnsupportedInput
@@ -208,7 +209,8 @@ def test_a_folder_of_scans_that_may_not_be_read_is_not_left_out(data, place, clo
         shutil.copy(data.scan, place / name / "s.h5")
     for given in (place / "scans", place / "scans/**/*.h5"):
         ended = command("batch", given, "-o", place / "made")
-        assert_one_line(ended, CORRUPT, ["scans/closed: cannot be read (Permission denied)"])
+        said = "scans/closed: cannot be read (Permission denied); give this user the right to read"
+        assert_one_line(ended, CORRUPT, [f"{said} it\n"])
     assert not (place / "made").exists()
 
 
@@ -310,12 +312,42 @@ def test_what_was_read_stays_when_the_file_is_written_over(data, place):
     assert np.array_equal(volume.hu, before)
 
 
-def test_pixels_that_are_not_square_are_refused(data, old):
+def stretched(data, place):
+    """Write a volume of 64 x 64 pixels of 8.4375 x 5.625 mm."""
     image = nibabel.load(data.volume)
     affine = image.affine @ np.diag([1, 1.5, 1, 1])
-    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), affine), old / "v.nii.gz")
-    words = ["v.nii.gz", "8.4375 x 5.625 mm", "expected square ones", "resample"]
-    assert_refused(old, UNSUPPORTED, words, ["simulate", old / "v.nii.gz", "-o", old / "o.h5"])
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), affine), place / "v.nii.gz")
+
+
+NOT_SQUARE = (
+    "v.nii.gz: pixels of 8.4375 x 5.625 mm; expected square ones; resample the slices; a NIfTI by "
+    "nibabel.processing: `resample_to_output(image, (5.625, 5.625, 2.5), order=1, mode='nearest')`"
+)
+
+
+@pytest.mark.parametrize("further", [[], ["--size", 48], ["--dry-run"], ["--beam", "fan"]])
+def test_pixels_that_are_not_square_are_refused_before_all_else(data, old, further):
+    stretched(data, old)
+    words = ["simulate", old / "v.nii.gz", "-o", old / "o.h5", *further]
+    assert_refused(old, UNSUPPORTED, [NOT_SQUARE], words)
+
+
+def test_the_cure_for_pixels_that_are_not_square_works_as_written(data, old, monkeypatch):
+    monkeypatch.chdir(old)
+    stretched(data, old)
+    image = nibabel.load("v.nii.gz")
+    cure = NOT_SQUARE.split("`")[1]
+    square = eval(cure, {"image": image, "resample_to_output": resample_to_output})
+    nibabel.save(square, "square.nii.gz")
+    before, after = (read_volume(old / name) for name in ("v.nii.gz", "square.nii.gz"))
+    assert after.hu.shape == (12, 96, 64)
+    assert after.grid.spacing_mm == pytest.approx((2.5, 5.625, 5.625))
+    # From the back, two rows before are three after.
+    rows = before.as_seen()[:, ::-2], after.as_seen()[:, ::-3]
+    np.testing.assert_allclose(*rows, atol=0.01)
+    ended = command("simulate", "square.nii.gz", "-o", "o.h5", "--views", 4)
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("o.h5: 12 slices, 12 rows, 4 views, 116 bins\n")
 
 
 @pytest.mark.parametrize(
@@ -778,6 +810,42 @@ def test_a_place_without_permission_is_refused_before_work_begins(
     arguments = outputs(data, old / "o.h5", old / "o.nii.gz")[which]
     words = [arguments[-1].name, os.strerror(number), cure, "another place"]
     assert_refused(old, OUTPUT, words, arguments)
+
+
+@pytest.mark.parametrize("where", ["made", "made/below"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "batch SCAN -o WHERE",
+        "batch SCAN -o WHERE --dry-run",
+        "benchmark table1 -o WHERE --dry-run",
+        "train r.toml --dry-run",
+    ],
+)
+def test_a_folder_without_permission_is_refused_by_its_own_name(
+    data, place, monkeypatch, words, where
+):
+    monkeypatch.chdir(place)
+    (place / "made").mkdir()
+    (place / "volumes").mkdir()
+    recipe = f'output = "{where}"\ndata = [{{ path = "volumes" }}]\n[budget]\nsteps = 1\n'
+    (place / "r.toml").write_text(recipe)
+    shutil.copy(data.volume, "volumes")
+    before = contents(place)
+
+    def refuse(path, *_arguments, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    for made in ("touch", "mkdir"):
+        monkeypatch.setattr(Path, made, refuse)
+    ended = command(*words.replace("SCAN", str(data.scan)).replace("WHERE", where).split())
+    folder = place / where if "batch" in words else where
+    assert (ended.code, ended.err) == (
+        OUTPUT,
+        f"diffusionblend: {folder}: cannot be written (Permission denied); no permission to write "
+        "there; choose another place\n",
+    )
+    assert contents(place) == before
 
 
 @pytest.mark.parametrize("which", [0, 1])

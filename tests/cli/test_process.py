@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from diffusionblend.cli.terminal import following
+from diffusionblend.errors import CorruptInput
+from diffusionblend.io.files import naming
 from diffusionblend.io.scans import read_scan
 from support.commands import command, contents
 
@@ -141,8 +144,26 @@ def test_a_name_that_is_no_utf_8_works(data, place):
     assert found.returncode == 0, found.stderr
 
 
-def test_what_keeps_names_keeps_those_that_are_no_utf_8_or_refuses_them(data, place, monkeypatch):
-    """Scans, journals of batches, caches and packs of training: they are in UTF-8."""
+@pytest.mark.parametrize(
+    ("name", "shown"), [(os.fsdecode(b"a\xff.h5"), "a?.h5"), ("a\nb\x1b.h5", "a b .h5")]
+)
+def test_a_file_is_named_once_whatever_its_name(name, shown):
+    with pytest.raises(CorruptInput) as refused, naming(name):
+        raise CorruptInput(f"{name}: is empty")
+    assert str(refused.value) == f"{shown}: is empty"
+
+
+def test_what_to_do_next_can_be_copied_into_a_shell_whatever_the_name():
+    name = os.fsdecode(b"it's\\ \xffa.h5")
+    said = following(("report", name, "-o", "r.html"))
+    assert said == r"next: diffusionblend report $'it\'s\\ \xffa.h5' -o r.html"
+    words = said.removeprefix("next: diffusionblend ")
+    found = subprocess.run(["bash", "-c", f"printf '%s|' {words}"], capture_output=True, check=True)
+    assert found.stdout == b"report|it's\\ \xffa.h5|-o|r.html|"
+
+
+def test_what_keeps_names_keeps_those_that_are_no_utf_8(data, place, monkeypatch):
+    """Scans, caches and packs of training: they are in UTF-8."""
     monkeypatch.chdir(place)
     name = os.fsdecode(b"a\xff")
     (place / "volumes").mkdir()
@@ -150,9 +171,11 @@ def test_what_keeps_names_keeps_those_that_are_no_utf_8_or_refuses_them(data, pl
     volume.write_bytes(data.volume.read_bytes())
     assert command("simulate", volume, "-o", f"{name}.h5", "--views", 4).code == 0
     assert read_scan(place / f"{name}.h5").provenance["source"] == "a?.nii.gz"
-    ended = command("batch", place, "-o", "made")
-    assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "is not UTF-8, which a batch needs; rename it" in ended.err
+    ended = command("info", f"none{name}.h5")
+    assert (ended.code, ended.err) == (
+        3,
+        "diffusionblend: nonea?.h5: no such file; expected a method, a scan (.h5) or a volume\n",
+    )
     recipe = 'output = "o"\ndata = [{ path = "volumes" }]\n[budget]\nsteps = 1\n'
     (place / "r.toml").write_text(recipe)
     ended = command("pack", "r.toml", "-o", "p.h5", "--json")

@@ -56,6 +56,7 @@ def parameters(function):
 def test_nothing_is_public_that_is_not_listed():
     assert sorted(set(NAMES)) == NAMES
     assert set(db.__all__) <= set(dir(db))
+    assert dir(db) == sorted(db.__all__)
     assert len(NAMES) < 56
     assert sorted(FUNCTIONS + CLASSES) == NAMES
     with pytest.raises(AttributeError, match="no attribute 'recon'"):

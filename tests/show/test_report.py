@@ -36,6 +36,7 @@ from diffusionblend.quality.record import (
     Warn,
 )
 from diffusionblend.show.report import Entry, Report, overview, render, write_report
+from diffusionblend.show.report.numbers import MINUS
 from diffusionblend.show.report.page import script
 from diffusionblend.show.report.planes import section_of
 from diffusionblend.show.report.plots import plots_of
@@ -253,6 +254,29 @@ def test_the_first_row_is_what_a_reader_compares(report):
         for one in [dataclasses.replace(report, truth=None, entries=report.entries[:1])]
     )
     assert alone == ["first row, axial: fbp, heart window"]
+
+
+def test_the_first_row_says_whose_difference_it_shows(report):
+    fbp, blend = report.entries
+    asked = {"at": (2, 0, 0)}
+    several = render(dataclasses.replace(report, **asked, entries=(blend, fbp)))
+    alone = render(dataclasses.replace(report, **asked, entries=(fbp,)))
+    plain = render(dataclasses.replace(report, **asked, truth=None))
+    row = f"Slice 2 of 0 to {SHAPE[0] - 1}, {MINUS}250 to 450 HU."
+    scale = f"from {MINUS}500 HU (blue) to +500 HU (red)"
+    more = "More planes and windows are below."
+    assert (
+        f"{row} The last picture is the difference blend++ {MINUS} truth, {scale}; the differences "
+        f"of the others are below. {more}"
+    ) in several
+    assert f"{row} The last picture is the difference fbp {MINUS} truth, {scale}. {more}" in alone
+    assert f"{row} {more}" in plain
+
+
+def test_spreads_stand_below_their_figures_where_a_page_is_narrow(report):
+    """A table of nine columns is as wide as 1200 pixels; see `test_report_browser`."""
+    style = " ".join(render(report).partition("</style>")[0].split())
+    assert "@media (max-width: 84rem) { .figures td .faint { display: block; } }" in style
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -115,6 +115,22 @@ def test_the_page_fits_and_is_readable(open_page, width, scheme):
     assert (paper < ink) == (scheme == "dark")
 
 
+def test_a_table_of_all_figures_fits_a_window_of_1200(browser, tmp_path):
+    hu = np.random.default_rng(0).uniform(-1000, 400, (4, 20, 20)).astype(np.float32)
+    spread = {"psnr": 31.25, "psnr_std": 11.96, "ssim": 0.477, "ssim_std": 0.131}
+    figures = {"volume": {"psnr": 30.5}} | dict.fromkeys(PLANES, spread)
+    names = ("diffusionblend-fast", "diffusionblend++", "tv (classical, of diffusionblend-fast)")
+    entries = tuple(Entry(name, hu, 1234.5, figures) for name in names)
+    made = Report("A scan", "It works.", entries, hu, (1.0, 1.0, 1.0), {}, "run")
+    write_report(made, tmp_path / "r.html")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator("table.figures thead tr").last.locator("th").count() == 9
+    scroll = page.locator(".scroll").first
+    assert scroll.evaluate("e => e.scrollWidth - e.clientWidth") == 0
+    page.close()
+
+
 def test_a_table_is_sorted_by_numbers_and_by_names(open_page):
     page = open_page()
     heads = page.locator("table.figures thead tr").last.locator("button")

@@ -313,6 +313,37 @@ def test_the_record_of_a_folder_that_is_no_volume_is_not_looked_for(user, monkey
     assert "none: no DICOM file in this folder" in ended.err
 
 
+def test_too_many_volumes_are_refused_with_one_to_begin_with(user):
+    (user / "many").mkdir()
+    for index in range(30):
+        (user / f"many/v{index:02}.nii.gz").write_bytes(b"")
+    with pytest.raises(UsageError) as refused:
+        find_runs([Path("many")])
+    assert str(refused.value) == (
+        "30 volumes; expected 1 to 24 on a page; name fewer, such as many/v00.nii.gz"
+    )
+
+
+@pytest.mark.parametrize("verb", ["report", "view"])
+def test_a_folder_whose_volumes_lie_in_folders_of_it_is_refused_with_one_of_those(user, verb):
+    for name in ("made/.batch/v.nii.gz", "made/b/v.nii.gz", "made/a/notes.txt"):
+        (user / name).parent.mkdir(parents=True, exist_ok=True)
+        (user / name).write_bytes(b"")
+    ended = command(verb, "made")
+    assert (ended.code, ended.err) == (
+        3,
+        "diffusionblend: made: has no volume of its own, but one of a folder in it has, "
+        "made/b/v.nii.gz; give such a folder, or the names of volumes\n",
+    )
+
+
+def test_a_series_with_volumes_in_a_folder_of_it_is_the_series(user, data):
+    write_volume(read_volume(data.volume), user / "series")
+    (user / "series/more").mkdir()
+    (user / "series/more/v.nii.gz").write_bytes(b"")
+    assert volumes_of(Path("series")) == [Path("series")]
+
+
 def attributes(text):
     """Return the names of all attributes of a page."""
     found = []

@@ -473,9 +473,11 @@ def test_five_large_volumes_pass_and_more_are_refused_unread(tmp_path):
 def test_there_must_be_something_to_view(tmp_path):
     a, empty = small(tmp_path / "a.nii"), tmp_path / "empty"
     empty.mkdir()
-    for paths in ([], [a] * (MAX_VOLUMES + 1)):
-        with pytest.raises(UsageError, match="expected 1 to"):
+    for paths, cure in (([], "name one"), ([a] * (MAX_VOLUMES + 1), f"name fewer, such as {a}")):
+        with pytest.raises(UsageError) as refused:
             gather(paths)
+        told = f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}; {cure}"
+        assert str(refused.value) == told
     for arguments, code, words in [
         ([], 2, "view: needs VOLUMES"),
         ([tmp_path / "none.nii"], 3, "no such file"),

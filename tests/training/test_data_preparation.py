@@ -235,7 +235,8 @@ def test_a_volume_that_is_stretched_is_left_out(workshop, data):
     sources, left_out = load_sources(recipe(), workshop)
     assert [s.name for s in sources] == ["one.nii.gz", "two.nii.gz"]
     assert left_out == [
-        "wide.nii.gz: pixels of 2 x 1.6 mm; expected square ones; resample the slices"
+        "wide.nii.gz: pixels of 2 x 1.6 mm; expected square ones; resample the slices; a NIfTI by "
+        "nibabel.processing: `resample_to_output(image, (1.6, 1.6, 2.5), order=1, mode='nearest')`"
     ]
 
 

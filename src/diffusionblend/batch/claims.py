@@ -90,7 +90,7 @@ class Claims:
         self._held.discard(name)
 
     def _claim(self, name: str) -> Place:
-        return self._claims / hashlib.sha256(name.encode()).hexdigest()[:32]
+        return self._claims / hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
     def _write(self, path: Place, text: str) -> None:
         """Write a new file: FileExistsError if it is there."""

@@ -252,6 +252,11 @@ def _begin(ray: ModuleType, pool: Pool) -> None:
             ignore_reinit_error=True,
             **(own if pool.address is None else {}),
         )
+    except UnicodeError as error:
+        raise UsageError(
+            "a word of the command is not UTF-8, which Ray needs all of them to be; give a folder "
+            "or a pattern that is, or leave `workers` and `address` out"
+        ) from error
     except (Exception, SystemExit) as error:  # of a machine that is too busy a plain Exception
         if pool.address is None:
             raise UsageError(

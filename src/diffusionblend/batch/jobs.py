@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from diffusionblend.io.files import (
     check_kind,
     check_small,
     check_texts,
+    escaped,
     has_suffix,
     inside,
     names_folder,
@@ -57,6 +59,11 @@ class Job:
         """Where its volume goes."""
         return self.folder / self.name
 
+    @property
+    def listed(self) -> str:
+        """The name that the journal and the report have for it."""
+        return escaped(self.name)
+
 
 def find_jobs(
     scans: Sequence[PathLike], folder: Place, settings: Settings, suffix: str
@@ -77,23 +84,42 @@ def find_jobs(
     checked = set()
     for job in found:
         _check_text(job)
-        other = jobs.setdefault(job.name, job)
-        if other.scan != job.scan or other.settings != job.settings:
-            raise UsageError(
-                f"{other.scan} and {job.scan} would both become {job.output}; give their folder, "
-                "a pattern in quotes, or a table with outputs"
-            )
+        _check_one(jobs.setdefault(job.name, job), job)
         if id(job.settings) not in checked:
             check(job.settings, job.scan)
             checked.add(id(job.settings))
     return [jobs[name] for name in sorted(jobs)]
 
 
+def _check_one(first: Job, job: Job) -> None:
+    """Refuse two jobs of one output, unless one is given twice: `a.h5`, `b/../a.h5`, by a link."""
+    if first.scan != job.scan and not _is_one_file(first.scan, job.scan):
+        raise UsageError(
+            f"{first.scan} and {job.scan} would both become {job.output}; give their folder, "
+            "a pattern in quotes, or a table with outputs"
+        )
+    if first.settings != job.settings:
+        raise UsageError(
+            f"{job.scan}: is given twice for {job.output}, with different options; leave one out, "
+            "or give each its own output in a table"
+        )
+
+
+def _is_one_file(*scans: Place) -> bool:
+    # `samefile` would ask for files that need not be there.
+    return all(isinstance(scan, Path) for scan in scans) and len(set(map(_real, scans))) == 1
+
+
+def _real(scan: Place) -> str:
+    return os.path.realpath(str(scan))
+
+
 def _check_text(job: Job) -> None:
-    """Refuse names that are no UTF-8: the journal of a batch, in JSON, cannot hold them."""
-    for place in (job.scan, job.output):
-        if as_utf8(str(place)) != str(place):
-            raise UsageError(f"{place}: its name is not UTF-8, which a batch needs; rename it")
+    """Refuse an object whose name would not be UTF-8: a store has no other."""
+    if isinstance(job.folder, Remote) and as_utf8(str(job.output)) != str(job.output):
+        raise UsageError(
+            f"{job.scan}: its name is not UTF-8, which a name in {job.folder} has to be; rename it"
+        )
 
 
 def _check_name(folder: Place, name: str) -> None:
@@ -267,7 +293,9 @@ def _csv(path: Path) -> Iterator[dict[str, str]]:
                 yield {name: (value or "").strip() for name, value in row.items()}
     except OSError as error:
         raise CorruptInput(f"{path}: {error.strerror}; expected a table of scans") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise CorruptInput(f"{path}: is not UTF-8; save the table as CSV in UTF-8") from error
+    except csv.Error as error:
         raise CorruptInput(f"{path}: is not valid CSV ({error}); repair it") from error
 
 

@@ -81,7 +81,7 @@ def plan(
     given = [scans] if isinstance(scans, str | os.PathLike) else scans
     everything = find_jobs(given, folder, settings, suffix)
     jobs, known = part.take(everything), read_journals(folder)
-    found = {job.name: status_of(job, known.get(job.name)) for job in jobs}
+    found = {job.name: status_of(job, known.get(job.listed)) for job in jobs}
     others = [job for job in jobs if found[job.name].otherwise]
     if others and not replace:
         raise made_otherwise(others[0], found[others[0].name], len(others) - 1)

@@ -14,7 +14,7 @@ from diffusionblend.batch.part import ALL
 from diffusionblend.batch.plan import Batch
 from diffusionblend.batch.work import Made
 from diffusionblend.errors import DiffusionBlendError
-from diffusionblend.io.files import Dispensable
+from diffusionblend.io.files import Dispensable, as_utf8, escaped
 from diffusionblend.io.locks import clear_lock
 from diffusionblend.io.remote import Remote
 from diffusionblend.machine.memory import as_failure
@@ -72,26 +72,27 @@ class Recorder:
 
     def enter(self, ended: Ended[Job, Made]) -> None:
         """Record the outcome of a scan, and report it."""
-        entry = self._entry(ended)
+        entry, name = self._entry(ended), ended.item.name
         with self._dispensable:
             self._journal.append(entry)
         if entry.result == "made":
-            self.made.append(entry.name)
+            self.made.append(name)
             if not self._board:
                 log.info("scan %d of %d: %s, %.1f s", self._done, self._total, entry.name,
                          entry.seconds)  # fmt: skip
         else:
-            self.failed[entry.name] = entry
+            self.failed[name] = entry
             bug = None if isinstance(ended.failure, DiffusionBlendError) else ended.failure
             log.warning(
                 "%s failed: %s; the others continue", entry.name, entry.failure, exc_info=bug
             )
-        self._show(entry.name, entry.result, entry.failure)
+        self._show(name, entry.result, entry.failure)
 
     def _entry(self, ended: Ended[Job, Made]) -> Entry:
         if ended.failure is not None:
             error = as_failure(ended.failure)
-            return replace(self._begun(ended.item), kind=type(error).__name__, failure=str(error))
+            told = as_utf8(str(error))
+            return replace(self._begun(ended.item), kind=type(error).__name__, failure=told)
         made = ended.result()
         return replace(
             self._begun(ended.item),
@@ -105,8 +106,8 @@ class Recorder:
 
     def _begun(self, job: Job) -> Entry:
         return Entry(
-            name=job.name,
-            scan=str(job.scan),
+            name=job.listed,
+            scan=escaped(str(job.scan)),
             result="failed",
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             method=job.settings.method,
@@ -120,7 +121,7 @@ class Recorder:
         """
         known = read_journals(batch.folder)
         for job in batch.jobs:
-            entry = known.get(job.name)
+            entry = known.get(job.listed)
             if job.name not in self.kept or (entry is not None and entry.result == "made"):
                 continue
             record = read_record(record_of(job.output))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from diffusionblend.errors import CorruptInput, UsageError
-from diffusionblend.io.files import check_kind
+from diffusionblend.io.files import as_utf8, check_kind, escaped
 
 RECONSTRUCTION = "reconstruction.nii.gz"
 """What a proposed command calls a volume: a name that no input is likely to have."""
@@ -31,8 +31,16 @@ def show(facts: object, as_json: bool, text: str) -> None:
 
 def following(*commands: Sequence[object]) -> str:
     """Return what to do next, for people: commands of this program, a line each."""
-    lines = (shlex.join(["diffusionblend", *map(str, words)]) for words in commands)
+    lines = (" ".join(["diffusionblend", *map(_quoted, words)]) for words in commands)
     return "next: " + "\n      ".join(lines)
+
+
+def _quoted(word: object) -> str:
+    r"""Return a word as a shell has it; one that is no UTF-8 as `$'a\xff.h5'`, to copy it."""
+    text = str(word)
+    if as_utf8(text) == text:
+        return shlex.quote(text)
+    return "$'" + escaped(text.replace("\\", r"\\").replace("'", r"\'")) + "'"
 
 
 def finite(facts: object) -> object:

@@ -13,7 +13,7 @@ import numpy as np
 from diffusionblend.arguments import check_fields
 from diffusionblend.data.arrays import block_means, to_numpy
 from diffusionblend.data.hounsfield import check_finite
-from diffusionblend.errors import UnsupportedInput, UsageError
+from diffusionblend.errors import InvalidValue, UnsupportedInput, UsageError
 from diffusionblend.geometry import Grid
 
 
@@ -107,6 +107,23 @@ class Volume:
         if factor < 1 or rows % factor or columns % factor:
             raise UsageError(f"{rows} x {columns} pixels cannot be divided into blocks of {factor}")
         return Volume(block_means(self.hu, 1, factor, factor), self.grid.binned(factor))
+
+
+def square_pixel_mm(grid: Grid) -> float:
+    """Return the size in mm of the pixels of a volume that is to be scanned or learned.
+
+    Raises:
+        UnsupportedInput: They are not square.
+    """
+    try:
+        return grid.pixel_mm
+    except InvalidValue as error:
+        z_mm, *sides = grid.spacing_mm
+        mm = f"{min(sides):g}"
+        raise UnsupportedInput(
+            f"{error}; resample the slices; a NIfTI by nibabel.processing: "
+            f"`resample_to_output(image, ({mm}, {mm}, {z_mm:g}), order=1, mode='nearest')`"
+        ) from error
 
 
 class HasVolume(Protocol):

@@ -25,6 +25,7 @@ from diffusionblend.errors import (
     OutputError,
     PriorError,
     UsageError,
+    printable,
 )
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -243,7 +244,7 @@ def naming(path: object, *, always: bool = False) -> Iterator[None]:
     except (PriorError, LostProcess):
         raise
     except DiffusionBlendError as error:
-        if str(path) in str(error) or (not always and str(error).startswith("`")):
+        if printable(str(path)) in str(error) or (not always and str(error).startswith("`")):
             raise
         raise type(error)(f"{path}: {error}") from error
 
@@ -252,7 +253,17 @@ def make_folder(path: Path) -> None:
     """Make a folder for output, and its parents."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    writable(path / "any.file")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise OutputError if no folder can be made at `path`, or nothing in it; make nothing."""
+    with writing(path):
+        # `exists` raises where a folder on the way may not be looked into.
+        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        probe = _temporary(there / "folder")
+        with unfinished(probe):
+            probe.touch()
 
 
 @contextlib.contextmanager
@@ -330,6 +341,11 @@ def check_texts(texts: Iterable[str]) -> None:
 def as_utf8(text: str) -> str:
     """Return a text with `?` for what no UTF-8 can say: names of files may be any bytes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def escaped(text: str) -> str:
+    r"""Return a text with `\xff` for what no UTF-8 can say: unlike `?`, no two names become one."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.files import reading_cure
 
 BESIDE = 100
 """Other files that may lie beside each one that is searched for."""
@@ -41,7 +42,9 @@ def folders_below(
     def refuse(error: OSError) -> None:
         """What cannot be looked at may hold what is searched for; what is gone does not."""
         if not isinstance(error, FileNotFoundError):
-            raise CorruptInput(f"{error.filename}: cannot be read ({error.strerror}); {cure}")
+            raise CorruptInput(
+                f"{error.filename}: cannot be read ({error.strerror}); {reading_cure(error, cure)}"
+            )
 
     seen = 0
     for place, subfolders, names in os.walk(folder, onerror=refuse):

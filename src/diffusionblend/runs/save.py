@@ -12,7 +12,7 @@ import msgspec
 
 from diffusionblend._version import __version__
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import DiffusionBlendError
+from diffusionblend.errors import DiffusionBlendError, printable
 from diffusionblend.io.files import PathLike, atomic, sha256
 from diffusionblend.io.formats.registry import STD
 from diffusionblend.io.volumes import write_volume
@@ -157,5 +157,6 @@ def _write(
     try:
         write_volume(volume, temporary, **options)
     except DiffusionBlendError as error:
-        raise type(error)(str(error).replace(str(temporary), str(path))) from error
+        told = str(error).replace(printable(str(temporary)), str(path))
+        raise type(error)(told) from error
     return sha256(temporary)

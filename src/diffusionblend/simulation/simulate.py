@@ -10,7 +10,7 @@ import torch
 from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
 from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
-from diffusionblend.data.volume import Volume
+from diffusionblend.data.volume import Volume, square_pixel_mm
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Beam, Geometry, Grid
 from diffusionblend.geometry.acquisitions import parallel_beam
@@ -156,6 +156,7 @@ def scan_geometry(
 
 
 def _check_object(volume: Volume) -> None:
+    square_pixel_mm(volume.grid)
     if np.ptp(volume.hu) > 0:  # air alone, or water, is a scan, too
         check_scale("the volume", volume.hu)
 
@@ -179,6 +180,4 @@ def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geom
     try:
         return Geometry(grid, beam(grid, angles_deg))
     except ValueError as error:
-        raise UnsupportedInput(
-            f"cannot be scanned: {error}; change the beam or resample the slices"
-        ) from error
+        raise UnsupportedInput(f"cannot be scanned: {error}; change the beam") from error

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from diffusionblend._version import __version__
-from diffusionblend.data.volume import Volume
-from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
+from diffusionblend.data.volume import Volume, square_pixel_mm
+from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.files import (
     as_utf8,
     atomic,
@@ -170,11 +170,9 @@ class Cache:
         digest = _digest(candidate, self.window)
         try:
             volume = front_first(candidate.read())
-            pixel_mm = volume.grid.pixel_mm
+            pixel_mm = square_pixel_mm(volume.grid)
         except (CorruptInput, UnsupportedInput) as error:  # not a package that is missing
             return Entry(stamp, digest, reason=str(error))
-        except InvalidValue as error:  # what is stretched is not a body
-            return Entry(stamp, digest, reason=f"{error}; resample the slices")
         voxels = as_stored(volume, self.window)
         with atomic(self._place(digest)) as temporary, open(temporary, "wb") as file:
             np.save(file, voxels)

@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from diffusionblend.cli.commands.arguments import Groups, Placed, method_options
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from diffusionblend.batch.run import Summary
     from diffusionblend.batch.settings import Settings
 
+MOST_FAILED = 20
+"""Of the scans that failed, how many are told at the end; all are in the log and the report."""
 SOME_FAILED = 9
 """Exit code where some scans failed, and the others are done."""
 
@@ -97,6 +100,7 @@ class Batch:
         from diffusionblend.batch.plan import plan
         from diffusionblend.batch.run import do_batch, make_pool
         from diffusionblend.errors import OutputError
+        from diffusionblend.io.files import check_folder
         from diffusionblend.io.remote import place_of
         from diffusionblend.ranges import MOST_SEED
         from diffusionblend.reconstruction.reconstruct import MOST_SAMPLES
@@ -122,6 +126,8 @@ class Batch:
             replace=self.replace,
         )
         if self.dry_run:
+            if isinstance(batch.folder, Path):
+                check_folder(batch.folder)
             self._tell_plan(batch, pool)
             return 0
         table = sys.stderr.isatty() and not self.json
@@ -176,10 +182,13 @@ class Batch:
             "failed": msgspec.to_builtins(failed),
             "report": report,
         }
+        told = [f"failed: {each.name}: {each.failure}" for each in summary.failed.values()]
+        more = len(told) - MOST_FAILED
         lines = [
             f"{self.output}: {len(summary.made)} scans made, {len(summary.kept)} existed, "
             f"{len(failed)} failed",
-            *(f"failed: {name}: {why}" for name, why in failed.items()),
+            *told[:MOST_FAILED],
+            *([f"failed: {more} more, which the report lists"] if more > 0 else []),
             f"{report}: times, shares, and what failed",
         ]
         show(facts, self.json, "\n".join(lines))

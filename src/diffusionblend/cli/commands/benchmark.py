@@ -87,10 +87,12 @@ class Benchmark:
         """Reconstruct the discs of the Helsinki challenge."""
         from diffusionblend.cli.commands.plan import show_plan
         from diffusionblend.experiments.htc.run import benchmark_htc, list_htc
+        from diffusionblend.io.files import check_folder
 
         if self.data is None:
             raise UsageError(f"{HTC}: needs --data, the folder of the challenge's files")
         if self.dry_run:
+            check_folder(self.output)
             runs = list_htc(self.data, self.angles)
             return show_plan({"runs": runs}, {"runs": "; ".join(runs)}, [self.output], self.json)
         facts = benchmark_htc(
@@ -104,7 +106,9 @@ class Benchmark:
         from diffusionblend.cli.commands.plan import show_plan
         from diffusionblend.experiments.benchmark import prepare_all
         from diffusionblend.experiments.store import load_result
+        from diffusionblend.io.files import check_folder
 
+        check_folder(self.output)
         runs = {
             run.key: {
                 "experiment": plan.name,

@@ -59,6 +59,7 @@ class Train:
         import msgspec
 
         from diffusionblend.cli.commands.plan import show_plan
+        from diffusionblend.io.files import check_folder
         from diffusionblend.training.cache import candidates
         from diffusionblend.training.recipe import read_any_recipe
         from diffusionblend.training.state import STATE
@@ -67,6 +68,7 @@ class Train:
         root = self.recipe.parent
         volumes = [c.name for folder in recipe.data for c in candidates(folder, root)]
         output = root / recipe.output
+        check_folder(output)
         begun = (output / STATE).exists()
         budget = {k: v for k, v in msgspec.to_builtins(recipe.budget).items() if v is not None}
         hours = recipe.budget.hours

@@ -42,7 +42,8 @@ def find_runs(paths: Sequence[Path], truth: Path | None = None) -> list[Path]:
         )
     if len(found) > MOST_RUNS:
         raise UsageError(
-            f"RUN: {len(found)} volumes; expected 1 to {MOST_RUNS}; name fewer, or at least one"
+            f"{len(found)} volumes; expected 1 to {MOST_RUNS} on a page; name fewer, such as "
+            f"{found[0]}"
         )
     return found
 
@@ -88,7 +89,23 @@ def volumes_of(path: Path) -> list[Path]:
     held = (p for p in path.iterdir() if not p.name.startswith("."))
     volumes = sorted(p for p in held if is_volume(p) or _is_made_series(p))
     parts = {beside(volume, part) for volume in volumes for part in (STD, CLASSICAL)}
-    return [v for v in volumes if v not in parts] or [path]  # of a DICOM series
+    shown = [v for v in volumes if v not in parts]
+    if not shown:
+        _check_series(path)
+    return shown or [path]
+
+
+def _check_series(path: Path) -> None:
+    """Refuse a folder that is no DICOM series, but has volumes in a folder of it, as of a batch."""
+    held = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    if any(is_dicom(p) for p in held):
+        return
+    for folder in filter(Path.is_dir, held):
+        if volume := next(filter(is_volume, sorted(folder.iterdir())), None):
+            raise CorruptInput(
+                f"{path}: has no volume of its own, but one of a folder in it has, {volume}; give "
+                "such a folder, or the names of volumes"
+            )
 
 
 def _is_made_series(path: Path) -> bool:

@@ -126,7 +126,8 @@ def gather(paths: Sequence[Path], scan: Path | None = None, *, shrink: int = 1) 
 def check_size(paths: Sequence[Path], shrink: int = 1) -> None:
     """Refuse more than a browser can hold; asked of the headers, before a voxel is read."""
     if not 0 < len(paths) <= MAX_VOLUMES:
-        raise UsageError(f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}")
+        cure = f"name fewer, such as {paths[0]}" if paths else "name one"
+        raise UsageError(f"{len(paths)} volumes to view; expected 1 to {MAX_VOLUMES}; {cure}")
     voxels = sum(math.prod(read_shape(path)) for path in paths) // shrink**2
     if voxels > MAX_VOXELS:
         least = shrink + 1
