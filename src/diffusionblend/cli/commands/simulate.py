@@ -20,6 +20,7 @@ from diffusionblend.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from diffusionblend.data.scan import Scan
     from diffusionblend.geometry import Beam, Geometry
     from diffusionblend.simulation.simulate import MakeBeam
 
@@ -92,7 +93,6 @@ class Simulate:
         present(self.volume, "expected a volume in HU")
         from diffusionblend.io.scans import write_scan
         from diffusionblend.io.volumes import read_volume, write_volume
-        from diffusionblend.ranges import MOST_SEED
         from diffusionblend.simulation.simulate import (
             check_photons,
             scan_geometry,
@@ -101,12 +101,7 @@ class Simulate:
         )
 
         angles = self._angles()
-        in_range("--size", self.size, 2, 100_000)
-        in_range("--seed", self.seed, 0, MOST_SEED)
-        if self.seed and self.photons is None:
-            log.warning(
-                "--seed %d: has no effect without --photons, which add the noise", self.seed
-            )
+        self._check_numbers()
         self._check_outputs()
         volume = read_volume(self.volume)
         with naming(self.volume):
@@ -128,6 +123,20 @@ class Simulate:
         write_scan(scan, self.output)
         if self.truth is not None:
             write_volume(truth_on_grid(volume, self.size), self.truth)
+        self._tell(scan)
+
+    def _check_numbers(self) -> None:
+        from diffusionblend.ranges import MOST_SEED
+
+        in_range("--size", self.size, 2, 100_000)
+        in_range("--seed", self.seed, 0, MOST_SEED)
+        if self.seed and self.photons is None:
+            log.warning(
+                "--seed %d: has no effect without --photons, which add the noise", self.seed
+            )
+
+    def _tell(self, scan: "Scan") -> None:
+        """Print what was written, and what to do next."""
         rows, views, bins = scan.y.shape
         slices = scan.geometry.grid.shape[0]
         facts = {"slices": slices, "rows": rows, "views": views, "bins": bins}
