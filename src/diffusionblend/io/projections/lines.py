@@ -105,8 +105,8 @@ def _from_counts(
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
     silent, stuck = silent_rows(counts), stuck_at_top(counts, fields.white)
-    level = counts[0] - fields.dark
-    is_air = np.abs(level - fields.air.mean) <= STUCK * fields.air.mean
+    above = counts[0] - fields.dark
+    is_air = np.abs(above - fields.air.mean) <= STUCK * fields.air.mean
     stuck |= (between(silent, rows) & ~is_air.any(axis=1))[:, None]
     i0 = meaning.i0 if fields.white is None else None
     notes = fields.notes + fields.clipping(counts, stuck, i0) + padded(counts)
@@ -118,7 +118,9 @@ def _from_counts(
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
-    notes += _without_rays(shares, numbers) + darker(shares)
+    notes += _without_rays(shares, numbers)
+    level = float(np.median(fields.dark) / np.median(fields.air.mean))
+    notes += darker(shares, level, fields.readout)
     one = _one_pixel(meaning, fields, options)
     air = fields.air.mean
     air = with_rows_between(air, np.median(air, axis=1) <= LEAST_AIR * np.median(air))

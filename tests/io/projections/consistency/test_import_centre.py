@@ -298,3 +298,13 @@ def test_rows_that_lie_apart_are_not_made_of_each_other(tmp_path):
     found = read_rows(meaning, range(36), range(1, 9, 3), options)
     np.testing.assert_allclose(found[1], (y[:, 3] + y[:, 5]) / 2, atol=1e-5)
     np.testing.assert_allclose(found[[0, 2]], y[:, [1, 7]].swapaxes(0, 1), atol=1e-5)
+
+
+def test_a_stated_grid_does_not_forbid_the_search_on_many_bins():
+    """Joining bins for the search was refused as if the user had asked for it."""
+    grid = Grid.from_spacing((1, 200, 200), (1.0, 0.3, 0.3))
+    geometry = moved(placed(fan_beam, grid, FULL, **PLACE), 3.0)
+    assert geometry.beam.bins > 256
+    beam = Measured(geometry.beam, rows=1, row_mm=1.0, grid=grid)
+    found = find_centre(measured(geometry, 1e5), beam)
+    assert abs(found.axis.at(0) - beam.axis_bin) < 0.2
