@@ -54,3 +54,19 @@ def test_another_fault_of_a_short_scan_is_not_called_an_arc(tmp_path):
     warnings = import_scan(case).provenance["warnings"]
     assert f"with pixels of {right:.5g} mm" in warnings
     assert "went over" not in warnings
+
+
+@pytest.mark.parametrize("kind", ["fan", "parallel"])
+def test_a_short_scan_of_a_fan_that_is_called_parallel(tmp_path, kind):
+    """It was told of full turns only; parallel rays over as many degrees are not doubted."""
+    angles = tuple(np.arange(90) * 240.0 / 90)
+    geometry = cases.beam(kind, angles=angles, size=112, slices=3)
+    case = cases.write_case(
+        tmp_path, cases.project(cases.phantom(), geometry), geometry, quantity="line-integrals"
+    )
+    facts = json.loads(case.read_text())
+    for name in ("sod_mm", "sdd_mm", "detector", "axis_mm"):
+        facts.pop(name, None)
+    case.write_text(json.dumps(facts | {"kind": "parallel"}))
+    warnings = import_scan(case).provenance.get("warnings", "")
+    assert ("agree better as rays of a fan that opens by" in warnings) == (kind == "fan")

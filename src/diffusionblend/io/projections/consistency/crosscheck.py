@@ -15,12 +15,14 @@ from scipy.optimize import minimize_scalar
 from diffusionblend.data.edges import SURE
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import FanBeam, PointBeam
+from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.consistency.arcs import over_another_arc
 from diffusionblend.io.projections.consistency.centre import find_centre
 from diffusionblend.io.projections.consistency.course import astray, faster, interchanged, leap
 from diffusionblend.io.projections.consistency.opposite import (
     FEWEST,
+    OVERLAP_DEG,
     Match,
     discord,
     disorder,
@@ -159,7 +161,8 @@ def _at_another_axis(
 ) -> Iterator[str]:
     """Yield what speaks against the axis, and of diverging rays against all of the beam."""
     axis_bin, whole = placed.axis.at(row), full_turn(beam.angles_deg)
-    told = list(_as_a_fan(sinogram, beam)) if whole and beam.kind == "parallel" else []
+    twice = whole or Directions(np.array(beam.angles_deg)).span >= 180 + OVERLAP_DEG
+    told = list(_as_a_fan(sinogram, beam)) if twice and beam.kind == "parallel" else []
     if told or (placed.searched and beam.kind == "parallel"):
         yield from told
         return
