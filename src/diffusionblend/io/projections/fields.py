@@ -48,6 +48,13 @@ class Fields:
     noise: Noise | None
     notes: Notes
 
+    @property
+    def readout(self) -> float | None:
+        """Standard deviation of one pixel without rays, as a share of air; none if not known."""
+        if self.noise is None or self.noise.photons is None:
+            return None
+        return self.noise.electronic / self.noise.photons
+
     def clipping(self, counts: np.ndarray, dead: np.ndarray, i0: float | None) -> Notes:
         """Warn of counts that were clipped at the top of the detector's range.
 

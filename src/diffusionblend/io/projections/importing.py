@@ -47,6 +47,7 @@ from diffusionblend.io.projections.leaving import leave_out
 from diffusionblend.io.projections.lines import Lines, joined_pixels, read_lines
 from diffusionblend.io.projections.notes import Notes
 from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.rows_apart import read_rows
 from diffusionblend.io.projections.selection import choose_rows, choose_views
 from diffusionblend.io.projections.understand import Meaning, understand
 
@@ -165,18 +166,18 @@ def _place_axis(meaning: Meaning, rows: range, options: Options) -> Placed:
         return place_axis(
             meaning.beam,
             rows,
-            lambda some: read_lines(meaning, every, some, plain).y,
+            lambda some: read_rows(meaning, every, some, plain),
             options,
             unknown=meaning.offset_unknown,
         )
     except UnsupportedInput as error:
-        middle = rows[len(rows) // 2]
         one = dataclasses.replace(options, bin=1)
-        lines = read_lines(meaning, every, range(middle, middle + 1), one)
+        near = rows[max(len(rows) // 2 - 1, 0) : len(rows) // 2 + 2]  # a dead one is mended
+        lines = read_lines(meaning, every, near, one)
         wrong = list(lines.notes.warnings)
-        wrong += lying_down(meaning.beam, lambda some, rows: read_lines(meaning, some, rows, one).y)
+        wrong += lying_down(meaning.beam, lambda some, rows: read_rows(meaning, some, rows, one))
         if meaning.beam.kind == "parallel":
-            wrong += off_course(lines.y[0], meaning.beam)
+            wrong += off_course(lines.y[len(near) // 2], meaning.beam)
         if not wrong:
             raise
         raise UnsupportedInput(
@@ -200,7 +201,7 @@ def _doubts(
     plain = _plain(options)
 
     def read(some: Sequence[int], rows: range) -> np.ndarray:
-        return read_lines(meaning, some, rows, plain).y
+        return read_rows(meaning, some, rows, plain)
 
     try:
         told = tuple(doubts(meaning.beam, placed, rows, views, read))

@@ -16,13 +16,16 @@ from diffusionblend.io.projections.counts.padding import padded
 from diffusionblend.io.projections.counts.pixels import (
     DARKEST,
     MOST,
+    STUCK,
     around,
+    between,
     in_words,
     judge_fields,
     judge_views,
     mostly_dead,
     parse_pixels,
     repair,
+    silent_rows,
     struck,
     stuck_at_top,
     with_rows_between,
@@ -47,11 +50,13 @@ class Lines:
 
     Attributes:
         y: Line integrals (rows, views, bins), float32.
+        silent: Rows that were measured as one number everywhere (rows,).
         noise: As fields of air show it, for one pixel; none without such.
     """
 
     y: np.ndarray
     notes: Notes
+    silent: np.ndarray
     noise: Noise | None = None
 
 
@@ -64,10 +69,13 @@ def read_lines(meaning: Meaning, views: Sequence[int], rows: range, options: Opt
     notes = padded(values)
     notes += _darkest_for_infinity(values) if options.repair else NOTHING
     _check_views(values, numbers)
+    silent = silent_rows(values)
+    lost = between(silent, rows) & (np.abs(values[0]) > STUCK).all(axis=1)
+    values[:, lost & options.repair] = np.nan
     notes += _repaired(values, _some(values), None, rows, options)
     notes += even_lines(values, options.air_bins)
     notes += _without_object(values, numbers)
-    return Lines(_in_order(_binned(values, options.bin)), notes)
+    return Lines(_in_order(_binned(values, options.bin)), notes, silent)
 
 
 def joined_pixels(y: np.ndarray, factor: int, quantity: Quantity) -> np.ndarray:
@@ -96,7 +104,10 @@ def _from_counts(
     counts: np.ndarray, meaning: Meaning, views: Sequence[int], rows: range, options: Options
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
-    stuck = stuck_at_top(counts, fields.white)
+    silent, stuck = silent_rows(counts), stuck_at_top(counts, fields.white)
+    above = counts[0] - fields.dark
+    is_air = np.abs(above - fields.air.mean) <= STUCK * fields.air.mean
+    stuck |= (between(silent, rows) & ~is_air.any(axis=1))[:, None]
     i0 = meaning.i0 if fields.white is None else None
     notes = fields.notes + fields.clipping(counts, stuck, i0) + padded(counts)
     numbers = [meaning.numbers[view] for view in views]
@@ -107,7 +118,9 @@ def _from_counts(
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
     notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
-    notes += _without_rays(shares, numbers) + darker(shares)
+    notes += _without_rays(shares, numbers)
+    level = float(np.median(fields.dark) / np.median(fields.air.mean))
+    notes += darker(shares, level, fields.readout)
     one = _one_pixel(meaning, fields, options)
     air = fields.air.mean
     air = with_rows_between(air, np.median(air, axis=1) <= LEAST_AIR * np.median(air))
@@ -116,7 +129,7 @@ def _from_counts(
     pixels = options.bin * min(options.bin, len(rows))
     notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
     notes += _without_object(shares, numbers)
-    return Lines(_in_order(shares), notes, fields.noise)
+    return Lines(_in_order(shares), notes, silent, fields.noise)
 
 
 def _check_views(values: np.ndarray, views: Sequence[int]) -> None:

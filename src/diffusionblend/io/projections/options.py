@@ -50,7 +50,8 @@ class Options:
     clockwise: bool = False
     """The angles count clockwise: take their negatives."""
     white: Path | None = None
-    """Projections of air (TIFF or NumPy), in the order of the source's axes."""
+    """Projections of air (TIFF or NumPy, or an array in a file, as scan.h5:/exchange/data_white),
+    in the order of the source's axes."""
     dark: Path | None = None
     """Projections without rays."""
     white_after: Path | None = None

@@ -28,7 +28,7 @@ from diffusionblend.io.projections.formats.geometry_file import (
     order_of,
 )
 from diffusionblend.io.projections.formats.integers import as_counted
-from diffusionblend.io.projections.formats.recognise import open_fields
+from diffusionblend.io.projections.formats.recognise import file_and_array, open_fields
 from diffusionblend.io.projections.formats.source import Source
 from diffusionblend.io.projections.formats.stack import AXES, Stack, joined, parse_order
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
@@ -190,7 +190,7 @@ def _fields(
         named = None if facts is None else getattr(facts.data, name)
         if path is None and named is not None and described is not None:
             with naming(described):
-                path = inside(described.parent, named)
+                path = _inside(described.parent, named)
         if path is not None:
             if stack is not None:
                 raise UsageError(
@@ -199,6 +199,13 @@ def _fields(
             stack = open_fields(path, _order(facts, options), source.data.shape[1:])
         found.append(stack)
     return found[0], found[1]
+
+
+def _inside(folder: Path, named: str) -> Path:
+    """Return the place of a file in a folder, or of an array in such a file (`FILE:ARRAY`)."""
+    file, array = file_and_array(named, folder)
+    path = inside(folder, file)
+    return path if array is None else Path(f"{path}:{array}")
 
 
 def _all_white(

@@ -16,6 +16,11 @@ from diffusionblend.geometry.acquisitions import (
 )
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.consistency.centre import find_centre
+from diffusionblend.io.projections.formats.recognise import find_geometry, open_source
+from diffusionblend.io.projections.importing import import_scan
+from diffusionblend.io.projections.options import Options
+from diffusionblend.io.projections.rows_apart import read_rows
+from diffusionblend.io.projections.understand import understand
 from support import cases
 from support.phantoms import Ellipsoid, changed, placed
 
@@ -241,3 +246,65 @@ def test_rows_of_air_do_not_count():
     found = find_centre(np.concatenate([y * 0, y, y * 0]), beam)
     assert abs(found.axis.at(0) - 70) < 0.1
     assert "2 of 3 rows do not show it" in found.how
+
+
+DEAD = {"no counts": 0.0, "full": 65535.0, "one count": 700.0, "no numbers": np.nan}
+
+
+@pytest.mark.parametrize("what", DEAD)
+@pytest.mark.parametrize("kind", ["cone", "fan"])
+def test_a_dead_row_does_not_hide_the_centre(tmp_path, kind, what):
+    """The row in the plane of the source was searched alone, and the centre called not distinct."""
+    geometry = changed(cases.beam(kind, 60, size=96, slices=7), offset_mm=3.2)
+    whole = Measured(geometry.beam, rows=1, row_mm=1.0).axis_bin
+    y = cases.project(cases.phantom(), geometry)
+    counts = cases.counts(y).astype(np.float32)
+    row = counts.shape[1] // 2 if kind == "cone" else 1  # of a fan the first that is searched
+    counts[:, row] = DEAD[what]
+    case = cases.write_case(tmp_path, counts, geometry, quantity="counts", i0=2e4)
+    scan = import_scan(case, centre="auto")
+    assert abs(scan.geometry.beam.axis_bin - whole) < 0.1
+    words = f"1 rows of the detector are dead or not numbers (from 0: {row}): each is the mean of"
+    assert scan.provenance["warnings"] == f"{words} those beside it"
+    shares = np.exp(-scan.y)
+    np.testing.assert_allclose(shares[row], (shares[row - 1] + shares[row + 1]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cone", "fan"])
+def test_a_row_of_zeros_does_not_hide_the_centre(tmp_path, kind):
+    """Line integrals of 0 may be a gap in the object: they are kept."""
+    geometry = changed(cases.beam(kind, 60, size=96, slices=7), offset_mm=3.2)
+    whole = Measured(geometry.beam, rows=1, row_mm=1.0).axis_bin
+    y = cases.project(cases.phantom(), geometry)
+    row = y.shape[1] // 2
+    y[:, row] = 0
+    case = cases.write_case(tmp_path, y, geometry, quantity="line-integrals")
+    scan = import_scan(case, centre="auto")
+    assert abs(scan.geometry.beam.axis_bin - whole) < 0.1
+    assert "warnings" not in scan.provenance
+    assert (scan.y[row] == 0).all()
+
+
+def test_rows_that_lie_apart_are_not_made_of_each_other(tmp_path):
+    """Of rows 1, 4 and 7 the last alone may be searched; the dead one has neighbours of its own."""
+    geometry = cases.beam("fan", 36, size=64, slices=9)
+    y = np.repeat(np.arange(9.0)[None, :, None], 36, 0) + cases.project(cases.phantom(), geometry)
+    y[:, 4] = np.nan
+    case = cases.write_case(tmp_path, y, geometry, quantity="line-integrals")
+    facts, path, options = find_geometry(case, Options())
+    source = open_source(tmp_path / "case.npy", facts, None)
+    meaning = understand(source, facts, path, options)
+    options = Options(air_bins="none")
+    found = read_rows(meaning, range(36), range(1, 9, 3), options)
+    np.testing.assert_allclose(found[1], (y[:, 3] + y[:, 5]) / 2, atol=1e-5)
+    np.testing.assert_allclose(found[[0, 2]], y[:, [1, 7]].swapaxes(0, 1), atol=1e-5)
+
+
+def test_a_stated_grid_does_not_forbid_the_search_on_many_bins():
+    """Joining bins for the search was refused as if the user had asked for it."""
+    grid = Grid.from_spacing((1, 200, 200), (1.0, 0.3, 0.3))
+    geometry = moved(placed(fan_beam, grid, FULL, **PLACE), 3.0)
+    assert geometry.beam.bins > 256
+    beam = Measured(geometry.beam, rows=1, row_mm=1.0, grid=grid)
+    found = find_centre(measured(geometry, 1e5), beam)
+    assert abs(found.axis.at(0) - beam.axis_bin) < 0.2

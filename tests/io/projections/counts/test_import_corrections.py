@@ -377,3 +377,29 @@ def test_all_is_said(tmp_path):
     assert facts["measured"] == f"{VIEWS} views of 3 x {PARALLEL.beam.bins} pixels"
     assert facts["corrections"] == "mean of 2 white fields, 2 dark fields"
     assert "the middle of the detector" in facts["centre"]
+
+
+@pytest.mark.parametrize("readout", [0.0, 15.0])
+@pytest.mark.parametrize("level", [100.0, 400.0])
+def test_darks_that_were_subtracted_from_the_views_before(tmp_path, level, readout):
+    """Water behind metal was wrong without a word; views as they were measured are not doubted."""
+    geometry, rng = beam("parallel", 60, size=96, slices=3), np.random.default_rng(0)
+    y = project([*phantom(30.0), (cylinder(8, 6, 5), 0.9)], geometry)
+    white, none = fields(geometry, dark=level), fields(geometry, 0, dark=level)
+    seen = counts_of(y, dark=level)
+    seen, white, none = (a + rng.normal(0, readout, a.shape) for a in (seen, white, none))
+    named = {"white": white, "dark": none}
+    for name, values in named.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    files = {name: tmp_path / f"{name}.npy" for name in named} | {"centre": "none"}
+
+    def told(values):
+        case = write_case(tmp_path, values, geometry, quantity="counts")
+        return import_scan(case, **files).provenance.get("warnings", "")
+
+    assert "below those without rays" not in told(seen)
+    words = "of air below those without rays, as if the dark fields had been subtracted from the"
+    found = told(seen - none.mean(axis=0))
+    assert words in found
+    share = float(found[: found.index(" of air below")].split()[-1])
+    assert share == pytest.approx(level / 2e4, rel=0.3)

@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from diffusionblend.errors import (
     CorruptInput,
@@ -370,10 +371,63 @@ def test_an_array_by_its_place(tmp_path, order):
 def test_an_array_that_is_not_there(tmp_path):
     path = extended(tmp_path / "a.h5", {"entry/data": lines()})
     write_geometry(tmp_path, quantity="line-integrals", order=["view", "row", "bin"], array="data")
-    with pytest.raises(
-        CorruptInput, match=r"has no array /data, as geometry.json has it; holds /ent"
-    ):
+    with pytest.raises(CorruptInput, match=r"has no array /data; holds /ent"):
         import_scan(path)
+
+
+ORDER = ["view", "row", "bin"]
+
+
+def own_layout(path):
+    """Counts and their fields in one file, in a layout of its own."""
+    parts = {"scan/seen": counts(lines()), "air/a": np.stack([WHITE] * 2), "air/none": NO_RAYS}
+    return extended(path, parts)
+
+
+def test_fields_in_the_file_of_the_projections(tmp_path):
+    """No option and no geometry could name them."""
+    path = own_layout(tmp_path / "a.h5")
+    described = {"quantity": "counts", "order": ORDER, "array": "scan/seen"}
+    write_geometry(tmp_path, **described, white="a.h5:/air/a", dark="a.h5:air/none")
+    assert_is(import_scan(path))
+    write_geometry(tmp_path, **described)
+    assert_is(import_scan(path, white=f"{path}:/air/a", dark=f"{path}:/air/none"))
+    fields = {"white": f"{path}:/air/a", "dark": f"{path}:/air/none"}
+    assert_is(import_scan(path, **fields, white_after=f"{path}:/air/a"))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mat"])
+def test_fields_by_their_names_in_other_files(tmp_path, suffix):
+    path = own_layout(tmp_path / "a.h5")
+    held, file = {"air": WHITE, "none": NO_RAYS}, tmp_path / f"fields:1.{suffix}"
+    with open(file, "wb") as out:
+        np.savez(out, **held) if suffix == "npz" else savemat(out, held)
+    write_geometry(tmp_path, quantity="counts", order=ORDER, array="scan/seen")
+    assert_is(import_scan(path, white=f"{file}:air", dark=f"{file}:none"))
+    with pytest.raises(UnsupportedInput, match=rf"or of fields as fields:1\.{suffix}:ARRAY"):
+        import_scan(path, white=file)
+
+
+def test_a_field_of_hdf5_has_to_be_named(tmp_path):
+    path = own_layout(tmp_path / "a.h5")
+    write_geometry(tmp_path, quantity="counts", order=ORDER, array="scan/seen")
+    with pytest.raises(UnsupportedInput, match=r"a\.h5:/exchange/data_white; holds /air/a \(2, "):
+        import_scan(path, white=path)
+    with pytest.raises(CorruptInput, match=r"has no array /air/b; holds /air/a \(2, "):
+        import_scan(path, white=f"{path}:/air/b")
+    with pytest.raises(CorruptInput, match=r"b\.h5:/air/a: no such file or folder; expected TIFF"):
+        import_scan(path, white=tmp_path / "b.h5:/air/a")
+
+
+@pytest.mark.parametrize("white", ["../a.h5:/air/a", "link.h5:/air/a"])
+def test_a_field_outside_the_folder_of_its_geometry_is_not_read(tmp_path, white):
+    outside, folder = own_layout(tmp_path / "a.h5"), tmp_path / "scan"
+    folder.mkdir()
+    (folder / "link.h5").symlink_to(outside)
+    own_layout(folder / "b.h5")
+    write_geometry(folder, quantity="counts", order=ORDER, array="scan/seen", white=white)
+    with pytest.raises(CorruptInput, match="is outside the folder of the file that names it"):
+        import_scan(folder / "b.h5")
 
 
 @pytest.mark.parametrize(("code", "name"), [(32008, "Bitshuffle"), (60001, "of no known name")])

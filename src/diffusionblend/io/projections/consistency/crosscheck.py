@@ -15,11 +15,14 @@ from scipy.optimize import minimize_scalar
 from diffusionblend.data.edges import SURE
 from diffusionblend.errors import UnsupportedInput
 from diffusionblend.geometry import FanBeam, PointBeam
+from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Measured
+from diffusionblend.io.projections.consistency.arcs import over_another_arc
 from diffusionblend.io.projections.consistency.centre import find_centre
 from diffusionblend.io.projections.consistency.course import astray, faster, interchanged, leap
 from diffusionblend.io.projections.consistency.opposite import (
     FEWEST,
+    OVERLAP_DEG,
     Match,
     discord,
     disorder,
@@ -158,7 +161,8 @@ def _at_another_axis(
 ) -> Iterator[str]:
     """Yield what speaks against the axis, and of diverging rays against all of the beam."""
     axis_bin, whole = placed.axis.at(row), full_turn(beam.angles_deg)
-    told = list(_as_a_fan(sinogram, beam)) if whole and beam.kind == "parallel" else []
+    twice = whole or Directions(np.array(beam.angles_deg)).span >= 180 + OVERLAP_DEG
+    told = list(_as_a_fan(sinogram, beam)) if twice and beam.kind == "parallel" else []
     if told or (placed.searched and beam.kind == "parallel"):
         yield from told
         return
@@ -210,7 +214,10 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
             "give `centre='auto'`"
         )
     if beam.kind != "parallel":
-        told += _like_others(sinogram, beam, min(stated, here.discord))
+        others = _like_others(sinogram, beam, min(stated, here.discord))
+        least = min([stated, here.discord, *(found for found, _ in others)])
+        other_arc = list(over_another_arc(sinogram, beam, here.axis_bin, least))
+        told = other_arc or told + [f"opposite rays agree better {words}" for _, words in others]
     if not told and disorder(sinogram, beam, axis_bin) > DISORDER:
         told.append(
             "opposite rays do not agree: are the views in another order, the angles wrong or in "
@@ -220,10 +227,14 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
     yield from told
 
 
-def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterator[str]:
-    """Yield which other diverging beam's opposite rays agree much better, wherever its axis is."""
+def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> list[tuple[float, str]]:
+    """Return which other diverging beams' opposite rays agree much better, wherever the axis is.
+
+    Returns:
+        Of each its discord, and what would be right in words.
+    """
     if stated <= CLEAR:
-        return
+        return []
     tried = [(_found(sinogram, other), words) for other, words in _others(beam)]
     told = [(found.discord, words) for found, words in tried if _better(found, stated)]
     least = min([stated, *(found for found, _ in told)])
@@ -231,7 +242,7 @@ def _like_others(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterato
         wide, found = _best_fan(sinogram, beam)
         if found < (SHARPER if told else BETTER) * least:
             told = [(found, _of_width(beam.model, wide))]
-    yield from (f"opposite rays agree better {words}" for _, words in told)
+    return told
 
 
 def _of_another_width(sinogram: np.ndarray, beam: Measured, stated: float) -> Iterator[str]:

@@ -10,6 +10,7 @@ A full turn has the opposite of each ray, a longer arc than half a turn of some;
 parallel views nearly has that of its ends, which are known one step further by a straight line.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -142,7 +143,7 @@ def turn_of(sinogram: np.ndarray, angles_deg: tuple[float, ...]) -> Turn:
 def match(turn: Turn, beam: Measured) -> Match:
     """Search the whole detector for the axis."""
     factor = max(beam.bins // SOME, 1)
-    joined, coarse = turn.joined(factor), beam.binned(factor)
+    joined, coarse = turn.joined(factor), dataclasses.replace(beam, grid=None).binned(factor)
     # A joined bin's middle lies between bins.
     tried = np.arange(coarse.bins - 1, dtype=float)
     scores = np.array([discord(joined, coarse, axis_bin) for axis_bin in tried])

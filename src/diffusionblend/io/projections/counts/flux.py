@@ -36,8 +36,16 @@ BRIGHTER = 0.01
 """Share by which the brightest part of most views may exceed air."""
 DARKER = 0.01
 """Share of air by which the darkest part of most views may lie below no rays: darks drift."""
+TWICE = 0.6
+"""Share of the dark level by which dense parts may lie below no rays: darks that were subtracted
+twice leave all of it."""
+LEAST_DARK, DENSE = 1e-3, 2e-3
+"""Share of air that a dark level has to be to matter, and of the values that have to be darker."""
 BELOW, OFTEN_BELOW = 0.1, 0.2
 """Line integral below zero that is a tenth more than air, and share of those below it."""
+_JOINED = 5  # bins
+_OF_BENDS = 0.67 * 6**0.5  # median of second differences of noise, over its standard deviation
+_VIEWS = 60  # as good as all of them
 _PARTS = 32  # of the detector's width that see air, if any do
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
 
@@ -122,8 +130,22 @@ def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
     )
 
 
-def darker(shares: np.ndarray) -> Notes:
-    """Warn if views (views, rows, bins) are darker somewhere than without rays."""
+def darker(shares: np.ndarray, dark: float, readout: float | None) -> Notes:
+    """Warn if views (views, rows, bins) are darker somewhere than without rays.
+
+    Args:
+        shares: What comes through.
+        dark: Counts without rays, as a share of those of air.
+        readout: Their standard deviation in one pixel, likewise, if fields tell it.
+    """
+    twice = 0.0 if readout is None else _subtracted_twice(shares, dark, readout)
+    if twice:
+        return warned(
+            f"behind dense parts counts lie {twice:.2g} of air below those without rays, as if the "
+            "dark fields had been subtracted from the views before: leave `dark` out and subtract "
+            "them from the white fields, too; or give others by `dark=FILE`, if these are of "
+            "another exposure or gain"
+        )
     smooth, error = _by_parts(shares)
     darkest = float(np.median(smooth.min(axis=1)))
     if darkest >= -max(DARKER, SURE * error):
@@ -133,6 +155,23 @@ def darker(shares: np.ndarray) -> Notes:
         "rays, which is impossible: the dark fields are too high, as with another exposure or "
         "gain; give others by `dark=FILE`"
     )
+
+
+def _subtracted_twice(shares: np.ndarray, dark: float, readout: float) -> float:
+    """Return by how much dense parts lie below no rays, if it is most of the dark level; else 0.
+
+    Noise is told by the fields, and by those parts themselves.
+    """
+    some = shares[:: max(1, len(shares) // _VIEWS)]
+    smooth = uniform_filter1d(some, _JOINED, axis=2)
+    dense = smooth < dark
+    if dark < LEAST_DARK or dense.mean() < DENSE:
+        return 0.0
+    bends = np.abs(np.diff(some, 2, axis=2)[dense[..., 1:-1]])
+    own = float(np.median(bends)) if bends.size else 0.0
+    below = -float(np.quantile(smooth[dense], 0.05))
+    error = max(own / _OF_BENDS, readout) / _JOINED**0.5
+    return below if below > max(TWICE * dark, SURE * error) else 0.0
 
 
 def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:

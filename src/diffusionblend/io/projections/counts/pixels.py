@@ -178,6 +178,17 @@ def mostly_dead(values: np.ndarray, dead: np.ndarray) -> np.ndarray:
     return np.asarray(share > MOST)
 
 
+def silent_rows(values: np.ndarray) -> np.ndarray:
+    """Return which rows (rows,) of values (views, rows, bins) are one number everywhere."""
+    return np.asarray((values == values[:1, :, :1]).all(axis=(0, 2)))
+
+
+def between(some: np.ndarray, rows: range) -> np.ndarray:
+    """Return which of some rows (rows,) lie between two others: none, if they lie apart."""
+    beside = np.pad(some, 1, constant_values=True)
+    return np.asarray(some & ~beside[:-2] & ~beside[2:] & (rows.step == 1))
+
+
 def repair(values: np.ndarray, dead: np.ndarray, rows: range | None = None) -> int:
     """Interpolate dead pixels, and values that are not numbers, along their rows, in place.
 
@@ -195,11 +206,12 @@ def repair(values: np.ndarray, dead: np.ndarray, rows: range | None = None) -> i
     lost = mostly_dead(values, dead)
     alone = int((bad & ~dead)[:, ~lost].sum())
     bad |= dead
-    beside = np.pad(lost, 1, constant_values=True)
-    if (lost & (beside[:-2] | beside[2:])).any():
-        row = int(np.flatnonzero(lost & (beside[:-2] | beside[2:]))[0])
+    rows = rows or range(len(lost))
+    alone_lost = np.flatnonzero(lost & ~between(lost, rows))
+    if alone_lost.size:
+        row = int(alone_lost[0])
         raise CorruptInput(
-            f"{bad[:, row].mean():.0%} of the pixels of row {(rows or range(len(lost)))[row]} are "
+            f"{bad[:, row].mean():.0%} of the pixels of row {rows[row]} are "
             f"dead or not numbers; expected at most {MOST:.0%}, or whole rows on both sides of "
             "it; take other `rows`"
         )
@@ -217,8 +229,7 @@ def with_rows_between(values: np.ndarray, lost: np.ndarray) -> np.ndarray:
 
     Rows at the ends, and beside others that are lost, are left.
     """
-    beside = np.pad(lost, 1, constant_values=True)
-    found = np.flatnonzero(lost & ~beside[:-2] & ~beside[2:])
+    found = np.flatnonzero(between(lost, range(len(lost))))
     if found.size:
         values = values.copy()
         values[..., found, :] = (values[..., found - 1, :] + values[..., found + 1, :]) / 2

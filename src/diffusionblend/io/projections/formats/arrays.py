@@ -58,7 +58,7 @@ def _member(path: Path, names: list[str], array: str | None) -> str:
         listed = ", ".join(sorted(name.removesuffix(".npy") for name in names)[:8])
         raise UnsupportedInput(
             f"{path}: holds {len(names)} arrays ({listed}); expected one; name the right one as "
-            '"array" in the data of geometry.json'
+            f'"array" in the data of geometry.json, or of fields as {path.name}:ARRAY'
         )
     return arrays[0]
 

@@ -55,7 +55,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         quantity: `counts` or `line-integrals`.
         order: What the axes of the array are.
         array: Which of several arrays of a .npz or a .mat, or its place in HDF5.
-        white: Name of projections of air, for counts.
+        white: Name of projections of air, for counts; of an array in a file FILE:ARRAY.
         dark: Name of projections without rays.
         i0: Counts through air, where there are no projections of it.
         sha256: Of the file (or folder), if it is to be checked.

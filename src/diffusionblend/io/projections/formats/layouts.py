@@ -31,7 +31,7 @@ def open_hdf5(
         if str(file.attrs.get("schema", "")).startswith(OURS):
             raise UnsupportedInput(f"{path}: is already a scan; give it to `reconstruct`")
         if array is not None:
-            return Source("HDF5", _array(file, path, array, order))
+            return Source("HDF5", _of_array(file, path, array, order))
         source = read_exchange(file, path, order) or read_nexus(file, path, said)
         if source is not None:
             return source
@@ -42,14 +42,27 @@ def open_hdf5(
     )
 
 
-def _array(file: "h5py.File", path: Path, array: str, order: Sequence[str] | None) -> Stack:
+def open_array(path: Path, order: Sequence[str], array: str | None) -> Stack:
+    """Open one array of HDF5, which may hold many, by its place."""
+    import h5py
+
+    walk(path)
+    with parsing(path), h5py.File(path) as file:
+        if array is not None:
+            return _of_array(file, path, array, order)
+        held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
+    raise UnsupportedInput(
+        f"{path}: is HDF5, which may hold many arrays; name one by its place, for instance "
+        f"{path.name}:/exchange/data_white; holds {held}"
+    )
+
+
+def _of_array(file: "h5py.File", path: Path, array: str, order: Sequence[str] | None) -> Stack:
     """Open an array of HDF5 by its place, of which nothing says what its axes are but the user."""
     found = hdf5.dataset(file, path, array)
     if found is None:
         held = ", ".join(hdf5.arrays_in(file)) or "no arrays"
-        raise CorruptInput(
-            f"{path}: has no array /{array.strip('/')}, as {NAME} has it; holds {held}"
-        )
+        raise CorruptInput(f"{path}: has no array /{array.strip('/')}; holds {held}")
     if order is None:
         raise order_unsaid(path)
     return hdf5.stack(path, array.strip("/"), found, order, ())

@@ -69,7 +69,7 @@ def _one(path: Path, arrays: Mapping[str, np.ndarray], array: str | None) -> tup
         listed = ", ".join(f"{name} {part.shape}" for name, part in sorted(arrays.items())[:8])
         raise UnsupportedInput(
             f"{path}: holds {len(arrays)} arrays ({listed or 'none'}); expected one; name it as "
-            f'"array" in the data of {NAME}'
+            f'"array" in the data of {NAME}, or of fields as {path.name}:ARRAY'
         )
     return next(iter(named.items()))
 

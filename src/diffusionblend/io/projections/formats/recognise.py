@@ -1,6 +1,7 @@
 """From a path to a source of projections: what it is is seen from its bytes, not its name."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from diffusionblend.io.projections.formats.geometry_file import (
     order_of,
     read_geometry,
 )
-from diffusionblend.io.projections.formats.layouts import open_hdf5, order_unsaid
+from diffusionblend.io.projections.formats.layouts import open_array, open_hdf5, order_unsaid
 from diffusionblend.io.projections.formats.names import (
     SUFFIXES,
     fingerprint,
@@ -183,24 +184,40 @@ def has_free_axes(path: Path) -> bool:
     return start.startswith((arrays.NPY, arrays.NPZ))
 
 
+def file_and_array(name: str, folder: Path = Path()) -> tuple[str, str | None]:
+    """Return a file and the array in it that `FILE:ARRAY` names; no array if it names a file alone.
+
+    Args:
+        name: Of a file, which may itself have colons, or of an array in it.
+        folder: What the name begins at.
+    """
+    if not os.path.exists(folder / name):  # unlike Path's, also of what can be no name
+        for place, letter in enumerate(name):
+            if letter == ":" and os.path.isfile(folder / name[:place]):
+                return name[:place], name[place + 1 :]
+    return name, None
+
+
 def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]) -> Stack:
     """Open projections of air, or without rays, which may be one picture alone.
 
     Args:
-        path: File, folder, or pattern of names in a folder.
+        path: File, `FILE:ARRAY`, folder, or pattern of names in a folder.
         order: Of the axes of the projections; that of fields is the same, or lacks the views.
         pixels: Rows and bins that they have to have.
     """
+    name, array = file_and_array(str(path))
+    path = Path(name)
     files = tiff_files(path)
     if not path.exists() and not files:
-        raise CorruptInput(f"{path}: no such file or folder; expected TIFF, .npy or .npz")
+        raise CorruptInput(
+            f"{path}: no such file or folder; expected TIFF, .npy or .npz, or an array in a file, "
+            "as scan.h5:/exchange/data_white"
+        )
     problems: list[UnsupportedInput] = []
     for tried in orders_of_fields(order or AXES):
         try:
-            if files:
-                stack = tiff.open_tiff(path, files, tried)
-            else:
-                stack = _open(path, _start(path), tried, None)[1]
+            stack = tiff.open_tiff(path, files, tried) if files else _one_of(path, tried, array)
         except UnsupportedInput as problem:
             problems.append(problem)
             continue
@@ -213,6 +230,16 @@ def open_fields(path: Path, order: Sequence[str] | None, pixels: tuple[int, int]
             )
         )
     raise problems[0]
+
+
+def _one_of(path: Path, order: Sequence[str], array: str | None) -> Stack:
+    """Open an array of a file that may hold others."""
+    start = _start(path)
+    if start.startswith(hdf5.MAGIC):
+        return open_array(path, order, array)
+    if start.startswith((matlab.OLD, matlab.NEW)):
+        return matlab.read_mat(path, start, order, array).data
+    return _open(path, start, order, array)[1]
 
 
 def _open(
