@@ -37,7 +37,9 @@ LEAST = 0.002
 """Share of the counts of air that is worth a word."""
 HIGHEST, FAINTEST = 0.999, 0.3
 """Largest share that may be absorbed, and the least that most have to absorb somewhere."""
-MOST_TAKEN = -1.0
+MOST_TAKEN, TOO_MUCH = -1.0, -0.5
+"""Share of air that may be given back in the search, and from which it is no answer: the sums of a
+scan with opaque parts, whose line integrals are too small, agree the better the less they say."""
 ROWS = 9
 """Rows that are looked at."""
 _BESIDE = 4  # bins beside the object that have to be left, to know air by
@@ -112,7 +114,7 @@ def bent(
             )
             return
     share, found = _without_rays(y, span, widths)
-    if found < AGREE * stated and abs(share) > LEAST:
+    if found < AGREE * stated and abs(share) > LEAST and share > TOO_MUCH:
         yield from _of_share(share, stated / max(found, 1e-9), quantity, dark)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from diffusionblend.data.edges import pixel_noise
 from diffusionblend.io.projections.beam import Measured
 from diffusionblend.io.projections.consistency.opposite import FEWEST
+from diffusionblend.io.projections.counts.noise import is_transmission
 
 NEAR = 2
 """Steps at both ends of a turn that show how much a view differs from the next."""
@@ -33,10 +34,12 @@ by noise alone.
 """
 MOVING = 10.0
 """Times as much has a view to change as one that stands still may seem to, by noise or at all."""
-OFTEN = 0.3
+OFTEN = 0.4
 """Share of the views that repeat the one before, if there are two pictures of each or more.
 
 Of right scans, at turning points of boards and rods, it was 0.1 at most."""
+OPAQUE = 4.0
+"""Line integral behind which 2 percent of the rays are left."""
 STILL_ROWS = 9
 """Rows that are looked at."""
 
@@ -55,7 +58,7 @@ def at_the_end(
     beyond = round((arc - step * (count - 1)) / step, 2)  # steps from the last view to the first
     if arc == 0 or min(abs(beyond), abs(beyond - 1)) > 0.25:
         return
-    y = read([*range(NEAR + 1), *range(count - NEAR - 1, count)]).astype(np.float64)
+    y = _clear(read([*range(NEAR + 1), *range(count - NEAR - 1, count)]))
     behind = arc % 360 != 0
     first, second = (_from_behind(y[:, k], beam, axis_bin) if behind else y[:, k] for k in (0, 1))
     if np.isfinite(first).mean() < 0.5:  # its other side is hardly on the detector
@@ -90,7 +93,7 @@ def standing_still(y: np.ndarray, angles_deg: Sequence[float]) -> Iterator[str]:
     """
     if y.shape[1] < FEWEST or y.shape[2] < 3:
         return
-    apart = np.diff(y.astype(np.float64), axis=1)
+    apart = np.diff(_clear(y), axis=1)
     changed = _changed(apart.swapaxes(0, 1))
     noise = SEEN * pixel_noise(apart) ** 2 / math.sqrt(y[:, 0].size)
     usual = float(np.quantile(changed, 0.9))
@@ -101,12 +104,21 @@ def standing_still(y: np.ndarray, angles_deg: Sequence[float]) -> Iterator[str]:
     moving = np.pad(changed > usual / MOVING, 1)
     still &= moving[:-2] | moving[2:]
     if still.mean() > OFTEN:
-        pictures = round(1 / (1 - still.mean()))
+        pictures = max(2, round(1 / (1 - still.mean())))
         yield (
             f"{still.sum()} of {y.shape[1]} views are the same as those before them, though "
             f"others changed: are there {pictures} pictures of each view? take one of each "
             f"(`every={pictures}`), or state the angles at which they were taken"
         )
+
+
+def _clear(y: np.ndarray) -> np.ndarray:
+    """Return line integrals whose noise does not pass for change: those of few rays are all alike.
+
+    In another unit, in which they say nothing of how many rays there are, they are left.
+    """
+    y = y.astype(np.float64)
+    return np.minimum(y, OPAQUE) if is_transmission(y) else y
 
 
 def _from_behind(view: np.ndarray, beam: Measured, axis_bin: float) -> np.ndarray:
