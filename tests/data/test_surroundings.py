@@ -247,6 +247,17 @@ def test_air_beside_half_a_detector_is_no_object_if_the_flux_falls(kind, bins, a
     assert covers(faded) == covers(scan)
 
 
+@pytest.mark.parametrize("aside", [0.0, 0.3, -5.0])
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_air_at_both_ends_is_no_object_if_all_views_lack_flux(kind, aside):
+    geometry = coarse(kind, angles=tuple(np.arange(0, 360, 4.0)))
+    middle = (geometry.beam.bins - 1) / 2
+    scan = scan_of(discs(), of_detector(geometry, geometry.beam.bins, middle + aside))
+    faded = dataclasses.replace(scan, y=scan.y + np.float32(0.3))
+    assert extended(faded.y, scan.geometry).y is faded.y
+    assert covers(faded) == covers(scan)
+
+
 @pytest.mark.parametrize(("kind", "bins", "axis_bin"), HALVES)
 @pytest.mark.parametrize("radius", [60, 90])
 def test_what_half_a_detector_cuts_off_is_seen_whether_the_flux_falls(radius, kind, bins, axis_bin):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from diffusionblend.data.edges import BOTH, edge_noise, find_edges
+from diffusionblend.data.edges import edge_noise, find_edges
 from diffusionblend.geometry import Beam, Geometry
 
 EDGE = 0.05
@@ -74,11 +74,13 @@ def steady(y: np.ndarray, geometry: Geometry) -> np.ndarray:
         y: Line integrals (detector rows, views, bins).
         geometry: Their beam.
     """
+    views = y.transpose(1, 0, 2)
+    edges = find_edges(views)
     free = np.flatnonzero(~_goes_on_opposite(geometry).all(1)).tolist()
-    edges = find_edges(y.transpose(1, 0, 2), free or BOTH)
-    if edges is None or (len(free) == 1 and edges.levels.min() > seen_from(y)):
-        return y
-    return (y - edges.levels[:, None]).astype(y.dtype)
+    if edges is None and len(free) == 1:
+        one = find_edges(views, free)
+        edges = one if one is not None and one.levels.min() <= seen_from(y) else None
+    return y if edges is None else (y - edges.levels[:, None]).astype(y.dtype)
 
 
 def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
