@@ -147,8 +147,11 @@ def test_damaged_pixels_are_read_or_refused_in_little_time_and_memory(place, sto
     path, rng = folder / "1", np.random.default_rng(0)
     raw = path.read_bytes()
     start = raw.rindex(b"\xe0\x7f\x10\x00")
-    began, outcomes = time.process_time(), []  # whatever else the machine does
     tracemalloc.start()
+    began, outcomes = time.process_time(), []  # whatever else the machine does
+    for _ in range(6):
+        read_volume(folder)
+    intact, began = time.process_time() - began, time.process_time()
     for _ in range(60):
         damaged = bytearray(raw)
         for at in rng.integers(start, len(raw), rng.choice([1, 3, 10])):
@@ -161,7 +164,7 @@ def test_damaged_pixels_are_read_or_refused_in_little_time_and_memory(place, sto
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
     assert all(outcomes)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 3 * 10 * intact
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES[:3], ids=lambda uid: uid.name[:20])
