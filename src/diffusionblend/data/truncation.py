@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from diffusionblend.data.edges import edge_noise, find_edges
+from diffusionblend.data.edges import Edges, edge_noise, find_edges
 from diffusionblend.geometry import Beam, Geometry
 
 EDGE = 0.05
@@ -74,13 +74,15 @@ def steady(y: np.ndarray, geometry: Geometry) -> np.ndarray:
         y: Line integrals (detector rows, views, bins).
         geometry: Their beam.
     """
-    views = y.transpose(1, 0, 2)
-    edges = find_edges(views)
-    free = np.flatnonzero(~_goes_on_opposite(geometry).all(1)).tolist()
-    if edges is None and len(free) == 1:
-        one = find_edges(views, free)
-        edges = one if one is not None and one.levels.min() <= seen_from(y) else None
+    edges = find_edges(y.transpose(1, 0, 2)) or _free_edge(y, geometry)
     return y if edges is None else (y - edges.levels[:, None]).astype(y.dtype)
+
+
+def _free_edge(y: np.ndarray, geometry: Geometry) -> Edges | None:
+    """Return what the outer edge of a half acquisition shows, if that is air in some view."""
+    free = np.flatnonzero(~_goes_on_opposite(geometry).all(1)).tolist()
+    edge = find_edges(y.transpose(1, 0, 2), free) if len(free) == 1 else None
+    return edge if edge is not None and edge.levels.min() <= seen_from(y) else None
 
 
 def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
