@@ -8,43 +8,50 @@ import sys
 from pathlib import Path
 
 import diffusionblend as db
-from diffusionblend.methods.options import make_method
-from diffusionblend.simulation.simulate import truth_on_grid
+from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
 ACQUISITIONS = {
+    "4": db.sparse_view(4),
     "8": db.sparse_view(8),
     "20": db.sparse_view(20),
     "60": db.sparse_view(60),
+    "180": db.sparse_view(180),
     "90deg": db.limited_angle(90),
 }
 PLANES = ("axial", "coronal", "sagittal")
 
 
 def main() -> None:
+    options = arguments()
+    first, last = map(int, options.slices.split(":"))
+    volume = db.read_volume(options.volume).slices(first, last)
+    truth = db.truth_on_grid(volume, 256)
+    print("| views | seed | method |", *(f"{p} PSNR | SSIM |" for p in PLANES), "seconds |")
+    print("|---|---|---|" + "---|---|" * len(PLANES) + "---|")
+    for views in options.views:
+        scan = db.simulate(
+            volume, ACQUISITIONS[views], photons=options.photons, protocol=options.protocol
+        )
+        for method in options.method:
+            for seed in options.seeds:
+                made = db.reconstruct(scan, method, prior=options.prior, seed=seed, classical=False)
+                figures = db.evaluate(made, truth)
+                cells = (f"{figures[p]['psnr']:.2f} | {figures[p]['ssim']:.3f} |" for p in PLANES)
+                print(f"| {views} | {seed} | {method} |", *cells, f"{made.seconds:.0f} |")
+                sys.stdout.flush()
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("volume", type=Path)
     parser.add_argument("slices", help="FIRST:LAST")
     parser.add_argument("--views", nargs="+", choices=ACQUISITIONS, default=["8", "20"])
-    parser.add_argument("--steps", nargs="+", type=int, default=[50])
+    parser.add_argument("--method", nargs="+", default=["fbp", "tv", DEFAULT_METHOD])
+    parser.add_argument("--photons", type=float, help="per bin; default: no noise")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--prior", default="chest")
     parser.add_argument("--protocol", default="paper")
-    options = parser.parse_args()
-    first, last = map(int, options.slices.split(":"))
-    volume = db.read_volume(options.volume).slices(first, last)
-    truth = truth_on_grid(volume, 256)
-    methods = {name: make_method(name) for name in ("fbp", "sbtv", "tv")}
-    for steps in options.steps:
-        methods[f"diffusionblend++, {steps}"] = make_method("diffusionblend++", steps=steps)
-    print("| views | method |", *(f"{p} PSNR | SSIM |" for p in PLANES), "seconds |")
-    print("|---|---|" + "---|---|" * len(PLANES) + "---|")
-    for views in options.views:
-        scan = db.simulate(volume, ACQUISITIONS[views], protocol=options.protocol)
-        for name, method in methods.items():
-            result = db.reconstruct(scan, method, prior=options.prior, classical=False)
-            figures = db.evaluate(result, truth)
-            cells = (f"{figures[p]['psnr']:.2f} | {figures[p]['ssim']:.3f} |" for p in PLANES)
-            print(f"| {views} | {name} |", *cells, f"{result.seconds:.0f} |")
-            sys.stdout.flush()
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
