@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import avg_pool2d
 
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, heads
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, Level, climb, flat_at, gap_of, noise_at
+from diffusionblend.methods.ladder import STEPS, Level, climb, gap_of, noise_at
 from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -42,10 +41,6 @@ _QUIET = 0.5
 """Below this sigma the added noise falls faster than the noise level given to the prior."""
 _FINE = 0.05
 """Below this sigma only fine detail is left, of which slices three apart say nothing."""
-_NEIGHBOURS = 5
-"""Pixels, in both directions, over which a place is flat or not."""
-_EDGE = 0.03
-"""Standard deviation of those, in x, from which the prior's estimate is no surer than elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +52,6 @@ class Ladder:
         levels: The sweeps.
         on: Returns what belongs to pixels this many times larger; the last one asked for is kept.
         noise: Share of diffusion's noise that is added.
-        flat: Error of the prior's estimate in flat places, as a share of that beside edges.
         alone: Whether the prior was trained on single slices: then no neighbours are added.
     """
 
@@ -65,7 +59,6 @@ class Ladder:
     levels: list[Level]
     on: Callable[[int], "OnGrid"]
     noise: float
-    flat: float
     alone: bool = False
 
 
@@ -101,8 +94,6 @@ class DiffusionBlendFast(Method):
         leak: The dual variable falls with this power of sigma, so that noise that cannot be fitted
             does not accumulate in it; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
-        surer: How much surer the prior is taken to be of flat places than of edges (`ladder`); 0 is
-            not at all.
         relax: Over-relaxation of the prior's estimate in the ADMM; 1 is none.
         noise: Factor on the noise that is added, which is that of diffusion, or down to half of it
             where an arc is missing (`ladder`); 0 is plug-and-play ADMM.
@@ -114,8 +105,7 @@ class DiffusionBlendFast(Method):
         flux: Whether the flux of the source of each view is estimated from the residuals.
         coarse: Whether pixels are larger while the noise is strong: this is faster, and the network
             sees farther. Slices with an odd number of pixels have no larger ones.
-        jump_every: Every how many steps a cross partition is used, but for the last steps; 0 is
-            never.
+        jump_every: Every how many steps a cross partition is used, but for the last; 0 is never.
         tolerance: Error at which CG in the data step stops, as a share of the prior's error.
         cg_steps: Maximum number of its iterations.
         batch_size: Groups in one call of the network.
@@ -127,7 +117,6 @@ class DiffusionBlendFast(Method):
     sigma_min: Positive = 0.03
     leak: NonNegative = 1 / 3
     error: Positive = 0.25
-    surer: Share = 1.0
     relax: Positive = 1.3
     noise: Share = 1.0
     mirror: bool = True
@@ -166,9 +155,8 @@ class DiffusionBlendFast(Method):
         problem = find_metal(problem)
         levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
-        gap_deg = gap_of(problem.A.geometry.arc)
-        flat = 1 - self.surer * (1 - flat_at(gap_deg))
-        return Ladder(problem, levels, on, self.noise * noise_at(gap_deg), flat, _alone(problem))
+        noise = self.noise * noise_at(gap_of(problem.A.geometry.arc))
+        return Ladder(problem, levels, on, noise, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:
         """Return how much of a sweep on the volume's own pixels each sweep takes."""
@@ -205,7 +193,6 @@ class DiffusionBlendFast(Method):
         added = p.noise * sigma * min(1, sigma / _QUIET)
         most = self.highest + _BEYOND * sigma
         jump_every = self.jump_every if sigma > _FINE else 0
-        r = self.error * sigma**0.5
 
         def noisy(noise: Tensor, x: Tensor, dual: Tensor) -> Tensor:
             clean = x + share * dual
@@ -213,14 +200,13 @@ class DiffusionBlendFast(Method):
 
         def judged(
             x0: Tensor, x: Tensor, dual: Tensor, dense: Tensor | None = None
-        ) -> tuple[Tensor, Tensor, Tensor]:
+        ) -> tuple[Tensor, Tensor]:
             kept = share * dual
             clean = x + kept
             x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
             metal = clean > most if dense is None else (clean > most) & (dense > 0)
             x0 = torch.where(metal, clean, x0)                             # of that, nothing
-            P = (r * relative_error(x0, p.flat)) ** 2                      # and how sure it is
-            return x0, 1 + x + self.relax * (x0 - x) - kept, P
+            return x0, 1 + x + self.relax * (x0 - x) - kept
 
         z = slabs.drawn(noisy, generator, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else                                # S_1 u ... u S_r
@@ -229,8 +215,8 @@ class DiffusionBlendFast(Method):
         x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
                                            scale=level.scale).flip(turned),
                    z, S, self.batch_size, slabs)
-        x0, v, P = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
-        u, learned, cg_steps = towards_data.step(v, P, state)             # and the data
+        x0, v = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
+        u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
             log.warning("the data step took all its CG iterations; allow more `cg_steps`")
         x, dual = slabs.each(lambda u, v: (u - 1, u - v), u, v)
@@ -253,25 +239,6 @@ class DiffusionBlendFast(Method):
             slabs=problem.slabs,
         )
         return OnGrid(towards_data, here.dense)
-
-
-def relative_error(x0: Tensor, flat: float) -> Tensor:
-    """Return the error of the prior's estimate at each place, as a share of that beside edges.
-
-    Measured, it grows with about the root of the standard deviation of a pixel's neighbours, from
-    flat tissue to edges (docs/speed.md).
-
-    Args:
-        x0: The estimate (slices, rows, columns), in x.
-        flat: The least share.
-    """
-
-    def around(x: Tensor) -> Tensor:
-        reach = _NEIGHBOURS // 2
-        return avg_pool2d(x[:, None], _NEIGHBOURS, 1, reach, count_include_pad=False)[:, 0]
-
-    variance = around(x0 * x0) - around(x0) ** 2
-    return (variance.clamp(min=0) / _EDGE**2).pow(0.25).clamp(flat, 1)
 
 
 def _alone(problem: Problem) -> bool:

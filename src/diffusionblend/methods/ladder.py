@@ -49,9 +49,6 @@ LADDER = (
 NOISE = (1.0, 1.0, 0.5)
 """Share of diffusion's noise that is added, for each of these gaps: where an arc is missing, all of
 it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
-FLAT = (0.3, 0.5, 0.7)
-"""Error of the prior's estimate in flat places as a share of that beside edges, for each of these
-gaps: what no ray saw is not surer where it is flat (docs/speed.md)."""
 SPARSEST_DEG = 30.0
 """Fewer than six views all around count as six: the validation volume is better from four so."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
@@ -65,11 +62,6 @@ def gap_of(arc: Arc) -> float:
 def noise_at(gap_deg: float) -> float:
     """Return the share of diffusion's noise that is added for a widest gap of this many degrees."""
     return _at(gap_deg, NOISE)
-
-
-def flat_at(gap_deg: float) -> float:
-    """Return the share of the prior's error in flat places for a widest gap of so many degrees."""
-    return _at(gap_deg, FLAT)
 
 
 @dataclass(frozen=True)
