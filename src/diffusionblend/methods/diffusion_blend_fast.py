@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, heads
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, Level, climb, gap_of, noise_at
+from diffusionblend.methods.ladder import STEPS, Level, climb, fine_at, gap_of, noise_at
 from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -39,8 +39,6 @@ _BEYOND = 2.0
 noise."""
 _QUIET = 0.5
 """Below this sigma the added noise falls faster than the noise level given to the prior."""
-_FINE = 0.05
-"""Below this sigma only fine detail is left, of which slices three apart say nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +50,7 @@ class Ladder:
         levels: The sweeps.
         on: Returns what belongs to pixels this many times larger; the last one asked for is kept.
         noise: Share of diffusion's noise that is added.
+        fine: Sigma below which all groups are of neighbours.
         alone: Whether the prior was trained on single slices: then no neighbours are added.
     """
 
@@ -59,6 +58,7 @@ class Ladder:
     levels: list[Level]
     on: Callable[[int], "OnGrid"]
     noise: float
+    fine: float
     alone: bool = False
 
 
@@ -105,7 +105,8 @@ class DiffusionBlendFast(Method):
         flux: Whether the flux of the source of each view is estimated from the residuals.
         coarse: Whether pixels are larger while the noise is strong: this is faster, and the network
             sees farther. Slices with an odd number of pixels have no larger ones.
-        jump_every: Every how many steps a cross partition is used, but for the last; 0 is never.
+        jump_every: Every how many steps a cross partition is used; 0 is never. Where directions are
+            dense, the last steps use none (`ladder`).
         tolerance: Error at which CG in the data step stops, as a share of the prior's error.
         cg_steps: Maximum number of its iterations.
         batch_size: Groups in one call of the network.
@@ -155,8 +156,9 @@ class DiffusionBlendFast(Method):
         problem = find_metal(problem)
         levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
-        noise = self.noise * noise_at(gap_of(problem.A.geometry.arc))
-        return Ladder(problem, levels, on, noise, _alone(problem))
+        gap_deg = gap_of(problem.A.geometry.arc)
+        noise, fine = self.noise * noise_at(gap_deg), fine_at(gap_deg)
+        return Ladder(problem, levels, on, noise, fine, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:
         """Return how much of a sweep on the volume's own pixels each sweep takes."""
@@ -192,7 +194,7 @@ class DiffusionBlendFast(Method):
         share = (sigma / level.before) ** self.leak                        # of the dual variable
         added = p.noise * sigma * min(1, sigma / _QUIET)
         most = self.highest + _BEYOND * sigma
-        jump_every = self.jump_every if sigma > _FINE else 0
+        jump_every = self.jump_every if sigma > p.fine else 0
 
         def noisy(noise: Tensor, x: Tensor, dual: Tensor) -> Tensor:
             clean = x + share * dual

@@ -49,6 +49,9 @@ LADDER = (
 NOISE = (1.0, 1.0, 0.5)
 """Share of diffusion's noise that is added, for each of these gaps: where an arc is missing, all of
 it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
+FINE = 0.05
+"""Sigma below which only fine detail is left. Where directions are dense it is in the data, and
+slices three apart blur it; where they are sparse these still help (docs/speed.md)."""
 SPARSEST_DEG = 30.0
 """Fewer than six views all around count as six: the validation volume is better from four so."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
@@ -62,6 +65,11 @@ def gap_of(arc: Arc) -> float:
 def noise_at(gap_deg: float) -> float:
     """Return the share of diffusion's noise that is added for a widest gap of this many degrees."""
     return _at(gap_deg, NOISE)
+
+
+def fine_at(gap_deg: float) -> float:
+    """Return the sigma below which groups are of neighbours alone; 0 of sparse directions."""
+    return FINE if gap_deg <= GAPS_DEG[0] else 0.0
 
 
 @dataclass(frozen=True)
