@@ -51,7 +51,7 @@ NOISE = (1.0, 1.0, 0.5)
 it makes the guess that a volume settles on a matter of the seed (docs/speed.md)."""
 FINE = 0.05
 """Sigma below which only fine detail is left. Where directions are dense it is in the data, and
-slices three apart blur it; where they are sparse these still help (docs/speed.md)."""
+slices three apart blur it; where they are sparse it makes no difference (docs/speed.md)."""
 SPARSEST_DEG = 30.0
 """Fewer than six views all around count as six: the validation volume is better from four so."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
