@@ -23,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--views", nargs="+", type=int, default=[8, 20, 60, 180, 360])
     parser.add_argument("--method", nargs="+", default=list(water.METHODS))
+    parser.add_argument("--clean", action="store_true", help="without noise")
     options = parser.parse_args()
     water.BALL_RADIUS = RADIUS
     print("| contrast / HU | views |", *(f"`{method}` |" for method in options.method))
@@ -31,7 +32,8 @@ def main() -> None:
         water.BALL_HU = contrast
         water.body.cache_clear()
         water.projected.cache_clear()
-        scan = water.measured(water.Cell("parallel", views, "none", "any"))
+        noisy = water.measured(water.Cell("parallel", views, "none", "any"))
+        scan = water.projected("parallel", views) if options.clean else noisy
         kept = (found(scan, method) for method in options.method)
         cells = (f"{mean:.0f} ({noise:.1f}) |" for mean, noise in kept)
         print(f"| {contrast:g} | {views} |", *cells, flush=True)
