@@ -519,7 +519,7 @@ def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
 
 @pytest.mark.parametrize(
     ("angles", "alone"),
-    [(sparse_view(18), True), (sparse_view(60), True), (sparse_view(17), False),
+    [(sparse_view(20), True), (sparse_view(60), True), (sparse_view(16), False),
      (sparse_view(8), False), (limited_angle(90), False)],
 )  # fmt: skip
 def test_slices_three_apart_are_not_asked_for_the_last_details_of_dense_views(angles, alone):
