@@ -22,6 +22,8 @@ from diffusionblend.batch.claims import PLACE, Claims
 from diffusionblend.batch.jobs import find_jobs
 from diffusionblend.batch.journal import Entry, append, read_journals
 from diffusionblend.batch.part import Part, parse_part
+from diffusionblend.batch.plan import plan
+from diffusionblend.batch.recorder import Recorder
 from diffusionblend.batch.settings import Settings
 from diffusionblend.errors import OutputError, UsageError
 from diffusionblend.io import tree
@@ -212,6 +214,23 @@ def test_a_lock_of_what_a_killed_process_had_made_is_removed(scans, single, plac
         (held,) = place.glob(".lock-*")
         assert held.name.endswith("s1.nii.gz")
     assert volumes(place) == {"s0.nii.gz": volumes(single)["s0.nii.gz"]}
+
+
+def test_a_signal_leaves_no_lock_of_a_worker_that_it_killed(scans, place):
+    """What another process makes stays locked."""
+    place.mkdir(exist_ok=True)
+    planned = plan([scans / "s0.h5", scans / "s1.h5"], place, Settings())
+    killed, others = (job.output for job in planned.jobs)
+    with sole(killed):
+        (lock,) = place.glob(".lock-*")
+    with sole(others):
+        with contextlib.suppress(KeyboardInterrupt), Recorder(planned) as recorder:
+            for job in planned.jobs:
+                recorder.begin(job)
+            lock.touch()
+            raise KeyboardInterrupt
+        (held,) = place.glob(".lock-*")
+        assert held.name.endswith("s1.nii.gz")
 
 
 def test_parts_are_disjoint_and_together_all(scans, single, place):

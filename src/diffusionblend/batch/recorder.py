@@ -40,6 +40,7 @@ class Recorder:
         names = (job.name for job in batch.missing)
         self._board = Board(names, len(batch.kept)) if table else None
         self._bar, self._dispensable = Progress("scans"), Dispensable("its journal")
+        self._running: dict[str, Job] = {}
         self.made: list[str] = []
         self.kept, self.failed = set(batch.kept), dict[str, Entry]()
         self._enter_kept(batch)
@@ -52,16 +53,20 @@ class Recorder:
 
     def __exit__(self, *error: object) -> None:
         (self._board or self._bar).__exit__(*error)
+        for job in self._running.values():  # a signal may have killed its worker at once
+            _clear_lock(job)
         with self._dispensable:
             self._journal.put()
 
     def begin(self, job: Job) -> None:
         """Note that a scan has started."""
+        self._running[job.name] = job
         if self._board:
             self._board.begin(job.name)
 
     def wait(self, job: Job) -> None:
         """Note that another process is working on a scan."""
+        self._running.pop(job.name, None)
         if self._board:
             self._board.again(job.name)
 
@@ -73,6 +78,7 @@ class Recorder:
     def enter(self, ended: Ended[Job, Made]) -> None:
         """Record the outcome of a scan, and report it."""
         entry, name = self._entry(ended), ended.item.name
+        self._running.pop(name, None)
         with self._dispensable:
             self._journal.append(entry)
         if entry.result == "made":
@@ -134,8 +140,7 @@ class Recorder:
             with self._dispensable:
                 self._journal.append(found)
                 copies.end(job)
-            if not isinstance(job.output, Remote):
-                clear_lock(job.output)
+            _clear_lock(job)
 
     @property
     def _done(self) -> int:
@@ -147,3 +152,8 @@ class Recorder:
             return
         note = f"{len(self.failed)} failed" if self.failed else ""
         self._bar.show(self._done, self._total, note)
+
+
+def _clear_lock(job: Job) -> None:
+    if not isinstance(job.output, Remote):
+        clear_lock(job.output)
