@@ -32,8 +32,10 @@ def main() -> None:
         water.BALL_HU = contrast
         water.body.cache_clear()
         water.projected.cache_clear()
-        noisy = water.measured(water.Cell("parallel", views, "none", "any"))
-        scan = water.projected("parallel", views) if options.clean else noisy
+        if options.clean:
+            scan = water.projected("parallel", views)
+        else:
+            scan = water.measured(water.Cell("parallel", views, "none", "any"))
         kept = (found(scan, method) for method in options.method)
         cells = (f"{mean:.0f} ({noise:.1f}) |" for mean, noise in kept)
         print(f"| {contrast:g} | {views} |", *cells, flush=True)
