@@ -183,8 +183,6 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
         kinds: Gaps and planes.
         crops: Sizes of crops and of batches.
         noise: Levels of noise.
-        inserts: Share of the samples that get inserts: ellipsoids a little denser or thinner than
-            the tissue that they lie in, so that the prior keeps small contrasts.
     """
 
     validation: Validation | None = None
@@ -194,7 +192,6 @@ class Recipe(Plan, frozen=True, forbid_unknown_fields=True):
     kinds: tuple[Kind, ...] = (Kind(0), Kind(1, weight=2.0), Kind(3, weight=2.0))
     crops: tuple[Crops, ...] = (Crops(128, 8),)
     noise: Noise = Noise()
-    inserts: Share = 0.0
 
 
 class Unseen(Struct, frozen=True, forbid_unknown_fields=True):

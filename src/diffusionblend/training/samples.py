@@ -25,17 +25,6 @@ MAX_TURN = math.radians(10)
 ZOOMS = (0.8, 1.25)
 MAX_STRETCH = 1.1
 """Bodies are wider or deeper than others by more than this."""
-TISSUE = (-0.2, 0.3)
-"""What inserts lie in, in x: soft tissue, fat among it."""
-MOST_INSERTS = 40
-CONTRASTS = (0.01, 0.1)
-"""Of inserts, in x, either way."""
-RADII = (2.0, 12.0)
-"""Half their length, in pixels."""
-EDGES = (0.7, 2.5)
-"""Pixels from inside to outside."""
-DEPTHS = (0.3, 1.0)
-"""Slices that they go on for, against that length: slices are thicker than pixels."""
 # The order of axes that brings the slices of a plane to the front.
 _SLICES_FIRST = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
@@ -238,40 +227,12 @@ class Sampler(Dataset[Batch]):
             top, left = (int(rng.integers(n - size + 1)) for n in image.shape[1:])
             crop = image[:, top : top + size, left : left + size]
         crop = x_from_hu(means(crop, finer).float())
-        if self._recipe.inserts and rng.random() < self._recipe.inserts:
-            crop = with_inserts(rng, crop, kind.gap)
         return crop.flip(-1) if rng.random() < 0.5 else crop  # flip along x
 
 
 def means(image: Tensor, side: int) -> Tensor:
     """Return the means of blocks of side x side pixels of an image (slices, rows, columns)."""
     return functional.avg_pool2d(image.float(), side) if side > 1 else image
-
-
-def with_inserts(rng: np.random.Generator, crop: Tensor, gap: int) -> Tensor:
-    """Add ellipsoids a little denser or thinner than the soft tissue of a crop (3, size, size).
-
-    Args:
-        rng: Draws their number, places, shapes, edges and contrasts.
-        crop: Slices, in x.
-        gap: Slices from one of the three to the next; 0 is one slice, three times.
-    """
-    size = crop.shape[-1]
-    tissue = ((crop > TISSUE[0]) & (crop < TISSUE[1])).float()
-    z = torch.arange(-1.0, 2.0)[:, None, None] * gap
-    rows, columns = torch.arange(size)[None, :, None], torch.arange(size)[None, None, :]
-    for _ in range(rng.integers(1, MOST_INSERTS + 1)):
-        radius = math.exp(rng.uniform(*np.log(RADII)))
-        slim, turn, edge = rng.uniform(0.6, 1), rng.uniform(0, math.pi), rng.uniform(*EDGES)
-        contrast = rng.choice((-1, 1)) * math.exp(rng.uniform(*np.log(CONTRASTS)))
-        deep = radius * rng.uniform(*DEPTHS)
-        dy, dx = (at - rng.uniform(0, size) for at in (rows, columns))
-        dz = (z - rng.uniform(-1, 1) * deep * (gap > 0)) / deep
-        along = math.cos(turn) * dx + math.sin(turn) * dy
-        across = (math.cos(turn) * dy - math.sin(turn) * dx) / slim
-        apart = torch.sqrt((along**2 + across**2) / radius**2 + dz**2)
-        crop = crop + contrast * tissue * ((1 - apart) * radius / edge + 0.5).clamp(0, 1)
-    return crop
 
 
 def unit_noise(shape: torch.Size, gap: int, seed: int) -> Tensor:
