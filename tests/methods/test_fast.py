@@ -15,6 +15,7 @@ from diffusionblend.errors import CorruptInput
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.methods import DiffusionBlendFast, Method, Problem, Stepped, ladder, run
+from diffusionblend.methods.diffusion_blend_fast import share_of_error
 from diffusionblend.methods.regrid import coarser
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE
@@ -48,25 +49,38 @@ def setting(angles, size=16, slices=2, seed=0):
     return A, y, v, variance
 
 
-def dense_proximal(A, y, v, variance, r):
-    """Solve (A^T V^-1 A + I / r^2) u = A^T V^-1 y + v / r^2, slice by slice."""
+def even(v, r):
+    """The same variance at each voxel."""
+    return torch.full_like(v, r**2)
+
+
+def uneven(v, r):
+    """Variances that differ from voxel to voxel by up to 50 times."""
+    shares = torch.rand(v.shape, generator=torch.Generator().manual_seed(5), dtype=v.dtype)
+    return (r * (1 + 6 * shares) / 7) ** 2
+
+
+def dense_proximal(A, y, v, variance, P):
+    """Solve (A^T V^-1 A + P^-1) u = A^T V^-1 y + P^-1 v, slice by slice."""
     n = v[0].numel()
     matrix = A(torch.eye(n, dtype=torch.float64).view(-1, *v.shape[1:])).flatten(1).T
     slices = []
-    for y_i, v_i, variance_i in zip(y, v, variance, strict=True):
+    for y_i, v_i, variance_i, P_i in zip(y, v, variance, P, strict=True):
         w = 1 / variance_i.flatten()
-        left = matrix.T @ (w[:, None] * matrix) + torch.eye(n, dtype=torch.float64) / r**2
-        right = matrix.T @ (w * y_i.flatten()) + v_i.flatten() / r**2
+        left = matrix.T @ (w[:, None] * matrix) + torch.diag(1 / P_i.flatten())
+        right = matrix.T @ (w * y_i.flatten()) + v_i.flatten() / P_i.flatten()
         slices.append(torch.linalg.solve(left, right).view(v_i.shape))
     return torch.stack(slices)
 
 
 @pytest.mark.parametrize("angles", ACQUISITIONS.values(), ids=ACQUISITIONS)
+@pytest.mark.parametrize("variances", [even, uneven])
 @pytest.mark.parametrize("r", [0.05, 0.5])
-def test_the_data_step_is_the_minimum_of_its_sum(angles, r):
+def test_the_data_step_is_the_minimum_of_its_sum(angles, r, variances):
     A, y, v, variance = setting(angles)
-    found = WeightedProximal(A, y, variance, cg_steps=300, tolerance=1e-4)(v, r)
-    expected = dense_proximal(A, y, v, variance, r)
+    P = variances(v, r)
+    found = WeightedProximal(A, y, variance, cg_steps=300, tolerance=1e-4)(v, P)
+    expected = dense_proximal(A, y, v, variance, P)
     error = float((found - expected).norm() / (expected - v).norm())
     assert error < 2e-3
 
@@ -74,7 +88,7 @@ def test_the_data_step_is_the_minimum_of_its_sum(angles, r):
 def test_one_variance_for_all_rays_may_be_a_scalar():
     A, y, v, _ = setting(ACQUISITIONS["few"])
     scalar, full = torch.tensor(0.3, dtype=torch.float64), torch.full_like(y, 0.3)
-    found = [WeightedProximal(A, y, V, cg_steps=4)(v, 0.1) for V in (scalar, full)]
+    found = [WeightedProximal(A, y, V, cg_steps=4)(v, even(v, 0.1)) for V in (scalar, full)]
     torch.testing.assert_close(*found)
 
 
@@ -83,12 +97,12 @@ def test_one_variance_for_all_rays_may_be_a_scalar():
 def test_three_iterations_come_nearer_with_the_preconditioner(angles, weighted):
     A, y, v, variance = setting(angles, size=32)
     V = variance if weighted else torch.tensor(0.01, dtype=torch.float64)
-    expected = WeightedProximal(A, y, V, cg_steps=1000, tolerance=1e-4)(v, 0.2)
+    expected = WeightedProximal(A, y, V, cg_steps=1000, tolerance=1e-4)(v, even(v, 0.2))
 
     def error(found):
         return float((found - expected).norm() / (expected - v).norm())
 
-    fast = error(WeightedProximal(A, y, V, cg_steps=3)(v, 0.2))
+    fast = error(WeightedProximal(A, y, V, cg_steps=3)(v, even(v, 0.2)))
     plain = conjugate_gradient(
         lambda d: A.T(A(d) / V) + d / 0.04, A.T((y - A(v)) / V), 0 * v, steps=3
     )
@@ -100,7 +114,7 @@ def test_three_iterations_come_nearer_with_the_preconditioner(angles, weighted):
 def test_preconditioners_are_symmetric_and_positive(kind, flux):
     A, y, v, variance = setting(ACQUISITIONS["many"])
     like = y if kind is RayFilter else v
-    M = kind(A, variance)(0.3, torch.tensor(flux, dtype=torch.float64))
+    M = kind(A, variance)(0.09, torch.tensor(flux, dtype=torch.float64))
     g = torch.Generator().manual_seed(4)
     a, b = torch.randn(2, *like.shape, generator=g, dtype=torch.float64)
     assert float((a * M(b)).sum()) == pytest.approx(float((M(a) * b).sum()), rel=1e-6)
@@ -113,7 +127,7 @@ def test_the_data_step_with_flux_is_that_of_the_whole_covariance(angles):
     A, y, v, variance = setting(angles, size=8, slices=1)
     flux = torch.tensor(2.5, dtype=torch.float64)
     step = WeightedProximal(A, y, variance, cg_steps=400, tolerance=1e-5)
-    found = step.step(v, 0.3, step.begin() | {"flux": flux}).u
+    found = step.step(v, even(v, 0.3), step.begin() | {"flux": flux}).u
     matrix = A(torch.eye(64, dtype=torch.float64).view(-1, 8, 8)).flatten(1).T
     same_view = torch.block_diag(*[torch.ones(2 * [y.shape[-1]])] * y.shape[1]).double()
     W = torch.linalg.inv(variance.flatten().diag() + flux * same_view)
@@ -161,7 +175,7 @@ def test_the_smaller_system_is_solved():
     few, many = (setting(ACQUISITIONS[name])[:3] for name in ("few", "many"))
     for (A, y, v), like in ((few, "y"), (many, "v")):
         step = WeightedProximal(A, y, torch.tensor(1.0, dtype=torch.float64), cg_steps=3)
-        moved = step.step(v, 0.1, step.begin())
+        moved = step.step(v, even(v, 0.1), step.begin())
         assert moved.learned["start"].shape == {"y": y, "v": v}[like].shape
         assert 1 <= moved.cg_steps <= 3
 
@@ -209,7 +223,7 @@ def test_a_ray_without_photons_says_nothing():
     dark[:, 2, 4:9] = True
     variance = variance.masked_fill(dark, 1e12)
     wrong = y.masked_fill(dark, 50.0)
-    found = [WeightedProximal(A, a, variance, cg_steps=200)(v, 0.3) for a in (y, wrong)]
+    found = [WeightedProximal(A, a, variance, cg_steps=200)(v, even(v, 0.3)) for a in (y, wrong)]
     assert float((found[0] - found[1]).abs().max()) < 1e-3
 
 
@@ -232,7 +246,7 @@ def test_huber_is_the_minimum_of_its_own_sum():
     towards_data = WeightedProximal(A, y, variance, cg_steps=20, huber=beyond)
     learned = towards_data.begin()
     for _ in range(50):
-        found, learned, _ = towards_data.step(v, r, learned)
+        found, learned, _ = towards_data.step(v, even(v, r), learned)
 
     def total(u):
         t = (y - A(u)).abs() / variance.sqrt()
@@ -240,7 +254,7 @@ def test_huber_is_the_minimum_of_its_own_sum():
         return rays.sum() + (u - v).square().sum() / (2 * r**2)
 
     best = minimum(total, found)
-    plain = WeightedProximal(A, y, variance, cg_steps=20)(v, r)
+    plain = WeightedProximal(A, y, variance, cg_steps=20)(v, even(v, r))
     assert 0 <= total(found) - best < 1e-3 * (total(plain) - best)
 
 
@@ -249,7 +263,7 @@ def test_huber_leaves_data_alone_that_are_as_they_should_be():
     both = [WeightedProximal(A, y, variance, cg_steps=5, huber=huber) for huber in (0, 1e4)]
     learned = [step.begin() for step in both]
     for r in (0.5, 0.3, 0.1):
-        plain, robust = (s.step(v, r, own) for s, own in zip(both, learned, strict=True))
+        plain, robust = (s.step(v, even(v, r), own) for s, own in zip(both, learned, strict=True))
         assert torch.equal(plain.u, robust.u)
         learned = [plain.learned, robust.learned]
 
@@ -291,7 +305,7 @@ def map_estimate(problem, variance):
     v = torch.full(problem.A.volume_shape, 1 + MEAN, dtype=torch.float64)
     A = projector(*problem.A.geometry, dtype=torch.float64)
     V = torch.full(problem.y.shape, variance, dtype=torch.float64)
-    return dense_proximal(A, problem.y.double(), v, V, STD)
+    return dense_proximal(A, problem.y.double(), v, V, even(v, STD))
 
 
 @pytest.mark.parametrize("variance", [0.0, 0.5])
@@ -515,6 +529,62 @@ def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
         for noise in (1.0, 0.4):
             made = DiffusionBlendFast(noise=noise).prepare(Problem(y, A))
             assert made.noise == pytest.approx(noise * share, rel=0.01)
+
+
+def test_denser_directions_end_at_a_lower_sigma_and_make_flat_places_surer():
+    gaps = (0.25, 1, 2.5, 10, 22.5, 90)
+    assert [ladder.finest_at(gap) for gap in gaps] == pytest.approx(
+        [1 / 3, 1 / 3, 1 / 3, 2 / 3, 1, 1]
+    )
+    assert [ladder.edge_at(gap) for gap in (0.1, 1, 32)] == pytest.approx(
+        [0.05547, 0.035, 0.0175], rel=1e-3
+    )
+    assert ladder.edge_at(0) == ladder.edge_at(0.1)
+    for angles, last in (
+        (sparse_view(8), 0.03),
+        (limited_angle(90), 0.03),
+        (sparse_view(18), 0.02),
+        (sparse_view(180), 0.01),
+    ):
+        method, (A, y, *_) = DiffusionBlendFast(), setting(angles)
+        assert method.prepare(Problem(y, A)).levels[-1].sigma == pytest.approx(last)
+        lower = DiffusionBlendFast(sigma_min=0.015)
+        assert lower.prepare(Problem(y, A)).levels[-1].sigma == pytest.approx(last / 2)
+
+
+def test_the_prior_is_surer_where_nothing_is():
+    """By the root of how much differs around, above what it cannot see."""
+    step = torch.where(torch.arange(48) < 24, 0.0, 1.0)
+    x = torch.stack([0 * step, 0.04 * step, step])[:, None].repeat(1, 48, 1)
+    flat, faint, strong = share_of_error(x, 0.01, 0.03)
+    nothing = 0.1**0.5
+    assert torch.equal(flat, torch.full((48, 48), nothing))
+    torch.testing.assert_close(faint[:, [0, 18, 29, 47]], flat[:, :4])  # six pixels away
+    # Of five columns of neighbours one lies across, and one lies on the edge.
+    expected = ((0.04 * math.sqrt((1 + 4 / 9) / 5 / 2) + 0.003) / 0.03) ** 0.5
+    torch.testing.assert_close(faint[:, [22, 25]], torch.full((48, 2), expected))
+    # An edge that the prior cannot miss hides nothing beside it.
+    torch.testing.assert_close(strong[:, [22, 25]], flat[:, :2])
+    # Of a sigma at which all that differs might be noise it is as sure as beside edges.
+    assert torch.equal(share_of_error(x, 0.1, 0.03), torch.ones(3, 48, 48))
+
+
+def test_noise_is_no_edge():
+    noise = 0.02 * torch.randn(1, 96, 96, generator=torch.Generator().manual_seed(0))
+    share = share_of_error(noise, 0.01, 0.03)
+    assert float(share.median()) < 0.6
+    coarse = share_of_error(noise.repeat_interleave(5, -1).repeat_interleave(5, -2), 0.01, 0.03)
+    assert float(coarse.median()) > 1.2 * float(share.median())
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 2, 7), (3, 24, 24)])
+def test_how_sure_the_prior_is_follows_from_each_slice_by_itself(shape):
+    x = 0.03 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    share = share_of_error(x, 0.01, 0.03)
+    assert share.shape == shape
+    assert 0.316 <= float(share.min()) <= float(share.max()) <= 1
+    assert torch.equal(share[1:2], share_of_error(x[1:2], 0.01, 0.03))
+    torch.testing.assert_close(share_of_error(x.mT, 0.01, 0.03), share.mT)
 
 
 @pytest.mark.parametrize(

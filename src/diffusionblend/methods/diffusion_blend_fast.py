@@ -1,6 +1,7 @@
 """DiffusionBlend in a few sweeps: blended denoising and data, coupled by a dual variable."""
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +9,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import avg_pool2d, pad
 
 from diffusionblend.geometry import Geometry
 from diffusionblend.io.stacks import Stack, heads
 from diffusionblend.methods.ddim import DDIM
-from diffusionblend.methods.ladder import STEPS, Level, climb, fine_at, gap_of, noise_at
+from diffusionblend.methods.ladder import (
+    STEPS,
+    Level,
+    climb,
+    edge_at,
+    fine_at,
+    finest_at,
+    gap_of,
+    noise_at,
+)
 from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.methods.method import Method, State, Stepped
 from diffusionblend.methods.problem import Problem
@@ -39,6 +50,14 @@ _BEYOND = 2.0
 noise."""
 _QUIET = 0.5
 """Below this sigma the added noise falls faster than the noise level given to the prior."""
+_GRAIN = 3
+"""Pixels, in both directions, of the means that leave noise out."""
+_AWAY = (-4, -2, 0, 2, 4)
+"""Pixels, in both directions, to the neighbours that a place is compared with."""
+_OTHER = 0.12
+"""Neighbours that differ by more, in x, are other tissue: such edges the prior does not miss."""
+_FAINT = 0.3
+"""Share of sigma up to which the prior takes a contrast for noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +70,7 @@ class Ladder:
         on: Returns what belongs to pixels this many times larger; the last one asked for is kept.
         noise: Share of diffusion's noise that is added.
         fine: Sigma below which all groups are of neighbours.
+        edge: Contrast, in x, beside which the prior's estimate is as wrong as it gets.
         alone: Whether the prior was trained on single slices: then no neighbours are added.
     """
 
@@ -59,6 +79,7 @@ class Ladder:
     on: Callable[[int], "OnGrid"]
     noise: float
     fine: float
+    edge: float
     alone: bool = False
 
 
@@ -90,10 +111,12 @@ class DiffusionBlendFast(Method):
     Attributes:
         steps: Levels of noise; each is one sweep of the network over the volume. The wider
             the gaps between directions are, the more are added on larger pixels (`ladder`).
-        sigma_max, sigma_min: First and last level, in x; a higher first one does not help.
+        sigma_max, sigma_min: First and last level, in x; a higher first one does not help. Where
+            directions are dense, the last is down to a third of this (`ladder`).
         leak: The dual variable falls with this power of sigma, so that noise that cannot be fitted
             does not accumulate in it; 0 keeps all of it.
         error: RMS error of the prior's estimate at sigma = 1, in x; proportional to sqrt(sigma).
+            In flat places it is smaller (`share_of_error`).
         relax: Over-relaxation of the prior's estimate in the ADMM; 1 is none.
         noise: Factor on the noise that is added, which is that of diffusion, or down to half of it
             where an arc is missing (`ladder`); 0 is plug-and-play ADMM.
@@ -139,9 +162,9 @@ class DiffusionBlendFast(Method):
     needs_prior = True
     random = True
     counted_by = "steps"
-    copies = (6.5, 3)
+    copies = (7.5, 3)
     kept = (2, 2)
-    slabwise = (16, 17)
+    slabwise = (17, 18)
 
     def __post_init__(self) -> None:
         check_order(self, "sigma_min", "sigma_max")
@@ -157,20 +180,21 @@ class DiffusionBlendFast(Method):
         levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
         gap_deg = gap_of(problem.A.geometry.arc)
-        noise, fine = self.noise * noise_at(gap_deg), fine_at(gap_deg)
-        return Ladder(problem, levels, on, noise, fine, _alone(problem))
+        noise, fine, edge = self.noise * noise_at(gap_deg), fine_at(gap_deg), edge_at(gap_deg)
+        return Ladder(problem, levels, on, noise, fine, edge, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:
         """Return how much of a sweep on the volume's own pixels each sweep takes."""
         return [level.factor**-2 for level in self._levels(geometry)]
 
     def _levels(self, geometry: Geometry) -> list[Level]:
+        gap_deg = gap_of(geometry.arc)
         return climb(
             geometry.grid.shape,
             self.steps,
             sigma_max=self.sigma_max,
-            sigma_min=self.sigma_min,
-            gap_deg=gap_of(geometry.arc),
+            sigma_min=self.sigma_min * finest_at(gap_deg),
+            gap_deg=gap_deg,
             coarse=self.coarse,
         )
 
@@ -195,6 +219,7 @@ class DiffusionBlendFast(Method):
         added = p.noise * sigma * min(1, sigma / _QUIET)
         most = self.highest + _BEYOND * sigma
         jump_every = self.jump_every if sigma > p.fine else 0
+        r = self.error * sigma**0.5
 
         def noisy(noise: Tensor, x: Tensor, dual: Tensor) -> Tensor:
             clean = x + share * dual
@@ -202,13 +227,14 @@ class DiffusionBlendFast(Method):
 
         def judged(
             x0: Tensor, x: Tensor, dual: Tensor, dense: Tensor | None = None
-        ) -> tuple[Tensor, Tensor]:
+        ) -> tuple[Tensor, Tensor, Tensor]:
             kept = share * dual
             clean = x + kept
             x0 = x0.clamp(self.lowest, self.highest)                       # what the prior says
             metal = clean > most if dense is None else (clean > most) & (dense > 0)
             x0 = torch.where(metal, clean, x0)                             # of that, nothing
-            return x0, 1 + x + self.relax * (x0 - x) - kept
+            P = (r * share_of_error(clean, sigma, p.edge)) ** 2            # and how surely
+            return x0, 1 + x + self.relax * (x0 - x) - kept, P
 
         z = slabs.drawn(noisy, generator, state["x"], state["dual"])
         S = (single(len(z)) if p.alone else                                # S_1 u ... u S_r
@@ -217,8 +243,8 @@ class DiffusionBlendFast(Method):
         x0 = blend(lambda g: prior.denoise(g.flip(turned), sigma, S.gap,
                                            scale=level.scale).flip(turned),
                    z, S, self.batch_size, slabs)
-        x0, v = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
-        u, learned, cg_steps = towards_data.step(v, self.error * sigma**0.5, state)  # and the data
+        x0, v, P = slabs.each(judged, x0, state["x"], state["dual"], *_known(dense))
+        u, learned, cg_steps = towards_data.step(v, P, state)              # and the data
         if k + 1 == len(p.levels) and cg_steps >= self.cg_steps:
             log.warning("the data step took all its CG iterations; allow more `cg_steps`")
         x, dual = slabs.each(lambda u, v: (u - 1, u - v), u, v)
@@ -241,6 +267,33 @@ class DiffusionBlendFast(Method):
             slabs=problem.slabs,
         )
         return OnGrid(towards_data, here.dense)
+
+
+def share_of_error(x: Tensor, sigma: float, edge: float) -> Tensor:
+    """Return how wrong the prior's estimate is at each place, as a share of that beside edges.
+
+    Measured, it is about a third in flat places (docs/speed.md). A place is as flat as the volume
+    that the prior was given, less its noise, and no flatter than the prior can see: what is fainter
+    than a share of sigma it takes for noise. So its error falls with sigma where nothing is, and
+    with sqrt(sigma) beside edges.
+
+    Args:
+        x: The volume (slices, rows, columns), in x.
+        sigma: Level of noise that the prior was told.
+        edge: Contrast from which the share is 1, in x.
+    """
+    if edge <= _FAINT * sigma:  # most sweeps
+        return torch.ones_like(x)
+    quiet = avg_pool2d(x[:, None], _GRAIN, 1, _GRAIN // 2, count_include_pad=False)
+    reach, (rows, columns) = max(_AWAY), x.shape[1:]
+    beyond = pad(quiet, (reach,) * 4, mode="replicate")
+    squares = torch.zeros_like(quiet)
+    for down, right in itertools.product(_AWAY, repeat=2):
+        neighbour = beyond[..., reach + down :, reach + right :][..., :rows, :columns]
+        square = (neighbour - quiet).square_()
+        squares += square.masked_fill_(square > _OTHER**2, 0)
+    contrast = (squares[:, 0] / (2 * len(_AWAY) ** 2)).sqrt_() + _FAINT * sigma
+    return (contrast / edge).clamp_(max=1).sqrt_()
 
 
 def _alone(problem: Problem) -> bool:

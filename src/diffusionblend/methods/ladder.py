@@ -52,6 +52,14 @@ it makes the guess that a volume settles on a matter of the seed (docs/speed.md)
 FINE = 0.05
 """Sigma below which only fine detail is left. Where directions are dense it is in the data, and
 slices three apart blur it; where they are sparse it makes no difference (docs/speed.md)."""
+FINEST_GAPS_DEG = (2.5, 22.5)
+"""Gaps between which the last sigma falls with their root, to a third: dense views show finer and
+fainter detail, which the prior takes for noise at a higher sigma (docs/speed.md)."""
+EDGE = 0.035
+"""Contrast in x from which the prior is as wrong as it gets, for directions a degree apart. Sparser
+ones show flat places worse: it falls with the fifth root of the gap (docs/speed.md)."""
+DENSEST_DEG = 0.1
+"""Narrower gaps count as this."""
 SPARSEST_DEG = 30.0
 """Fewer than six views all around count as six: the validation volume is better from four so."""
 STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
@@ -70,6 +78,17 @@ def noise_at(gap_deg: float) -> float:
 def fine_at(gap_deg: float) -> float:
     """Return the sigma below which groups are of neighbours alone; 0 of sparse directions."""
     return FINE if gap_deg <= GAPS_DEG[0] else 0.0
+
+
+def finest_at(gap_deg: float) -> float:
+    """Return the share that the last sigma is lowered to, for a widest gap of this many degrees."""
+    least, most = FINEST_GAPS_DEG
+    return math.sqrt(min(max(gap_deg, least), most) / most)
+
+
+def edge_at(gap_deg: float) -> float:
+    """Return the contrast, in x, from which the prior is as wrong as it gets, for a widest gap."""
+    return EDGE * float(max(gap_deg, DENSEST_DEG) ** -0.2)
 
 
 @dataclass(frozen=True)

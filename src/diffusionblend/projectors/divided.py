@@ -40,6 +40,13 @@ def gram_product(A: Projector, y: Tensor, slabs: Slabs) -> Tensor:
     return projected(A, back_projected(A, y, slabs), slabs)
 
 
+def covariance_product(A: Projector, y: Tensor, P: Stack, slabs: Slabs) -> Tensor:
+    """Return A P A^T y (detector rows, views, bins), P being the variances of voxels."""
+    if A.slicewise:
+        return slabs.gathered(lambda y, P: A(P * A.T(y)), y, P)
+    return projected(A, slabs.each(torch.mul, P, back_projected(A, y, slabs)), slabs)
+
+
 def rays_through(A: Projector, like: Tensor, slabs: Slabs) -> Stack:
     """Return how much rays meet each voxel (slices, rows, columns): A^T 1.
 

@@ -39,21 +39,21 @@ _LEAST_HIT = 1e-3
 
 
 class RayFilter:
-    """Near (r^2 A A^T + C)^-1: the ramp filter of filtered back-projection.
+    """Near (A P A^T + C)^-1: the ramp filter of filtered back-projection.
 
-    1 / (r^2 response + V) at each frequency of the detector, and the flux of each view by the
-    formula of Sherman and Morrison.
+    1 / (p response + V) at each frequency of the detector, p being the mean of P, and the flux of
+    each view by the formula of Sherman and Morrison.
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
         self._response, self._variance = frequency_response(A, slabs), variance
         self._typical = variance.log().mean().exp()
 
-    def __call__(self, r: float, flux: Tensor) -> Operator:
-        """Return the preconditioner for a variance of the flux."""
-        floor = r**2 * self._response.min()
+    def __call__(self, p: float, flux: Tensor) -> Operator:
+        """Return the preconditioner for a mean of P and a variance of the flux."""
+        floor = p * self._response.min()
         factors = ((floor + self._typical) / (floor + self._variance)).sqrt()
-        passed = 1 / (r**2 * self._response + self._typical)
+        passed = 1 / (p * self._response + self._typical)
 
         def filtered(w: Tensor) -> Tensor:
             return factors * _along_detector(factors * w, passed)
@@ -66,9 +66,10 @@ class RayFilter:
 
 
 class VoxelFilter:
-    """Near (A^T C^-1 A + 1 / r^2)^-1: 1 / (weight c / |frequency| + 1 / r^2) in each slice.
+    """Near (A^T C^-1 A + P^-1)^-1: 1 / (weight c / |frequency| + 1 / p) in each slice.
 
-    The flux is left out: but for what lies beside the object it changes the mean alone.
+    p is the mean of P. The flux is left out: but for what lies beside the object it changes the
+    mean alone.
     """
 
     def __init__(self, A: Projector, variance: Tensor, slabs: Slabs = WHOLE) -> None:
@@ -77,17 +78,17 @@ class VoxelFilter:
         logs = slabs.each(lambda w: of_slices(w.clamp(min=1e-12).log()), self._weight)
         self._typical = math.exp(total(logs) / math.prod(self._weight.shape))
 
-    def __call__(self, r: float, flux: Tensor) -> Operator:
-        """Return the preconditioner, which is the same for any variance of the flux."""
+    def __call__(self, p: float, flux: Tensor) -> Operator:
+        """Return that for a mean of P, which is the same for any variance of the flux."""
         level, typical = self._level, self._typical
         _, rows, columns = self._weight.shape
-        passed = 1 / (typical * level / _frequencies(rows, columns) + r**-2)
+        passed = 1 / (typical * level / _frequencies(rows, columns) + 1 / p)
 
         inverse = functools.partial(torch.fft.irfft2, s=(rows, columns))
 
         def factors_of(weight: Tensor) -> Tensor:
-            heavy = level / _MIDDLE * weight + r**-2
-            return ((level / _MIDDLE * typical + r**-2) / heavy).sqrt_()
+            heavy = level / _MIDDLE * weight + 1 / p
+            return ((level / _MIDDLE * typical + 1 / p) / heavy).sqrt_()
 
         def filtered(u: Tensor, factors: Tensor) -> Tensor:
             spread = passed.to(factors) * _alone(torch.fft.rfft2, factors * u)

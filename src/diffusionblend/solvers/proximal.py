@@ -1,12 +1,13 @@
 """The proximal map of weighted least squares: a volume near an estimate that explains the data.
 
-    prox(v) = argmin_u 1/2 (A u - y)^T C^-1 (A u - y) + 1/2 |u - v|^2 / r^2
+    prox(v) = argmin_u 1/2 (A u - y)^T C^-1 (A u - y) + 1/2 (u - v)^T P^-1 (u - v)
 
 C is the covariance of the data, so that a ray says as much as its photons (penalised weighted least
-squares). Of the two systems that give u the smaller is solved, by conjugate gradients:
+squares), and P the variance of each voxel of v. Of the two systems that give u the smaller is
+solved, by conjugate gradients:
 
-    for rays:    (r^2 A A^T + C) w = y - A v,   u = v + r^2 A^T w
-    for voxels:  (A^T C^-1 A + 1 / r^2) (u - v) = A^T C^-1 (y - A v)
+    for rays:    (A P A^T + C) w = y - A v,   u = v + P A^T w
+    for voxels:  (A^T C^-1 A + P^-1) (u - v) = A^T C^-1 (y - A v)
 
 With few views the first has next to no small eigenvalue. With many it has one for all that no
 volume can explain, noise above all, which the right side of the second no longer holds.
@@ -19,15 +20,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from diffusionblend.io.stacks import WHOLE, Slabs, Stack
+from diffusionblend.io.stacks import WHOLE, Slabs, Stack, of_slices, total
 from diffusionblend.projectors import Projector
-from diffusionblend.projectors.divided import back_projected, gram_product, projected
+from diffusionblend.projectors.divided import back_projected, covariance_product, projected
 from diffusionblend.solvers.consistency import descend
 from diffusionblend.solvers.covariance import Covariance
 from diffusionblend.solvers.preconditioners import Operator, RayFilter, VoxelFilter
 
 TOLERANCE = 0.05
-"""CG ends when an iteration lowers the sum by less than a change of u by this share of r would."""
+"""CG ends when an iteration lowers the sum by less than a change of u by this share of the standard
+deviations of v would."""
 
 
 class Moved(NamedTuple):
@@ -35,8 +37,8 @@ class Moved(NamedTuple):
 
     Attributes:
         u: The estimate (slices, rows, columns).
-        learned: What the next call starts from: `start`, r^2 w or u - v; `variance` and `flux`
-            of the covariance.
+        learned: What the next call starts from: `start`, w times the mean of P, or u - v;
+            `variance` and `flux` of the covariance.
         cg_steps: Number of CG iterations.
     """
 
@@ -60,7 +62,7 @@ class WeightedProximal:
         y: Line integrals (detector rows, views, bins), in units of A u.
         variance: Variance of y, of its shape or a scalar; not zero.
         cg_steps: Maximum number of CG iterations in each call.
-        tolerance: Error of u at which they stop, as a share of r.
+        tolerance: Error of u at which they stop, as a share of the standard deviations of v.
         huber: Number of standard deviations beyond which a residual counts linearly; 0 is never.
         flux: Whether the flux may differ from view to view.
         slabs: How volumes are worked on; line integrals are in memory.
@@ -96,42 +98,42 @@ class WeightedProximal:
         start = torch.zeros_like(y) if self._for_rays else y.new_zeros(())
         return {"start": start, "variance": self._known, "flux": y.new_zeros(())}
 
-    def __call__(self, v: Stack, r: float) -> Stack:
+    def __call__(self, v: Stack, P: Stack) -> Stack:
         """Return u, with nothing learned before; for the arguments see `step`."""
-        return self.step(v, r, self.begin()).u
+        return self.step(v, P, self.begin()).u
 
-    def step(self, v: Stack, r: float, learned: Mapping[str, Any]) -> Moved:
+    def step(self, v: Stack, P: Stack, learned: Mapping[str, Any]) -> Moved:
         """Bring an estimate (slices, rows, columns) towards the data.
 
         Args:
             v: The estimate.
-            r: How far it is from the truth: the standard deviation of its error.
+            P: How far it is from the truth: the variance of its error (slices, rows, columns).
             learned: What `begin` or the step before has returned.
         """
         C = Covariance(learned["variance"], learned["flux"])
         residual, start = self._y - projected(self._A, v, self._slabs), learned["start"]
         solve = self._for_rays_of if self._for_rays else self._for_voxels_of
-        u, start, taken = solve(v, r, C, residual, start)
+        u, start, taken = solve(v, P, C, residual, start)
         if self._flux or self._huber:
             C = self._learned(C, self._y - projected(self._A, u, self._slabs))
         return Moved(u, {"start": start, "variance": C.variance, "flux": C.flux}, taken)
 
     def _for_rays_of(
-        self, v: Stack, r: float, C: Covariance, residual: Tensor, start: Tensor
+        self, v: Stack, P: Stack, C: Covariance, residual: Tensor, start: Tensor
     ) -> tuple[Stack, Tensor, int]:
-        """Solve for w; return u, r^2 w, and how many iterations it took."""
-        A, slabs = self._A, self._slabs
+        """Solve for w; return u, w times the mean of P, and how many iterations it took."""
+        A, slabs, mean = self._A, self._slabs, self._mean(P)
         w, taken = self._solve(
-            lambda w: r**2 * gram_product(A, w, slabs) + C(w),
+            lambda w: covariance_product(A, w, P, slabs) + C(w),
             residual,
-            start / r**2,
-            self._preconditioner(r, C.flux),
+            start / mean,
+            self._preconditioner(mean, C.flux),
         )
-        start = r**2 * w
-        return slabs.each(torch.add, v, back_projected(A, start, slabs)), start, taken
+        moved = slabs.each(torch.addcmul, v, P, back_projected(A, w, slabs))
+        return moved, mean * w, taken
 
     def _for_voxels_of(
-        self, v: Stack, r: float, C: Covariance, residual: Tensor, start: Stack
+        self, v: Stack, P: Stack, C: Covariance, residual: Tensor, start: Stack
     ) -> tuple[Stack, Stack, int]:
         """Solve for u - v; return u, u - v, and how many iterations it took."""
         A, slabs = self._A, self._slabs
@@ -141,16 +143,19 @@ class WeightedProximal:
 
         def system(d: Stack) -> Stack:
             seen = back_projected(A, C.solve(projected(A, d, slabs)), slabs)
-            return slabs.each(lambda seen, d: seen + d / r**2, seen, d)
+            return slabs.each(torch.addcdiv, seen, d, P)
 
         start, taken = self._solve(
             system,
             right,
             start,
-            self._preconditioner(r, C.flux),
+            self._preconditioner(self._mean(P), C.flux),
             slabs,
         )
         return slabs.each(torch.add, v, start), start, taken
+
+    def _mean(self, P: Stack) -> float:
+        return total(self._slabs.each(of_slices, P)) / self._voxels
 
     def _solve(
         self,
