@@ -23,8 +23,8 @@ def balls(monkeypatch):
 def test_soft_balls_are_kept_from_sixty_views(balls):
     """Most of them by the default method, with an eighth of the noise of back-projection."""
     contrast, scan = balls
-    kept, noise = contrast.found(scan, "diffusionblend-fast")
-    of_fbp, much_noise = contrast.found(scan, "fbp")
+    kept, noise = contrast.found_in_water(None, scan, "diffusionblend-fast")
+    of_fbp, much_noise = contrast.found_in_water(None, scan, "fbp")
     assert of_fbp == pytest.approx(CONTRAST_HU, abs=3)
     assert 0.7 * CONTRAST_HU < kept < 1.1 * CONTRAST_HU
     assert noise < much_noise / 8
