@@ -1,16 +1,18 @@
 """Measure methods on the validation volume: `python studies/validate.py VOLUME FIRST:LAST`.
 
-The paper's protocol. Prints PSNR and SSIM of each method and plane, and seconds, as Markdown.
+The paper's protocol, or that with a fan and views of a full turn. Prints PSNR and SSIM of each
+method and plane, and seconds, as Markdown.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import diffusionblend as db
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
-ACQUISITIONS = {
+ARCS = {
     "4": db.sparse_view(4),
     "8": db.sparse_view(8),
     "20": db.sparse_view(20),
@@ -18,6 +20,7 @@ ACQUISITIONS = {
     "180": db.sparse_view(180),
     "90deg": db.limited_angle(90),
 }
+BEAMS = {"parallel": db.parallel_beam, "fan": partial(db.fan_beam, sod_mm=600, sdd_mm=1000)}
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -30,7 +33,11 @@ def main() -> None:
     print("|---|---|---|" + "---|---|" * len(PLANES) + "---|")
     for views in options.views:
         scan = db.simulate(
-            volume, ACQUISITIONS[views], photons=options.photons, protocol=options.protocol
+            volume,
+            angles(views, options.beam),
+            beam=BEAMS[options.beam],
+            photons=options.photons,
+            protocol=options.protocol,
         )
         for method in options.method:
             for seed in options.seeds:
@@ -41,12 +48,19 @@ def main() -> None:
                 sys.stdout.flush()
 
 
+def angles(views: str, beam: str) -> tuple[float, ...]:
+    """Return the angles of the views, which a fan spreads over a full turn."""
+    arc = ARCS[views]
+    return db.sparse_view(len(arc), 360) if beam == "fan" and views.isdigit() else arc
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("volume", type=Path)
     parser.add_argument("slices", help="FIRST:LAST")
-    parser.add_argument("--views", nargs="+", choices=ACQUISITIONS, default=["8", "20"])
+    parser.add_argument("--views", nargs="+", choices=ARCS, default=["8", "20"])
     parser.add_argument("--method", nargs="+", default=["fbp", "tv", DEFAULT_METHOD])
+    parser.add_argument("--beam", choices=BEAMS, default="parallel")
     parser.add_argument("--photons", type=float, help="per bin; default: no noise")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--prior", default="chest")

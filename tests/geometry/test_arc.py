@@ -97,6 +97,22 @@ def test_fans_that_turn_around_miss_nothing_and_others_what_no_ray_has(views):
     assert 90 < limited < 90 + 2 * math.degrees(math.asin(0.9 * 32 / 150)) + 0.1
 
 
+@pytest.mark.parametrize("views", [8, 21, 60])
+def test_the_mean_gap_counts_the_rays_through_a_point(views):
+    """As many in a full turn as in half of one, though then most lines are seen twice."""
+    for make, turn in (
+        (parallel_beam, 180),
+        (parallel_beam, 360),
+        (partial(fan_beam, **FAN), 360),
+    ):
+        arc = placed(make, GRID, even(views, turn)).arc
+        assert arc.mean_deg == pytest.approx(180 / views)
+        assert arc.widest_deg >= arc.mean_deg - 1e-6
+    whole = placed(fan_beam, GRID, even(views, 360), **FAN)
+    beside = changed(whole, offset_mm=0.45 * whole.beam.bins * whole.beam.bin_mm)
+    assert beside.arc.mean_deg == pytest.approx(360 / views)  # near the edge half of them see it
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (64, 40), (48, 64)])
 def test_a_fan_on_a_short_arc_misses_twice_its_angle_near_the_edge(shape):
     """At nine tenths of the way to the nearer sides."""

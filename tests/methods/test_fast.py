@@ -552,6 +552,15 @@ def test_denser_directions_end_at_a_lower_sigma_and_make_flat_places_surer():
         assert lower.prepare(Problem(y, A)).levels[-1].sigma == pytest.approx(last / 2)
 
 
+def test_views_of_a_full_turn_are_as_sure_as_as_many_of_half_a_turn():
+    """Most lines are seen twice then, but as often as by other views."""
+    edges = []
+    for turn in (180, 360):
+        A, y, *_ = setting(sparse_view(20, turn))
+        edges.append(DiffusionBlendFast().prepare(Problem(y, A)).edge)
+    assert edges[0] == edges[1] == pytest.approx(ladder.edge_at(9))
+
+
 def test_the_prior_is_surer_where_nothing_is():
     """By the root of how much differs around, above what it cannot see."""
     step = torch.where(torch.arange(48) < 24, 0.0, 1.0)

@@ -151,6 +151,8 @@ class Arc:
             as far on both sides of the axis.
         missing_deg: The widest arc of directions that no ray through some point has.
         widest_deg: The widest gap between directions of the rays through any such point.
+        mean_deg: The mean gap, where repeats of a direction count as others: it says how many rays
+            pass through the point.
     """
 
     views: Directions
@@ -158,6 +160,7 @@ class Arc:
     same: bool
     missing_deg: float
     widest_deg: float
+    mean_deg: float
 
     @property
     def full_turn(self) -> bool:
@@ -188,6 +191,7 @@ def find_arc(beam: Beam, grid: Grid | None = None, reach_mm: float = math.inf) -
         # In an even turn lines come in pairs, so only the views show what is typical.
         missing_deg=max((of.missing_for(views.typical) for of in lines), default=0.0),
         widest_deg=max((of.widest for of in lines), default=0.0),
+        mean_deg=max((of.circle / len(of.degrees) for of in lines), default=0.0),
     )
 
 

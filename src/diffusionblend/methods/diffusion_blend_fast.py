@@ -22,6 +22,7 @@ from diffusionblend.methods.ladder import (
     fine_at,
     finest_at,
     gap_of,
+    mean_gap_of,
     noise_at,
 )
 from diffusionblend.methods.metal import find_metal, with_metal
@@ -180,7 +181,11 @@ class DiffusionBlendFast(Method):
         levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
         gap_deg = gap_of(problem.A.geometry.arc)
-        noise, fine, edge = self.noise * noise_at(gap_deg), fine_at(gap_deg), edge_at(gap_deg)
+        noise, fine, edge = (
+            self.noise * noise_at(gap_deg),
+            fine_at(gap_deg),
+            edge_at(mean_gap_of(problem.A.geometry.arc)),
+        )
         return Ladder(problem, levels, on, noise, fine, edge, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:

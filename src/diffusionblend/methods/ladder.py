@@ -57,7 +57,7 @@ FINEST_GAPS_DEG = (2.5, 22.5)
 fainter detail, which the prior takes for noise at a higher sigma (docs/speed.md)."""
 EDGE = 0.035
 """Contrast in x from which the prior is as wrong as it gets, for directions a degree apart. Sparser
-ones show flat places worse: it falls with the fifth root of the gap (docs/speed.md)."""
+ones show flat places worse: it falls with the fifth root of the mean gap (docs/speed.md)."""
 DENSEST_DEG = 0.1
 """Narrower gaps count as this."""
 SPARSEST_DEG = 30.0
@@ -68,6 +68,14 @@ STEPS = int(sum(rung.sweeps[0] for rung in LADDER))
 def gap_of(arc: Arc) -> float:
     """Return the gap in degrees that sweeps and noise go by."""
     return arc.widest_deg if arc.missing_deg else min(arc.widest_deg, SPARSEST_DEG)
+
+
+def mean_gap_of(arc: Arc) -> float:
+    """Return the mean gap in degrees, which tells over how many rays noise is averaged.
+
+    Where an arc is missing it is the widest: more rays beside it do not help.
+    """
+    return gap_of(arc) if arc.missing_deg else min(arc.mean_deg, SPARSEST_DEG)
 
 
 def noise_at(gap_deg: float) -> float:
@@ -87,7 +95,7 @@ def finest_at(gap_deg: float) -> float:
 
 
 def edge_at(gap_deg: float) -> float:
-    """Return the contrast, in x, from which the prior is as wrong as it gets, for a widest gap."""
+    """Return the contrast, in x, from which the prior is as wrong as it gets, for a mean gap."""
     return EDGE * float(max(gap_deg, DENSEST_DEG) ** -0.2)
 
 
