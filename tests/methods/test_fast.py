@@ -533,7 +533,7 @@ def test_half_of_the_noise_is_added_where_a_quarter_turn_is_missing():
 
 def test_denser_directions_end_at_a_lower_sigma_and_make_flat_places_surer():
     gaps = (0.25, 1, 2.5, 10, 22.5, 90)
-    assert [ladder.finest_at(gap) for gap in gaps] == pytest.approx(
+    assert [ladder.last_at(gap) for gap in gaps] == pytest.approx(
         [1 / 3, 1 / 3, 1 / 3, 2 / 3, 1, 1]
     )
     assert [ladder.edge_at(gap) for gap in (0.1, 1, 32)] == pytest.approx(

@@ -20,8 +20,8 @@ from diffusionblend.methods.ladder import (
     climb,
     edge_at,
     fine_at,
-    finest_at,
     gap_of,
+    last_at,
     mean_gap_of,
     noise_at,
 )
@@ -198,7 +198,7 @@ class DiffusionBlendFast(Method):
             geometry.grid.shape,
             self.steps,
             sigma_max=self.sigma_max,
-            sigma_min=self.sigma_min * finest_at(gap_deg),
+            sigma_min=self.sigma_min * last_at(gap_deg),
             gap_deg=gap_deg,
             coarse=self.coarse,
         )

@@ -52,7 +52,7 @@ it makes the guess that a volume settles on a matter of the seed (docs/speed.md)
 FINE = 0.05
 """Sigma below which only fine detail is left. Where directions are dense it is in the data, and
 slices three apart blur it; where they are sparse it makes no difference (docs/speed.md)."""
-FINEST_GAPS_DEG = (2.5, 22.5)
+LAST_GAPS_DEG = (2.5, 22.5)
 """Gaps between which the last sigma falls with their root, to a third: dense views show finer and
 fainter detail, which the prior takes for noise at a higher sigma (docs/speed.md)."""
 EDGE = 0.035
@@ -88,9 +88,9 @@ def fine_at(gap_deg: float) -> float:
     return FINE if gap_deg <= GAPS_DEG[0] else 0.0
 
 
-def finest_at(gap_deg: float) -> float:
+def last_at(gap_deg: float) -> float:
     """Return the share that the last sigma is lowered to, for a widest gap of this many degrees."""
-    least, most = FINEST_GAPS_DEG
+    least, most = LAST_GAPS_DEG
     return math.sqrt(min(max(gap_deg, least), most) / most)
 
 
