@@ -49,6 +49,16 @@ def test_fields_of_one_picture(tmp_path):
     assert_is(import_scan(path, stated()))
 
 
+def test_fields_of_no_pictures_are_none(tmp_path):
+    """Programs make the data sets and fill them only if fields were measured."""
+    none = np.zeros((0, *WHITE.shape), np.uint16)
+    path = write_exchange(tmp_path / "a.h5", data_white=none, data_dark=none)
+    scan = import_scan(path, stated(i0=2e4, quantity="counts"))
+    assert scan.provenance["corrections"].startswith("air 20000 counts, no dark field")
+    with pytest.raises(UsageError, match="nothing states whether the numbers are counts"):
+        import_scan(path, stated())
+
+
 @pytest.mark.parametrize("fields", ["of views", "of rows"])
 def test_sinograms_are_known_by_the_number_of_angles(tmp_path, fields):
     white = np.repeat(WHITE[None], 2, 0)

@@ -481,6 +481,27 @@ def test_the_geometry_of_a_package_is_an_option(tmp_path):
         import_scan(tmp_path / "p.npy", Options(geometry=tmp_path / "geo.json", from_="cil"))
 
 
+@pytest.mark.parametrize(("columns", "kind", "sizes"), [
+    (12, "cone_vec or parallel3d_vec", '"DetectorRowCount": ROWS, "DetectorColCount": BINS'),
+    (6, "fanflat_vec or parallel_vec", '"DetectorCount": BINS'),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["scan.geom", "scan.txt", "scan.csv", "scan.npy"])
+def test_vectors_alone_are_refused_with_what_to_save(tmp_path, columns, kind, sizes, name):
+    """A text of twelve numbers a line is how some data sets give them."""
+    vectors = np.random.default_rng(0).random((5, columns))
+    if name.endswith(".npy"):
+        np.save(tmp_path / name, vectors)
+    else:
+        np.savetxt(tmp_path / name, vectors, delimiter="," if name.endswith("csv") else " ")
+    np.save(tmp_path / "p.npy", np.zeros((5, 3, 8), np.float32))
+    for tool in (None, "astra"):
+        with pytest.raises(UnsupportedInput) as refused:
+            import_scan(tmp_path / "p.npy", Options(geometry=tmp_path / name, from_=tool))
+        assert f"{name}: has 5 vectors as of ASTRA" in str(refused.value)
+        assert f'{{"type": KIND, {sizes}, "Vectors": [...]}} as JSON' in str(refused.value)
+        assert str(refused.value).endswith(f"where KIND is {kind}")
+
+
 def test_cil_writes_its_geometry_with_the_projections(tmp_path):
     """As its NEXUSDataWriter does."""
     made = cil(origin="top-right").config

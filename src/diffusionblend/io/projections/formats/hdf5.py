@@ -167,17 +167,20 @@ def check_held(place: str, found: Any) -> None:  # noqa: ANN401 - h5py has no ty
 def fields(
     file: "h5py.File", path: Path, name: str, order: Sequence[str], pixels: tuple[int, int]
 ) -> Stack | None:
-    """Return projections of air, or without rays, which may be one picture; none without such."""
+    """Return projections of air, or without rays, which may be one picture; none without such.
+
+    A data set of no pictures is one that a program made and never filled.
+    """
     found = dataset(file, path, name)
-    if found is None:
+    if found is None or found.size == 0:
         return None
-    shape = tuple(found.shape or ())
+    place, shape = f"{path}: /{name}", tuple(found.shape or ())
     for tried in orders_of_fields(order):
-        if len(tried) == len(shape) and arranged_shape(name, shape, tried)[1:] == pixels:
+        if len(tried) == len(shape) and arranged_shape(place, shape, tried)[1:] == pixels:
             return stack(path, name, found, tried, ())
     raise UnsupportedInput(
-        f"{path}: /{name} has the shape {shape}, but the projections have {pixels} pixels; "
-        "expected the same"
+        f"{place} has the shape {shape}, but the projections have {pixels} pixels; expected the "
+        "same"
     )
 
 

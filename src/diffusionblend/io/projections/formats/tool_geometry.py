@@ -1,7 +1,7 @@
 """Geometry files of other packages: which package wrote one, and what it states.
 
-ASTRA's and TIGRE's geometries are dictionaries, saved as JSON or .npz, ASTRA's vectors as .npy,
-too, and its dictionary as .mat; LEAP writes a text. Nothing is unpickled.
+ASTRA's and TIGRE's geometries are dictionaries, saved as JSON or .npz, and ASTRA's as .mat, too;
+LEAP writes a text. Nothing is unpickled.
 """
 
 import math
@@ -97,7 +97,9 @@ def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:
     if text.startswith(MAT):
         return _from_matlab(path)
     if path.suffix.lower() != ".json":
-        return text.decode("utf-8-sig", errors="replace")
+        words = text.decode("utf-8-sig", errors="replace")
+        table = _table(words)
+        return words if table is None else table
     try:
         found = msgspec.json.decode(text)
     except (
@@ -107,6 +109,18 @@ def _stated(path: Path) -> Mapping[str, Any] | np.ndarray | str:
     ):  # which the reader of geometry.json reports
         found = None
     return found if isinstance(found, dict) else {}
+
+
+def _table(words: str) -> np.ndarray | None:
+    """Return the numbers of a text that holds nothing else, in lines of the same length."""
+    try:
+        lines = [
+            [float(word) for word in line.replace(",", " ").split()] for line in words.split("\n")
+        ]
+    except ValueError:
+        return None
+    lines = [line for line in lines if line]
+    return np.array(lines) if len({len(line) for line in lines}) == 1 else None
 
 
 def _from_matlab(path: Path) -> Mapping[str, Any]:
@@ -138,7 +152,7 @@ def _taken(stated: Mapping[str, Any] | np.ndarray | str, tool: Tool | None) -> T
 
 
 _EXPECTED = {
-    "astra": "its dictionary as JSON, or its vectors as .npy",
+    "astra": "its dictionary as JSON",
     "tigre": "vars(geo) as JSON, with its angles",
     "leap": "the text of save_parameters",
     "rtk": "the XML of its geometry",
@@ -159,8 +173,14 @@ def _tool_of(stated: Mapping[str, Any] | np.ndarray | str) -> Tool | None:
 
 
 def _by_vectors(vectors: np.ndarray) -> Taken:
-    """Return the beam of ASTRA's vectors alone, whose detector is that of the projections."""
+    """Refuse ASTRA's vectors alone: those of a cone and of parallel rays look the same."""
+    flat = vectors.shape[1] == 6
+    kinds = "fanflat_vec or parallel_vec" if flat else "cone_vec or parallel3d_vec"
+    sizes = (
+        '"DetectorCount": BINS' if flat else '"DetectorRowCount": ROWS, "DetectorColCount": BINS'
+    )
     raise UnsupportedInput(
-        f"has {len(vectors)} vectors but not the number of rows and bins; save ASTRA's dictionary "
-        "as JSON: json.dump(proj_geom, file, default=lambda a: a.tolist())"
+        f"has {len(vectors)} vectors as of ASTRA, but does not say of which kind they are, and how "
+        f'many pixels there are; save {{"type": KIND, {sizes}, "Vectors": [...]}} as JSON, where '
+        f"KIND is {kinds}"
     )
