@@ -345,6 +345,54 @@ def test_an_object_that_the_detector_cuts_off_is_not_air(tmp_path):
     assert "air" not in scan.provenance["corrections"]
 
 
+@pytest.mark.parametrize("quantity", ["counts", "line-integrals"])
+@pytest.mark.parametrize("flux", ["drift of 5 percent", "flicker of 3 percent", "steady"])
+def test_the_middle_of_a_wide_object_is_not_air(tmp_path, quantity, flux):
+    """Both edges show the same in every view, and flicker alike: the water became -680 HU."""
+    geometry, mu = changed(GEOMETRY, bins=80), 0.0015
+    wide = [(cylinder(0.0, 0.0, 150.0), mu), *phantom(mu=mu)[1:]]
+    y, by_view = project(wide, geometry), FLUX.get(flux, np.ones(60))
+    values, options = counts(y, flux=by_view), {"white": fields(geometry)}
+    if quantity == "line-integrals":
+        values, options = -np.log(np.maximum(values, 1) / 2e4), {"say": {"quantity": quantity}}
+    scan = imported(tmp_path, values, geometry, **options)
+    assert "taken for air" not in scan.provenance["corrections"]
+    assert re.search(r"at both edges .* the object is wider than the detector", warnings(scan))
+    error = (scan.y.transpose(1, 0, 2) - y).mean(axis=(1, 2))
+    assert np.abs(error + np.log(by_view)).max() < 3e-3
+
+
+def test_a_source_that_changed_is_told_from_an_object_by_a_view_near_air(tmp_path, y):
+    """Air that lacks a tenth in all views is named; one that lacks as much as it varies is used."""
+    for flux, used in (
+        (0.9 - 0.01 * np.arange(60) / 60, False),
+        (FLUX["drift of 5 percent"], True),
+    ):
+        scan = imported(tmp_path, counts(y, flux=flux), white=fields(GEOMETRY))
+        assert ("taken for air in each view" in scan.provenance["corrections"]) == used
+        assert bool(re.search(r"has 0\.89\d* of the white .*'auto'", warnings(scan))) != used
+
+
+@pytest.mark.parametrize("side", ["first", "last"])
+@pytest.mark.parametrize("quantity", ["counts", "line-integrals"])
+@pytest.mark.parametrize("drift", [0.0, 0.05])
+def test_air_at_one_edge_that_is_darker_than_its_fields_is_told(tmp_path, y, side, quantity, drift):
+    """A half acquisition by a source at 0.9: water was 28 HU too dense, and nothing was said."""
+    half = y[:, :, 80:] if side == "last" else y[:, :, :-80]
+    geometry, bins = changed(GEOMETRY, bins=half.shape[2]), half.shape[2]
+    flux = 0.9 * (1 - drift * np.arange(60) / 60)
+    values, options = counts(half, flux=flux), {"white": fields(geometry)}
+    if quantity == "line-integrals":
+        values, options = -np.log(np.maximum(values, 1) / 2e4), {"say": {"quantity": quantity}}
+    told = warnings(imported(tmp_path, values, geometry, **options))
+    named = re.search(r"`air_bins='(\d+):(\d+)'` takes this for air", told)
+    assert named, told
+    first, last = map(int, named.groups())
+    assert (first == 0) if side == "first" else (last == bins)
+    scan = imported(tmp_path, values, geometry, air_bins=f"{first}:{last}", **options)
+    assert np.abs((scan.y.transpose(1, 0, 2) - half).mean(axis=(1, 2))).max() < 3e-3
+
+
 @pytest.mark.parametrize("side", ["first", "last"])
 @pytest.mark.parametrize("quantity", ["counts", "line-integrals"])
 @pytest.mark.parametrize("flux", FLUX)

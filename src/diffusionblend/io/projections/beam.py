@@ -35,6 +35,7 @@ class Measured:
         model: Views, source and detector, as projectors know them.
         first_mm: Where the first row lies, from the first that was measured.
         grid: To reconstruct on, if it is given.
+        left_out: How many bins of the detector are left out before the first and behind the last.
     """
 
     model: geometry.Beam
@@ -42,6 +43,7 @@ class Measured:
     row_mm: float
     first_mm: float = 0.0
     grid: Grid | None = None
+    left_out: tuple[int, int] = (0, 0)
 
     @property
     def kind(self) -> str:
@@ -57,6 +59,15 @@ class Measured:
     def bins(self) -> int:
         """Number of bins."""
         return self.model.bins
+
+    @property
+    def all_bins(self) -> int:
+        """Number of bins of the whole detector."""
+        return self.bins + sum(self.left_out)
+
+    def number_of(self, at: float) -> float:
+        """Return the number of a bin on the whole detector."""
+        return at + self.left_out[0]
 
     @property
     def bin_mm(self) -> float:
@@ -148,6 +159,13 @@ class Measured:
     def take_views(self, views: Sequence[int]) -> "Measured":
         """Keep some views."""
         return dataclasses.replace(self, model=self.model.views(views))
+
+    def take_bins(self, first: int, last: int) -> "Measured":
+        """Keep the bins `first` to `last` - 1."""
+        before, behind = self.left_out
+        behind += self.bins - last
+        model = self.model.padded(-first, last - self.bins)
+        return dataclasses.replace(self, model=model, left_out=(before + first, behind))
 
     def take_rows(self, first: int, last: int) -> "Measured":
         """Keep the rows `first` to `last` - 1."""

@@ -11,6 +11,7 @@ from diffusionblend.data.edges import SURE, pixel_noise
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections.counts import flat, noise
+from diffusionblend.io.projections.counts.blind import given, lit_bins, nearest_lit
 from diffusionblend.io.projections.formats.exposure import evenly_exposed, judged
 from diffusionblend.io.projections.formats.integers import CLIPPED, clipped_at, noisy
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
@@ -40,6 +41,8 @@ class Fields:
         white: Projections of air (fields, rows, bins) as they were measured; none where one number
             stands for them.
         noise: For one pixel of the usual view, as the fields show it.
+        nearest: Which bin of its row each pixel is given the counts of, as it sees no rays itself
+            (rows, bins).
     """
 
     air: flat.Air
@@ -47,6 +50,7 @@ class Fields:
     white: np.ndarray | None
     noise: Noise | None
     notes: Notes
+    nearest: np.ndarray
 
     @property
     def readout(self) -> float | None:
@@ -107,6 +111,17 @@ def heed_exposures(meaning: Meaning, rows: range) -> Meaning:
     return dataclasses.replace(meaning, exposures=found, notes=meaning.notes + notes)
 
 
+def leave_out_blind(meaning: Meaning, rows: range) -> Meaning:
+    """Return projections that end where some of the rows see rays, as the white fields show."""
+    if meaning.white is None:
+        return meaning
+    some = rows[:: max(1, len(rows) // _ROWS)]
+    part = slice(some.start, some.stop, some.step)
+    white = meaning.white.read(None, part)
+    lit = lit_bins(np.median(white, axis=0) - _dark(meaning, part, white.shape[1:])[0])
+    return dataclasses.replace(meaning, lit=lit, beam=meaning.beam.take_bins(lit.start, lit.stop))
+
+
 def _dark(
     meaning: Meaning, part: slice, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -123,9 +138,15 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
     no_rays = "no dark field" if darks is None else f"{len(darks)} dark fields"
     if meaning.white is None:
         air = flat.Air(flat.counts_of_air(np.full(shape, meaning.i0), dark)[None], (0.0,))
-        return Fields(air, dark, None, None, noted(f"air {meaning.i0:g} counts, {no_rays}"))
+        notes = noted(f"air {meaning.i0:g} counts, {no_rays}")
+        return Fields(air, dark, None, None, notes, np.indices(shape)[1])
     white = meaning.white.read(None, part)
     _check_lit(white - dark)
+    one = noise.from_fields(
+        white[:, :, meaning.lit], None if darks is None else darks[:, :, meaning.lit]
+    )
+    nearest = nearest_lit(np.median(white, axis=0) - dark)
+    white, dark = given(white, nearest), given(dark, nearest)
     even = evenly_exposed(white, dark, meaning.exposures)
     at, how = _when(even, meaning, options)
     air = flat.air_of_fields(even[np.argsort(at, kind="stable")], dark, np.sort(at))
@@ -134,7 +155,7 @@ def read_fields(meaning: Meaning, rows: range, options: Options) -> Fields:
     if meaning.exposures is not None:
         air = dataclasses.replace(air, exposures=meaning.exposures.views)
         times = float(np.median(meaning.exposures.white))
-    return Fields(air, dark, white, noise.of_share(noise.from_fields(white, darks), times), notes)
+    return Fields(air, dark, white, noise.of_share(one, times), notes, nearest)
 
 
 def _check_lit(air: np.ndarray) -> None:

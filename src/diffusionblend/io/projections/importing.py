@@ -32,7 +32,7 @@ from diffusionblend.io.projections.consistency.placing import Placed, place_axis
 from diffusionblend.io.projections.consistency.tilt import Axis, set_upright, with_margin
 from diffusionblend.io.projections.counts import noise
 from diffusionblend.io.projections.counts.stripes import remove_stripes
-from diffusionblend.io.projections.fields import heed_exposures
+from diffusionblend.io.projections.fields import heed_exposures, leave_out_blind
 from diffusionblend.io.projections.formats.geometry_file import order_of
 from diffusionblend.io.projections.formats.names import fingerprint
 from diffusionblend.io.projections.formats.recognise import (
@@ -116,7 +116,8 @@ def _imported(
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     beam.take_rows(rows.start, rows.stop)  # refused before the long work
-    meaning = heed_exposures(meaning, rows)
+    meaning = leave_out_blind(heed_exposures(meaning, rows), rows)
+    beam = meaning.beam
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)
     taken = beam.with_axis_on(axis_bin).take_rows(rows.start, rows.stop)
@@ -137,7 +138,7 @@ def _imported(
         "measured": _size(*meaning.data.shape),
         "taken": _size(len(views), len(rows), beam.bins, options.bin),
         "corrections": "; ".join(done) or "none",
-        "centre": f"axis on bin {axis_bin:.6g} of {beam.bins} ({placed.how})",
+        "centre": f"axis on bin {beam.number_of(axis_bin):.6g} of {beam.all_bins} ({placed.how})",
         **({} if placed.tilt is None else {"tilt": placed.tilt}),
         **({"pose": pose_in_words(posed)} if isinstance(posed := geometry.beam, PosedBeam) else {}),
         **_rotation(beam, options),

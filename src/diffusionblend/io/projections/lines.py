@@ -10,7 +10,7 @@ from diffusionblend.data.arrays import block_means
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections.consistency.course import without_object
-from diffusionblend.io.projections.counts import flat, noise
+from diffusionblend.io.projections.counts import blind, flat, noise
 from diffusionblend.io.projections.counts.flux import darker, even_counts, even_lines
 from diffusionblend.io.projections.counts.padding import padded
 from diffusionblend.io.projections.counts.pixels import (
@@ -104,12 +104,14 @@ def _from_counts(
     counts: np.ndarray, meaning: Meaning, views: Sequence[int], rows: range, options: Options
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
+    counts = blind.given(counts, fields.nearest)
     silent, stuck = silent_rows(counts), stuck_at_top(counts, fields.white)
     above = counts[0] - fields.dark
     is_air = np.abs(above - fields.air.mean) <= STUCK * fields.air.mean
     stuck |= (between(silent, rows) & ~is_air.any(axis=1))[:, None]
     i0 = meaning.i0 if fields.white is None else None
-    notes = fields.notes + fields.clipping(counts, stuck, i0) + padded(counts)
+    notes = fields.notes + fields.clipping(counts, stuck, i0)
+    notes += padded(counts[:, :, meaning.lit])
     numbers = [meaning.numbers[view] for view in views]
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     _check_views(shares, numbers)
@@ -117,15 +119,17 @@ def _from_counts(
     notes += _without_strays(shares) if options.repair else NOTHING
     rough = -np.log(np.maximum(_some(shares), DARKEST))
     notes += _repaired(shares, rough, fields, rows, options)
-    notes += even_counts(shares, options.air_bins, i0=i0, dark=float(np.median(fields.dark)))
+    notes += blind.told(shares, fields.nearest, meaning.lit)
+    lit = blind.lit_in_all(fields.nearest)
+    notes += even_counts(shares, options.air_bins, lit, i0=i0, dark=float(np.median(fields.dark)))
     notes += _without_rays(shares, numbers)
     level = float(np.median(fields.dark) / np.median(fields.air.mean))
     notes += darker(shares, level, fields.readout)
     one = _one_pixel(meaning, fields, options)
     air = fields.air.mean
     air = with_rows_between(air, np.median(air, axis=1) <= LEAST_AIR * np.median(air))
-    air = _binned(air[None].astype(np.float32), options.bin)[0]
-    shares = _binned(shares, options.bin)
+    air = _binned(air[None, :, meaning.lit].astype(np.float32), options.bin)[0]
+    shares = _binned(shares[:, :, meaning.lit], options.bin)
     pixels = options.bin * min(options.bin, len(rows))
     notes += _logarithm(shares, *_grain(shares, air, one, pixels, meaning.data.dtype.kind in "iu"))
     notes += _without_object(shares, numbers)

@@ -30,7 +30,7 @@ def _each_among_others(
     meaning: Meaning, views: Sequence[int], rows: range, options: Options
 ) -> np.ndarray:
     """Read rows one by one; those that cannot be read show nothing, if others can."""
-    shape = (len(rows), len(views), meaning.data.shape[2])
+    shape = (len(rows), len(views), meaning.beam.bins)
     y, problems = np.zeros(shape, np.float32), []
     for at, row in enumerate(rows):
         try:

@@ -6,7 +6,7 @@ What two of them state must agree; what is stated nowhere is asked for by name.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ class Meaning:
         numbers: Which of them these are.
         white_at: How many views were measured before each projection of air, if anybody says.
         exposures: How strongly views and projections of air were exposed, if it is stated.
+        lit: Which bins of the data are those of the beam: those that see rays.
     """
 
     data: Stack
@@ -67,6 +68,7 @@ class Meaning:
     white_at: tuple[float, ...] | None = None
     exposures: Exposures | None = None
     notes: Notes = NOTHING
+    lit: slice = field(default_factory=lambda: slice(None))
 
 
 def understand(

@@ -210,8 +210,8 @@ def _disagreeing(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> Itera
     here, told = _found(sinogram, beam), []
     if abs(here.axis_bin - axis_bin) > APART and _better(here, stated):
         told.append(
-            f"opposite rays agree better with the axis on bin {here.axis_bin:.2f}; if that is so, "
-            "give `centre='auto'`"
+            "opposite rays agree better with the axis on bin "
+            f"{beam.number_of(here.axis_bin):.2f}; if that is so, give `centre='auto'`"
         )
     if beam.kind != "parallel":
         others = _like_others(sinogram, beam, min(stated, here.discord))
@@ -344,8 +344,8 @@ def _beside_the_masses(sinogram: np.ndarray, beam: Measured, axis_bin: float) ->
     least = 1.0 if error is None else max(BESIDE_MASSES, SURE * error)
     if abs(found - axis_bin) > least:
         yield (
-            f"the views' centres of mass turn about bin {found:.2f}; if the axis is there, give "
-            "`centre='auto'`"
+            f"the views' centres of mass turn about bin {beam.number_of(found):.2f}; if the axis "
+            "is there, give `centre='auto'`"
         )
 
 

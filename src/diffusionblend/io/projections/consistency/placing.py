@@ -71,9 +71,10 @@ def _known(wish: str, beam: Measured) -> tuple[float, str]:
     if wish == "stated":
         return beam.axis_bin, "stated"
     if wish == "none":
-        return (beam.bins - 1) / 2, "the middle of the detector"
-    words = f"auto, none, or a bin, {-beam.bins} to {2 * beam.bins}"
-    return _number("centre", wish, (-beam.bins, 2 * beam.bins), words), "given"
+        return (beam.all_bins - 1) / 2 - beam.left_out[0], "the middle of the detector"
+    bins = beam.all_bins
+    words = f"auto, none, or a bin, {-bins} to {2 * bins}"
+    return _number("centre", wish, (-bins, 2 * bins), words) - beam.left_out[0], "given"
 
 
 def _given_slope(wish: str | None, beam: Measured) -> float | None:
@@ -132,7 +133,9 @@ def tilt_in_words(axis: Axis, seen: Axis, beam: Measured) -> str | None:
 
 
 def _line(axis: Axis, beam: Measured) -> str:
+    last = beam.rows - 1
+    first_bin, last_bin = (beam.number_of(axis.at(row)) for row in (0, last))
     return (
-        f"axis tilted by {axis.tilt_deg(beam):.3g} degrees, from bin {axis.at(0):.2f} in row 0 to "
-        f"{axis.at(beam.rows - 1):.2f} in row {beam.rows - 1}"
+        f"axis tilted by {axis.tilt_deg(beam):.3g} degrees, from bin {first_bin:.2f} in row 0 to "
+        f"{last_bin:.2f} in row {last}"
     )

@@ -23,8 +23,14 @@ HIGH, LOW = 0.8, 0.2
 """Places between the lowest and the highest values from which the edges are one or the other."""
 CONTRAST = 0.05
 """Least range, as a share of the largest, that shows an object."""
+EVERY = slice(None)
 PLAUSIBLE = (0.5, 1.5)
 """Shares of the fields that are taken for a source that changed, unless `air_bins` says so."""
+FEWER = 0.05
+"""Share that air may lack in nearly every view, unless it varies by as much: an object that is
+wider than the detector may lack it everywhere, and vary as the source does."""
+STEADY = 0.1
+"""Share by which what one edge shows may vary to be air at a wrong level: an object varies more."""
 OFF = 0.003
 """Part of the darkest line integral by which a wrong level of air may move all of them: 3 HU.
 
@@ -51,13 +57,19 @@ _LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported 
 
 
 def even_counts(
-    shares: np.ndarray, air_bins: str | None, *, i0: float | None = None, dark: float = 0.0
+    shares: np.ndarray,
+    air_bins: str | None,
+    lit: slice = EVERY,
+    *,
+    i0: float | None = None,
+    dark: float = 0.0,
 ) -> Notes:
     """Divide shares (views, rows, bins) by the flux of each view, in place, where it is seen.
 
     Args:
         shares: What comes through.
         air_bins: What the user says sees air: bins, `auto`, `none`, or nothing.
+        lit: The bins that see rays; the others have what is beside them.
         i0: Counts of air, where a number stands for white fields.
         dark: Counts without rays.
     """
@@ -65,46 +77,66 @@ def even_counts(
         return NOTHING
     if air_bins not in {None, "auto"}:
         return _applied(shares, np.divide, level_of_bins(shares, str(air_bins)), f"bins {air_bins}")
-    edges = find_edges(shares)
+    edges = find_edges(shares[:, :, lit])
     if edges is None:
-        by_one = _by_one_edge(shares, np.divide)
+        by_one = _by_one_edge(shares, np.divide, lit, i0=i0, dark=dark)
         return by_one or _no_edges(air_bins) + _brighter(shares, i0, dark)
     lying = _lying(shares, edges, 1.0)
     _check_bright(edges, lying)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
-    darkest = -math.log(max(edges.low, math.exp(-DARKEST)))
     told, cure = _of_air(edges.usual, i0, dark)
     told = f"air at both edges of the detector has {told}{lying}"
-    misfit = _misfit(edges, 1.0, max(1.0, darkest), told, cure)
+    misfit = _misfit(edges, 1.0, _unit(edges, np.divide), told, cure)
     return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
 
 
-def _by_one_edge(values: np.ndarray, how: Callable[..., object]) -> Notes | None:
+def _by_one_edge(
+    values: np.ndarray,
+    how: Callable[..., object],
+    lit: slice = EVERY,
+    *,
+    i0: float | None = None,
+    dark: float = 0.0,
+) -> Notes | None:
     """Correct a flux that varies by the one edge that shows air, as in a half acquisition.
 
     It is taken for air if it is even in every view, and what air should be in one. An object that
-    continues beyond the detector may be even there, but is air in no view.
+    continues beyond the detector may be even there, but is air in no view: if it is steady as well,
+    it may be air that is darker than its fields, which is said.
 
     Args:
         values: Shares, which are divided, or line integrals, of which it is subtracted.
         how: Which of the two.
+        lit: The bins that see rays.
+        i0: Counts of air, where a number stands for white fields.
+        dark: Counts without rays.
 
     Returns:
-        None where nothing was corrected.
+        What was done or seen, if anything.
     """
     air = 1.0 if how is np.divide else 0.0
-    found = [
-        (end, edge)
-        for end in BOTH
-        if (edge := find_edges(values, (end,))) and np.abs(edge.levels - air).min() < BRIGHTER
-    ]
-    if len(found) != 1:
+    seen = values[:, :, lit]
+    even = [(end, edge) for end in BOTH if (edge := find_edges(seen, (end,)))]
+    found = [(end, edge) for end, edge in even if np.abs(edge.levels - air).min() < BRIGHTER]
+    if len(found or even) != 1:
         return None
-    [(end, edge)] = found
-    if not _flickers(edge if how is np.divide else _flux(edge)):
+    [(end, edge)] = found or even
+    place = f"the {'last' if end else 'first'} {edge.bins} bins"
+    as_flux = edge if how is np.divide else _flux(edge)
+    if found and _flickers(as_flux):
+        return _applied(values, how, edge.levels, place)
+    if as_flux.usual >= 1 or not _steady(as_flux):
         return None
-    return _applied(values, how, edge.levels, f"the {'last' if end else 'first'} {edge.bins} bins")
+    first, last, _ = lit.indices(values.shape[2])
+    named = f"{last - edge.bins}:{last}" if end else f"{first}:{first + edge.bins}"
+    if how is np.divide:
+        told, cure = _of_air(edge.usual, i0, dark)
+        told = f"air in {place} has {told}"
+    else:
+        told, cure = f"line integrals are {edge.usual:.3g} in {place}", ""
+    misfit = _misfit(edge, air, _unit(edge, how), told, cure, named)
+    return None if misfit == NOTHING else misfit
 
 
 def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
@@ -204,7 +236,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     if air_bins == "auto" or (rays and _flickers(_flux(edges))):
         levels, place = edges.levels, f"{edges.bins} bins at either edge"
         return notes + _applied(y, np.subtract, levels, place)
-    unit = max(1.0, edges.high) if rays else edges.high - edges.low
+    unit = _unit(edges, np.subtract) if rays else edges.high - edges.low
     told = f"line integrals are {edges.usual:.3g} at both edges of the detector{lying}"
     return notes + _misfit(edges, 0.0, unit, told)
 
@@ -264,7 +296,38 @@ def _flux(edges: Edges) -> Edges:
 
 def _flickers(edges: Edges) -> bool:
     """Return whether what the edges show is air, and the source that changed."""
-    return PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1] and edges.varied(_LIT)
+    return _plausible(edges) and edges.varied(_LIT) and _reaches_air(edges)
+
+
+def _reaches_air(edges: Edges) -> bool:
+    """Return whether some views have as much as air has, or all vary by as much as they lack.
+
+    If not, the edges may show an object that is wider than the detector.
+    """
+    low, high = _range(edges)
+    return 1 - high <= max(FEWER, high - low)
+
+
+def _steady(edges: Edges) -> bool:
+    """Return whether what the edges show may be air that has another level than its fields."""
+    low, high = _range(edges)
+    return _plausible(edges) and high - low <= STEADY * edges.usual
+
+
+def _plausible(edges: Edges) -> bool:
+    return PLAUSIBLE[0] <= edges.usual <= PLAUSIBLE[1]
+
+
+def _range(edges: Edges) -> tuple[float, float]:
+    """Return between which levels nearly all views with rays are."""
+    low, high = np.quantile(edges.levels[edges.levels > _LIT * edges.usual], (0.05, 0.95))
+    return float(low), float(high)
+
+
+def _unit(edges: Edges, how: Callable[..., object]) -> float:
+    """Return the darkest line integral, or 1 where that is more."""
+    dark = edges.high if how is np.subtract else -math.log(max(edges.low, math.exp(-DARKEST)))
+    return max(1.0, dark)
 
 
 def _applied(
@@ -282,14 +345,16 @@ def _applied(
     )
 
 
-def _misfit(edges: Edges, expected: float, unit: float, told: str, cure: str = "") -> Notes:
-    """Warn if air is not what it is said to be."""
+def _misfit(
+    edges: Edges, expected: float, unit: float, told: str, cure: str = "", bins: str = "auto"
+) -> Notes:
+    """Warn if air is not what it is said to be; name the `air_bins` that take it for air."""
     if abs(edges.usual - expected) <= max(OFF * unit, SURE * edges.error):
         return NOTHING
     return warned(
         f"{told} in every view: the source changed, a constant was added, they are already "
         "divided by their fields, or the object is wider than the detector; "
-        f"{cure}`air_bins='auto'` takes the edges for air, `air_bins='none'` skips this"
+        f"{cure}`air_bins='{bins}'` takes this for air, `air_bins='none'` skips this"
     )
 
 

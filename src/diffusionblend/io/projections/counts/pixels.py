@@ -1,12 +1,12 @@
 """Dead and hot detector pixels: found by their fields and by what no ray can do, then replaced.
 
-Fields decide: a pixel is dead if it sees a fifth of what its neighbours see of air, or five times
-as much, or if it flickers five times as much, or not at all. What only the object shows is not a
-defect: a wire on the axis is just as dark, on the same bins in all views. Of the views, a pixel is
-dead if it says nothing; or more than air does; or if it hardly changes while both neighbours
-change: what turns about the axis is seen by neighbours alike. Where there are no fields, what else
-may be a defect is named: what is far darker or brighter than its neighbours in most views, or
-swings from one to the other.
+Fields decide: a pixel is dead if it sees next to nothing of air, or a fifth of what its neighbours
+see, or five times as much, or if it flickers five times as much, or not at all. What only the
+object shows is not a defect: a wire on the axis is just as dark, on the same bins in all views. Of
+the views, a pixel is dead if it says nothing; or more than air does; or if it hardly changes while
+both neighbours change: what turns about the axis is seen by neighbours alike. Where there are no
+fields, what else may be a defect is named: what is far darker or brighter than its neighbours in
+most views, or swings from one to the other.
 """
 
 import re
@@ -17,6 +17,7 @@ from scipy.ndimage import median_filter
 
 from diffusionblend.data.edges import pixel_noise
 from diffusionblend.errors import CorruptInput, UsageError
+from diffusionblend.io.projections.counts.blind import lit_pixels
 
 WINDOW = 9
 """Bins whose median stands for a bin's neighbours."""
@@ -88,7 +89,7 @@ def judge_fields(white: np.ndarray, air: np.ndarray) -> np.ndarray:
         white: Projections of air (fields, rows, bins).
         air: Mean counts of air above those without rays (rows, bins).
     """
-    dead = _far(air, around(air)) | ~(air > 0)
+    dead = _far(air, around(air)) | ~lit_pixels(air)
     if len(white) < STEADY_FIELDS:
         return dead
     bright = np.median(white, axis=(1, 2), keepdims=True)
