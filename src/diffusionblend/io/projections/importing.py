@@ -130,7 +130,11 @@ def _imported(
     notes = meaning.notes + lines.notes
     done = [*notes.done, *([f"stripes: {options.stripes}"] if options.stripes != "none" else [])]
     remarks += _twice(seen, options)
-    against = (*odd_lengths(beam), *_doubts(meaning, rows, views, placed, options))
+    against = (
+        *odd_lengths(beam),
+        *placed.uncertain(),
+        *_doubts(meaning, rows, views, placed, options),
+    )
     notes += Notes(warnings=against)
     facts = {
         **origin,

@@ -234,6 +234,23 @@ def test_noise_at_the_edges_is_no_object_that_is_cut_off(photons):
     assert_found(*body("parallel", 0, 112, 55.5, angles=half, photons=photons), 5 / photons**0.5)
 
 
+def test_a_centre_that_is_lost_in_noise_is_said_to_be_uncertain(tmp_path):
+    """A small object beside the axis: the centre was off by up to 1.3 bins without a word."""
+    geometry = cases.beam("parallel", 60, size=112, slices=5)
+    small = [(cases.cylinder(30, 10, 8), 0.02)]
+    right = (geometry.beam.bins - 1) / 2
+    for photons, seed in ((2e3, 0), (2e3, 1), (2e3, 2), (2e4, 0), (2e4, 1), (2e4, 2)):
+        values = cases.counts(cases.project(small, geometry), photons, seed=seed)
+        path = cases.write_case(tmp_path, values, geometry, quantity="counts")
+        with contextlib.suppress(UnsupportedInput):
+            scan = import_scan(path, Options(i0=photons, centre="auto"))
+            told = "the axis is known to about" in scan.provenance.get("warnings", "")
+            assert told or abs(scan.geometry.beam.axis_bin - right) < 0.25
+    body = cases.counts(cases.project(cases.phantom(), geometry))
+    path = cases.write_case(tmp_path, body, geometry, quantity="counts")
+    assert "warnings" not in import_scan(path, Options(i0=2e4, centre="auto")).provenance
+
+
 def test_noise_has_no_centre():
     noise = np.random.default_rng(0).normal(0, 0.01, (3, 72, 64)).astype(np.float32)
     for kind in ("parallel", "fan"):

@@ -33,6 +33,9 @@ from support.measured import ROWS, VIEWS, lines, write_geometry
         ("scan.his", b"\x00\x70" + bytes(500), "HIS of PerkinElmer detectors (Elekta)"),
         ("proj.xim", b"VMS.XI  " + bytes(200), "XIM, HNC, HND or ATT of Varian"),
         ("proj.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG; write each as TIFF"),
+        ("proj.bmp", b"BM" + bytes(100), "BMP, a picture of 8 bits; write each as TIFF"),
+        ("sino.csv", b"1.0,2.0\n1.5,2.5\n", "a text; save its projections as .npy"),
+        ("proj.nrrd", b"NRRD0004\ntype: float\n", "NRRD; save its projections as .npy"),
         ("proj.jpg", b"\xff\xd8\xff\xe0" + bytes(100), "JPEG, a lossy picture of 8 bits"),
         (
             "geometry.xml",
@@ -49,6 +52,13 @@ def test_a_vendor_is_named(place, name, held, words, folder):
     assert words in ended.err
     assert name in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_a_folder_is_named_by_its_pictures_not_by_its_notes(tmp_path):
+    (tmp_path / "angles.txt").write_text("0\n90\n")
+    (tmp_path / "p0.bmp").write_bytes(b"BM" + bytes(100))
+    with pytest.raises(UnsupportedInput, match=r"holds p0\.bmp, which is BMP"):
+        import_scan(tmp_path)
 
 
 def test_ways_of_scipy_and_numpy(tmp_path):

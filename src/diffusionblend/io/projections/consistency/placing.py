@@ -17,6 +17,8 @@ CENTRE_ROWS = 3
 TILT_ROWS = 9
 """Rows of a parallel beam to put the axis's line through."""
 STEEPEST = 45.0  # degrees; what is tilted more is another order of the axes
+UNCERTAIN = 0.15
+"""Standard error of a row, in bins, from which the axis may be half a bin off."""
 Read = Callable[[range], np.ndarray]
 """Returns line integrals of some rows and all views (rows, views, bins)."""
 
@@ -27,12 +29,23 @@ class Placed:
 
     Attributes:
         tilt: What is to be said of its tilt, if anything is.
+        error_bins: Its standard error, where centres of mass determine where it is.
     """
 
     axis: Axis
     how: str
     searched: bool
     tilt: str | None = None
+    error_bins: float | None = None
+
+    def uncertain(self) -> tuple[str, ...]:
+        """Return that the noise leaves its place uncertain, if it does."""
+        if self.error_bins is None or self.error_bins < UNCERTAIN:
+            return ()
+        return (
+            f"the axis is known to about {3 * self.error_bins:.1f} bins only, for the centres of "
+            "mass are lost in noise; give `centre=BIN` if you know it better",
+        )
 
 
 def place_axis(
@@ -54,7 +67,8 @@ def place_axis(
     seen = 0.0 if found is None else found.axis.slope
     axis = through(middle, seen if given is None else given, beam)
     said = tilt_in_words(axis, through(middle, seen, beam), beam)
-    return Placed(axis, how, found is not None, said)
+    error = found.error_bins if found is not None and known is None else None
+    return Placed(axis, how, found is not None, said, error)
 
 
 def through(middle_bin: float, slope: float, beam: Measured) -> Axis:

@@ -35,7 +35,7 @@ from diffusionblend.io.projections.formats.scanner_text import (
 from diffusionblend.io.projections.formats.source import Source, Unit
 from diffusionblend.io.projections.formats.stack import AXES, Stack, orders_of_fields
 from diffusionblend.io.projections.formats.tool_geometry import read_tool_geometry
-from diffusionblend.io.projections.formats.vendors import foreign
+from diffusionblend.io.projections.formats.vendors import FOREIGN, foreign
 from diffusionblend.io.projections.options import Options, Tool
 
 _EXPECTED = (
@@ -274,16 +274,16 @@ def _start(path: Path) -> bytes:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a format of others by its name, if it is such; of a folder that of a file in it."""
-    for file in _files(path):
-        found = foreign(file, _start(file))
-        if found is None:
-            continue
-        cure = found.cure
-        if found.describes:
-            cure = f"import the folder of its TIFF with a geometry.json: {cure}"
-        inside_it = f"holds {file.name}, which " if path.is_dir() else ""
-        raise UnsupportedInput(f"{path}: {inside_it}is {found.what}; {cure}")
+    """Refuse a format of others by its name, if it is such; of a folder the surest of its files."""
+    found = [(one, file) for file in _files(path) if (one := foreign(file, _start(file)))]
+    if not found:
+        return
+    one, file = min(found, key=lambda pair: FOREIGN.index(pair[0]))
+    cure = one.cure
+    if one.describes:
+        cure = f"import the folder of its TIFF with a geometry.json: {cure}"
+    inside_it = f"holds {file.name}, which " if path.is_dir() else ""
+    raise UnsupportedInput(f"{path}: {inside_it}is {one.what}; {cure}")
 
 
 def _files(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SAVE = "save its projections as .npy with a geometry.json, by"
+_OF_A_VOLUME = "of a volume `simulate` makes a scan"
 
 
 def _each(suffix: str, package: str, read: str) -> str:
@@ -41,7 +42,7 @@ class Foreign:
         return start.startswith(self.starts) or path.suffix.lower() in self.ends
 
 
-FOREIGN = (
+FOREIGN = (  # the surest first
     Foreign(
         "the text of a phoenix scan (Waygate, GE)",
         "FOD is sod_mm of a cone, FDD sdd_mm, PixelsizeX bin_mm, PixelsizeY row_mm, RotationSector "
@@ -57,9 +58,16 @@ FOREIGN = (
     Foreign(
         "MetaImage, as RTK writes projections",
         f"{_SAVE} SimpleITK: numpy.save('p.npy', GetArrayFromImage(ReadImage(FILE))); import p.npy "
-        "with `geometry='GEOMETRY.xml'` and `order='view,row,bin'`",
+        f"with `geometry='GEOMETRY.xml'` and `order='view,row,bin'`; {_OF_A_VOLUME}",
         starts=(b"ObjectType", b"NDims"),
         ends=(".mha", ".mhd"),
+    ),
+    Foreign(
+        "NRRD",
+        f"{_SAVE} pynrrd: numpy.save('p.npy', nrrd.read(FILE)[0]), and give `order` of its axes; "
+        f"{_OF_A_VOLUME}",
+        starts=(b"NRRD0",),
+        ends=(".nrrd", ".nhdr"),
     ),
     Foreign(
         "MRC, the tilt series of electron microscopes",
@@ -104,6 +112,11 @@ FOREIGN = (
         starts=(b"\x89PNG",),
     ),
     Foreign(
+        "BMP, a picture of 8 bits",
+        _each("bmp", "Pillow", "numpy.asarray(PIL.Image.open(p))"),
+        starts=(b"BM",),
+    ),
+    Foreign(
         "JPEG, a lossy picture of 8 bits",
         "export the projections again, as TIFF of 16 bits",
         starts=(b"\xff\xd8\xff",),
@@ -117,6 +130,12 @@ FOREIGN = (
         "numbers without a header",
         f"{_SAVE} numpy: save('p.npy', fromfile(FILE, 'u2').reshape(VIEWS, ROWS, BINS))",
         ends=(".raw", ".bin", ".dat", ".img", ".vol"),
+    ),
+    Foreign(
+        "a text",
+        f"{_SAVE} numpy: save('p.npy', loadtxt(FILE)) where it is a table of numbers, one view a "
+        "line, with `order='view,bin'`; angles go into geometry.json or `angles_from=FILE`",
+        ends=(".csv", ".tsv", ".txt", ".asc"),
     ),
 )
 
