@@ -71,6 +71,17 @@ def test_a_wrong_type_is_an_expected_failure(name, tmp_path, monkeypatch):
             "`beam='cone'`: simulate expects a function, not its name",
         ),
         (
+            lambda: db.simulate(VOLUME, [0.0], beam=db.fan_beam),
+            "`beam`: missing a required argument: 'sod_mm'; give what else it needs by functools.",
+        ),
+        (
+            lambda: db.simulate(VOLUME, [0.0], provenance={"seed": 1}),
+            "`provenance` is a dict: simulate expects ",
+        ),
+        (lambda: db.simulate(VOLUME, [0.0], mu_water=float("nan")), "`mu_water=nan`: expected "),
+        (lambda: db.simulate(VOLUME, [0.0], mu_water=-0.02), "`mu_water=-0.02`: expected "),
+        (lambda: db.sparse_view(4, float("nan")), "an arc of nan degrees; expected a finite num"),
+        (
             lambda: db.evaluate(VOLUME, None),
             "`truth=None`: evaluate expects a Volume or a Reconstruction or text or a path or a "
             "NumPy array or a torch tensor",

@@ -168,7 +168,7 @@ def _fits_number(value: object, hint: type) -> bool:
 
 def _fits_container(value: object, origin: type, within: tuple[Any, ...]) -> bool:
     if issubclass(origin, Mapping) or not issubclass(origin, Iterable):
-        return isinstance(value, origin)
+        return isinstance(value, origin) and _fit_pairs(value, within)
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
     if not isinstance(value, Sized):  # an iterator: looked into, it would be spent
@@ -179,6 +179,12 @@ def _fits_container(value: object, origin: type, within: tuple[Any, ...]) -> boo
     if len({*map(type, value), *kinds}) == 1:  # of many numbers
         return True
     return all(any(_fits(each, kind) for kind in kinds) for each in value)
+
+
+def _fit_pairs(value: object, within: tuple[Any, ...]) -> bool:
+    """Return whether keys and values are of their types, if it has such."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return all(_fits(part, kind) for pair in pairs for part, kind in zip(pair, within, strict=True))
 
 
 def _fits_class(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation

@@ -1,6 +1,8 @@
 """Simulated scans of every beam: both protocols, on the volume's grid and on finer ones."""
 
+import dataclasses
 import re
+import warnings
 from functools import partial
 
 import nibabel
@@ -10,12 +12,13 @@ import torch
 
 from diffusionblend.data.units import MU_WATER
 from diffusionblend.data.volume import Volume
-from diffusionblend.errors import UnsupportedInput
+from diffusionblend.errors import DiffusionBlendWarning, UnsupportedInput
 from diffusionblend.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.io.scans import read_scan, write_scan
 from diffusionblend.methods import FBP, Problem
 from diffusionblend.projectors import projector
+from diffusionblend.reconstruction.reconstruct import reconstruct
 from diffusionblend.simulation.simulate import simulate, truth_on_grid
 from support.phantoms import Ellipsoid, placed, relative
 
@@ -196,3 +199,29 @@ def test_lengths_in_metres_called_mm_are_told(water, caplog, unit, told):
 def test_air_alone_is_no_matter_of_units(caplog):
     simulate(Volume(np.full((2, 8, 8), -1000, np.float32), Grid.from_spacing((2, 8, 8))), (0.0,))
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 4, 5, 8])
+def test_a_cone_of_few_slices_looks_through_the_middle_of_each(slices):
+    """Rows between slices see sums of neighbours: one slice of 40 HU came out at -330, three at
+    -150, 230 and -150, without a warning."""
+    grid = Grid.from_spacing((slices, 40, 40), (3.0, 3.0, 3.0))
+    y, x = np.mgrid[:40, :40] - 19.5
+    hu = np.where(np.hypot(y / 16, x / 14) < 1, 40.0, -1000.0)
+    volume = Volume(np.tile(hu, (slices, 1, 1)).astype(np.float32), grid)
+    beam = partial(cone_beam, sod_mm=595, sdd_mm=1085.6)
+    scan = simulate(volume, sparse_view(60, 360), size=40, beam=beam)
+    assert (scan.geometry.beam.rows - slices) % 2 == 0
+    found = np.median(reconstruct(scan, "tv", classical=False).hu[:, 10:30, 12:22], axis=(1, 2))
+    assert np.abs(found - 40).max() < 25
+
+
+def test_line_integrals_of_the_wrong_sign_are_told(water):
+    scan = simulate(water, sparse_view(12), size=96, photons=2e4)
+    with pytest.warns(DiffusionBlendWarning, match="below zero, down to .*is their sign wrong"):
+        reconstruct(dataclasses.replace(scan, y=-scan.y), "fbp", classical=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DiffusionBlendWarning)
+        reconstruct(scan, "fbp", classical=False)
+        air = dataclasses.replace(scan, y=scan.y * 0 + np.float32(0.01) - 0.02 * (scan.y > 1))
+        reconstruct(air, "fbp", classical=False)

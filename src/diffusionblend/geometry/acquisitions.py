@@ -16,10 +16,12 @@ def sparse_view(views: int, turn: float = 180.0) -> tuple[float, ...]:
         turn: The arc in degrees: 180 for a parallel beam, 360 for fan and cone.
 
     Raises:
-        InvalidValue: There are no views.
+        InvalidValue: There are no views, or the arc is no number.
     """
     if views < 1:
         raise InvalidValue(f"{views} views; expected 1 or more")
+    if not math.isfinite(turn):
+        raise InvalidValue(f"an arc of {turn} degrees; expected a finite number")
     return tuple(turn * v / views for v in range(views))
 
 
@@ -84,6 +86,9 @@ def fan_beam(
 def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm: float) -> ConeBeam:
     """Return a cone for a grid: bins and rows a voxel large at the axis, enough for its corners.
 
+    Rows are odd in number where slices are, so that at the axis each looks through the middle of
+    one. Between two slices they see only sums of neighbours, which slices that alternate leave.
+
     Args:
         grid: Grid of the volume, with square pixels.
         angles_deg: Direction of each view, in degrees.
@@ -97,11 +102,13 @@ def cone_beam(grid: Grid, angles_deg: Sequence[float], *, sod_mm: float, sdd_mm:
     z_mm = grid.spacing_mm[0]
     nearest = sod_mm - grid.radius_mm
     row_mm = z_mm * sdd_mm / sod_mm
+    slices = grid.shape[0]
+    rows = math.ceil(slices * z_mm * sdd_mm / nearest / row_mm)
     return ConeBeam(
         angles_deg=_floats(angles_deg),
         bins=bins,
         bin_mm=bin_mm,
-        rows=math.ceil(grid.shape[0] * z_mm * sdd_mm / nearest / row_mm),
+        rows=rows + (rows - slices) % 2,
         row_mm=row_mm,
         sod_mm=sod_mm,
         sdd_mm=sdd_mm,

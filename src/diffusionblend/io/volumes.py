@@ -104,6 +104,13 @@ def check_suffix(path: Path) -> None:
     writer_of(path)
 
 
+def check_grid(path: Path, grid: Grid) -> None:
+    """Raise UnsupportedInput if the format of `path` cannot express a grid."""
+    check = writer_of(path).check_grid
+    if check is not None:
+        check(path, grid)
+
+
 def check_source(source: Path, path: Path, grid: Grid) -> None:
     """Raise if a volume on a grid cannot be written to `path` as derived from a series.
 

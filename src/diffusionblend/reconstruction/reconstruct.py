@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from diffusionblend.calibration.water import Calibration, calibrated
+from diffusionblend.data.scan import Scan
 from diffusionblend.data.surroundings import covering
 from diffusionblend.errors import UsageError, warn
 from diffusionblend.geometry import Geometry
@@ -38,6 +40,9 @@ from diffusionblend.reconstruction.result import Reconstruction
 from diffusionblend.reconstruction.task import Task, make_task
 
 MOST_SAMPLES = 1000
+NEGATIVE, MOSTLY_NEGATIVE = 0.05, 3.0
+"""Mean line integral below zero, and how many times the largest the lowest is, from which the sign
+is doubtful: air whose flux was taken too low leaves less of both."""
 MANY_VIEWS = 0.7
 """Views a pixel across from which the classical reconstruction is `fbp`, else it is `tv`.
 
@@ -114,7 +119,8 @@ def reconstruct(  # noqa: PLR0913 - the one call
         OutputError: There is no place on the disk for the files of slabs.
 
     Warns:
-        DiffusionBlendWarning: The attenuation of water was estimated.
+        DiffusionBlendWarning: The attenuation of water was estimated, or the line integrals are
+            below zero as a whole.
     """
     chosen = as_method(method, options)
     seeds = seeds_of(chosen, seed, samples)
@@ -122,6 +128,7 @@ def reconstruct(  # noqa: PLR0913 - the one call
     known = load_prior(chosen, prior, place)
     scan = as_scan(scan, geometry)
     cpu, most = place.type == "cpu", None if max_memory is None else bytes_of(max_memory)
+    _tell_of_sign(scan)
     request = Request(scan.geometry, chosen, samples, classical)
     with enough_memory(request, cpu=cpu, most=most):
         whole, calibration = calibrated(covering(scan), mu_water, scale)
@@ -145,6 +152,16 @@ def reconstruct(  # noqa: PLR0913 - the one call
             scale=scale,
             scan=scan.facts,
             device=str(place),
+        )
+
+
+def _tell_of_sign(scan: Scan) -> None:
+    """Warn of line integrals that are below zero as a whole: of the wrong sign."""
+    low, high = float(scan.y.min()), max(0.0, float(scan.y.max()))
+    if float(scan.y.mean(dtype=np.float64)) < -NEGATIVE and -low > MOSTLY_NEGATIVE * high:
+        warn(
+            f"the line integrals are below zero, down to {low:.3g}, as if the object gave rays "
+            "off: is their sign wrong? expected -ln of the transmission"
         )
 
 

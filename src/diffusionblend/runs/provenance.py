@@ -11,6 +11,7 @@ from diffusionblend._version import __version__
 from diffusionblend.io.files import writable
 from diffusionblend.io.formats.registry import STD, stem
 from diffusionblend.io.remote import Place, Remote
+from diffusionblend.io.volumes import check_grid
 from diffusionblend.machine.engine import OPENVINO, TORCH, engine
 
 if TYPE_CHECKING:
@@ -90,6 +91,12 @@ def outputs_of(output: Path, request: "Request") -> list[Path]:
 
 
 def check_outputs(output: Path, request: "Request") -> None:
-    """Raise OutputError if something of a reconstruction cannot be written: before long work."""
+    """Raise an error if something of a reconstruction cannot be written: before long work.
+
+    Raises:
+        OutputError: Something is in the way, or a folder cannot be written to.
+        UnsupportedInput: The format cannot express the volume's grid.
+    """
+    check_grid(output, request.geometry.grid)
     for path in (*outputs_of(output, request), state_of(output)):
         writable(path)

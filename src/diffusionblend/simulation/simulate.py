@@ -1,5 +1,6 @@
 """Make a scan from a volume: projection, photons, logarithm."""
 
+import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import torch
 
 from diffusionblend.data.hounsfield import check_scale
 from diffusionblend.data.scan import NO_NOISE, Noise, Scan
-from diffusionblend.data.units import HU_AIR, MU_WATER, mu_from_x, x_from_hu
+from diffusionblend.data.units import HU_AIR, MU_WATER, check_mu_water, mu_from_x, x_from_hu
 from diffusionblend.data.volume import Volume, square_pixel_mm
 from diffusionblend.errors import UnsupportedInput, UsageError
 from diffusionblend.geometry import Beam, Geometry, Grid
@@ -111,6 +112,7 @@ def simulate(
     if seed < 0:
         raise UsageError(f"`seed={seed}`: expected 0 or more")
     check_photons(photons)
+    check_mu_water(mu_water, "`mu_water={:g}`")
     volume = as_volume(volume, spacing_mm)
     _check_object(volume)
     truth = truth_on_grid(volume, size)
@@ -177,6 +179,13 @@ def _tell_of_size(volume: Volume, highest: float) -> None:
 
 
 def _geometry(beam: MakeBeam, grid: Grid, angles_deg: tuple[float, ...]) -> Geometry:
+    try:
+        inspect.signature(beam).bind(grid, angles_deg)
+    except TypeError as error:
+        raise UsageError(
+            f"`beam`: {error}; give what else it needs by functools.partial, for instance "
+            "partial(cone_beam, sod_mm=600, sdd_mm=1000)"
+        ) from error
     try:
         return Geometry(grid, beam(grid, angles_deg))
     except ValueError as error:

@@ -12,10 +12,13 @@ import zarr
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, DiffusionBlendError, OutputError, UnsupportedInput
 from diffusionblend.geometry import Grid
+from diffusionblend.geometry.acquisitions import sparse_view
 from diffusionblend.io.find import find_volumes
 from diffusionblend.io.formats import ome_zarr
+from diffusionblend.io.scans import write_scan
 from diffusionblend.io.volumes import digest, read_shape, read_volume, write_volume
 from diffusionblend.show.viewer.contents import gather
+from diffusionblend.simulation.simulate import simulate
 from support.commands import command, user_command
 from support.small_volumes import refusal
 
@@ -308,6 +311,23 @@ def test_oblique_axes_are_refused_before_anything_is_written(place):
     with pytest.raises(UnsupportedInput, match=r"oblique, which OME-Zarr cannot express; write"):
         write_volume(volume, place / "v.ome.zarr")
     assert list(place.iterdir()) == []
+
+
+def test_oblique_axes_are_refused_before_the_run(place):
+    """The dry run said that all was well, and the run was lost when its volume was written."""
+    affine = np.diag([1.0, 1.0, 2.5, 1.0])
+    affine[:2, :2] = [[np.cos(0.015), -np.sin(0.015)], [np.sin(0.015), np.cos(0.015)]]
+    hu = np.full((2, 64, 64), -1000, np.float32)
+    hu[:, 16:48, 16:48] = 40
+    scan = simulate(Volume(hu, Grid.from_affine(hu.shape, affine)), sparse_view(8), size=64)
+    write_scan(scan, place / "s.h5")
+    for more in (("--dry-run",), ()):
+        ended = command("reconstruct", place / "s.h5", "-o", place / "v.ome.zarr", "--method",
+                        "fbp", *more)  # fmt: skip
+        assert ended.code == 4
+        assert "oblique, which OME-Zarr cannot express; write .nii.gz" in ended.err
+        assert "reconstructed" not in ended.err
+    assert [path.name for path in place.iterdir()] == ["s.h5"]
 
 
 def test_a_write_that_is_stopped_leaves_nothing_of_the_final_name(place, monkeypatch):

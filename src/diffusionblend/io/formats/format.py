@@ -45,6 +45,7 @@ class Format:
         files: Returns the files of which a volume in the file is made: for its SHA-256.
         check_source: Of a format that has a place for a patient: refuses a series that a volume on
             a grid cannot be derived from. Its `write` takes `source` and `description`, too.
+        check_grid: Of a format that cannot express every grid: refuses one before long work.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format:
     is_folder: bool = False
     files: Callable[[Path], tuple[Path, ...]] = itself
     check_source: Callable[[Path, Grid], object] | None = None
+    check_grid: Callable[[Path, Grid], object] | None = None
 
     def __str__(self) -> str:
         """Say what it is called and which names it has: `MetaImage (.mha, .mhd; only read)`."""

@@ -16,6 +16,7 @@ import numpy as np
 from diffusionblend.data.arrays import block_means, in_parts
 from diffusionblend.data.volume import Volume
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.geometry import Grid
 from diffusionblend.io.files import atomic, files_of, inside
 from diffusionblend.io.formats.foreign import parsing
 from diffusionblend.io.formats.headers import check_claim, check_header, check_kind, volume_in_order
@@ -217,7 +218,7 @@ def write(volume: Volume, path: Path) -> None:
     import zarr
 
     affine = np.array(volume.grid.affine)
-    _check_straight(path, volume, affine)
+    check_grid(path, volume.grid)
     with atomic(path, check=partial(_is_same, volume)) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=2)
         array = _level(group, 0, volume.hu.shape)
@@ -266,9 +267,9 @@ def _dataset(level: int, affine: np.ndarray, factor: np.ndarray) -> dict[str, An
     return {"path": str(level), "coordinateTransformations": _steps(affine, factor)}
 
 
-def _check_straight(path: Path, volume: Volume, affine: np.ndarray) -> None:
-    """Refuse axes that a scale and a translation do not describe."""
-    size = np.array(volume.hu.shape[::-1])
+def check_grid(path: Path, grid: Grid) -> None:
+    """Raise UnsupportedInput if a scale and a translation do not describe the axes of a grid."""
+    affine, size = np.array(grid.affine), np.array(grid.shape[::-1])
     aside = np.abs(affine[:3, :3] - np.diag(np.diag(affine)[:3])) @ size
     if (aside > STRAIGHT * np.abs(np.diag(affine)[:3])).any():
         raise UnsupportedInput(

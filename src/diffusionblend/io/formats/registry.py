@@ -44,6 +44,7 @@ BUILT_IN = (
         written=(".ome.zarr",),
         needs=("zarr", "zarr", "ome-zarr"),
         is_folder=True,
+        check_grid=ome_zarr.check_grid,
     ),
     Format(
         "DICOM",
