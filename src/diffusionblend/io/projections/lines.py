@@ -104,14 +104,14 @@ def _from_counts(
     counts: np.ndarray, meaning: Meaning, views: Sequence[int], rows: range, options: Options
 ) -> Lines:
     fields = read_fields(meaning, rows, options)
+    added = padded(counts[:, :, meaning.lit])
     counts = blind.given(counts, fields.nearest)
     silent, stuck = silent_rows(counts), stuck_at_top(counts, fields.white)
     above = counts[0] - fields.dark
     is_air = np.abs(above - fields.air.mean) <= STUCK * fields.air.mean
     stuck |= (between(silent, rows) & ~is_air.any(axis=1))[:, None]
     i0 = meaning.i0 if fields.white is None else None
-    notes = fields.notes + fields.clipping(counts, stuck, i0)
-    notes += padded(counts[:, :, meaning.lit])
+    notes = fields.notes + fields.clipping(counts, stuck, i0) + added
     numbers = [meaning.numbers[view] for view in views]
     shares = flat.transmission(counts, fields.air, fields.dark, numbers)
     _check_views(shares, numbers)

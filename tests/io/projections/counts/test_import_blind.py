@@ -125,6 +125,13 @@ def test_one_dead_pixel_at_an_edge_is_dead(tmp_path, measured):
     assert named in scan.provenance["corrections"]
 
 
+def test_rows_that_see_different_halves_are_warned_of(tmp_path, measured):
+    hidden = blades(0, 0)
+    hidden[:4, : BINS // 2 + 5] = hidden[4:, BINS // 2 - 5 :] = True
+    scan = imported(tmp_path, covered(measured, hidden), centre="none")
+    assert "in some rows more bins see no rays" in scan.provenance["warnings"]
+
+
 def test_rows_without_rays_leave_no_bins_out(tmp_path, measured):
     hidden = blades(6, 6)
     hidden[2] = True

@@ -55,8 +55,9 @@ def given(values: np.ndarray, nearest: np.ndarray) -> np.ndarray:
 
 
 def lit_in_all(nearest: np.ndarray) -> slice:
-    """Return the bins that all rows see rays in."""
-    return slice(int(nearest[:, 0].max()), int(nearest[:, -1].min()) + 1)
+    """Return the bins that all rows see rays in; if there are hardly any, all bins."""
+    lit = slice(int(nearest[:, 0].max()), int(nearest[:, -1].min()) + 1)
+    return lit if lit.stop - lit.start >= LEAST else slice(0, nearest.shape[1])
 
 
 def told(shares: np.ndarray, nearest: np.ndarray, taken: slice) -> Notes:
@@ -75,9 +76,8 @@ def told(shares: np.ndarray, nearest: np.ndarray, taken: slice) -> Notes:
             "the white fields"
         )
     lit = lit_in_all(nearest)
-    shorter = [
-        end for end, less in zip(BOTH, (lit.start > first, lit.stop < last), strict=True) if less
-    ]
+    fewer = nearest[:, 0].max() > first, nearest[:, -1].min() < last - 1
+    shorter = [end for end in BOTH if fewer[end]]
     if all(_is_air(shares[:, :, lit], end) for end in shorter):
         return notes
     return notes + warned(
