@@ -200,10 +200,11 @@ def test_parts_of_another_run_are_not_shown(user):
     assert not told["volumes"]["o"]["warnings"]
 
 
-def test_a_scan_that_is_not_that_of_the_volume_is_told_of(user, data):
+def test_a_scan_that_is_not_that_of_the_volume_is_told_of(user, data, caplog):
     run("simulate", data.volume, "-o", "other.h5", "--views", 9)
     told = json.loads(run("report", "fbp.nii.gz", "--scan", "other.h5", "--json").out)
     assert "another scan" in " ".join(told["volumes"]["fbp"]["missing"])
+    assert "fbp: it belongs to another scan than the one given" in caplog.text
 
 
 def test_a_truth_that_reaches_further_is_cut(user, data):

@@ -1,6 +1,7 @@
 """What a report says of a run: from its volume, what is beside it, the truth and the scan."""
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,10 @@ from diffusionblend.show.report.runs import LONGEST_NAME, Run, on_grid
 if TYPE_CHECKING:
     from diffusionblend.quality import Quality
 
+log = logging.getLogger(__name__)
+
 MOST_STEPS = 40
+_OTHER_SCAN = "it belongs to another scan than the one given (the SHA-256 differs)"
 _LONGEST_FACT, _LAST_STEP = 500, 10**9
 
 
@@ -80,8 +84,10 @@ def _with_record(entry: Entry, run: Run, record: Record, compared: Compared) -> 
     residual = [(s.step, s.residual) for s in record.steps if 0 <= s.step < _LAST_STEP]
     scan = record.scan.get("sha256")
     other_scan = bool(compared.scan_digests) and scan not in compared.scan_digests
+    if other_scan:
+        log.warning("%s: %s", entry.name, _OTHER_SCAN)
     gaps = (
-        "it belongs to another scan than the one given (the SHA-256 differs)" * other_scan,
+        _OTHER_SCAN * other_scan,
         "there is only one sample (`samples=1`), so nothing says how much depends on the seed"
         * (record.prior is not None and entry.std is None),
         "no intermediate volumes were saved (`save_steps`), so there are no curves over the steps"
