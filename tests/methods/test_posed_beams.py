@@ -1,5 +1,6 @@
 """Every method with posed beams: a detector that is turned, views of their own place, a helix."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,8 @@ from support.oracle import GaussianPrior
 from support.phantoms import Ellipsoid, changed, placed
 from support.posed import POSED
 
-CONE = cone_beam(GRID, sparse_view(30, 360), **PLACE)
+# Rows between the slices: through their middles a small turn hardly shows.
+CONE = msgspec.structs.replace(cone_beam(GRID, sparse_view(30, 360), **PLACE), rows=12)
 SOME = ("sirt", "tv", "diffusionblend-fast")
 CASES = [("turned", name) for name in ANY]
 CASES += [(kind, name) for kind in ("each view its own", "helix", "laminography") for name in SOME]
@@ -135,7 +137,11 @@ def test_a_pose_that_is_not_told_of_is_missed(kind, name):
     right, wrong = (projector(GRID, POSED[k](CONE)) for k in (kind, "upright"))
     y, method = right(u), find_method(name)(**OPTIONS.get(name, {}))
     prior = GaussianPrior(MEAN, STD)
-    apart = [float((1 + method(Problem(y, A, prior)) - u).norm()) for A in (right, wrong)]
+    seeds = range(3) if method.random else (0,)
+    apart = [
+        np.mean([(1 + method(Problem(y, A, prior), seed=s) - u).norm() for s in seeds])
+        for A in (right, wrong)
+    ]
     assert apart[1] > 1.05 * apart[0]
 
 
