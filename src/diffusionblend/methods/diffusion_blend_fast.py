@@ -180,12 +180,9 @@ class DiffusionBlendFast(Method):
         problem = find_metal(problem)
         levels = self._levels(problem.A.geometry)
         on = functools.lru_cache(maxsize=1)(functools.partial(self._on, problem))
-        gap_deg = gap_of(problem.A.geometry.arc)
-        noise, fine, edge = (
-            self.noise * noise_at(gap_deg),
-            fine_at(gap_deg),
-            edge_at(mean_gap_of(problem.A.geometry.arc)),
-        )
+        arc = problem.A.geometry.arc
+        gap_deg, edge = gap_of(arc), edge_at(mean_gap_of(arc))
+        noise, fine = self.noise * noise_at(gap_deg), fine_at(gap_deg)
         return Ladder(problem, levels, on, noise, fine, edge, _alone(problem))
 
     def work(self, geometry: Geometry) -> list[float]:

@@ -69,6 +69,10 @@ class Measured:
         """Return the number of a bin on the whole detector."""
         return at + self.left_out[0]
 
+    def place_of(self, number: float) -> float:
+        """Return which bin of those that are left has a number on the whole detector."""
+        return number - self.left_out[0]
+
     @property
     def bin_mm(self) -> float:
         """Size of a bin."""

@@ -85,10 +85,12 @@ def _known(wish: str, beam: Measured) -> tuple[float, str]:
     if wish == "stated":
         return beam.axis_bin, "stated"
     if wish == "none":
-        return (beam.all_bins - 1) / 2 - beam.left_out[0], "the middle of the detector"
-    bins = beam.all_bins
-    words = f"auto, none, or a bin, {-bins} to {2 * bins}"
-    return _number("centre", wish, (-bins, 2 * bins), words) - beam.left_out[0], "given"
+        number, how = (beam.all_bins - 1) / 2, "the middle of the detector"
+    else:
+        bins, how = beam.all_bins, "given"
+        words = f"auto, none, or a bin, {-bins} to {2 * bins}"
+        number = _number("centre", wish, (-bins, 2 * bins), words)
+    return beam.place_of(number), how
 
 
 def _given_slope(wish: str | None, beam: Measured) -> float | None:
