@@ -66,7 +66,7 @@ def test_offset_and_roll_of_a_cone_are_found(turned, upright):
     assert turns_deg(beam)[0] == pytest.approx([2.5, 0, 0], abs=0.1)
     assert beam.offset_mm == pytest.approx(-3.4 * beam.bin_mm, abs=0.1 * beam.bin_mm)
     assert found.scan.y is turned.y
-    assert "roll +2.5" in found.scan.provenance["calibration"]
+    assert f"roll {values(found)['roll']:+.3f} +-" in found.scan.provenance["calibration"]
 
 
 def test_the_volume_is_right_after_it(turned, upright):
