@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import validate
 import views_and_faults as water
 from scipy.ndimage import binary_erosion
 
@@ -50,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("slices", nargs="?", help="FIRST:LAST")
     parser.add_argument("--contrast", nargs="+", type=float, default=list(CONTRASTS_HU))
     parser.add_argument("--views", nargs="+", type=int, default=[8, 20, 60, 180, 360])
+    parser.add_argument("--beam", choices=water.BEAMS, default="parallel")
     parser.add_argument("--method", nargs="+", default=list(water.METHODS))
     parser.add_argument("--clean", action="store_true", help="without noise")
     return parser.parse_args()
@@ -63,9 +65,9 @@ def in_water(options: argparse.Namespace) -> Cases:
         water.body.cache_clear()
         water.projected.cache_clear()
         if options.clean:
-            scan = water.projected("parallel", views)
+            scan = water.projected(options.beam, views)
         else:
-            scan = water.measured(water.Cell("parallel", views, "none", "any"))
+            scan = water.measured(water.Cell(options.beam, views, "none", "any"))
         yield contrast, views, (None, scan), found_in_water
 
 
@@ -83,6 +85,7 @@ def in_a_body(options: argparse.Namespace) -> Cases:
     first, last = map(int, options.slices.split(":"))
     body = db.read_volume(options.volume).slices(first, last)
     away = distances(body)
+    beam, turn = validate.BEAMS[options.beam]
     photons = None if options.clean else water.PHOTONS
 
     def found(without: db.Scan | None, scan: db.Scan, method: str) -> tuple[float, float]:
@@ -99,7 +102,8 @@ def in_a_body(options: argparse.Namespace) -> Cases:
         hu = body.hu + contrast * (np.min(away, axis=0) < RADIUS)
         balls = db.Volume(hu.astype(np.float32), body.grid)
         without, scan = (
-            db.simulate(volume, db.sparse_view(views), photons=photons) for volume in (body, balls)
+            db.simulate(volume, db.sparse_view(views, turn), beam=beam, photons=photons)
+            for volume in (body, balls)
         )
         yield contrast, views, (without, scan), found
 

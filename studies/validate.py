@@ -1,7 +1,7 @@
 """Measure methods on the validation volume: `python studies/validate.py VOLUME FIRST:LAST`.
 
-The paper's protocol, or that with a fan and views of a full turn. Prints PSNR and SSIM of each
-method and plane, and seconds, as Markdown.
+The paper's protocol, or that with a fan or a cone and views of a full turn. Prints PSNR and SSIM
+of each method and plane, and seconds, as Markdown.
 """
 
 import argparse
@@ -12,15 +12,13 @@ from pathlib import Path
 import diffusionblend as db
 from diffusionblend.reconstruction.draw import DEFAULT_METHOD
 
-ARCS = {
-    "4": db.sparse_view(4),
-    "8": db.sparse_view(8),
-    "20": db.sparse_view(20),
-    "60": db.sparse_view(60),
-    "180": db.sparse_view(180),
-    "90deg": db.limited_angle(90),
+VIEWS = ("4", "8", "20", "60", "180", "90deg")
+DISTANCES = {"sod_mm": 600.0, "sdd_mm": 1000.0}
+BEAMS = {
+    "parallel": (db.parallel_beam, 180.0),
+    "fan": (partial(db.fan_beam, **DISTANCES), 360.0),
+    "cone": (partial(db.cone_beam, **DISTANCES), 360.0),
 }
-BEAMS = {"parallel": db.parallel_beam, "fan": partial(db.fan_beam, sod_mm=600, sdd_mm=1000)}
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -29,13 +27,14 @@ def main() -> None:
     first, last = map(int, options.slices.split(":"))
     volume = db.read_volume(options.volume).slices(first, last)
     truth = db.truth_on_grid(volume, 256)
+    beam, turn = BEAMS[options.beam]
     print("| views | seed | method |", *(f"{p} PSNR | SSIM |" for p in PLANES), "seconds |")
     print("|---|---|---|" + "---|---|" * len(PLANES) + "---|")
     for views in options.views:
         scan = db.simulate(
             volume,
-            angles(views, options.beam),
-            beam=BEAMS[options.beam],
+            db.limited_angle(90) if views == "90deg" else db.sparse_view(int(views), turn),
+            beam=beam,
             photons=options.photons,
             protocol=options.protocol,
         )
@@ -48,17 +47,11 @@ def main() -> None:
                 sys.stdout.flush()
 
 
-def angles(views: str, beam: str) -> tuple[float, ...]:
-    """Return the angles of the views, which a fan spreads over a full turn."""
-    arc = ARCS[views]
-    return db.sparse_view(len(arc), 360) if beam == "fan" and views.isdigit() else arc
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("volume", type=Path)
     parser.add_argument("slices", help="FIRST:LAST")
-    parser.add_argument("--views", nargs="+", choices=ARCS, default=["8", "20"])
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=["8", "20"])
     parser.add_argument("--method", nargs="+", default=["fbp", "tv", DEFAULT_METHOD])
     parser.add_argument("--beam", choices=BEAMS, default="parallel")
     parser.add_argument("--photons", type=float, help="per bin; default: no noise")

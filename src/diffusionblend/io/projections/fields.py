@@ -21,7 +21,7 @@ from diffusionblend.io.projections.understand import Meaning
 SHADED = 0.05
 """Share by which parts of a field may differ from other fields: a beam that moved leaves less."""
 _NAMED = 12
-_ROWS = 9  # that show whether frames follow their exposures
+_ROWS = 9  # that show enough of the fields
 WIDTHS = 32
 """Parts of the detector's width; one of them may be shaded."""
 MOST_CLIPPED = 0.5
@@ -97,29 +97,30 @@ class Fields:
         )
 
 
-def heed_exposures(meaning: Meaning, rows: range) -> Meaning:
-    """Return what projections are without exposures that their frames do not follow."""
-    found = meaning.exposures
-    if found is None or meaning.white is None:
+def heed_fields(meaning: Meaning, rows: range) -> Meaning:
+    """Return projections as some rows of the white fields show them.
+
+    That is without exposures that their frames do not follow, and without bins at the ends that
+    see no rays.
+    """
+    if meaning.white is None:
         return dataclasses.replace(meaning, exposures=None)
     some = rows[:: max(1, len(rows) // _ROWS)]
     part = slice(some.start, some.stop, some.step)
     white = meaning.white.read(None, part)
     dark = _dark(meaning, part, white.shape[1:])[0]
-    counts = meaning.data.read(None, part)
-    found, notes = judged(counts, white, dark, meaning.numbers, found)
-    return dataclasses.replace(meaning, exposures=found, notes=meaning.notes + notes)
-
-
-def leave_out_blind(meaning: Meaning, rows: range) -> Meaning:
-    """Return projections that end where some of the rows see rays, as the white fields show."""
-    if meaning.white is None:
-        return meaning
-    some = rows[:: max(1, len(rows) // _ROWS)]
-    part = slice(some.start, some.stop, some.step)
-    white = meaning.white.read(None, part)
-    lit = lit_bins(np.median(white, axis=0) - _dark(meaning, part, white.shape[1:])[0])
-    return dataclasses.replace(meaning, lit=lit, beam=meaning.beam.take_bins(lit.start, lit.stop))
+    lit = lit_bins(np.median(white, axis=0) - dark)
+    exposures, notes = meaning.exposures, NOTHING
+    if exposures is not None:
+        counts = meaning.data.read(None, part)
+        exposures, notes = judged(counts, white, dark, meaning.numbers, exposures)
+    return dataclasses.replace(
+        meaning,
+        exposures=exposures,
+        notes=meaning.notes + notes,
+        lit=lit,
+        beam=meaning.beam.take_bins(lit.start, lit.stop),
+    )
 
 
 def _dark(

@@ -32,7 +32,7 @@ from diffusionblend.io.projections.consistency.placing import Placed, place_axis
 from diffusionblend.io.projections.consistency.tilt import Axis, set_upright, with_margin
 from diffusionblend.io.projections.counts import noise
 from diffusionblend.io.projections.counts.stripes import remove_stripes
-from diffusionblend.io.projections.fields import heed_exposures, leave_out_blind
+from diffusionblend.io.projections.fields import heed_fields
 from diffusionblend.io.projections.formats.geometry_file import order_of
 from diffusionblend.io.projections.formats.names import fingerprint
 from diffusionblend.io.projections.formats.recognise import (
@@ -116,7 +116,7 @@ def _imported(
     beam = meaning.beam
     rows, views = choose_rows(beam, options.rows), choose_views(beam, options)
     beam.take_rows(rows.start, rows.stop)  # refused before the long work
-    meaning = leave_out_blind(heed_exposures(meaning, rows), rows)
+    meaning = heed_fields(meaning, rows)
     beam = meaning.beam
     placed = _place_axis(meaning, rows, options)
     axis_bin = placed.axis.at((rows.start + rows.stop - 1) / 2)

@@ -11,7 +11,8 @@ from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections.consistency.course import without_object
 from diffusionblend.io.projections.counts import blind, flat, noise
-from diffusionblend.io.projections.counts.flux import darker, even_counts, even_lines
+from diffusionblend.io.projections.counts.flux import even_counts, even_lines
+from diffusionblend.io.projections.counts.impossible import darker
 from diffusionblend.io.projections.counts.padding import padded
 from diffusionblend.io.projections.counts.pixels import (
     DARKEST,

@@ -5,24 +5,22 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import (
-    BOTH,
-    SURE,
-    Edges,
-    find_edges,
-    level_of_bins,
-    pixel_noise,
-)
+from diffusionblend.data.edges import BOTH, SURE, Edges, find_edges, level_of_bins
 from diffusionblend.errors import CorruptInput, UnsupportedInput
+from diffusionblend.io.projections.counts.impossible import (
+    CONTRAST,
+    below_zero,
+    brighter,
+    of_air,
+    other_quantity,
+    perhaps_shares,
+)
 from diffusionblend.io.projections.counts.noise import DARKEST, is_transmission
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 
 HIGH, LOW = 0.8, 0.2
 """Places between the lowest and the highest values from which the edges are one or the other."""
-CONTRAST = 0.05
-"""Least range, as a share of the largest, that shows an object."""
 EVERY = slice(None)
 PLAUSIBLE = (0.5, 1.5)
 """Shares of the fields that are taken for a source that changed, unless `air_bins` says so."""
@@ -38,21 +36,8 @@ It is at least as much of 1, for white fields themselves leave so much.
 """
 LYING = 0.1
 """Share of the edges' distance from air by which rows may differ from air and still show it."""
-BRIGHTER = 0.01
-"""Share by which the brightest part of most views may exceed air."""
-DARKER = 0.01
-"""Share of air by which the darkest part of most views may lie below no rays: darks drift."""
-TWICE = 0.6
-"""Share of the dark level by which dense parts may lie below no rays: darks that were subtracted
-twice leave all of it."""
-LEAST_DARK, DENSE = 1e-3, 2e-3
-"""Share of air that a dark level has to be to matter, and of the values that have to be darker."""
-BELOW, OFTEN_BELOW = 0.1, 0.2
-"""Line integral below zero that is a tenth more than air, and share of those below it."""
-_JOINED = 5  # bins
-_OF_BENDS = 0.67 * 6**0.5  # median of second differences of noise, over its standard deviation
-_VIEWS = 60  # as good as all of them
-_PARTS = 32  # of the detector's width that see air, if any do
+SAME = 0.01
+"""Share by which what one edge shows in some view may differ from air, and be air."""
 _LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
 
 
@@ -80,15 +65,15 @@ def even_counts(
     edges = find_edges(shares[:, :, lit])
     if edges is None:
         by_one = _by_one_edge(shares, np.divide, lit, i0=i0, dark=dark)
-        return by_one or _no_edges(air_bins) + _brighter(shares, i0, dark)
+        return by_one or _no_edges(air_bins) + brighter(shares, i0, dark)
     lying = _lying(shares, edges, 1.0)
     _check_bright(edges, lying)
     if edges.usual > 0 and (air_bins == "auto" or _flickers(edges)):
         return _applied(shares, np.divide, edges.levels, f"{edges.bins} bins at either edge")
-    told, cure = _of_air(edges.usual, i0, dark)
+    told, cure = of_air(edges.usual, i0, dark)
     told = f"air at both edges of the detector has {told}{lying}"
     misfit = _misfit(edges, 1.0, _unit(edges, np.divide), told, cure)
-    return _brighter(shares, i0, dark) if misfit == NOTHING else misfit
+    return brighter(shares, i0, dark) if misfit == NOTHING else misfit
 
 
 def _by_one_edge(
@@ -118,7 +103,7 @@ def _by_one_edge(
     air = 1.0 if how is np.divide else 0.0
     seen = values[:, :, lit]
     even = [(end, edge) for end in BOTH if (edge := find_edges(seen, (end,)))]
-    found = [(end, edge) for end, edge in even if np.abs(edge.levels - air).min() < BRIGHTER]
+    found = [(end, edge) for end, edge in even if np.abs(edge.levels - air).min() < SAME]
     if len(found or even) != 1:
         return None
     [(end, edge)] = found or even
@@ -131,88 +116,12 @@ def _by_one_edge(
     first, last, _ = lit.indices(values.shape[2])
     named = f"{last - edge.bins}:{last}" if end else f"{first}:{first + edge.bins}"
     if how is np.divide:
-        told, cure = _of_air(edge.usual, i0, dark)
+        told, cure = of_air(edge.usual, i0, dark)
         told = f"air in {place} has {told}"
     else:
         told, cure = f"line integrals are {edge.usual:.3g} in {place}", ""
     misfit = _misfit(edge, air, _unit(edge, how), told, cure, named)
     return None if misfit == NOTHING else misfit
-
-
-def _of_air(share: float, i0: float | None, dark: float) -> tuple[str, str]:
-    """Say what share of its stated counts air has, and which number would be right."""
-    if i0 is None:
-        return f"{share:.4g} of the white fields", ""
-    right = dark + share * (i0 - dark)
-    return f"{share:.4g} of the {i0:g} counts of `i0`", f"`i0={right:.5g}` is what they show; "
-
-
-def _brighter(shares: np.ndarray, i0: float | None, dark: float) -> Notes:
-    """Warn if most views are brighter somewhere than air."""
-    smooth, error = _by_parts(shares)
-    brightest = float(np.median(smooth.max(axis=1)))
-    if brightest <= 1 + max(BRIGHTER, SURE * error):
-        return NOTHING
-    told, cure = _of_air(brightest, i0, dark)
-    less = "" if i0 is not None else ", or less exposure of them (`white_exposure`)"
-    return warned(
-        f"the brightest part of most views has {told}, but nothing lets more through than air: "
-        f"the counts of air are too low, as with an object in the white fields{less}; "
-        f"{cure}`air_bins='A:B'` names bins that see air, `air_bins='none'` skips this"
-    )
-
-
-def darker(shares: np.ndarray, dark: float, readout: float | None) -> Notes:
-    """Warn if views (views, rows, bins) are darker somewhere than without rays.
-
-    Args:
-        shares: What comes through.
-        dark: Counts without rays, as a share of those of air.
-        readout: Their standard deviation in one pixel, likewise, if fields tell it.
-    """
-    twice = 0.0 if readout is None else _subtracted_twice(shares, dark, readout)
-    if twice:
-        return warned(
-            f"behind dense parts counts lie {twice:.2g} of air below those without rays, as if the "
-            "dark fields had been subtracted from the views before: leave `dark` out and subtract "
-            "them from the white fields, too; or give others by `dark=FILE`, if these are of "
-            "another exposure or gain"
-        )
-    smooth, error = _by_parts(shares)
-    darkest = float(np.median(smooth.min(axis=1)))
-    if darkest >= -max(DARKER, SURE * error):
-        return NOTHING
-    return warned(
-        f"the darkest part of most views lies {-darkest:.3g} of air below the counts without "
-        "rays, which is impossible: the dark fields are too high, as with another exposure or "
-        "gain; give others by `dark=FILE`"
-    )
-
-
-def _subtracted_twice(shares: np.ndarray, dark: float, readout: float) -> float:
-    """Return by how much dense parts lie below no rays, if it is most of the dark level; else 0.
-
-    Noise is told by the fields, and by those parts themselves.
-    """
-    some = shares[:: max(1, len(shares) // _VIEWS)]
-    smooth = uniform_filter1d(some, _JOINED, axis=2)
-    dense = smooth < dark
-    if dark < LEAST_DARK or dense.mean() < DENSE:
-        return 0.0
-    bends = np.abs(np.diff(some, 2, axis=2)[dense[..., 1:-1]])
-    own = float(np.median(bends)) if bends.size else 0.0
-    below = -float(np.quantile(smooth[dense], 0.05))
-    error = max(own / _OF_BENDS, readout) / _JOINED**0.5
-    return below if below > max(TWICE * dark, SURE * error) else 0.0
-
-
-def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the means of parts of values' width (views, bins), and the standard error of one."""
-    width = max(3, shares.shape[2] // _PARTS)
-    smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
-    if shares.shape[2] < 2 * width:  # too narrow to tell
-        return smooth, math.inf
-    return smooth, pixel_noise(shares) / math.sqrt(width * shares.shape[1])
 
 
 def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
@@ -222,14 +131,14 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
         y: Line integrals.
         air_bins: As for `even_counts`.
     """
-    notes = NOTHING if is_transmission(y) else _other_quantity(y)
+    notes = NOTHING if is_transmission(y) else other_quantity(y)
     if air_bins not in {None, "auto", "none"}:
         levels = level_of_bins(y, str(air_bins))
         return notes + _applied(y, np.subtract, levels, f"bins {air_bins}")
     edges = None if air_bins == "none" else find_edges(y)
     if edges is None:
         by_one = None if air_bins == "none" else _by_one_edge(y, np.subtract)
-        return notes + (by_one or _no_edges(air_bins) + _perhaps_shares(y) + _negative(y))
+        return notes + (by_one or _no_edges(air_bins) + perhaps_shares(y) + below_zero(y))
     lying = _lying(y, edges, 0.0)
     _check_upright(edges, lying)
     rays = notes == NOTHING
@@ -241,19 +150,6 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     return notes + _misfit(edges, 0.0, unit, told)
 
 
-def _negative(y: np.ndarray) -> Notes:
-    """Warn of line integrals (views, rows, bins) if many are far below zero."""
-    smooth, error = _by_parts(y)
-    below = float((smooth < -max(BELOW, SURE * error)).mean())
-    if below < OFTEN_BELOW:
-        return NOTHING
-    return warned(
-        f"{below:.0%} of the line integrals are far below zero, down to {float(y.min()):.3g}, but "
-        "nothing lets more through than air: was the logarithm taken twice, is its sign wrong, "
-        "or were the counts of air too low? expected -ln of the transmission"
-    )
-
-
 def _no_edges(air_bins: str | None) -> Notes:
     """Say that nothing was taken for air, if it was asked for."""
     if air_bins != "auto":
@@ -261,29 +157,6 @@ def _no_edges(air_bins: str | None) -> Notes:
     return warned(
         "`air_bins='auto'`: the edges of the detector do not show the same in every view, so "
         "nothing was taken for air; name the bins that see air, for instance `air_bins='0:10'`"
-    )
-
-
-def _other_quantity(y: np.ndarray) -> Notes:
-    return warned(
-        f"line integrals go to {y.max():.4g}, and above {DARKEST:g} no rays come through: if they "
-        "are counts, state that by `quantity='counts'` with `white` or `i0`, or in "
-        "geometry.json; if they are another quantity, their noise is unknown, the picture is in "
-        "their unit per mm, and `mu_water=X` in the reconstruction turns X into 0 HU"
-    )
-
-
-def _perhaps_shares(y: np.ndarray) -> Notes:
-    """Say that values (views, rows, bins) may be transmissions, if nothing else can show it.
-
-    Without air, 1 less a line integral is one, too: that of another object.
-    """
-    low, high = float(y.min()), float(y.max())
-    if not CONTRAST * high < low < high <= 1:
-        return NOTHING
-    return noted(
-        f"line integrals from {low:.3g} to {high:.3g} show no air and may just as well be "
-        "transmissions: if they are, import them by `quantity='counts'` with `i0=1`"
     )
 
 

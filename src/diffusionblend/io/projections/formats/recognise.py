@@ -118,7 +118,10 @@ def find_data(source: Path, facts: AnyFacts | None, described: Path | None) -> P
             )
         source = named
     elif named is not None and named.resolve() != source.resolve():
-        raise CorruptInput(f"{described}: is the geometry of {named.name}, not of {source.name}")
+        raise CorruptInput(
+            f"{described}: is the geometry of {named.name}, not of {source.name}; import {named}, "
+            f'correct "file" in its data, or move {source.name} to a folder of its own'
+        )
     if not source.exists() and not tiff_files(source):
         raise CorruptInput(f"{source}: no such file or folder; {_EXPECTED}")
     check_kind(source)
