@@ -25,6 +25,7 @@ SURE = 5.0
 UNEVEN = 5e-4
 """Share by which the flux has to vary to be corrected: 0.3 HU in a body of 80 mm of water."""
 _NEAR = 8  # bins
+_BENDS = 64  # parts of a detector
 _MEDIAN = 0.6745  # of the absolute value of a normal variable
 
 
@@ -86,16 +87,18 @@ def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
         if bins >= LEAST_BINS:
             both = values[:, :, :bins], values[:, :, -bins:]
             sides = np.stack([both[end] for end in ends], axis=1, dtype=np.float64)
-            spread = pixel_noise(sides)
             half = bins // 2
             halves = [sides[..., :half], sides[..., half:]]
             groups = np.concatenate([part.mean((2, 3)) for part in halves], axis=1)
-            error = spread / math.sqrt(half * values.shape[1])
+            error = math.sqrt(2) * error_of_means(
+                sides, half, values.shape[2]
+            )  # of a difference of two
             lasting = np.median(groups, axis=0)  # what the fields leave
             moving = np.ptp(groups - lasting, axis=1)
             if np.ptp(lasting) <= LASTING * same and (moving <= SURE * error + same).all():
                 levels = sides.mean((1, 2, 3), dtype=np.float64)
-                return Edges(bins, levels, spread / math.sqrt(sides[0].size), low, high)
+                error = error_of_means(sides, bins * len(ends), values.shape[2])
+                return Edges(bins, levels, error, low, high)
     return None
 
 
@@ -124,6 +127,23 @@ def pixel_noise(values: np.ndarray) -> float:
     """
     second = np.diff(values, 2, axis=-1)
     return float(np.median(np.abs(second))) / _MEDIAN / math.sqrt(6)
+
+
+def error_of_means(values: np.ndarray, bins: int, detector: int) -> float:
+    """Return the standard error of means over rows and bins (..., rows, bins).
+
+    From means of neighbours, since a scintillator spreads one photon over several bins and rows:
+    their noise does not average out as that of as many bins would.
+
+    Args:
+        values: Of all bins, or of some side by side.
+        bins: So many are averaged.
+        detector: Bins of the detector; in a 64th of it an object hardly bends.
+    """
+    joined = max(1, min(_NEAR, bins, detector // _BENDS, values.shape[-1] // LEAST_BINS))
+    whole = values.shape[-1] // joined * joined
+    means = values[..., :whole].mean(axis=-2).reshape(*values.shape[:-2], -1, joined).mean(axis=-1)
+    return pixel_noise(means) * math.sqrt(joined / bins)
 
 
 def edge_noise(values: np.ndarray) -> float:

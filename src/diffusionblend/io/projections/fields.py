@@ -1,13 +1,12 @@
 """Fields of air and of no rays: read, and judged by what they can show."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import SURE, pixel_noise
+from diffusionblend.data.edges import SURE, error_of_means
 from diffusionblend.data.scan import Noise
 from diffusionblend.errors import CorruptInput
 from diffusionblend.io.projections.counts import flat, noise
@@ -180,7 +179,7 @@ def _unlike(air: np.ndarray) -> Notes:
     width = max(3, shares.shape[2] // WIDTHS)
     parts = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
     parts /= np.median(parts, axis=1, keepdims=True)
-    error = pixel_noise(shares) / math.sqrt(width * shares.shape[1])
+    error = error_of_means(shares, width, shares.shape[2])
     apart = float(np.ptp(parts, axis=1).max())
     if apart <= SHADED + 2 * SURE * error:
         return NOTHING

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from diffusionblend.data.edges import SURE, pixel_noise
+from diffusionblend.data.edges import SURE, error_of_means
 from diffusionblend.io.projections.counts.noise import DARKEST
 from diffusionblend.io.projections.notes import NOTHING, Notes, noted, warned
 
@@ -150,4 +150,4 @@ def _by_parts(shares: np.ndarray) -> tuple[np.ndarray, float]:
     smooth = uniform_filter1d(shares.mean(axis=1), width, axis=1, mode="nearest")
     if shares.shape[2] < 2 * width:  # too narrow to tell
         return smooth, math.inf
-    return smooth, pixel_noise(shares) / math.sqrt(width * shares.shape[1])
+    return smooth, error_of_means(shares, width, shares.shape[2])
