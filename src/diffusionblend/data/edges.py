@@ -4,6 +4,7 @@ They give the flux of the source in each view, and reveal whether numbers are wh
 to be: counts are highest in air, and line integrals are zero there.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ SURE = 5.0
 """Standard errors."""
 UNEVEN = 5e-4
 """Share by which the flux has to vary to be corrected: 0.3 HU in a body of 80 mm of water."""
+LIT = 0.1
+"""Share of the usual flux below which a view has no rays, as behind a closed shutter."""
 _NEAR = 8  # bins
 _BENDS = 64  # parts of a detector
 _MEDIAN = 0.6745  # of the absolute value of a normal variable
@@ -51,13 +54,16 @@ class Edges:
         """The level of most views."""
         return float(np.median(self.levels))
 
-    def varied(self, lit: float) -> bool:
-        """Return whether the level varies from view to view by more than its error, and matters.
+    def as_flux(self) -> "Edges":
+        """Return the transmissions of line integrals."""
+        with np.errstate(over="ignore"):
+            shares = np.exp(-self.levels)
+        error = self.error * float(np.median(shares))
+        return dataclasses.replace(self, levels=shares, error=error)
 
-        Args:
-            lit: Share of the usual level below which a view does not count.
-        """
-        shares = self.levels[self.levels > lit * self.usual] / self.usual
+    def varied(self) -> bool:
+        """Return whether the flux varies from view to view by more than its error, and matters."""
+        shares = self.levels[self.levels > LIT * self.usual] / self.usual
         few = 1 + SURE * math.sqrt(2 / len(shares))
         error = self.error / self.usual
         return float(shares.std()) > max(error * math.sqrt(few), UNEVEN)
@@ -100,6 +106,16 @@ def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
                 error = error_of_means(sides, bins * len(ends), values.shape[2])
                 return Edges(bins, levels, error, low, high)
     return None
+
+
+def is_steady(y: np.ndarray) -> bool:
+    """Return whether the edges show that the flux is the same in all views that have rays.
+
+    Args:
+        y: Line integrals (views, rows, bins).
+    """
+    edges = find_edges(y)
+    return edges is not None and not edges.as_flux().varied()
 
 
 def parse_bins(text: str, bins: int) -> np.ndarray:

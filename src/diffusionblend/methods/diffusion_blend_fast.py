@@ -126,7 +126,8 @@ class DiffusionBlendFast(Method):
         weigh: Whether each ray is weighted by its photons; if not, all have a typical weight.
         huber: Beyond this many standard deviations of the noise, the residual of a ray counts
             linearly instead of squared (Huber), for dead pixels and the like; 0 is never.
-        flux: Whether the flux of the source of each view is estimated from the residuals.
+        flux: Whether the flux of the source of each view is estimated from the residuals, unless
+            air at the edges of the detector shows that it is steady.
         coarse: Whether pixels are larger while the noise is strong: this is faster, and the network
             sees farther. Slices with an odd number of pixels have no larger ones.
         jump_every: Every how many steps a cross partition is used; 0 is never. Where directions are
@@ -265,7 +266,7 @@ class DiffusionBlendFast(Method):
             cg_steps=self.cg_steps,
             tolerance=self.tolerance,
             huber=self.huber,
-            flux=self.flux,
+            flux=self.flux and not problem.steady,
             slabs=problem.slabs,
         )
         return OnGrid(towards_data, here.dense)

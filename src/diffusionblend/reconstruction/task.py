@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from diffusionblend.data.edges import is_steady
 from diffusionblend.data.scan import Scan
 from diffusionblend.data.truncation import Extended, extended
 from diffusionblend.geometry import Grid
@@ -59,6 +60,7 @@ def make_problem(
         prior=prior,
         photons=scan.noise.photons,
         variance=None if variance is None else _in_pixels(variance, scan.scale**2, place),
+        steady=is_steady(scan.y.transpose(1, 0, 2)),
         slabs=slabs,
     )
 
@@ -80,7 +82,10 @@ def make_task(
     plain = make_problem(longer, prior, place, slabs)
     if scan.geometry.grid != asked:
         plain = dataclasses.replace(plain, asked=asked)
-    return Task(plain, plain) if full.y is scan.y else _weighed(plain, full, scan)
+    if full.y is scan.y:
+        return Task(plain, plain)
+    plain = dataclasses.replace(plain, steady=False)  # of extrapolated ends, which are no air
+    return _weighed(plain, full, scan)
 
 
 def _weighed(plain: Problem, full: Extended, scan: Scan) -> Task:

@@ -1,12 +1,11 @@
 """The flux of each view, from air at the edges of the detector; and what the edges give away."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from diffusionblend.data.edges import BOTH, SURE, Edges, find_edges, level_of_bins
+from diffusionblend.data.edges import BOTH, LIT, SURE, Edges, find_edges, level_of_bins
 from diffusionblend.errors import CorruptInput, UnsupportedInput
 from diffusionblend.io.projections.counts.impossible import (
     CONTRAST,
@@ -38,7 +37,6 @@ LYING = 0.1
 """Share of the edges' distance from air by which rows may differ from air and still show it."""
 SAME = 0.01
 """Share by which what one edge shows in some view may differ from air, and be air."""
-_LIT = 0.1  # of the usual flux: a view below it has no rays, which is reported separately
 
 
 def even_counts(
@@ -108,7 +106,7 @@ def _by_one_edge(
         return None
     [(end, edge)] = found or even
     place = f"the {'last' if end else 'first'} {edge.bins} bins"
-    as_flux = edge if how is np.divide else _flux(edge)
+    as_flux = edge if how is np.divide else edge.as_flux()
     if found and _flickers(as_flux):
         return _applied(values, how, edge.levels, place)
     if as_flux.usual >= 1 or not _steady(as_flux):
@@ -142,7 +140,7 @@ def even_lines(y: np.ndarray, air_bins: str | None) -> Notes:
     lying = _lying(y, edges, 0.0)
     _check_upright(edges, lying)
     rays = notes == NOTHING
-    if air_bins == "auto" or (rays and _flickers(_flux(edges))):
+    if air_bins == "auto" or (rays and _flickers(edges.as_flux())):
         levels, place = edges.levels, f"{edges.bins} bins at either edge"
         return notes + _applied(y, np.subtract, levels, place)
     unit = _unit(edges, np.subtract) if rays else edges.high - edges.low
@@ -160,16 +158,9 @@ def _no_edges(air_bins: str | None) -> Notes:
     )
 
 
-def _flux(edges: Edges) -> Edges:
-    """Return the transmissions of the line integrals at the edges."""
-    with np.errstate(over="ignore"):
-        shares = np.exp(-edges.levels)
-    return dataclasses.replace(edges, levels=shares, error=edges.error * float(np.median(shares)))
-
-
 def _flickers(edges: Edges) -> bool:
     """Return whether what the edges show is air, and the source that changed."""
-    return _plausible(edges) and edges.varied(_LIT) and _reaches_air(edges)
+    return _plausible(edges) and edges.varied() and _reaches_air(edges)
 
 
 def _reaches_air(edges: Edges) -> bool:
@@ -193,7 +184,7 @@ def _plausible(edges: Edges) -> bool:
 
 def _range(edges: Edges) -> tuple[float, float]:
     """Return between which levels nearly all views with rays are."""
-    low, high = np.quantile(edges.levels[edges.levels > _LIT * edges.usual], (0.05, 0.95))
+    low, high = np.quantile(edges.levels[edges.levels > LIT * edges.usual], (0.05, 0.95))
     return float(low), float(high)
 
 
@@ -211,7 +202,7 @@ def _applied(
     if how is np.divide:
         if not usual > 0:
             raise UnsupportedInput(f"`air_bins`: {place} see no rays; name bins that see air")
-        levels = np.where(levels > _LIT * usual, levels, 1.0)
+        levels = np.where(levels > LIT * usual, levels, 1.0)
     how(values, levels[:, None, None].astype(values.dtype), out=values)
     return noted(
         f"air in {place} taken for air in each view ({levels.min():.4g} to {levels.max():.4g})"
