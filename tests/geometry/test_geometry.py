@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from diffusionblend.errors import CorruptInput, InvalidValue, UnsupportedInput
 from diffusionblend.geometry import Geometry, Grid, ParallelBeam, geometry_from_json
 from diffusionblend.geometry.acquisitions import limited_angle, parallel_beam, sparse_view
 from diffusionblend.projectors import projector
-from support.phantoms import placed
+from support.phantoms import beams, placed
 
 GRID = Grid.from_spacing((4, 12, 16), (2.5, 1.4, 1.4))
 finite = st.floats(-1e4, 1e4, allow_nan=False)
@@ -64,6 +65,7 @@ def test_geometry_survives_json(angles, bins, bin_mm):
         ('"kind":"parallel"', '"kind":"cone"'),
         ("geometry/1", "geometry/9"),
         ('"bin_mm":1.4', '"bin_mm":-1.4'),
+        ('"bin_mm":1.4', '"bin_mm":0'),
         ('"angles_deg":[0.0]', '"angles_deg":[]'),
         ("{", ""),
     ],
@@ -73,6 +75,24 @@ def test_geometry_refuses_what_cannot_be(old, new):
     assert old in text
     with pytest.raises(CorruptInput, match="geometry cannot be used"):
         geometry_from_json(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("name", ["parallel", "flat fan", "cone"])
+def test_no_beam_can_be_made_wrong_or_become_so(name):
+    beam = beams(GRID)[name].beam
+    for wrong in ({"bins": 0}, {"bin_mm": 0.0}, {"offset_mm": math.nan}, {"angles_deg": ()}):
+        with pytest.raises(InvalidValue):
+            msgspec.structs.replace(beam, **wrong)
+    with pytest.raises(AttributeError, match="immutable"):
+        beam.bins = 3
+    with pytest.raises(TypeError, match="positional"):
+        type(beam)(beam.angles_deg, beam.bins, beam.bin_mm)
+
+
+def test_bins_are_joined_and_not_rows_if_only_they_are_named():
+    beam = beams(GRID)["cone"].beam
+    assert beam.binned(2).rows == beam.rows
+    assert beam.binned(2).bins == beam.bins // 2
 
 
 def test_angles_are_exactly_those_asked_for():

@@ -10,7 +10,7 @@ import torch
 import diffusionblend as db
 from diffusionblend.geometry import Geometry
 from diffusionblend.geometry.poses import helix, laminography, posed
-from diffusionblend.methods.metal import find_metal
+from diffusionblend.methods.metal import find_metal, with_metal
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, edge_variance, operator_variance
 from diffusionblend.reconstruction.task import make_problem
 from support.cases import MU, beam, coarse_beam, cylinder, scan_of
@@ -42,6 +42,15 @@ def distances(x=0.0, y=0.0):
 
 def warned(made):
     return {w.code for w in made.quality.warnings}
+
+
+def test_metal_is_put_where_it_is_known_and_nothing_else_is_touched():
+    """x = u - 1, and metal is known as u."""
+    x = torch.full((1, 2, 2), -0.3)
+    dense = torch.tensor([[[0.0, 25.0], [0.5, 12.0]]])
+    expected = torch.tensor([[[-0.3, 24.0], [-0.3, 11.0]]])
+    torch.testing.assert_close(with_metal(x, dense), expected)
+    assert with_metal(x, None) is x
 
 
 @pytest.mark.parametrize("views", [8, 20, 60, 180])

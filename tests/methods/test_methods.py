@@ -107,6 +107,10 @@ def test_all_have_one_signature_and_frozen_options_with_defaults(name):
     assert cls.__doc__
 
 
+def test_all_but_backprojection_and_its_network_fit_the_data():
+    assert {n for n, cls in methods().items() if not cls.fits_data} == {"fbp", "fbp-unet"}
+
+
 def run(name, problem, steps=4, seed=0, **options):
     return find_method(name)(steps=steps, **options)(problem, seed=seed)
 

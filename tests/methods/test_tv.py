@@ -11,7 +11,7 @@ from diffusionblend import Scan, reconstruct
 from diffusionblend.geometry import Grid
 from diffusionblend.geometry.acquisitions import cone_beam, fan_beam, parallel_beam, sparse_view
 from diffusionblend.methods import SIRT, TV, Problem
-from diffusionblend.methods.tv import OF_ARC, OF_MANY, OF_NOISE, OF_VIEWS, tuned_weight
+from diffusionblend.methods.tv import tuned_weight
 from diffusionblend.projectors import projector
 from diffusionblend.projectors.accuracy import OPERATOR_VARIANCE, operator_variance
 from diffusionblend.solvers.consistency import conjugate_gradient, descend
@@ -274,11 +274,11 @@ def weight(views=20, arc=180.0, size=256, variance=OPERATOR_VARIANCE):
 
 
 def test_without_noise_the_weight_goes_with_pixels_and_views():
-    assert weight() == pytest.approx(OF_VIEWS / 20, rel=1e-4)
+    assert weight() == pytest.approx(384 / 20, rel=1e-4)
     assert weight(40) == pytest.approx(weight() / 2, rel=1e-4)
     assert weight(size=128) == pytest.approx(weight() / 4, rel=1e-4)
-    assert weight(90, arc=90) == pytest.approx(OF_VIEWS / OF_ARC, rel=1e-4)
-    assert weight(80, arc=80) == pytest.approx(OF_VIEWS / OF_ARC, rel=1e-4)
+    assert weight(90, arc=90) == pytest.approx(384 / 8, rel=1e-4)
+    assert weight(80, arc=80) == pytest.approx(384 / 8, rel=1e-4)
     assert weight(variance=OPERATOR_VARIANCE / 2) == pytest.approx(weight(), rel=1e-4)
 
 
@@ -289,15 +289,15 @@ def test_of_slices_that_are_not_square_the_longer_side_counts():
 
 
 def test_with_noise_the_weight_is_that_of_the_prior_alone():
-    assert weight(variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)
-    assert weight(60, variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(OF_NOISE, rel=1e-2)
-    assert OF_NOISE < weight(variance=2 * OPERATOR_VARIANCE) < weight()
+    assert weight(variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(2.5, rel=1e-2)
+    assert weight(60, variance=1e3 * OPERATOR_VARIANCE) == pytest.approx(2.5, rel=1e-2)
+    assert 2.5 < weight(variance=2 * OPERATOR_VARIANCE) < weight()
 
 
 def test_with_noise_and_many_views_the_weight_grows_with_their_root():
     noisy = 1e5 * OPERATOR_VARIANCE
-    assert weight(4 * OF_MANY, variance=noisy) == pytest.approx(2 * OF_NOISE, rel=1e-2)
-    assert weight(4 * OF_MANY, arc=90, variance=noisy) == pytest.approx(OF_NOISE, rel=1e-2)
+    assert weight(240, variance=noisy) == pytest.approx(2 * 2.5, rel=1e-2)
+    assert weight(240, arc=90, variance=noisy) == pytest.approx(2.5, rel=1e-2)
 
 
 def test_the_weight_is_taken_where_none_is_given():

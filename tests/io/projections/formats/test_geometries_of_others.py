@@ -227,6 +227,14 @@ def test_cil(kind, origin):
     np.testing.assert_allclose(seen(taken.beam), y, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["cone", "parallel"])
+def test_a_slice_of_cil_has_the_angles_and_bins_of_a_volume(kind):
+    flat, whole = from_cil(cil(kind, flat=True)).beam, from_cil(cil(kind)).beam
+    assert flat.kind == ("fan" if kind == "cone" else "parallel")
+    assert (flat.bins, flat.bin_mm) == (whole.bins, whole.bin_mm)
+    np.testing.assert_allclose(flat.angles_deg, whole.angles_deg, atol=1e-9)
+
+
 def test_angles_of_cil_may_be_radians():
     geometry = cil()
     stated = geometry.config.angles
@@ -412,6 +420,7 @@ def test_there_and_back(kind):
     geometry = ours()[kind]
     assert close(from_astra(*to_astra(geometry)).beam, geometry.beam)
     assert from_astra(*to_astra(geometry)).geometry.grid.shape == geometry.grid.shape
+    assert from_astra(*to_astra(geometry)).grid.pixel_mm == geometry.grid.pixel_mm
     assert close(from_leap(to_leap(geometry)).beam, geometry.beam)
     if kind != "fan":
         assert close(from_tigre(to_tigre(geometry)).beam, geometry.beam)
@@ -419,6 +428,28 @@ def test_there_and_back(kind):
     else:
         with pytest.raises(UnsupportedInput, match="TIGRE has no fan"):
             to_tigre(geometry)
+
+
+def test_a_slice_of_astra_is_as_high_as_a_bin_is_wide():
+    """Its flat volumes have no height; pixels of 1 mm stay what they are."""
+    size = {"DetectorCount": BINS, "DetectorWidth": BIN_MM}
+    option = {"WindowMinX": -32, "WindowMaxX": 32, "WindowMinY": -32, "WindowMaxY": 32}
+    volume = {"GridColCount": 64, "GridRowCount": 64, "option": option}
+    taken = from_astra({"type": "parallel", "ProjectionAngles": ANGLES} | size, volume)
+    assert taken.grid.spacing_mm == (BIN_MM, 1.0, 1.0)
+    assert BIN_MM != 1
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_leap_has_a_row_for_each_slice(kind):
+    geometry = ours()[kind]
+    stated = dict(line.split(" = ") for line in to_leap(geometry).splitlines() if " = " in line)
+    assert int(stated["numRows"]) == int(stated["numZ"]) == geometry.grid.shape[0]
+    assert float(stated["pixelHeight"]) == geometry.grid.spacing_mm[0] != geometry.grid.pixel_mm
+    vectors = vectors_of(geometry)
+    assert vectors.rows == geometry.grid.shape[0]
+    assert np.linalg.norm(vectors.up, axis=1) == pytest.approx(geometry.grid.spacing_mm[0])
+    assert geometry.grid.shape[0] != geometry.grid.shape[1]
 
 
 def test_tigre_has_a_row_for_each_slice_of_parallel_rays():
