@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import convolve1d
 
-from diffusionblend.data.edges import error_of_means, is_steady
+from diffusionblend.data.edges import error_of_means
 from diffusionblend.data.scan import Noise, Scan
+from diffusionblend.data.truncation import is_steady
 from diffusionblend.methods import DiffusionBlendFast
 from diffusionblend.reconstruction.task import make_task
 from support.cases import beam, counts, phantom, project
@@ -42,13 +43,22 @@ def task_of(y, geometry):
 @pytest.mark.parametrize("kind", ["parallel", "fan"])
 @pytest.mark.parametrize("name", FLUX)
 def test_air_says_whether_the_flux_is_steady(kind, name):
-    y, _ = lines(kind, FLUX[name])
-    assert is_steady(y) == (name not in NOT_STEADY)
+    y, geometry = lines(kind, FLUX[name])
+    assert is_steady(y.transpose(1, 0, 2), geometry) == (name not in NOT_STEADY)
+
+
+@pytest.mark.parametrize("name", ["steady", "flicker", "drift"])
+def test_so_does_the_outer_edge_of_a_half_acquisition(name):
+    whole = beam("fan", VIEWS, slices=3)
+    bins, bin_mm = whole.beam.bins, whole.beam.bin_mm
+    geometry = changed(whole, bins=bins - 80, offset_mm=whole.beam.offset_mm + 40 * bin_mm)
+    y = -np.log(counts(project(phantom(), geometry), flux=FLUX[name]) / 2e4)
+    assert is_steady(y.transpose(1, 0, 2), geometry) == (name not in NOT_STEADY)
 
 
 def test_an_object_at_the_edges_says_nothing_of_the_flux():
     y, geometry = lines(radius=130.0)
-    assert not is_steady(y)
+    assert not is_steady(y.transpose(1, 0, 2), geometry)
     assert not task_of(y, geometry).problem.steady
     y, geometry = lines()
     middle = changed(geometry, bins=60)

@@ -89,33 +89,22 @@ def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
     """
     low, high = np.quantile(values[:: max(1, len(values) // 60)], (0.02, 0.98))
     same = SAME * max(abs(high), abs(low))
-    for bins in (values.shape[2] // part for part in PARTS):
+    detector = values.shape[2]
+    for bins in (detector // part for part in PARTS):
         if bins >= LEAST_BINS:
             both = values[:, :, :bins], values[:, :, -bins:]
             sides = np.stack([both[end] for end in ends], axis=1, dtype=np.float64)
             half = bins // 2
             halves = [sides[..., :half], sides[..., half:]]
             groups = np.concatenate([part.mean((2, 3)) for part in halves], axis=1)
-            error = math.sqrt(2) * error_of_means(
-                sides, half, values.shape[2]
-            )  # of a difference of two
+            of_two = math.sqrt(2) * error_of_means(sides, half, detector)  # of their difference
             lasting = np.median(groups, axis=0)  # what the fields leave
             moving = np.ptp(groups - lasting, axis=1)
-            if np.ptp(lasting) <= LASTING * same and (moving <= SURE * error + same).all():
+            if np.ptp(lasting) <= LASTING * same and (moving <= SURE * of_two + same).all():
                 levels = sides.mean((1, 2, 3), dtype=np.float64)
-                error = error_of_means(sides, bins * len(ends), values.shape[2])
+                error = error_of_means(sides, bins * len(ends), detector)
                 return Edges(bins, levels, error, low, high)
     return None
-
-
-def is_steady(y: np.ndarray) -> bool:
-    """Return whether the edges show that the flux is the same in all views that have rays.
-
-    Args:
-        y: Line integrals (views, rows, bins).
-    """
-    edges = find_edges(y)
-    return edges is not None and not edges.as_flux().varied()
 
 
 def parse_bins(text: str, bins: int) -> np.ndarray:

@@ -74,8 +74,24 @@ def steady(y: np.ndarray, geometry: Geometry) -> np.ndarray:
         y: Line integrals (detector rows, views, bins).
         geometry: Their beam.
     """
-    edges = find_edges(y.transpose(1, 0, 2)) or _free_edge(y, geometry)
-    return y if edges is None else (y - edges.levels[:, None]).astype(y.dtype)
+    air = _air(y, geometry)
+    return y if air is None else (y - air.levels[:, None]).astype(y.dtype)
+
+
+def is_steady(y: np.ndarray, geometry: Geometry) -> bool:
+    """Return whether air shows that the flux is the same in all views that have rays.
+
+    Args:
+        y: Line integrals (detector rows, views, bins).
+        geometry: Their beam.
+    """
+    air = _air(y, geometry)
+    return air is not None and not air.as_flux().varied()
+
+
+def _air(y: np.ndarray, geometry: Geometry) -> Edges | None:
+    """Return what both edges of the detector show, or the outer one of a half acquisition."""
+    return find_edges(y.transpose(1, 0, 2)) or _free_edge(y, geometry)
 
 
 def _free_edge(y: np.ndarray, geometry: Geometry) -> Edges | None:

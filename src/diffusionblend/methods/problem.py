@@ -28,7 +28,7 @@ class Problem:
         prior: The prior; classical methods need none.
         photons: Photons per bin in air; None if there is no noise or it is not known.
         variance: Variance of y (detector rows, views, bins), in its units; None likewise.
-        steady: Whether air at both edges of the detector shows that all views have the same flux.
+        steady: Whether air at the edges of the detector shows that all views have the same flux.
         asked: The requested grid, if A has a larger one with the same centre because the object
             goes beyond it; None if A has the requested grid.
         dense: u in and beside metal, 0 elsewhere (slices, rows, columns), as far as it is known

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from diffusionblend.data.edges import is_steady
 from diffusionblend.data.scan import Scan
-from diffusionblend.data.truncation import Extended, extended
+from diffusionblend.data.truncation import Extended, extended, is_steady
 from diffusionblend.geometry import Grid
 from diffusionblend.io.stacks import WHOLE, Slabs
 from diffusionblend.methods.problem import Problem
@@ -60,7 +59,7 @@ def make_problem(
         prior=prior,
         photons=scan.noise.photons,
         variance=None if variance is None else _in_pixels(variance, scan.scale**2, place),
-        steady=is_steady(scan.y.transpose(1, 0, 2)),
+        steady=is_steady(scan.y, scan.geometry),
         slabs=slabs,
     )
 
