@@ -67,6 +67,15 @@ def test_of_right_data_nothing_is_said(kind, views, photons, method):
     assert said(judged(scan_of(kind, views, photons=photons), method)) == set()
 
 
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_noise_beside_the_grid_is_no_object(kind):
+    """Of 500 photons; 2 percent of the rays were said to be attenuated there."""
+    geometry = beam(kind, 90, size=96, slices=3)
+    measured = counts(project(phantom(), geometry), 500)
+    y = -np.log(np.maximum(measured, 1) / 500).transpose(1, 0, 2).astype(np.float32)
+    assert "outside-view" not in said(judged(Scan(y, geometry, Noise(500), 0.02), "sbtv"))
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("kind", "views", "bins"),

@@ -103,8 +103,19 @@ def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
             if np.ptp(lasting) <= LASTING * same and (moving <= SURE * of_two + same).all():
                 levels = sides.mean((1, 2, 3), dtype=np.float64)
                 error = error_of_means(sides, bins * len(ends), detector)
-                return Edges(bins, levels, error, low, high)
+                return Edges(bins, levels, max(error, _unlike(groups - lasting)), low, high)
     return None
+
+
+def _unlike(groups: np.ndarray) -> float:
+    """Return the standard error of the means of groups of bins (views, groups).
+
+    By how they differ in the same view, which is neither flux nor what the fields leave.
+    """
+    views, count = groups.shape
+    apart = groups - groups.mean(axis=1, keepdims=True)
+    free = max(views - 1, 1) * (count - 1)
+    return math.sqrt(np.square(apart).sum() / free / count)
 
 
 def parse_bins(text: str, bins: int) -> np.ndarray:
@@ -130,8 +141,17 @@ def pixel_noise(values: np.ndarray) -> float:
 
     From second differences along the bins, which a slope leaves at zero.
     """
-    second = np.diff(values, 2, axis=-1)
-    return float(np.median(np.abs(second))) / _MEDIAN / math.sqrt(6)
+    return float(np.median(_bends(values)))
+
+
+def noise_of_bins(values: np.ndarray) -> np.ndarray:
+    """Return the same of each bin but the outermost (views, bins): behind an object it is more."""
+    return np.asarray(np.median(_bends(values), axis=0))
+
+
+def _bends(values: np.ndarray) -> np.ndarray:
+    """Return numbers (..., bins - 2) whose median is the standard deviation of noise."""
+    return np.abs(np.diff(values, 2, axis=-1)) / (_MEDIAN * math.sqrt(6))
 
 
 def error_of_means(values: np.ndarray, bins: int, detector: int) -> float:

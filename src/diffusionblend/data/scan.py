@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from diffusionblend.arguments import check_fields
 from diffusionblend.data.arrays import to_numpy
@@ -19,6 +20,8 @@ LARGEST = 1e9
 """A ray of so large a line integral brings no photon; numbers in another unit are smaller."""
 FEWEST = 0.5
 """Photons that a ray without any counts as: ln(n + 1/2) has least bias of a few."""
+_NEIGHBOURS = 5  # bins
+_FAR = 3.0  # standard deviations
 
 
 class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +117,20 @@ class Scan:
             )
         if self.mu_water is not None:
             check_mu_water(self.mu_water, "mu_water is {:g}", UnsupportedInput)
+
+    def variance(self) -> np.ndarray | None:
+        """Return the variance of the line integrals (detector rows, views, bins); none: no noise.
+
+        By what neighbouring bins show in the mean. Weights by the noise of each ray itself favour
+        those that happen to have counted more: water was 4 to 19 HU too light behind 55 to 14
+        counts. A ray farther from its neighbours than noise, as beside metal, is told by itself.
+        """
+        usual = uniform_filter1d(self.y, _NEIGHBOURS, axis=2, mode="nearest")
+        by_itself, by_neighbours = (self.noise.variance(y) for y in (self.y, usual))
+        if by_itself is None or by_neighbours is None:
+            return None
+        near = np.square(self.y - usual) < _FAR**2 * by_neighbours
+        return np.where(near, by_neighbours, by_itself)
 
     def __repr__(self) -> str:
         rows, views, bins = self.y.shape

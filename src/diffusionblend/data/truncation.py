@@ -33,8 +33,9 @@ All see the same object; what attenuates twice as much is a closed shutter.
 """
 FARTHEST = 1.0
 """Widths of the detector within which an object ends beyond each edge, at most."""
+BY_NOISE = 3.0
+"""Standard errors by which a ray has to show more than air: of 1000 that see air one does."""
 _EDGE_BINS = 2
-_BY_NOISE = 3.0  # standard errors of what an end shows: of 1000 ends of air one is beyond
 _LEVEL_BINS = 3
 _ALMOST = 0.95  # of the projections end within the bins that are added; others end there too
 _TINY = 1e-9
@@ -112,7 +113,7 @@ def cut_ends(y: np.ndarray, geometry: Geometry) -> np.ndarray:
         Truths (ends, detector rows, views).
     """
     ends = np.stack([y[..., :_EDGE_BINS].mean(-1), y[..., -_EDGE_BINS:].mean(-1)])
-    least = seen_from(y) + _BY_NOISE * edge_noise(y) / _EDGE_BINS**0.5
+    least = seen_from(y) + BY_NOISE * edge_noise(y) / _EDGE_BINS**0.5
     reached = median_filter(ends, (1, 3, 1), mode="nearest") > least  # no row that is dead
     return reached & (usual(y) & ~_goes_on_opposite(geometry))[:, None]
 

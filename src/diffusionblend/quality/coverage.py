@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffusionblend.data.surroundings import covering_grid
-from diffusionblend.data.truncation import Extended, cut_ends, seen_from, steady
+from diffusionblend.data.truncation import BY_NOISE, Extended, cut_ends, seen_from, steady
 from diffusionblend.geometry import Geometry, find_arc
 from diffusionblend.io.stacks import Stack, of_slices, total
 from diffusionblend.methods.problem import Problem
@@ -72,7 +72,8 @@ def _outside(problem: Problem, seen: float) -> float:
     A = problem.A
     slices, slabs = representative(A, 1, problem.slabs)
     misses = projected(A, constant(A, 1.0, slices, slabs), slabs) == 0
-    beside = (problem.y > seen)[misses.expand_as(problem.y)]
+    noise = 0.0 if problem.variance is None else problem.variance.sqrt()
+    beside = (problem.y > seen + BY_NOISE * noise)[misses.expand_as(problem.y)]
     return float(beside.float().mean()) if beside.numel() else 0.0
 
 

@@ -52,7 +52,7 @@ def make_problem(
     scan: Scan, prior: Prior | None, place: torch.device, slabs: Slabs = WHOLE
 ) -> Problem:
     """State a scan in pixels: y = A u."""
-    variance = scan.noise.variance(scan.y)
+    variance = scan.variance()
     return Problem(
         y=_in_pixels(scan.y, scan.scale, place),
         A=projector(*scan.geometry, device=place),

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import minimize_scalar
 
 from diffusionblend.data.arrays import block_means
-from diffusionblend.data.edges import pixel_noise
+from diffusionblend.data.edges import noise_of_bins
 from diffusionblend.geometry.arc import Directions
 from diffusionblend.io.projections.beam import Measured
 
@@ -205,7 +205,7 @@ def disorder(sinogram: np.ndarray, beam: Measured, axis_bin: float) -> float:
     found = _pairs(turn, beam, axis_bin)
     if found is None:
         return 0.0
-    noise = 2 * SMOOTHED * pixel_noise(sinogram) ** 2
+    noise = 2 * SMOOTHED * float(np.square(noise_of_bins(sinogram)).mean())
     usual = 2 * float(turn.y.var(axis=0).mean())
     if not usual > EXTRAPOLATED * noise:
         return 0.0
