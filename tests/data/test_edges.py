@@ -47,6 +47,18 @@ def test_air_says_whether_the_flux_is_steady(kind, name):
     assert is_steady(y.transpose(1, 0, 2), geometry) == (name not in NOT_STEADY)
 
 
+def test_noise_that_neighbours_share_is_no_flux():
+    geometry = beam("fan", 90, size=136, slices=3)
+    y = project(phantom(34.0), geometry)
+    noise = np.random.default_rng(0).standard_normal(y.shape)
+    for axis in (1, 2):
+        noise = convolve1d(noise, (0.25, 0.5, 0.25), axis=axis) / 0.375**0.5
+    lines = (y + noise * np.sqrt(np.exp(y) / 1e3)).transpose(1, 0, 2)
+    assert is_steady(lines, geometry)
+    flicker = 0.03 * np.random.default_rng(1).standard_normal((1, 90, 1))
+    assert not is_steady(lines + flicker, geometry)
+
+
 @pytest.mark.parametrize("name", ["steady", "flicker", "drift"])
 def test_so_does_the_outer_edge_of_a_half_acquisition(name):
     whole = beam("fan", VIEWS, slices=3)

@@ -40,12 +40,15 @@ class Edges:
         bins: Bins of each edge.
         levels: Mean of them (views,).
         error: Standard error of a level.
+        unlike: The same, by how halves of the edges differ in one view, which is neither flux nor
+            what the fields leave: of noise that many bins share it is more.
         low, high: Range of most values of the views.
     """
 
     bins: int
     levels: np.ndarray
     error: float
+    unlike: float
     low: float
     high: float
 
@@ -58,14 +61,19 @@ class Edges:
         """Return the transmissions of line integrals."""
         with np.errstate(over="ignore"):
             shares = np.exp(-self.levels)
-        error = self.error * float(np.median(shares))
-        return dataclasses.replace(self, levels=shares, error=error)
+        usual = float(np.median(shares))
+        error, unlike = usual * self.error, usual * self.unlike
+        return dataclasses.replace(self, levels=shares, error=error, unlike=unlike)
 
-    def varied(self) -> bool:
-        """Return whether the flux varies from view to view by more than its error, and matters."""
+    def varied(self, *, surely: bool = False) -> bool:
+        """Return whether the flux varies from view to view by more than its error, and matters.
+
+        Args:
+            surely: Whether it is no noise that many bins share, either.
+        """
         shares = self.levels[self.levels > LIT * self.usual] / self.usual
         few = 1 + SURE * math.sqrt(2 / len(shares))
-        error = self.error / self.usual
+        error = (max(self.error, self.unlike) if surely else self.error) / self.usual
         return float(shares.std()) > max(error * math.sqrt(few), UNEVEN)
 
     @property
@@ -103,15 +111,12 @@ def find_edges(values: np.ndarray, ends: Sequence[int] = BOTH) -> Edges | None:
             if np.ptp(lasting) <= LASTING * same and (moving <= SURE * of_two + same).all():
                 levels = sides.mean((1, 2, 3), dtype=np.float64)
                 error = error_of_means(sides, bins * len(ends), detector)
-                return Edges(bins, levels, max(error, _unlike(groups - lasting)), low, high)
+                return Edges(bins, levels, error, _unlike(groups - lasting), low, high)
     return None
 
 
 def _unlike(groups: np.ndarray) -> float:
-    """Return the standard error of the means of groups of bins (views, groups).
-
-    By how they differ in the same view, which is neither flux nor what the fields leave.
-    """
+    """Return the standard error of a mean over groups of bins (views, groups)."""
     views, count = groups.shape
     apart = groups - groups.mean(axis=1, keepdims=True)
     free = max(views - 1, 1) * (count - 1)

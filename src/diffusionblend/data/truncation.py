@@ -87,7 +87,7 @@ def is_steady(y: np.ndarray, geometry: Geometry) -> bool:
         geometry: Their beam.
     """
     air = _air(y, geometry)
-    return air is not None and not air.as_flux().varied()
+    return air is not None and not air.as_flux().varied(surely=True)
 
 
 def _air(y: np.ndarray, geometry: Geometry) -> Edges | None:

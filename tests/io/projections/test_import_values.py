@@ -358,19 +358,6 @@ def test_air_whose_noise_neighbours_share_is_still_air(tmp_path, quantity):
     assert abs(error.mean()) < 1e-3
 
 
-def test_noise_that_neighbours_share_is_no_flux(tmp_path):
-    """A steady source: each view was divided by its noise, 0.992 to 1.008."""
-    geometry = beam("fan", 90, size=136, slices=3)
-    y = project(phantom(34.0), geometry)
-    noise = np.random.default_rng(0).standard_normal(y.shape)
-    for axis in (1, 2):
-        noise = convolve1d(noise, (0.25, 0.5, 0.25), axis=axis) / 0.375**0.5
-    air = 1e3 * np.exp(-y)
-    values = air + noise * np.sqrt(air)
-    scan = imported(tmp_path, values, geometry, white=fields(geometry, 1e3, number=100))
-    assert "taken for air" not in scan.provenance["corrections"]
-
-
 @pytest.mark.parametrize("kind", ["parallel", "fan", "cone"])
 def test_steady_flux_is_left_alone(tmp_path, kind):
     geometry = beam(kind, 30, size=128, slices=5)
